@@ -1,0 +1,16 @@
+//! The heart of the filter: HTTP caching, storage, circuit breaking. It knows no host and no clock.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod breaker;
+pub mod cache;
+pub mod http;
+pub mod shared_map;
+pub mod store;
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;

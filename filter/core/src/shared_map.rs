@@ -1,0 +1,117 @@
+//! The port to process-wide shared data: the one memory all workers of an Envoy have in common.
+
+use std::fmt;
+
+/// Version of a value, for compare-and-swap. Never 0 in a host's answer.
+pub type Cas = u32;
+
+/// Why a write did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetError {
+    /// Another worker changed the value since it was read.
+    CasMismatch,
+    /// The host refused for a reason of its own.
+    Host,
+}
+
+impl fmt::Display for SetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CasMismatch => "value changed since it was read",
+            Self::Host => "host refused the write",
+        })
+    }
+}
+
+/// Process-wide shared data as Envoy offers it.
+///
+/// There is no delete and no listing: a key once set stays for the life of the process, so callers use a fixed set of keys.
+/// Setting an empty value gives the value's memory back.
+pub trait SharedMap {
+    /// The value and its version; `None` when the key was never set, its value is empty, or the host failed.
+    fn get(&self, key: &[u8]) -> Option<(Vec<u8>, Cas)>;
+
+    /// Writes a value. With `Some(cas)` only if the version still is `cas`; a key that does not exist is created whatever
+    /// `cas` says, so create-if-absent cannot be expressed.
+    ///
+    /// # Errors
+    /// [`SetError::CasMismatch`] when the version moved on, [`SetError::Host`] for anything else.
+    fn set(&self, key: &[u8], value: &[u8], cas: Option<Cas>) -> Result<(), SetError>;
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryMap;
+
+#[cfg(any(test, feature = "testing"))]
+mod memory {
+    use super::{Cas, SetError, SharedMap};
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    /// Shared data in memory with Envoy's own oddities, and counters of the calls made.
+    #[derive(Debug, Default)]
+    pub struct MemoryMap {
+        values: Mutex<HashMap<Vec<u8>, (Vec<u8>, Cas)>>,
+        last_cas: Mutex<Cas>,
+        reads: std::sync::atomic::AtomicU64,
+        writes: std::sync::atomic::AtomicU64,
+        failing: std::sync::atomic::AtomicBool,
+    }
+
+    impl MemoryMap {
+        /// Reads made so far.
+        pub fn reads(&self) -> u64 {
+            self.reads.load(std::sync::atomic::Ordering::Relaxed)
+        }
+
+        /// Writes attempted so far.
+        pub fn writes(&self) -> u64 {
+            self.writes.load(std::sync::atomic::Ordering::Relaxed)
+        }
+
+        /// From now on every call fails, as on a host in trouble.
+        pub fn fail_all(&self, failing: bool) {
+            self.failing.store(failing, std::sync::atomic::Ordering::Relaxed);
+        }
+
+        /// Bytes of all keys and values held.
+        pub fn bytes(&self) -> usize {
+            let values = self.values.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            values.iter().map(|(key, (value, _))| key.len() + value.len()).sum()
+        }
+
+        /// Keys ever set.
+        pub fn keys(&self) -> Vec<Vec<u8>> {
+            let values = self.values.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            values.keys().cloned().collect()
+        }
+    }
+
+    impl SharedMap for MemoryMap {
+        fn get(&self, key: &[u8]) -> Option<(Vec<u8>, Cas)> {
+            self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if self.failing.load(std::sync::atomic::Ordering::Relaxed) {
+                return None;
+            }
+            let values = self.values.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            values.get(key).filter(|(value, _)| !value.is_empty()).cloned()
+        }
+
+        fn set(&self, key: &[u8], value: &[u8], cas: Option<Cas>) -> Result<(), SetError> {
+            self.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if self.failing.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(SetError::Host);
+            }
+            let mut values = self.values.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut last = self.last_cas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let (Some(wanted), Some((_, present))) = (cas.filter(|cas| *cas != 0), values.get(key)) {
+                if wanted != *present {
+                    return Err(SetError::CasMismatch);
+                }
+            }
+            *last = last.wrapping_add(1).max(1);
+            values.insert(key.to_vec(), (value.to_vec(), *last));
+            Ok(())
+        }
+    }
+}

