@@ -1,1 +1,20 @@
-//! store.
+//! The stored responses of an Envoy: one bounded store in process-wide shared data, common to all workers.
+//!
+//! Shared data has no delete and no listing, so the store lives under a fixed set of keys: directory pages, which are the truth
+//! about what is stored, and slots, which hold the responses. A key's hash names its page; a record of the page names its slot.
+//! A ledger holds the totals against which every insertion is reserved before it becomes visible.
+//!
+//! A [`Store`] and a [`Stamps`] are one worker's handles: they hold configuration, caches and unflushed hits, never truth.
+
+mod entry;
+mod limits;
+mod stamps;
+#[allow(clippy::module_inception)]
+mod store;
+mod vary;
+
+pub use entry::{Cursor, Entry, EntryId, Events, Exported, Found, Inserted, StoreError, TRAILER_LEN, Usage};
+pub use limits::{Eviction, Limits};
+pub use stamps::{Birth, KeyParts, Purge, PurgeError, Stamps, Verdict};
+pub use store::Store;
+pub use vary::VaryNames;
