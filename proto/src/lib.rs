@@ -1,1 +1,38 @@
-//! To be filled.
+//! The contract between the filter and the control plane: messages, the checked values they decode to, and the algebra on them.
+//!
+//! - [`v1`]: messages of the control link (generated from `optimizer/v1/*.proto`); feature `grpc` adds the tonic client and server;
+//! - [`settings`]: the settings document, checked with every violation at once; the same code runs on both sides;
+//! - [`telemetry`]: the mergeable latency sketch and the merging and checking of reports;
+//! - [`revision`]: which pushed settings supersede which.
+//!
+//! Without features this crate needs no runtime, clock or host, and builds for `wasm32-wasip1`.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod revision;
+pub mod settings;
+pub mod telemetry;
+
+/// Messages of the control link, protocol version 1 (see [`PROTOCOL`]).
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/optimizer.v1.rs"));
+}
+
+/// Version of the control protocol this crate speaks, as sent in `Hello.protocol` and `Welcome.protocol`.
+///
+/// Peers with different versions still talk: fields are only ever added, and an unknown one is skipped.
+pub const PROTOCOL: u32 = 1;
+
+/// Largest encoded message either side sends, bytes: Envoy delivers a larger gRPC message to a Wasm filter in one copy that stalls a worker.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;

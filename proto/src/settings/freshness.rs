@@ -1,0 +1,39 @@
+//! Freshness and staleness: RFC 9111 section 4, RFC 5861.
+
+/// One day, milliseconds.
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Longest lifetime or stale window a document can ask for, milliseconds (30 days).
+pub const MAX_TTL_MS: u64 = 30 * DAY_MS;
+
+/// How long stored responses stay fresh, and how long stale ones may serve, for all routes without values of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// Least freshness lifetime of a storable response, ms, 0..=30 d.
+    pub ttl_floor_ms: u64,
+    /// Greatest freshness lifetime, ms, 0..=30 d.
+    pub ttl_ceiling_ms: u64,
+    /// How long past freshness a response may serve while it is revalidated (RFC 5861 section 3) where the origin names no window, ms, 0..=30 d.
+    pub stale_while_revalidate_ms: u64,
+    /// How long past freshness a response may stand in for an error (RFC 5861 section 4) where the origin names no window, ms, 0..=30 d.
+    pub stale_if_error_ms: u64,
+    /// How long past freshness a response may serve while the breaker is open or the upstream unreachable, ms, 0..=30 d.
+    pub max_stale_on_outage_ms: u64,
+    /// Heuristic freshness as a percentage of the time since Last-Modified (RFC 9111 section 4.2.2), 0..=100; 0 = none.
+    pub heuristic_fraction_percent: u32,
+    /// Greatest random shortening of a lifetime, percent, 0..=50, so that entries stored together do not expire together.
+    pub jitter_percent: u32,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self {
+            ttl_floor_ms: 0,
+            ttl_ceiling_ms: MAX_TTL_MS,
+            stale_while_revalidate_ms: 0,
+            stale_if_error_ms: 0,
+            max_stale_on_outage_ms: 0,
+            heuristic_fraction_percent: 10,
+            jitter_percent: 0,
+        }
+    }
+}

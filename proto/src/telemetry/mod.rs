@@ -1,0 +1,10 @@
+//! Numbers that merge: the latency sketch, and deltas of counters.
+
+pub mod delta;
+mod report;
+mod sketch;
+mod sketch_wire;
+
+pub use report::{RefusedReport, ReportFault, check_report};
+pub use sketch::Sketch;
+pub use sketch_wire::SketchFault;

@@ -1,0 +1,116 @@
+//! The sketch as a message, and what makes a received one impossible.
+
+use std::fmt;
+
+use super::sketch::{BINS, Sketch, bin_of};
+use crate::v1;
+
+/// Why a received sketch was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SketchFault {
+    /// Bins outside of what a sketch can have.
+    BinsOutOfRange,
+    /// Smallest or largest value contradict the bins.
+    ExtremesContradictBins,
+    /// The sum cannot come from so many values between the smallest and the largest.
+    SumContradictsBins,
+    /// No values, yet a sum or an extreme.
+    NotEmpty,
+}
+
+impl fmt::Display for SketchFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BinsOutOfRange => "bins out of range",
+            Self::ExtremesContradictBins => "smallest or largest value contradict the bins",
+            Self::SumContradictsBins => "sum contradicts the bins",
+            Self::NotEmpty => "no values, yet a sum or an extreme",
+        })
+    }
+}
+
+impl std::error::Error for SketchFault {}
+
+impl From<Sketch> for v1::Sketch {
+    fn from(sketch: Sketch) -> Self {
+        Self {
+            zero_count: sketch.zero_count,
+            // At most BINS, far below the limit of the type.
+            offset: i32::try_from(sketch.offset).unwrap_or(i32::MAX),
+            counts: sketch.counts,
+            sum: sketch.sum,
+            min: sketch.min,
+            max: sketch.max,
+        }
+    }
+}
+
+impl TryFrom<v1::Sketch> for Sketch {
+    type Error = SketchFault;
+
+    /// Takes a received sketch, or tells why no recorder can have made it.
+    fn try_from(message: v1::Sketch) -> Result<Self, SketchFault> {
+        let offset = usize::try_from(message.offset).map_err(|_| SketchFault::BinsOutOfRange)?;
+        if message.counts.len() > BINS || offset > BINS - message.counts.len() {
+            return Err(SketchFault::BinsOutOfRange);
+        }
+        let (offset, counts) = trimmed(offset, message.counts);
+        let sketch = Self {
+            zero_count: message.zero_count,
+            offset,
+            counts,
+            sum: message.sum,
+            min: message.min,
+            max: message.max,
+        };
+        sketch.check()?;
+        Ok(sketch)
+    }
+}
+
+/// Drops empty bins at both ends.
+fn trimmed(offset: usize, mut counts: Vec<u32>) -> (usize, Vec<u32>) {
+    let end = counts.iter().rposition(|count| *count != 0).map_or(0, |last| last + 1);
+    counts.truncate(end);
+    let leading = counts.iter().take_while(|count| **count == 0).count();
+    if leading > 0 {
+        counts.drain(..leading);
+    }
+    if counts.is_empty() {
+        (0, counts)
+    } else {
+        (offset + leading, counts)
+    }
+}
+
+impl Sketch {
+    fn check(&self) -> Result<(), SketchFault> {
+        if self.is_empty() {
+            return if (self.sum, self.min, self.max) == (0, 0, 0) {
+                Ok(())
+            } else {
+                Err(SketchFault::NotEmpty)
+            };
+        }
+        let min_fits = if self.zero_count > 0 {
+            self.min == 0
+        } else {
+            self.min > 0 && bin_of(self.min) == self.offset
+        };
+        let max_fits = match self.counts.len() {
+            0 => self.max == 0,
+            len => self.max > 0 && bin_of(self.max) == self.offset + len - 1,
+        };
+        if !min_fits || !max_fits || self.min > self.max {
+            return Err(SketchFault::ExtremesContradictBins);
+        }
+        let count = self.count();
+        // A full bin no longer counts while the sum still grows.
+        let full = self.counts.contains(&u32::MAX);
+        let too_high = !full && self.sum > self.max.saturating_mul(count);
+        if self.sum < self.min.saturating_mul(count) || too_high {
+            return Err(SketchFault::SumContradictsBins);
+        }
+        Ok(())
+    }
+}
