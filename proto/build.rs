@@ -13,6 +13,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_client(with_grpc)
         .build_server(with_grpc)
+        // The generated constructor over a transport would be named like the rpc Connect; callers pass a channel to `new`.
+        .build_transport(false)
         .out_dir(out_dir)
         .compile_fds(descriptors)?;
     Ok(())
