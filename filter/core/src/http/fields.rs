@@ -1,0 +1,101 @@
+//! Field lines of a message (RFC 9110 section 5).
+
+/// A field line: lower-case name, value as received.
+pub type Line<'a> = (&'a [u8], &'a [u8]);
+
+/// The field lines of a message in their order. Names must be lower-case (Envoy's are); pseudo-fields (`:status`) may be among
+/// them. Values need not be UTF-8.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fields<'a> {
+    lines: Vec<Line<'a>>,
+}
+
+impl<'a> From<Vec<Line<'a>>> for Fields<'a> {
+    fn from(lines: Vec<Line<'a>>) -> Self {
+        Self { lines }
+    }
+}
+
+impl<'a> FromIterator<Line<'a>> for Fields<'a> {
+    fn from_iter<I: IntoIterator<Item = Line<'a>>>(lines: I) -> Self {
+        Self {
+            lines: lines.into_iter().collect(),
+        }
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// All lines in order.
+    pub fn iter(&self) -> impl Iterator<Item = Line<'a>> + '_ {
+        self.lines.iter().copied()
+    }
+
+    /// Trimmed value of the first line with this (lower-case) name.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// Trimmed values of all lines with this (lower-case) name, in order.
+    pub fn all<'s>(&'s self, name: &'s [u8]) -> impl Iterator<Item = &'a [u8]> + 's {
+        self.lines
+            .iter()
+            .filter(move |(line, _)| *line == name)
+            .map(|(_, value)| trim(value))
+    }
+
+    /// True when at least one line has this name.
+    #[must_use]
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.lines.iter().any(|(line, _)| *line == name)
+    }
+
+    /// Number of lines.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// True without any line.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+/// Without leading and trailing optional whitespace (RFC 9110 section 5.6.3).
+#[must_use]
+pub fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// True for a non-empty token of lower-case or other token characters (RFC 9110 section 5.6.2).
+#[must_use]
+pub fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().copied().all(is_token_byte)
+}
+
+/// A `tchar` of RFC 9110 section 5.6.2.
+#[must_use]
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_trimmed_and_keep_their_order() {
+        let fields = Fields::from(vec![(&b"a"[..], &b" 1\t"[..]), (b"b", b"2"), (b"a", b"")]);
+        assert_eq!(fields.get(b"a"), Some(&b"1"[..]));
+        assert_eq!(fields.all(b"a").collect::<Vec<_>>(), [&b"1"[..], b""]);
+        assert!(fields.has(b"b") && !fields.has(b"c"));
+    }
+}
