@@ -1,5 +1,17 @@
 //! The circuit breaker's settings.
 
+use serde_json::{Value, json};
+
+use super::duration::format_duration;
+use super::number;
+use super::reader::{Findings, ObjectReader, Outcome, word};
+
+const SECOND_MS: u64 = 1_000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const MAX_CALLS: u32 = 1_000_000;
+const MAX_STATUSES: usize = 64;
+
 /// What can count as a failure of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailureClass {
@@ -87,4 +99,70 @@ impl Default for Breaker {
             dry_run: false,
         }
     }
+}
+
+impl Breaker {
+    pub(super) fn read(path: String, value: &Value, findings: &mut Findings) -> Self {
+        let base = Self::default();
+        let Some(mut object) = ObjectReader::open(path, value, findings) else {
+            return base;
+        };
+        let breaker = Self {
+            enabled: object.boolean("enabled", base.enabled),
+            failure_rate_percent: object.integer("failure_rate_percent", base.failure_rate_percent, 1..=100),
+            slow_call_rate_percent: object.integer("slow_call_rate_percent", base.slow_call_rate_percent, 1..=100),
+            slow_call_duration_ms: object.duration("slow_call_duration", base.slow_call_duration_ms, 1..=HOUR_MS),
+            window_ms: object.duration("window", base.window_ms, SECOND_MS..=10 * MINUTE_MS),
+            minimum_calls: object.integer("minimum_calls", base.minimum_calls, 1..=MAX_CALLS),
+            consecutive_connect_failures: object.integer(
+                "consecutive_connect_failures",
+                base.consecutive_connect_failures,
+                0..=MAX_CALLS,
+            ),
+            open_wait_ms: object.duration("open_wait", base.open_wait_ms, 100..=10 * MINUTE_MS),
+            open_wait_max_ms: object.duration("open_wait_max", base.open_wait_max_ms, 100..=HOUR_MS),
+            jitter_percent: object.integer("jitter_percent", base.jitter_percent, 0..=100),
+            probes: object.integer("probes", base.probes, 1..=1_000),
+            failure_statuses: sorted(object.set("failure_statuses", MAX_STATUSES, status))
+                .unwrap_or(base.failure_statuses),
+            failure_classes: sorted(object.set("failure_classes", FailureClass::WORDS.len(), |item| {
+                word(item, &FailureClass::WORDS)
+            }))
+            .unwrap_or(base.failure_classes),
+            dry_run: object.boolean("dry_run", base.dry_run),
+        };
+        object.finish();
+        breaker
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "enabled": self.enabled,
+            "failure_rate_percent": self.failure_rate_percent,
+            "slow_call_rate_percent": self.slow_call_rate_percent,
+            "slow_call_duration": format_duration(self.slow_call_duration_ms),
+            "window": format_duration(self.window_ms),
+            "minimum_calls": self.minimum_calls,
+            "consecutive_connect_failures": self.consecutive_connect_failures,
+            "open_wait": format_duration(self.open_wait_ms),
+            "open_wait_max": format_duration(self.open_wait_max_ms),
+            "jitter_percent": self.jitter_percent,
+            "probes": self.probes,
+            "failure_statuses": self.failure_statuses,
+            "failure_classes": self.failure_classes.iter().map(|class| class.as_str()).collect::<Vec<_>>(),
+            "dry_run": self.dry_run,
+        })
+    }
+}
+
+/// A status that can be a failure: successes and redirections never are.
+fn status(value: &Value) -> Outcome<u16> {
+    let reading = number::integer(value, &(400..=599))?;
+    Ok(reading.map(|status| u16::try_from(status).unwrap_or(u16::MAX)))
+}
+
+fn sorted<T: Ord>(list: Option<Vec<T>>) -> Option<Vec<T>> {
+    let mut list = list?;
+    list.sort_unstable();
+    Some(list)
 }

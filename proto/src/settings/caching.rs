@@ -33,5 +33,5 @@ impl EvictionPolicy {
     }
 }
 
-/// Entries meant by the class words `cache_size` takes.
-pub(super) const CACHE_SIZE_CLASSES: [(&str, u64); 3] = [("small", 1_000), ("medium", 10_000), ("large", 100_000)];
+/// The class words `cache_size` takes and the entries they mean.
+pub const CACHE_SIZE_CLASSES: [(&str, u64); 3] = [("small", 1_000), ("medium", 10_000), ("large", 100_000)];

@@ -1,8 +1,13 @@
 //! The whole document.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::{Breaker, EvictionPolicy, Freshness, Notice, Route, Violation};
+use super::caching::{CACHE_SIZE_CLASSES, EvictionPolicy};
+use super::duration::format_duration;
+use super::freshness::MAX_TTL_MS;
+use super::reader::{Findings, ObjectReader, escaped, unknown_field};
+use super::size::{format_size, size};
+use super::{Breaker, Freshness, MAX_ROUTES, Notice, OBJECT_SIZE, Route, Violation, number, rules};
 
 /// The checked settings. Every value is within its range and no two contradict each other, provided they came from [`Settings::parse`].
 ///
@@ -27,7 +32,7 @@ pub struct Settings {
     pub freshness: Freshness,
     /// The circuit breaker.
     pub breaker: Breaker,
-    /// At most 256; the first that matches a request holds.
+    /// At most 256, in document order; no two have the same host and path prefix.
     pub routes: Vec<Route>,
 }
 
@@ -52,10 +57,12 @@ impl Settings {
     /// Checks a document. Absent fields take their defaults.
     ///
     /// # Errors
-    /// Every violation in the document at once (at most [`super::MAX_VIOLATIONS`]), in document order.
+    /// Every violation in the document at once (at most [`super::MAX_VIOLATIONS`]).
     pub fn parse(document: &Value) -> Result<(Self, Vec<Notice>), Vec<Violation>> {
-        let _ = document;
-        Ok((Self::default(), Vec::new()))
+        let mut findings = Findings::default();
+        let settings = Self::read(document, &mut findings);
+        rules::check(&settings, &mut findings);
+        concluded(settings, findings)
     }
 
     /// The canonical document: every field in its canonical spelling. Parsing it gives these settings again, without notices.
@@ -63,25 +70,119 @@ impl Settings {
     /// Only a route's optional fields are left out where the route has no value of its own.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        Value::Null
+        json!({
+            "cache_enabled": self.cache_enabled,
+            "cache_size": self.cache_size,
+            "cache_memory_mb": self.cache_memory_mb,
+            "max_object_size": format_size(self.max_object_size),
+            "eviction_policy": self.eviction_policy.as_str(),
+            "default_ttl": format_duration(self.default_ttl_ms),
+            "max_connections": self.max_connections,
+            "freshness": self.freshness.to_json(),
+            "breaker": self.breaker.to_json(),
+            "routes": self.routes.iter().map(Route::to_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Reads every field by itself; what is refused or absent has its default.
+    fn read(document: &Value, findings: &mut Findings) -> Self {
+        let base = Self::default();
+        let Some(mut object) = ObjectReader::open(String::new(), document, findings) else {
+            return base;
+        };
+        let settings = Self {
+            cache_enabled: object.boolean("cache_enabled", base.cache_enabled),
+            cache_size: object
+                .read("cache_size", |value| {
+                    number::classed_integer(value, &(1..=1_000_000), &CACHE_SIZE_CLASSES)
+                })
+                .and_then(|entries| u32::try_from(entries).ok())
+                .unwrap_or(base.cache_size),
+            cache_memory_mb: object.integer("cache_memory_mb", base.cache_memory_mb, 1..=16_384),
+            max_object_size: object
+                .read("max_object_size", |value| size(value, &OBJECT_SIZE))
+                .unwrap_or(base.max_object_size),
+            eviction_policy: object.word("eviction_policy", base.eviction_policy, &EvictionPolicy::WORDS),
+            default_ttl_ms: object.duration("default_ttl", base.default_ttl_ms, 0..=MAX_TTL_MS),
+            max_connections: object.integer("max_connections", base.max_connections, 1..=1_000_000),
+            freshness: match object.field("freshness") {
+                Some((path, value)) => Freshness::read(path, value, object.findings),
+                None => base.freshness,
+            },
+            breaker: match object.field("breaker") {
+                Some((path, value)) => Breaker::read(path, value, object.findings),
+                None => base.breaker,
+            },
+            routes: read_routes(&mut object),
+        };
+        object.finish();
+        settings
+    }
+}
+
+fn read_routes(object: &mut ObjectReader<'_, '_>) -> Vec<Route> {
+    let items = object.list("routes", MAX_ROUTES).unwrap_or_default();
+    items
+        .into_iter()
+        .filter_map(|(path, value)| Route::read(path, value, object.findings))
+        .collect()
+}
+
+fn concluded<T>(value: T, findings: Findings) -> Result<(T, Vec<Notice>), Vec<Violation>> {
+    if findings.violations.is_empty() {
+        Ok((value, findings.notices))
+    } else {
+        Err(findings.violations)
     }
 }
 
 /// Judges one key of a flat source (a ConfigMap) by itself and gives its canonical value.
 ///
-/// `key` is a field of the document, dots leading inwards: `cache_size`, `breaker.open_wait`. `text` is the value as text; lists and objects as JSON.
-/// Rules that span several fields are left to [`Settings::parse`] of the resulting document.
+/// `key` is a field of the document, dots leading inwards: `cache_size`, `breaker.open_wait`. `text` is the value as text; lists and objects as JSON
+/// (an object is complete: what it leaves out takes its default). Rules that span several fields are left to [`Settings::parse`] of the resulting
+/// document.
 ///
 /// # Errors
 /// Every violation in the value; one if there is no such key.
 pub fn check_key(key: &str, text: &str) -> Result<(Value, Vec<Notice>), Vec<Violation>> {
-    let _ = (key, text);
-    Ok((Value::Null, Vec::new()))
+    let mut findings = Findings::default();
+    if let Err((path, problem)) = locate(key) {
+        findings.refuse(path, problem);
+        return Err(findings.violations);
+    }
+    let structured = text.trim_start().starts_with(['[', '{']);
+    let parsed = structured.then(|| serde_json::from_str::<Value>(text).ok()).flatten();
+    let value = parsed.unwrap_or_else(|| Value::from(text));
+    let document = key.rsplit('.').fold(value, |inner, name| {
+        let mut object = Map::new();
+        object.insert(name.to_owned(), inner);
+        Value::Object(object)
+    });
+    let canonical = Settings::read(&document, &mut findings).to_json();
+    let judged = key.split('.').try_fold(&canonical, |value, name| value.get(name));
+    concluded(judged.cloned().unwrap_or(Value::Null), findings)
 }
 
 /// The JSON Pointer of a flat key: `/breaker/open_wait` for `breaker.open_wait`; `None` if the document has no such field.
 #[must_use]
 pub fn key_pointer(key: &str) -> Option<String> {
-    let _ = key;
-    None
+    locate(key).ok()
+}
+
+/// Walks the canonical default document, which has every field there is.
+fn locate(key: &str) -> Result<String, (String, super::reader::Problem)> {
+    let defaults = Settings::default().to_json();
+    let mut pointer = String::new();
+    let mut value = &defaults;
+    for name in key.split('.') {
+        let short: String = name.chars().take(64).collect();
+        pointer = format!("{pointer}/{}", escaped(&short));
+        let fields = value.as_object();
+        let Some(inner) = fields.and_then(|fields| fields.get(name)) else {
+            let known: Vec<&str> = fields.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            return Err((pointer, unknown_field(name, &known)));
+        };
+        value = inner;
+    }
+    Ok(pointer)
 }

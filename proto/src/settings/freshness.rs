@@ -1,5 +1,10 @@
 //! Freshness and staleness: RFC 9111 section 4, RFC 5861.
 
+use serde_json::{Value, json};
+
+use super::duration::format_duration;
+use super::reader::{Findings, ObjectReader};
+
 /// One day, milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Longest lifetime or stale window a document can ask for, milliseconds (30 days).
@@ -35,5 +40,42 @@ impl Default for Freshness {
             heuristic_fraction_percent: 10,
             jitter_percent: 0,
         }
+    }
+}
+
+impl Freshness {
+    pub(super) fn read(path: String, value: &Value, findings: &mut Findings) -> Self {
+        let base = Self::default();
+        let Some(mut object) = ObjectReader::open(path, value, findings) else {
+            return base;
+        };
+        let mut ttl = |name, default| object.duration(name, default, 0..=MAX_TTL_MS);
+        let freshness = Self {
+            ttl_floor_ms: ttl("ttl_floor", base.ttl_floor_ms),
+            ttl_ceiling_ms: ttl("ttl_ceiling", base.ttl_ceiling_ms),
+            stale_while_revalidate_ms: ttl("stale_while_revalidate", base.stale_while_revalidate_ms),
+            stale_if_error_ms: ttl("stale_if_error", base.stale_if_error_ms),
+            max_stale_on_outage_ms: ttl("max_stale_on_outage", base.max_stale_on_outage_ms),
+            heuristic_fraction_percent: object.integer(
+                "heuristic_fraction_percent",
+                base.heuristic_fraction_percent,
+                0..=100,
+            ),
+            jitter_percent: object.integer("jitter_percent", base.jitter_percent, 0..=50),
+        };
+        object.finish();
+        freshness
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "ttl_floor": format_duration(self.ttl_floor_ms),
+            "ttl_ceiling": format_duration(self.ttl_ceiling_ms),
+            "stale_while_revalidate": format_duration(self.stale_while_revalidate_ms),
+            "stale_if_error": format_duration(self.stale_if_error_ms),
+            "max_stale_on_outage": format_duration(self.max_stale_on_outage_ms),
+            "heuristic_fraction_percent": self.heuristic_fraction_percent,
+            "jitter_percent": self.jitter_percent,
+        })
     }
 }

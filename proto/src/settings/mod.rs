@@ -3,17 +3,28 @@
 mod breaker;
 mod caching;
 mod document;
+mod duration;
 mod freshness;
+mod names;
+mod nearest;
+mod number;
 mod reader;
 mod routes;
+mod rules;
+mod size;
 mod violation;
 
 pub use breaker::{Breaker, FailureClass};
-pub use caching::EvictionPolicy;
+pub use caching::{CACHE_SIZE_CLASSES, EvictionPolicy};
 pub use document::{Settings, check_key, key_pointer};
+pub use duration::{DURATION_CLASSES, format_duration};
 pub use freshness::{Freshness, MAX_TTL_MS};
 pub use routes::{KeyQuery, MAX_ROUTES, QueryMode, Route};
+pub use size::format_size;
 pub use violation::{Notice, Violation, ViolationCode};
 
 /// Most violations listed for one document; a hostile one could have millions.
 pub const MAX_VIOLATIONS: usize = 256;
+
+/// What `max_object_size` can be, bytes: 1 KiB to 16 MiB.
+const OBJECT_SIZE: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;

@@ -1,7 +1,18 @@
 //! Routes: what differs for a part of the traffic.
 
+use serde_json::{Map, Value, json};
+
+use super::ViolationCode;
+use super::duration::format_duration;
+use super::freshness::MAX_TTL_MS;
+use super::names;
+use super::reader::{Findings, ObjectReader, Outcome, Problem, Reading};
+use super::size::format_size;
+
 /// Most routes a document can have.
 pub const MAX_ROUTES: usize = 256;
+const MAX_QUERY_NAMES: usize = 64;
+const MAX_KEY_HEADERS: usize = 16;
 
 /// Which parts of the query belong to the cache key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -104,5 +115,131 @@ impl Route {
             max_object_size: None,
             breaker: false,
         }
+    }
+}
+
+impl KeyQuery {
+    fn read(path: String, value: &Value, findings: &mut Findings) -> Self {
+        let base = Self::default();
+        let Some(mut object) = ObjectReader::open(path.clone(), value, findings) else {
+            return base;
+        };
+        let mode = object.word("mode", base.mode, &QueryMode::WORDS);
+        let names = object
+            .set("names", MAX_QUERY_NAMES, names::query_name)
+            .unwrap_or_default();
+        object.finish();
+        let query = Self { mode, names };
+        if findings.sound(&path) {
+            query.check(&path, findings);
+        }
+        query
+    }
+
+    fn check(&self, path: &str, findings: &mut Findings) {
+        let named = matches!(self.mode, QueryMode::Include | QueryMode::Exclude);
+        let message = match (named, self.names.is_empty()) {
+            (true, true) => format!(
+                "given no names, allowed with mode {} is at least one",
+                self.mode.as_str()
+            ),
+            (false, false) => format!("given names, allowed with mode {} are none", self.mode.as_str()),
+            _ => return,
+        };
+        findings.refuse(format!("{path}/names"), Problem::new(ViolationCode::Conflict, message));
+    }
+}
+
+impl Route {
+    /// `None` if it has no sound name, so that nothing else can be said about it but its own violations.
+    pub(super) fn read(path: String, value: &Value, findings: &mut Findings) -> Option<Self> {
+        let mut object = ObjectReader::open(path.clone(), value, findings)?;
+        let name = object.read("name", names::route_name);
+        let base = Self::named(name.as_deref().unwrap_or_default());
+        let route = Self {
+            host: object.read("host", names::host).unwrap_or(base.host),
+            path_prefix: object
+                .read("path_prefix", names::path_prefix)
+                .unwrap_or(base.path_prefix),
+            cache: object.boolean("cache", base.cache),
+            default_ttl_ms: object.optional_duration("default_ttl", 0..=MAX_TTL_MS),
+            ttl_floor_ms: object.optional_duration("ttl_floor", 0..=MAX_TTL_MS),
+            ttl_ceiling_ms: object.optional_duration("ttl_ceiling", 0..=MAX_TTL_MS),
+            ttl_override_ms: object.optional_duration("ttl_override", 0..=MAX_TTL_MS),
+            key_query: match object.field("key_query") {
+                Some((path, value)) => KeyQuery::read(path, value, object.findings),
+                None => base.key_query,
+            },
+            key_headers: object
+                .set("key_headers", MAX_KEY_HEADERS, key_header)
+                .unwrap_or_default(),
+            isolate_authorization: object.boolean("isolate_authorization", base.isolate_authorization),
+            ignore_request_cache_control: object
+                .boolean("ignore_request_cache_control", base.ignore_request_cache_control),
+            stale_while_revalidate_ms: object.optional_duration("stale_while_revalidate", 0..=MAX_TTL_MS),
+            stale_if_error_ms: object.optional_duration("stale_if_error", 0..=MAX_TTL_MS),
+            max_stale_on_outage_ms: object.optional_duration("max_stale_on_outage", 0..=MAX_TTL_MS),
+            max_object_size: object.optional_size("max_object_size", super::OBJECT_SIZE),
+            breaker: object.boolean("breaker", base.breaker),
+            name: base.name,
+        };
+        let name_given = object.field("name").is_some();
+        object.finish();
+        if !name_given {
+            let problem = Problem::new(ViolationCode::Missing, "given no name; every route needs one");
+            findings.refuse(format!("{path}/name"), problem);
+        }
+        name.map(|_| route)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        let mut set = |name: &str, value: Value| object.insert(name.to_owned(), value);
+        set("name", json!(self.name));
+        set("host", json!(self.host));
+        set("path_prefix", json!(self.path_prefix));
+        set("cache", json!(self.cache));
+        set(
+            "key_query",
+            json!({ "mode": self.key_query.mode.as_str(), "names": self.key_query.names }),
+        );
+        set("key_headers", json!(self.key_headers));
+        set("isolate_authorization", json!(self.isolate_authorization));
+        set("ignore_request_cache_control", json!(self.ignore_request_cache_control));
+        set("breaker", json!(self.breaker));
+        let own = [
+            ("default_ttl", self.default_ttl_ms),
+            ("ttl_floor", self.ttl_floor_ms),
+            ("ttl_ceiling", self.ttl_ceiling_ms),
+            ("ttl_override", self.ttl_override_ms),
+            ("stale_while_revalidate", self.stale_while_revalidate_ms),
+            ("stale_if_error", self.stale_if_error_ms),
+            ("max_stale_on_outage", self.max_stale_on_outage_ms),
+        ];
+        for (name, ms) in own.into_iter().filter_map(|(name, ms)| Some((name, ms?))) {
+            set(name, json!(format_duration(ms)));
+        }
+        if let Some(bytes) = self.max_object_size {
+            set("max_object_size", json!(format_size(bytes)));
+        }
+        Value::Object(object)
+    }
+}
+
+/// A field of the request whose value may belong to the key; those that have a setting or a meaning of their own may not.
+fn key_header(value: &Value) -> Outcome<String> {
+    let reading = names::field_name(value)?;
+    match reading.value.as_str() {
+        "authorization" => Err(Problem::of(
+            ViolationCode::Conflict,
+            value,
+            "isolate_authorization for this field",
+        )),
+        "host" => Err(Problem::of(
+            ViolationCode::Conflict,
+            value,
+            "any other field; the host is always in the key",
+        )),
+        _ => Ok(Reading::exact(reading.value)),
     }
 }

@@ -1,19 +1,227 @@
-//! Adding one delta to another.
+//! Adding one delta to another: what both sides do with reports, and what the filter does with one that was not delivered.
+//!
+//! Every list is kept in the order of its keys, so the same additions in any order give the same delta while no limit is reached.
 
-use crate::v1::TelemetryDelta;
+use std::cmp::Ordering;
 
-/// Most request series in a delta; what comes later is counted under route and upstream [`OTHER`].
+use crate::telemetry::Sketch;
+use crate::v1::{BreakerEvent, CacheCounters, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta};
+
+/// Most request series in a delta. Those beyond the first 448 are counted under route and upstream [`OTHER`], by outcome and protocol.
 pub const MAX_SERIES: usize = 512;
+/// Most error counts; those beyond are counted under kind and upstream [`OTHER`].
+pub const MAX_ERRORS: usize = 256;
+/// Most reason counts; those beyond are counted under [`OTHER`].
+pub const MAX_REASONS: usize = 128;
+/// Most breaker events; the oldest give way.
+pub const MAX_BREAKER_EVENTS: usize = 256;
 /// The label of what has no label of its own.
 pub const OTHER: &str = "other";
 
-/// Adds `from` to `into`, series by series. Bounded: see the limits of this module. The result is in canonical order.
+/// The client protocols a series tells apart: unknown, HTTP/1.0, 1.1, 2 and 3.
+const PROTOCOLS: [u32; 5] = [0, 10, 11, 20, 30];
+/// Room kept for the overflow's series: one for each outcome (the unspecified one included) and protocol, rounded up.
+const OVERFLOW_SERIES: usize = 64;
+
+/// Adds `from` to `into`, series by series; sums saturate, and the limits of this module hold. The result is in canonical order.
 pub fn merge(into: &mut TelemetryDelta, from: TelemetryDelta) {
-    let _ = (into, from);
+    merge_list(&mut into.requests, from.requests, MAX_SERIES - OVERFLOW_SERIES);
+    merge_list(&mut into.errors, from.errors, MAX_ERRORS - 1);
+    merge_list(&mut into.reasons, from.reasons, MAX_REASONS - 1);
+    merge_events(&mut into.breaker_events, from.breaker_events);
+    into.cache = match (into.cache.take(), from.cache) {
+        (Some(mine), Some(theirs)) => Some(merged_cache(&mine, &theirs)),
+        (mine, theirs) => mine.or(theirs),
+    };
+    into.overhead_ns = merged_sketch(into.overhead_ns.take(), from.overhead_ns);
 }
 
 /// True if nothing happened: there is nothing to report.
 #[must_use]
 pub fn is_empty(delta: &TelemetryDelta) -> bool {
-    *delta == TelemetryDelta::default()
+    let no_sketch = delta
+        .overhead_ns
+        .as_ref()
+        .is_none_or(|sketch| sketch.zero_count == 0 && sketch.counts.is_empty());
+    delta.requests.is_empty()
+        && delta.errors.is_empty()
+        && delta.reasons.is_empty()
+        && delta.breaker_events.is_empty()
+        && delta.cache.is_none_or(|cache| cache == CacheCounters::default())
+        && no_sketch
+}
+
+/// Adds one sketch to another. One that is impossible counts as none.
+#[must_use]
+pub fn merged_sketch(into: Option<crate::v1::Sketch>, from: Option<crate::v1::Sketch>) -> Option<crate::v1::Sketch> {
+    let decode = |message: Option<crate::v1::Sketch>| message.and_then(|message| Sketch::try_from(message).ok());
+    match (decode(into), decode(from)) {
+        (Some(mut mine), Some(theirs)) => {
+            mine.merge(&theirs);
+            Some(mine.into())
+        }
+        (mine, theirs) => mine.or(theirs).map(Into::into),
+    }
+}
+
+/// An element of a list that merges by key.
+trait Series: Sized {
+    /// Orders by key alone.
+    fn order(&self, other: &Self) -> Ordering;
+    /// Adds another of the same key.
+    fn add(&mut self, other: Self);
+    /// Gives up the labels that are not bounded by themselves.
+    fn into_other(self) -> Self;
+    /// True for what [`Series::into_other`] gives: it always has room.
+    fn is_other(&self) -> bool;
+}
+
+fn merge_list<T: Series>(into: &mut Vec<T>, from: Vec<T>, own_series: usize) {
+    if !into.is_sorted_by(|left, right| left.order(right) == Ordering::Less) {
+        // Made elsewhere, perhaps with a key twice: bring it into order first.
+        for series in std::mem::take(into) {
+            insert(into, series, own_series);
+        }
+    }
+    for series in from {
+        insert(into, series, own_series);
+    }
+}
+
+fn insert<T: Series>(list: &mut Vec<T>, series: T, own_series: usize) {
+    let position = |list: &[T], series: &T| list.binary_search_by(|candidate| candidate.order(series));
+    let (series, position) = match position(list, &series) {
+        Err(_) if list.len() >= own_series && !series.is_other() => {
+            let other = series.into_other();
+            let position = position(list, &other);
+            (other, position)
+        }
+        position => (series, position),
+    };
+    match position {
+        Ok(found) => {
+            if let Some(existing) = list.get_mut(found) {
+                existing.add(series);
+            }
+        }
+        Err(gap) => list.insert(gap, series),
+    }
+}
+
+impl Series for RequestSeries {
+    fn order(&self, other: &Self) -> Ordering {
+        (&self.route, &self.upstream, self.outcome, self.protocol).cmp(&(
+            &other.route,
+            &other.upstream,
+            other.outcome,
+            other.protocol,
+        ))
+    }
+
+    fn add(&mut self, other: Self) {
+        add(&mut self.count, other.count);
+        add(&mut self.response_bytes, other.response_bytes);
+        add(&mut self.upstream_requests, other.upstream_requests);
+        add(&mut self.upstream_reused, other.upstream_reused);
+        self.latency_us = merged_sketch(self.latency_us.take(), other.latency_us);
+    }
+
+    fn into_other(mut self) -> Self {
+        self.route = OTHER.to_owned();
+        self.upstream = OTHER.to_owned();
+        self.outcome = Outcome::try_from(self.outcome).unwrap_or_default().into();
+        if !PROTOCOLS.contains(&self.protocol) {
+            self.protocol = 0;
+        }
+        self
+    }
+
+    fn is_other(&self) -> bool {
+        self.route == OTHER
+            && self.upstream == OTHER
+            && Outcome::try_from(self.outcome).is_ok()
+            && PROTOCOLS.contains(&self.protocol)
+    }
+}
+
+impl Series for ErrorCount {
+    fn order(&self, other: &Self) -> Ordering {
+        (&self.kind, &self.upstream).cmp(&(&other.kind, &other.upstream))
+    }
+
+    fn add(&mut self, other: Self) {
+        add(&mut self.count, other.count);
+    }
+
+    fn into_other(mut self) -> Self {
+        self.kind = OTHER.to_owned();
+        self.upstream = OTHER.to_owned();
+        self
+    }
+
+    fn is_other(&self) -> bool {
+        self.kind == OTHER && self.upstream == OTHER
+    }
+}
+
+impl Series for ReasonCount {
+    fn order(&self, other: &Self) -> Ordering {
+        self.code.cmp(&other.code)
+    }
+
+    fn add(&mut self, other: Self) {
+        add(&mut self.count, other.count);
+    }
+
+    fn into_other(mut self) -> Self {
+        self.code = OTHER.to_owned();
+        self
+    }
+
+    fn is_other(&self) -> bool {
+        self.code == OTHER
+    }
+}
+
+fn merge_events(into: &mut Vec<BreakerEvent>, from: Vec<BreakerEvent>) {
+    if from.is_empty() {
+        return;
+    }
+    into.extend(from);
+    // All fields: two events at one time have the same order whichever side they came from.
+    into.sort_by(|left, right| {
+        let key = |event: &BreakerEvent| {
+            (
+                event.at_ms,
+                event.upstream.clone(),
+                event.from.clone(),
+                event.to.clone(),
+                event.cause.clone(),
+            )
+        };
+        left.at_ms.cmp(&right.at_ms).then_with(|| key(left).cmp(&key(right)))
+    });
+    let excess = into.len().saturating_sub(MAX_BREAKER_EVENTS);
+    into.drain(..excess);
+}
+
+fn merged_cache(mine: &CacheCounters, theirs: &CacheCounters) -> CacheCounters {
+    let sum = u64::saturating_add;
+    CacheCounters {
+        lookups: sum(mine.lookups, theirs.lookups),
+        hits: sum(mine.hits, theirs.hits),
+        stores: sum(mine.stores, theirs.stores),
+        store_failures: sum(mine.store_failures, theirs.store_failures),
+        evictions: sum(mine.evictions, theirs.evictions),
+        expirations: sum(mine.expirations, theirs.expirations),
+        invalidations: sum(mine.invalidations, theirs.invalidations),
+        corrupt_slots: sum(mine.corrupt_slots, theirs.corrupt_slots),
+        hit_bytes: sum(mine.hit_bytes, theirs.hit_bytes),
+        lookup_bytes: sum(mine.lookup_bytes, theirs.lookup_bytes),
+        collapsed: sum(mine.collapsed, theirs.collapsed),
+    }
+}
+
+fn add(into: &mut u64, from: u64) {
+    *into = into.saturating_add(from);
 }

@@ -5,6 +5,6 @@ mod report;
 mod sketch;
 mod sketch_wire;
 
-pub use report::{RefusedReport, ReportFault, check_report};
+pub use report::{RefusedReport, ReportFault, check_delta, check_report};
 pub use sketch::Sketch;
 pub use sketch_wire::SketchFault;

@@ -2,15 +2,26 @@
 
 use std::fmt;
 
-use super::SketchFault;
-use crate::v1::TelemetryReport;
+use super::delta::{MAX_BREAKER_EVENTS, MAX_ERRORS, MAX_REASONS, MAX_SERIES};
+use super::{Sketch, SketchFault};
+use crate::v1;
+use crate::v1::{CacheCounters, FilterGauges, RequestSeries, TelemetryDelta, TelemetryReport};
+
+const MAX_LABEL: usize = 256;
+const MAX_INSTANCE_ID: usize = 128;
+const MAX_BREAKERS: usize = 4_096;
+const MAX_COUNT: u64 = 1 << 48;
+/// How far an Envoy's clock may run ahead of the receiver's.
+const MAX_AHEAD_MS: u64 = 5 * 60 * 1_000;
+/// Deltas merged back during an outage span longer than a second, but no outage this long is bridged.
+const MAX_SPAN_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// The kind of fault of a refused report. Closed: metric labels use [`ReportFault::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReportFault {
     /// More series, errors, events, reasons or breakers than a filter sends.
     TooMany,
-    /// A label longer than 256 bytes, or an identity that is empty or longer than allowed.
+    /// A label longer than 256 bytes or with control characters, or an identity that is empty or longer than allowed.
     BadLabel,
     /// A count above 2^48 or contradicting another.
     ImpossibleCount,
@@ -62,6 +73,141 @@ impl std::error::Error for RefusedReport {}
 /// # Errors
 /// The first fault found.
 pub fn check_report(report: &TelemetryReport, now_ms: u64) -> Result<(), RefusedReport> {
-    let _ = (report, now_ms);
+    require(report.sequence > 0, "sequence", ReportFault::NoSequence)?;
+    let identified = (1..=MAX_INSTANCE_ID).contains(&report.instance_id.len());
+    require(identified, "instance_id", ReportFault::BadLabel)?;
+    require(
+        report.closed_at_ms <= now_ms.saturating_add(MAX_AHEAD_MS),
+        "closed_at_ms",
+        ReportFault::BadTime,
+    )?;
+    require(report.span_ms <= MAX_SPAN_MS, "span_ms", ReportFault::BadTime)?;
+    if let Some(delta) = &report.delta {
+        check_delta(delta)?;
+    }
+    report.gauges.as_ref().map_or(Ok(()), check_gauges)
+}
+
+/// Checks a delta by itself, as [`check_report`] does for the one in a report.
+///
+/// # Errors
+/// The first fault found.
+pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
+    require(
+        delta.requests.len() <= MAX_SERIES,
+        "delta.requests",
+        ReportFault::TooMany,
+    )?;
+    require(delta.errors.len() <= MAX_ERRORS, "delta.errors", ReportFault::TooMany)?;
+    require(
+        delta.reasons.len() <= MAX_REASONS,
+        "delta.reasons",
+        ReportFault::TooMany,
+    )?;
+    require(
+        delta.breaker_events.len() <= MAX_BREAKER_EVENTS,
+        "delta.breaker_events",
+        ReportFault::TooMany,
+    )?;
+    for (index, series) in delta.requests.iter().enumerate() {
+        check_series(series).map_err(|(field, fault)| refused(format!("delta.requests[{index}].{field}"), fault))?;
+    }
+    for (index, error) in delta.errors.iter().enumerate() {
+        let at = |field: &str| format!("delta.errors[{index}].{field}");
+        require(
+            label(&error.kind) && label(&error.upstream),
+            at("kind"),
+            ReportFault::BadLabel,
+        )?;
+        require(error.count <= MAX_COUNT, at("count"), ReportFault::ImpossibleCount)?;
+    }
+    for (index, reason) in delta.reasons.iter().enumerate() {
+        let at = |field: &str| format!("delta.reasons[{index}].{field}");
+        require(label(&reason.code), at("code"), ReportFault::BadLabel)?;
+        require(reason.count <= MAX_COUNT, at("count"), ReportFault::ImpossibleCount)?;
+    }
+    for (index, event) in delta.breaker_events.iter().enumerate() {
+        let sound = [&event.upstream, &event.from, &event.to, &event.cause]
+            .into_iter()
+            .all(|text| label(text));
+        require(sound, format!("delta.breaker_events[{index}]"), ReportFault::BadLabel)?;
+    }
+    if let Some(cache) = &delta.cache {
+        require(possible_cache(cache), "delta.cache", ReportFault::ImpossibleCount)?;
+    }
+    check_sketch(delta.overhead_ns.as_ref())
+        .map(drop)
+        .map_err(|fault| refused("delta.overhead_ns", ReportFault::BadSketch(fault)))
+}
+
+fn check_series(series: &RequestSeries) -> Result<(), (&'static str, ReportFault)> {
+    if !label(&series.route) || !label(&series.upstream) {
+        return Err(("route", ReportFault::BadLabel));
+    }
+    let recorded =
+        check_sketch(series.latency_us.as_ref()).map_err(|fault| ("latency_us", ReportFault::BadSketch(fault)))?;
+    if recorded > series.count || series.count > MAX_COUNT {
+        return Err(("count", ReportFault::ImpossibleCount));
+    }
+    if series.response_bytes > 1 << 60 {
+        return Err(("response_bytes", ReportFault::ImpossibleCount));
+    }
+    if series.upstream_reused > series.upstream_requests || series.upstream_requests > MAX_COUNT {
+        return Err(("upstream_requests", ReportFault::ImpossibleCount));
+    }
     Ok(())
+}
+
+/// How many values the sketch holds.
+fn check_sketch(message: Option<&v1::Sketch>) -> Result<u64, SketchFault> {
+    message.map_or(Ok(0), |message| {
+        Sketch::try_from(message.clone()).map(|sketch| sketch.count())
+    })
+}
+
+fn check_gauges(gauges: &FilterGauges) -> Result<(), RefusedReport> {
+    require(
+        gauges.breakers.len() <= MAX_BREAKERS,
+        "gauges.breakers",
+        ReportFault::TooMany,
+    )?;
+    for (index, breaker) in gauges.breakers.iter().enumerate() {
+        let sound = label(&breaker.upstream) && label(&breaker.state) && label(&breaker.cause);
+        require(sound, format!("gauges.breakers[{index}]"), ReportFault::BadLabel)?;
+    }
+    let possible = gauges.cache_entries <= MAX_COUNT && gauges.cache_bytes <= 1 << 60;
+    require(possible, "gauges.cache_entries", ReportFault::ImpossibleCount)
+}
+
+/// Counts that a filter raises together cannot contradict each other.
+fn possible_cache(cache: &CacheCounters) -> bool {
+    let counts = [
+        cache.lookups,
+        cache.stores,
+        cache.store_failures,
+        cache.evictions,
+        cache.expirations,
+        cache.invalidations,
+        cache.corrupt_slots,
+        cache.collapsed,
+    ];
+    let bytes = [cache.hit_bytes, cache.lookup_bytes];
+    cache.hits <= cache.lookups
+        && counts.into_iter().all(|count| count <= MAX_COUNT)
+        && bytes.into_iter().all(|count| count <= 1 << 60)
+}
+
+fn label(text: &str) -> bool {
+    text.len() <= MAX_LABEL && !text.contains(|c: char| c.is_control())
+}
+
+fn require(sound: bool, field: impl Into<String>, fault: ReportFault) -> Result<(), RefusedReport> {
+    if sound { Ok(()) } else { Err(refused(field, fault)) }
+}
+
+fn refused(field: impl Into<String>, fault: ReportFault) -> RefusedReport {
+    RefusedReport {
+        field: field.into(),
+        fault,
+    }
 }

@@ -1,0 +1,75 @@
+//! The name somebody probably meant.
+
+/// Longer names are not compared: a hostile document could make it expensive.
+const MAX_COMPARED: usize = 64;
+
+/// The candidate nearest to what was written, if any is near enough to be worth naming.
+pub(super) fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if written.len() > MAX_COMPARED {
+        return None;
+    }
+    let written = normal(written);
+    let (distance, candidate) = candidates
+        .map(|candidate| (distance(&written, &normal(candidate)), candidate))
+        .min_by_key(|(near, _)| *near)?;
+    let tolerated = (candidate.len() / 3).max(1);
+    (distance <= tolerated).then_some(candidate)
+}
+
+/// Spelling variants that mean the same: `cacheSize`, `cache-size`, `CACHE_SIZE`.
+fn normal(name: &str) -> Vec<char> {
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// Insertions, deletions and substitutions between two names.
+fn distance(left: &[char], right: &[char]) -> usize {
+    let mut costs: Vec<usize> = (0..=right.len()).collect();
+    for (row, a) in left.iter().enumerate() {
+        let mut diagonal = row;
+        let mut before = row + 1;
+        if let Some(first) = costs.first_mut() {
+            *first = before;
+        }
+        for (cost, b) in costs.iter_mut().skip(1).zip(right) {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = *cost;
+            before = replaced.min(diagonal + 1).min(before + 1);
+            *cost = before;
+        }
+    }
+    costs.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_field_probably_meant() {
+        let known = ["cache_size", "cache_enabled", "default_ttl", "max_connections"];
+        let cases = [
+            ("cache_sise", Some("cache_size")),
+            ("cacheSize", Some("cache_size")),
+            ("CACHE-SIZE", Some("cache_size")),
+            ("default_tll", Some("default_ttl")),
+            ("max_conections", Some("max_connections")),
+            ("zebra", None),
+            ("", None),
+        ];
+        for (written, expected) in cases {
+            assert_eq!(nearest(written, known.into_iter()), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn distance_counts_edits() {
+        let of = |a: &str, b: &str| distance(&normal(a), &normal(b));
+        assert_eq!(of("kitten", "sitting"), 3);
+        assert_eq!(of("", "abc"), 3);
+        assert_eq!(of("abc", ""), 3);
+        assert_eq!(of("same", "same"), 0);
+    }
+}
