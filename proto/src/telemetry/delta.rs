@@ -4,6 +4,8 @@
 
 use std::cmp::Ordering;
 
+use prost::Message as _;
+
 use crate::telemetry::Sketch;
 use crate::v1::{BreakerEvent, CacheCounters, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta};
 
@@ -34,6 +36,29 @@ pub fn merge(into: &mut TelemetryDelta, from: TelemetryDelta) {
         (mine, theirs) => mine.or(theirs),
     };
     into.overhead_ns = merged_sketch(into.overhead_ns.take(), from.overhead_ns);
+}
+
+/// Takes out of `pending` what fits into one message of `max_bytes`; what is left belongs into the report after it.
+///
+/// All counters go first, then request series in order while they fit; at least one, so that repeated calls come to an end.
+#[must_use]
+pub fn take_bounded(pending: &mut TelemetryDelta, max_bytes: usize) -> TelemetryDelta {
+    let mut requests = std::mem::take(&mut pending.requests);
+    let mut taken = std::mem::take(pending);
+    // Tag and length of an embedded message take at most six bytes at these sizes.
+    let mut room = max_bytes.saturating_sub(taken.encoded_len());
+    let fitting = requests
+        .iter()
+        .take_while(|series| {
+            let needed = series.encoded_len() + 6;
+            let fits = needed <= room;
+            room = room.saturating_sub(needed);
+            fits
+        })
+        .count();
+    pending.requests = requests.split_off(fitting.max(1).min(requests.len()));
+    taken.requests = requests;
+    taken
 }
 
 /// True if nothing happened: there is nothing to report.
@@ -188,21 +213,20 @@ fn merge_events(into: &mut Vec<BreakerEvent>, from: Vec<BreakerEvent>) {
         return;
     }
     into.extend(from);
-    // All fields: two events at one time have the same order whichever side they came from.
-    into.sort_by(|left, right| {
-        let key = |event: &BreakerEvent| {
-            (
-                event.at_ms,
-                event.upstream.clone(),
-                event.from.clone(),
-                event.to.clone(),
-                event.cause.clone(),
-            )
-        };
-        left.at_ms.cmp(&right.at_ms).then_with(|| key(left).cmp(&key(right)))
-    });
+    into.sort_by(event_order);
     let excess = into.len().saturating_sub(MAX_BREAKER_EVENTS);
     into.drain(..excess);
+}
+
+/// By time, then by everything else: two events at one time have one order whichever side they came from.
+fn event_order(left: &BreakerEvent, right: &BreakerEvent) -> Ordering {
+    (left.at_ms, &left.upstream, &left.from, &left.to, &left.cause).cmp(&(
+        right.at_ms,
+        &right.upstream,
+        &right.from,
+        &right.to,
+        &right.cause,
+    ))
 }
 
 fn merged_cache(mine: &CacheCounters, theirs: &CacheCounters) -> CacheCounters {

@@ -6,5 +6,5 @@ mod sketch;
 mod sketch_wire;
 
 pub use report::{RefusedReport, ReportFault, check_delta, check_report};
-pub use sketch::Sketch;
+pub use sketch::{MAX_VALUE, Sketch};
 pub use sketch_wire::SketchFault;

@@ -11,6 +11,7 @@ const MAX_LABEL: usize = 256;
 const MAX_INSTANCE_ID: usize = 128;
 const MAX_BREAKERS: usize = 4_096;
 const MAX_COUNT: u64 = 1 << 48;
+const MAX_BYTES: u64 = 1 << 56;
 /// How far an Envoy's clock may run ahead of the receiver's.
 const MAX_AHEAD_MS: u64 = 5 * 60 * 1_000;
 /// Deltas merged back during an outage span longer than a second, but no outage this long is bridged.
@@ -149,7 +150,7 @@ fn check_series(series: &RequestSeries) -> Result<(), (&'static str, ReportFault
     if recorded > series.count || series.count > MAX_COUNT {
         return Err(("count", ReportFault::ImpossibleCount));
     }
-    if series.response_bytes > 1 << 60 {
+    if series.response_bytes > MAX_BYTES {
         return Err(("response_bytes", ReportFault::ImpossibleCount));
     }
     if series.upstream_reused > series.upstream_requests || series.upstream_requests > MAX_COUNT {
@@ -175,7 +176,7 @@ fn check_gauges(gauges: &FilterGauges) -> Result<(), RefusedReport> {
         let sound = label(&breaker.upstream) && label(&breaker.state) && label(&breaker.cause);
         require(sound, format!("gauges.breakers[{index}]"), ReportFault::BadLabel)?;
     }
-    let possible = gauges.cache_entries <= MAX_COUNT && gauges.cache_bytes <= 1 << 60;
+    let possible = gauges.cache_entries <= MAX_COUNT && gauges.cache_bytes <= MAX_BYTES;
     require(possible, "gauges.cache_entries", ReportFault::ImpossibleCount)
 }
 
@@ -194,7 +195,7 @@ fn possible_cache(cache: &CacheCounters) -> bool {
     let bytes = [cache.hit_bytes, cache.lookup_bytes];
     cache.hits <= cache.lookups
         && counts.into_iter().all(|count| count <= MAX_COUNT)
-        && bytes.into_iter().all(|count| count <= 1 << 60)
+        && bytes.into_iter().all(|count| count <= MAX_BYTES)
 }
 
 fn label(text: &str) -> bool {

@@ -12,6 +12,8 @@ use std::ops::RangeInclusive;
 const BINS_PER_OCTAVE: u32 = 35;
 /// Values from `2^OCTAVES` (about 1.1e12) up share the last bin.
 const OCTAVES: u32 = 40;
+/// The largest value told apart from larger ones: 104 days in nanoseconds. Keeps sums sound when a clock jumps.
+pub const MAX_VALUE: u64 = 1 << 53;
 /// Fractional bits of the fixed-point position between two powers of two.
 const FRACTION_BITS: u32 = 28;
 
@@ -20,8 +22,7 @@ pub(super) const BINS: usize = (BINS_PER_OCTAVE * OCTAVES) as usize;
 
 /// A mergeable distribution of `u64` values (the unit is the caller's: microseconds, nanoseconds).
 ///
-/// Quantiles are within 1 % of exact for values from 1 to 10^12, and exact up to 50; 0 is exact; larger values are told apart only by
-/// [`Sketch::max`]. Memory: four bytes for each bin between the smallest and the largest value seen, at most 5.6 KB. A bin holds at
+/// Quantiles are within 1 % of exact for values up to 10^12, and exact up to 50; larger values are told apart only by [`Sketch::max`]. Memory: four bytes for each bin between the smallest and the largest value seen, at most 5.6 KB. A bin holds at
 /// most `u32::MAX` values; further ones are not counted. Merging is associative and commutative.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sketch {
@@ -41,8 +42,9 @@ impl Sketch {
         Self::default()
     }
 
-    /// Counts one value. Allocates only while the range of values seen still grows.
+    /// Counts one value; one above [`MAX_VALUE`] counts as that. Allocates only while the range of values seen still grows.
     pub fn record(&mut self, value: u64) {
+        let value = value.min(MAX_VALUE);
         let first = self.is_empty();
         self.note_extremes(first, value, value);
         self.sum = self.sum.saturating_add(value);

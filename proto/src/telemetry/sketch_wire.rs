@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::sketch::{BINS, Sketch, bin_of};
+use super::sketch::{BINS, MAX_VALUE, Sketch, bin_of};
 use crate::v1;
 
 /// Why a received sketch was refused.
@@ -10,7 +10,7 @@ use crate::v1;
 pub enum SketchFault {
     /// Bins outside of what a sketch can have.
     BinsOutOfRange,
-    /// Smallest or largest value contradict the bins.
+    /// Smallest or largest value contradict the bins, or are above what a recorder takes.
     ExtremesContradictBins,
     /// The sum cannot come from so many values between the smallest and the largest.
     SumContradictsBins,
@@ -101,7 +101,7 @@ impl Sketch {
             0 => self.max == 0,
             len => self.max > 0 && bin_of(self.max) == self.offset + len - 1,
         };
-        if !min_fits || !max_fits || self.min > self.max {
+        if !min_fits || !max_fits || self.min > self.max || self.max > MAX_VALUE {
             return Err(SketchFault::ExtremesContradictBins);
         }
         let count = self.count();
