@@ -1,4 +1,5 @@
-//! Generates the messages (and, with feature `grpc`, client and server) from the .proto files, with no external compiler.
+//! Generates the messages (and, with feature `grpc`, client and server) from the .proto files, with no external
+//! compiler.
 use std::path::PathBuf;
 
 const FILES: [&str; 2] = ["optimizer/v1/control.proto", "optimizer/v1/telemetry.proto"];
@@ -13,7 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_client(with_grpc)
         .build_server(with_grpc)
-        // The generated constructor over a transport would be named like the rpc Connect; callers pass a channel to `new`.
+        // The generated constructor over a transport would be named like the rpc Connect; callers pass a channel to
+        // `new`.
         .build_transport(false)
         .out_dir(out_dir)
         .compile_fds(descriptors)?;

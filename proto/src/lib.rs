@@ -1,6 +1,8 @@
-//! The contract between the filter and the control plane: messages, the checked values they decode to, and the algebra on them.
+//! The contract between the filter and the control plane: messages, the checked values they decode to, and the algebra
+//! on them.
 //!
-//! - [`v1`]: messages of the control link (generated from `optimizer/v1/*.proto`); feature `grpc` adds the tonic client and server;
+//! - [`v1`]: messages of the control link (generated from `optimizer/v1/*.proto`); feature `grpc` adds the tonic client
+//!   and server;
 //! - [`settings`]: the settings document, checked with every violation at once; the same code runs on both sides;
 //! - [`telemetry`]: the mergeable latency sketch and the merging and checking of reports;
 //! - [`revision`]: which pushed settings supersede which.
@@ -34,5 +36,6 @@ pub mod v1 {
 /// Peers with different versions still talk: fields are only ever added, and an unknown one is skipped.
 pub const PROTOCOL: u32 = 1;
 
-/// Largest encoded message either side sends, bytes: Envoy delivers a larger gRPC message to a Wasm filter in one copy that stalls a worker.
+/// Largest encoded message either side sends, bytes: Envoy delivers a larger gRPC message to a Wasm filter in one copy
+/// that stalls a worker.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;

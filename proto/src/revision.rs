@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Number of a settings document within its [`Epoch`]. Only grows; 0 stands for the bootstrap settings of the plugin configuration.
+/// Number of a settings document within its [`Epoch`]. Only grows; 0 stands for the bootstrap settings of the plugin
+/// configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
@@ -23,7 +24,8 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Names the history a [`Revision`] belongs to: 1 to 64 visible ASCII characters. A control plane that lost its state starts a new one.
+/// Names the history a [`Revision`] belongs to: 1 to 64 visible ASCII characters. A control plane that lost its state
+/// starts a new one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Epoch(String);
 

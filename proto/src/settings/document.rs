@@ -9,7 +9,8 @@ use super::reader::{Findings, ObjectReader, escaped, unknown_field};
 use super::size::{format_size, size};
 use super::{Breaker, Freshness, MAX_ROUTES, Notice, OBJECT_SIZE, Route, Violation, number, rules};
 
-/// The checked settings. Every value is within its range and no two contradict each other, provided they came from [`Settings::parse`].
+/// The checked settings. Every value is within its range and no two contradict each other, provided they came from
+/// [`Settings::parse`].
 ///
 /// Times are milliseconds in fields named `_ms`; in the document they are durations under the name without `_ms`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +66,8 @@ impl Settings {
         concluded(settings, findings)
     }
 
-    /// The canonical document: every field in its canonical spelling. Parsing it gives these settings again, without notices.
+    /// The canonical document: every field in its canonical spelling. Parsing it gives these settings again, without
+    /// notices.
     ///
     /// Only a route's optional fields are left out where the route has no value of its own.
     #[must_use]
@@ -138,9 +140,9 @@ fn concluded<T>(value: T, findings: Findings) -> Result<(T, Vec<Notice>), Vec<Vi
 
 /// Judges one key of a flat source (a ConfigMap) by itself and gives its canonical value.
 ///
-/// `key` is a field of the document, dots leading inwards: `cache_size`, `breaker.open_wait`. `text` is the value as text; lists and objects as JSON
-/// (an object is complete: what it leaves out takes its default). Rules that span several fields are left to [`Settings::parse`] of the resulting
-/// document.
+/// `key` is a field of the document, dots leading inwards: `cache_size`, `breaker.open_wait`. `text` is the value as
+/// text; lists and objects as JSON (an object is complete: what it leaves out takes its default). Rules that span
+/// several fields are left to [`Settings::parse`] of the resulting document.
 ///
 /// # Errors
 /// Every violation in the value; one if there is no such key.
@@ -163,7 +165,8 @@ pub fn check_key(key: &str, text: &str) -> Result<(Value, Vec<Notice>), Vec<Viol
     concluded(judged.cloned().unwrap_or(Value::Null), findings)
 }
 
-/// The JSON Pointer of a flat key: `/breaker/open_wait` for `breaker.open_wait`; `None` if the document has no such field.
+/// The JSON Pointer of a flat key: `/breaker/open_wait` for `breaker.open_wait`; `None` if the document has no such
+/// field.
 #[must_use]
 pub fn key_pointer(key: &str) -> Option<String> {
     locate(key).ok()

@@ -17,15 +17,19 @@ pub struct Freshness {
     pub ttl_floor_ms: u64,
     /// Greatest freshness lifetime, ms, 0..=30 d.
     pub ttl_ceiling_ms: u64,
-    /// How long past freshness a response may serve while it is revalidated (RFC 5861 section 3) where the origin names no window, ms, 0..=30 d.
+    /// How long past freshness a response may serve while it is revalidated (RFC 5861 section 3) where the origin names
+    /// no window, ms, 0..=30 d.
     pub stale_while_revalidate_ms: u64,
-    /// How long past freshness a response may stand in for an error (RFC 5861 section 4) where the origin names no window, ms, 0..=30 d.
+    /// How long past freshness a response may stand in for an error (RFC 5861 section 4) where the origin names no
+    /// window, ms, 0..=30 d.
     pub stale_if_error_ms: u64,
-    /// How long past freshness a response may serve while the breaker is open or the upstream unreachable, ms, 0..=30 d.
+    /// How long past freshness a response may serve while the breaker is open or the upstream unreachable, ms, 0..=30
+    /// d.
     pub max_stale_on_outage_ms: u64,
     /// Heuristic freshness as a percentage of the time since Last-Modified (RFC 9111 section 4.2.2), 0..=100; 0 = none.
     pub heuristic_fraction_percent: u32,
-    /// Greatest random shortening of a lifetime, percent, 0..=50, so that entries stored together do not expire together.
+    /// Greatest random shortening of a lifetime, percent, 0..=50, so that entries stored together do not expire
+    /// together.
     pub jitter_percent: u32,
 }
 

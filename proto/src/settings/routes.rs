@@ -56,7 +56,8 @@ pub struct KeyQuery {
 /// Settings for the requests of one host and path prefix. `None` means: as for all routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Unique, 1 to 64 of `a-z 0-9 _ -`; the label in telemetry. `other` is taken: it is the label of requests without a route.
+    /// Unique, 1 to 64 of `a-z 0-9 _ -`; the label in telemetry. `other` is taken: it is the label of requests without
+    /// a route.
     pub name: String,
     /// Lower-case host, with its port if not the default one, or `*.suffix`, or `*` for every host.
     pub host: String,
@@ -226,7 +227,8 @@ impl Route {
     }
 }
 
-/// A field of the request whose value may belong to the key; those that have a setting or a meaning of their own may not.
+/// A field of the request whose value may belong to the key; those that have a setting or a meaning of their own may
+/// not.
 fn key_header(value: &Value) -> Outcome<String> {
     let reading = names::field_name(value)?;
     match reading.value.as_str() {

@@ -68,7 +68,8 @@ fn check_ttls(settings: &Settings, findings: &mut Findings) {
     .check(findings);
 }
 
-/// A route's own lifetimes, against those it takes from the whole document. An inherited default is not judged: a route's floor may lift it.
+/// A route's own lifetimes, against those it takes from the whole document. An inherited default is not judged: a
+/// route's floor may lift it.
 fn check_route_ttls(index: usize, route: &Route, settings: &Settings, findings: &mut Findings) {
     let own = [route.ttl_floor_ms, route.default_ttl_ms, route.ttl_ceiling_ms];
     if own.iter().all(Option::is_none) {

@@ -1,6 +1,8 @@
-//! Adding one delta to another: what both sides do with reports, and what the filter does with one that was not delivered.
+//! Adding one delta to another: what both sides do with reports, and what the filter does with one that was not
+//! delivered.
 //!
-//! Every list is kept in the order of its keys, so the same additions in any order give the same delta while no limit is reached.
+//! Every list is kept in the order of its keys, so the same additions in any order give the same delta while no limit
+//! is reached.
 
 use std::cmp::Ordering;
 
@@ -9,7 +11,8 @@ use prost::Message as _;
 use crate::telemetry::Sketch;
 use crate::v1::{BreakerEvent, CacheCounters, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta};
 
-/// Most request series in a delta. Those beyond the first 448 are counted under route and upstream [`OTHER`], by outcome and protocol.
+/// Most request series in a delta. Those beyond the first 448 are counted under route and upstream [`OTHER`], by
+/// outcome and protocol.
 pub const MAX_SERIES: usize = 512;
 /// Most error counts; those beyond are counted under kind and upstream [`OTHER`].
 pub const MAX_ERRORS: usize = 256;
@@ -25,7 +28,8 @@ const PROTOCOLS: [u32; 5] = [0, 10, 11, 20, 30];
 /// Room kept for the overflow's series: one for each outcome (the unspecified one included) and protocol, rounded up.
 const OVERFLOW_SERIES: usize = 64;
 
-/// Adds `from` to `into`, series by series; sums saturate, and the limits of this module hold. The result is in canonical order.
+/// Adds `from` to `into`, series by series; sums saturate, and the limits of this module hold. The result is in
+/// canonical order.
 pub fn merge(into: &mut TelemetryDelta, from: TelemetryDelta) {
     merge_list(&mut into.requests, from.requests, MAX_SERIES - OVERFLOW_SERIES);
     merge_list(&mut into.errors, from.errors, MAX_ERRORS - 1);
@@ -40,7 +44,8 @@ pub fn merge(into: &mut TelemetryDelta, from: TelemetryDelta) {
 
 /// Takes out of `pending` what fits into one message of `max_bytes`; what is left belongs into the report after it.
 ///
-/// All counters go first, then request series in order while they fit; at least one, so that repeated calls come to an end.
+/// All counters go first, then request series in order while they fit; at least one, so that repeated calls come to an
+/// end.
 #[must_use]
 pub fn take_bounded(pending: &mut TelemetryDelta, max_bytes: usize) -> TelemetryDelta {
     let mut requests = std::mem::take(&mut pending.requests);

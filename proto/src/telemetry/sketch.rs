@@ -1,10 +1,10 @@
 //! A sketch of positive integers from which any quantile can be read within 1 %, and which merges without loss.
 //!
-//! Logarithmic bins as in DDSketch (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
-//! guarantees", VLDB 2019). The bin of `v = 2^e * (1 + s)` is `floor(35 e + 6 s^3 - 21 s^2 + 50 s)`: the cubic replaces the logarithm
-//! between two powers of two, joins without a gap (it is 35 at `s = 1`) and needs integers only. Its slope over `ln v` is
-//! `(18 s^2 - 42 s + 50)(1 + s)`, nowhere below 50, so a bin spans at most 1/50 of `ln v` and reading its harmonic middle is wrong by at
-//! most `tanh(1/100)`, just below 1 %.
+//! Logarithmic bins as in DDSketch (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with
+//! relative-error guarantees", VLDB 2019). The bin of `v = 2^e * (1 + s)` is `floor(35 e + 6 s^3 - 21 s^2 + 50 s)`: the
+//! cubic replaces the logarithm between two powers of two, joins without a gap (it is 35 at `s = 1`) and needs integers
+//! only. Its slope over `ln v` is `(18 s^2 - 42 s + 50)(1 + s)`, nowhere below 50, so a bin spans at most 1/50 in
+//! `ln v` and reading its harmonic middle is wrong by at most `tanh(1/100)`, just below 1 %.
 
 use std::ops::RangeInclusive;
 
@@ -22,8 +22,9 @@ pub(super) const BINS: usize = (BINS_PER_OCTAVE * OCTAVES) as usize;
 
 /// A mergeable distribution of `u64` values (the unit is the caller's: microseconds, nanoseconds).
 ///
-/// Quantiles are within 1 % of exact for values up to 10^12, and exact up to 50; larger values are told apart only by [`Sketch::max`]. Memory: four bytes for each bin between the smallest and the largest value seen, at most 5.6 KB. A bin holds at
-/// most `u32::MAX` values; further ones are not counted. Merging is associative and commutative.
+/// Quantiles are within 1 % of exact for values up to 10^12, and exact up to 50; larger values are told apart only by
+/// [`Sketch::max`]. Memory: four bytes for each bin between the smallest and the largest value seen, at most 5.6 KB. A
+/// bin holds at most `u32::MAX` values; further ones are not counted. Merging is associative and commutative.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sketch {
     pub(super) zero_count: u64,
@@ -42,7 +43,8 @@ impl Sketch {
         Self::default()
     }
 
-    /// Counts one value; one above [`MAX_VALUE`] counts as that. Allocates only while the range of values seen still grows.
+    /// Counts one value; one above [`MAX_VALUE`] counts as that. Allocates only while the range of values seen still
+    /// grows.
     pub fn record(&mut self, value: u64) {
         let value = value.min(MAX_VALUE);
         let first = self.is_empty();
@@ -127,7 +129,8 @@ impl Sketch {
 
     /// The value below or at which a share `q` (0 to 1, clamped) of the recorded values lies, within 1 %.
     ///
-    /// It estimates the value of rank `ceil(q * count)`, counted from 1 (rank 1 for `q = 0`). `None` if the sketch is empty or `q` is NaN.
+    /// It estimates the value of rank `ceil(q * count)`, counted from 1 (rank 1 for `q = 0`). `None` if the sketch is
+    /// empty or `q` is NaN.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
@@ -181,7 +184,8 @@ pub(super) fn bin_of(value: u64) -> usize {
     if exponent >= OCTAVES {
         return BINS - 1;
     }
-    // The bits below the leading one, as a fraction in 0..1 with FRACTION_BITS bits; all products below stay under 2^62.
+    // The bits below the leading one, as a fraction in 0..1 with FRACTION_BITS bits; all products below stay under
+    // 2^62.
     let s = (((value << leading) << 1) >> (64 - FRACTION_BITS)) as i64;
     let quadratic = (((6 * s - (21 << FRACTION_BITS)) * s) >> FRACTION_BITS) + (50 << FRACTION_BITS);
     let cubic = (quadratic * s) >> (2 * FRACTION_BITS);
