@@ -1,1 +1,18 @@
-//! To be filled.
+//! The heart of the control plane. It knows no socket, no file and no clock: time is an argument, in milliseconds since the epoch.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod book;
+pub mod change;
+pub mod config_map;
+pub mod fleet;
+pub mod health;
+pub mod views;
+pub mod windows;
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;

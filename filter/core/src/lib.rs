@@ -8,9 +8,14 @@
 
 pub mod breaker;
 pub mod cache;
+pub mod collapse;
+pub mod driver;
+pub mod engine;
 pub mod http;
+pub mod policy;
 pub mod shared_map;
 pub mod store;
+pub mod telemetry;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

@@ -1,0 +1,270 @@
+//! The settings and their history: every door ends here, in propose → check → next revision.
+
+use crate::Millis;
+use crate::change::{Change, ChangeError};
+use optimizer_proto::settings::{Notice, Settings, Violation};
+use serde_json::Value;
+use std::collections::VecDeque;
+
+/// Revisions kept; older ones cannot be rolled back to.
+pub const HISTORY: usize = 200;
+
+/// Who changed the settings, by which door and why.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Author {
+    /// From a header, else the address.
+    pub who: String,
+    /// `rest`, `config_map`, `rollback`, `start`.
+    pub door: String,
+    /// As given with the change.
+    pub reason: String,
+}
+
+/// One accepted revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revision {
+    /// Only grows within an epoch.
+    pub number: u64,
+    /// When it was accepted.
+    pub at_ms: Millis,
+    /// By whom.
+    pub author: Author,
+    /// The whole checked document, every field written.
+    pub document: Value,
+}
+
+/// The settings and their history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Book {
+    epoch: String,
+    history: VecDeque<Revision>,
+    present: Revision,
+}
+
+/// Why a proposal was refused; nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Somebody else changed the settings since.
+    #[error("the settings are at revision {present}, not {expected}")]
+    Conflict {
+        /// What the proposal was based on.
+        expected: u64,
+        /// What is in force.
+        present: u64,
+    },
+    /// The change does not fit the document.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The resulting document breaks rules.
+    #[error("the settings were refused")]
+    Violations(Vec<Violation>),
+    /// A revision that is not in the history.
+    #[error("revision {0} is not in the history")]
+    UnknownRevision(u64),
+}
+
+/// A proposal that would be accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// The revision; the present one when nothing changes.
+    pub revision: Revision,
+    /// Values that were adjusted.
+    pub notices: Vec<Notice>,
+    /// False when the document is the same as before: no new revision.
+    pub changed: bool,
+}
+
+impl Book {
+    /// A new history that begins with these settings.
+    #[must_use]
+    pub fn new(epoch: String, settings: &Settings, now_ms: Millis) -> Self {
+        let author = Author { door: "start".to_owned(), ..Author::default() };
+        let present = Revision { number: 1, at_ms: now_ms, author, document: settings.to_json() };
+        Self { epoch, history: VecDeque::new(), present }
+    }
+
+    /// A history read back; the last revision is in force. `None` without any, or out of order.
+    #[must_use]
+    pub fn restored(epoch: String, revisions: Vec<Revision>) -> Option<Self> {
+        let mut history: VecDeque<Revision> = revisions.into();
+        let present = history.pop_back()?;
+        let in_order = history.iter().zip(history.iter().skip(1)).all(|(older, newer)| older.number < newer.number)
+            && history.back().is_none_or(|last| last.number < present.number);
+        in_order.then_some(Self { epoch, history, present })
+    }
+
+    /// Name of this history.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The revision in force.
+    #[must_use]
+    pub fn present(&self) -> &Revision {
+        &self.present
+    }
+
+    /// All revisions kept, oldest first, the present one last.
+    pub fn revisions(&self) -> impl Iterator<Item = &Revision> {
+        self.history.iter().chain(std::iter::once(&self.present))
+    }
+
+    /// Checks a change and says what would come of it; changes nothing.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn propose(
+        &self,
+        change: &Change,
+        expected: Option<u64>,
+        author: Author,
+        now_ms: Millis,
+    ) -> Result<Accepted, Refused> {
+        let present = self.present.number;
+        if let Some(expected) = expected.filter(|expected| *expected != present) {
+            return Err(Refused::Conflict { expected, present });
+        }
+        let document = change.apply(&self.present.document)?;
+        let (settings, notices) = Settings::parse(&document).map_err(Refused::Violations)?;
+        let document = settings.to_json();
+        if document == self.present.document {
+            return Ok(Accepted { revision: self.present.clone(), notices, changed: false });
+        }
+        let revision = Revision { number: present + 1, at_ms: now_ms, author, document };
+        Ok(Accepted { revision, notices, changed: true })
+    }
+
+    /// Proposes the document of an earlier revision.
+    ///
+    /// # Errors
+    /// When that revision is not kept any more, or its document does not pass today's checks.
+    pub fn propose_rollback(
+        &self,
+        to: Option<u64>,
+        expected: Option<u64>,
+        author: Author,
+        now_ms: Millis,
+    ) -> Result<Accepted, Refused> {
+        let wanted = to.unwrap_or_else(|| self.history.back().map_or(0, |revision| revision.number));
+        let earlier =
+            self.revisions().find(|revision| revision.number == wanted).ok_or(Refused::UnknownRevision(wanted))?;
+        self.propose(&Change::Replace(earlier.document.clone()), expected, author, now_ms)
+    }
+
+    /// Takes an accepted revision in. False when another one came first.
+    pub fn accept(&mut self, revision: Revision) -> bool {
+        if revision.number != self.present.number + 1 {
+            return false;
+        }
+        self.history.push_back(std::mem::replace(&mut self.present, revision));
+        if self.history.len() >= HISTORY {
+            self.history.pop_front();
+        }
+        true
+    }
+}
+
+/// The fields in which two documents differ, by JSON Pointer: before and after.
+#[must_use]
+pub fn difference(before: &Value, after: &Value) -> Vec<(String, Value, Value)> {
+    let mut found = Vec::new();
+    differ(String::new(), before, after, &mut found);
+    found
+}
+
+fn differ(path: String, before: &Value, after: &Value, found: &mut Vec<(String, Value, Value)>) {
+    match (before, after) {
+        (Value::Object(old), Value::Object(new)) => {
+            let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
+                let (old, new) = (old.get(name).unwrap_or(&Value::Null), new.get(name).unwrap_or(&Value::Null));
+                differ(format!("{path}/{name}"), old, new, found);
+            }
+        }
+        _ if before != after => found.push((path, before.clone(), after.clone())),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn book() -> Book {
+        Book::new("e".to_owned(), &Settings::default(), 0)
+    }
+
+    fn set(book: &mut Book, size: u64) -> Accepted {
+        let accepted = book.propose(&Change::Merge(json!({"cache_size": size})), None, Author::default(), 1).unwrap();
+        if accepted.changed {
+            assert!(book.accept(accepted.revision.clone()));
+        }
+        accepted
+    }
+
+    #[test]
+    fn a_change_makes_one_revision_and_no_change_none() {
+        let mut book = book();
+        assert_eq!(set(&mut book, 50).revision.number, 2);
+        assert!(!set(&mut book, 50).changed);
+        assert_eq!(book.present().number, 2);
+        assert_eq!(difference(&book.revisions().next().unwrap().document, &book.present().document), vec![(
+            "/cache_size".to_owned(),
+            json!(10_000),
+            json!(50)
+        )]);
+    }
+
+    #[test]
+    fn a_refused_change_changes_nothing_and_tells_everything() {
+        let book = book();
+        let change = Change::Merge(json!({"cache_size": 0, "nonsense": 1, "default_ttl": "5 parsecs"}));
+        let Err(Refused::Violations(violations)) = book.propose(&change, None, Author::default(), 1) else { panic!() };
+        let mut paths: Vec<&str> = violations.iter().map(|violation| violation.path.as_str()).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, ["/cache_size", "/default_ttl", "/nonsense"]);
+    }
+
+    #[test]
+    fn of_two_writers_on_one_base_one_wins() {
+        let mut book = book();
+        let propose = |book: &Book, size: u64| {
+            book.propose(&Change::Merge(json!({"cache_size": size})), Some(1), Author::default(), 1)
+        };
+        let (first, second) = (propose(&book, 5).unwrap(), propose(&book, 6).unwrap());
+        assert!(book.accept(first.revision));
+        assert!(!book.accept(second.revision));
+        assert_eq!(propose(&book, 7), Err(Refused::Conflict { expected: 1, present: 2 }));
+    }
+
+    #[test]
+    fn a_rollback_is_a_new_revision_with_an_old_document() {
+        let mut book = book();
+        set(&mut book, 50);
+        set(&mut book, 60);
+        let back = book.propose_rollback(None, None, Author::default(), 2).unwrap();
+        assert_eq!((back.revision.number, back.revision.document["cache_size"].clone()), (4, json!(50)));
+        let first = book.propose_rollback(Some(1), None, Author::default(), 2).unwrap();
+        assert_eq!(first.revision.document["cache_size"], json!(10_000));
+        assert_eq!(book.propose_rollback(Some(99), None, Author::default(), 2), Err(Refused::UnknownRevision(99)));
+    }
+
+    #[test]
+    fn the_history_is_bounded_and_survives_being_written_down() {
+        let mut book = book();
+        for size in 1..500 {
+            set(&mut book, size);
+        }
+        assert_eq!(book.revisions().count(), HISTORY);
+        let read = Book::restored("e".to_owned(), book.revisions().cloned().collect()).unwrap();
+        assert_eq!(read, book);
+        assert!(Book::restored("e".to_owned(), Vec::new()).is_none());
+        let mut shuffled: Vec<Revision> = book.revisions().cloned().collect();
+        shuffled.swap(0, 1);
+        assert!(Book::restored("e".to_owned(), shuffled).is_none());
+    }
+}

@@ -1,0 +1,117 @@
+//! One answer to "is it well?", with every component's reason.
+
+use crate::Millis;
+use crate::fleet::Fleet;
+use crate::views;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// How well the whole is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// All well.
+    Healthy,
+    /// Serving, and something wants attention.
+    Degraded,
+    /// Not serving.
+    Unhealthy,
+}
+
+impl Status {
+    /// The runbook's word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What is known beside the fleet.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Keys of the ConfigMap whose value is refused, with the reason.
+    pub refused_keys: BTreeMap<String, String>,
+    /// Why settings cannot be kept on disk at the moment.
+    pub storage_fault: Option<String>,
+    /// Epoch and revision that ought to be in force.
+    pub wanted: (String, u64),
+    /// Writes need no credentials.
+    pub open_writes: bool,
+}
+
+/// `GET /health`.
+#[must_use]
+pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) {
+    let mut components: Vec<(&str, Status, String)> = Vec::new();
+    let present = fleet.present(now_ms).count();
+    components.push(if present == 0 {
+        ("fleet", Status::Degraded, "no Envoy is connected".to_owned())
+    } else {
+        ("fleet", Status::Healthy, format!("{present} connected"))
+    });
+    let (epoch, revision) = &facts.wanted;
+    let refusing: Vec<String> = fleet
+        .envoys()
+        .filter(|(_, envoy)| envoy.connection.is_some())
+        .filter_map(|(name, envoy)| envoy.refused.as_ref().map(|(refused, _)| format!("{name} refused revision {refused}")))
+        .collect();
+    let stragglers = fleet.stragglers(epoch, *revision);
+    components.push(if !refusing.is_empty() {
+        ("rollout", Status::Degraded, refusing.join(", "))
+    } else if stragglers.is_empty() {
+        ("rollout", Status::Healthy, format!("revision {revision} in force"))
+    } else {
+        ("rollout", Status::Degraded, format!("without revision {revision}: {}", stragglers.join(", ")))
+    });
+    components.push(match views::worst_state(fleet, now_ms) {
+        "closed" => ("circuit_breaker", Status::Healthy, "closed".to_owned()),
+        state => ("circuit_breaker", Status::Degraded, state.to_owned()),
+    });
+    components.push(match &facts.storage_fault {
+        None => ("storage", Status::Healthy, "settings are kept".to_owned()),
+        Some(fault) => ("storage", Status::Degraded, fault.clone()),
+    });
+    let refused: Vec<String> = facts.refused_keys.iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
+    components.push(if refused.is_empty() {
+        ("config_map", Status::Healthy, "no key refused".to_owned())
+    } else {
+        ("config_map", Status::Degraded, refused.join("; "))
+    });
+    let status = components.iter().map(|(_, status, _)| *status).max().unwrap_or(Status::Healthy);
+    let listed: serde_json::Map<String, Value> = components
+        .into_iter()
+        .map(|(name, status, reason)| (name.to_owned(), json!({ "status": status.word(), "reason": reason })))
+        .collect();
+    let writes = if facts.open_writes { "open to everyone who reaches this port" } else { "guarded" };
+    (status, json!({
+        "status": status.word(),
+        "components": listed,
+        "settings_writes": writes,
+        "as_of": now_ms,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use optimizer_proto::v1::{Hello, SettingsAck};
+
+    #[test]
+    fn the_worst_component_decides_and_says_why() {
+        let mut fleet = Fleet::default();
+        let facts = Facts { wanted: ("e".to_owned(), 2), ..Facts::default() };
+        assert_eq!(summary(&fleet, &facts, 0).1["components"]["fleet"]["status"], "degraded");
+        fleet.hello(&Hello { instance_id: "a".to_owned(), ..Default::default() }, 1, 0);
+        assert_eq!(summary(&fleet, &facts, 0).1["components"]["rollout"]["status"], "degraded");
+        let ack = SettingsAck { revision: 2, epoch: "e".to_owned(), accepted: true, ..Default::default() };
+        fleet.acknowledged("a", &ack, 0);
+        assert_eq!(summary(&fleet, &facts, 0).0, Status::Healthy);
+        let refused = BTreeMap::from([("cache_size".to_owned(), "empty".to_owned())]);
+        let (status, view) = summary(&fleet, &Facts { refused_keys: refused, ..facts }, 0);
+        assert_eq!(status, Status::Degraded);
+        assert_eq!(view["components"]["config_map"]["reason"], "cache_size: empty");
+    }
+}

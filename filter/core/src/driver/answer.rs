@@ -1,0 +1,106 @@
+//! Responses that the filter makes: from the cache, and of its own.
+
+use super::exchange::{Exchange, Flow, Phase};
+use super::header_map::MapWriter;
+use super::host::{Host, LocalReply};
+use super::vm::Vm;
+use crate::cache::reply::Reply;
+use crate::cache::{CacheStatus, StoredView};
+use optimizer_proto::v1::Outcome;
+
+/// Room for the field lines of a usual response.
+const FIELDS: usize = 24;
+const FIELD_BYTES: usize = 768;
+
+impl Vm {
+    /// Answers with a stored response. A host that refuses lets the request go on.
+    pub(super) fn answer(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        view: &StoredView<'_>,
+        reply: &Reply<'_>,
+        status: &CacheStatus<'_>,
+        outcome: Outcome,
+    ) -> Flow {
+        let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
+        reply.for_each_field(view, &mut |name, value| writer.push(name, value));
+        let mut cache_status = Vec::with_capacity(64);
+        status.write(view.get(b"cache-status").into_iter(), &mut cache_status);
+        writer.push(b"cache-status", &cache_status);
+        let content_type = || reply.content_type.clone().or_else(|| view.get(b"content-type").map(<[u8]>::to_vec));
+        let bare = reply.body.is_empty();
+        let phase = Phase::Answered {
+            content_length: reply.content_length.filter(|length| bare && *length > 0),
+            content_type: if bare && reply.content_length.is_some_and(|length| length > 0) { content_type() } else { None },
+        };
+        let sent = host.reply(&LocalReply {
+            status: reply.status,
+            fields: &writer.finish(),
+            body: &reply.body,
+            details: "api_optimizer_cache",
+        });
+        if sent.is_err() {
+            return Flow::Continue;
+        }
+        let size = reply.body.len() as u64;
+        exchange.outcome = outcome;
+        exchange.bytes = size;
+        exchange.phase = phase;
+        Flow::Pause
+    }
+
+    /// 504, the answer to `only-if-cached` when nothing stored does (RFC 9111 section 5.2.1.7).
+    pub(super) fn answer_timeout(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
+        let status = CacheStatus { detail: Some("only-if-cached"), ..CacheStatus::default() };
+        self.recorder.reason("only-if-cached");
+        let problem = Problem { status: 504, code: "only_if_cached", title: "Nothing stored that may be used" };
+        exchange.outcome = Outcome::Miss;
+        self.answer_problem(host, exchange, &problem, &status, &[])
+    }
+
+    /// A response of the filter's own, as problem+json (RFC 9457).
+    pub(super) fn answer_problem(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        problem: &Problem,
+        status: &CacheStatus<'_>,
+        more: &[(&[u8], &[u8])],
+    ) -> Flow {
+        let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
+        writer.push(b"content-type", b"application/problem+json");
+        writer.push(b"cache-control", b"no-store");
+        let mut cache_status = Vec::with_capacity(64);
+        status.write(std::iter::empty(), &mut cache_status);
+        writer.push(b"cache-status", &cache_status);
+        for (name, value) in more {
+            writer.push(name, value);
+        }
+        let body = format!(
+            r#"{{"type":"urn:api-optimizer:problem:{code}","title":"{title}","status":{status},"code":"{code}"}}"#,
+            code = problem.code,
+            title = problem.title,
+            status = problem.status
+        );
+        let reply = LocalReply {
+            status: problem.status,
+            fields: &writer.finish(),
+            body: body.as_bytes(),
+            details: "api_optimizer_local",
+        };
+        if host.reply(&reply).is_err() {
+            return Flow::Continue;
+        }
+        exchange.bytes = body.len() as u64;
+        exchange.phase = Phase::Answered { content_length: None, content_type: None };
+        Flow::Pause
+    }
+}
+
+/// What the filter answers when it has nothing to serve.
+pub(super) struct Problem {
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    pub(super) title: &'static str,
+}

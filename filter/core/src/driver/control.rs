@@ -1,0 +1,210 @@
+//! The VM's part in the control link: settings in, acknowledgements and telemetry out.
+
+use super::host::{Host, LogLevel};
+use super::link::Step;
+use super::vm::{RootId, Vm, fingerprint, instance, parse_document, title, wake};
+use super::{mailbox, registry, settings_cell};
+use crate::Millis;
+use optimizer_proto::settings::{Violation, ViolationCode};
+use optimizer_proto::v1::control_message::Body as FromControl;
+use optimizer_proto::v1::filter_message::Body as ToControl;
+use optimizer_proto::v1::{
+    Command, CommandResult, ControlMessage, FilterGauges, FilterMessage, Hello, SettingsAck, SettingsPush,
+    TelemetryReport, Violation as WireViolation,
+};
+use prost::Message;
+
+const SERVICE: &str = "optimizer.v1.ControlLink";
+const METHOD: &str = "Connect";
+/// What this filter can do, by name, for the control plane's fleet view.
+const CAPABILITIES: [&str; 3] = ["cache", "breaker", "explain"];
+
+/// What the leader still owes the control plane.
+#[derive(Debug, Default)]
+pub struct ControlState {
+    /// The push whose acknowledgement waits for all VMs.
+    owed: Option<(String, u64)>,
+    /// Sequence of the report sent last on this stream.
+    sent: u64,
+    last_closed_ms: Millis,
+}
+
+impl Vm {
+    pub(super) fn drive_link(&mut self, host: &impl Host, now_ms: Millis) {
+        let Some(target) = self.bootstrap.control_target() else { return };
+        match self.link.tick(self.leads, now_ms, host.random()) {
+            Step::Wait => {}
+            Step::Cancel(stream) => host.cancel(stream),
+            Step::Open => match host.open_stream(&target, SERVICE, METHOD) {
+                Ok(stream) => {
+                    self.link.opened(stream, now_ms);
+                    self.control = ControlState { last_closed_ms: self.control.last_closed_ms, ..ControlState::default() };
+                    let hello = self.hello(host, now_ms);
+                    self.send_on(host, stream, ToControl::Hello(hello));
+                }
+                Err(_) => self.link.failed(now_ms, host.random()),
+            },
+        }
+    }
+
+    fn hello(&self, host: &impl Host, now_ms: Millis) -> Hello {
+        Hello {
+            node_id: self.node_id(host),
+            instance_id: instance(host),
+            filter_version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: optimizer_proto::PROTOCOL,
+            revision: self.in_force.revision,
+            workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
+            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+        }
+    }
+
+    fn node_id(&self, host: &impl Host) -> String {
+        if !self.bootstrap.node_id.is_empty() {
+            return self.bootstrap.node_id.clone();
+        }
+        let node = host.property(b"xds\0node\0id").or_else(|| host.property(b"node\0id")).unwrap_or_default();
+        String::from_utf8_lossy(&node).into_owned()
+    }
+
+    /// A message on the control stream.
+    pub fn on_control_message(&mut self, host: &impl Host, root: RootId, stream: u32, size: usize) {
+        let now_ms = host.now_ns() / 1_000_000;
+        if self.root != Some(root) || !self.link.heard(stream, now_ms) {
+            return;
+        }
+        let Ok(bytes) = host.message(size) else { return };
+        let Ok(message) = ControlMessage::decode(bytes.as_slice()) else {
+            host.log(LogLevel::Warn, "a message of the control plane cannot be read and is ignored");
+            return;
+        };
+        match message.body {
+            Some(FromControl::Settings(push)) => self.take_push(host, &push, now_ms),
+            Some(FromControl::TelemetryAck(ack)) => mailbox::acknowledged(host, ack.sequence),
+            Some(FromControl::Command(command)) => self.obey(host, stream, &command, now_ms),
+            // A body this version does not know: the control plane is newer and must live with it.
+            Some(FromControl::Welcome(_)) | None => {}
+        }
+    }
+
+    /// The control stream ended.
+    pub fn on_control_close(&mut self, host: &impl Host, stream: u32, status: u32) {
+        let was_up = self.link.up().is_some();
+        if self.link.closed(stream, host.now_ns() / 1_000_000, host.random()) && was_up {
+            host.log(LogLevel::Warn, &format!("control plane lost (gRPC status {status}); settings in force stay"));
+        }
+    }
+
+    fn take_push(&mut self, host: &impl Host, push: &SettingsPush, now_ms: Millis) {
+        let known = push.epoch == self.in_force.epoch;
+        if known && push.revision < self.in_force.revision {
+            return;
+        }
+        if let Err(violations) = parse_document(&push.document) {
+            host.log(LogLevel::Error, &format!("settings refused, last good stays: {}", title(push)));
+            self.refuse(host, push, violations);
+            return;
+        }
+        if !known || push.revision > self.in_force.revision {
+            if !settings_cell::publish(host, push) {
+                let message = "shared data of the Envoy did not take the settings".to_owned();
+                let failed = Violation { path: String::new(), code: ViolationCode::Conflict, message };
+                self.refuse(host, push, vec![failed]);
+                return;
+            }
+            self.adopt(host);
+            self.wake_others(host, now_ms);
+        }
+        self.control.owed = Some((push.epoch.clone(), push.revision));
+        self.acknowledge_settings(host, now_ms);
+    }
+
+    fn refuse(&self, host: &impl Host, push: &SettingsPush, violations: Vec<Violation>) {
+        let violations = violations.into_iter().map(WireViolation::from).collect();
+        let ack = SettingsAck { revision: push.revision, epoch: push.epoch.clone(), accepted: false, violations, workers: 0 };
+        self.send(host, ToControl::SettingsAck(ack));
+    }
+
+    fn wake_others(&self, host: &impl Host, now_ms: Millis) {
+        let mut item = vec![wake::SETTINGS];
+        item.extend_from_slice(&self.queue.to_le_bytes());
+        for vm in registry::vms(host, now_ms) {
+            if vm.uid != self.uid {
+                // A VM that cannot be woken sees the change at its next tick.
+                let _ = host.enqueue(vm.queue, &item);
+            }
+        }
+    }
+
+    /// Acknowledges the settings once every VM alive runs on them.
+    pub(super) fn acknowledge_settings(&mut self, host: &impl Host, now_ms: Millis) {
+        let Some((epoch, revision)) = self.control.owed.clone() else { return };
+        let vms = registry::vms(host, now_ms);
+        let wanted = fingerprint(&epoch);
+        if vms.is_empty() || vms.iter().any(|vm| vm.epoch != wanted || vm.revision < revision) {
+            return;
+        }
+        let workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
+        let ack = SettingsAck { revision, epoch, accepted: true, violations: Vec::new(), workers };
+        if self.send(host, ToControl::SettingsAck(ack)) {
+            self.control.owed = None;
+        }
+    }
+
+    /// Sends the report in the outbox; closes a new one when the last is acknowledged.
+    pub(super) fn report(&mut self, host: &impl Host, now_ms: Millis) {
+        if self.link.up().is_none() {
+            return;
+        }
+        let report = match mailbox::waiting(host) {
+            Some(waiting) if waiting.sequence == self.control.sent => return,
+            Some(waiting) => Some(waiting),
+            None => mailbox::close_report(host, self.open_report(host, now_ms)),
+        };
+        let Some(report) = report else { return };
+        let sequence = report.sequence;
+        if self.send(host, ToControl::Telemetry(report)) {
+            self.control.sent = sequence;
+            self.control.last_closed_ms = now_ms;
+        }
+    }
+
+    fn open_report(&self, host: &impl Host, now_ms: Millis) -> TelemetryReport {
+        TelemetryReport {
+            sequence: 0,
+            instance_id: instance(host),
+            closed_at_ms: now_ms,
+            span_ms: now_ms.saturating_sub(self.control.last_closed_ms),
+            delta: None,
+            gauges: Some(self.gauges(host, now_ms)),
+        }
+    }
+
+    fn gauges(&self, host: &impl Host, now_ms: Millis) -> FilterGauges {
+        let usage = self.store.usage(host, now_ms);
+        let limits = self.policies.limits;
+        FilterGauges {
+            cache_entries: usage.entries,
+            cache_bytes: usage.bytes,
+            cache_limit_entries: u64::from(limits.entries),
+            cache_limit_bytes: limits.bytes,
+            cache_age_sum_ms: usage.age_sum_ms,
+            breakers: crate::breaker::all(host, &self.policies.breaker, now_ms).into_iter().map(super::guard::gauge).collect(),
+            workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn obey(&mut self, host: &impl Host, stream: u32, command: &Command, now_ms: Millis) {
+        let (ok, detail) = self.execute(host, command, now_ms);
+        self.send_on(host, stream, ToControl::CommandResult(CommandResult { id: command.id.clone(), ok, detail }));
+    }
+
+    /// Sends on the stream that is up; false when there is none or it just broke.
+    fn send(&self, host: &impl Host, body: ToControl) -> bool {
+        self.link.up().is_some_and(|stream| self.send_on(host, stream, body))
+    }
+
+    fn send_on(&self, host: &impl Host, stream: u32, body: ToControl) -> bool {
+        host.send(stream, &FilterMessage { body: Some(body) }.encode_to_vec()).is_ok()
+    }
+}

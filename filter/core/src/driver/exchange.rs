@@ -1,0 +1,104 @@
+//! One HTTP stream on its way through the filter: what is remembered between its callbacks.
+
+use crate::Millis;
+use crate::breaker::Permit;
+use crate::cache::{Encoder, Forward};
+use crate::policy::{Policies, RoutePolicy};
+use crate::store::Birth;
+use optimizer_proto::v1::Outcome;
+use std::rc::Rc;
+
+/// Whether Envoy shall go on with the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Stop here: the stream is answered, or waits.
+    Pause,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(super) context: u32,
+    pub(super) started_ns: u64,
+    /// Nanoseconds spent in our own code so far.
+    pub(super) inside_ns: u64,
+    /// The policies the stream began with; it ends with them, whatever is pushed meanwhile.
+    pub(super) policies: Option<Rc<Policies>>,
+    pub(super) route: Option<Rc<RoutePolicy>>,
+    pub(super) upstream: String,
+    pub(super) outcome: Outcome,
+    pub(super) bytes: u64,
+    pub(super) upstream_requests: u8,
+    pub(super) phase: Phase,
+}
+
+/// Where the stream stands.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Nothing decided: before the request's headers, or passed untouched.
+    Passing,
+    /// Answered by the filter. Envoy drops what it thinks wrong for a response without content; these are put back.
+    Answered { content_length: Option<u64>, content_type: Option<Vec<u8>> },
+    /// On its way to the upstream and back.
+    Forwarded(Box<Forwarded>),
+}
+
+/// A request that was forwarded.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    /// The client's header map, as serialized by the host.
+    pub(super) request: Rc<Vec<u8>>,
+    /// The cache key; absent where the cache is off.
+    pub(super) key: Option<crate::cache::CacheKey>,
+    pub(super) cause: Forward,
+    pub(super) detail: Option<&'static str>,
+    /// Stored bytes that may be validated, or serve when the upstream fails.
+    pub(super) stored: Option<Stored>,
+    /// We put the stored response's validators into the request.
+    pub(super) validating: bool,
+    pub(super) birth: Birth,
+    pub(super) sent_ms: Millis,
+    /// Until the response head, milliseconds.
+    pub(super) answered_after_ms: Option<u64>,
+    pub(super) status: u16,
+    pub(super) permits: Vec<Permit>,
+    pub(super) capture: Option<Capture>,
+}
+
+/// A stored response held while the request is forwarded.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) bytes: Vec<u8>,
+    pub(super) id: crate::store::EntryId,
+}
+
+/// A response being stored as it streams by.
+#[derive(Debug)]
+pub(super) struct Capture {
+    pub(super) encoder: Encoder,
+    pub(super) vary: Vec<Vec<u8>>,
+    pub(super) usable_until_ms: Millis,
+    /// Bytes counted in the VM's capture budget.
+    pub(super) counted: usize,
+}
+
+impl Exchange {
+    /// A stream that has shown nothing yet.
+    #[must_use]
+    pub fn new(context: u32) -> Self {
+        Self {
+            context,
+            started_ns: 0,
+            inside_ns: 0,
+            policies: None,
+            route: None,
+            upstream: String::new(),
+            outcome: Outcome::Bypass,
+            bytes: 0,
+            upstream_requests: 0,
+            phase: Phase::Passing,
+        }
+    }
+}

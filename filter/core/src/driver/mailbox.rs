@@ -1,0 +1,159 @@
+//! From every VM's recorder to the one report of the Envoy.
+//!
+//! Each VM merges what it recorded into one of a fixed set of mailboxes in shared data; the leader collects them all into the
+//! outbox, which holds one report until the control plane has acknowledged it. So nothing is lost with a VM, a stream or a
+//! control plane, nothing is counted twice, and the space is bounded because deltas merge.
+
+use crate::shared_map::SharedMap;
+use optimizer_proto::telemetry::delta;
+use optimizer_proto::v1::{TelemetryDelta, TelemetryReport};
+use prost::Message;
+
+/// Mailboxes: few enough to collect each second, enough that VMs seldom collide.
+const MAILBOXES: u64 = 8;
+const OUTBOX: &[u8] = b"ao1/outbox";
+const SEQUENCE: &[u8] = b"ao1/sequence";
+const RETRIES: usize = 16;
+/// Bytes of delta in one report; the rest of a message is small beside it.
+const REPORT_BYTES: usize = optimizer_proto::MAX_MESSAGE_BYTES / 2;
+
+fn mailbox_key(number: u64) -> [u8; 6] {
+    let digit = u8::try_from(number % MAILBOXES).unwrap_or(0);
+    [b'a', b'o', b'1', b'/', b'm', b'0' + digit]
+}
+
+/// Merges a VM's delta into its mailbox. On failure the delta comes back, to be merged with the next one.
+///
+/// # Errors
+/// The delta itself, when the host refused or others kept winning the race.
+pub fn post(map: &impl SharedMap, vm: u64, posted: TelemetryDelta) -> Result<(), Box<TelemetryDelta>> {
+    let key = mailbox_key(vm);
+    for _ in 0..RETRIES {
+        let (merged, cas) = match map.get(&key) {
+            Some((bytes, cas)) => {
+                // What cannot be read cannot be kept either: a newer filter's format, or damage.
+                let mut present = TelemetryDelta::decode(bytes.as_slice()).unwrap_or_default();
+                delta::merge(&mut present, posted.clone());
+                (present, Some(cas))
+            }
+            None => (posted.clone(), None),
+        };
+        if map.set(&key, &merged.encode_to_vec(), cas).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(Box::new(posted))
+}
+
+fn collect(map: &impl SharedMap) -> TelemetryDelta {
+    let mut all = TelemetryDelta::default();
+    for number in 0..MAILBOXES {
+        let key = mailbox_key(number);
+        for _ in 0..RETRIES {
+            let Some((bytes, cas)) = map.get(&key) else { break };
+            if map.set(&key, &[], Some(cas)).is_ok() {
+                if let Ok(posted) = TelemetryDelta::decode(bytes.as_slice()) {
+                    delta::merge(&mut all, posted);
+                }
+                break;
+            }
+        }
+    }
+    all
+}
+
+/// The report that waits for its acknowledgement.
+pub fn waiting(map: &impl SharedMap) -> Option<TelemetryReport> {
+    TelemetryReport::decode(map.get(OUTBOX)?.0.as_slice()).ok()
+}
+
+/// Closes a new report over all mailboxes and keeps it in the outbox; `report` carries everything but sequence and delta.
+/// `None` when the host refuses to keep it (the delta then goes back to a mailbox).
+pub fn close_report(map: &impl SharedMap, mut report: TelemetryReport) -> Option<TelemetryReport> {
+    let last = map.get(SEQUENCE).and_then(|(bytes, _)| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    report.sequence = last.saturating_add(1);
+    let mut collected = collect(map);
+    report.delta = Some(delta::take_bounded(&mut collected, REPORT_BYTES));
+    if !delta::is_empty(&collected) {
+        // What is too much for one message goes with the next.
+        let _ = post(map, 0, collected);
+    }
+    let kept = map.set(OUTBOX, &report.encode_to_vec(), None).is_ok()
+        && map.set(SEQUENCE, &report.sequence.to_le_bytes(), None).is_ok();
+    if !kept {
+        let _ = post(map, 0, report.delta.take().unwrap_or_default());
+        return None;
+    }
+    Some(report)
+}
+
+/// Forgets the report that the control plane has acknowledged.
+pub fn acknowledged(map: &impl SharedMap, sequence: u64) {
+    if waiting(map).is_some_and(|report| report.sequence == sequence) {
+        let _ = map.set(OUTBOX, &[], None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_map::MemoryMap;
+    use optimizer_proto::v1::CacheCounters;
+
+    fn lookups(lookups: u64) -> TelemetryDelta {
+        TelemetryDelta { cache: Some(CacheCounters { lookups, ..Default::default() }), ..Default::default() }
+    }
+
+    fn counted(report: &TelemetryReport) -> u64 {
+        report.delta.as_ref().and_then(|delta| delta.cache.as_ref()).map_or(0, |cache| cache.lookups)
+    }
+
+    #[test]
+    fn what_all_vms_post_is_reported_exactly_once() {
+        let map = MemoryMap::default();
+        for vm in 0..20 {
+            post(&map, vm, lookups(1)).unwrap();
+        }
+        let first = close_report(&map, TelemetryReport::default()).unwrap();
+        assert_eq!((first.sequence, counted(&first)), (1, 20));
+        post(&map, 3, lookups(5)).unwrap();
+        assert_eq!(waiting(&map), Some(first), "the same report until it is acknowledged");
+        acknowledged(&map, 7);
+        assert!(waiting(&map).is_some(), "another report's acknowledgement");
+        acknowledged(&map, 1);
+        assert!(waiting(&map).is_none());
+        let second = close_report(&map, TelemetryReport::default()).unwrap();
+        assert_eq!((second.sequence, counted(&second)), (2, 5));
+    }
+
+    #[test]
+    fn threads_lose_nothing() {
+        let map = MemoryMap::default();
+        let back = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|vm| {
+                    let map = &map;
+                    scope.spawn(move || {
+                        let mut carried = TelemetryDelta::default();
+                        for _ in 0..200 {
+                            delta::merge(&mut carried, lookups(1));
+                            carried = post(map, vm % 2, carried).map_or_else(|back| *back, |()| TelemetryDelta::default());
+                        }
+                        carried.cache.map_or(0, |cache| cache.lookups)
+                    })
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum::<u64>()
+        });
+        let report = close_report(&map, TelemetryReport::default()).unwrap();
+        assert_eq!(counted(&report) + back, 800);
+    }
+
+    #[test]
+    fn a_host_in_trouble_gives_the_delta_back() {
+        let map = MemoryMap::default();
+        map.fail_all(true);
+        assert_eq!(*post(&map, 1, lookups(2)).unwrap_err(), lookups(2));
+        assert!(close_report(&map, TelemetryReport::default()).is_none());
+    }
+}

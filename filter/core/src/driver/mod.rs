@@ -1,0 +1,21 @@
+//! The outer ring: Envoy's callbacks in, host calls out, through small ports that a test can stand in for.
+
+mod answer;
+mod background;
+mod bootstrap;
+mod commands;
+mod control;
+pub mod exchange;
+mod guard;
+pub mod header_map;
+pub mod host;
+mod lease;
+mod link;
+mod mailbox;
+mod on_end;
+mod on_request;
+mod on_response;
+mod registry;
+mod settings_cell;
+mod stats;
+pub mod vm;

@@ -1,0 +1,215 @@
+//! The request's headers: answer from the cache, or forward.
+
+use super::exchange::{Exchange, Flow, Forwarded, Phase, Stored};
+use super::header_map;
+use super::host::{Host, MapKind};
+use super::vm::Vm;
+use crate::Millis;
+use crate::cache::{CacheKey, CacheStatus, Forward, StoredView, selecting, validation};
+use crate::engine::{Asked, Decision, Missing, decide};
+use crate::http::fields::Fields;
+use crate::policy::RoutePolicy;
+use crate::store::{EntryId, Found, KeyParts, Verdict};
+use optimizer_proto::v1::Outcome;
+use std::rc::Rc;
+
+/// What a lookup found for a request.
+pub(super) enum Lookup {
+    Usable { found: Found, soft: bool },
+    Missing(Missing),
+}
+
+/// How a request is forwarded.
+pub(super) struct Onward {
+    pub(super) cause: Forward,
+    pub(super) detail: Option<&'static str>,
+    pub(super) key: Option<CacheKey>,
+    pub(super) stored: Option<(Vec<u8>, EntryId)>,
+    pub(super) validate: bool,
+}
+
+impl Onward {
+    fn plain(cause: Forward) -> Self {
+        Self { cause, detail: None, key: None, stored: None, validate: false }
+    }
+}
+
+impl Vm {
+    /// The request's headers came.
+    pub fn on_request_headers(&mut self, host: &impl Host, exchange: &mut Exchange, _end: bool) -> Flow {
+        let started_ns = host.now_ns();
+        exchange.started_ns = started_ns;
+        exchange.policies = Some(Rc::clone(&self.policies));
+        let Ok(map) = host.header_map(MapKind::Request) else { return Flow::Continue };
+        let flow = self.answer_or_forward(host, exchange, map, started_ns / 1_000_000);
+        exchange.inside_ns += host.now_ns().saturating_sub(started_ns);
+        flow
+    }
+
+    fn answer_or_forward(&mut self, host: &impl Host, exchange: &mut Exchange, map: Vec<u8>, now_ms: Millis) -> Flow {
+        let Some(asked) = Asked::read(Fields::from(header_map::parse(&map))) else { return Flow::Continue };
+        let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
+        exchange.route = Some(Rc::clone(&route));
+        let onward = if !route.cache {
+            Onward::plain(Forward::Bypass)
+        } else if !asked.method.is_cacheable() {
+            Onward::plain(Forward::Method)
+        } else {
+            match self.from_cache(host, exchange, &asked, &route, now_ms) {
+                Ok(flow) => return flow,
+                Err(onward) => onward,
+            }
+        };
+        drop(asked);
+        self.forward(host, exchange, map, onward, now_ms)
+    }
+
+    /// Answers from the cache, or says how to forward.
+    fn from_cache(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        asked: &Asked<'_>,
+        route: &RoutePolicy,
+        now_ms: Millis,
+    ) -> Result<Flow, Onward> {
+        let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
+        let directives = asked.directives(&route.freshness);
+        let (found, soft) = match self.find(host, &key, &asked.fields, now_ms) {
+            Lookup::Usable { found, soft } => (found, soft),
+            Lookup::Missing(missing) => {
+                if directives.only_if_cached {
+                    return Ok(self.answer_timeout(host, exchange));
+                }
+                return Err(Onward { key: Some(key), ..Onward::plain(missing.cause()) });
+            }
+        };
+        // `find` has decoded it already; this only reads offsets again.
+        let Ok(view) = StoredView::decode(found.value(), false) else {
+            return Err(Onward { key: Some(key), ..Onward::plain(Forward::UriMiss) });
+        };
+        match decide(&view, asked, &directives, &route.freshness, soft, exchange.started_ns, now_ms) {
+            Decision::Reply { reply, reuse, refresh } => {
+                self.store.touch(found.id, now_ms);
+                let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
+                let status = CacheStatus {
+                    hit: true,
+                    ttl_s: Some(reuse.ttl_s),
+                    detail: (outcome == Outcome::Stale).then(|| reuse.reason.code()),
+                    ..CacheStatus::default()
+                };
+                let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
+                if flow == Flow::Pause {
+                    // Only what the lookup itself answered is a hit; counted with the lookup, so that no report has more hits.
+                    self.recorder.cache.hits += 1;
+                    self.recorder.cache.hit_bytes = self.recorder.cache.hit_bytes.saturating_add(exchange.bytes);
+                }
+                if refresh && flow == Flow::Pause {
+                    self.refresh_later(host, asked, &key, found, now_ms);
+                }
+                Ok(flow)
+            }
+            Decision::Timeout => Ok(self.answer_timeout(host, exchange)),
+            Decision::Forward { cause, reason, validate } => {
+                self.recorder.reason(reason.code());
+                let id = found.id;
+                Err(Onward {
+                    cause,
+                    detail: Some(reason.code()),
+                    key: Some(key),
+                    stored: Some((found.into_value(), id)),
+                    validate,
+                })
+            }
+        }
+    }
+
+    /// Looks a key up: right key, right selecting fields, not purged, whole.
+    pub(super) fn find(&mut self, host: &impl Host, key: &CacheKey, request: &Fields<'_>, now_ms: Millis) -> Lookup {
+        self.recorder.cache.lookups += 1;
+        let variant = |names: crate::store::VaryNames<'_>| selecting::variant_hash(names.iter(), request);
+        let Some(found) = self.store.lookup(host, key.as_bytes(), variant, now_ms) else {
+            return Lookup::Missing(Missing::Uri);
+        };
+        let view = match StoredView::decode(found.value(), found.value().len() <= VERIFIED_WHOLE) {
+            Ok(view) => view,
+            Err(corrupt) => {
+                self.recorder.reason(corrupt.code());
+                self.store.discard_corrupt(host, found.id);
+                return Lookup::Missing(Missing::Uri);
+            }
+        };
+        if view.key() != key.as_bytes() {
+            return Lookup::Missing(Missing::Uri);
+        }
+        if !selecting::matches(&view, request) {
+            return Lookup::Missing(Missing::Vary);
+        }
+        let parts = KeyParts { host: key.host(), path: key.path(), url: key.url() };
+        match self.stamps.verdict(found.birth, &parts, view.tags()) {
+            Verdict::Live => Lookup::Usable { found, soft: false },
+            Verdict::Soft => Lookup::Usable { found, soft: true },
+            Verdict::Purged => {
+                self.store.discard(host, found.id);
+                Lookup::Missing(Missing::Purged)
+            }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        map: Vec<u8>,
+        onward: Onward,
+        now_ms: Millis,
+    ) -> Flow {
+        let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
+        exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
+        let permits = match self.admit(host, exchange, now_ms) {
+            Ok(permits) => permits,
+            Err(refusal) => return self.shed(host, exchange, &map, onward, refusal, now_ms),
+        };
+        let validating = onward.validate && onward.stored.as_ref().is_some_and(|(bytes, _)| add_validators(host, bytes));
+        exchange.outcome = if onward.key.is_some() { Outcome::Miss } else { Outcome::Bypass };
+        exchange.upstream_requests = 1;
+        exchange.phase = Phase::Forwarded(Box::new(Forwarded {
+            request: Rc::new(map),
+            key: onward.key,
+            cause: onward.cause,
+            detail: onward.detail,
+            stored: onward.stored.map(|(bytes, id)| Stored { bytes, id }),
+            validating,
+            birth: self.stamps.birth(),
+            sent_ms: now_ms,
+            answered_after_ms: None,
+            status: 0,
+            permits,
+            capture: None,
+        }));
+        Flow::Continue
+    }
+}
+
+/// Stored responses up to this size are compared with their checksum as a whole on every use, larger ones only their heads:
+/// a megabyte costs as much to sum up as to send.
+const VERIFIED_WHOLE: usize = 16 << 10;
+
+/// Puts the stored response's validators in place of the client's conditions, and takes its ranges out: the answer is to be a
+/// whole response. False when there is no validator.
+fn add_validators(host: &impl Host, stored: &[u8]) -> bool {
+    let Ok(view) = StoredView::decode(stored, false) else { return false };
+    let conditional = validation::conditional(&view);
+    if conditional.is_empty() {
+        return false;
+    }
+    for name in validation::Conditional::REPLACED {
+        // Removing what is not there is no error worth a word.
+        let _ = host.remove_header(MapKind::Request, name);
+    }
+    let set = |name: &[u8], value: Option<&[u8]>| match value {
+        Some(value) => host.replace_header(MapKind::Request, name, value).is_ok(),
+        None => true,
+    };
+    set(b"if-none-match", conditional.if_none_match) && set(b"if-modified-since", conditional.if_modified_since)
+}

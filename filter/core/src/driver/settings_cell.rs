@@ -1,0 +1,47 @@
+//! The settings in force for the whole Envoy, where every VM finds them: also one that was born a moment ago.
+
+use crate::shared_map::{Cas, SharedMap};
+use optimizer_proto::v1::SettingsPush;
+use prost::Message;
+
+const KEY: &[u8] = b"ao1/settings";
+
+/// Publishes a checked push for all VMs. False when the host refused.
+pub fn publish(map: &impl SharedMap, push: &SettingsPush) -> bool {
+    map.set(KEY, &push.encode_to_vec(), None).is_ok()
+}
+
+/// What is published, if it is not what was seen at version `seen`.
+pub fn changed(map: &impl SharedMap, seen: Option<Cas>) -> Option<(SettingsPush, Cas)> {
+    let (bytes, cas) = map.get(KEY)?;
+    if Some(cas) == seen {
+        return None;
+    }
+    SettingsPush::decode(bytes.as_slice()).ok().map(|push| (push, cas))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_map::MemoryMap;
+
+    #[test]
+    fn a_change_is_seen_once_by_each_reader() {
+        let map = MemoryMap::default();
+        assert!(changed(&map, None).is_none());
+        let push = SettingsPush { revision: 3, document: b"{}".to_vec(), epoch: "e".to_owned() };
+        assert!(publish(&map, &push));
+        let (read, cas) = changed(&map, None).unwrap();
+        assert_eq!(read, push);
+        assert!(changed(&map, Some(cas)).is_none());
+        assert!(publish(&map, &SettingsPush { revision: 4, ..push }));
+        assert_eq!(changed(&map, Some(cas)).unwrap().0.revision, 4);
+    }
+
+    #[test]
+    fn garbage_is_no_change() {
+        let map = MemoryMap::default();
+        map.set(KEY, &[0xff; 40], None).unwrap();
+        assert!(changed(&map, None).is_none());
+    }
+}

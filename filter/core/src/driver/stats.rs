@@ -1,0 +1,64 @@
+//! The same totals as Envoy statistics (`api_optimizer_*`), for whoever scrapes Envoy instead of the control plane.
+
+use super::host::{Host, Metrics};
+use optimizer_proto::v1::{Outcome, TelemetryDelta};
+use std::collections::BTreeMap;
+
+/// Envoy's numbers of the metrics defined so far. Names are a closed set, so this is bounded.
+#[derive(Debug, Default)]
+pub struct Stats {
+    ids: BTreeMap<&'static str, u32>,
+}
+
+impl Stats {
+    /// Adds a delta, once, on its way to the mailbox.
+    pub fn count(&mut self, host: &impl Host, delta: &TelemetryDelta) {
+        for series in &delta.requests {
+            self.add(host, outcome_name(series.outcome), series.count);
+        }
+        if let Some(cache) = &delta.cache {
+            for (name, count) in [
+                ("api_optimizer_cache_stores_total", cache.stores),
+                ("api_optimizer_cache_evictions_total", cache.evictions),
+                ("api_optimizer_cache_expirations_total", cache.expirations),
+                ("api_optimizer_cache_invalidations_total", cache.invalidations),
+                ("api_optimizer_cache_corrupt_slots_total", cache.corrupt_slots),
+                ("api_optimizer_cache_hit_bytes_total", cache.hit_bytes),
+            ] {
+                self.add(host, name, count);
+            }
+        }
+        let errors = delta.errors.iter().map(|error| error.count).fold(0, u64::saturating_add);
+        self.add(host, "api_optimizer_upstream_errors_total", errors);
+        self.add(host, "api_optimizer_breaker_transitions_total", delta.breaker_events.len() as u64);
+    }
+
+    fn add(&mut self, host: &impl Metrics, name: &'static str, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let id = match self.ids.get(name) {
+            Some(id) => *id,
+            None => match host.define_counter(name) {
+                Ok(id) => {
+                    self.ids.insert(name, id);
+                    id
+                }
+                Err(_) => return,
+            },
+        };
+        host.increment(id, i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+fn outcome_name(outcome: i32) -> &'static str {
+    match Outcome::try_from(outcome).unwrap_or_default() {
+        Outcome::Hit => "api_optimizer_requests_hit_total",
+        Outcome::Stale => "api_optimizer_requests_stale_total",
+        Outcome::Revalidated => "api_optimizer_requests_revalidated_total",
+        Outcome::Miss => "api_optimizer_requests_miss_total",
+        Outcome::Shed => "api_optimizer_requests_shed_total",
+        Outcome::Error => "api_optimizer_requests_error_total",
+        Outcome::Bypass | Outcome::Unspecified => "api_optimizer_requests_bypass_total",
+    }
+}

@@ -1,0 +1,310 @@
+//! The state of one VM, and what its root context's callbacks do with it.
+//!
+//! It lives in a thread-local rather than in a root context: a configuration update makes a new root in the same VM while
+//! streams of the old one finish, and both must see one cache index, one recorder and one control link.
+
+use super::bootstrap::Bootstrap;
+use super::host::{Host, LogLevel};
+use super::link::Link;
+use super::settings_cell;
+use super::{lease, mailbox, registry};
+use crate::Millis;
+use crate::policy::{self, Policies};
+use crate::shared_map::Cas;
+use crate::store::{Stamps, Store};
+use crate::telemetry::Recorder;
+use optimizer_proto::settings::{Settings, Violation, ViolationCode};
+use optimizer_proto::v1::SettingsPush;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Period of the tick: the bound on how late a VM learns of anything when a wake-up was lost.
+const TICK_MS: u32 = 200;
+/// Period of heartbeat and telemetry.
+const SECOND_MS: u64 = 1_000;
+/// Directory pages written and read per tick: a few hundred microseconds of a worker at most.
+const FLUSH_PAGES: usize = 64;
+const MAINTAIN_PAGES: usize = 64;
+const INSTANCE: &[u8] = b"ao1/instance";
+
+/// A root context of this VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootId(pub u32);
+
+/// What a wake-up between VMs says: its first byte.
+pub(super) mod wake {
+    /// New settings are in the cell; the leader's queue follows.
+    pub(crate) const SETTINGS: u8 = b'S';
+    /// A VM has taken the settings over.
+    pub(crate) const ADOPTED: u8 = b'A';
+    /// Somebody purged.
+    pub(crate) const STAMPS: u8 = b'P';
+    /// Background work of this VM waits.
+    pub(crate) const WORK: u8 = b'W';
+}
+
+/// The settings that this VM runs on.
+#[derive(Debug, Default, Clone)]
+pub(super) struct InForce {
+    /// 0 with an empty epoch: the bootstrap settings.
+    pub(super) revision: u64,
+    pub(super) epoch: String,
+    pub(super) seen: Option<Cas>,
+}
+
+/// One VM.
+#[derive(Debug)]
+pub struct Vm {
+    pub(super) uid: u64,
+    pub(super) root: Option<RootId>,
+    pub(super) queue: u32,
+    pub(super) bootstrap: Bootstrap,
+    pub(super) in_force: InForce,
+    /// Swapped whole between two requests; a stream keeps the one it began with.
+    pub(super) policies: Rc<Policies>,
+    pub(super) store: Store,
+    pub(super) stamps: Stamps,
+    pub(super) recorder: Recorder,
+    pub(super) link: Link,
+    pub(super) leads: bool,
+    pub(super) control: super::control::ControlState,
+    pub(super) background: super::background::Background,
+    pub(super) stats: super::stats::Stats,
+    /// Bytes of response bodies being captured in this VM at the moment.
+    pub(super) capturing: usize,
+    last_second_ms: Millis,
+}
+
+thread_local! {
+    static VM: RefCell<Option<Vm>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` on this VM's state. `None` when a callback is inside another one, or before the VM started: the caller then
+/// lets the request pass.
+pub fn with<R>(work: impl FnOnce(&mut Vm) -> R) -> Option<R> {
+    VM.with(|cell| {
+        let mut slot = cell.try_borrow_mut().ok()?;
+        Some(work(slot.get_or_insert_with(Vm::new)))
+    })
+}
+
+impl Vm {
+    /// A VM that has not started yet. It serves with the built-in settings.
+    #[must_use]
+    pub fn new() -> Self {
+        let settings = Settings::default();
+        Self {
+            uid: 0,
+            root: None,
+            queue: 0,
+            bootstrap: Bootstrap::default(),
+            in_force: InForce::default(),
+            store: Store::new(policy::store_limits(&settings), policy::eviction(&settings)),
+            stamps: Stamps::default(),
+            policies: Rc::new(Policies::compile(&settings)),
+            recorder: Recorder::default(),
+            link: Link::default(),
+            leads: false,
+            control: super::control::ControlState::default(),
+            background: super::background::Background::default(),
+            stats: super::stats::Stats::default(),
+            capturing: 0,
+            last_second_ms: 0,
+        }
+    }
+
+    /// A root context started; the first one of a process also creates what all VMs share.
+    pub fn on_start(&mut self, host: &impl Host) {
+        if self.uid == 0 {
+            self.uid = host.random().max(1);
+        }
+        lease::seed(host);
+        registry::seed(host);
+        Store::seed(host);
+        Stamps::seed(host);
+        if host.get(INSTANCE).is_none() {
+            // Failing leaves the instance without a name until the next VM starts; the control plane then goes by the node id.
+            let _ = host.set(INSTANCE, format!("{:016x}", host.random()).as_bytes(), None);
+        }
+    }
+
+    /// A plugin configuration came. The newest root takes over from older ones.
+    pub fn on_configure(&mut self, host: &impl Host, root: RootId, document: &[u8]) {
+        if let Some(stream) = self.link.stream() {
+            // It belongs to the old root, which Envoy will end without a word to us.
+            host.cancel(stream);
+        }
+        self.link = Link::default();
+        self.root = Some(root);
+        match Bootstrap::parse(document) {
+            Ok(bootstrap) => self.bootstrap = bootstrap,
+            Err(violations) => {
+                for violation in violations {
+                    let text = format!("plugin configuration refused, last good stays: {violation}");
+                    host.log(LogLevel::Error, &text);
+                }
+            }
+        }
+        if self.in_force.epoch.is_empty() {
+            self.apply(&self.bootstrap.settings.clone());
+        }
+        self.adopt(host);
+        let name = format!("ao1-wake-{:016x}", self.uid);
+        match host.register_queue(name.as_bytes()) {
+            Ok(queue) => self.queue = queue,
+            Err(error) => host.log(LogLevel::Warn, &format!("no wake-up queue, ticks must do: {error}")),
+        }
+        if let Err(error) = host.set_tick_ms(TICK_MS) {
+            host.log(LogLevel::Error, &format!("no tick, settings and telemetry stand still: {error}"));
+        }
+    }
+
+    /// The tick.
+    pub fn on_tick(&mut self, host: &impl Host, root: RootId) {
+        if self.root != Some(root) {
+            return;
+        }
+        let now_ms = host.now_ns() / 1_000_000;
+        self.adopt(host);
+        self.leads = lease::hold(host, self.uid, now_ms);
+        if now_ms.abs_diff(self.last_second_ms) >= SECOND_MS {
+            self.last_second_ms = now_ms;
+            self.each_second(host, now_ms);
+        }
+        self.keep_house(host, now_ms);
+        self.drive_link(host, now_ms);
+        self.run_background(host, now_ms);
+    }
+
+    /// Another VM, or this one, has put something into our queue.
+    pub fn on_wake(&mut self, host: &impl Host, root: RootId, queue: u32) {
+        if self.root != Some(root) {
+            return;
+        }
+        while let Some(item) = host.dequeue(queue) {
+            match item.split_first() {
+                Some((&wake::SETTINGS, leader)) => {
+                    self.adopt(host);
+                    if let Ok(leader) = leader.try_into().map(u32::from_le_bytes) {
+                        // A lost wake-up costs the leader one tick.
+                        let _ = host.enqueue(leader, &[wake::ADOPTED]);
+                    }
+                }
+                Some((&wake::ADOPTED, _)) => self.acknowledge_settings(host, host.now_ns() / 1_000_000),
+                Some((&wake::STAMPS, _)) => drop(self.stamps.refresh(host, host.now_ns() / 1_000_000)),
+                Some((&wake::WORK, _)) => self.run_background(host, host.now_ns() / 1_000_000),
+                _ => {}
+            }
+        }
+    }
+
+    /// A root ends: its configuration was replaced, or Envoy shuts down. The last counts go out with it.
+    pub fn on_root_done(&mut self, host: &impl Host, root: RootId) {
+        if self.root != Some(root) {
+            return;
+        }
+        let now_ms = host.now_ns() / 1_000_000;
+        self.hand_over_counts(host);
+        if self.leads {
+            self.report(host, now_ms);
+            lease::release(host, self.uid);
+        }
+    }
+
+    /// Takes over the settings in the shared cell, if they are new to this VM.
+    pub(super) fn adopt(&mut self, host: &impl Host) {
+        let Some((push, cas)) = settings_cell::changed(host, self.in_force.seen) else { return };
+        self.in_force.seen = Some(cas);
+        match parse_document(&push.document) {
+            Ok(settings) => {
+                self.apply(&settings);
+                self.in_force.revision = push.revision;
+                self.in_force.epoch = push.epoch;
+                self.beat(host, host.now_ns() / 1_000_000);
+            }
+            // Only checked documents get into the cell; a filter of another version may have other rules.
+            Err(violations) => {
+                for violation in violations {
+                    host.log(LogLevel::Error, &format!("settings revision {} refused: {violation}", push.revision));
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, settings: &Settings) {
+        self.store.configure(policy::store_limits(settings), policy::eviction(settings));
+        self.policies = Rc::new(Policies::compile(settings));
+    }
+
+    /// Bounded work on the store: what was purged, hits to note, entries over the limits.
+    fn keep_house(&mut self, host: &impl Host, now_ms: Millis) {
+        self.stamps.refresh(host, now_ms);
+        self.store.flush(host, FLUSH_PAGES);
+        if self.leads {
+            self.store.maintain(host, &self.stamps, MAINTAIN_PAGES, now_ms);
+        }
+        let events = self.store.take_events();
+        let cache = &mut self.recorder.cache;
+        cache.evictions += events.evictions;
+        cache.expirations += events.expirations;
+        cache.invalidations += events.purged;
+        cache.corrupt_slots += events.corrupt;
+    }
+
+    fn each_second(&mut self, host: &impl Host, now_ms: Millis) {
+        self.hand_over_counts(host);
+        self.beat(host, now_ms);
+        if self.leads {
+            self.report(host, now_ms);
+            self.acknowledge_settings(host, now_ms);
+        }
+    }
+
+    /// Tells the other VMs that this one is alive, and on which settings.
+    pub(super) fn beat(&self, host: &impl Host, now_ms: Millis) {
+        registry::heartbeat(host, registry::Vm {
+            uid: self.uid,
+            queue: self.queue,
+            seen_ms: now_ms,
+            epoch: fingerprint(&self.in_force.epoch),
+            revision: self.in_force.revision,
+        });
+    }
+
+    fn hand_over_counts(&mut self, host: &impl Host) {
+        let Some(delta) = self.recorder.drain() else { return };
+        self.stats.count(host, &delta);
+        if let Err(back) = mailbox::post(host, self.uid, delta) {
+            self.recorder.carry(*back);
+        }
+    }
+}
+
+impl Default for Vm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Reads the settings of a push.
+pub(super) fn parse_document(document: &[u8]) -> Result<Settings, Vec<Violation>> {
+    let value = serde_json::from_slice(document).map_err(|error| {
+        vec![Violation { path: String::new(), code: ViolationCode::Malformed, message: error.to_string() }]
+    })?;
+    Settings::parse(&value).map(|(settings, _)| settings)
+}
+
+/// A short stand-in for an epoch's name, to compare VMs by.
+pub(super) fn fingerprint(epoch: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(epoch.as_bytes())
+}
+
+/// Name of this Envoy process.
+pub(super) fn instance(host: &impl Host) -> String {
+    host.get(INSTANCE).map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// What a push says about itself, for a log line.
+pub(super) fn title(push: &SettingsPush) -> String {
+    format!("revision {} of epoch {}", push.revision, push.epoch)
+}

@@ -1,0 +1,91 @@
+//! What to do with a request, given what is stored for it.
+
+use super::Asked;
+use crate::Millis;
+use crate::cache::policy::FreshnessPolicy;
+use crate::cache::reply::{self, Answer, Reply};
+use crate::cache::request_directives::RequestDirectives;
+use crate::cache::reuse::{self, Action, Reuse};
+use crate::cache::{Forward, ReuseReason, StoredView};
+
+/// What to do with the request.
+#[derive(Debug)]
+pub enum Decision<'v> {
+    /// Answer from the cache.
+    Reply {
+        /// The answer.
+        reply: Reply<'v>,
+        /// Why it may be reused.
+        reuse: Reuse,
+        /// Refresh it in the background.
+        refresh: bool,
+    },
+    /// Forward; what is stored serves for validation, or in place of a failure.
+    Forward {
+        /// Cause, for `Cache-Status`.
+        cause: Forward,
+        /// Why what is stored does not do.
+        reason: ReuseReason,
+        /// Add validators of the stored response. Without, the client's own conditions go to the origin.
+        validate: bool,
+    },
+    /// 504: the client wants nothing forwarded.
+    Timeout,
+}
+
+/// Why nothing stored came into question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Nothing under the key.
+    Uri,
+    /// Something under the key, for other selecting fields.
+    Vary,
+    /// Purged.
+    Purged,
+}
+
+impl Missing {
+    /// Cause, for `Cache-Status`.
+    #[must_use]
+    pub fn cause(self) -> Forward {
+        match self {
+            Self::Uri => Forward::UriMiss,
+            Self::Vary => Forward::VaryMiss,
+            Self::Purged => Forward::Miss,
+        }
+    }
+}
+
+/// Decides about a stored response whose key and selecting fields match.
+#[must_use]
+pub fn decide<'v>(
+    view: &StoredView<'v>,
+    asked: &Asked<'_>,
+    directives: &RequestDirectives,
+    policy: &FreshnessPolicy,
+    soft_purged: bool,
+    seed: u64,
+    now_ms: Millis,
+) -> Decision<'v> {
+    let reuse = reuse::decide(view, directives, policy, soft_purged, now_ms);
+    let refresh = match reuse.action {
+        Action::GatewayTimeout => return Decision::Timeout,
+        Action::Validate => {
+            return Decision::Forward { cause: cause(reuse.reason), reason: reuse.reason, validate: true };
+        }
+        Action::ServeAndRevalidate => true,
+        Action::Serve => false,
+    };
+    match reply::build(view, &reuse, asked.method, &asked.fields, seed, now_ms) {
+        Answer::Reply(reply) => Decision::Reply { reply, reuse, refresh },
+        Answer::AskOrigin => Decision::Forward { cause: Forward::Request, reason: reuse.reason, validate: false },
+    }
+}
+
+/// RFC 9211 section 2.2: `request` when a fresh response is passed over on the client's word, `stale` otherwise.
+fn cause(reason: ReuseReason) -> Forward {
+    match reason {
+        ReuseReason::RequestNoCache | ReuseReason::RequestMaxAge | ReuseReason::RequestMinFresh => Forward::Request,
+        _ => Forward::Stale,
+    }
+}

@@ -1,0 +1,207 @@
+//! Checked settings, compiled to what the hot path reads.
+
+mod route_match;
+
+use crate::breaker::{BreakerPolicy, FailurePolicy};
+use crate::cache::{FreshnessPolicy, KeyPolicy, QueryPolicy};
+use crate::store::{Eviction, Limits};
+use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, QueryMode, Route, Settings};
+use route_match::{HostPattern, host_of};
+use std::rc::Rc;
+
+/// Name of the route that takes what no configured route does.
+pub const DEFAULT_ROUTE: &str = "default";
+
+/// What holds for the requests of one route.
+#[derive(Debug)]
+pub struct RoutePolicy {
+    /// The route's name in settings and metrics.
+    pub name: String,
+    /// Whether responses are stored and reused.
+    pub cache: bool,
+    /// What the cache key is made of.
+    pub key: KeyPolicy,
+    /// How long responses live.
+    pub freshness: FreshnessPolicy,
+    /// Largest content stored, bytes.
+    pub max_object: usize,
+    /// The route has a breaker of its own, beside its upstream's.
+    pub own_breaker: bool,
+    host: HostPattern,
+    path_prefix: Vec<u8>,
+}
+
+/// Everything the settings say, compiled.
+#[derive(Debug)]
+pub struct Policies {
+    /// When and how calls to an upstream are refused.
+    pub breaker: BreakerPolicy,
+    /// Requests in flight to one upstream at most.
+    pub max_connections: u32,
+    /// How much is stored.
+    pub limits: Limits,
+    routes: Vec<Rc<RoutePolicy>>,
+    default: Rc<RoutePolicy>,
+}
+
+impl Policies {
+    /// Compiles checked settings.
+    #[must_use]
+    pub fn compile(settings: &Settings) -> Self {
+        let routes = settings.routes.iter().map(|route| Rc::new(compile_route(route, settings))).collect();
+        Self {
+            breaker: breaker(settings),
+            max_connections: settings.max_connections,
+            limits: store_limits(settings),
+            routes,
+            default: Rc::new(compile_route(&Route::named(DEFAULT_ROUTE), settings)),
+        }
+    }
+
+    /// The route of a request: the first of the list whose host and path prefix fit.
+    #[must_use]
+    pub fn route(&self, authority: &[u8], path: &[u8]) -> &Rc<RoutePolicy> {
+        let host = host_of(authority);
+        self.routes
+            .iter()
+            .find(|route| route.host.fits(host) && path.starts_with(&route.path_prefix))
+            .unwrap_or(&self.default)
+    }
+}
+
+/// Limits of the store.
+#[must_use]
+pub fn store_limits(settings: &Settings) -> Limits {
+    let largest = settings.routes.iter().filter_map(|route| route.max_object_size).fold(settings.max_object_size, u64::max);
+    Limits {
+        entries: settings.cache_size,
+        bytes: u64::from(settings.cache_memory_mb) << 20,
+        // The limit is on content; a stored response has a head as well.
+        object_bytes: u32::try_from(largest.saturating_add(HEAD_ALLOWANCE)).unwrap_or(u32::MAX),
+    }
+}
+
+/// Room for the head of a stored response beside its content: more than Envoy lets through by default (60 KiB).
+const HEAD_ALLOWANCE: u64 = 128 << 10;
+
+/// Eviction policy of the store.
+#[must_use]
+pub fn eviction(settings: &Settings) -> Eviction {
+    match settings.eviction_policy {
+        EvictionPolicy::S3Fifo => Eviction::S3Fifo,
+        EvictionPolicy::Sieve => Eviction::Sieve,
+        EvictionPolicy::Lru => Eviction::Lru,
+        EvictionPolicy::Lfu => Eviction::Lfu,
+        EvictionPolicy::Fifo => Eviction::Fifo,
+    }
+}
+
+fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
+    let global = &settings.freshness;
+    RoutePolicy {
+        name: route.name.clone(),
+        cache: route.cache && settings.cache_enabled,
+        key: KeyPolicy {
+            query: query(&route.key_query),
+            headers: lower_case(&route.key_headers),
+            isolate_authorization: route.isolate_authorization,
+        },
+        freshness: FreshnessPolicy {
+            default_ttl_ms: route.default_ttl_ms.unwrap_or(settings.default_ttl_ms),
+            ttl_floor_ms: route.ttl_floor_ms.unwrap_or(global.ttl_floor_ms),
+            ttl_ceiling_ms: route.ttl_ceiling_ms.unwrap_or(global.ttl_ceiling_ms),
+            ttl_override_ms: route.ttl_override_ms,
+            stale_while_revalidate_ms: route.stale_while_revalidate_ms.unwrap_or(global.stale_while_revalidate_ms),
+            stale_if_error_ms: route.stale_if_error_ms.unwrap_or(global.stale_if_error_ms),
+            max_stale_on_outage_ms: route.max_stale_on_outage_ms.unwrap_or(global.max_stale_on_outage_ms),
+            heuristic_fraction_percent: global.heuristic_fraction_percent,
+            jitter_percent: global.jitter_percent,
+            ignore_request_cache_control: route.ignore_request_cache_control,
+            ..FreshnessPolicy::default()
+        },
+        max_object: usize::try_from(route.max_object_size.unwrap_or(settings.max_object_size)).unwrap_or(usize::MAX),
+        own_breaker: route.breaker,
+        host: HostPattern::new(&route.host),
+        path_prefix: route.path_prefix.as_bytes().to_vec(),
+    }
+}
+
+fn query(query: &KeyQuery) -> QueryPolicy {
+    let names = || query.names.iter().map(|name| name.as_bytes().to_vec()).collect();
+    match query.mode {
+        QueryMode::All => QueryPolicy::All,
+        QueryMode::None => QueryPolicy::None,
+        QueryMode::Include => QueryPolicy::Include(names()),
+        QueryMode::Exclude => QueryPolicy::Exclude(names()),
+    }
+}
+
+fn lower_case(names: &[String]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| name.to_ascii_lowercase().into_bytes()).collect()
+}
+
+fn breaker(settings: &Settings) -> BreakerPolicy {
+    let set = &settings.breaker;
+    let counts = |class| set.failure_classes.contains(&class);
+    BreakerPolicy {
+        enabled: set.enabled,
+        dry_run: set.dry_run,
+        failure_rate_percent: set.failure_rate_percent,
+        slow_call_rate_percent: set.slow_call_rate_percent,
+        slow_call_ms: set.slow_call_duration_ms,
+        window_ms: set.window_ms,
+        minimum_calls: set.minimum_calls,
+        consecutive_connect_failures: set.consecutive_connect_failures,
+        open_wait_ms: set.open_wait_ms,
+        open_wait_max_ms: set.open_wait_max_ms,
+        jitter_percent: set.jitter_percent,
+        probes: set.probes,
+        failures: FailurePolicy {
+            statuses: if counts(FailureClass::Status) { set.failure_statuses.clone() } else { Vec::new() },
+            connect_failure: counts(FailureClass::ConnectFailure),
+            reset: counts(FailureClass::Reset),
+            timeout: counts(FailureClass::Timeout),
+            refused: counts(FailureClass::Refused),
+            protocol_error: counts(FailureClass::ProtocolError),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(document: &str) -> Settings {
+        Settings::parse(&serde_json::from_str(document).unwrap()).unwrap().0
+    }
+
+    #[test]
+    fn the_first_route_that_fits_wins() {
+        let policies = Policies::compile(&settings(
+            r#"{"routes":[
+                {"name":"prices","host":"*.shop.example","path_prefix":"/v1/prices","default_ttl":"15m"},
+                {"name":"shop","host":"*.shop.example"},
+                {"name":"off","path_prefix":"/private","cache":false}]}"#,
+        ));
+        for (authority, path, name) in [
+            ("a.shop.example:8080", "/v1/prices/7", "prices"),
+            ("A.Shop.Example", "/v1", "shop"),
+            ("other", "/private/x", "off"),
+            ("other", "/", DEFAULT_ROUTE),
+        ] {
+            assert_eq!(policies.route(authority.as_bytes(), path.as_bytes()).name, name);
+        }
+        assert_eq!(policies.route(b"a.shop.example", b"/v1/prices").freshness.default_ttl_ms, 900_000);
+        assert!(!policies.route(b"x", b"/private").cache);
+    }
+
+    #[test]
+    fn a_route_without_a_value_has_the_global_one() {
+        let policies = Policies::compile(&settings(
+            r#"{"default_ttl":"5m","cache_enabled":false,"freshness":{"stale_if_error":"1h"},"routes":[{"name":"a"}]}"#,
+        ));
+        let route = policies.route(b"x", b"/");
+        assert_eq!((route.freshness.default_ttl_ms, route.freshness.stale_if_error_ms), (300_000, 3_600_000));
+        assert!(!route.cache, "switched off for all");
+    }
+}

@@ -1,0 +1,224 @@
+//! Counters and latency sketches of one VM since its last hand-over.
+
+use super::intern::{Name, Names};
+use optimizer_proto::telemetry::{Sketch, delta};
+use optimizer_proto::v1::{
+    BreakerEvent, CacheCounters, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
+};
+use std::collections::BTreeMap;
+
+/// Series a VM keeps apart at most; the rest goes to the route `other`.
+const MAX_SERIES: usize = 512;
+/// Breaker events kept between two hand-overs; a breaker that flaps faster is cut to the newest.
+const MAX_EVENTS: usize = 64;
+
+/// One finished request.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// From [`Recorder::name`].
+    pub route: Name,
+    /// From [`Recorder::name`].
+    pub upstream: Name,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// 10, 11, 20, 30; 0 when not asked for.
+    pub protocol: u8,
+    /// From the first sight of the request to the end of the response, microseconds.
+    pub latency_us: u64,
+    /// Content bytes sent to the client.
+    pub bytes: u64,
+    /// Requests made to the upstream.
+    pub upstream_requests: u8,
+    /// How many of them needed no new connection.
+    pub upstream_reused: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    route: Name,
+    upstream: Name,
+    outcome: i32,
+    protocol: u8,
+}
+
+#[derive(Debug, Default)]
+struct Series {
+    count: u64,
+    latency: Sketch,
+    bytes: u64,
+    upstream_requests: u64,
+    upstream_reused: u64,
+}
+
+/// The recorder of one VM.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    names: Names,
+    series: BTreeMap<Key, Series>,
+    errors: BTreeMap<(&'static str, Name), u64>,
+    reasons: BTreeMap<&'static str, u64>,
+    events: Vec<BreakerEvent>,
+    overhead: Sketch,
+    /// Cache counters, added to directly.
+    pub cache: CacheCounters,
+    carried: TelemetryDelta,
+}
+
+impl Recorder {
+    /// The number of a route's or upstream's name.
+    pub fn name(&mut self, name: &str) -> Name {
+        self.names.number(name)
+    }
+
+    /// The name behind a number.
+    #[must_use]
+    pub fn text(&self, name: Name) -> &str {
+        self.names.name(name)
+    }
+
+    /// Counts a finished request.
+    pub fn request(&mut self, sample: &Sample) {
+        let mut key = Key {
+            route: sample.route,
+            upstream: sample.upstream,
+            outcome: sample.outcome as i32,
+            protocol: sample.protocol,
+        };
+        if self.series.len() >= MAX_SERIES && !self.series.contains_key(&key) {
+            let other = self.names.number("other");
+            key = Key { route: other, upstream: other, ..key };
+        }
+        let series = self.series.entry(key).or_default();
+        series.count += 1;
+        series.latency.record(sample.latency_us);
+        series.bytes = series.bytes.saturating_add(sample.bytes);
+        series.upstream_requests += u64::from(sample.upstream_requests);
+        series.upstream_reused += u64::from(sample.upstream_reused);
+    }
+
+    /// Counts time spent inside the filter for one request, nanoseconds.
+    pub fn overhead(&mut self, nanoseconds: u64) {
+        self.overhead.record(nanoseconds);
+    }
+
+    /// Counts a failure of an upstream by its type.
+    pub fn error(&mut self, kind: &'static str, upstream: Name) {
+        *self.errors.entry((kind, upstream)).or_default() += 1;
+    }
+
+    /// Counts why a response was not stored or not reused.
+    pub fn reason(&mut self, code: &'static str) {
+        *self.reasons.entry(code).or_default() += 1;
+    }
+
+    /// Keeps a breaker's transition.
+    pub fn event(&mut self, event: BreakerEvent) {
+        if self.events.len() >= MAX_EVENTS {
+            self.events.remove(0);
+        }
+        self.events.push(event);
+    }
+
+    /// Takes back a delta that could not be handed over.
+    pub fn carry(&mut self, delta: TelemetryDelta) {
+        delta::merge(&mut self.carried, delta);
+    }
+
+    /// Everything since the last call; `None` when nothing happened.
+    pub fn drain(&mut self) -> Option<TelemetryDelta> {
+        let mut drained = TelemetryDelta {
+            requests: std::mem::take(&mut self.series).into_iter().map(|(key, series)| self.report(key, series)).collect(),
+            errors: std::mem::take(&mut self.errors)
+                .into_iter()
+                .map(|((kind, upstream), count)| ErrorCount {
+                    kind: kind.to_owned(),
+                    upstream: self.names.name(upstream).to_owned(),
+                    count,
+                })
+                .collect(),
+            cache: Some(std::mem::take(&mut self.cache)).filter(|cache| *cache != CacheCounters::default()),
+            breaker_events: std::mem::take(&mut self.events),
+            reasons: std::mem::take(&mut self.reasons)
+                .into_iter()
+                .map(|(code, count)| ReasonCount { code: code.to_owned(), count })
+                .collect(),
+            overhead_ns: (self.overhead.count() > 0).then(|| std::mem::take(&mut self.overhead).into()),
+        };
+        let carried = std::mem::take(&mut self.carried);
+        if !delta::is_empty(&carried) {
+            delta::merge(&mut drained, carried);
+        }
+        (!delta::is_empty(&drained)).then_some(drained)
+    }
+
+    fn report(&self, key: Key, series: Series) -> RequestSeries {
+        RequestSeries {
+            route: self.names.name(key.route).to_owned(),
+            upstream: self.names.name(key.upstream).to_owned(),
+            outcome: key.outcome,
+            protocol: u32::from(key.protocol),
+            count: series.count,
+            latency_us: Some(series.latency.into()),
+            response_bytes: series.bytes,
+            upstream_requests: series.upstream_requests,
+            upstream_reused: series.upstream_reused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(recorder: &mut Recorder, route: &str, latency_us: u64) -> Sample {
+        Sample {
+            route: recorder.name(route),
+            upstream: recorder.name("api"),
+            outcome: Outcome::Hit,
+            protocol: 11,
+            latency_us,
+            bytes: 10,
+            upstream_requests: 0,
+            upstream_reused: 0,
+        }
+    }
+
+    #[test]
+    fn nothing_happened_is_nothing_to_report() {
+        assert!(Recorder::default().drain().is_none());
+    }
+
+    #[test]
+    fn a_drain_holds_what_was_recorded_and_empties_the_recorder() {
+        let mut recorder = Recorder::default();
+        for latency in 1..=100 {
+            let sample = sample(&mut recorder, "a", latency);
+            recorder.request(&sample);
+        }
+        recorder.cache.lookups += 100;
+        recorder.reason("no-store");
+        let delta = recorder.drain().unwrap();
+        assert_eq!(delta.requests.len(), 1);
+        let series = &delta.requests[0];
+        assert_eq!((series.count, series.response_bytes, series.route.as_str()), (100, 1000, "a"));
+        assert_eq!(delta.cache.as_ref().unwrap().lookups, 100);
+        assert_eq!(delta.reasons[0].count, 1);
+        assert!(recorder.drain().is_none());
+        recorder.carry(delta.clone());
+        let sample = sample(&mut recorder, "a", 5);
+        recorder.request(&sample);
+        assert_eq!(recorder.drain().unwrap().requests[0].count, 101, "what came back is merged");
+    }
+
+    #[test]
+    fn series_are_bounded() {
+        let mut recorder = Recorder::default();
+        for route in 0..2000 {
+            let sample = sample(&mut recorder, &format!("route-{route}"), 1);
+            recorder.request(&sample);
+        }
+        let delta = recorder.drain().unwrap();
+        assert!(delta.requests.len() <= MAX_SERIES + 1);
+        assert_eq!(delta.requests.iter().map(|series| series.count).sum::<u64>(), 2000);
+    }
+}
