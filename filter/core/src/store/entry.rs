@@ -1,5 +1,6 @@
 //! What goes into the store and what comes out of it.
 
+use super::record::Record;
 use super::stamps::Birth;
 use crate::Millis;
 use std::fmt;
@@ -24,12 +25,33 @@ pub struct Entry<'a> {
 }
 
 /// Names one stored response, not merely the place where it lies: once replaced or removed it names nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub struct EntryId {
     pub(super) page: u16,
     pub(super) slot: u16,
     pub(super) generation: u32,
+    /// A further hit would teach the policy nothing.
+    pub(super) settled: bool,
 }
+
+impl EntryId {
+    pub(super) fn new(page: u16, record: &Record, settled: bool) -> Self {
+        Self {
+            page,
+            slot: record.slot,
+            generation: record.generation,
+            settled,
+        }
+    }
+}
+
+impl PartialEq for EntryId {
+    fn eq(&self, other: &Self) -> bool {
+        (self.page, self.slot, self.generation) == (other.page, other.slot, other.generation)
+    }
+}
+
+impl Eq for EntryId {}
 
 /// A response found. The caller has yet to compare the whole key and the selecting values, and to ask for the purge verdict.
 #[derive(Debug)]
@@ -77,7 +99,7 @@ pub enum StoreError {
     TooLarge,
     /// No room within the work one insertion may do; what was freed helps the next.
     NoRoom,
-    /// Already past its use, or purged while it was fetched.
+    /// Already past its use.
     Expired,
     /// More different `Vary` sets than the store keeps.
     TooManyVarySets,
@@ -105,9 +127,10 @@ impl fmt::Display for StoreError {
 pub struct Usage {
     /// Stored responses.
     pub entries: u64,
-    /// Bytes of memory held by them, overheads included.
+    /// Bytes of memory held by them, overheads included: what the memory limit is about.
     pub bytes: u64,
-    /// Bytes of the keys that shared data cannot give back: they stay when the store shrinks. Not part of `bytes`.
+    /// The part of `bytes` that is keys without an entry. Shared data cannot give them back: they stay when the store shrinks,
+    /// and count towards the limit only up to half of it.
     pub residue_bytes: u64,
     /// Ages (time since stored) of all entries added up.
     pub age_sum_ms: u64,

@@ -2,15 +2,35 @@
 //!
 //! Shared data has no delete and no listing, so the store lives under a fixed set of keys: directory pages, which are the truth
 //! about what is stored, and slots, which hold the responses. A key's hash names its page; a record of the page names its slot.
-//! A ledger holds the totals against which every insertion is reserved before it becomes visible.
+//! Slots belong to pages, so a page's compare-and-swap also allocates: no slot can be lost. A record appears before its response
+//! is written and disappears before it is erased; in between a lookup misses. A ledger holds the totals against which every
+//! insertion is reserved before it becomes visible.
 //!
 //! A [`Store`] and a [`Stamps`] are one worker's handles: they hold configuration, caches and unflushed hits, never truth.
 
+mod account;
+mod codec;
+mod directory;
 mod entry;
+mod eviction;
+mod insert;
+mod iterate;
+mod ledger;
 mod limits;
+mod lookup;
+mod page;
+mod plan;
+mod record;
+mod room;
+mod slot;
+mod stamp_table;
 mod stamps;
 #[allow(clippy::module_inception)]
 mod store;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod touch;
 mod vary;
 
 pub use entry::{Cursor, Entry, EntryId, Events, Exported, Found, Inserted, StoreError, TRAILER_LEN, Usage};

@@ -3,8 +3,18 @@
 //! A purge is in force in a worker from its next [`Stamps::refresh`]; whoever acknowledges a purge waits until all workers did
 //! that. The table is bounded: old stamps are merged into coarser ones, which may purge too much, never too little.
 
+use super::codec::{STAMPS_KEY, STAMPS_VERSION_KEY, u32_at};
+use super::stamp_table::{Stamp, StampTable, Subject};
 use crate::Millis;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{SetError, SharedMap};
+
+const TRIES: usize = 256;
+const MAX_PREFIX_LEN: usize = 8192;
+
+const HOST: u64 = 1;
+const PREFIX: u64 = 2;
+const TAG: u64 = 3;
+const URL: u64 = 4;
 
 /// How many purges there had been when an entry's fetch began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -77,25 +87,52 @@ pub enum PurgeError {
 /// One worker's view of the stamps.
 #[derive(Debug, Default)]
 pub struct Stamps {
-    sequence: u32,
+    table: StampTable,
+    /// Hashes and stamps of the table's exact ones, sorted.
+    index: Vec<(u64, Stamp)>,
+    /// Different lengths of prefixes, sorted.
+    lengths: Vec<u16>,
+    /// The version last seen; differs from the table's number when two purges crossed.
+    version: u32,
 }
 
 impl Stamps {
-    /// Creates the table. Done by the base VM, before the workers.
+    /// Creates the table. Done by the base VM, before the workers; does nothing when it is there.
     pub fn seed(map: &impl SharedMap) {
-        let _ = map;
+        if map.get(STAMPS_KEY).is_none() {
+            // A failure leaves the key to be made by the first purge.
+            let _ = map.set(STAMPS_KEY, &StampTable::default().encode(), None);
+        }
     }
 
-    /// The number for a fetch that begins now. Reads nothing shared.
+    /// The number for a fetch that begins now. Reads nothing shared: an old view gives an old number, which purges more.
     #[must_use]
     pub fn birth(&self) -> Birth {
-        Birth(self.sequence)
+        Birth(self.table.sequence)
     }
 
-    /// Takes over what other workers purged; true when there was something new. One read of 8 bytes when there was not.
+    /// Takes over what other workers purged; true when there was something new. One read of 4 bytes when there was not. A
+    /// damaged table purges everything.
     pub fn refresh(&mut self, map: &impl SharedMap, now_ms: Millis) -> bool {
-        let _ = (map, now_ms);
-        false
+        let version = map
+            .get(STAMPS_VERSION_KEY)
+            .and_then(|(bytes, _)| u32_at(&bytes, 0))
+            .unwrap_or(0);
+        if version == self.version {
+            return false;
+        }
+        let Some((bytes, cas)) = map.get(STAMPS_KEY) else {
+            return false;
+        };
+        self.version = version;
+        let table = StampTable::decode(&bytes).unwrap_or_else(|| {
+            let lost = self.after_loss(now_ms);
+            // Whoever is faster writes the same thing.
+            let _ = map.set(STAMPS_KEY, &lost.encode(), Some(cas));
+            lost
+        });
+        self.adopt(table);
+        true
     }
 
     /// Records a purge; it is in force in this handle at once.
@@ -109,13 +146,123 @@ impl Stamps {
         soft: bool,
         now_ms: Millis,
     ) -> Result<Birth, PurgeError> {
-        let _ = (map, what, soft, now_ms);
-        Err(PurgeError::Host)
+        for _ in 0..TRIES {
+            let held = map.get(STAMPS_KEY);
+            let decoded = held.as_ref().map(|(bytes, _)| StampTable::decode(bytes));
+            let mut table = match decoded {
+                Some(Some(table)) => table,
+                Some(None) => self.after_loss(now_ms),
+                None => self.table.clone(),
+            };
+            table.record(subject_of(what), soft, floor(now_ms));
+            match map.set(STAMPS_KEY, &table.encode(), held.map(|(_, cas)| cas)) {
+                Ok(()) => {
+                    let number = table.sequence;
+                    self.adopt(table);
+                    let told = map.set(STAMPS_VERSION_KEY, &number.to_le_bytes(), None);
+                    return told.map(|()| Birth(number)).map_err(|_| PurgeError::Host);
+                }
+                Err(SetError::CasMismatch) => {}
+                Err(SetError::Host) => return Err(PurgeError::Host),
+            }
+        }
+        Err(PurgeError::Contended)
     }
 
     /// Compares an entry with the purges since its birth. Reads nothing shared; immediate when there were none.
     pub fn verdict<'t>(&self, birth: Birth, parts: &KeyParts<'_>, tags: impl Iterator<Item = &'t [u8]>) -> Verdict {
-        let _ = (birth, parts, tags);
-        Verdict::Live
+        if birth.0 >= self.table.sequence {
+            return Verdict::Live;
+        }
+        let mut stamp = self.table.all;
+        stamp.merge(self.stamp(hash(HOST, parts.host, &[])));
+        stamp.merge(self.stamp(hash(URL, parts.url, &[])));
+        for length in &self.lengths {
+            let Some(prefix) = parts.path.get(..usize::from(*length)) else {
+                break;
+            };
+            stamp.merge(self.stamp(hash(PREFIX, parts.host, prefix)));
+            stamp.merge(self.stamp(hash(PREFIX, &[], prefix)));
+        }
+        for tag in tags {
+            stamp.merge(self.stamp(hash(TAG, parts.host, tag)));
+            stamp.merge(self.stamp(hash(TAG, &[], tag)));
+        }
+        match stamp {
+            Stamp { hard, .. } if hard > birth.0 => Verdict::Purged,
+            Stamp { soft, .. } if soft > birth.0 => Verdict::Soft,
+            _ => Verdict::Live,
+        }
+    }
+
+    /// Whether everything was purged, not softly, since this birth.
+    pub(super) fn all_purged_since(&self, birth: u32) -> bool {
+        self.table.all.hard > birth
+    }
+
+    fn stamp(&self, hash: u64) -> Stamp {
+        let mut stamp = self.table.bucket(hash);
+        if let Ok(at) = self.index.binary_search_by_key(&hash, |(hash, _)| *hash) {
+            stamp.merge(self.index.get(at).map(|(_, stamp)| *stamp).unwrap_or_default());
+        }
+        stamp
+    }
+
+    fn adopt(&mut self, table: StampTable) {
+        self.index = table
+            .exact
+            .iter()
+            .map(|exact| (exact.subject.hash, exact.stamp))
+            .collect();
+        self.index.sort_by_key(|(hash, _)| *hash);
+        self.lengths = table.exact.iter().filter_map(|exact| exact.subject.prefix).collect();
+        self.lengths.sort_unstable();
+        self.lengths.dedup();
+        self.table = table;
+    }
+
+    #[cfg(test)]
+    pub(super) fn lengths(&self) -> usize {
+        self.lengths.len()
+    }
+
+    fn after_loss(&self, now_ms: Millis) -> StampTable {
+        StampTable::lost(self.table.sequence.saturating_add(1).max(floor(now_ms)))
+    }
+}
+
+/// The least number a purge at this time gets: after a lost table, numbers must be beyond all births so far.
+fn floor(now_ms: Millis) -> u32 {
+    u32::try_from(now_ms / 1000).unwrap_or(u32::MAX)
+}
+
+fn hash(kind: u64, scope: &[u8], value: &[u8]) -> u64 {
+    let seed = xxhash_rust::xxh3::xxh3_64_with_seed(scope, kind);
+    xxhash_rust::xxh3::xxh3_64_with_seed(value, seed)
+}
+
+/// `None` for everything.
+fn subject_of(what: Purge<'_>) -> Option<Subject> {
+    let plain = |hash| {
+        Some(Subject {
+            hash,
+            coarse: Some(hash),
+            prefix: None,
+        })
+    };
+    match what {
+        Purge::All => None,
+        Purge::Host(host) => plain(hash(HOST, host, &[])),
+        Purge::Url(url) => plain(hash(URL, url, &[])),
+        Purge::Tag { host, tag } => plain(hash(TAG, host, tag)),
+        Purge::Prefix { host, path } => {
+            // No stored path is longer; a purge cut short concerns more, not less.
+            let path = path.get(..MAX_PREFIX_LEN).unwrap_or(path);
+            Some(Subject {
+                hash: hash(PREFIX, host, path),
+                coarse: (!host.is_empty()).then(|| hash(HOST, host, &[])),
+                prefix: u16::try_from(path.len()).ok(),
+            })
+        }
     }
 }

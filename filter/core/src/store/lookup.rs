@@ -1,0 +1,132 @@
+//! Finding a response: the page, then exactly one slot.
+
+use super::codec::{Tick, key_hash, page_key, page_of, slot_key};
+use super::entry::{EntryId, Found};
+use super::limits::Eviction;
+use super::page::records_of;
+use super::record::Record;
+use super::slot::{Fit, fit};
+use super::stamps::Birth;
+use super::store::Store;
+use super::vary::VaryNames;
+use crate::Millis;
+use crate::shared_map::SharedMap;
+
+/// Different `Vary` sets of one key whose variant hash is kept during a lookup.
+const MEMO: usize = 4;
+
+/// A response not written ten seconds after its record appeared never will be: its worker died.
+const ABANDONED_TICKS: u32 = 10_000 / 16;
+
+impl Store {
+    /// Finds the response for a key: two reads when there is one, one when there is none (two more when a race was lost).
+    ///
+    /// `variant` hashes the request's values of the named fields; it is called once for each different `Vary` set stored
+    /// under the key (more often when there are many), not for a response without `Vary`. It must give what it gave to
+    /// [`insert`](Self::insert) for the same values. Among several matches the last stored one is returned.
+    pub fn lookup(
+        &mut self,
+        map: &impl SharedMap,
+        key: &[u8],
+        mut variant: impl FnMut(VaryNames<'_>) -> u64,
+        now_ms: Millis,
+    ) -> Option<Found> {
+        let hash = key_hash(key);
+        let number = page_of(hash);
+        let mut seen = None;
+        for _ in 0..2 {
+            let (bytes, _) = map.get(&page_key(number))?;
+            let record = self.newest_match(map, &bytes, hash, &mut variant, now_ms)?;
+            if seen == Some(record.generation) {
+                if record.stored_age(Tick::at(now_ms)) > ABANDONED_TICKS {
+                    self.discard(map, EntryId::new(number, &record, true));
+                }
+                return None;
+            }
+            seen = Some(record.generation);
+            let id = EntryId::new(number, &record, is_settled(self.policy, &record, now_ms));
+            let value = map.get(&slot_key(number, record.slot)).map(|(value, _)| value);
+            match value.as_ref().map_or(Fit::Other, |value| fit(value, number, &record)) {
+                Fit::Own(len) => {
+                    let value = value?;
+                    let stored_ms = record.stored_ms();
+                    return Some(Found {
+                        id,
+                        birth: Birth(record.birth),
+                        stored_ms,
+                        value,
+                        len,
+                    });
+                }
+                // Being written or just replaced by another worker: the page tells on a second look.
+                Fit::Other => self.events.races += 1,
+                Fit::Corrupt => {
+                    self.discard_corrupt(map, id);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn newest_match(
+        &mut self,
+        map: &impl SharedMap,
+        page: &[u8],
+        hash: u64,
+        variant: &mut impl FnMut(VaryNames<'_>) -> u64,
+        now_ms: Millis,
+    ) -> Option<Record> {
+        let Some(records) = records_of(page, hash) else {
+            self.events.corrupt += 1;
+            return None;
+        };
+        let mut memo = [(0_u16, 0_u32); MEMO];
+        let mut known = 0;
+        let mut best: Option<Record> = None;
+        for record in records {
+            if record.is_expired(now_ms) || best.is_some_and(|b| b.stored > record.stored) {
+                continue;
+            }
+            let computed = memo
+                .iter()
+                .take(known)
+                .find(|(vary, _)| *vary == record.vary)
+                .map(|(_, hash)| *hash);
+            let wanted = match computed {
+                _ if record.vary == 0 => 0,
+                Some(wanted) => wanted,
+                None => {
+                    let Some(names) = self.vary.names(map, record.vary) else {
+                        continue;
+                    };
+                    let wanted = fold(variant(names));
+                    if let Some(place) = memo.get_mut(known) {
+                        *place = (record.vary, wanted);
+                        known += 1;
+                    }
+                    wanted
+                }
+            };
+            if record.variant == wanted {
+                best = Some(record);
+            }
+        }
+        best
+    }
+}
+
+/// A variant hash as records keep it. A collision is found out by the comparison of the selecting values.
+pub(super) fn fold(variant: u64) -> u32 {
+    (variant ^ (variant >> 32)) as u32
+}
+
+/// Whether the directory already knows all that one more hit could tell the policy.
+fn is_settled(policy: Eviction, record: &Record, now_ms: Millis) -> bool {
+    match policy {
+        Eviction::Lfu => false,
+        Eviction::Lru => record.is_visited() && record.accessed.age(Tick::at(now_ms)) == 0,
+        Eviction::Sieve => record.is_visited(),
+        Eviction::S3Fifo | Eviction::Fifo => record.warmth() == 3,
+    }
+}
