@@ -1,2 +1,23 @@
-//! To be filled.
-fn main() {}
+//! The control plane of the API Latency Optimizer.
+
+mod app;
+mod config;
+mod infrastructure;
+mod plane;
+mod transport;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let config = config::Config::parse();
+    config.start_logging();
+    match app::run(config).await {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot run");
+            eprintln!("api-optimizer-control-plane: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The composition root: what is started, and how it stops.
+
+use crate::config::Config;
+use crate::infrastructure::config_dir;
+use crate::infrastructure::state_file::StateFile;
+use crate::plane::Plane;
+use crate::transport::{grpc, rest};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Requests under way get so long to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let rest_listener = listen(config.address, config.rest_port, "REST_PORT").await?;
+    let grpc_listener = listen(config.address, config.grpc_port, "GRPC_PORT").await?;
+    let state = config.state_dir.as_deref().map(StateFile::open).transpose()?;
+    let plane = Arc::new(Plane::start(state));
+    let (stop, stopped) = watch::channel(false);
+    if let Some(directory) = config.config_dir {
+        tokio::spawn(config_dir::watch(Arc::clone(&plane), directory, stopped.clone()));
+    }
+    tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
+    let grpc = tokio::spawn(grpc::serve(Arc::clone(&plane), grpc_listener, stopped.clone()));
+    let rest = tokio::spawn(rest::serve(plane, rest_listener, stopped));
+    asked_to_stop().await?;
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    let ended = tokio::time::timeout(DRAIN, async { (rest.await, grpc.await) }).await;
+    match ended {
+        Ok((rest, grpc)) => {
+            rest??;
+            grpc??;
+        }
+        Err(_) => tracing::warn!("some requests were still under way"),
+    }
+    Ok(())
+}
+
+async fn listen(address: std::net::IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {
+    let address = SocketAddr::new(address, port);
+    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address} ({name}): {error}"))
+}
+
+async fn asked_to_stop() -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Flags and environment.
+
+use clap::Parser;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Control plane of the API Latency Optimizer.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub(crate) struct Config {
+    /// Address to listen on, for REST and gRPC
+    #[arg(long, env = "LISTEN_ADDRESS", default_value = "0.0.0.0")]
+    pub(crate) address: IpAddr,
+
+    /// Port of the REST API; 0 picks a free one
+    #[arg(long, env = "REST_PORT", default_value_t = 8080)]
+    pub(crate) rest_port: u16,
+
+    /// Port for the Envoys' control streams; 0 picks a free one
+    #[arg(long, env = "GRPC_PORT", default_value_t = 18000)]
+    pub(crate) grpc_port: u16,
+
+    /// Directory in which settings survive a restart; without one they do not
+    #[arg(long, env = "STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Directory laid out like a Kubernetes ConfigMap volume: one file per settings key
+    #[arg(long, env = "CONFIG_DIR")]
+    pub(crate) config_dir: Option<PathBuf>,
+
+    /// Log lines as JSON
+    #[arg(long, env = "LOG_JSON")]
+    pub(crate) log_json: bool,
+}
+
+impl Config {
+    /// Structured logs to standard error; `RUST_LOG` sets the level, `info` by default.
+    pub(crate) fn start_logging(&self) {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        if self.log_json { builder.json().init() } else { builder.init() }
+    }
+}

@@ -1,0 +1,259 @@
+//! The running control plane: the domain behind one lock, and the channels by which a change reaches the Envoys.
+
+use crate::infrastructure::state_file::StateFile;
+use control_domain::Millis;
+use control_domain::book::{Accepted, Author, Book, Refused};
+use control_domain::change::Change;
+use control_domain::config_map::ConfigMap;
+use control_domain::fleet::{ConnectionId, Fleet};
+use control_domain::health::Facts;
+use optimizer_proto::v1::control_message::Body;
+use optimizer_proto::v1::{Command, CommandResult, ControlMessage, SettingsPush};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// Commands that wait in a stream's queue; a stream that takes no more is given up on.
+pub(crate) const COMMANDS_QUEUED: usize = 64;
+
+/// What the lock protects.
+#[derive(Debug)]
+pub(crate) struct Domain {
+    pub(crate) book: Book,
+    pub(crate) fleet: Fleet,
+    pub(crate) config_map: ConfigMap,
+    pub(crate) storage_fault: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    senders: HashMap<ConnectionId, (String, mpsc::Sender<ControlMessage>)>,
+    waiting: HashMap<String, oneshot::Sender<CommandResult>>,
+}
+
+/// The running control plane.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    domain: Mutex<Domain>,
+    streams: Mutex<Streams>,
+    state: Option<StateFile>,
+    pushes: watch::Sender<Arc<SettingsPush>>,
+    /// Told whenever an Envoy acknowledges or refuses.
+    pub(crate) acknowledged: Notify,
+    next_id: AtomicU64,
+    pub(crate) id: String,
+}
+
+/// A lock whose holder panicked is still good: every change under it is a whole one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Plane {
+    /// A control plane that goes on where its state file ends.
+    pub(crate) fn start(state: Option<StateFile>) -> Self {
+        let now_ms = now_ms();
+        let restored = state.as_ref().and_then(StateFile::load);
+        let fresh = restored.is_none();
+        let (book, seen) = restored.unwrap_or_else(|| {
+            let epoch = format!("{now_ms:x}-{:x}", std::process::id());
+            (Book::new(epoch, &optimizer_proto::settings::Settings::default(), now_ms), BTreeMap::new())
+        });
+        let (pushes, _) = watch::channel(Arc::new(push_of(&book)));
+        let id = format!("{:x}-{now_ms:x}", std::process::id());
+        tracing::info!(epoch = book.epoch(), revision = book.present().number, fresh, "settings in force");
+        let plane = Self {
+            domain: Mutex::new(Domain {
+                book,
+                fleet: Fleet::default(),
+                config_map: ConfigMap::having_seen(seen),
+                storage_fault: None,
+            }),
+            streams: Mutex::default(),
+            state,
+            pushes,
+            acknowledged: Notify::new(),
+            next_id: AtomicU64::new(1),
+            id,
+        };
+        plane.keep(&mut plane.domain());
+        plane
+    }
+
+    /// The domain. Held for computations only, never over an await.
+    pub(crate) fn domain(&self) -> MutexGuard<'_, Domain> {
+        lock(&self.domain)
+    }
+
+    /// Proposes a change; accepted, it is kept and on its way to all Envoys when this returns.
+    pub(crate) fn change(
+        &self,
+        expected: Option<u64>,
+        author: Author,
+        dry_run: bool,
+        propose: impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused>,
+    ) -> Result<Accepted, Refused> {
+        let mut domain = self.domain();
+        let accepted = propose(&domain.book, expected, author, now_ms())?;
+        if accepted.changed && !dry_run && domain.book.accept(accepted.revision.clone()) {
+            let Accepted { revision, .. } = &accepted;
+            tracing::info!(
+                revision = revision.number,
+                who = revision.author.who,
+                door = revision.author.door,
+                reason = revision.author.reason,
+                "settings changed"
+            );
+            self.keep(&mut domain);
+            self.pushes.send_replace(Arc::new(push_of(&domain.book)));
+        }
+        Ok(accepted)
+    }
+
+    /// Looks at the ConfigMap's keys.
+    pub(crate) fn look_at_config_map(&self, keys: &BTreeMap<String, String>) {
+        let intake = {
+            let mut domain = self.domain();
+            let before = domain.config_map.seen().clone();
+            let intake = domain.config_map.look(keys);
+            if *domain.config_map.seen() != before && intake.change.is_none() {
+                self.keep(&mut domain);
+            }
+            intake
+        };
+        for (key, reason) in &intake.refused {
+            tracing::warn!(key, reason, "ConfigMap value refused, last good stays");
+        }
+        let Some(change) = intake.change else { return };
+        let author =
+            Author { who: "ConfigMap".to_owned(), door: "config_map".to_owned(), reason: String::new() };
+        let done = self.change(None, author, false, |book, expected, author, now_ms| {
+            book.propose(&change, expected, author, now_ms)
+        });
+        if let Err(refused) = done {
+            tracing::warn!(%refused, "ConfigMap refused as a whole, last good stays");
+            let reason = match &refused {
+                Refused::Violations(violations) => {
+                    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+                }
+                other => other.to_string(),
+            };
+            self.domain().config_map.refuse_together(&reason);
+        }
+    }
+
+    fn keep(&self, domain: &mut Domain) {
+        let Some(state) = &self.state else { return };
+        let fault = state.save(&domain.book, domain.config_map.seen()).err().map(|error| {
+            tracing::error!(%error, path = %state.path().display(), "settings cannot be kept on disk");
+            format!("settings are in force but cannot be kept: {error}")
+        });
+        domain.storage_fault = fault;
+    }
+
+    /// What a new stream is to follow.
+    pub(crate) fn follow(&self) -> watch::Receiver<Arc<SettingsPush>> {
+        self.pushes.subscribe()
+    }
+
+    /// Waits until every connected Envoy runs on a revision; answers who does not when time is up.
+    pub(crate) async fn wait_for_all(&self, revision: u64, timeout: Duration) -> Vec<String> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let notified = self.acknowledged.notified();
+            let stragglers = {
+                let domain = self.domain();
+                domain.fleet.stragglers(domain.book.epoch(), revision)
+            };
+            if stragglers.is_empty() || tokio::time::timeout_at(deadline, notified).await.is_err() {
+                return stragglers;
+            }
+        }
+    }
+
+    /// A number no other connection has.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes a stream reachable for commands.
+    pub(crate) fn attach(&self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
+        lock(&self.streams).senders.insert(connection, (envoy.to_owned(), sender));
+    }
+
+    /// A stream ended.
+    pub(crate) fn detach(&self, connection: ConnectionId, envoy: &str) {
+        lock(&self.streams).senders.remove(&connection);
+        self.domain().fleet.gone(envoy, connection);
+        self.acknowledged.notify_waiters();
+    }
+
+    /// Hands a command's result to whoever waits for it.
+    pub(crate) fn answered(&self, result: CommandResult) {
+        if let Some(waiting) = lock(&self.streams).waiting.remove(&result.id) {
+            // Whoever asked may have given up.
+            let _ = waiting.send(result);
+        }
+    }
+
+    /// Sends a command to all connected Envoys and waits for their answers; `None` for one that did not answer in time.
+    pub(crate) async fn command(
+        &self,
+        body: optimizer_proto::v1::command::Body,
+        timeout: Duration,
+    ) -> Vec<(String, Option<CommandResult>)> {
+        let targets: Vec<(String, mpsc::Sender<ControlMessage>)> = lock(&self.streams).senders.values().cloned().collect();
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut asked = Vec::new();
+        for (envoy, sender) in targets {
+            let id = format!("{}-{}", self.id, self.next_id());
+            let (answer, answered) = oneshot::channel();
+            lock(&self.streams).waiting.insert(id.clone(), answer);
+            let command = Command { id: id.clone(), body: Some(body.clone()) };
+            let sent = sender.try_send(ControlMessage { body: Some(Body::Command(command)) }).is_ok();
+            asked.push((envoy, id, sent.then_some(answered)));
+        }
+        let mut results = Vec::new();
+        for (envoy, id, answered) in asked {
+            let result = match answered {
+                Some(answered) => tokio::time::timeout_at(deadline, answered).await.ok().and_then(Result::ok),
+                None => None,
+            };
+            lock(&self.streams).waiting.remove(&id);
+            results.push((envoy, result));
+        }
+        results
+    }
+
+    /// What health depends on beside the fleet.
+    pub(crate) fn facts(domain: &Domain) -> Facts {
+        Facts {
+            refused_keys: domain.config_map.refused().clone(),
+            storage_fault: domain.storage_fault.clone(),
+            wanted: (domain.book.epoch().to_owned(), domain.book.present().number),
+            open_writes: true,
+        }
+    }
+}
+
+fn push_of(book: &Book) -> SettingsPush {
+    let present = book.present();
+    SettingsPush {
+        revision: present.number,
+        document: present.document.to_string().into_bytes(),
+        epoch: book.epoch().to_owned(),
+    }
+}
+
+/// The clock, read at the edge and handed inwards.
+pub(crate) fn now_ms() -> Millis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A change by merge or patch, as a proposal.
+pub(crate) fn proposing(change: &Change) -> impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + '_ {
+    move |book, expected, author, now_ms| book.propose(change, expected, author, now_ms)
+}

@@ -1,0 +1,133 @@
+//! The control stream of an Envoy.
+
+use crate::plane::{COMMANDS_QUEUED, Plane, now_ms};
+use control_domain::fleet::{ConnectionId, Reported, instance};
+use optimizer_proto::v1::control_link_server::ControlLink;
+use optimizer_proto::v1::control_message::Body as ToFilter;
+use optimizer_proto::v1::filter_message::Body as FromFilter;
+use optimizer_proto::v1::{ControlMessage, FilterMessage, TelemetryAck, TelemetryReport, Welcome};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// A stream must say hello within this time.
+const HELLO: Duration = Duration::from_secs(10);
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Link {
+    plane: Arc<Plane>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Link {
+    pub(crate) fn new(plane: Arc<Plane>, stopped: watch::Receiver<bool>) -> Self {
+        Self { plane, stopped }
+    }
+}
+
+#[tonic::async_trait]
+impl ControlLink for Link {
+    type ConnectStream = ReceiverStream<Result<ControlMessage, Status>>;
+
+    async fn connect(&self, request: Request<Streaming<FilterMessage>>) -> Result<Response<Self::ConnectStream>, Status> {
+        let (sender, receiver) = mpsc::channel(COMMANDS_QUEUED);
+        let conversation = Conversation {
+            plane: Arc::clone(&self.plane),
+            connection: self.plane.next_id(),
+            envoy: String::new(),
+            out: sender,
+        };
+        tokio::spawn(conversation.hold(request.into_inner(), self.stopped.clone()));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+struct Conversation {
+    plane: Arc<Plane>,
+    connection: ConnectionId,
+    envoy: String,
+    out: mpsc::Sender<Result<ControlMessage, Status>>,
+}
+
+impl Conversation {
+    async fn hold(mut self, mut incoming: Streaming<FilterMessage>, mut stopped: watch::Receiver<bool>) {
+        let first = tokio::time::timeout(HELLO, incoming.message()).await;
+        let Ok(Ok(Some(FilterMessage { body: Some(FromFilter::Hello(hello)) }))) = first else {
+            let _ = self.out.send(Err(Status::failed_precondition("the first message must be Hello"))).await;
+            return;
+        };
+        self.envoy = instance(&hello);
+        self.plane.domain().fleet.hello(&hello, self.connection, now_ms());
+        let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
+        self.plane.attach(self.connection, &self.envoy, commands);
+        tracing::info!(envoy = self.envoy, node = hello.node_id, version = hello.filter_version, "Envoy connected");
+        let welcome = Welcome { control_plane_id: self.plane.id.clone(), protocol: optimizer_proto::PROTOCOL };
+        let mut pushes = self.plane.follow();
+        let first_push = pushes.borrow_and_update().as_ref().clone();
+        let mut open = self.send(ToFilter::Welcome(welcome)).await && self.send(ToFilter::Settings(first_push)).await;
+        while open {
+            open = tokio::select! {
+                message = incoming.message() => match message {
+                    Ok(Some(message)) => self.take(message).await,
+                    Ok(None) | Err(_) => false,
+                },
+                changed = pushes.changed() => {
+                    // Only the newest matters: an Envoy that was slow skips what came between.
+                    let push = pushes.borrow_and_update().as_ref().clone();
+                    changed.is_ok() && self.send(ToFilter::Settings(push)).await
+                }
+                Some(command) = to_send.recv() => self.out.send(Ok(command)).await.is_ok(),
+                _ = stopped.changed() => false,
+            };
+        }
+        self.plane.detach(self.connection, &self.envoy);
+        tracing::info!(envoy = self.envoy, "Envoy disconnected");
+    }
+
+    async fn send(&self, body: ToFilter) -> bool {
+        self.out.send(Ok(ControlMessage { body: Some(body) })).await.is_ok()
+    }
+
+    async fn take(&self, message: FilterMessage) -> bool {
+        match message.body {
+            Some(FromFilter::SettingsAck(ack)) => {
+                if ack.accepted {
+                    tracing::debug!(envoy = self.envoy, revision = ack.revision, "settings in force");
+                } else {
+                    tracing::warn!(envoy = self.envoy, revision = ack.revision, violations = ?ack.violations, "settings refused");
+                }
+                self.plane.domain().fleet.acknowledged(&self.envoy, &ack, now_ms());
+                self.plane.acknowledged.notify_waiters();
+                true
+            }
+            Some(FromFilter::Telemetry(report)) => {
+                let sequence = report.sequence;
+                self.merge(report);
+                self.send(ToFilter::TelemetryAck(TelemetryAck { sequence })).await
+            }
+            Some(FromFilter::CommandResult(result)) => {
+                self.plane.answered(result);
+                true
+            }
+            Some(FromFilter::Hello(_)) | None => true,
+        }
+    }
+
+    /// A report that cannot be is counted and dropped, and acknowledged all the same: sent again it would be no better.
+    fn merge(&self, report: TelemetryReport) {
+        let now_ms = now_ms();
+        let mut domain = self.plane.domain();
+        if let Err(refused) = optimizer_proto::telemetry::check_report(&report, now_ms) {
+            domain.fleet.refused_report();
+            drop(domain);
+            tracing::warn!(envoy = self.envoy, field = %refused.field, fault = refused.fault.as_str(), "telemetry refused");
+            return;
+        }
+        if domain.fleet.reported(&self.envoy, report, now_ms) == Reported::Duplicate {
+            tracing::debug!(envoy = self.envoy, "telemetry seen before");
+        }
+    }
+}

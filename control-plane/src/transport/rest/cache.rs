@@ -1,0 +1,88 @@
+//! The cache of the fleet.
+
+use super::problem::Problem;
+use super::query::{Window, timeout};
+use crate::plane::{Plane, now_ms};
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use control_domain::views;
+use optimizer_proto::v1::command::Body;
+use optimizer_proto::v1::{ExplainCommand, HeaderField};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(crate) async fn stats(State(plane): State<Arc<Plane>>, Query(window): Query<Window>) -> Result<Json<Value>, Problem> {
+    let window_ms = window.milliseconds()?;
+    let domain = plane.domain();
+    let ttl = domain.book.present().document.get("default_ttl").and_then(Value::as_str).unwrap_or("0s");
+    Ok(Json(views::cache(&domain.fleet, ttl, window_ms, now_ms())))
+}
+
+pub(crate) async fn invalidation(
+    State(plane): State<Arc<Plane>>,
+    Query(window): Query<Window>,
+) -> Result<Json<Value>, Problem> {
+    let window_ms = window.milliseconds()?;
+    Ok(Json(views::invalidation(&plane.domain().fleet, window_ms, now_ms())))
+}
+
+/// `?url=…&method=…&header=Name: value` (repeatable): what each Envoy would do with this request now, and why.
+pub(crate) async fn explain(
+    State(plane): State<Arc<Plane>>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, Problem> {
+    let command = question(&parameters)?;
+    let wait = timeout(parameters.iter().find(|(name, _)| name == "timeout").map(|(_, text)| text.as_str()))?;
+    let answers: Vec<Value> = plane
+        .command(Body::Explain(command), wait)
+        .await
+        .into_iter()
+        .map(|(envoy, result)| match result {
+            Some(result) => {
+                let detail = serde_json::from_str(&result.detail).unwrap_or(Value::String(result.detail));
+                json!({ "envoy": envoy, "answered": true, "explanation": detail })
+            }
+            None => json!({ "envoy": envoy, "answered": false }),
+        })
+        .collect();
+    if answers.is_empty() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_envoy", "No Envoy is connected to answer"));
+    }
+    Ok(Json(json!({ "envoys": answers })))
+}
+
+fn question(parameters: &[(String, String)]) -> Result<ExplainCommand, Problem> {
+    let mut command = ExplainCommand { method: "GET".to_owned(), scheme: "http".to_owned(), ..Default::default() };
+    for (name, value) in parameters {
+        match name.as_str() {
+            "method" => command.method.clone_from(value),
+            "timeout" => {}
+            "header" => {
+                let (field, text) =
+                    value.split_once(':').ok_or_else(|| Problem::bad_query("header", value, "Name: value"))?;
+                command.fields.push(HeaderField {
+                    name: field.trim().to_ascii_lowercase().into_bytes(),
+                    value: text.trim().as_bytes().to_vec(),
+                });
+            }
+            "url" => {
+                let bad = || Problem::bad_query("url", value, "an absolute http or https URL");
+                let (scheme, rest) = value.split_once("://").ok_or_else(bad)?;
+                if !matches!(scheme, "http" | "https") || rest.is_empty() {
+                    return Err(bad());
+                }
+                let slash = rest.find(['/', '?']).unwrap_or(rest.len());
+                let (authority, path) = rest.split_at(slash);
+                scheme.clone_into(&mut command.scheme);
+                authority.clone_into(&mut command.authority);
+                command.path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+            }
+            other => return Err(Problem::bad_query(other, value, "known are url, method, header and timeout")),
+        }
+    }
+    if command.authority.is_empty() {
+        return Err(Problem::bad_query("url", "", "an absolute http or https URL"));
+    }
+    Ok(command)
+}

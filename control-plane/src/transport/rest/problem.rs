@@ -1,0 +1,93 @@
+//! Errors for people and programs: problem+json (RFC 9457). The only place where a refusal becomes a status.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use control_domain::book::Refused;
+use serde_json::{Value, json};
+
+/// An error answer.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: String,
+    detail: Value,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
+        Self { status, code, title: title.into(), detail: json!({}) }
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such resource")
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The resource does not take this method")
+    }
+
+    pub(crate) fn malformed_json(reason: &impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_json", format!("The body is no JSON: {reason}")).with(
+            "violations",
+            json!([{ "path": "", "code": "malformed", "message": reason.to_string() }]),
+        )
+    }
+
+    pub(crate) fn media_type() -> Self {
+        let takes = "application/json-patch+json, application/merge-patch+json or application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", format!("The body must be {takes}"))
+    }
+
+    pub(crate) fn bad_query(name: &str, given: &str, allowed: &str) -> Self {
+        let title = format!("{name}={given} is not allowed: {allowed}");
+        Self::new(StatusCode::BAD_REQUEST, "bad_query", title)
+    }
+
+    pub(crate) fn with(mut self, field: &str, value: Value) -> Self {
+        if let Some(detail) = self.detail.as_object_mut() {
+            detail.insert(field.to_owned(), value);
+        }
+        self
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let text = refused.to_string();
+        match refused {
+            Refused::Conflict { present, .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "revision_conflict", text).with("revision", json!(present))
+            }
+            Refused::Change(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "patch_does_not_apply", text),
+            Refused::UnknownRevision(_) => Self::new(StatusCode::NOT_FOUND, "unknown_revision", text),
+            Refused::Violations(violations) => {
+                let listed: Vec<Value> = violations
+                    .iter()
+                    .map(|found| json!({ "path": found.path, "code": found.code.as_str(), "message": found.message }))
+                    .collect();
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_settings", "The settings are refused; nothing has changed")
+                    .with("violations", json!(listed))
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "type": format!("urn:api-optimizer:problem:{}", self.code),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "code": self.code,
+        });
+        if let (Some(body), Value::Object(detail)) = (body.as_object_mut(), self.detail) {
+            body.extend(detail);
+        }
+        let mut response = (self.status, body.to_string()).into_response();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}

@@ -1,0 +1,61 @@
+//! Query parameters that several resources share.
+
+use super::problem::Problem;
+use control_domain::views::{DEFAULT_WINDOW_MS, MAX_WINDOW_MS};
+use serde::Deserialize;
+use std::time::Duration;
+
+const MAX_TIMEOUT_MS: u64 = 30_000;
+const DEFAULT_TIMEOUT_MS: u64 = 2_000;
+
+/// Over which time a figure is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Window {
+    window: Option<String>,
+}
+
+impl Window {
+    pub(crate) fn milliseconds(&self) -> Result<u64, Problem> {
+        let Some(text) = &self.window else { return Ok(DEFAULT_WINDOW_MS) };
+        duration(text)
+            .filter(|window| (10_000..=MAX_WINDOW_MS).contains(window))
+            .ok_or_else(|| Problem::bad_query("window", text, "a duration from 10s to 1h"))
+    }
+}
+
+/// How a write is to be done.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Write {
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    wait: Option<String>,
+    timeout: Option<String>,
+}
+
+impl Write {
+    /// How long to wait for the whole fleet; `None` when nobody asked to.
+    pub(crate) fn wait(&self) -> Result<Option<Duration>, Problem> {
+        match self.wait.as_deref() {
+            None => Ok(None),
+            Some("all") => timeout(self.timeout.as_deref()).map(Some),
+            Some(other) => Err(Problem::bad_query("wait", other, "all")),
+        }
+    }
+}
+
+/// A time-out parameter.
+pub(crate) fn timeout(text: Option<&str>) -> Result<Duration, Problem> {
+    let Some(text) = text else { return Ok(Duration::from_millis(DEFAULT_TIMEOUT_MS)) };
+    duration(text)
+        .filter(|timeout| *timeout <= MAX_TIMEOUT_MS)
+        .map(Duration::from_millis)
+        .ok_or_else(|| Problem::bad_query("timeout", text, "a duration up to 30s"))
+}
+
+/// Reads `15m`, `90s`, `500ms`, `1h`, by the rules of the settings document.
+pub(crate) fn duration(text: &str) -> Option<u64> {
+    let document = serde_json::json!({ "default_ttl": text });
+    optimizer_proto::settings::Settings::parse(&document).ok().map(|(settings, _)| settings.default_ttl_ms)
+}

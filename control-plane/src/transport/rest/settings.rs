@@ -1,0 +1,183 @@
+//! The settings document.
+
+use super::problem::Problem;
+use super::query::Write;
+use crate::plane::{Plane, proposing};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use control_domain::book::{Accepted, Author, Book, Refused, difference};
+use control_domain::change::Change;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// `GET /settings`: the whole document; its entity tag is epoch and revision.
+pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Response {
+    let domain = plane.domain();
+    let present = domain.book.present();
+    tagged(&domain.book, present.number, present.document.clone())
+}
+
+/// `PUT /settings`: the whole document; what it leaves out takes its built-in default.
+pub(crate) async fn replace(
+    State(plane): State<Arc<Plane>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Query(write): Query<Write>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let document = parse(&body)?;
+    let change = Change::Replace(document);
+    write_settings(&plane, &headers, peer, &write, proposing(&change)).await
+}
+
+/// `PATCH /settings`: JSON Patch or JSON Merge Patch, by content type.
+pub(crate) async fn patch(
+    State(plane): State<Arc<Plane>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Query(write): Query<Write>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/json");
+    let kind = kind.split(';').next().unwrap_or(kind).trim();
+    let change = match kind {
+        "application/json-patch+json" => Change::Patch(parse(&body)?),
+        "application/merge-patch+json" => Change::Merge(parse(&body)?),
+        // A bare list can only be a JSON Patch, anything else is merged. curl -d alone says x-www-form-urlencoded.
+        "application/json" | "application/x-www-form-urlencoded" => match parse(&body)? {
+            list @ Value::Array(_) => Change::Patch(list),
+            other => Change::Merge(other),
+        },
+        _ => return Err(Problem::media_type()),
+    };
+    write_settings(&plane, &headers, peer, &write, proposing(&change)).await
+}
+
+/// `POST /settings/rollback` with `{"revision": n}`, or without a body to the revision before.
+pub(crate) async fn rollback(
+    State(plane): State<Arc<Plane>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Query(write): Query<Write>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let to = if body.is_empty() {
+        None
+    } else {
+        let wanted = parse(&body)?;
+        let revision = wanted.as_object().filter(|map| map.len() == 1).and_then(|map| map.get("revision")?.as_u64());
+        Some(revision.ok_or_else(|| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_rollback", "The body must be {\"revision\": number}")
+        })?)
+    };
+    let propose = |book: &Book, expected, mut author: Author, now_ms| {
+        "rollback".clone_into(&mut author.door);
+        book.propose_rollback(to, expected, author, now_ms)
+    };
+    write_settings(&plane, &headers, peer, &write, propose).await
+}
+
+/// `GET /settings/history`: all revisions kept, oldest first, with what each changed.
+pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Value> {
+    let domain = plane.domain();
+    let mut before: Option<&Value> = None;
+    let mut listed = Vec::new();
+    for revision in domain.book.revisions() {
+        let changes = before.map_or_else(Vec::new, |before| differences(before, &revision.document));
+        listed.push(json!({
+            "revision": revision.number,
+            "at": revision.at_ms,
+            "who": revision.author.who,
+            "door": revision.author.door,
+            "reason": revision.author.reason,
+            "changes": changes,
+        }));
+        before = Some(&revision.document);
+    }
+    Json(json!(listed))
+}
+
+async fn write_settings(
+    plane: &Plane,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+    write: &Write,
+    propose: impl Fn(&Book, Option<u64>, Author, u64) -> Result<Accepted, Refused>,
+) -> Result<Response, Problem> {
+    let wait = write.wait()?;
+    let before = plane.domain().book.present().document.clone();
+    let expected = expected_revision(plane, headers)?;
+    let accepted = plane.change(expected, author(headers, peer), write.dry_run, propose)?;
+    let number = accepted.revision.number;
+    let stragglers = match wait {
+        Some(timeout) if accepted.changed && !write.dry_run => plane.wait_for_all(number, timeout).await,
+        _ => Vec::new(),
+    };
+    let notices: Vec<Value> =
+        accepted.notices.iter().map(|notice| json!({ "path": notice.path, "message": notice.message })).collect();
+    let body = json!({
+        "revision": number,
+        "changed": accepted.changed,
+        "dry_run": write.dry_run,
+        "changes": differences(&before, &accepted.revision.document),
+        "notices": notices,
+        "stragglers": stragglers,
+        "settings": accepted.revision.document,
+    });
+    let late = body.get("stragglers").and_then(Value::as_array).is_some_and(|late| !late.is_empty());
+    let mut response = tagged(&plane.domain().book, number, body);
+    if late {
+        *response.status_mut() = StatusCode::ACCEPTED;
+    }
+    Ok(response)
+}
+
+fn parse(body: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error))
+}
+
+fn differences(before: &Value, after: &Value) -> Vec<Value> {
+    difference(before, after)
+        .into_iter()
+        .map(|(path, before, after)| json!({ "path": path, "before": before, "after": after }))
+        .collect()
+}
+
+fn entity_tag(epoch: &str, revision: u64) -> String {
+    format!("\"{epoch}-{revision}\"")
+}
+
+fn tagged(book: &Book, revision: u64, body: Value) -> Response {
+    let tag = entity_tag(book.epoch(), revision);
+    ([(header::ETAG, tag), (header::CACHE_CONTROL, "no-store".to_owned())], Json(body)).into_response()
+}
+
+/// The revision a write is based on, from `If-Match`; `None` when it does not matter to the writer.
+fn expected_revision(plane: &Plane, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(wanted) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let wanted = wanted.to_str().unwrap_or_default();
+    if wanted.trim() == "*" {
+        return Ok(None);
+    }
+    let domain = plane.domain();
+    let found = domain
+        .book
+        .revisions()
+        .map(|revision| revision.number)
+        .find(|number| wanted.split(',').any(|tag| tag.trim() == entity_tag(domain.book.epoch(), *number)));
+    let present = domain.book.present().number;
+    found.map(Some).ok_or(Problem::from(Refused::Conflict { expected: 0, present }))
+}
+
+fn author(headers: &HeaderMap, peer: SocketAddr) -> Author {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(|text| text.chars().take(256).collect());
+    Author {
+        who: text("x-author").unwrap_or_else(|| peer.ip().to_string()),
+        door: "rest".to_owned(),
+        reason: text("x-reason").unwrap_or_default(),
+    }
+}
