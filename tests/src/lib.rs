@@ -1,1 +1,19 @@
-//! To be filled.
+//! The harness of the end-to-end tests, the demo, the conformance run and the benchmarks: a scriptable origin, the real Envoy and
+//! the real control plane on free ports of the loopback interface, in a directory of their own, stopped by process id.
+//!
+//! Nothing here waits for time to pass: see [`wait::until`].
+
+pub mod artefacts;
+pub mod bootstrap;
+pub mod client;
+pub mod control_plane;
+pub mod envoy;
+pub mod failure;
+pub mod origin;
+pub mod ports;
+pub mod process;
+pub mod rest;
+pub mod stack;
+pub mod wait;
+
+pub use failure::{Failure, Result};

@@ -1,0 +1,79 @@
+//! Where the built files are.
+
+use crate::{Failure, Result};
+use std::path::{Path, PathBuf};
+
+/// The version that `envoy/install.sh` installs.
+const ENVOY: &str = ".envoy/envoy-1.40.0";
+
+/// Root of the workspace.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The shipped filter. `OPTIMIZER_WASM` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn filter() -> Result<PathBuf> {
+    found("OPTIMIZER_WASM", || Ok(target()?.join("wasm32-wasip1/wasm/api_optimizer_filter.wasm")), "make wasm")
+}
+
+/// The filter with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn trap_filter() -> Result<PathBuf> {
+    let path = || Ok(target()?.join("trap/wasm32-wasip1/wasm/api_optimizer_filter.wasm"));
+    found("OPTIMIZER_TRAP_WASM", path, "make wasm-trap")
+}
+
+/// The control plane, built in the same profile as the caller. `OPTIMIZER_CONTROL_PLANE` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn control_plane() -> Result<PathBuf> {
+    let path = || Ok(profile()?.join("api-optimizer-control-plane"));
+    found("OPTIMIZER_CONTROL_PLANE", path, "cargo build -p api-optimizer-control-plane")
+}
+
+/// The demo API, beside the caller.
+///
+/// # Errors
+/// It is not built.
+pub fn demo_api() -> Result<PathBuf> {
+    found("OPTIMIZER_DEMO_API", || Ok(profile()?.join("demo-api")), "cargo build -p e2e")
+}
+
+/// Envoy: `ENVOY_BIN`, or the installed one.
+///
+/// # Errors
+/// There is none.
+pub fn envoy() -> Result<PathBuf> {
+    found("ENVOY_BIN", || Ok(workspace().join(ENVOY)), "envoy/install.sh")
+}
+
+fn found(variable: &str, path: impl FnOnce() -> Result<PathBuf>, remedy: &str) -> Result<PathBuf> {
+    let path = match std::env::var_os(variable).filter(|value| !value.is_empty()) {
+        Some(value) => PathBuf::from(value),
+        None => path()?,
+    };
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure::new(format!("{} is missing: run `{remedy}`, or set {variable}", path.display())))
+}
+
+/// `target/debug` or `target/release`: the folder of the running binary, or the one above for a test in `deps`.
+fn profile() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().ok_or_else(|| Failure::new("the running program has no folder"))?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    Ok(folder.to_owned())
+}
+
+fn target() -> Result<PathBuf> {
+    let profile = profile()?;
+    Ok(profile.parent().unwrap_or(&profile).to_owned())
+}

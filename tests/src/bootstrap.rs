@@ -1,0 +1,186 @@
+//! Fills in `envoy/static.yaml`.
+
+use crate::{Failure, Result, artefacts};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A part of the template between `# >>> name` and `# <<< name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The access log.
+    AccessLog,
+    /// Routes before the one to the origin.
+    Routes,
+    /// The wasm filter.
+    Filter,
+    /// The control plane's cluster.
+    Control,
+    /// More HTTP/1 options on the client's side.
+    DownstreamHttp1,
+    /// HTTP/1 options on the origin's side.
+    UpstreamHttp1,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::AccessLog => "access-log",
+            Self::Routes => "routes",
+            Self::Filter => "filter",
+            Self::Control => "control",
+            Self::DownstreamHttp1 => "downstream-http1",
+            Self::UpstreamHttp1 => "upstream-http1",
+        }
+    }
+}
+
+/// What goes into the template.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// Name of the Envoy.
+    pub node_id: String,
+    /// Address that clients connect to.
+    pub listen_host: String,
+    /// Port that clients connect to.
+    pub listen_port: u16,
+    /// Admin port, on loopback.
+    pub admin_port: u16,
+    /// The origin.
+    pub origin: (String, u16),
+    /// Port of the control plane on loopback; `None` = the filter runs without one.
+    pub grpc_port: Option<u16>,
+    /// The filter; `None` = Envoy without it.
+    pub wasm: Option<PathBuf>,
+    /// Settings document, in one line.
+    pub settings: String,
+    /// Heap limit, bytes.
+    pub max_heap_bytes: u64,
+    /// File of the access log; `None` = no access log.
+    pub access_log: Option<PathBuf>,
+    /// Parts to replace, by YAML that is indented to the place by the renderer.
+    pub parts: BTreeMap<Part, String>,
+}
+
+impl Bootstrap {
+    /// A filter-less Envoy on the given ports in front of `origin`, with everything optional left out.
+    #[must_use]
+    pub fn bare(listen_port: u16, admin_port: u16, origin: (String, u16)) -> Self {
+        Self {
+            node_id: "envoy".to_owned(),
+            listen_host: "127.0.0.1".to_owned(),
+            listen_port,
+            admin_port,
+            origin,
+            grpc_port: None,
+            wasm: None,
+            settings: "{}".to_owned(),
+            max_heap_bytes: 4 << 30,
+            access_log: None,
+            parts: BTreeMap::new(),
+        }
+    }
+
+    /// Lets methods pass that Envoy does not know.
+    #[must_use]
+    pub fn with_custom_methods(mut self) -> Self {
+        self.parts.insert(Part::DownstreamHttp1, "allow_custom_methods: true".to_owned());
+        self.parts.insert(Part::UpstreamHttp1, "http_protocol_options: { allow_custom_methods: true }".to_owned());
+        self
+    }
+
+    /// The configuration as text.
+    ///
+    /// # Errors
+    /// The template cannot be read, or has a placeholder or lacks a part that this does not expect.
+    pub fn render(&self) -> Result<String> {
+        let path = artefacts::workspace().join("envoy/static.yaml");
+        let mut text = std::fs::read_to_string(&path)
+            .map_err(|error| Failure::from(error).during(&format!("reading {}", path.display())))?;
+        let mut parts = self.parts.clone();
+        for (part, left_out) in [
+            (Part::AccessLog, self.access_log.is_none()),
+            (Part::Filter, self.wasm.is_none()),
+            (Part::Control, self.grpc_port.is_none()),
+        ] {
+            if left_out {
+                parts.entry(part).or_default();
+            }
+        }
+        for (part, yaml) in parts {
+            text = replace_part(&text, part.name(), &yaml)?;
+        }
+        for (name, value) in self.values() {
+            text = text.replace(&format!("${{{name}}}"), &value);
+        }
+        match text.lines().filter(|line| !line.trim_start().starts_with('#')).find(|line| line.contains("${")) {
+            Some(line) => Err(Failure::new(format!("envoy/static.yaml has an unknown placeholder: {}", line.trim()))),
+            None => Ok(text),
+        }
+    }
+
+    fn values(&self) -> [(&'static str, String); 13] {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        [
+            ("NODE_ID", self.node_id.clone()),
+            ("LISTEN_HOST", self.listen_host.clone()),
+            ("LISTEN_PORT", self.listen_port.to_string()),
+            ("ADMIN_PORT", self.admin_port.to_string()),
+            ("MAX_HEAP_BYTES", self.max_heap_bytes.to_string()),
+            ("ACCESS_LOG", path(&self.access_log)),
+            ("WASM", path(&self.wasm)),
+            ("CONTROL_CLUSTER", if self.grpc_port.is_some() { "control_plane" } else { "" }.to_owned()),
+            ("CONTROL_HOST", "127.0.0.1".to_owned()),
+            ("GRPC_PORT", self.grpc_port.unwrap_or(0).to_string()),
+            ("ORIGIN_HOST", self.origin.0.clone()),
+            ("ORIGIN_PORT", self.origin.1.to_string()),
+            ("SETTINGS", self.settings.clone()),
+        ]
+    }
+}
+
+fn replace_part(text: &str, name: &str, yaml: &str) -> Result<String> {
+    let (start, end) = (format!("# >>> {name}"), format!("# <<< {name}"));
+    let mut kept = Vec::new();
+    let mut inside = false;
+    let mut seen = false;
+    for line in text.lines() {
+        if line.trim() == start {
+            let indent = line.len() - line.trim_start().len();
+            kept.extend(yaml.lines().map(|line| format!("{:indent$}{line}", "")));
+            (inside, seen) = (true, true);
+        } else if line.trim() == end {
+            inside = false;
+        } else if !inside {
+            kept.push(line.to_owned());
+        }
+    }
+    if seen && !inside {
+        return Ok(kept.join("\n") + "\n");
+    }
+    Err(Failure::new(format!("envoy/static.yaml has no complete part {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_placeholder_of_the_template_is_filled() {
+        let mut bootstrap = Bootstrap::bare(1, 2, ("origin.example".to_owned(), 3)).with_custom_methods();
+        bootstrap.wasm = Some(PathBuf::from("/filter.wasm"));
+        bootstrap.grpc_port = Some(4);
+        bootstrap.access_log = Some(PathBuf::from("/dev/null"));
+        let text = bootstrap.render().unwrap();
+        assert!(text.contains("FAIL_RELOAD") && text.contains(r#""control_cluster": "control_plane""#));
+    }
+
+    #[test]
+    fn parts_can_be_left_out_and_replaced() {
+        let mut bootstrap = Bootstrap::bare(1, 2, ("127.0.0.1".to_owned(), 3));
+        bootstrap.parts.insert(Part::Routes, "- a: 1\n  b: 2".to_owned());
+        let text = bootstrap.render().unwrap();
+        assert!(!text.contains("wasm") && !text.contains("control_plane"));
+        assert!(text.contains("\n                        - a: 1\n                          b: 2\n"));
+        assert!(replace_part("a", "filter", "").is_err());
+    }
+}

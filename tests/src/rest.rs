@@ -1,0 +1,57 @@
+//! JSON over HTTP.
+
+use crate::client::{Connection, Request, Response};
+use crate::{Failure, Result};
+use serde_json::Value;
+use std::net::SocketAddr;
+
+/// A JSON service.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    address: SocketAddr,
+}
+
+impl Rest {
+    /// The service at `address`.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// No complete response.
+    pub fn get(&self, path: &str) -> Result<Response> {
+        self.send(&Request::get(path))
+    }
+
+    /// GET of a document.
+    ///
+    /// # Errors
+    /// No response with status 200 and a JSON body.
+    pub fn document(&self, path: &str) -> Result<Value> {
+        let answer = self.get(path)?;
+        if answer.status != 200 {
+            return Err(Failure::new(format!("GET {path} answered {}: {}", answer.status, answer.text())));
+        }
+        answer.json()
+    }
+
+    /// PATCH with a merge patch (RFC 7396).
+    ///
+    /// # Errors
+    /// No complete response.
+    pub fn merge_patch(&self, path: &str, change: &Value) -> Result<Response> {
+        let body = change.to_string();
+        self.send(&Request::new("PATCH", path).header("content-type", "application/merge-patch+json").body(body))
+    }
+
+    /// Any request.
+    ///
+    /// # Errors
+    /// No complete response.
+    pub fn send(&self, request: &Request) -> Result<Response> {
+        Connection::open(self.address)?.exchange(request)
+    }
+}
