@@ -1,18 +1,24 @@
 //! One HTTP stream.
 
 use crate::envoy_host::EnvoyHost;
-use filter_core::driver::exchange::{Exchange, Flow};
+use filter_core::driver::exchange::{Exchange, Flow, SharedExchange};
 use filter_core::driver::vm;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 pub(crate) struct Stream {
-    exchange: Exchange,
+    context: u32,
+    exchange: SharedExchange,
 }
 
 impl Stream {
-    pub(crate) fn new(context_id: u32) -> Self {
-        Self { exchange: Exchange::new(context_id) }
+    pub(crate) fn new(context: u32) -> Self {
+        Self { context, exchange: SharedExchange::default() }
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut vm::Vm, &mut Exchange) -> R) -> Option<R> {
+        let mut exchange = self.exchange.try_borrow_mut().ok()?;
+        vm::with(|vm| work(vm, &mut exchange))
     }
 }
 
@@ -27,26 +33,26 @@ fn action(flow: Option<Flow>) -> Action {
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
+    fn on_http_request_headers(&mut self, _count: usize, _end: bool) -> Action {
         #[cfg(feature = "trap-trigger")]
         trap_if_asked();
-        action(vm::with(|vm| vm.on_request_headers(&EnvoyHost, &mut self.exchange, end)))
+        action(vm::with(|vm| vm.on_request_headers(&EnvoyHost, &self.exchange, self.context)))
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
-        action(vm::with(|vm| vm.on_response_headers(&EnvoyHost, &mut self.exchange, end)))
+        action(self.with(|vm, exchange| vm.on_response_headers(&EnvoyHost, exchange, end)))
     }
 
     fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
-        action(vm::with(|vm| vm.on_response_body(&EnvoyHost, &mut self.exchange, size, end)))
+        action(self.with(|vm, exchange| vm.on_response_body(&EnvoyHost, exchange, size, end)))
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        action(vm::with(|vm| vm.on_response_trailers(&EnvoyHost, &mut self.exchange)))
+        action(self.with(|vm, exchange| vm.on_response_trailers(&EnvoyHost, exchange)))
     }
 
     fn on_log(&mut self) {
-        vm::with(|vm| vm.on_end(&EnvoyHost, &mut self.exchange));
+        vm::with(|vm| vm.on_end(&EnvoyHost, &self.exchange, self.context));
     }
 }
 

@@ -45,7 +45,7 @@ impl ConfigMap {
         }
         self.refused.retain(|key, _| keys.contains_key(key));
         self.seen.clone_from(keys);
-        intake.change = (!operations.is_empty()).then(|| Change::Patch(Value::Array(operations)));
+        intake.change = (!operations.is_empty()).then_some(Change::Patch(Value::Array(operations)));
         intake
     }
 

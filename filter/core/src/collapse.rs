@@ -1,65 +1,103 @@
 //! One fetch for many: who of all workers fetches a key, and who may wait for it.
 //!
 //! A flight is a lease on a key's hash, kept in a fixed set of records in shared data. Two keys that share a record only lose
-//! the collapsing between them, never correctness: whoever waits looks its own key up afterwards.
+//! the collapsing between them, never correctness: whoever waited looks its own key up afterwards.
 
 use crate::Millis;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{Cas, SharedMap};
 
 /// Records. Two of a thousand keys in flight at once seldom meet.
 const RECORDS: u64 = 4096;
 /// A flight nobody lands ends by itself: its VM trapped, or its origin hangs.
 pub const FLIGHT_MS: u64 = 10_000;
+/// For so long nobody waits for a key whose response turned out not to be shareable.
+pub const ALONE_MS: u64 = 10_000;
+const RETRIES: usize = 8;
 
 /// What a request for a key shall do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boarding {
     /// Fetch it, then [`land`].
     Lead,
-    /// Another fetches it.
+    /// Another fetches it; whoever lands it will say so.
     Follow,
-    /// No telling; fetch it alone.
+    /// No telling, or not shareable; fetch it alone.
     Alone,
 }
 
-/// Asks for the flight of the key with this hash. `vm` is the asking VM.
-pub fn board(map: &impl SharedMap, hash: u64, vm: u64, now_ms: Millis) -> Boarding {
-    let key = record_key(hash);
-    let present = map.get(&key);
-    let cas = present.as_ref().map(|(_, cas)| *cas);
-    if let Some(flight) = present.as_ref().and_then(|(bytes, _)| decode(bytes))
-        && flight.until > now_ms
-        && flight.until <= now_ms.saturating_add(2 * FLIGHT_MS)
-    {
-        return if flight.hash == hash { Boarding::Follow } else { Boarding::Alone };
-    }
-    let flight = Flight { hash, vm, until: now_ms.saturating_add(FLIGHT_MS) };
-    match map.set(&key, &encode(flight), cas) {
-        Ok(()) => Boarding::Lead,
-        // Somebody was quicker; whose key it is shows the next reading.
-        Err(_) => match map.get(&key).and_then(|(bytes, _)| decode(&bytes)) {
-            Some(flight) if flight.hash == hash && flight.until > now_ms => Boarding::Follow,
-            _ => Boarding::Alone,
-        },
-    }
+/// What came of a flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landing {
+    /// The response is stored: followers find it.
+    Stored,
+    /// The response may not be shared: everyone fetches for himself, for a while without asking.
+    NotShareable,
+    /// The fetch failed: one of the followers leads next.
+    Failed,
 }
 
-/// Ends a flight, whatever came of it.
-pub fn land(map: &impl SharedMap, hash: u64, vm: u64) {
-    let key = record_key(hash);
-    if let Some((bytes, cas)) = map.get(&key)
-        && decode(&bytes).is_some_and(|flight| flight.hash == hash && flight.vm == vm)
-    {
-        // Losing the race means that the flight had run out and another took the record.
-        let _ = map.set(&key, &encode(Flight { hash: 0, vm: 0, until: 0 }), Some(cas));
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Flight {
     hash: u64,
+    /// 0: nobody; the record then says that the key is not shareable.
     vm: u64,
     until: Millis,
+    followed: bool,
+}
+
+impl Flight {
+    fn is_on(&self, now_ms: Millis) -> bool {
+        // A time far ahead comes from a clock that has since jumped back.
+        self.until > now_ms && self.until <= now_ms.saturating_add(2 * FLIGHT_MS)
+    }
+}
+
+/// Asks for the flight of the key with this hash. `vm` is the asking VM, not 0.
+pub fn board(map: &impl SharedMap, hash: u64, vm: u64, now_ms: Millis) -> Boarding {
+    let key = record_key(hash);
+    for _ in 0..RETRIES {
+        let (flight, cas) = read(map, &key);
+        if flight.is_on(now_ms) {
+            if flight.hash != hash || flight.vm == 0 {
+                return Boarding::Alone;
+            }
+            if flight.followed || map.set(&key, &encode(Flight { followed: true, ..flight }), cas).is_ok() {
+                return Boarding::Follow;
+            }
+            continue;
+        }
+        let lead = Flight { hash, vm, until: now_ms.saturating_add(FLIGHT_MS), followed: false };
+        if map.set(&key, &encode(lead), cas).is_ok() {
+            return Boarding::Lead;
+        }
+    }
+    Boarding::Alone
+}
+
+/// Ends a flight; true when somebody follows it and wants to know.
+pub fn land(map: &impl SharedMap, hash: u64, vm: u64, landing: Landing, now_ms: Millis) -> bool {
+    let key = record_key(hash);
+    for _ in 0..RETRIES {
+        let (flight, cas) = read(map, &key);
+        if flight.hash != hash || flight.vm != vm {
+            return false;
+        }
+        let after = match landing {
+            Landing::NotShareable => Flight { hash, vm: 0, until: now_ms.saturating_add(ALONE_MS), followed: false },
+            Landing::Stored | Landing::Failed => Flight::default(),
+        };
+        if map.set(&key, &encode(after), cas).is_ok() {
+            return flight.followed;
+        }
+    }
+    true
+}
+
+fn read(map: &impl SharedMap, key: &[u8]) -> (Flight, Option<Cas>) {
+    match map.get(key) {
+        Some((bytes, cas)) => (decode(&bytes).unwrap_or_default(), Some(cas)),
+        None => (Flight::default(), None),
+    }
 }
 
 fn record_key(hash: u64) -> [u8; 6] {
@@ -68,12 +106,13 @@ fn record_key(hash: u64) -> [u8; 6] {
 }
 
 fn encode(flight: Flight) -> Vec<u8> {
-    [flight.hash, flight.vm, flight.until].iter().flat_map(|word| word.to_le_bytes()).collect()
+    let words = [flight.hash, flight.vm, flight.until, u64::from(flight.followed)];
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 fn decode(bytes: &[u8]) -> Option<Flight> {
     let word = |at: usize| bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_le_bytes);
-    Some(Flight { hash: word(0)?, vm: word(8)?, until: word(16)? })
+    Some(Flight { hash: word(0)?, vm: word(8)?, until: word(16)?, followed: word(24)? != 0 })
 }
 
 #[cfg(test)]
@@ -86,10 +125,20 @@ mod tests {
         let map = MemoryMap::default();
         assert_eq!(board(&map, 9, 1, 1000), Boarding::Lead);
         assert_eq!(board(&map, 9, 2, 1001), Boarding::Follow);
-        land(&map, 9, 2);
-        assert_eq!(board(&map, 9, 2, 1002), Boarding::Follow, "only the leader lands");
-        land(&map, 9, 1);
+        assert!(!land(&map, 9, 2, Landing::Stored, 1001), "only the leader lands");
+        assert_eq!(board(&map, 9, 2, 1002), Boarding::Follow);
+        assert!(land(&map, 9, 1, Landing::Stored, 1003), "followed");
         assert_eq!(board(&map, 9, 2, 1003), Boarding::Lead);
+        assert!(!land(&map, 9, 2, Landing::Failed, 1004), "nobody followed");
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_not_shareable() {
+        let map = MemoryMap::default();
+        board(&map, 9, 1, 1000);
+        land(&map, 9, 1, Landing::NotShareable, 1000);
+        assert_eq!(board(&map, 9, 2, 1001), Boarding::Alone);
+        assert_eq!(board(&map, 9, 2, 1001 + ALONE_MS), Boarding::Lead, "tried again after a while");
     }
 
     #[test]
@@ -97,6 +146,8 @@ mod tests {
         let map = MemoryMap::default();
         board(&map, 9, 1, 1000);
         assert_eq!(board(&map, 9, 2, 1000 + FLIGHT_MS), Boarding::Lead);
+        assert_eq!(board(&map, 10, 1, 1_000_000_000), Boarding::Lead);
+        assert_eq!(board(&map, 10, 2, 5), Boarding::Lead, "the clock went back");
     }
 
     #[test]
@@ -107,19 +158,19 @@ mod tests {
     }
 
     #[test]
-    fn of_many_threads_one_leads() {
+    fn of_many_threads_one_leads_and_it_learns_of_followers() {
         let map = MemoryMap::default();
-        map.set(&record_key(9), &encode(Flight { hash: 0, vm: 0, until: 0 }), None).unwrap();
-        let leaders = std::thread::scope(|scope| {
+        map.set(&record_key(9), &encode(Flight::default()), None).unwrap();
+        let boardings: Vec<Boarding> = std::thread::scope(|scope| {
             let threads: Vec<_> = (1..=8)
                 .map(|vm| {
                     let map = &map;
-                    scope.spawn(move || board(map, 9, vm, 1000) == Boarding::Lead)
+                    scope.spawn(move || board(map, 9, vm, 1000))
                 })
                 .collect();
-            threads.into_iter().filter(|_| true).map(|thread| usize::from(thread.join().unwrap())).sum::<usize>()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(leaders, 1);
+        assert_eq!(boardings.iter().filter(|boarding| **boarding == Boarding::Lead).count(), 1);
     }
 
     #[test]
@@ -127,6 +178,6 @@ mod tests {
         let map = MemoryMap::default();
         map.fail_all(true);
         assert_eq!(board(&map, 9, 1, 1000), Boarding::Alone);
-        land(&map, 9, 1);
+        assert!(!land(&map, 9, 1, Landing::Stored, 1000));
     }
 }

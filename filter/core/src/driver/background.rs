@@ -10,7 +10,7 @@ use crate::Millis;
 use crate::breaker::Permit;
 use crate::cache::validation::{self, Freshened};
 use crate::cache::{CacheKey, Encoder, Framing, StoredView, storability};
-use crate::collapse::{self, Boarding};
+use crate::collapse::{self, Boarding, Landing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
@@ -110,7 +110,7 @@ impl Vm {
             refresh.sent_ms = now_ms;
             match self.dispatch(host, &mut refresh, now_ms) {
                 Some(token) => drop(self.background.calls.insert(token, refresh)),
-                None => collapse::land(host, refresh.key.hash(), self.uid),
+                None => self.land_key(host, refresh.key.hash(), Landing::Failed, now_ms),
             }
         }
     }
@@ -144,7 +144,7 @@ impl Vm {
         if let Some(status) = status.filter(|status| *status < 500) {
             self.take_refreshed(host, &refresh, status, &response, body_size, now_ms);
         }
-        collapse::land(host, refresh.key.hash(), self.uid);
+        self.land_key(host, refresh.key.hash(), Landing::Stored, now_ms);
         self.run_background(host, now_ms);
     }
 

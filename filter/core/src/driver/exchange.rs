@@ -6,7 +6,11 @@ use crate::cache::{Encoder, Forward};
 use crate::policy::{Policies, RoutePolicy};
 use crate::store::Birth;
 use optimizer_proto::v1::Outcome;
+use std::cell::RefCell;
 use std::rc::Rc;
+
+/// A stream as its context and, while it waits for another's fetch, the VM hold it.
+pub type SharedExchange = Rc<RefCell<Exchange>>;
 
 /// Whether Envoy shall go on with the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +24,6 @@ pub enum Flow {
 /// One stream.
 #[derive(Debug)]
 pub struct Exchange {
-    pub(super) context: u32,
     pub(super) started_ns: u64,
     /// Nanoseconds spent in our own code so far.
     pub(super) inside_ns: u64,
@@ -31,6 +34,8 @@ pub struct Exchange {
     pub(super) outcome: Outcome,
     pub(super) bytes: u64,
     pub(super) upstream_requests: u8,
+    /// It waited for another's fetch.
+    pub(super) collapsed: bool,
     pub(super) phase: Phase,
 }
 
@@ -41,6 +46,8 @@ pub(super) enum Phase {
     Passing,
     /// Answered by the filter. Envoy drops what it thinks wrong for a response without content; these are put back.
     Answered { content_length: Option<u64>, content_type: Option<Vec<u8>> },
+    /// Paused until another's fetch of the same key has landed.
+    Waiting { request: Vec<u8>, hash: u64 },
     /// On its way to the upstream and back.
     Forwarded(Box<Forwarded>),
 }
@@ -64,6 +71,8 @@ pub(super) struct Forwarded {
     pub(super) answered_after_ms: Option<u64>,
     pub(super) status: u16,
     pub(super) permits: Vec<Permit>,
+    /// Others may be waiting for this fetch: the key's hash.
+    pub(super) flight: Option<u64>,
     pub(super) capture: Option<Capture>,
 }
 
@@ -84,12 +93,17 @@ pub(super) struct Capture {
     pub(super) counted: usize,
 }
 
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Exchange {
     /// A stream that has shown nothing yet.
     #[must_use]
-    pub fn new(context: u32) -> Self {
+    pub fn new() -> Self {
         Self {
-            context,
             started_ns: 0,
             inside_ns: 0,
             policies: None,
@@ -98,6 +112,7 @@ impl Exchange {
             outcome: Outcome::Bypass,
             bytes: 0,
             upstream_requests: 0,
+            collapsed: false,
             phase: Phase::Passing,
         }
     }

@@ -6,6 +6,8 @@ mod bootstrap;
 mod commands;
 mod control;
 pub mod exchange;
+#[cfg(test)]
+mod fake_host;
 mod guard;
 pub mod header_map;
 pub mod host;
@@ -18,4 +20,7 @@ mod on_response;
 mod registry;
 mod settings_cell;
 mod stats;
+#[cfg(test)]
+mod tests;
 pub mod vm;
+mod waiting;

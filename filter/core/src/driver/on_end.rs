@@ -1,17 +1,22 @@
 //! The end of a stream, however it came about: counted once, its permit resolved once.
 
-use super::exchange::{Exchange, Forwarded, Phase};
+use super::exchange::{Exchange, Forwarded, Phase, SharedExchange};
 use super::host::Host;
 use super::vm::Vm;
+use crate::collapse::Landing;
 use crate::telemetry::Sample;
 use optimizer_proto::v1::Outcome;
 
 impl Vm {
     /// The stream is over; Envoy calls this exactly once.
-    pub fn on_end(&mut self, host: &impl Host, exchange: &mut Exchange) {
+    pub fn on_end(&mut self, host: &impl Host, shared: &SharedExchange, context: u32) {
+        let Ok(mut exchange) = shared.try_borrow_mut() else { return };
+        let exchange = &mut *exchange;
         let now_ns = host.now_ns();
+        self.stop_waiting(exchange, context);
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
             self.abandon(&mut forwarded);
+            self.land(host, &mut forwarded.flight, Landing::Failed, now_ns / 1_000_000);
             let flags = host.property(b"response\0flags").and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
             let details = host.property(b"response\0code_details").unwrap_or_default();
             self.settle_forwarded(host, exchange, &mut forwarded, Some((flags, &details)));

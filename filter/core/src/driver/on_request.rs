@@ -1,13 +1,15 @@
 //! The request's headers: answer from the cache, or forward.
 
-use super::exchange::{Exchange, Flow, Forwarded, Phase, Stored};
+use super::exchange::{Exchange, Flow, Forwarded, Phase, SharedExchange, Stored};
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, CacheStatus, Forward, StoredView, selecting, validation};
+use crate::collapse::{self, Boarding, Landing};
 use crate::engine::{Asked, Decision, Missing, decide};
 use crate::http::fields::Fields;
+use crate::http::method::Method;
 use crate::policy::RoutePolicy;
 use crate::store::{EntryId, Found, KeyParts, Verdict};
 use optimizer_proto::v1::Outcome;
@@ -36,17 +38,30 @@ impl Onward {
 
 impl Vm {
     /// The request's headers came.
-    pub fn on_request_headers(&mut self, host: &impl Host, exchange: &mut Exchange, _end: bool) -> Flow {
+    pub fn on_request_headers(&mut self, host: &impl Host, shared: &SharedExchange, context: u32) -> Flow {
+        let Ok(mut exchange) = shared.try_borrow_mut() else { return Flow::Continue };
         let started_ns = host.now_ns();
+        let now_ms = started_ns / 1_000_000;
         exchange.started_ns = started_ns;
         exchange.policies = Some(Rc::clone(&self.policies));
         let Ok(map) = host.header_map(MapKind::Request) else { return Flow::Continue };
-        let flow = self.answer_or_forward(host, exchange, map, started_ns / 1_000_000);
+        let may_wait = self.waiting.has_room();
+        let flow = self.answer_or_forward(host, &mut exchange, map, may_wait, now_ms);
+        if let Phase::Waiting { hash, .. } = exchange.phase {
+            self.waiting.add(hash, context, shared, now_ms);
+        }
         exchange.inside_ns += host.now_ns().saturating_sub(started_ns);
         flow
     }
 
-    fn answer_or_forward(&mut self, host: &impl Host, exchange: &mut Exchange, map: Vec<u8>, now_ms: Millis) -> Flow {
+    pub(super) fn answer_or_forward(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        map: Vec<u8>,
+        may_wait: bool,
+        now_ms: Millis,
+    ) -> Flow {
         let Some(asked) = Asked::read(Fields::from(header_map::parse(&map))) else { return Flow::Continue };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
@@ -55,17 +70,28 @@ impl Vm {
         } else if !asked.method.is_cacheable() {
             Onward::plain(Forward::Method)
         } else {
-            match self.from_cache(host, exchange, &asked, &route, now_ms) {
+            match self.answer_from_cache(host, exchange, &asked, &route, now_ms) {
                 Ok(flow) => return flow,
                 Err(onward) => onward,
             }
         };
-        drop(asked);
-        self.forward(host, exchange, map, onward, now_ms)
+        let flight = match onward.key.as_ref().filter(|_| shareable(&asked, &onward, &route)).map(CacheKey::hash) {
+            None => None,
+            Some(hash) => match collapse::board(host, hash, self.uid, now_ms) {
+                Boarding::Lead => Some(hash),
+                Boarding::Follow if may_wait => {
+                    exchange.collapsed = true;
+                    exchange.phase = Phase::Waiting { request: map, hash };
+                    return Flow::Pause;
+                }
+                Boarding::Follow | Boarding::Alone => None,
+            },
+        };
+        self.forward(host, exchange, map, onward, flight, now_ms)
     }
 
     /// Answers from the cache, or says how to forward.
-    fn from_cache(
+    fn answer_from_cache(
         &mut self,
         host: &impl Host,
         exchange: &mut Exchange,
@@ -93,7 +119,9 @@ impl Vm {
                 self.store.touch(found.id, now_ms);
                 let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
                 let status = CacheStatus {
-                    hit: true,
+                    hit: !exchange.collapsed,
+                    forward: exchange.collapsed.then_some(Forward::UriMiss),
+                    collapsed: exchange.collapsed,
                     ttl_s: Some(reuse.ttl_s),
                     detail: (outcome == Outcome::Stale).then(|| reuse.reason.code()),
                     ..CacheStatus::default()
@@ -102,6 +130,7 @@ impl Vm {
                 if flow == Flow::Pause {
                     // Only what the lookup itself answered is a hit; counted with the lookup, so that no report has more hits.
                     self.recorder.cache.hits += 1;
+                    self.recorder.cache.collapsed += u64::from(exchange.collapsed);
                     self.recorder.cache.hit_bytes = self.recorder.cache.hit_bytes.saturating_add(exchange.bytes);
                 }
                 if refresh && flow == Flow::Pause {
@@ -162,13 +191,17 @@ impl Vm {
         exchange: &mut Exchange,
         map: Vec<u8>,
         onward: Onward,
+        mut flight: Option<u64>,
         now_ms: Millis,
     ) -> Flow {
         let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
         exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
         let permits = match self.admit(host, exchange, now_ms) {
             Ok(permits) => permits,
-            Err(refusal) => return self.shed(host, exchange, &map, onward, refusal, now_ms),
+            Err(refusal) => {
+                self.land(host, &mut flight, Landing::Failed, now_ms);
+                return self.shed(host, exchange, &map, onward, refusal, now_ms);
+            }
         };
         let validating = onward.validate && onward.stored.as_ref().is_some_and(|(bytes, _)| add_validators(host, bytes));
         exchange.outcome = if onward.key.is_some() { Outcome::Miss } else { Outcome::Bypass };
@@ -185,10 +218,20 @@ impl Vm {
             answered_after_ms: None,
             status: 0,
             permits,
+            flight,
             capture: None,
         }));
         Flow::Continue
     }
+}
+
+/// Whether others may wait for this fetch. Not when the answer is for one client by its nature (a range, an identity), or when
+/// the client itself wants a new one.
+fn shareable(asked: &Asked<'_>, onward: &Onward, route: &RoutePolicy) -> bool {
+    asked.method == Method::Get
+        && onward.cause != Forward::Request
+        && !asked.fields.has(b"range")
+        && (route.key.isolate_authorization || !asked.fields.has(b"authorization"))
 }
 
 /// Stored responses up to this size are compared with their checksum as a whole on every use, larger ones only their heads:

@@ -9,6 +9,7 @@ use crate::cache::reuse::{self, Failure};
 use crate::cache::status_field::CacheStatus;
 use crate::cache::validation::{self, Freshened, HeadEffect};
 use crate::cache::{self, Encoder, Framing, StoredView, groups, invalidation, storability};
+use crate::collapse::Landing;
 use crate::engine::{Asked, Decision};
 use crate::http::fields::Fields;
 use crate::http::method::Method;
@@ -28,6 +29,11 @@ impl Vm {
     pub fn on_response_headers(&mut self, host: &impl Host, exchange: &mut Exchange, end: bool) -> Flow {
         match std::mem::replace(&mut exchange.phase, Phase::Passing) {
             Phase::Passing => Flow::Continue,
+            waiting @ Phase::Waiting { .. } => {
+                // Envoy answers a paused request itself, for example when its stream times out; `on_end` clears it away.
+                exchange.phase = waiting;
+                Flow::Continue
+            }
             Phase::Answered { content_length, content_type } => {
                 put_back(host, content_length, content_type.as_deref());
                 exchange.phase = Phase::Answered { content_length: None, content_type: None };
@@ -38,7 +44,10 @@ impl Vm {
                 let flow = self.judge_response(host, exchange, &mut forwarded, started_ns / 1_000_000, end);
                 // An answer of our own has set the phase; the permit goes with the exchange all the same.
                 match &exchange.phase {
-                    Phase::Answered { .. } => self.settle_forwarded(host, exchange, &mut forwarded, None),
+                    Phase::Answered { .. } => {
+                        self.land(host, &mut forwarded.flight, Landing::Failed, started_ns / 1_000_000);
+                        self.settle_forwarded(host, exchange, &mut forwarded, None);
+                    }
                     _ => exchange.phase = Phase::Forwarded(forwarded),
                 }
                 exchange.inside_ns += host.now_ns().saturating_sub(started_ns);
@@ -102,6 +111,10 @@ impl Vm {
             stored = self.capture(forwarded, &seen, &route);
         }
         self.mark_forwarded(host, forwarded, &response, stored);
+        if !stored {
+            let landing = if from_origin { Landing::NotShareable } else { Landing::Failed };
+            self.land(host, &mut forwarded.flight, landing, now_ms);
+        }
         if end && stored {
             self.commit(host, forwarded, now_ms);
         }
@@ -187,7 +200,10 @@ impl Vm {
         let flow = self.answer(host, exchange, &fresh, &reply, &status, Outcome::Revalidated);
         drop(reply);
         match keep {
-            Some(usable_until_ms) => self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms),
+            Some(usable_until_ms) => {
+                self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
+                self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+            }
             None => drop(self.store.discard(host, held.id)),
         }
         Some(flow)
@@ -306,6 +322,7 @@ impl Vm {
         if length > limit || self.capturing.saturating_add(more) > CAPTURE_BUDGET {
             self.recorder.reason("too-large");
             self.abandon(forwarded);
+            self.land(host, &mut forwarded.flight, Landing::NotShareable, host.now_ns() / 1_000_000);
             return Flow::Continue;
         }
         if size > 0 {
@@ -349,6 +366,7 @@ impl Vm {
             Some(bytes) => self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms),
             None => self.recorder.reason("incomplete"),
         }
+        self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
     }
 
     /// Replaces a stored response by its freshened form.

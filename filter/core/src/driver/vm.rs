@@ -39,6 +39,8 @@ pub(super) mod wake {
     pub(crate) const ADOPTED: u8 = b'A';
     /// Somebody purged.
     pub(crate) const STAMPS: u8 = b'P';
+    /// A fetch others wait for has ended; the key's hash follows.
+    pub(crate) const LANDED: u8 = b'L';
     /// Background work of this VM waits.
     pub(crate) const WORK: u8 = b'W';
 }
@@ -69,6 +71,7 @@ pub struct Vm {
     pub(super) leads: bool,
     pub(super) control: super::control::ControlState,
     pub(super) background: super::background::Background,
+    pub(super) waiting: super::waiting::Waiting,
     pub(super) stats: super::stats::Stats,
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
@@ -107,6 +110,7 @@ impl Vm {
             leads: false,
             control: super::control::ControlState::default(),
             background: super::background::Background::default(),
+            waiting: super::waiting::Waiting::default(),
             stats: super::stats::Stats::default(),
             capturing: 0,
             last_second_ms: 0,
@@ -174,6 +178,7 @@ impl Vm {
         self.keep_house(host, now_ms);
         self.drive_link(host, now_ms);
         self.run_background(host, now_ms);
+        self.release_overdue(host, now_ms);
     }
 
     /// Another VM, or this one, has put something into our queue.
@@ -192,6 +197,11 @@ impl Vm {
                 }
                 Some((&wake::ADOPTED, _)) => self.acknowledge_settings(host, host.now_ns() / 1_000_000),
                 Some((&wake::STAMPS, _)) => drop(self.stamps.refresh(host, host.now_ns() / 1_000_000)),
+                Some((&wake::LANDED, hash)) => {
+                    if let Ok(hash) = hash.try_into().map(u64::from_le_bytes) {
+                        self.release_followers(host, hash, host.now_ns() / 1_000_000);
+                    }
+                }
                 Some((&wake::WORK, _)) => self.run_background(host, host.now_ns() / 1_000_000),
                 _ => {}
             }

@@ -1,0 +1,364 @@
+//! Scenarios through the driver on a host that records: what the client got, what the upstream was asked, what it cost.
+
+use super::exchange::{Flow, SharedExchange};
+use super::fake_host::{FakeHost, Replied};
+use super::host::MapKind;
+use super::vm::{RootId, Vm};
+use optimizer_proto::v1::control_message::Body as ToFilter;
+use optimizer_proto::v1::filter_message::Body as FromFilter;
+use optimizer_proto::v1::{ControlMessage, FilterMessage, SettingsPush, TelemetryAck, Welcome};
+use prost::Message;
+
+const GET: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":authority", "api.example"), (":path", "/a?b=1")];
+const ROOT: RootId = RootId(1);
+
+struct Envoy {
+    host: FakeHost,
+    vm: Vm,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+enum Seen {
+    Replied(Replied),
+    Forwarded { status: String, cache_status: String },
+}
+
+impl Envoy {
+    fn new(settings: &str) -> Self {
+        let host = FakeHost::default();
+        host.now_ms.set(1_700_000_000_000);
+        host.set_property("xds\0cluster_name", b"api");
+        let mut vm = Vm::new();
+        vm.on_start(&host);
+        let document = format!(r#"{{"control_cluster":"control","settings":{settings}}}"#);
+        vm.on_configure(&host, ROOT, document.as_bytes());
+        Self { host, vm }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.host.now_ms.set(self.host.now_ms.get() + ms);
+    }
+
+    /// A request whose upstream, if it is asked, answers as given.
+    fn get(&mut self, more: &[(&str, &str)], status: &str, response: &[(&str, &str)], body: &[u8]) -> Seen {
+        let mut request = GET.to_vec();
+        request.extend_from_slice(more);
+        self.ask(&request, status, response, body)
+    }
+
+    fn ask(&mut self, request: &[(&str, &str)], status: &str, response: &[(&str, &str)], body: &[u8]) -> Seen {
+        let (host, vm) = (&self.host, &mut self.vm);
+        host.replies.borrow_mut().clear();
+        host.set_request(request);
+        let shared = SharedExchange::default();
+        let mut flow = vm.on_request_headers(host, &shared, 9);
+        if flow == Flow::Continue {
+            let length = body.len().to_string();
+            let mut head = vec![(":status", status), ("content-length", length.as_str())];
+            head.extend_from_slice(response);
+            host.set_response(&head);
+            host.set_property("response\0code_details", b"via_upstream");
+            host.set_property("response\0flags", &0_u64.to_le_bytes());
+            flow = vm.on_response_headers(host, &mut shared.borrow_mut(), body.is_empty());
+            if flow == Flow::Continue && !body.is_empty() {
+                for chunk in body.chunks(5) {
+                    *host.body.borrow_mut() = chunk.to_vec();
+                    vm.on_response_body(host, &mut shared.borrow_mut(), chunk.len(), false);
+                }
+                vm.on_response_body(host, &mut shared.borrow_mut(), 0, true);
+            }
+        }
+        vm.on_end(host, &shared, 9);
+        if flow == Flow::Pause {
+            return Seen::Replied(host.replies.borrow().last().cloned().unwrap());
+        }
+        Seen::Forwarded {
+            status: host.header(MapKind::Response, ":status").unwrap(),
+            cache_status: host.header(MapKind::Response, "cache-status").unwrap_or_default(),
+        }
+    }
+
+    fn control(&mut self, body: ToFilter) {
+        *self.host.incoming.borrow_mut() = ControlMessage { body: Some(body) }.encode_to_vec();
+        let size = self.host.incoming.borrow().len();
+        self.vm.on_control_message(&self.host, ROOT, 77, size);
+    }
+
+    fn said(&self) -> Vec<FromFilter> {
+        let sent = std::mem::take(&mut *self.host.sent.borrow_mut());
+        sent.iter().filter_map(|bytes| FilterMessage::decode(bytes.as_slice()).unwrap().body).collect()
+    }
+}
+
+fn replied(seen: Seen) -> Replied {
+    match seen {
+        Seen::Replied(reply) => reply,
+        Seen::Forwarded { .. } => panic!("forwarded: {seen:?}"),
+    }
+}
+
+fn forwarded(seen: Seen) -> (String, String) {
+    match seen {
+        Seen::Forwarded { status, cache_status } => (status, cache_status),
+        Seen::Replied(_) => panic!("answered: {seen:?}"),
+    }
+}
+
+const FRESH: [(&str, &str); 2] = [("cache-control", "max-age=60"), ("etag", "\"v1\"")];
+
+#[test]
+fn a_miss_is_stored_and_the_next_request_is_a_hit() {
+    let mut envoy = Envoy::new("{}");
+    let (status, cache_status) = forwarded(envoy.get(&[], "200", &FRESH, b"hello world"));
+    assert_eq!(status, "200");
+    assert!(cache_status.starts_with("api-optimizer; fwd=uri-miss") && cache_status.contains("stored"), "{cache_status}");
+    envoy.wait(3_000);
+    envoy.host.host_calls.set(0);
+    let hit = replied(envoy.get(&[], "500", &[], b"not asked"));
+    assert_eq!((hit.status, hit.body.as_slice(), hit.field("age")), (200, &b"hello world"[..], Some("3")));
+    assert!(hit.field("cache-status").unwrap().starts_with("api-optimizer; hit; ttl=57"), "{hit:?}");
+    // Request: two clock readings, one header map, page and slot, the reply. End: one clock reading.
+    assert!(envoy.host.host_calls.get() <= 7, "host calls of a hit: {}", envoy.host.host_calls.get());
+}
+
+#[test]
+fn what_may_not_be_stored_is_asked_for_each_time() {
+    for response in [[("cache-control", "no-store")], [("cache-control", "private, max-age=60")], [("vary", "*")]] {
+        let mut envoy = Envoy::new("{}");
+        for body in [&b"one"[..], b"two"] {
+            let (_, cache_status) = forwarded(envoy.get(&[], "200", &response, body));
+            assert!(cache_status.contains("fwd=uri-miss") && !cache_status.contains("stored"), "{cache_status}");
+        }
+    }
+}
+
+#[test]
+fn an_incomplete_body_is_never_stored() {
+    let mut envoy = Envoy::new("{}");
+    let mut response = FRESH.to_vec();
+    response.push(("content-length", "999"));
+    forwarded(envoy.ask(&GET, "200", &response, b"short"));
+    forwarded(envoy.get(&[], "200", &FRESH, b"whole"));
+}
+
+#[test]
+fn stale_is_validated_and_a_304_makes_it_fresh() {
+    let mut envoy = Envoy::new("{}");
+    forwarded(envoy.get(&[], "200", &FRESH, b"body"));
+    envoy.wait(61_000);
+    let reply = replied(envoy.get(&[], "304", &[("etag", "\"v1\""), ("cache-control", "max-age=60")], b""));
+    assert_eq!(envoy.host.header(MapKind::Request, "if-none-match").as_deref(), Some("\"v1\""));
+    assert_eq!((reply.status, reply.body.as_slice()), (200, &b"body"[..]));
+    assert!(reply.field("cache-status").unwrap().contains("fwd=stale; fwd-status=304"), "{reply:?}");
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"body");
+}
+
+#[test]
+fn an_unsafe_method_invalidates() {
+    let mut envoy = Envoy::new("{}");
+    forwarded(envoy.get(&[], "200", &FRESH, b"body"));
+    let mut post = GET.to_vec();
+    post[0] = (":method", "POST");
+    let (_, cache_status) = forwarded(envoy.ask(&post, "200", &[], b"done"));
+    assert!(cache_status.contains("fwd=method"), "{cache_status}");
+    forwarded(envoy.get(&[], "200", &FRESH, b"new"));
+}
+
+#[test]
+fn an_upstream_that_fails_trips_the_breaker_and_stale_bridges_it() {
+    let mut envoy = Envoy::new(r#"{"breaker":{"minimum_calls":5},"freshness":{"max_stale_on_outage":"1h","stale_if_error":"1h"}}"#);
+    forwarded(envoy.get(&[], "200", &FRESH, b"body"));
+    envoy.wait(61_000);
+    let mut other = GET.to_vec();
+    other[3] = (":path", "/fails");
+    for _ in 0..5 {
+        forwarded(envoy.ask(&other, "503", &[], b"oh"));
+    }
+    let shed = replied(envoy.ask(&other, "200", &[], b"not asked"));
+    assert_eq!(shed.status, 503);
+    assert!(shed.field("retry-after").is_some() && shed.field("proxy-status").is_some(), "{shed:?}");
+    let stale = replied(envoy.get(&[], "200", &FRESH, b"not asked"));
+    assert_eq!((stale.status, stale.body.as_slice()), (200, &b"body"[..]));
+    envoy.wait(10_000);
+    for _ in 0..3 {
+        forwarded(envoy.ask(&other, "200", &[], b"well"));
+    }
+    forwarded(envoy.ask(&other, "200", &[], b"closed again"));
+}
+
+#[test]
+fn stale_while_revalidate_serves_at_once_and_refreshes_once() {
+    let mut envoy = Envoy::new("{}");
+    let swr = [("cache-control", "max-age=10, stale-while-revalidate=60"), ("etag", "\"v1\"")];
+    forwarded(envoy.get(&[], "200", &swr, b"old"));
+    envoy.wait(20_000);
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"old");
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"old");
+    let queue = envoy.vm.queue;
+    envoy.vm.on_wake(&envoy.host, ROOT, queue);
+    assert_eq!(envoy.host.calls.borrow().len(), 1, "once for both");
+    envoy.host.set_call_response(&[(":status", "200"), ("cache-control", "max-age=10"), ("content-length", "3")]);
+    *envoy.host.body.borrow_mut() = b"new".to_vec();
+    envoy.vm.on_call_response(&envoy.host, 1, 3, 3);
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"new");
+}
+
+#[test]
+fn settings_are_pushed_adopted_and_acknowledged_while_the_store_stays_warm() {
+    let mut envoy = Envoy::new("{}");
+    forwarded(envoy.get(&[], "200", &FRESH, b"body"));
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert!(matches!(envoy.said().first(), Some(FromFilter::Hello(_))));
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    let push = |revision, document: &str| {
+        ToFilter::Settings(SettingsPush { revision, document: document.as_bytes().to_vec(), epoch: "e".to_owned() })
+    };
+    envoy.control(push(2, r#"{"default_ttl":"15m"}"#));
+    let said = envoy.said();
+    assert!(matches!(&said[..], [FromFilter::SettingsAck(ack)] if ack.accepted && ack.revision == 2), "{said:?}");
+    assert_eq!(envoy.vm.policies.route(b"x", b"/").freshness.default_ttl_ms, 900_000);
+    envoy.control(push(3, r#"{"default_ttl":"soon","nonsense":1}"#));
+    let said = envoy.said();
+    assert!(matches!(&said[..], [FromFilter::SettingsAck(ack)] if !ack.accepted && ack.violations.len() == 2), "{said:?}");
+    envoy.control(push(1, r#"{"default_ttl":"1s"}"#));
+    assert_eq!(envoy.vm.in_force.revision, 2, "older ones and refused ones change nothing");
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"body");
+}
+
+#[test]
+fn telemetry_is_sent_until_acknowledged_and_counts_every_request() {
+    let mut envoy = Envoy::new("{}");
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    forwarded(envoy.get(&[], "200", &FRESH, b"body"));
+    replied(envoy.get(&[], "500", &[], b""));
+    envoy.wait(1_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert!(!envoy.said().iter().any(|body| matches!(body, FromFilter::Telemetry(_))), "nobody listens yet");
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    envoy.wait(1_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    let reports = |envoy: &Envoy| {
+        let said = envoy.said().into_iter();
+        said.filter_map(|body| match body { FromFilter::Telemetry(report) => Some(report), _ => None }).collect::<Vec<_>>()
+    };
+    let first = reports(&envoy).remove(0);
+    let requests: u64 = first.delta.as_ref().unwrap().requests.iter().map(|series| series.count).sum();
+    assert_eq!(requests, 2);
+    assert_eq!(optimizer_proto::telemetry::check_report(&first, envoy.host.now_ms.get()), Ok(()));
+    envoy.wait(1_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert!(reports(&envoy).is_empty(), "one report under way at a time");
+    envoy.control(ToFilter::TelemetryAck(TelemetryAck { sequence: first.sequence }));
+    envoy.wait(1_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert_eq!(reports(&envoy)[0].sequence, first.sequence + 1);
+}
+
+#[test]
+fn a_host_that_fails_every_call_lets_every_request_pass() {
+    let mut envoy = Envoy::new("{}");
+    envoy.host.failing.set(true);
+    envoy.host.map.fail_all(true);
+    let shared = SharedExchange::default();
+    assert_eq!(envoy.vm.on_request_headers(&envoy.host, &shared, 9), Flow::Continue);
+    for end in [false, true] {
+        let mut exchange = shared.borrow_mut();
+        assert_eq!(envoy.vm.on_response_headers(&envoy.host, &mut exchange, end), Flow::Continue);
+        assert_eq!(envoy.vm.on_response_body(&envoy.host, &mut exchange, 10, end), Flow::Continue);
+    }
+    envoy.vm.on_end(&envoy.host, &shared, 9);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    envoy.vm.on_control_message(&envoy.host, ROOT, 77, 10);
+    envoy.vm.on_call_response(&envoy.host, 1, 3, 3);
+    envoy.vm.on_root_done(&envoy.host, ROOT);
+}
+
+#[test]
+fn two_vms_share_the_cache() {
+    let mut first = Envoy::new("{}");
+    forwarded(first.get(&[], "200", &FRESH, b"body"));
+    let host = FakeHost { map: std::rc::Rc::clone(&first.host.map), ..FakeHost::default() };
+    host.now_ms.set(first.host.now_ms.get());
+    let mut second = Envoy { host, vm: Vm::new() };
+    second.vm.on_start(&second.host);
+    second.vm.on_configure(&second.host, ROOT, b"{}");
+    assert_eq!(replied(second.get(&[], "500", &[], b"")).body, b"body");
+}
+
+/// A GET that is left under way.
+fn begin(envoy: &mut Envoy, context: u32) -> (SharedExchange, Flow) {
+    let shared = SharedExchange::default();
+    envoy.host.set_request(&GET);
+    let flow = envoy.vm.on_request_headers(&envoy.host, &shared, context);
+    (shared, flow)
+}
+
+fn finish(envoy: &mut Envoy, shared: &SharedExchange, context: u32, response: &[(&str, &str)], body: &[u8]) {
+    let (host, vm) = (&envoy.host, &mut envoy.vm);
+    let length = body.len().to_string();
+    let mut head = vec![(":status", "200"), ("content-length", length.as_str())];
+    head.extend_from_slice(response);
+    host.set_response(&head);
+    host.set_property("response\0code_details", b"via_upstream");
+    vm.on_response_headers(host, &mut shared.borrow_mut(), false);
+    *host.body.borrow_mut() = body.to_vec();
+    vm.on_response_body(host, &mut shared.borrow_mut(), body.len(), true);
+    vm.on_end(host, shared, context);
+    let queue = vm.queue;
+    vm.on_wake(host, ROOT, queue);
+}
+
+#[test]
+fn followers_get_the_leaders_response() {
+    let mut envoy = Envoy::new("{}");
+    let (leader, flow) = begin(&mut envoy, 1);
+    assert_eq!(flow, Flow::Continue);
+    let followers: Vec<_> = (2..10).map(|context| begin(&mut envoy, context)).collect();
+    assert!(followers.iter().all(|(_, flow)| *flow == Flow::Pause), "they wait");
+    finish(&mut envoy, &leader, 1, &FRESH, b"body");
+    let replies = envoy.host.replies.borrow();
+    assert_eq!(replies.len(), 8);
+    assert!(replies.iter().all(|reply| reply.body == b"body"));
+    assert!(replies[0].field("cache-status").unwrap().contains("collapsed"), "{:?}", replies[0]);
+    assert_eq!(envoy.host.resumed.get(), 0);
+}
+
+#[test]
+fn followers_of_what_cannot_be_shared_go_on_their_own_and_nobody_waits_again() {
+    let mut envoy = Envoy::new("{}");
+    let (leader, _) = begin(&mut envoy, 1);
+    let (_, flow) = begin(&mut envoy, 2);
+    assert_eq!(flow, Flow::Pause);
+    finish(&mut envoy, &leader, 1, &[("cache-control", "no-store")], b"body");
+    assert_eq!((envoy.host.resumed.get(), envoy.host.replies.borrow().len()), (1, 0));
+    assert_eq!(begin(&mut envoy, 3).1, Flow::Continue, "known not to be shareable");
+}
+
+#[test]
+fn a_leader_whose_client_goes_away_promotes_a_follower() {
+    let mut envoy = Envoy::new("{}");
+    let (leader, _) = begin(&mut envoy, 1);
+    let (second, _) = begin(&mut envoy, 2);
+    let (_, flow) = begin(&mut envoy, 3);
+    assert_eq!(flow, Flow::Pause);
+    envoy.vm.on_end(&envoy.host, &leader, 1);
+    let queue = envoy.vm.queue;
+    envoy.vm.on_wake(&envoy.host, ROOT, queue);
+    assert_eq!(envoy.host.resumed.get(), 1, "one of them, the other still waits");
+    finish(&mut envoy, &second, 2, &FRESH, b"body");
+    assert_eq!(envoy.host.replies.borrow().len(), 1);
+}
+
+#[test]
+fn nobody_waits_for_ever() {
+    let mut envoy = Envoy::new("{}");
+    let _leader = begin(&mut envoy, 1);
+    let (gone, _) = begin(&mut envoy, 2);
+    let _waits = begin(&mut envoy, 3);
+    envoy.vm.on_end(&envoy.host, &gone, 2);
+    envoy.wait(5_001);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert_eq!(envoy.host.resumed.get(), 1, "the one whose client is still there");
+}

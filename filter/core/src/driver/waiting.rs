@@ -1,0 +1,144 @@
+//! Requests that wait for another's fetch of the same key, and their release.
+
+use super::exchange::{Exchange, Flow, Phase, SharedExchange};
+use super::host::Host;
+use super::registry;
+use super::vm::{Vm, wake};
+use crate::Millis;
+use crate::collapse::{self, Landing};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Longest wait. A paused request has no time-out of its own in Envoy.
+const WAIT_MS: u64 = 5_000;
+/// Requests that wait in one VM at most; more go on their own.
+const MAX_WAITING: usize = 20_000;
+
+#[derive(Debug)]
+struct Waiter {
+    context: u32,
+    exchange: SharedExchange,
+    until_ms: Millis,
+}
+
+/// The waiting requests of one VM, by the key's hash.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    by_key: HashMap<u64, Vec<Waiter>>,
+    count: usize,
+}
+
+impl Waiting {
+    pub(super) fn has_room(&self) -> bool {
+        self.count < MAX_WAITING
+    }
+
+    pub(super) fn add(&mut self, hash: u64, context: u32, exchange: &SharedExchange, now_ms: Millis) {
+        let waiter = Waiter { context, exchange: Rc::clone(exchange), until_ms: now_ms.saturating_add(WAIT_MS) };
+        self.by_key.entry(hash).or_default().push(waiter);
+        self.count += 1;
+    }
+
+    fn take(&mut self, hash: u64) -> Vec<Waiter> {
+        let taken = self.by_key.remove(&hash).unwrap_or_default();
+        self.count -= taken.len().min(self.count);
+        taken
+    }
+
+    fn forget(&mut self, hash: u64, context: u32) {
+        if let Some(waiters) = self.by_key.get_mut(&hash) {
+            let before = waiters.len();
+            waiters.retain(|waiter| waiter.context != context);
+            self.count -= (before - waiters.len()).min(self.count);
+            if waiters.is_empty() {
+                self.by_key.remove(&hash);
+            }
+        }
+    }
+
+    fn take_overdue(&mut self, now_ms: Millis) -> Vec<Waiter> {
+        let mut overdue = Vec::new();
+        self.by_key.retain(|_, waiters| {
+            overdue.extend(waiters.extract_if(.., |waiter| {
+                waiter.until_ms <= now_ms || waiter.until_ms > now_ms.saturating_add(2 * WAIT_MS)
+            }));
+            !waiters.is_empty()
+        });
+        self.count -= overdue.len().min(self.count);
+        overdue
+    }
+}
+
+impl Vm {
+    /// Ends the flight this exchange leads, if it does, and tells the followers on all workers.
+    pub(super) fn land(&mut self, host: &impl Host, flight: &mut Option<u64>, landing: Landing, now_ms: Millis) {
+        let Some(hash) = flight.take() else { return };
+        self.land_key(host, hash, landing, now_ms);
+    }
+
+    /// Ends the flight of a key.
+    pub(super) fn land_key(&mut self, host: &impl Host, hash: u64, landing: Landing, now_ms: Millis) {
+        if !collapse::land(host, hash, self.uid, landing, now_ms) {
+            return;
+        }
+        let mut item = vec![wake::LANDED];
+        item.extend_from_slice(&hash.to_le_bytes());
+        // Also to ourselves: another stream may only be answered from a root callback, else Envoy stops the current one.
+        let vms = registry::vms(host, now_ms);
+        let others = vms.iter().filter(|vm| vm.uid != self.uid).map(|vm| vm.queue);
+        for queue in others.chain(std::iter::once(self.queue)) {
+            // Whoever cannot be woken goes on at its deadline.
+            let _ = host.enqueue(queue, &item);
+        }
+    }
+
+    /// A flight has landed somewhere: the followers here look again. Root callbacks only.
+    pub(super) fn release_followers(&mut self, host: &impl Host, hash: u64, now_ms: Millis) {
+        for waiter in self.waiting.take(hash) {
+            self.release(host, waiter, true, now_ms);
+        }
+    }
+
+    /// Whoever has waited long enough goes alone. Root callbacks only.
+    pub(super) fn release_overdue(&mut self, host: &impl Host, now_ms: Millis) {
+        for waiter in self.waiting.take_overdue(now_ms) {
+            self.release(host, waiter, false, now_ms);
+        }
+    }
+
+    fn release(&mut self, host: &impl Host, waiter: Waiter, may_wait: bool, now_ms: Millis) {
+        if host.enter(waiter.context).is_err() {
+            return;
+        }
+        let flow = {
+            let Ok(mut exchange) = waiter.exchange.try_borrow_mut() else { return };
+            let Phase::Waiting { request, .. } = std::mem::replace(&mut exchange.phase, Phase::Passing) else { return };
+            self.answer_or_forward(host, &mut exchange, request, may_wait, now_ms)
+        };
+        match flow {
+            Flow::Continue => drop(host.resume_request()),
+            Flow::Pause => self.wait_again(&waiter),
+        }
+    }
+
+    fn wait_again(&mut self, waiter: &Waiter) {
+        let Ok(exchange) = waiter.exchange.try_borrow() else { return };
+        if let Phase::Waiting { hash, .. } = exchange.phase {
+            let again = Waiter {
+                context: waiter.context,
+                exchange: Rc::clone(&waiter.exchange),
+                // The first deadline counts: a key that keeps failing must not hold anybody for ever.
+                until_ms: waiter.until_ms,
+            };
+            self.waiting.by_key.entry(hash).or_default().push(again);
+            self.waiting.count += 1;
+        }
+    }
+
+    /// The client of a waiting request has gone.
+    pub(super) fn stop_waiting(&mut self, exchange: &Exchange, context: u32) {
+        if let Phase::Waiting { hash, .. } = exchange.phase {
+            self.waiting.forget(hash, context);
+        }
+    }
+}
