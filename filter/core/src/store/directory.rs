@@ -37,11 +37,18 @@ impl Store {
         Some(())
     }
 
-    /// Most records a page may have: half more than its fair share, and some for the unevenness of small numbers. It bounds the
-    /// slot keys that can ever come into being.
+    /// Most records a page may have: twice its fair share, and some for the unevenness of small numbers. It bounds the slot keys
+    /// that can ever come into being.
     pub(super) fn page_capacity(&self) -> u16 {
         let fair = self.limits.entries / u32::from(PAGES);
-        u16::try_from(fair + fair / 2 + 8).unwrap_or(u16::MAX - 1)
+        u16::try_from(fair.saturating_mul(2).saturating_add(16)).unwrap_or(u16::MAX - 1)
+    }
+
+    /// Records from which on a page gives up one of its own when room is needed, rather than use a slot it never had: keeps the
+    /// keys without an entry few.
+    pub(super) fn is_crowded(&self, page: &Page) -> bool {
+        let fair = self.limits.entries / u32::from(PAGES);
+        page.records.len() >= usize::from(page.high) && page.records.len() as u64 > u64::from(fair + fair / 8 + 4)
     }
 
     /// Writes a page from which `gone` were taken, then erases their responses and releases their room. False when another

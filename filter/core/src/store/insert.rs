@@ -83,10 +83,10 @@ impl Store {
         for _ in 0..TRIES {
             let (mut page, cas) = self.load(map, number).ok_or(StoreError::Host)?;
             let Some(plan) = Plan::of(&page, record, self.page_capacity()) else {
-                *evicted += u32::from(self.make_room_in(map, number, (page, cas), now_ms)?);
+                *evicted += self.make_room_in(map, number, (page, cas), now_ms)?;
                 continue;
             };
-            if !self.reserve(map, number, page.epoch, &plan, evicted, now_ms)? {
+            if !self.reserve(map, number, &page, &plan, evicted, now_ms)? {
                 continue;
             }
             let Some(claimed) = self.claim(map, number, &mut page, cas, &plan)? else {
@@ -110,7 +110,7 @@ impl Store {
         &mut self,
         map: &impl SharedMap,
         number: u16,
-        page_epoch: u8,
+        page: &Page,
         plan: &Plan,
         evicted: &mut u32,
         now_ms: Millis,
@@ -120,13 +120,18 @@ impl Store {
             let mut current = self.account.applied(&ledger);
             let total = plan.change.apply(current.total);
             if total.fits(&self.limits) {
-                account::reserve(&mut current, &plan.change, page_epoch);
+                account::reserve(&mut current, &plan.change, page.epoch);
                 current.set_occupied(number, true);
                 if self.account.write(map, &current, cas)? {
                     return Ok(true);
                 }
                 (ledger, cas) = Account::read(map)?;
                 continue;
+            }
+            if matches!(plan.place, Place::Append(_)) && self.is_crowded(page) {
+                let own = self.load(map, number).ok_or(StoreError::Host)?;
+                *evicted += self.make_room_in(map, number, own, now_ms)?;
+                return Ok(false);
             }
             let step = self.make_room(map, &current, self.excess_entries(&total), now_ms)?;
             *evicted = evicted.saturating_add(step.evicted);

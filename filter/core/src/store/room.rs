@@ -13,7 +13,7 @@ use crate::Millis;
 use crate::shared_map::{Cas, SharedMap};
 
 /// Records to choose from, where pages are small.
-const CANDIDATES: usize = 32;
+const CANDIDATES: usize = 16;
 /// Pages read at most for one choice.
 const SAMPLE_PAGES: usize = 16;
 /// The least pages looked at, where pages are large.
@@ -65,14 +65,7 @@ impl Store {
             return Err(StoreError::NoRoom);
         };
         let before = page.clone();
-        let gone = take_where(&mut page, |record| record.is_expired(now_ms));
-        let (gone, evicted) = if gone.is_empty() {
-            let gone = self.take_victims(&mut page, wanted, &scene);
-            let count = gone.len();
-            (gone, count)
-        } else {
-            (gone, 0)
-        };
+        let (gone, evicted) = self.take_expired_or_victims(&mut page, wanted, &scene, now_ms);
         let expired = gone.len() - evicted;
         if !self.commit_removal(map, number, &page, cas, &gone)? {
             return Ok(Step {
@@ -91,26 +84,44 @@ impl Store {
         })
     }
 
-    /// Makes room within one page that has as many records as it may; false when a race was lost.
+    /// Makes room within one page; how many were evicted.
     pub(super) fn make_room_in(
         &mut self,
         map: &impl SharedMap,
         number: u16,
         (mut page, cas): (Page, Cas),
         now_ms: Millis,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<u32, StoreError> {
         let scene = Scene {
             now: Tick::at(now_ms),
             from_probation: true,
         };
         let before = page.clone();
-        let gone = self.take_victims(&mut page, 1, &scene);
-        let removed = self.commit_removal(map, number, &page, cas, &gone)?;
-        if removed {
-            self.note_promotions(&before, &page);
-            self.events.evictions += gone.len() as u64;
+        let (gone, evicted) = self.take_expired_or_victims(&mut page, 1, &scene, now_ms);
+        if !self.commit_removal(map, number, &page, cas, &gone)? {
+            return Ok(0);
         }
-        Ok(removed)
+        self.note_promotions(&before, &page);
+        self.events.evictions += evicted as u64;
+        self.events.expirations += (gone.len() - evicted) as u64;
+        Ok(u32::try_from(evicted).unwrap_or(u32::MAX))
+    }
+
+    /// Takes out what expired or else up to `wanted` victims; also how many are victims.
+    fn take_expired_or_victims(
+        &mut self,
+        page: &mut Page,
+        wanted: usize,
+        scene: &Scene,
+        now_ms: Millis,
+    ) -> (Vec<Record>, usize) {
+        let expired = take_where(page, |record| record.is_expired(now_ms));
+        if !expired.is_empty() {
+            return (expired, 0);
+        }
+        let victims = self.take_victims(page, wanted, scene);
+        let count = victims.len();
+        (victims, count)
     }
 
     fn take_victims(&mut self, page: &mut Page, wanted: usize, scene: &Scene) -> Vec<Record> {
