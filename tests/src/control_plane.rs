@@ -47,6 +47,7 @@ impl ControlPlane {
         self.process = None;
         let mut command = Command::new(artefacts::control_plane()?);
         command
+            .env("LISTEN_ADDRESS", "127.0.0.1")
             .env("REST_PORT", self.options.rest_port.to_string())
             .env("GRPC_PORT", self.options.grpc_port.to_string())
             .env("STATE_DIR", &self.options.state_dir)

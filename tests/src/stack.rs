@@ -72,14 +72,16 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Waits until the control plane reports itself ready: Envoys are connected and run on its settings.
+    /// Waits until Envoy is connected to the control plane and runs on its settings, in every worker.
     ///
     /// # Errors
     /// It takes too long, or there is no control plane.
     pub fn wait_connected(&self) -> Result<()> {
         let rest = self.rest();
         wait::until("an Envoy connected to the control plane", || {
-            rest.get("/health/ready").is_ok_and(|answer| answer.status == 200).then_some(())
+            let rollout = rest.document("/settings/rollout").ok()?;
+            let connected = rollout["envoys"].as_array().is_some_and(|envoys| !envoys.is_empty());
+            (connected && rollout["complete"] == true).then_some(())
         })
     }
 

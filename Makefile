@@ -1,0 +1,67 @@
+# The front door. `make` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help deps run build wasm wasm-trap control-plane test lint fmt e2e conformance bench bench-quick clean
+
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+WASM := wasm32-wasip1
+WASM_BUILD := $(CARGO) build --locked -p api-optimizer-filter --target $(WASM) --profile wasm
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run takes from the environment: LISTEN_PORT (10000), ADMIN_PORT (9901), REST_PORT (8080), GRPC_PORT (18000),"
+	@echo "  ORIGIN (host:port in place of the demo API), CONCURRENCY (2 workers), CONFIG_DIR (a ConfigMap volume), ENVOY_BIN,"
+	@echo "  STATE_DIR (.state/REST_PORT). Two instances with different ports run side by side."
+
+deps: ## Find or install the wasm target and Envoy
+	@envoy/install.sh
+
+run: deps build ## Demo API, control plane and Envoy with the filter, until Ctrl-C
+	@exec $(TARGET_DIR)/release/run-demo
+
+build: wasm ## Release build of everything that `make run` starts
+	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin demo-api --bin run-demo
+
+wasm: deps ## The shipped filter
+	$(WASM_BUILD)
+
+# Without link-time optimisation: it is only asked to trap. A target directory of its own keeps it apart from the shipped one.
+wasm-trap: deps ## The filter with the test trigger
+	CARGO_PROFILE_WASM_LTO=off CARGO_PROFILE_WASM_CODEGEN_UNITS=16 $(WASM_BUILD) --features trap-trigger --target-dir $(TARGET_DIR)/trap
+
+control-plane:
+	$(CARGO) build --locked -p api-optimizer-control-plane
+
+test: wasm wasm-trap control-plane ## All tests: native ones, and stories on the real Envoy
+	$(CARGO) test --locked
+
+e2e: wasm wasm-trap control-plane ## The stories on the real Envoy alone
+	$(CARGO) test --locked -p e2e
+
+fmt: ## Format
+	$(CARGO) fmt --all
+
+lint: deps ## Formatting and clippy, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p api-optimizer-filter --target $(WASM) -- -D warnings
+	$(CARGO) clippy --locked -p api-optimizer-filter --target $(WASM) --features trap-trigger -- -D warnings
+
+conformance: wasm ## The public HTTP caching suite through Envoy and the filter
+	tests/conformance/install.sh
+	$(CARGO) run --locked --quiet -p e2e --bin conformance
+
+bench: wasm ## What the filter costs, as ratios in one run
+	tests/bench/install.sh
+	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
+	$(TARGET_DIR)/release/bench
+
+bench-quick: wasm ## The same in short
+	tests/bench/install.sh
+	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
+	$(TARGET_DIR)/release/bench --quick
+
+clean: ## Remove what was built, installed and written
+	$(CARGO) clean
+	rm -rf .envoy .state tests/conformance/node_modules
