@@ -45,7 +45,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
 
 async fn listen(address: std::net::IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {
     let address = SocketAddr::new(address, port);
-    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address} ({name}): {error}"))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address} ({name}): {error}"))
 }
 
 async fn asked_to_stop() -> std::io::Result<()> {

@@ -59,11 +59,19 @@ impl Plane {
         let fresh = restored.is_none();
         let (book, seen) = restored.unwrap_or_else(|| {
             let epoch = format!("{now_ms:x}-{:x}", std::process::id());
-            (Book::new(epoch, &optimizer_proto::settings::Settings::default(), now_ms), BTreeMap::new())
+            (
+                Book::new(epoch, &optimizer_proto::settings::Settings::default(), now_ms),
+                BTreeMap::new(),
+            )
         });
         let (pushes, _) = watch::channel(Arc::new(push_of(&book)));
         let id = format!("{:x}-{now_ms:x}", std::process::id());
-        tracing::info!(epoch = book.epoch(), revision = book.present().number, fresh, "settings in force");
+        tracing::info!(
+            epoch = book.epoch(),
+            revision = book.present().number,
+            fresh,
+            "settings in force"
+        );
         let plane = Self {
             domain: Mutex::new(Domain {
                 book,
@@ -127,17 +135,22 @@ impl Plane {
             tracing::warn!(key, reason, "ConfigMap value refused, last good stays");
         }
         let Some(change) = intake.change else { return };
-        let author =
-            Author { who: "ConfigMap".to_owned(), door: "config_map".to_owned(), reason: String::new() };
+        let author = Author {
+            who: "ConfigMap".to_owned(),
+            door: "config_map".to_owned(),
+            reason: String::new(),
+        };
         let done = self.change(None, author, false, |book, expected, author, now_ms| {
             book.propose(&change, expected, author, now_ms)
         });
         if let Err(refused) = done {
             tracing::warn!(%refused, "ConfigMap refused as a whole, last good stays");
             let reason = match &refused {
-                Refused::Violations(violations) => {
-                    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-                }
+                Refused::Violations(violations) => violations
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; "),
                 other => other.to_string(),
             };
             self.domain().config_map.refuse_together(&reason);
@@ -180,7 +193,9 @@ impl Plane {
 
     /// Makes a stream reachable for commands.
     pub(crate) fn attach(&self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
-        lock(&self.streams).senders.insert(connection, (envoy.to_owned(), sender));
+        lock(&self.streams)
+            .senders
+            .insert(connection, (envoy.to_owned(), sender));
     }
 
     /// A stream ended.
@@ -204,21 +219,32 @@ impl Plane {
         body: optimizer_proto::v1::command::Body,
         timeout: Duration,
     ) -> Vec<(String, Option<CommandResult>)> {
-        let targets: Vec<(String, mpsc::Sender<ControlMessage>)> = lock(&self.streams).senders.values().cloned().collect();
+        let targets: Vec<(String, mpsc::Sender<ControlMessage>)> =
+            lock(&self.streams).senders.values().cloned().collect();
         let deadline = tokio::time::Instant::now() + timeout;
         let mut asked = Vec::new();
         for (envoy, sender) in targets {
             let id = format!("{}-{}", self.id, self.next_id());
             let (answer, answered) = oneshot::channel();
             lock(&self.streams).waiting.insert(id.clone(), answer);
-            let command = Command { id: id.clone(), body: Some(body.clone()) };
-            let sent = sender.try_send(ControlMessage { body: Some(Body::Command(command)) }).is_ok();
+            let command = Command {
+                id: id.clone(),
+                body: Some(body.clone()),
+            };
+            let sent = sender
+                .try_send(ControlMessage {
+                    body: Some(Body::Command(command)),
+                })
+                .is_ok();
             asked.push((envoy, id, sent.then_some(answered)));
         }
         let mut results = Vec::new();
         for (envoy, id, answered) in asked {
             let result = match answered {
-                Some(answered) => tokio::time::timeout_at(deadline, answered).await.ok().and_then(Result::ok),
+                Some(answered) => tokio::time::timeout_at(deadline, answered)
+                    .await
+                    .ok()
+                    .and_then(Result::ok),
                 None => None,
             };
             lock(&self.streams).waiting.remove(&id);
@@ -249,11 +275,15 @@ fn push_of(book: &Book) -> SettingsPush {
 
 /// The clock, read at the edge and handed inwards.
 pub(crate) fn now_ms() -> Millis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A change by merge or patch, as a proposal.
-pub(crate) fn proposing(change: &Change) -> impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + '_ {
+pub(crate) fn proposing(
+    change: &Change,
+) -> impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + '_ {
     move |book, expected, author, now_ms| book.propose(change, expected, author, now_ms)
 }

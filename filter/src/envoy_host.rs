@@ -6,8 +6,8 @@
 #![allow(unsafe_code)]
 
 use filter_core::driver::host::{
-    BodySource, CallError, Callouts, Clock, ControlTransport, Headers, HostError, LocalReply, LogLevel, MapKind, Metrics,
-    Properties, Queues, Streams,
+    BodySource, CallError, Callouts, Clock, ControlTransport, Headers, HostError, LocalReply, LogLevel, MapKind,
+    Metrics, Properties, Queues, Streams,
 };
 use filter_core::shared_map::{Cas, SetError, SharedMap};
 use std::ptr::null_mut;
@@ -21,7 +21,13 @@ unsafe extern "C" {
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_add_header_map_value(map: u32, key: *const u8, key_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -113,7 +119,8 @@ impl SharedMap for EnvoyHost {
     fn get(&self, key: &[u8]) -> Option<(Vec<u8>, Cas)> {
         let (mut data, mut size, mut cas) = (null_mut(), 0, 0);
         // SAFETY: out parameters are valid for writes; `take` owns what comes back.
-        let status = unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas) };
+        let status =
+            unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas) };
         if status != OK {
             return None;
         }
@@ -143,7 +150,9 @@ impl Headers for EnvoyHost {
 
     fn add_header(&self, kind: MapKind, name: &[u8], value: &[u8]) -> Result<(), HostError> {
         // SAFETY: the host copies the ranges before it returns.
-        check(unsafe { proxy_add_header_map_value(kind as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+        check(unsafe {
+            proxy_add_header_map_value(kind as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        })
     }
 
     fn replace_header(&self, kind: MapKind, name: &[u8], value: &[u8]) -> Result<(), HostError> {
@@ -268,7 +277,8 @@ impl ControlTransport for EnvoyHost {
     fn open_stream(&self, target: &str, service: &str, method: &str) -> Result<u32, HostError> {
         // Through the SDK, because only its dispatcher routes the stream's messages back. It knows all statuses that Envoy
         // answers here: ok, unknown target, cluster not usable.
-        proxy_wasm::hostcalls::open_grpc_stream(target, service, method, Vec::new()).map_err(|status| HostError(status as u32))
+        proxy_wasm::hostcalls::open_grpc_stream(target, service, method, Vec::new())
+            .map_err(|status| HostError(status as u32))
     }
 
     fn send(&self, stream: u32, message: &[u8]) -> Result<(), HostError> {
@@ -293,12 +303,7 @@ impl ControlTransport for EnvoyHost {
 }
 
 impl Callouts for EnvoyHost {
-    fn call(
-        &self,
-        cluster: &str,
-        fields: Vec<(&str, &[u8])>,
-        timeout: Duration,
-    ) -> Result<u32, CallError> {
+    fn call(&self, cluster: &str, fields: Vec<(&str, &[u8])>, timeout: Duration) -> Result<u32, CallError> {
         // Through the SDK for its dispatcher's sake. Must run in a root callback: the SDK drops the answer of a call made in
         // a stream that is over by then.
         let fields = as_text(fields).ok_or(CallError)?;

@@ -13,7 +13,10 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(context: u32) -> Self {
-        Self { context, exchange: SharedExchange::default() }
+        Self {
+            context,
+            exchange: SharedExchange::default(),
+        }
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut vm::Vm, &mut Exchange) -> R) -> Option<R> {
@@ -36,7 +39,9 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, _end: bool) -> Action {
         #[cfg(feature = "trap-trigger")]
         trap_if_asked();
-        action(vm::with(|vm| vm.on_request_headers(&EnvoyHost, &self.exchange, self.context)))
+        action(vm::with(|vm| {
+            vm.on_request_headers(&EnvoyHost, &self.exchange, self.context)
+        }))
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
@@ -61,7 +66,10 @@ impl HttpContext for Stream {
 fn trap_if_asked() {
     use filter_core::driver::host::{Headers, MapKind};
     let map = EnvoyHost.header_map(MapKind::Request).unwrap_or_default();
-    if filter_core::driver::header_map::parse(&map).iter().any(|(name, _)| *name == b"x-optimizer-trap") {
+    if filter_core::driver::header_map::parse(&map)
+        .iter()
+        .any(|(name, _)| *name == b"x-optimizer-trap")
+    {
         core::arch::wasm32::unreachable();
     }
 }

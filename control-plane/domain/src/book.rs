@@ -78,9 +78,21 @@ impl Book {
     /// A new history that begins with these settings.
     #[must_use]
     pub fn new(epoch: String, settings: &Settings, now_ms: Millis) -> Self {
-        let author = Author { door: "start".to_owned(), ..Author::default() };
-        let present = Revision { number: 1, at_ms: now_ms, author, document: settings.to_json() };
-        Self { epoch, history: VecDeque::new(), present }
+        let author = Author {
+            door: "start".to_owned(),
+            ..Author::default()
+        };
+        let present = Revision {
+            number: 1,
+            at_ms: now_ms,
+            author,
+            document: settings.to_json(),
+        };
+        Self {
+            epoch,
+            history: VecDeque::new(),
+            present,
+        }
     }
 
     /// A history read back; the last revision is in force. `None` without any, or out of order.
@@ -88,9 +100,16 @@ impl Book {
     pub fn restored(epoch: String, revisions: Vec<Revision>) -> Option<Self> {
         let mut history: VecDeque<Revision> = revisions.into();
         let present = history.pop_back()?;
-        let in_order = history.iter().zip(history.iter().skip(1)).all(|(older, newer)| older.number < newer.number)
+        let in_order = history
+            .iter()
+            .zip(history.iter().skip(1))
+            .all(|(older, newer)| older.number < newer.number)
             && history.back().is_none_or(|last| last.number < present.number);
-        in_order.then_some(Self { epoch, history, present })
+        in_order.then_some(Self {
+            epoch,
+            history,
+            present,
+        })
     }
 
     /// Name of this history.
@@ -129,10 +148,23 @@ impl Book {
         let (settings, notices) = Settings::parse(&document).map_err(Refused::Violations)?;
         let document = settings.to_json();
         if document == self.present.document {
-            return Ok(Accepted { revision: self.present.clone(), notices, changed: false });
+            return Ok(Accepted {
+                revision: self.present.clone(),
+                notices,
+                changed: false,
+            });
         }
-        let revision = Revision { number: present + 1, at_ms: now_ms, author, document };
-        Ok(Accepted { revision, notices, changed: true })
+        let revision = Revision {
+            number: present + 1,
+            at_ms: now_ms,
+            author,
+            document,
+        };
+        Ok(Accepted {
+            revision,
+            notices,
+            changed: true,
+        })
     }
 
     /// Proposes the document of an earlier revision.
@@ -147,8 +179,10 @@ impl Book {
         now_ms: Millis,
     ) -> Result<Accepted, Refused> {
         let wanted = to.unwrap_or_else(|| self.history.back().map_or(0, |revision| revision.number));
-        let earlier =
-            self.revisions().find(|revision| revision.number == wanted).ok_or(Refused::UnknownRevision(wanted))?;
+        let earlier = self
+            .revisions()
+            .find(|revision| revision.number == wanted)
+            .ok_or(Refused::UnknownRevision(wanted))?;
         self.propose(&Change::Replace(earlier.document.clone()), expected, author, now_ms)
     }
 
@@ -180,7 +214,10 @@ fn differ(path: String, before: &Value, after: &Value, found: &mut Vec<(String, 
             names.sort_unstable();
             names.dedup();
             for name in names {
-                let (old, new) = (old.get(name).unwrap_or(&Value::Null), new.get(name).unwrap_or(&Value::Null));
+                let (old, new) = (
+                    old.get(name).unwrap_or(&Value::Null),
+                    new.get(name).unwrap_or(&Value::Null),
+                );
                 differ(format!("{path}/{name}"), old, new, found);
             }
         }
@@ -199,7 +236,9 @@ mod tests {
     }
 
     fn set(book: &mut Book, size: u64) -> Accepted {
-        let accepted = book.propose(&Change::Merge(json!({"cache_size": size})), None, Author::default(), 1).unwrap();
+        let accepted = book
+            .propose(&Change::Merge(json!({"cache_size": size})), None, Author::default(), 1)
+            .unwrap();
         if accepted.changed {
             assert!(book.accept(accepted.revision.clone()));
         }
@@ -212,18 +251,19 @@ mod tests {
         assert_eq!(set(&mut book, 50).revision.number, 2);
         assert!(!set(&mut book, 50).changed);
         assert_eq!(book.present().number, 2);
-        assert_eq!(difference(&book.revisions().next().unwrap().document, &book.present().document), vec![(
-            "/cache_size".to_owned(),
-            json!(10_000),
-            json!(50)
-        )]);
+        assert_eq!(
+            difference(&book.revisions().next().unwrap().document, &book.present().document),
+            vec![("/cache_size".to_owned(), json!(10_000), json!(50))]
+        );
     }
 
     #[test]
     fn a_refused_change_changes_nothing_and_tells_everything() {
         let book = book();
         let change = Change::Merge(json!({"cache_size": 0, "nonsense": 1, "default_ttl": "5 parsecs"}));
-        let Err(Refused::Violations(violations)) = book.propose(&change, None, Author::default(), 1) else { panic!() };
+        let Err(Refused::Violations(violations)) = book.propose(&change, None, Author::default(), 1) else {
+            panic!()
+        };
         let mut paths: Vec<&str> = violations.iter().map(|violation| violation.path.as_str()).collect();
         paths.sort_unstable();
         assert_eq!(paths, ["/cache_size", "/default_ttl", "/nonsense"]);
@@ -233,12 +273,23 @@ mod tests {
     fn of_two_writers_on_one_base_one_wins() {
         let mut book = book();
         let propose = |book: &Book, size: u64| {
-            book.propose(&Change::Merge(json!({"cache_size": size})), Some(1), Author::default(), 1)
+            book.propose(
+                &Change::Merge(json!({"cache_size": size})),
+                Some(1),
+                Author::default(),
+                1,
+            )
         };
         let (first, second) = (propose(&book, 5).unwrap(), propose(&book, 6).unwrap());
         assert!(book.accept(first.revision));
         assert!(!book.accept(second.revision));
-        assert_eq!(propose(&book, 7), Err(Refused::Conflict { expected: 1, present: 2 }));
+        assert_eq!(
+            propose(&book, 7),
+            Err(Refused::Conflict {
+                expected: 1,
+                present: 2
+            })
+        );
     }
 
     #[test]
@@ -247,10 +298,16 @@ mod tests {
         set(&mut book, 50);
         set(&mut book, 60);
         let back = book.propose_rollback(None, None, Author::default(), 2).unwrap();
-        assert_eq!((back.revision.number, back.revision.document["cache_size"].clone()), (4, json!(50)));
+        assert_eq!(
+            (back.revision.number, back.revision.document["cache_size"].clone()),
+            (4, json!(50))
+        );
         let first = book.propose_rollback(Some(1), None, Author::default(), 2).unwrap();
         assert_eq!(first.revision.document["cache_size"], json!(10_000));
-        assert_eq!(book.propose_rollback(Some(99), None, Author::default(), 2), Err(Refused::UnknownRevision(99)));
+        assert_eq!(
+            book.propose_rollback(Some(99), None, Author::default(), 2),
+            Err(Refused::UnknownRevision(99))
+        );
     }
 
     #[test]

@@ -50,7 +50,11 @@ impl Change {
             }
             Self::Patch(patch) => apply_patch(present, patch)?,
         };
-        if result.is_object() { Ok(result) } else { Err(ChangeError::NotAnObject) }
+        if result.is_object() {
+            Ok(result)
+        } else {
+            Err(ChangeError::NotAnObject)
+        }
     }
 }
 
@@ -80,7 +84,9 @@ fn apply_patch(present: &Value, patch: &Value) -> Result<Value, ChangeError> {
 /// Paths of a ConfigMap become those of the document: `/data/cache_size` is `/cache_size`, `/data/breaker.open_wait` is
 /// `/breaker/open_wait`.
 fn in_document_paths(patch: &Value) -> Value {
-    let Value::Array(operations) = patch else { return patch.clone() };
+    let Value::Array(operations) = patch else {
+        return patch.clone();
+    };
     let operations = operations
         .iter()
         .map(|operation| {
@@ -107,8 +113,14 @@ mod tests {
     fn patches_in_both_shapes() {
         let present = json!({"cache_size": 10, "default_ttl": "5m"});
         for (change, size) in [
-            (Change::Patch(json!([{"op": "replace", "path": "/cache_size", "value": 20}])), json!(20)),
-            (Change::Patch(json!([{"op": "replace", "path": "/data/cache_size", "value": "20"}])), json!("20")),
+            (
+                Change::Patch(json!([{"op": "replace", "path": "/cache_size", "value": 20}])),
+                json!(20),
+            ),
+            (
+                Change::Patch(json!([{"op": "replace", "path": "/data/cache_size", "value": "20"}])),
+                json!("20"),
+            ),
             (Change::Merge(json!({"cache_size": 20})), json!(20)),
             (Change::Merge(json!({"data": {"cache_size": "20"}})), json!("20")),
             (Change::Replace(json!({"cache_size": 20})), json!(20)),
@@ -124,8 +136,14 @@ mod tests {
             {"op": "replace", "path": "/cache_size", "value": 1},
             {"op": "test", "path": "/cache_size", "value": 2}
         ]));
-        assert!(matches!(test.apply(&present), Err(ChangeError::Operation { index: 1, .. })));
-        assert!(matches!(Change::Patch(json!({"op": "add"})).apply(&present), Err(ChangeError::NotAPatch(_))));
+        assert!(matches!(
+            test.apply(&present),
+            Err(ChangeError::Operation { index: 1, .. })
+        ));
+        assert!(matches!(
+            Change::Patch(json!({"op": "add"})).apply(&present),
+            Err(ChangeError::NotAPatch(_))
+        ));
         for document in [json!([]), json!(null), json!(5)] {
             assert_eq!(Change::Replace(document).apply(&present), Err(ChangeError::NotAnObject));
         }

@@ -37,7 +37,9 @@ impl ConfigMap {
                     operations.push(json!({ "op": "add", "path": pointer(key), "value": value }));
                 }
                 Err(violations) => {
-                    let reason = violations.first().map_or_else(String::new, |violation| violation.message.clone());
+                    let reason = violations
+                        .first()
+                        .map_or_else(String::new, |violation| violation.message.clone());
                     self.refused.insert(key.clone(), reason.clone());
                     intake.refused.push((key.clone(), reason));
                 }
@@ -52,7 +54,10 @@ impl ConfigMap {
     /// A look-out that has seen these keys before, so that a restart does not undo what other doors have set since.
     #[must_use]
     pub fn having_seen(seen: BTreeMap<String, String>) -> Self {
-        Self { seen, refused: BTreeMap::new() }
+        Self {
+            seen,
+            refused: BTreeMap::new(),
+        }
     }
 
     /// The keys as last seen, to be kept over a restart.
@@ -82,19 +87,37 @@ mod tests {
     use super::*;
 
     fn keys(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+            .collect()
     }
 
     #[test]
     fn good_keys_pass_and_bad_ones_are_refused_alone() {
         let mut map = ConfigMap::default();
-        let intake = map.look(&keys(&[("cache_size", ""), ("default_ttl", "15m"), ("max_connections", "50")]));
-        let Some(Change::Patch(Value::Array(operations))) = intake.change else { panic!() };
+        let intake = map.look(&keys(&[
+            ("cache_size", ""),
+            ("default_ttl", "15m"),
+            ("max_connections", "50"),
+        ]));
+        let Some(Change::Patch(Value::Array(operations))) = intake.change else {
+            panic!()
+        };
         assert_eq!(operations.len(), 2);
         assert_eq!(intake.refused[0].0, "cache_size");
         assert!(map.refused().contains_key("cache_size"));
-        let intake = map.look(&keys(&[("cache_size", "1200.0"), ("default_ttl", "15m"), ("max_connections", "50")]));
-        assert_eq!(intake.change, Some(Change::Patch(json!([{"op": "add", "path": "/cache_size", "value": 1200}]))));
+        let intake = map.look(&keys(&[
+            ("cache_size", "1200.0"),
+            ("default_ttl", "15m"),
+            ("max_connections", "50"),
+        ]));
+        assert_eq!(
+            intake.change,
+            Some(Change::Patch(
+                json!([{"op": "add", "path": "/cache_size", "value": 1200}])
+            ))
+        );
         assert!(map.refused().is_empty());
     }
 

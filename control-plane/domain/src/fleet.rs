@@ -79,7 +79,11 @@ impl Fleet {
 
     /// A connection ended. One that was replaced by a newer of the same Envoy changes nothing.
     pub fn gone(&mut self, name: &str, connection: ConnectionId) {
-        if let Some(envoy) = self.envoys.get_mut(name).filter(|envoy| envoy.connection == Some(connection)) {
+        if let Some(envoy) = self
+            .envoys
+            .get_mut(name)
+            .filter(|envoy| envoy.connection == Some(connection))
+        {
             envoy.connection = None;
         }
     }
@@ -99,7 +103,9 @@ impl Fleet {
 
     /// An Envoy reported; the report has passed its checks.
     pub fn reported(&mut self, name: &str, report: TelemetryReport, now_ms: Millis) -> Reported {
-        let Some(envoy) = self.envoys.get_mut(name) else { return Reported::Stranger };
+        let Some(envoy) = self.envoys.get_mut(name) else {
+            return Reported::Stranger;
+        };
         envoy.seen_ms = now_ms;
         if report.sequence <= envoy.last_sequence {
             self.duplicate_reports += 1;
@@ -150,7 +156,13 @@ impl Fleet {
             .iter()
             .filter(|(_, envoy)| envoy.connection.is_some())
             .filter(|(_, envoy)| envoy.in_force.as_ref().is_none_or(|(e, r)| e != epoch || *r < revision))
-            .map(|(name, envoy)| if envoy.node_id.is_empty() { name.clone() } else { envoy.node_id.clone() })
+            .map(|(name, envoy)| {
+                if envoy.node_id.is_empty() {
+                    name.clone()
+                } else {
+                    envoy.node_id.clone()
+                }
+            })
             .collect()
     }
 
@@ -178,11 +190,14 @@ impl Fleet {
     }
 
     fn forget(&mut self, now_ms: Millis) {
-        self.envoys.retain(|_, envoy| {
-            envoy.connection.is_some() || envoy.seen_ms.saturating_add(FORGOTTEN_AFTER_MS) > now_ms
-        });
+        self.envoys
+            .retain(|_, envoy| envoy.connection.is_some() || envoy.seen_ms.saturating_add(FORGOTTEN_AFTER_MS) > now_ms);
         while self.envoys.len() >= MAX_ENVOYS {
-            let oldest = self.envoys.iter().min_by_key(|(_, envoy)| envoy.seen_ms).map(|(name, _)| name.clone());
+            let oldest = self
+                .envoys
+                .iter()
+                .min_by_key(|(_, envoy)| envoy.seen_ms)
+                .map(|(name, _)| name.clone());
             match oldest {
                 Some(name) => drop(self.envoys.remove(&name)),
                 None => break,
@@ -202,7 +217,11 @@ impl Envoy {
 /// The name of an Envoy process: its own, else its node's.
 #[must_use]
 pub fn instance(hello: &Hello) -> String {
-    if hello.instance_id.is_empty() { hello.node_id.clone() } else { hello.instance_id.clone() }
+    if hello.instance_id.is_empty() {
+        hello.node_id.clone()
+    } else {
+        hello.instance_id.clone()
+    }
 }
 
 #[cfg(test)]
@@ -211,14 +230,24 @@ mod tests {
     use optimizer_proto::v1::{CacheCounters, TelemetryDelta};
 
     fn hello(name: &str) -> Hello {
-        Hello { instance_id: name.to_owned(), node_id: format!("node-{name}"), ..Hello::default() }
+        Hello {
+            instance_id: name.to_owned(),
+            node_id: format!("node-{name}"),
+            ..Hello::default()
+        }
     }
 
     fn report(sequence: u64, lookups: u64) -> TelemetryReport {
-        let cache = Some(CacheCounters { lookups, ..Default::default() });
+        let cache = Some(CacheCounters {
+            lookups,
+            ..Default::default()
+        });
         TelemetryReport {
             sequence,
-            delta: Some(TelemetryDelta { cache, ..Default::default() }),
+            delta: Some(TelemetryDelta {
+                cache,
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -241,7 +270,12 @@ mod tests {
         let mut fleet = Fleet::default();
         fleet.hello(&hello("a"), 1, 0);
         fleet.hello(&hello("b"), 2, 0);
-        let ack = |accepted| SettingsAck { revision: 3, epoch: "e".to_owned(), accepted, ..Default::default() };
+        let ack = |accepted| SettingsAck {
+            revision: 3,
+            epoch: "e".to_owned(),
+            accepted,
+            ..Default::default()
+        };
         fleet.acknowledged("a", &ack(true), 0);
         assert_eq!(fleet.stragglers("e", 3), ["node-b"]);
         assert_eq!(fleet.stragglers("other", 3).len(), 2);

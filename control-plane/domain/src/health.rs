@@ -56,7 +56,12 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
     let refusing: Vec<String> = fleet
         .envoys()
         .filter(|(_, envoy)| envoy.connection.is_some())
-        .filter_map(|(name, envoy)| envoy.refused.as_ref().map(|(refused, _)| format!("{name} refused revision {refused}")))
+        .filter_map(|(name, envoy)| {
+            envoy
+                .refused
+                .as_ref()
+                .map(|(refused, _)| format!("{name} refused revision {refused}"))
+        })
         .collect();
     let stragglers = fleet.stragglers(epoch, *revision);
     components.push(if !refusing.is_empty() {
@@ -64,7 +69,11 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
     } else if stragglers.is_empty() {
         ("rollout", Status::Healthy, format!("revision {revision} in force"))
     } else {
-        ("rollout", Status::Degraded, format!("without revision {revision}: {}", stragglers.join(", ")))
+        (
+            "rollout",
+            Status::Degraded,
+            format!("without revision {revision}: {}", stragglers.join(", ")),
+        )
     });
     components.push(match views::worst_state(fleet, now_ms) {
         "closed" => ("circuit_breaker", Status::Healthy, "closed".to_owned()),
@@ -74,24 +83,39 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
         None => ("storage", Status::Healthy, "settings are kept".to_owned()),
         Some(fault) => ("storage", Status::Degraded, fault.clone()),
     });
-    let refused: Vec<String> = facts.refused_keys.iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
+    let refused: Vec<String> = facts
+        .refused_keys
+        .iter()
+        .map(|(key, reason)| format!("{key}: {reason}"))
+        .collect();
     components.push(if refused.is_empty() {
         ("config_map", Status::Healthy, "no key refused".to_owned())
     } else {
         ("config_map", Status::Degraded, refused.join("; "))
     });
-    let status = components.iter().map(|(_, status, _)| *status).max().unwrap_or(Status::Healthy);
+    let status = components
+        .iter()
+        .map(|(_, status, _)| *status)
+        .max()
+        .unwrap_or(Status::Healthy);
     let listed: serde_json::Map<String, Value> = components
         .into_iter()
         .map(|(name, status, reason)| (name.to_owned(), json!({ "status": status.word(), "reason": reason })))
         .collect();
-    let writes = if facts.open_writes { "open to everyone who reaches this port" } else { "guarded" };
-    (status, json!({
-        "status": status.word(),
-        "components": listed,
-        "settings_writes": writes,
-        "as_of": now_ms,
-    }))
+    let writes = if facts.open_writes {
+        "open to everyone who reaches this port"
+    } else {
+        "guarded"
+    };
+    (
+        status,
+        json!({
+            "status": status.word(),
+            "components": listed,
+            "settings_writes": writes,
+            "as_of": now_ms,
+        }),
+    )
 }
 
 #[cfg(test)]
@@ -102,15 +126,43 @@ mod tests {
     #[test]
     fn the_worst_component_decides_and_says_why() {
         let mut fleet = Fleet::default();
-        let facts = Facts { wanted: ("e".to_owned(), 2), ..Facts::default() };
-        assert_eq!(summary(&fleet, &facts, 0).1["components"]["fleet"]["status"], "degraded");
-        fleet.hello(&Hello { instance_id: "a".to_owned(), ..Default::default() }, 1, 0);
-        assert_eq!(summary(&fleet, &facts, 0).1["components"]["rollout"]["status"], "degraded");
-        let ack = SettingsAck { revision: 2, epoch: "e".to_owned(), accepted: true, ..Default::default() };
+        let facts = Facts {
+            wanted: ("e".to_owned(), 2),
+            ..Facts::default()
+        };
+        assert_eq!(
+            summary(&fleet, &facts, 0).1["components"]["fleet"]["status"],
+            "degraded"
+        );
+        fleet.hello(
+            &Hello {
+                instance_id: "a".to_owned(),
+                ..Default::default()
+            },
+            1,
+            0,
+        );
+        assert_eq!(
+            summary(&fleet, &facts, 0).1["components"]["rollout"]["status"],
+            "degraded"
+        );
+        let ack = SettingsAck {
+            revision: 2,
+            epoch: "e".to_owned(),
+            accepted: true,
+            ..Default::default()
+        };
         fleet.acknowledged("a", &ack, 0);
         assert_eq!(summary(&fleet, &facts, 0).0, Status::Healthy);
         let refused = BTreeMap::from([("cache_size".to_owned(), "empty".to_owned())]);
-        let (status, view) = summary(&fleet, &Facts { refused_keys: refused, ..facts }, 0);
+        let (status, view) = summary(
+            &fleet,
+            &Facts {
+                refused_keys: refused,
+                ..facts
+            },
+            0,
+        );
         assert_eq!(status, Status::Degraded);
         assert_eq!(view["components"]["config_map"]["reason"], "cache_size: empty");
     }

@@ -13,8 +13,15 @@ pub const DEFAULT_WINDOW_MS: u64 = 300_000;
 pub const MAX_WINDOW_MS: u64 = 3_600_000;
 
 /// Types of upstream failures, always listed.
-pub const ERROR_TYPES: [&str; 7] =
-    ["connect_failure", "reset", "timeout", "refused", "protocol_error", "upstream_5xx", "overflow"];
+pub const ERROR_TYPES: [&str; 7] = [
+    "connect_failure",
+    "reset",
+    "timeout",
+    "refused",
+    "protocol_error",
+    "upstream_5xx",
+    "overflow",
+];
 
 /// Rounded to four decimals, never NaN, infinite or so small that JSON would write an exponent.
 #[must_use]
@@ -33,7 +40,11 @@ pub fn number(value: f64) -> Value {
 
 #[allow(clippy::cast_precision_loss)]
 fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    }
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -136,7 +147,11 @@ pub fn cache(fleet: &Fleet, default_ttl: &str, window_ms: Millis, now_ms: Millis
     let window = fleet.recent(window_ms, now_ms);
     let totals = fleet.totals();
     let held = held(fleet, now_ms);
-    let age_ms = if held.entries == 0 { 0.0 } else { held.age_sum_ms as f64 / held.entries as f64 };
+    let age_ms = if held.entries == 0 {
+        0.0
+    } else {
+        held.age_sum_ms as f64 / held.entries as f64
+    };
     let envoys: Vec<Value> = fleet
         .present(now_ms)
         .map(|(name, envoy)| {
@@ -203,7 +218,11 @@ fn state_of(rank: u8) -> &'static str {
 /// The worst state of all breakers of the present Envoys, in the runbook's three words.
 #[must_use]
 pub fn worst_state(fleet: &Fleet, now_ms: Millis) -> &'static str {
-    let worst = fleet.present(now_ms).flat_map(|(_, envoy)| &envoy.gauges.breakers).map(|gauge| rank(&gauge.state)).max();
+    let worst = fleet
+        .present(now_ms)
+        .flat_map(|(_, envoy)| &envoy.gauges.breakers)
+        .map(|gauge| rank(&gauge.state))
+        .max();
     state_of(worst.unwrap_or(0))
 }
 
@@ -215,7 +234,11 @@ pub fn breakers(fleet: &Fleet, now_ms: Millis) -> Value {
     let mut in_worst = 0_u64;
     let mut upstreams: std::collections::BTreeMap<&str, Vec<Value>> = std::collections::BTreeMap::new();
     for (name, envoy) in fleet.present(now_ms) {
-        let is_worst = envoy.gauges.breakers.iter().any(|gauge| state_of(rank(&gauge.state)) == worst);
+        let is_worst = envoy
+            .gauges
+            .breakers
+            .iter()
+            .any(|gauge| state_of(rank(&gauge.state)) == worst);
         in_worst += u64::from(is_worst);
         for gauge in &envoy.gauges.breakers {
             failures = failures.saturating_add(gauge.failures);
@@ -269,9 +292,12 @@ mod tests {
     #[test]
     fn without_traffic_every_field_is_there() {
         let view = performance(&Fleet::default(), DEFAULT_WINDOW_MS, 1);
-        for (field, value) in
-            [("p95_latency", json!(0)), ("error_rate", json!(0)), ("cache_hit_ratio", json!(100)), ("requests_per_second", json!(0))]
-        {
+        for (field, value) in [
+            ("p95_latency", json!(0)),
+            ("error_rate", json!(0)),
+            ("cache_hit_ratio", json!(100)),
+            ("requests_per_second", json!(0)),
+        ] {
             assert_eq!(view[field], value, "{field}");
         }
         assert_eq!(view["circuit_breaker_state"], "closed");
@@ -282,7 +308,14 @@ mod tests {
     fn the_figures_are_those_of_the_fleet() {
         let mut fleet = Fleet::default();
         for (name, state, latency) in [("a", "closed", 1_000_u64), ("b", "half_open", 3_000)] {
-            fleet.hello(&Hello { instance_id: name.to_owned(), ..Default::default() }, 1, 1_000);
+            fleet.hello(
+                &Hello {
+                    instance_id: name.to_owned(),
+                    ..Default::default()
+                },
+                1,
+                1_000,
+            );
             let mut sketch = Sketch::new();
             (0..50).for_each(|_| sketch.record(latency));
             let series = |outcome: Outcome| RequestSeries {
@@ -293,22 +326,51 @@ mod tests {
             };
             let delta = TelemetryDelta {
                 requests: vec![series(Outcome::Hit), series(Outcome::Error)],
-                cache: Some(CacheCounters { lookups: 100, hits: 50, evictions: 30, ..Default::default() }),
+                cache: Some(CacheCounters {
+                    lookups: 100,
+                    hits: 50,
+                    evictions: 30,
+                    ..Default::default()
+                }),
                 ..Default::default()
             };
-            let breaker = BreakerGauge { upstream: "api".to_owned(), state: state.to_owned(), failures: 2, ..Default::default() };
-            let gauges = FilterGauges { cache_entries: 3, cache_bytes: 2_500_000, breakers: vec![breaker], ..Default::default() };
-            let report = TelemetryReport { sequence: 1, delta: Some(delta), gauges: Some(gauges), ..Default::default() };
+            let breaker = BreakerGauge {
+                upstream: "api".to_owned(),
+                state: state.to_owned(),
+                failures: 2,
+                ..Default::default()
+            };
+            let gauges = FilterGauges {
+                cache_entries: 3,
+                cache_bytes: 2_500_000,
+                breakers: vec![breaker],
+                ..Default::default()
+            };
+            let report = TelemetryReport {
+                sequence: 1,
+                delta: Some(delta),
+                gauges: Some(gauges),
+                ..Default::default()
+            };
             fleet.reported(name, report, 1_000);
         }
         let view = performance(&fleet, 60_000, 2_000);
-        assert_eq!((&view["error_rate"], &view["cache_hit_ratio"]), (&json!(50), &json!(50)));
-        assert_eq!((&view["cache_memory_usage"], &view["eviction_rate"]), (&json!(5), &json!(1)));
+        assert_eq!(
+            (&view["error_rate"], &view["cache_hit_ratio"]),
+            (&json!(50), &json!(50))
+        );
+        assert_eq!(
+            (&view["cache_memory_usage"], &view["eviction_rate"]),
+            (&json!(5), &json!(1))
+        );
         assert_eq!(view["circuit_breaker_state"], "half_open");
         let p95 = view["p95_latency"].as_f64().unwrap();
         assert!((2.9..3.1).contains(&p95), "{p95}");
         let status = breakers(&fleet, 2_000);
-        assert_eq!((&status["failure_count"], &status["envoys_in_state"]), (&json!(4), &json!(1)));
+        assert_eq!(
+            (&status["failure_count"], &status["envoys_in_state"]),
+            (&json!(4), &json!(1))
+        );
         assert_eq!(cache(&fleet, "5m", 60_000, 2_000)["size"], json!(6));
     }
 }

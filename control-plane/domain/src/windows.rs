@@ -38,7 +38,11 @@ impl Windows {
             Some(slot) if slot.number == number => delta::merge(&mut slot.delta, delta),
             _ => self.slots.insert(place, Slot { number, delta }),
         }
-        while self.slots.front().is_some_and(|slot| newest - slot.number >= SLOTS as u64) {
+        while self
+            .slots
+            .front()
+            .is_some_and(|slot| newest - slot.number >= SLOTS as u64)
+        {
             self.slots.pop_front();
         }
     }
@@ -47,7 +51,10 @@ impl Windows {
     pub fn recent(&self, window_ms: Millis, now_ms: Millis) -> impl Iterator<Item = &TelemetryDelta> {
         let first = now_ms.saturating_sub(window_ms) / SLOT_MS;
         let last = now_ms / SLOT_MS;
-        self.slots.iter().filter(move |slot| (first..=last).contains(&slot.number)).map(|slot| &slot.delta)
+        self.slots
+            .iter()
+            .filter(move |slot| (first..=last).contains(&slot.number))
+            .map(|slot| &slot.delta)
     }
 
     /// Everything ever heard.
@@ -88,7 +95,13 @@ impl Sum {
         for series in &delta.requests {
             *self.by_outcome.entry(series.outcome).or_default() += series.count;
             self.response_bytes = self.response_bytes.saturating_add(series.response_bytes);
-            let Some(sketch) = series.latency_us.clone().and_then(|sketch| Sketch::try_from(sketch).ok()) else { continue };
+            let Some(sketch) = series
+                .latency_us
+                .clone()
+                .and_then(|sketch| Sketch::try_from(sketch).ok())
+            else {
+                continue;
+            };
             self.latency.merge(&sketch);
             match Outcome::try_from(series.outcome) {
                 Ok(Outcome::Hit | Outcome::Stale) => self.latency_hit.merge(&sketch),
@@ -102,7 +115,11 @@ impl Sum {
         for reason in &delta.reasons {
             *self.reasons.entry(reason.code.clone()).or_default() += reason.count;
         }
-        if let Some(sketch) = delta.overhead_ns.clone().and_then(|sketch| Sketch::try_from(sketch).ok()) {
+        if let Some(sketch) = delta
+            .overhead_ns
+            .clone()
+            .and_then(|sketch| Sketch::try_from(sketch).ok())
+        {
             self.overhead.merge(&sketch);
         }
         if let Some(cache) = delta.cache {
@@ -135,7 +152,9 @@ impl Sum {
     /// All requests.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.by_outcome.values().fold(0, |sum, count| sum.saturating_add(*count))
+        self.by_outcome
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 
@@ -145,7 +164,13 @@ mod tests {
     use optimizer_proto::v1::CacheCounters;
 
     fn lookups(lookups: u64) -> TelemetryDelta {
-        TelemetryDelta { cache: Some(CacheCounters { lookups, ..Default::default() }), ..Default::default() }
+        TelemetryDelta {
+            cache: Some(CacheCounters {
+                lookups,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
     }
 
     fn seen(windows: &Windows, window_ms: u64, now_ms: u64) -> u64 {

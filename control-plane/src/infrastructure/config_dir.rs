@@ -46,16 +46,29 @@ pub(crate) async fn watch(plane: Arc<Plane>, directory: PathBuf, mut stopped: wa
 fn read(directory: &Path) -> std::io::Result<BTreeMap<String, String>> {
     // Through the link, so that all keys come from one state of the volume.
     let data = directory.join("..data");
-    let directory = if data.exists() { std::fs::canonicalize(data)? } else { directory.to_owned() };
+    let directory = if data.exists() {
+        std::fs::canonicalize(data)?
+    } else {
+        directory.to_owned()
+    };
     let mut keys = BTreeMap::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        let Some(name) = entry.file_name().to_str().map(str::to_owned).filter(|name| !name.starts_with('.')) else { continue };
+        let Some(name) = entry
+            .file_name()
+            .to_str()
+            .map(str::to_owned)
+            .filter(|name| !name.starts_with('.'))
+        else {
+            continue;
+        };
         let metadata = std::fs::metadata(entry.path())?;
         if !metadata.is_file() || metadata.len() > MAX_VALUE {
             continue;
         }
-        let value = String::from_utf8_lossy(&std::fs::read(entry.path())?).trim_end_matches(['\n', '\r']).to_owned();
+        let value = String::from_utf8_lossy(&std::fs::read(entry.path())?)
+            .trim_end_matches(['\n', '\r'])
+            .to_owned();
         keys.insert(name, value);
     }
     Ok(keys)

@@ -39,7 +39,9 @@ struct Kept {
 /// The first line of the file is the checksum of the rest, so that a torn file is told from a whole one.
 fn checksum(text: &str) -> String {
     // FNV-1a: guards against a torn write, not against an attacker who can write the file.
-    let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("{sum:016x}")
 }
 
@@ -48,7 +50,9 @@ impl StateFile {
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)
             .map_err(|error| io::Error::new(error.kind(), format!("STATE_DIR {}: {error}", directory.display())))?;
-        Ok(Self { path: directory.join(NAME) })
+        Ok(Self {
+            path: directory.join(NAME),
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -85,15 +89,17 @@ impl StateFile {
 
     /// The last whole state, with the ConfigMap's keys as then seen.
     pub(crate) fn load(&self) -> Option<(Book, BTreeMap<String, String>)> {
-        [self.path.clone(), self.previous()].iter().find_map(|path| match read(path) {
-            Ok(state) => state,
-            Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!(path = %path.display(), %error, "state cannot be read, trying the one before");
+        [self.path.clone(), self.previous()]
+            .iter()
+            .find_map(|path| match read(path) {
+                Ok(state) => state,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::NotFound {
+                        tracing::warn!(path = %path.display(), %error, "state cannot be read, trying the one before");
+                    }
+                    None
                 }
-                None
-            }
-        })
+            })
     }
 }
 
@@ -128,7 +134,11 @@ fn unkeep(kept: Kept) -> Revision {
     Revision {
         number: kept.number,
         at_ms: kept.at_ms,
-        author: Author { who: kept.who, door: kept.door, reason: kept.reason },
+        author: Author {
+            who: kept.who,
+            door: kept.door,
+            reason: kept.reason,
+        },
         document: kept.document,
     }
 }

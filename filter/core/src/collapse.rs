@@ -61,12 +61,28 @@ pub fn board(map: &impl SharedMap, hash: u64, vm: u64, now_ms: Millis) -> Boardi
             if flight.hash != hash || flight.vm == 0 {
                 return Boarding::Alone;
             }
-            if flight.followed || map.set(&key, &encode(Flight { followed: true, ..flight }), cas).is_ok() {
+            if flight.followed
+                || map
+                    .set(
+                        &key,
+                        &encode(Flight {
+                            followed: true,
+                            ..flight
+                        }),
+                        cas,
+                    )
+                    .is_ok()
+            {
                 return Boarding::Follow;
             }
             continue;
         }
-        let lead = Flight { hash, vm, until: now_ms.saturating_add(FLIGHT_MS), followed: false };
+        let lead = Flight {
+            hash,
+            vm,
+            until: now_ms.saturating_add(FLIGHT_MS),
+            followed: false,
+        };
         if map.set(&key, &encode(lead), cas).is_ok() {
             return Boarding::Lead;
         }
@@ -83,7 +99,12 @@ pub fn land(map: &impl SharedMap, hash: u64, vm: u64, landing: Landing, now_ms: 
             return false;
         }
         let after = match landing {
-            Landing::NotShareable => Flight { hash, vm: 0, until: now_ms.saturating_add(ALONE_MS), followed: false },
+            Landing::NotShareable => Flight {
+                hash,
+                vm: 0,
+                until: now_ms.saturating_add(ALONE_MS),
+                followed: false,
+            },
             Landing::Stored | Landing::Failed => Flight::default(),
         };
         if map.set(&key, &encode(after), cas).is_ok() {
@@ -111,8 +132,18 @@ fn encode(flight: Flight) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Option<Flight> {
-    let word = |at: usize| bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_le_bytes);
-    Some(Flight { hash: word(0)?, vm: word(8)?, until: word(16)?, followed: word(24)? != 0 })
+    let word = |at: usize| {
+        bytes
+            .get(at..at + 8)
+            .and_then(|part| part.try_into().ok())
+            .map(u64::from_le_bytes)
+    };
+    Some(Flight {
+        hash: word(0)?,
+        vm: word(8)?,
+        until: word(16)?,
+        followed: word(24)? != 0,
+    })
 }
 
 #[cfg(test)]
@@ -138,7 +169,11 @@ mod tests {
         board(&map, 9, 1, 1000);
         land(&map, 9, 1, Landing::NotShareable, 1000);
         assert_eq!(board(&map, 9, 2, 1001), Boarding::Alone);
-        assert_eq!(board(&map, 9, 2, 1001 + ALONE_MS), Boarding::Lead, "tried again after a while");
+        assert_eq!(
+            board(&map, 9, 2, 1001 + ALONE_MS),
+            Boarding::Lead,
+            "tried again after a while"
+        );
     }
 
     #[test]
@@ -170,7 +205,10 @@ mod tests {
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(boardings.iter().filter(|boarding| **boarding == Boarding::Lead).count(), 1);
+        assert_eq!(
+            boardings.iter().filter(|boarding| **boarding == Boarding::Lead).count(),
+            1
+        );
     }
 
     #[test]

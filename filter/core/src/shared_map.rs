@@ -48,10 +48,12 @@ mod memory {
     use std::collections::HashMap;
     use std::sync::Mutex;
 
+    type Values = HashMap<Vec<u8>, (Vec<u8>, Cas)>;
+
     /// Shared data in memory with Envoy's own oddities, and counters of the calls made.
     #[derive(Debug, Default)]
     pub struct MemoryMap {
-        values: Mutex<HashMap<Vec<u8>, (Vec<u8>, Cas)>>,
+        values: Mutex<Values>,
         last_cas: Mutex<Cas>,
         reads: std::sync::atomic::AtomicU64,
         writes: std::sync::atomic::AtomicU64,
@@ -104,10 +106,10 @@ mod memory {
             }
             let mut values = self.values.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let mut last = self.last_cas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if let (Some(wanted), Some((_, present))) = (cas.filter(|cas| *cas != 0), values.get(key)) {
-                if wanted != *present {
-                    return Err(SetError::CasMismatch);
-                }
+            if let (Some(wanted), Some((_, present))) = (cas.filter(|cas| *cas != 0), values.get(key))
+                && wanted != *present
+            {
+                return Err(SetError::CasMismatch);
             }
             *last = last.wrapping_add(1).max(1);
             values.insert(key.to_vec(), (value.to_vec(), *last));

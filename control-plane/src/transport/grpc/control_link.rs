@@ -32,7 +32,10 @@ impl Link {
 impl ControlLink for Link {
     type ConnectStream = ReceiverStream<Result<ControlMessage, Status>>;
 
-    async fn connect(&self, request: Request<Streaming<FilterMessage>>) -> Result<Response<Self::ConnectStream>, Status> {
+    async fn connect(
+        &self,
+        request: Request<Streaming<FilterMessage>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
         let (sender, receiver) = mpsc::channel(COMMANDS_QUEUED);
         let conversation = Conversation {
             plane: Arc::clone(&self.plane),
@@ -55,16 +58,30 @@ struct Conversation {
 impl Conversation {
     async fn hold(mut self, mut incoming: Streaming<FilterMessage>, mut stopped: watch::Receiver<bool>) {
         let first = tokio::time::timeout(HELLO, incoming.message()).await;
-        let Ok(Ok(Some(FilterMessage { body: Some(FromFilter::Hello(hello)) }))) = first else {
-            let _ = self.out.send(Err(Status::failed_precondition("the first message must be Hello"))).await;
+        let Ok(Ok(Some(FilterMessage {
+            body: Some(FromFilter::Hello(hello)),
+        }))) = first
+        else {
+            let _ = self
+                .out
+                .send(Err(Status::failed_precondition("the first message must be Hello")))
+                .await;
             return;
         };
         self.envoy = instance(&hello);
         self.plane.domain().fleet.hello(&hello, self.connection, now_ms());
         let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
         self.plane.attach(self.connection, &self.envoy, commands);
-        tracing::info!(envoy = self.envoy, node = hello.node_id, version = hello.filter_version, "Envoy connected");
-        let welcome = Welcome { control_plane_id: self.plane.id.clone(), protocol: optimizer_proto::PROTOCOL };
+        tracing::info!(
+            envoy = self.envoy,
+            node = hello.node_id,
+            version = hello.filter_version,
+            "Envoy connected"
+        );
+        let welcome = Welcome {
+            control_plane_id: self.plane.id.clone(),
+            protocol: optimizer_proto::PROTOCOL,
+        };
         let mut pushes = self.plane.follow();
         let first_push = pushes.borrow_and_update().as_ref().clone();
         let mut open = self.send(ToFilter::Welcome(welcome)).await && self.send(ToFilter::Settings(first_push)).await;

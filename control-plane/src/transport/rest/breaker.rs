@@ -71,17 +71,32 @@ pub(crate) async fn steer(
     };
     let known = {
         let domain = plane.domain();
-        domain.fleet.present(now_ms()).any(|(_, envoy)| envoy.gauges.breakers.iter().any(|gauge| gauge.upstream == upstream))
+        domain
+            .fleet
+            .present(now_ms())
+            .any(|(_, envoy)| envoy.gauges.breakers.iter().any(|gauge| gauge.upstream == upstream))
     };
     if !known {
         let title = format!("No Envoy has called an upstream named {upstream}");
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_upstream", title));
     }
     tracing::warn!(upstream, ?action, expires_in_ms, "breaker steered");
-    let command = BreakerCommand { upstream, action: action.into(), expires_in_ms };
+    let command = BreakerCommand {
+        upstream,
+        action: action.into(),
+        expires_in_ms,
+    };
     let results = plane.command(Body::Breaker(command), STEER_WAIT).await;
-    let done = results.iter().filter(|(_, result)| result.as_ref().is_some_and(|result| result.ok)).count();
-    let late: Vec<&String> =
-        results.iter().filter(|(_, result)| !result.as_ref().is_some_and(|result| result.ok)).map(|(envoy, _)| envoy).collect();
-    Ok(Json(json!({ "in_force_on": done, "not_on": late, "expires_in": format!("{expires_in_ms}ms") })))
+    let done = results
+        .iter()
+        .filter(|(_, result)| result.as_ref().is_some_and(|result| result.ok))
+        .count();
+    let late: Vec<&String> = results
+        .iter()
+        .filter(|(_, result)| !result.as_ref().is_some_and(|result| result.ok))
+        .map(|(envoy, _)| envoy)
+        .collect();
+    Ok(Json(
+        json!({ "in_force_on": done, "not_on": late, "expires_in": format!("{expires_in_ms}ms") }),
+    ))
 }

@@ -12,10 +12,19 @@ use optimizer_proto::v1::{ExplainCommand, HeaderField};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(crate) async fn stats(State(plane): State<Arc<Plane>>, Query(window): Query<Window>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn stats(
+    State(plane): State<Arc<Plane>>,
+    Query(window): Query<Window>,
+) -> Result<Json<Value>, Problem> {
     let window_ms = window.milliseconds()?;
     let domain = plane.domain();
-    let ttl = domain.book.present().document.get("default_ttl").and_then(Value::as_str).unwrap_or("0s");
+    let ttl = domain
+        .book
+        .present()
+        .document
+        .get("default_ttl")
+        .and_then(Value::as_str)
+        .unwrap_or("0s");
     Ok(Json(views::cache(&domain.fleet, ttl, window_ms, now_ms())))
 }
 
@@ -33,7 +42,12 @@ pub(crate) async fn explain(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, Problem> {
     let command = question(&parameters)?;
-    let wait = timeout(parameters.iter().find(|(name, _)| name == "timeout").map(|(_, text)| text.as_str()))?;
+    let wait = timeout(
+        parameters
+            .iter()
+            .find(|(name, _)| name == "timeout")
+            .map(|(_, text)| text.as_str()),
+    )?;
     let answers: Vec<Value> = plane
         .command(Body::Explain(command), wait)
         .await
@@ -47,20 +61,29 @@ pub(crate) async fn explain(
         })
         .collect();
     if answers.is_empty() {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_envoy", "No Envoy is connected to answer"));
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no_envoy",
+            "No Envoy is connected to answer",
+        ));
     }
     Ok(Json(json!({ "envoys": answers })))
 }
 
 fn question(parameters: &[(String, String)]) -> Result<ExplainCommand, Problem> {
-    let mut command = ExplainCommand { method: "GET".to_owned(), scheme: "http".to_owned(), ..Default::default() };
+    let mut command = ExplainCommand {
+        method: "GET".to_owned(),
+        scheme: "http".to_owned(),
+        ..Default::default()
+    };
     for (name, value) in parameters {
         match name.as_str() {
             "method" => command.method.clone_from(value),
             "timeout" => {}
             "header" => {
-                let (field, text) =
-                    value.split_once(':').ok_or_else(|| Problem::bad_query("header", value, "Name: value"))?;
+                let (field, text) = value
+                    .split_once(':')
+                    .ok_or_else(|| Problem::bad_query("header", value, "Name: value"))?;
                 command.fields.push(HeaderField {
                     name: field.trim().to_ascii_lowercase().into_bytes(),
                     value: text.trim().as_bytes().to_vec(),
@@ -76,9 +99,19 @@ fn question(parameters: &[(String, String)]) -> Result<ExplainCommand, Problem> 
                 let (authority, path) = rest.split_at(slash);
                 scheme.clone_into(&mut command.scheme);
                 authority.clone_into(&mut command.authority);
-                command.path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+                command.path = if path.starts_with('/') {
+                    path.to_owned()
+                } else {
+                    format!("/{path}")
+                };
             }
-            other => return Err(Problem::bad_query(other, value, "known are url, method, header and timeout")),
+            other => {
+                return Err(Problem::bad_query(
+                    other,
+                    value,
+                    "known are url, method, header and timeout",
+                ));
+            }
         }
     }
     if command.authority.is_empty() {

@@ -38,7 +38,11 @@ pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Value> {
         .envoys()
         .filter(|(_, envoy)| envoy.connection.is_some())
         .map(|(name, envoy)| {
-            let revision = envoy.in_force.as_ref().filter(|(of, _)| of == epoch).map_or(0, |(_, revision)| *revision);
+            let revision = envoy
+                .in_force
+                .as_ref()
+                .filter(|(of, _)| of == epoch)
+                .map_or(0, |(_, revision)| *revision);
             let refused = envoy.refused.as_ref().map(|(revision, violations)| {
                 let reasons: Vec<Value> = violations
                     .iter()

@@ -23,7 +23,10 @@ pub(crate) async fn performance(
     Ok(Json(view))
 }
 
-pub(crate) async fn errors(State(plane): State<Arc<Plane>>, Query(window): Query<Window>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn errors(
+    State(plane): State<Arc<Plane>>,
+    Query(window): Query<Window>,
+) -> Result<Json<Value>, Problem> {
     let window_ms = window.milliseconds()?;
     Ok(Json(views::errors(&plane.domain().fleet, window_ms, now_ms())))
 }

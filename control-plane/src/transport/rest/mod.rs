@@ -37,7 +37,10 @@ fn router(plane: Arc<Plane>) -> Router {
         .route("/circuit-breaker/status", get(breaker::status))
         .route("/circuit-breaker/events", get(breaker::events))
         .route("/circuit-breaker/{upstream}/{action}", post(breaker::steer))
-        .route("/settings", get(settings::show).put(settings::replace).patch(settings::patch))
+        .route(
+            "/settings",
+            get(settings::show).put(settings::replace).patch(settings::patch),
+        )
         .route("/settings/history", get(settings::history))
         .route("/settings/rollback", post(settings::rollback))
         .route("/settings/rollout", get(fleet::rollout))

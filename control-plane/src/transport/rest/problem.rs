@@ -16,7 +16,12 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
-        Self { status, code, title: title.into(), detail: json!({}) }
+        Self {
+            status,
+            code,
+            title: title.into(),
+            detail: json!({}),
+        }
     }
 
     pub(crate) fn not_found() -> Self {
@@ -24,11 +29,20 @@ impl Problem {
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The resource does not take this method")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "The resource does not take this method",
+        )
     }
 
     pub(crate) fn malformed_json(reason: &impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_json", format!("The body is no JSON: {reason}")).with(
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "malformed_json",
+            format!("The body is no JSON: {reason}"),
+        )
+        .with(
             "violations",
             json!([{ "path": "", "code": "malformed", "message": reason.to_string() }]),
         )
@@ -36,7 +50,11 @@ impl Problem {
 
     pub(crate) fn media_type() -> Self {
         let takes = "application/json-patch+json, application/merge-patch+json or application/json";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", format!("The body must be {takes}"))
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            format!("The body must be {takes}"),
+        )
     }
 
     pub(crate) fn bad_query(name: &str, given: &str, allowed: &str) -> Self {
@@ -66,8 +84,12 @@ impl From<Refused> for Problem {
                     .iter()
                     .map(|found| json!({ "path": found.path, "code": found.code.as_str(), "message": found.message }))
                     .collect();
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_settings", "The settings are refused; nothing has changed")
-                    .with("violations", json!(listed))
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid_settings",
+                    "The settings are refused; nothing has changed",
+                )
+                .with("violations", json!(listed))
             }
         }
     }
@@ -85,9 +107,10 @@ impl IntoResponse for Problem {
             body.extend(detail);
         }
         let mut response = (self.status, body.to_string()).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         response
     }
 }

@@ -33,7 +33,10 @@ pub(crate) async fn exposition(State(plane): State<Arc<Plane>>) -> impl IntoResp
         // Writing into memory fails only on families without metrics, of which there are none.
         let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
 }
 
 fn collect(fleet: &Fleet, now_ms: u64) -> prometheus::Result<Registry> {
@@ -42,13 +45,25 @@ fn collect(fleet: &Fleet, now_ms: u64) -> prometheus::Result<Registry> {
     let recent = fleet.recent(views::DEFAULT_WINDOW_MS, now_ms);
     let held = views::held(fleet, now_ms);
 
-    let requests = counters(&registry, "api_optimizer_requests_total", "Requests by what became of them.", "outcome")?;
+    let requests = counters(
+        &registry,
+        "api_optimizer_requests_total",
+        "Requests by what became of them.",
+        "outcome",
+    )?;
     for (outcome, name) in OUTCOMES {
         requests.with_label_values(&[name]).inc_by(totals.count(outcome));
     }
-    let errors = counters(&registry, "api_optimizer_upstream_errors_total", "Failures of upstreams by type.", "type")?;
+    let errors = counters(
+        &registry,
+        "api_optimizer_upstream_errors_total",
+        "Failures of upstreams by type.",
+        "type",
+    )?;
     for kind in views::ERROR_TYPES {
-        errors.with_label_values(&[kind]).inc_by(totals.errors.get(kind).copied().unwrap_or(0));
+        errors
+            .with_label_values(&[kind])
+            .inc_by(totals.errors.get(kind).copied().unwrap_or(0));
     }
     let reasons = counters(
         &registry,
@@ -59,7 +74,12 @@ fn collect(fleet: &Fleet, now_ms: u64) -> prometheus::Result<Registry> {
     for (reason, count) in &totals.reasons {
         reasons.with_label_values(&[reason.as_str()]).inc_by(*count);
     }
-    let operations = counters(&registry, "api_optimizer_cache_operations_total", "What the caches did.", "operation")?;
+    let operations = counters(
+        &registry,
+        "api_optimizer_cache_operations_total",
+        "What the caches did.",
+        "operation",
+    )?;
     for (name, count) in [
         ("lookup", totals.cache.lookups),
         ("hit", totals.cache.hits),
@@ -74,21 +94,34 @@ fn collect(fleet: &Fleet, now_ms: u64) -> prometheus::Result<Registry> {
     let cache = gauges(&registry, "api_optimizer_cache_entries", "Stored responses.", "kind")?;
     cache.with_label_values(&["held"]).set(clamp(held.entries));
     cache.with_label_values(&["limit"]).set(clamp(held.limit_entries));
-    let memory = gauges(&registry, "api_optimizer_cache_bytes", "Memory of stored responses.", "kind")?;
+    let memory = gauges(
+        &registry,
+        "api_optimizer_cache_bytes",
+        "Memory of stored responses.",
+        "kind",
+    )?;
     memory.with_label_values(&["held"]).set(clamp(held.bytes));
     memory.with_label_values(&["limit"]).set(clamp(held.limit_bytes));
 
     let latency = GaugeVec::new(
-        Opts::new("api_optimizer_request_duration_seconds", "Quantiles of client latency over five minutes, whole fleet."),
+        Opts::new(
+            "api_optimizer_request_duration_seconds",
+            "Quantiles of client latency over five minutes, whole fleet.",
+        ),
         &["quantile"],
     )?;
     for (quantile, name) in QUANTILES {
-        latency.with_label_values(&[name]).set(recent.latency.quantile(quantile).unwrap_or(0.0) / 1e6);
+        latency
+            .with_label_values(&[name])
+            .set(recent.latency.quantile(quantile).unwrap_or(0.0) / 1e6);
     }
     registry.register(Box::new(latency))?;
 
     let breakers = IntGaugeVec::new(
-        Opts::new("api_optimizer_breaker_state", "1 for the state a breaker is in, 0 for the others."),
+        Opts::new(
+            "api_optimizer_breaker_state",
+            "1 for the state a breaker is in, 0 for the others.",
+        ),
         &["envoy", "upstream", "state"],
     )?;
     for (name, envoy) in fleet.present(now_ms) {
@@ -104,22 +137,35 @@ fn collect(fleet: &Fleet, now_ms: u64) -> prometheus::Result<Registry> {
     let envoys = gauges(&registry, "api_optimizer_envoys", "Envoys by presence.", "presence")?;
     let present = fleet.present(now_ms).count();
     envoys.with_label_values(&["present"]).set(clamp(present as u64));
-    envoys.with_label_values(&["away"]).set(clamp(fleet.envoys().count().saturating_sub(present) as u64));
+    envoys
+        .with_label_values(&["away"])
+        .set(clamp(fleet.envoys().count().saturating_sub(present) as u64));
     let (refused, duplicate) = fleet.report_faults();
-    let faults = counters(&registry, "api_optimizer_telemetry_faults_total", "Reports not merged, by cause.", "cause")?;
+    let faults = counters(
+        &registry,
+        "api_optimizer_telemetry_faults_total",
+        "Reports not merged, by cause.",
+        "cause",
+    )?;
     faults.with_label_values(&["refused"]).inc_by(refused);
     faults.with_label_values(&["duplicate"]).inc_by(duplicate);
     Ok(registry)
 }
 
 fn process(registry: &Registry, revision: u64) -> prometheus::Result<()> {
-    let build = gauges(registry, "api_optimizer_build_info", "Always 1; the version is a label.", "version")?;
+    let build = gauges(
+        registry,
+        "api_optimizer_build_info",
+        "Always 1; the version is a label.",
+        "version",
+    )?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let settings = prometheus::IntGauge::new("api_optimizer_settings_revision", "Settings revision in force.")?;
     settings.set(clamp(revision));
     registry.register(Box::new(settings))?;
     if let Some(bytes) = system::resident_bytes() {
-        let memory = prometheus::IntGauge::new("process_resident_memory_bytes", "Resident memory of the control plane.")?;
+        let memory =
+            prometheus::IntGauge::new("process_resident_memory_bytes", "Resident memory of the control plane.")?;
         memory.set(clamp(bytes));
         registry.register(Box::new(memory))?;
     }

@@ -17,7 +17,9 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn milliseconds(&self) -> Result<u64, Problem> {
-        let Some(text) = &self.window else { return Ok(DEFAULT_WINDOW_MS) };
+        let Some(text) = &self.window else {
+            return Ok(DEFAULT_WINDOW_MS);
+        };
         duration(text)
             .filter(|window| (10_000..=MAX_WINDOW_MS).contains(window))
             .ok_or_else(|| Problem::bad_query("window", text, "a duration from 10s to 1h"))
@@ -47,7 +49,9 @@ impl Write {
 
 /// A time-out parameter.
 pub(crate) fn timeout(text: Option<&str>) -> Result<Duration, Problem> {
-    let Some(text) = text else { return Ok(Duration::from_millis(DEFAULT_TIMEOUT_MS)) };
+    let Some(text) = text else {
+        return Ok(Duration::from_millis(DEFAULT_TIMEOUT_MS));
+    };
     duration(text)
         .filter(|timeout| *timeout <= MAX_TIMEOUT_MS)
         .map(Duration::from_millis)
@@ -57,5 +61,7 @@ pub(crate) fn timeout(text: Option<&str>) -> Result<Duration, Problem> {
 /// Reads `15m`, `90s`, `500ms`, `1h`, by the rules of the settings document.
 pub(crate) fn duration(text: &str) -> Option<u64> {
     let document = serde_json::json!({ "default_ttl": text });
-    optimizer_proto::settings::Settings::parse(&document).ok().map(|(settings, _)| settings.default_ttl_ms)
+    optimizer_proto::settings::Settings::parse(&document)
+        .ok()
+        .map(|(settings, _)| settings.default_ttl_ms)
 }

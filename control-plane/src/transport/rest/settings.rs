@@ -42,7 +42,10 @@ pub(crate) async fn patch(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/json");
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or("application/json");
     let kind = kind.split(';').next().unwrap_or(kind).trim();
     let change = match kind {
         "application/json-patch+json" => Change::Patch(parse(&body)?),
@@ -69,9 +72,16 @@ pub(crate) async fn rollback(
         None
     } else {
         let wanted = parse(&body)?;
-        let revision = wanted.as_object().filter(|map| map.len() == 1).and_then(|map| map.get("revision")?.as_u64());
+        let revision = wanted
+            .as_object()
+            .filter(|map| map.len() == 1)
+            .and_then(|map| map.get("revision")?.as_u64());
         Some(revision.ok_or_else(|| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_rollback", "The body must be {\"revision\": number}")
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_rollback",
+                "The body must be {\"revision\": number}",
+            )
         })?)
     };
     let propose = |book: &Book, expected, mut author: Author, now_ms| {
@@ -117,8 +127,11 @@ async fn write_settings(
         Some(timeout) if accepted.changed && !write.dry_run => plane.wait_for_all(number, timeout).await,
         _ => Vec::new(),
     };
-    let notices: Vec<Value> =
-        accepted.notices.iter().map(|notice| json!({ "path": notice.path, "message": notice.message })).collect();
+    let notices: Vec<Value> = accepted
+        .notices
+        .iter()
+        .map(|notice| json!({ "path": notice.path, "message": notice.message }))
+        .collect();
     let body = json!({
         "revision": number,
         "changed": accepted.changed,
@@ -128,7 +141,10 @@ async fn write_settings(
         "stragglers": stragglers,
         "settings": accepted.revision.document,
     });
-    let late = body.get("stragglers").and_then(Value::as_array).is_some_and(|late| !late.is_empty());
+    let late = body
+        .get("stragglers")
+        .and_then(Value::as_array)
+        .is_some_and(|late| !late.is_empty());
     let mut response = tagged(&plane.domain().book, number, body);
     if late {
         *response.status_mut() = StatusCode::ACCEPTED;
@@ -153,28 +169,41 @@ fn entity_tag(epoch: &str, revision: u64) -> String {
 
 fn tagged(book: &Book, revision: u64, body: Value) -> Response {
     let tag = entity_tag(book.epoch(), revision);
-    ([(header::ETAG, tag), (header::CACHE_CONTROL, "no-store".to_owned())], Json(body)).into_response()
+    (
+        [(header::ETAG, tag), (header::CACHE_CONTROL, "no-store".to_owned())],
+        Json(body),
+    )
+        .into_response()
 }
 
 /// The revision a write is based on, from `If-Match`; `None` when it does not matter to the writer.
 fn expected_revision(plane: &Plane, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(wanted) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let Some(wanted) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
     let wanted = wanted.to_str().unwrap_or_default();
     if wanted.trim() == "*" {
         return Ok(None);
     }
     let domain = plane.domain();
-    let found = domain
-        .book
-        .revisions()
-        .map(|revision| revision.number)
-        .find(|number| wanted.split(',').any(|tag| tag.trim() == entity_tag(domain.book.epoch(), *number)));
+    let found = domain.book.revisions().map(|revision| revision.number).find(|number| {
+        wanted
+            .split(',')
+            .any(|tag| tag.trim() == entity_tag(domain.book.epoch(), *number))
+    });
     let present = domain.book.present().number;
-    found.map(Some).ok_or(Problem::from(Refused::Conflict { expected: 0, present }))
+    found
+        .map(Some)
+        .ok_or(Problem::from(Refused::Conflict { expected: 0, present }))
 }
 
 fn author(headers: &HeaderMap, peer: SocketAddr) -> Author {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(|text| text.chars().take(256).collect());
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(|text| text.chars().take(256).collect())
+    };
     Author {
         who: text("x-author").unwrap_or_else(|| peer.ip().to_string()),
         door: "rest".to_owned(),

@@ -22,7 +22,11 @@ pub(super) enum Pass {
 impl Record {
     /// The operator's word, while it holds.
     pub(super) fn forced_now(&self, now_ms: Millis) -> Forced {
-        if self.forced_until_ms > now_ms { self.forced } else { Forced::None }
+        if self.forced_until_ms > now_ms {
+            self.forced
+        } else {
+            Forced::None
+        }
     }
 
     /// Decides about a call that begins. The second value says that the record has changed.
@@ -55,20 +59,31 @@ impl Record {
         // A wait that ends beyond what any wait may be comes from a clock that went back since.
         let longest = policy.open_wait_max_ms.max(policy.open_wait_ms).saturating_mul(2);
         if now_ms < self.wait_until_ms && self.wait_until_ms - now_ms <= longest {
-            return (Pass::Refused { retry_after_ms: self.wait_until_ms - now_ms }, false);
+            return (
+                Pass::Refused {
+                    retry_after_ms: self.wait_until_ms - now_ms,
+                },
+                false,
+            );
         }
         self.enter(State::HalfOpen, now_ms);
         self.begin_half_open(policy, now_ms, random)
     }
 
     fn begin_half_open(&mut self, policy: &BreakerPolicy, now_ms: Millis, random: u64) -> (Pass, bool) {
-        self.probes.retain(|probe| probe.until_ms > now_ms && probe.until_ms <= now_ms.saturating_add(PROBE_MS));
-        let places = usize::try_from(policy.probes).unwrap_or(MAX_PROBES).clamp(1, MAX_PROBES);
+        self.probes
+            .retain(|probe| probe.until_ms > now_ms && probe.until_ms <= now_ms.saturating_add(PROBE_MS));
+        let places = usize::try_from(policy.probes)
+            .unwrap_or(MAX_PROBES)
+            .clamp(1, MAX_PROBES);
         if self.probes.len() >= places {
             return (Pass::Refused { retry_after_ms: 1_000 }, false);
         }
         let id = random | 1;
-        self.probes.push(Probe { id, until_ms: now_ms.saturating_add(PROBE_MS) });
+        self.probes.push(Probe {
+            id,
+            until_ms: now_ms.saturating_add(PROBE_MS),
+        });
         (Pass::Probe(id), true)
     }
 
@@ -91,7 +106,9 @@ impl Record {
             self.probes.retain(|probe| probe.id != id);
             held = self.probes.len() < before;
         }
-        let Some(failed) = policy.failed(class) else { return held };
+        let Some(failed) = policy.failed(class) else {
+            return held;
+        };
         let slow = took_ms >= policy.slow_call_ms;
         match self.state {
             State::Closed => self.count(policy, class, failed, slow, now_ms, random),
@@ -114,7 +131,10 @@ impl Record {
         let place = usize::try_from(span % BUCKETS as u64).unwrap_or(0);
         if let Some(bucket) = self.buckets.get_mut(place) {
             if bucket.span != span {
-                *bucket = Bucket { span, ..Bucket::default() };
+                *bucket = Bucket {
+                    span,
+                    ..Bucket::default()
+                };
             }
             bucket.calls = bucket.calls.saturating_add(1);
             bucket.failures = bucket.failures.saturating_add(u32::from(failed));
@@ -148,12 +168,16 @@ impl Record {
     /// Calls, failures and slow calls of the window.
     pub(super) fn window(&self, policy: &BreakerPolicy, now_ms: Millis) -> (u64, u64, u64) {
         let span = now_ms / (policy.window_ms / BUCKETS as u64).max(1);
-        self.buckets.iter().filter(|bucket| bucket.span <= span && span - bucket.span < BUCKETS as u64).fold(
-            (0, 0, 0),
-            |(calls, failures, slow), bucket| {
-                (calls + u64::from(bucket.calls), failures + u64::from(bucket.failures), slow + u64::from(bucket.slow))
-            },
-        )
+        self.buckets
+            .iter()
+            .filter(|bucket| bucket.span <= span && span - bucket.span < BUCKETS as u64)
+            .fold((0, 0, 0), |(calls, failures, slow), bucket| {
+                (
+                    calls + u64::from(bucket.calls),
+                    failures + u64::from(bucket.failures),
+                    slow + u64::from(bucket.slow),
+                )
+            })
     }
 
     fn judge_probe(&mut self, policy: &BreakerPolicy, failed: bool, now_ms: Millis, random: u64) {

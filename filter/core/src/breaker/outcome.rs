@@ -58,12 +58,20 @@ pub fn classify(flags: u64, code_details: &[u8], status: u16) -> OutcomeClass {
     if any(UPSTREAM_PROTOCOL_ERROR) {
         // Envoy reports a body cut short as a protocol error too; there the head had come.
         let cut = code_details.starts_with(b"upstream_reset_after_response_started");
-        return if cut { OutcomeClass::Reset } else { OutcomeClass::ProtocolError };
+        return if cut {
+            OutcomeClass::Reset
+        } else {
+            OutcomeClass::ProtocolError
+        };
     }
     if any(DOWNSTREAM_TERMINATION | DOWNSTREAM_PROTOCOL_ERROR | STREAM_IDLE_TIMEOUT) {
         return OutcomeClass::ClientGone;
     }
-    if code_details == b"via_upstream" && status > 0 { OutcomeClass::Status(status) } else { OutcomeClass::Local }
+    if code_details == b"via_upstream" && status > 0 {
+        OutcomeClass::Status(status)
+    } else {
+        OutcomeClass::Local
+    }
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -81,12 +89,37 @@ mod tests {
             (0, "via_upstream", 200, OutcomeClass::Status(200)),
             (0, "via_upstream", 503, OutcomeClass::Status(503)),
             (32_768, "via_upstream", 503, OutcomeClass::Status(503)),
-            (32, &format!("{before}{{remote_connection_failure|x}}"), 503, OutcomeClass::ConnectFailure),
-            (64, &format!("{before}{{connection_termination}}"), 503, OutcomeClass::Reset),
+            (
+                32,
+                &format!("{before}{{remote_connection_failure|x}}"),
+                503,
+                OutcomeClass::ConnectFailure,
+            ),
+            (
+                64,
+                &format!("{before}{{connection_termination}}"),
+                503,
+                OutcomeClass::Reset,
+            ),
             (16, &format!("{before}{{remote_reset}}"), 503, OutcomeClass::Reset),
-            (16, &format!("{before}{{remote_refused_stream_reset}}"), 503, OutcomeClass::Refused),
-            (8_388_608, &format!("{before}{{protocol_error}}"), 502, OutcomeClass::ProtocolError),
-            (8_388_608, "upstream_reset_after_response_started{protocol_error}", 200, OutcomeClass::Reset),
+            (
+                16,
+                &format!("{before}{{remote_refused_stream_reset}}"),
+                503,
+                OutcomeClass::Refused,
+            ),
+            (
+                8_388_608,
+                &format!("{before}{{protocol_error}}"),
+                502,
+                OutcomeClass::ProtocolError,
+            ),
+            (
+                8_388_608,
+                "upstream_reset_after_response_started{protocol_error}",
+                200,
+                OutcomeClass::Reset,
+            ),
             (4, "response_timeout", 504, OutcomeClass::Timeout),
             (128, &format!("{before}{{overflow}}"), 503, OutcomeClass::Overflow),
             (16_777_216, "cluster_not_found", 503, OutcomeClass::Overflow),

@@ -96,7 +96,11 @@ impl BreakerPolicy {
     /// The wait of the `attempt`-th opening in a row, from 0.
     #[must_use]
     pub fn wait_ms(&self, attempt: u32, random: u64) -> Millis {
-        let base = self.open_wait_ms.saturating_mul(1 << attempt.min(16)).min(self.open_wait_max_ms).max(1);
+        let base = self
+            .open_wait_ms
+            .saturating_mul(1 << attempt.min(16))
+            .min(self.open_wait_max_ms)
+            .max(1);
         let spread = base.saturating_mul(u64::from(self.jitter_percent)) / 100;
         base.saturating_add(random % (spread + 1))
     }

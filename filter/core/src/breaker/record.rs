@@ -137,7 +137,9 @@ impl Record {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut input = Input { rest: bytes };
-        let &[format, state, cause, forced] = input.take(4)? else { return None };
+        let &[format, state, cause, forced] = input.take(4)? else {
+            return None;
+        };
         if format != FORMAT {
             return None;
         }
@@ -174,7 +176,12 @@ impl Record {
             ..Self::default()
         };
         for bucket in &mut record.buckets {
-            *bucket = Bucket { span: input.u64()?, calls: input.u32()?, failures: input.u32()?, slow: input.u32()? };
+            *bucket = Bucket {
+                span: input.u64()?,
+                calls: input.u32()?,
+                failures: input.u32()?,
+                slow: input.u32()?,
+            };
         }
         while let (Some(id), Some(until_ms)) = (input.u64(), input.u64()) {
             record.probes.push(Probe { id, until_ms });
@@ -210,8 +217,18 @@ mod tests {
 
     #[test]
     fn a_record_survives_its_bytes() {
-        let mut record = Record { state: State::HalfOpen, cause: Cause::SlowCallRate, generation: 7, ..Record::default() };
-        record.buckets[3] = Bucket { span: 9, calls: 4, failures: 3, slow: 2 };
+        let mut record = Record {
+            state: State::HalfOpen,
+            cause: Cause::SlowCallRate,
+            generation: 7,
+            ..Record::default()
+        };
+        record.buckets[3] = Bucket {
+            span: 9,
+            calls: 4,
+            failures: 3,
+            slow: 2,
+        };
         record.probes.push(Probe { id: 1, until_ms: 2 });
         assert_eq!(Record::decode(&record.encode()), record);
     }

@@ -80,7 +80,9 @@ pub fn acquire(
         return Ok((None, None));
     }
     for _ in 0..RETRIES {
-        let Some((key, mut record, cas)) = find(map, upstream) else { return Ok((None, None)) };
+        let Some((key, mut record, cas)) = find(map, upstream) else {
+            return Ok((None, None));
+        };
         let from = record.state;
         let (pass, changed) = record.begin(policy, now_ms, random);
         if changed {
@@ -93,7 +95,10 @@ pub fn acquire(
         }
         let transition = transition(upstream, from, &record, now_ms);
         return match pass {
-            Pass::Refused { retry_after_ms } => Err(Refusal { retry_after_ms, cause: record.cause }),
+            Pass::Refused { retry_after_ms } => Err(Refusal {
+                retry_after_ms,
+                cause: record.cause,
+            }),
             Pass::Free => Ok((Some(permit(upstream, &record, None)), transition)),
             Pass::Probe(id) => Ok((Some(permit(upstream, &record, Some(id))), transition)),
         };
@@ -130,7 +135,9 @@ pub fn resolve(
 /// the breaker. False when it could not be written.
 pub fn steer(map: &impl SharedMap, upstream: &str, forced: Forced, until_ms: Millis, now_ms: Millis) -> bool {
     for _ in 0..RETRIES {
-        let Some((key, mut record, cas)) = find(map, upstream) else { return false };
+        let Some((key, mut record, cas)) = find(map, upstream) else {
+            return false;
+        };
         record.forced = forced;
         record.forced_until_ms = until_ms.min(now_ms.saturating_add(FORCED_MAX_MS));
         if forced == Forced::None {
@@ -175,14 +182,22 @@ fn view(upstream: &str, record: &Record, policy: &BreakerPolicy, now_ms: Millis)
         since_ms: record.since_ms,
         window: record.window(policy, now_ms),
         refused: record.refused,
-        next_probe_ms: if record.state == State::Open { record.wait_until_ms } else { 0 },
+        next_probe_ms: if record.state == State::Open {
+            record.wait_until_ms
+        } else {
+            0
+        },
         cause: record.cause,
         probes: u32::try_from(record.probes.len()).unwrap_or(u32::MAX),
     }
 }
 
 fn permit(upstream: &str, record: &Record, probe: Option<u64>) -> Permit {
-    Permit { upstream: upstream.to_owned(), generation: record.generation, probe }
+    Permit {
+        upstream: upstream.to_owned(),
+        generation: record.generation,
+        probe,
+    }
 }
 
 fn transition(upstream: &str, from: State, record: &Record, now_ms: Millis) -> Option<Transition> {
@@ -205,7 +220,9 @@ fn find(map: &impl SharedMap, upstream: &str) -> Option<([u8; 5], Record, Option
     let hash = xxhash_rust::xxh3::xxh3_64(upstream.as_bytes());
     for step in 0..TRIES {
         let key = place_key(hash.wrapping_add(step) % PLACES);
-        let Some((bytes, cas)) = map.get(&key) else { return Some((key, Record::default(), None)) };
+        let Some((bytes, cas)) = map.get(&key) else {
+            return Some((key, Record::default(), None));
+        };
         match read(&bytes) {
             Some((name, record)) if name == upstream => return Some((key, record, Some(cas))),
             Some(_) => {}

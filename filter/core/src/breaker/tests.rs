@@ -4,10 +4,19 @@ use super::*;
 use crate::shared_map::MemoryMap;
 
 fn policy() -> BreakerPolicy {
-    BreakerPolicy { minimum_calls: 10, jitter_percent: 0, ..BreakerPolicy::default() }
+    BreakerPolicy {
+        minimum_calls: 10,
+        jitter_percent: 0,
+        ..BreakerPolicy::default()
+    }
 }
 
-fn call(map: &MemoryMap, policy: &BreakerPolicy, class: OutcomeClass, now_ms: u64) -> Result<Option<Transition>, Refusal> {
+fn call(
+    map: &MemoryMap,
+    policy: &BreakerPolicy,
+    class: OutcomeClass,
+    now_ms: u64,
+) -> Result<Option<Transition>, Refusal> {
     let (permit, began) = acquire(map, "api", policy, now_ms, now_ms)?;
     let ended = resolve(map, permit.unwrap(), policy, class, 1, now_ms, 0);
     Ok(ended.or(began))
@@ -32,21 +41,33 @@ fn opens_at_the_failure_rate_whatever_the_request_rate() {
                 break;
             }
         }
-        assert_eq!(opened, Some((9, Cause::FailureRate)), "at the tenth call, every {gap_ms} ms");
+        assert_eq!(
+            opened,
+            Some((9, Cause::FailureRate)),
+            "at the tenth call, every {gap_ms} ms"
+        );
     }
 }
 
 #[test]
 fn too_few_calls_and_what_is_no_failure_do_not_open() {
     let map = MemoryMap::default();
-    let policy = BreakerPolicy { consecutive_connect_failures: 0, ..policy() };
+    let policy = BreakerPolicy {
+        consecutive_connect_failures: 0,
+        ..policy()
+    };
     for index in 0..9 {
         call(&map, &policy, OutcomeClass::ConnectFailure, 1000 + index).unwrap();
     }
     assert_eq!(state(&map, 1010), "closed");
     let map = MemoryMap::default();
     for index in 0..100 {
-        for class in [OutcomeClass::Status(404), OutcomeClass::ClientGone, OutcomeClass::Overflow, OutcomeClass::Local] {
+        for class in [
+            OutcomeClass::Status(404),
+            OutcomeClass::ClientGone,
+            OutcomeClass::Overflow,
+            OutcomeClass::Local,
+        ] {
             call(&map, &policy, class, 1000 + index).unwrap();
         }
     }
@@ -70,14 +91,28 @@ fn connect_failures_in_a_row_and_slow_calls_open_too() {
     let map = MemoryMap::default();
     let policy = policy();
     for index in 0..4 {
-        assert_eq!(call(&map, &policy, OutcomeClass::ConnectFailure, 1000 + index).unwrap(), None);
+        assert_eq!(
+            call(&map, &policy, OutcomeClass::ConnectFailure, 1000 + index).unwrap(),
+            None
+        );
     }
-    let opened = call(&map, &policy, OutcomeClass::ConnectFailure, 1005).unwrap().unwrap();
-    assert_eq!((opened.from, opened.to, opened.cause), (State::Closed, State::Open, Cause::ConnectFailures));
+    let opened = call(&map, &policy, OutcomeClass::ConnectFailure, 1005)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (opened.from, opened.to, opened.cause),
+        (State::Closed, State::Open, Cause::ConnectFailures)
+    );
 
     let map = MemoryMap::default();
-    let policy = BreakerPolicy { slow_call_rate_percent: 100, slow_call_ms: 1, ..policy };
-    let opened = (0..10).filter_map(|index| call(&map, &policy, OutcomeClass::Status(200), 1000 + index).unwrap()).next();
+    let policy = BreakerPolicy {
+        slow_call_rate_percent: 100,
+        slow_call_ms: 1,
+        ..policy
+    };
+    let opened = (0..10)
+        .filter_map(|index| call(&map, &policy, OutcomeClass::Status(200), 1000 + index).unwrap())
+        .next();
     assert_eq!(opened.unwrap().cause, Cause::SlowCallRate);
 }
 
@@ -95,12 +130,19 @@ fn recovers_through_probes() {
     opened_at(&map, &policy, 1000);
     let refusal = acquire(&map, "api", &policy, 2000, 1).unwrap_err();
     assert_eq!(refusal.retry_after_ms, 4000);
-    let permits: Vec<_> =
-        (0..3).map(|index| acquire(&map, "api", &policy, 6000, index * 2).unwrap().0.unwrap()).collect();
-    assert!(acquire(&map, "api", &policy, 6000, 99).is_err(), "three probes and no more");
+    let permits: Vec<_> = (0..3)
+        .map(|index| acquire(&map, "api", &policy, 6000, index * 2).unwrap().0.unwrap())
+        .collect();
+    assert!(
+        acquire(&map, "api", &policy, 6000, 99).is_err(),
+        "three probes and no more"
+    );
     let mut last = None;
     for permit in permits {
-        assert_eq!(resolve(&map, permit.clone(), &policy, OutcomeClass::Status(200), 1, 6001, 0), last.take());
+        assert_eq!(
+            resolve(&map, permit.clone(), &policy, OutcomeClass::Status(200), 1, 6001, 0),
+            last.take()
+        );
         last = resolve(&map, permit, &policy, OutcomeClass::Status(200), 1, 6001, 0);
         assert_eq!(last, None, "a permit counts once");
     }
@@ -110,7 +152,10 @@ fn recovers_through_probes() {
 #[test]
 fn a_failed_probe_doubles_the_wait_up_to_the_cap() {
     let map = MemoryMap::default();
-    let policy = BreakerPolicy { open_wait_max_ms: 12_000, ..policy() };
+    let policy = BreakerPolicy {
+        open_wait_max_ms: 12_000,
+        ..policy()
+    };
     opened_at(&map, &policy, 0);
     let mut now_ms = 0;
     for wait in [5_000, 10_000, 12_000, 12_000] {
@@ -130,8 +175,17 @@ fn a_probe_that_never_ends_gives_its_place_back() {
     let (lost, _) = acquire(&map, "api", &policy, 5_000, 1).unwrap();
     assert!(acquire(&map, "api", &policy, 6_000, 2).is_err());
     let (found, _) = acquire(&map, "api", &policy, 70_000, 4).unwrap();
-    assert_eq!(resolve(&map, lost.unwrap(), &policy, OutcomeClass::Timeout, 1, 70_001, 0), None, "its time has run out");
-    assert_eq!(resolve(&map, found.unwrap(), &policy, OutcomeClass::Status(200), 1, 70_002, 0).unwrap().to, State::Closed);
+    assert_eq!(
+        resolve(&map, lost.unwrap(), &policy, OutcomeClass::Timeout, 1, 70_001, 0),
+        None,
+        "its time has run out"
+    );
+    assert_eq!(
+        resolve(&map, found.unwrap(), &policy, OutcomeClass::Status(200), 1, 70_002, 0)
+            .unwrap()
+            .to,
+        State::Closed
+    );
 }
 
 #[test]
@@ -169,7 +223,11 @@ fn workers_together_never_exceed_the_probes() {
         let workers: Vec<_> = (0..8_u64)
             .map(|worker| {
                 let (map, policy) = (&map, &policy);
-                scope.spawn(move || (0..50).filter(|turn| acquire(map, "api", policy, 6_000, worker * 1000 + turn * 2).is_ok()).count())
+                scope.spawn(move || {
+                    (0..50)
+                        .filter(|turn| acquire(map, "api", policy, 6_000, worker * 1000 + turn * 2).is_ok())
+                        .count()
+                })
             })
             .collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).sum::<usize>()

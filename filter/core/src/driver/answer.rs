@@ -28,11 +28,20 @@ impl Vm {
         let mut cache_status = Vec::with_capacity(64);
         status.write(view.get(b"cache-status").into_iter(), &mut cache_status);
         writer.push(b"cache-status", &cache_status);
-        let content_type = || reply.content_type.clone().or_else(|| view.get(b"content-type").map(<[u8]>::to_vec));
+        let content_type = || {
+            reply
+                .content_type
+                .clone()
+                .or_else(|| view.get(b"content-type").map(<[u8]>::to_vec))
+        };
         let bare = reply.body.is_empty();
         let phase = Phase::Answered {
             content_length: reply.content_length.filter(|length| bare && *length > 0),
-            content_type: if bare && reply.content_length.is_some_and(|length| length > 0) { content_type() } else { None },
+            content_type: if bare && reply.content_length.is_some_and(|length| length > 0) {
+                content_type()
+            } else {
+                None
+            },
         };
         let sent = host.reply(&LocalReply {
             status: reply.status,
@@ -52,9 +61,16 @@ impl Vm {
 
     /// 504, the answer to `only-if-cached` when nothing stored does (RFC 9111 section 5.2.1.7).
     pub(super) fn answer_timeout(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
-        let status = CacheStatus { detail: Some("only-if-cached"), ..CacheStatus::default() };
+        let status = CacheStatus {
+            detail: Some("only-if-cached"),
+            ..CacheStatus::default()
+        };
         self.recorder.reason("only-if-cached");
-        let problem = Problem { status: 504, code: "only_if_cached", title: "Nothing stored that may be used" };
+        let problem = Problem {
+            status: 504,
+            code: "only_if_cached",
+            title: "Nothing stored that may be used",
+        };
         exchange.outcome = Outcome::Miss;
         self.answer_problem(host, exchange, &problem, &status, &[])
     }
@@ -93,7 +109,10 @@ impl Vm {
             return Flow::Continue;
         }
         exchange.bytes = body.len() as u64;
-        exchange.phase = Phase::Answered { content_length: None, content_type: None };
+        exchange.phase = Phase::Answered {
+            content_length: None,
+            content_type: None,
+        };
         Flow::Pause
     }
 }

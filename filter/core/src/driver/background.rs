@@ -106,7 +106,9 @@ impl Vm {
     /// Starts what waits. In root callbacks only.
     pub(super) fn run_background(&mut self, host: &impl Host, now_ms: Millis) {
         while self.background.calls.len() < MAX_CALLS {
-            let Some(mut refresh) = self.background.waiting.pop_front() else { return };
+            let Some(mut refresh) = self.background.waiting.pop_front() else {
+                return;
+            };
             refresh.sent_ms = now_ms;
             match self.dispatch(host, &mut refresh, now_ms) {
                 Some(token) => drop(self.background.calls.insert(token, refresh)),
@@ -134,11 +136,19 @@ impl Vm {
 
     /// The answer to a background request; without fields it failed.
     pub fn on_call_response(&mut self, host: &impl Host, token: u32, fields: usize, body_size: usize) {
-        let Some(mut refresh) = self.background.calls.remove(&token) else { return };
+        let Some(mut refresh) = self.background.calls.remove(&token) else {
+            return;
+        };
         let now_ms = host.now_ns() / 1_000_000;
-        let map = if fields == 0 { Vec::new() } else { host.header_map(MapKind::CallResponse).unwrap_or_default() };
+        let map = if fields == 0 {
+            Vec::new()
+        } else {
+            host.header_map(MapKind::CallResponse).unwrap_or_default()
+        };
         let response = Fields::from(header_map::parse(&map));
-        let status = response.get(b":status").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let status = response
+            .get(b":status")
+            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         let took_ms = now_ms.saturating_sub(refresh.sent_ms);
         self.settle_background(host, refresh.permit.take(), &refresh.cluster, status, took_ms, now_ms);
         if let Some(status) = status.filter(|status| *status < 500) {
@@ -189,26 +199,57 @@ impl Vm {
             self.recorder.reason("too-large");
             return;
         }
-        let body = if body_size == 0 { Ok(Vec::new()) } else { host.call_body(body_size) };
-        let (Ok(body), Ok(mut encoder)) =
-            (body, Encoder::begin(refresh.key.as_bytes(), &seen, &plan, body_size, TRAILER_LEN))
-        else {
+        let body = if body_size == 0 {
+            Ok(Vec::new())
+        } else {
+            host.call_body(body_size)
+        };
+        let (Ok(body), Ok(mut encoder)) = (
+            body,
+            Encoder::begin(refresh.key.as_bytes(), &seen, &plan, body_size, TRAILER_LEN),
+        ) else {
             return;
         };
         encoder.append(&body);
         if let Some(bytes) = encoder.seal() {
             let key = refresh.key.as_bytes();
-            self.insert(host, key, &request, refresh.birth, bytes, &plan.vary, plan.usable_until_ms, now_ms);
+            self.insert(
+                host,
+                key,
+                &request,
+                refresh.birth,
+                bytes,
+                &plan.vary,
+                plan.usable_until_ms,
+                now_ms,
+            );
         }
     }
 
-    fn take_validated(&mut self, host: &impl Host, refresh: &Refresh, seen: &storability::Exchange<'_>, now_ms: Millis) {
-        let Ok(view) = StoredView::decode(&refresh.stored, false) else { return };
+    fn take_validated(
+        &mut self,
+        host: &impl Host,
+        refresh: &Refresh,
+        seen: &storability::Exchange<'_>,
+        now_ms: Millis,
+    ) {
+        let Ok(view) = StoredView::decode(&refresh.stored, false) else {
+            return;
+        };
         match validation::freshen(&view, seen, &refresh.route.freshness, now_ms, TRAILER_LEN) {
             Freshened::Store { bytes, usable_until_ms } => {
                 let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
                 let key = refresh.key.as_bytes();
-                self.insert(host, key, seen.request, refresh.birth, bytes, &vary, usable_until_ms, now_ms);
+                self.insert(
+                    host,
+                    key,
+                    seen.request,
+                    refresh.birth,
+                    bytes,
+                    &vary,
+                    usable_until_ms,
+                    now_ms,
+                );
             }
             Freshened::ServeOnly { .. } => drop(self.store.discard(host, refresh.id)),
             Freshened::Other => {}

@@ -26,7 +26,11 @@ impl Bootstrap {
         let whole = serde_json::from_slice::<Value>(document)
             .map_err(|error| vec![violation("", ViolationCode::Malformed, &error.to_string())])?;
         let Value::Object(fields) = whole else {
-            return Err(vec![violation("", ViolationCode::WrongType, "the plugin configuration must be a JSON object")]);
+            return Err(vec![violation(
+                "",
+                ViolationCode::WrongType,
+                "the plugin configuration must be a JSON object",
+            )]);
         };
         let mut read = Self::default();
         let mut violations = Vec::new();
@@ -39,7 +43,11 @@ impl Bootstrap {
                     Err(found) => violations.extend(found.into_iter().map(below_settings)),
                 },
                 ("control_cluster" | "node_id", _) => {
-                    violations.push(violation(&format!("/{name}"), ViolationCode::WrongType, "must be a string"));
+                    violations.push(violation(
+                        &format!("/{name}"),
+                        ViolationCode::WrongType,
+                        "must be a string",
+                    ));
                 }
                 _ => violations.push(violation(
                     &format!("/{name}"),
@@ -48,24 +56,42 @@ impl Bootstrap {
                 )),
             }
         }
-        if violations.is_empty() { Ok(read) } else { Err(violations) }
+        if violations.is_empty() {
+            Ok(read)
+        } else {
+            Err(violations)
+        }
     }
 
     /// The target of the control stream as a serialized `envoy.config.core.v3.GrpcService { envoy_grpc { cluster_name } }`.
     /// `None` without a control plane, or with a name too long to be one.
     #[must_use]
     pub fn control_target(&self) -> Option<String> {
-        let size = u8::try_from(self.control_cluster.len()).ok().filter(|size| (1..=100).contains(size))?;
-        Some(format!("\u{a}{}\u{a}{}{}", char::from(size + 2), char::from(size), self.control_cluster))
+        let size = u8::try_from(self.control_cluster.len())
+            .ok()
+            .filter(|size| (1..=100).contains(size))?;
+        Some(format!(
+            "\u{a}{}\u{a}{}{}",
+            char::from(size + 2),
+            char::from(size),
+            self.control_cluster
+        ))
     }
 }
 
 fn violation(path: &str, code: ViolationCode, message: &str) -> Violation {
-    Violation { path: path.to_owned(), code, message: message.to_owned() }
+    Violation {
+        path: path.to_owned(),
+        code,
+        message: message.to_owned(),
+    }
 }
 
 fn below_settings(violation: Violation) -> Violation {
-    Violation { path: format!("/settings{}", violation.path), ..violation }
+    Violation {
+        path: format!("/settings{}", violation.path),
+        ..violation
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,10 @@ impl Vm {
             Kind::All => Purge::All,
             Kind::Host => Purge::Host(value),
             Kind::Prefix => {
-                let slash = value.iter().position(|byte| *byte == b'/').ok_or("a prefix is host/path")?;
+                let slash = value
+                    .iter()
+                    .position(|byte| *byte == b'/')
+                    .ok_or("a prefix is host/path")?;
                 let (host_name, path) = value.split_at(slash);
                 Purge::Prefix { host: host_name, path }
             }
@@ -57,18 +60,23 @@ impl Vm {
     /// What the filter would do with this request now, and why, by the code that does it.
     fn explain(&mut self, host: &impl Host, ask: &ExplainCommand, now_ms: Millis) -> Result<serde_json::Value, String> {
         let mut map = MapWriter::default();
-        for (name, value) in
-            [(":method", &ask.method), (":scheme", &ask.scheme), (":authority", &ask.authority), (":path", &ask.path)]
-        {
+        for (name, value) in [
+            (":method", &ask.method),
+            (":scheme", &ask.scheme),
+            (":authority", &ask.authority),
+            (":path", &ask.path),
+        ] {
             map.push(name.as_bytes(), value.as_bytes());
         }
         for field in &ask.fields {
             map.push(&field.name.to_ascii_lowercase(), &field.value);
         }
         let map = map.finish();
-        let asked = Asked::read(Fields::from(header_map::parse(&map))).ok_or("method, authority and path are needed")?;
+        let asked =
+            Asked::read(Fields::from(header_map::parse(&map))).ok_or("method, authority and path are needed")?;
         let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
-        let base = |decision: &str, reason: &str| json!({ "decision": decision, "reason": reason, "route": route.name });
+        let base =
+            |decision: &str, reason: &str| json!({ "decision": decision, "reason": reason, "route": route.name });
         if !route.cache {
             return Ok(base("forward", "bypass"));
         }
@@ -85,8 +93,15 @@ impl Vm {
         let (found, soft) = match looked_up {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
-                let decision = if directives.only_if_cached { "gateway-timeout" } else { "forward" };
-                return Ok(merged(base(decision, missing.cause().code()), json!({ "key": shown_key })));
+                let decision = if directives.only_if_cached {
+                    "gateway-timeout"
+                } else {
+                    "forward"
+                };
+                return Ok(merged(
+                    base(decision, missing.cause().code()),
+                    json!({ "key": shown_key }),
+                ));
             }
         };
         let view = StoredView::decode(found.value(), true).map_err(|corrupt| corrupt.code().to_owned())?;

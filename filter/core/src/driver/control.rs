@@ -31,14 +31,19 @@ pub struct ControlState {
 
 impl Vm {
     pub(super) fn drive_link(&mut self, host: &impl Host, now_ms: Millis) {
-        let Some(target) = self.bootstrap.control_target() else { return };
+        let Some(target) = self.bootstrap.control_target() else {
+            return;
+        };
         match self.link.tick(self.leads, now_ms, host.random()) {
             Step::Wait => {}
             Step::Cancel(stream) => host.cancel(stream),
             Step::Open => match host.open_stream(&target, SERVICE, METHOD) {
                 Ok(stream) => {
                     self.link.opened(stream, now_ms);
-                    self.control = ControlState { last_closed_ms: self.control.last_closed_ms, ..ControlState::default() };
+                    self.control = ControlState {
+                        last_closed_ms: self.control.last_closed_ms,
+                        ..ControlState::default()
+                    };
                     let hello = self.hello(host, now_ms);
                     self.send_on(host, stream, ToControl::Hello(hello));
                 }
@@ -63,7 +68,10 @@ impl Vm {
         if !self.bootstrap.node_id.is_empty() {
             return self.bootstrap.node_id.clone();
         }
-        let node = host.property(b"xds\0node\0id").or_else(|| host.property(b"node\0id")).unwrap_or_default();
+        let node = host
+            .property(b"xds\0node\0id")
+            .or_else(|| host.property(b"node\0id"))
+            .unwrap_or_default();
         String::from_utf8_lossy(&node).into_owned()
     }
 
@@ -75,7 +83,10 @@ impl Vm {
         }
         let Ok(bytes) = host.message(size) else { return };
         let Ok(message) = ControlMessage::decode(bytes.as_slice()) else {
-            host.log(LogLevel::Warn, "a message of the control plane cannot be read and is ignored");
+            host.log(
+                LogLevel::Warn,
+                "a message of the control plane cannot be read and is ignored",
+            );
             return;
         };
         match message.body {
@@ -91,7 +102,10 @@ impl Vm {
     pub fn on_control_close(&mut self, host: &impl Host, stream: u32, status: u32) {
         let was_up = self.link.up().is_some();
         if self.link.closed(stream, host.now_ns() / 1_000_000, host.random()) && was_up {
-            host.log(LogLevel::Warn, &format!("control plane lost (gRPC status {status}); settings in force stay"));
+            host.log(
+                LogLevel::Warn,
+                &format!("control plane lost (gRPC status {status}); settings in force stay"),
+            );
         }
     }
 
@@ -101,14 +115,21 @@ impl Vm {
             return;
         }
         if let Err(violations) = parse_document(&push.document) {
-            host.log(LogLevel::Error, &format!("settings refused, last good stays: {}", title(push)));
+            host.log(
+                LogLevel::Error,
+                &format!("settings refused, last good stays: {}", title(push)),
+            );
             self.refuse(host, push, violations);
             return;
         }
         if !known || push.revision > self.in_force.revision {
             if !settings_cell::publish(host, push) {
                 let message = "shared data of the Envoy did not take the settings".to_owned();
-                let failed = Violation { path: String::new(), code: ViolationCode::Conflict, message };
+                let failed = Violation {
+                    path: String::new(),
+                    code: ViolationCode::Conflict,
+                    message,
+                };
                 self.refuse(host, push, vec![failed]);
                 return;
             }
@@ -121,7 +142,13 @@ impl Vm {
 
     fn refuse(&self, host: &impl Host, push: &SettingsPush, violations: Vec<Violation>) {
         let violations = violations.into_iter().map(WireViolation::from).collect();
-        let ack = SettingsAck { revision: push.revision, epoch: push.epoch.clone(), accepted: false, violations, workers: 0 };
+        let ack = SettingsAck {
+            revision: push.revision,
+            epoch: push.epoch.clone(),
+            accepted: false,
+            violations,
+            workers: 0,
+        };
         self.send(host, ToControl::SettingsAck(ack));
     }
 
@@ -138,14 +165,22 @@ impl Vm {
 
     /// Acknowledges the settings once every VM alive runs on them.
     pub(super) fn acknowledge_settings(&mut self, host: &impl Host, now_ms: Millis) {
-        let Some((epoch, revision)) = self.control.owed.clone() else { return };
+        let Some((epoch, revision)) = self.control.owed.clone() else {
+            return;
+        };
         let vms = registry::vms(host, now_ms);
         let wanted = fingerprint(&epoch);
         if vms.is_empty() || vms.iter().any(|vm| vm.epoch != wanted || vm.revision < revision) {
             return;
         }
         let workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
-        let ack = SettingsAck { revision, epoch, accepted: true, violations: Vec::new(), workers };
+        let ack = SettingsAck {
+            revision,
+            epoch,
+            accepted: true,
+            violations: Vec::new(),
+            workers,
+        };
         if self.send(host, ToControl::SettingsAck(ack)) {
             self.control.owed = None;
         }
@@ -189,14 +224,25 @@ impl Vm {
             cache_limit_entries: u64::from(limits.entries),
             cache_limit_bytes: limits.bytes,
             cache_age_sum_ms: usage.age_sum_ms,
-            breakers: crate::breaker::all(host, &self.policies.breaker, now_ms).into_iter().map(super::guard::gauge).collect(),
+            breakers: crate::breaker::all(host, &self.policies.breaker, now_ms)
+                .into_iter()
+                .map(super::guard::gauge)
+                .collect(),
             workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
         }
     }
 
     fn obey(&mut self, host: &impl Host, stream: u32, command: &Command, now_ms: Millis) {
         let (ok, detail) = self.execute(host, command, now_ms);
-        self.send_on(host, stream, ToControl::CommandResult(CommandResult { id: command.id.clone(), ok, detail }));
+        self.send_on(
+            host,
+            stream,
+            ToControl::CommandResult(CommandResult {
+                id: command.id.clone(),
+                ok,
+                detail,
+            }),
+        );
     }
 
     /// Sends on the stream that is up; false when there is none or it just broke.
@@ -205,6 +251,7 @@ impl Vm {
     }
 
     fn send_on(&self, host: &impl Host, stream: u32, body: ToControl) -> bool {
-        host.send(stream, &FilterMessage { body: Some(body) }.encode_to_vec()).is_ok()
+        host.send(stream, &FilterMessage { body: Some(body) }.encode_to_vec())
+            .is_ok()
     }
 }

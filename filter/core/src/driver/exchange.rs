@@ -45,7 +45,10 @@ pub(super) enum Phase {
     /// Nothing decided: before the request's headers, or passed untouched.
     Passing,
     /// Answered by the filter. Envoy drops what it thinks wrong for a response without content; these are put back.
-    Answered { content_length: Option<u64>, content_type: Option<Vec<u8>> },
+    Answered {
+        content_length: Option<u64>,
+        content_type: Option<Vec<u8>>,
+    },
     /// Paused until another's fetch of the same key has landed.
     Waiting { request: Vec<u8>, hash: u64 },
     /// On its way to the upstream and back.

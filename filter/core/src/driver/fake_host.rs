@@ -18,7 +18,10 @@ pub(super) struct Replied {
 
 impl Replied {
     pub(super) fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -46,7 +49,10 @@ pub(super) struct FakeHost {
 }
 
 fn lines(fields: &[(&str, &str)]) -> Lines {
-    fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+    fields
+        .iter()
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect()
 }
 
 impl FakeHost {
@@ -63,7 +69,9 @@ impl FakeHost {
     }
 
     pub(super) fn set_property(&self, path: &str, value: &[u8]) {
-        self.properties.borrow_mut().insert(path.as_bytes().to_vec(), value.to_vec());
+        self.properties
+            .borrow_mut()
+            .insert(path.as_bytes().to_vec(), value.to_vec());
     }
 
     pub(super) fn header(&self, kind: MapKind, name: &str) -> Option<String> {
@@ -100,7 +108,12 @@ impl SharedMap for FakeHost {
 
 impl Clock for FakeHost {
     fn random(&self) -> u64 {
-        self.random.set(self.random.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        self.random.set(
+            self.random
+                .get()
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407),
+        );
         self.random.get()
     }
 
@@ -118,7 +131,10 @@ impl Headers for FakeHost {
     fn header_map(&self, kind: MapKind) -> Result<Vec<u8>, HostError> {
         self.called()?;
         let mut writer = MapWriter::default();
-        self.lines(kind).borrow().iter().for_each(|(name, value)| writer.push(name, value));
+        self.lines(kind)
+            .borrow()
+            .iter()
+            .for_each(|(name, value)| writer.push(name, value));
         Ok(writer.finish())
     }
 
@@ -161,7 +177,10 @@ impl Streams for FakeHost {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.replies.borrow_mut().push(Replied {
             status: reply.status,
-            fields: parse(reply.fields).into_iter().map(|(name, value)| (text(name), text(value))).collect(),
+            fields: parse(reply.fields)
+                .into_iter()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
             body: reply.body.to_vec(),
         });
         Ok(())
@@ -241,7 +260,10 @@ impl ControlTransport for FakeHost {
 impl Callouts for FakeHost {
     fn call(&self, cluster: &str, fields: Vec<(&str, &[u8])>, _timeout: Duration) -> Result<u32, CallError> {
         self.called().map_err(|_| CallError)?;
-        let fields = fields.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect();
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))
+            .collect();
         self.calls.borrow_mut().push((cluster.to_owned(), fields));
         u32::try_from(self.calls.borrow().len()).map_err(|_| CallError)
     }

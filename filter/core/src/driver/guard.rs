@@ -19,7 +19,12 @@ use serde_json::json;
 
 impl Vm {
     /// Leave of the upstream's breaker, and of the route's own where it has one.
-    pub(super) fn admit(&mut self, host: &impl Host, exchange: &Exchange, now_ms: Millis) -> Result<Vec<Permit>, Refusal> {
+    pub(super) fn admit(
+        &mut self,
+        host: &impl Host,
+        exchange: &Exchange,
+        now_ms: Millis,
+    ) -> Result<Vec<Permit>, Refusal> {
         let mut permits = Vec::with_capacity(1);
         permits.extend(self.admit_background(host, &exchange.upstream, now_ms)?);
         if let Some(route) = exchange.route.as_ref().filter(|route| route.own_breaker) {
@@ -88,7 +93,11 @@ impl Vm {
     fn tell(&mut self, host: &impl Host, transition: Option<Transition>) {
         let Some(transition) = transition else { return };
         let (from, to) = (state_name(transition.from), state_name(transition.to));
-        let text = format!("breaker {}: {from} -> {to} ({})", transition.upstream, transition.cause.code());
+        let text = format!(
+            "breaker {}: {from} -> {to} ({})",
+            transition.upstream,
+            transition.cause.code()
+        );
         host.log(LogLevel::Warn, &text);
         self.recorder.event(BreakerEvent {
             upstream: transition.upstream,
@@ -113,15 +122,29 @@ impl Vm {
             return flow;
         }
         exchange.outcome = Outcome::Shed;
-        let detail = if refusal.cause == Cause::None { "breaker-forced-open" } else { "breaker-open" };
-        let status = CacheStatus { forward: Some(onward.cause), detail: Some(detail), ..CacheStatus::default() };
+        let detail = if refusal.cause == Cause::None {
+            "breaker-forced-open"
+        } else {
+            "breaker-open"
+        };
+        let status = CacheStatus {
+            forward: Some(onward.cause),
+            detail: Some(detail),
+            ..CacheStatus::default()
+        };
         let retry_after = refusal.retry_after_ms.div_ceil(1_000).max(1).to_string();
-        let problem =
-            Problem { status: 503, code: "circuit_breaker_open", title: "The upstream is not being called at the moment" };
+        let problem = Problem {
+            status: 503,
+            code: "circuit_breaker_open",
+            title: "The upstream is not being called at the moment",
+        };
         let more: [(&[u8], &[u8]); 2] = [
             (b"retry-after", retry_after.as_bytes()),
             // RFC 9209 section 2.3: the proxy made this response, since its upstream is considered out of order.
-            (b"proxy-status", b"api-optimizer; error=destination_unavailable; details=\"circuit breaker open\""),
+            (
+                b"proxy-status",
+                b"api-optimizer; error=destination_unavailable; details=\"circuit breaker open\"",
+            ),
         ];
         self.answer_problem(host, exchange, &problem, &status, &more)
     }
@@ -172,12 +195,19 @@ impl Vm {
         if steer.upstream.is_empty() {
             return Err("which upstream is not said".to_owned());
         }
-        let lasts_ms = if steer.expires_in_ms == 0 { u64::MAX } else { steer.expires_in_ms };
+        let lasts_ms = if steer.expires_in_ms == 0 {
+            u64::MAX
+        } else {
+            steer.expires_in_ms
+        };
         let until_ms = now_ms.saturating_add(lasts_ms);
         if !breaker::steer(host, &steer.upstream, forced, until_ms, now_ms) {
             return Err("the breaker's record could not be written".to_owned());
         }
-        host.log(LogLevel::Warn, &format!("breaker {}: set to {:?} by an operator", steer.upstream, steer.action()));
+        host.log(
+            LogLevel::Warn,
+            &format!("breaker {}: set to {:?} by an operator", steer.upstream, steer.action()),
+        );
         Ok(json!({ "upstream": steer.upstream }))
     }
 }

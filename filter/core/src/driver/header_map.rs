@@ -6,17 +6,24 @@ const MAX_FIELDS: usize = 1024;
 /// Reads a serialized map. Whatever does not fit its own lengths ends the list.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
-    let Some(count) = read_u32(bytes, 0) else { return Vec::new() };
+    let Some(count) = read_u32(bytes, 0) else {
+        return Vec::new();
+    };
     let count = count.min(MAX_FIELDS);
     let mut fields = Vec::with_capacity(count);
     let mut at = 4 + count * 8;
     for index in 0..count {
-        let (Some(name_size), Some(value_size)) = (read_u32(bytes, 4 + index * 8), read_u32(bytes, 8 + index * 8)) else {
+        let (Some(name_size), Some(value_size)) = (read_u32(bytes, 4 + index * 8), read_u32(bytes, 8 + index * 8))
+        else {
             break;
         };
-        let Some(name) = at.checked_add(name_size).and_then(|end| bytes.get(at..end)) else { break };
+        let Some(name) = at.checked_add(name_size).and_then(|end| bytes.get(at..end)) else {
+            break;
+        };
         at += name_size + 1;
-        let Some(value) = at.checked_add(value_size).and_then(|end| bytes.get(at..end)) else { break };
+        let Some(value) = at.checked_add(value_size).and_then(|end| bytes.get(at..end)) else {
+            break;
+        };
         at += value_size + 1;
         fields.push((name, value));
     }
@@ -42,14 +49,20 @@ impl MapWriter {
     pub fn with_capacity(fields: usize, bytes: usize) -> Self {
         let mut sizes = Vec::with_capacity(4 + fields * 8 + fields * 2 + bytes);
         sizes.extend_from_slice(&[0; 4]);
-        Self { sizes, text: Vec::with_capacity(fields * 2 + bytes), count: 0 }
+        Self {
+            sizes,
+            text: Vec::with_capacity(fields * 2 + bytes),
+            count: 0,
+        }
     }
 
     /// Appends a field line. A line with a CR, LF or NUL in it, or without a name, is left out: Envoy writes local replies to
     /// the wire as they are, so such a line would split the response.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let harmful = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
-        let (Ok(name_size), Ok(value_size)) = (u32::try_from(name.len()), u32::try_from(value.len())) else { return };
+        let (Ok(name_size), Ok(value_size)) = (u32::try_from(name.len()), u32::try_from(value.len())) else {
+            return;
+        };
         if name.is_empty() || name.iter().any(|byte| harmful(byte) || *byte == b' ') || value.iter().any(harmful) {
             return;
         }
@@ -89,19 +102,26 @@ mod tests {
         writer.push(b"x-bytes", b"\xff\xfe");
         writer.push(b"x-empty", b"");
         let bytes = writer.finish();
-        assert_eq!(parse(&bytes), vec![
-            (&b"etag"[..], &b"\"a\""[..]),
-            (&b"x-bytes"[..], &b"\xff\xfe"[..]),
-            (&b"x-empty"[..], &b""[..]),
-        ]);
+        assert_eq!(
+            parse(&bytes),
+            vec![
+                (&b"etag"[..], &b"\"a\""[..]),
+                (&b"x-bytes"[..], &b"\xff\xfe"[..]),
+                (&b"x-empty"[..], &b""[..]),
+            ]
+        );
     }
 
     #[test]
     fn lines_that_would_split_the_response_are_left_out() {
         let mut writer = MapWriter::default();
-        for (name, value) in
-            [(&b"a"[..], &b"x\r\nset-cookie: y"[..]), (b"a b", b"x"), (b"", b"x"), (b"a", b"x\0"), (b"a\n", b"x")]
-        {
+        for (name, value) in [
+            (&b"a"[..], &b"x\r\nset-cookie: y"[..]),
+            (b"a b", b"x"),
+            (b"", b"x"),
+            (b"a", b"x\0"),
+            (b"a\n", b"x"),
+        ] {
             writer.push(name, value);
         }
         assert!(parse(&writer.finish()).is_empty());
@@ -110,7 +130,13 @@ mod tests {
 
     #[test]
     fn hostile_lengths_end_the_list() {
-        for bytes in [&b""[..], b"\x01", b"\xff\xff\xff\xff", b"\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff", b"\x02\0\0\0\x01\0\0\0\x01\0\0\0"] {
+        for bytes in [
+            &b""[..],
+            b"\x01",
+            b"\xff\xff\xff\xff",
+            b"\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"\x02\0\0\0\x01\0\0\0\x01\0\0\0",
+        ] {
             assert!(parse(bytes).is_empty(), "{bytes:?}");
         }
     }

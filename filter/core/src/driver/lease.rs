@@ -49,14 +49,22 @@ pub fn release(map: &impl SharedMap, me: u64) {
 
 fn encode(holder: u64, until: Millis) -> [u8; 16] {
     let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(holder.to_le_bytes().into_iter().chain(until.to_le_bytes())) {
+    for (to, from) in bytes
+        .iter_mut()
+        .zip(holder.to_le_bytes().into_iter().chain(until.to_le_bytes()))
+    {
         *to = from;
     }
     bytes
 }
 
 fn decode(bytes: &[u8]) -> (u64, Millis) {
-    let word = |at: usize| bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let word = |at: usize| {
+        bytes
+            .get(at..at + 8)
+            .and_then(|part| part.try_into().ok())
+            .map_or(0, u64::from_le_bytes)
+    };
     (word(0), word(8))
 }
 

@@ -12,11 +12,19 @@ const SILENCE_MS: u64 = 10_000;
 /// State of the link in one VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Down { retry_at: Millis },
+    Down {
+        retry_at: Millis,
+    },
     /// Opened, nothing heard yet. On a refused connection Envoy calls back for initial metadata all the same, so only a message
     /// counts as life.
-    Opening { stream: u32, heard_ms: Millis },
-    Up { stream: u32, heard_ms: Millis },
+    Opening {
+        stream: u32,
+        heard_ms: Millis,
+    },
+    Up {
+        stream: u32,
+        heard_ms: Millis,
+    },
 }
 
 /// What the driver shall do now.
@@ -39,7 +47,10 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        Self { state: State::Down { retry_at: 0 }, failures: 0 }
+        Self {
+            state: State::Down { retry_at: 0 },
+            failures: 0,
+        }
     }
 }
 
@@ -47,7 +58,9 @@ impl Link {
     /// What to do at a tick; `wanted` says whether this VM speaks for the Envoy, `random` spreads the retries of a fleet.
     pub fn tick(&mut self, wanted: bool, now_ms: Millis, random: u64) -> Step {
         match self.state {
-            State::Down { retry_at } if wanted && (now_ms >= retry_at || retry_at > now_ms + 2 * BACKOFF_MAX_MS) => Step::Open,
+            State::Down { retry_at } if wanted && (now_ms >= retry_at || retry_at > now_ms + 2 * BACKOFF_MAX_MS) => {
+                Step::Open
+            }
             State::Down { .. } => Step::Wait,
             State::Opening { stream, heard_ms } | State::Up { stream, heard_ms } => {
                 if !wanted || now_ms.abs_diff(heard_ms) > SILENCE_MS {
@@ -61,23 +74,33 @@ impl Link {
 
     /// The stream was opened.
     pub fn opened(&mut self, stream: u32, now_ms: Millis) {
-        self.state = State::Opening { stream, heard_ms: now_ms };
+        self.state = State::Opening {
+            stream,
+            heard_ms: now_ms,
+        };
     }
 
     /// Opening failed, or the stream ended.
     pub fn failed(&mut self, now_ms: Millis, random: u64) {
-        let ceiling = BACKOFF_MIN_MS.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX_MS);
+        let ceiling = BACKOFF_MIN_MS
+            .saturating_mul(1 << self.failures.min(10))
+            .min(BACKOFF_MAX_MS);
         self.failures = self.failures.saturating_add(1);
         // Between half and all of the ceiling: a fleet whose control plane restarts does not come back in step.
         let wait = ceiling / 2 + random % (ceiling / 2 + 1);
-        self.state = State::Down { retry_at: now_ms.saturating_add(wait) };
+        self.state = State::Down {
+            retry_at: now_ms.saturating_add(wait),
+        };
     }
 
     /// A message came; false when it is of a stream given up before.
     pub fn heard(&mut self, from: u32, now_ms: Millis) -> bool {
         match self.state {
             State::Opening { stream, .. } | State::Up { stream, .. } if stream == from => {
-                self.state = State::Up { stream, heard_ms: now_ms };
+                self.state = State::Up {
+                    stream,
+                    heard_ms: now_ms,
+                };
                 self.failures = 0;
                 true
             }
@@ -137,14 +160,24 @@ mod tests {
         for _ in 0..8 {
             link.opened(1, 0);
             assert!(link.closed(1, 0, u64::MAX));
-            let State::Down { retry_at } = link.state else { unreachable!() };
+            let State::Down { retry_at } = link.state else {
+                unreachable!()
+            };
             waits.push(retry_at);
         }
-        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[7] <= BACKOFF_MAX_MS, "{waits:?}");
+        assert!(
+            waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[7] <= BACKOFF_MAX_MS,
+            "{waits:?}"
+        );
         link.opened(2, 0);
         link.heard(2, 0);
         link.closed(2, 0, 0);
-        assert_eq!(link.state, State::Down { retry_at: BACKOFF_MIN_MS / 2 });
+        assert_eq!(
+            link.state,
+            State::Down {
+                retry_at: BACKOFF_MIN_MS / 2
+            }
+        );
     }
 
     #[test]

@@ -70,7 +70,10 @@ pub fn waiting(map: &impl SharedMap) -> Option<TelemetryReport> {
 /// Closes a new report over all mailboxes and keeps it in the outbox; `report` carries everything but sequence and delta.
 /// `None` when the host refuses to keep it (the delta then goes back to a mailbox).
 pub fn close_report(map: &impl SharedMap, mut report: TelemetryReport) -> Option<TelemetryReport> {
-    let last = map.get(SEQUENCE).and_then(|(bytes, _)| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let last = map
+        .get(SEQUENCE)
+        .and_then(|(bytes, _)| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes);
     report.sequence = last.saturating_add(1);
     let mut collected = collect(map);
     report.delta = Some(delta::take_bounded(&mut collected, REPORT_BYTES));
@@ -101,11 +104,21 @@ mod tests {
     use optimizer_proto::v1::CacheCounters;
 
     fn lookups(lookups: u64) -> TelemetryDelta {
-        TelemetryDelta { cache: Some(CacheCounters { lookups, ..Default::default() }), ..Default::default() }
+        TelemetryDelta {
+            cache: Some(CacheCounters {
+                lookups,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
     }
 
     fn counted(report: &TelemetryReport) -> u64 {
-        report.delta.as_ref().and_then(|delta| delta.cache.as_ref()).map_or(0, |cache| cache.lookups)
+        report
+            .delta
+            .as_ref()
+            .and_then(|delta| delta.cache.as_ref())
+            .map_or(0, |cache| cache.lookups)
     }
 
     #[test]
@@ -137,7 +150,8 @@ mod tests {
                         let mut carried = TelemetryDelta::default();
                         for _ in 0..200 {
                             delta::merge(&mut carried, lookups(1));
-                            carried = post(map, vm % 2, carried).map_or_else(|back| *back, |()| TelemetryDelta::default());
+                            carried =
+                                post(map, vm % 2, carried).map_or_else(|back| *back, |()| TelemetryDelta::default());
                         }
                         carried.cache.map_or(0, |cache| cache.lookups)
                     })

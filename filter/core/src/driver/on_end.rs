@@ -10,21 +10,29 @@ use optimizer_proto::v1::Outcome;
 impl Vm {
     /// The stream is over; Envoy calls this exactly once.
     pub fn on_end(&mut self, host: &impl Host, shared: &SharedExchange, context: u32) {
-        let Ok(mut exchange) = shared.try_borrow_mut() else { return };
+        let Ok(mut exchange) = shared.try_borrow_mut() else {
+            return;
+        };
         let exchange = &mut *exchange;
         let now_ns = host.now_ns();
         self.stop_waiting(exchange, context);
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
             self.abandon(&mut forwarded);
             self.land(host, &mut forwarded.flight, Landing::Failed, now_ns / 1_000_000);
-            let flags = host.property(b"response\0flags").and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+            let flags = host
+                .property(b"response\0flags")
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u64::from_le_bytes);
             let details = host.property(b"response\0code_details").unwrap_or_default();
             self.settle_forwarded(host, exchange, &mut forwarded, Some((flags, &details)));
         }
         if exchange.started_ns == 0 {
             return;
         }
-        let route = exchange.route.as_ref().map_or(crate::policy::DEFAULT_ROUTE, |route| route.name.as_str());
+        let route = exchange
+            .route
+            .as_ref()
+            .map_or(crate::policy::DEFAULT_ROUTE, |route| route.name.as_str());
         let sample = Sample {
             route: self.recorder.name(route),
             upstream: self.recorder.name(&exchange.upstream),
@@ -51,8 +59,13 @@ impl Vm {
         let (flags, details) = match ended {
             Some((flags, details)) => (flags, details.to_vec()),
             None => {
-                let flags = host.property(b"response\0flags").and_then(|bytes| bytes.try_into().ok());
-                (flags.map_or(0, u64::from_le_bytes), host.property(b"response\0code_details").unwrap_or_default())
+                let flags = host
+                    .property(b"response\0flags")
+                    .and_then(|bytes| bytes.try_into().ok());
+                (
+                    flags.map_or(0, u64::from_le_bytes),
+                    host.property(b"response\0code_details").unwrap_or_default(),
+                )
             }
         };
         let class = crate::breaker::classify(flags, &details, forwarded.status);
@@ -64,7 +77,9 @@ impl Vm {
             }
         }
         let now_ms = host.now_ns() / 1_000_000;
-        let took_ms = forwarded.answered_after_ms.unwrap_or_else(|| now_ms.saturating_sub(forwarded.sent_ms));
+        let took_ms = forwarded
+            .answered_after_ms
+            .unwrap_or_else(|| now_ms.saturating_sub(forwarded.sent_ms));
         let permits = std::mem::take(&mut forwarded.permits);
         self.settle(host, permits, class, took_ms, now_ms);
     }

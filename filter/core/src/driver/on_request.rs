@@ -32,19 +32,29 @@ pub(super) struct Onward {
 
 impl Onward {
     fn plain(cause: Forward) -> Self {
-        Self { cause, detail: None, key: None, stored: None, validate: false }
+        Self {
+            cause,
+            detail: None,
+            key: None,
+            stored: None,
+            validate: false,
+        }
     }
 }
 
 impl Vm {
     /// The request's headers came.
     pub fn on_request_headers(&mut self, host: &impl Host, shared: &SharedExchange, context: u32) -> Flow {
-        let Ok(mut exchange) = shared.try_borrow_mut() else { return Flow::Continue };
+        let Ok(mut exchange) = shared.try_borrow_mut() else {
+            return Flow::Continue;
+        };
         let started_ns = host.now_ns();
         let now_ms = started_ns / 1_000_000;
         exchange.started_ns = started_ns;
         exchange.policies = Some(Rc::clone(&self.policies));
-        let Ok(map) = host.header_map(MapKind::Request) else { return Flow::Continue };
+        let Ok(map) = host.header_map(MapKind::Request) else {
+            return Flow::Continue;
+        };
         let may_wait = self.waiting.has_room();
         let flow = self.answer_or_forward(host, &mut exchange, map, may_wait, now_ms);
         if let Phase::Waiting { hash, .. } = exchange.phase {
@@ -62,7 +72,9 @@ impl Vm {
         may_wait: bool,
         now_ms: Millis,
     ) -> Flow {
-        let Some(asked) = Asked::read(Fields::from(header_map::parse(&map))) else { return Flow::Continue };
+        let Some(asked) = Asked::read(Fields::from(header_map::parse(&map))) else {
+            return Flow::Continue;
+        };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
         let onward = if !route.cache {
@@ -75,7 +87,12 @@ impl Vm {
                 Err(onward) => onward,
             }
         };
-        let flight = match onward.key.as_ref().filter(|_| shareable(&asked, &onward, &route)).map(CacheKey::hash) {
+        let flight = match onward
+            .key
+            .as_ref()
+            .filter(|_| shareable(&asked, &onward, &route))
+            .map(CacheKey::hash)
+        {
             None => None,
             Some(hash) => match collapse::board(host, hash, self.uid, now_ms) {
                 Boarding::Lead => Some(hash),
@@ -107,14 +124,28 @@ impl Vm {
                 if directives.only_if_cached {
                     return Ok(self.answer_timeout(host, exchange));
                 }
-                return Err(Onward { key: Some(key), ..Onward::plain(missing.cause()) });
+                return Err(Onward {
+                    key: Some(key),
+                    ..Onward::plain(missing.cause())
+                });
             }
         };
         // `find` has decoded it already; this only reads offsets again.
         let Ok(view) = StoredView::decode(found.value(), false) else {
-            return Err(Onward { key: Some(key), ..Onward::plain(Forward::UriMiss) });
+            return Err(Onward {
+                key: Some(key),
+                ..Onward::plain(Forward::UriMiss)
+            });
         };
-        match decide(&view, asked, &directives, &route.freshness, soft, exchange.started_ns, now_ms) {
+        match decide(
+            &view,
+            asked,
+            &directives,
+            &route.freshness,
+            soft,
+            exchange.started_ns,
+            now_ms,
+        ) {
             Decision::Reply { reply, reuse, refresh } => {
                 self.store.touch(found.id, now_ms);
                 let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
@@ -139,7 +170,11 @@ impl Vm {
                 Ok(flow)
             }
             Decision::Timeout => Ok(self.answer_timeout(host, exchange)),
-            Decision::Forward { cause, reason, validate } => {
+            Decision::Forward {
+                cause,
+                reason,
+                validate,
+            } => {
                 self.recorder.reason(reason.code());
                 let id = found.id;
                 Err(Onward {
@@ -174,7 +209,11 @@ impl Vm {
         if !selecting::matches(&view, request) {
             return Lookup::Missing(Missing::Vary);
         }
-        let parts = KeyParts { host: key.host(), path: key.path(), url: key.url() };
+        let parts = KeyParts {
+            host: key.host(),
+            path: key.path(),
+            url: key.url(),
+        };
         match self.stamps.verdict(found.birth, &parts, view.tags()) {
             Verdict::Live => Lookup::Usable { found, soft: false },
             Verdict::Soft => Lookup::Usable { found, soft: true },
@@ -203,8 +242,16 @@ impl Vm {
                 return self.shed(host, exchange, &map, onward, refusal, now_ms);
             }
         };
-        let validating = onward.validate && onward.stored.as_ref().is_some_and(|(bytes, _)| add_validators(host, bytes));
-        exchange.outcome = if onward.key.is_some() { Outcome::Miss } else { Outcome::Bypass };
+        let validating = onward.validate
+            && onward
+                .stored
+                .as_ref()
+                .is_some_and(|(bytes, _)| add_validators(host, bytes));
+        exchange.outcome = if onward.key.is_some() {
+            Outcome::Miss
+        } else {
+            Outcome::Bypass
+        };
         exchange.upstream_requests = 1;
         exchange.phase = Phase::Forwarded(Box::new(Forwarded {
             request: Rc::new(map),
@@ -241,7 +288,9 @@ const VERIFIED_WHOLE: usize = 16 << 10;
 /// Puts the stored response's validators in place of the client's conditions, and takes its ranges out: the answer is to be a
 /// whole response. False when there is no validator.
 fn add_validators(host: &impl Host, stored: &[u8]) -> bool {
-    let Ok(view) = StoredView::decode(stored, false) else { return false };
+    let Ok(view) = StoredView::decode(stored, false) else {
+        return false;
+    };
     let conditional = validation::conditional(&view);
     if conditional.is_empty() {
         return false;

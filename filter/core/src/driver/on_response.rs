@@ -34,9 +34,15 @@ impl Vm {
                 exchange.phase = waiting;
                 Flow::Continue
             }
-            Phase::Answered { content_length, content_type } => {
+            Phase::Answered {
+                content_length,
+                content_type,
+            } => {
                 put_back(host, content_length, content_type.as_deref());
-                exchange.phase = Phase::Answered { content_length: None, content_type: None };
+                exchange.phase = Phase::Answered {
+                    content_length: None,
+                    content_type: None,
+                };
                 Flow::Continue
             }
             Phase::Forwarded(mut forwarded) => {
@@ -64,16 +70,23 @@ impl Vm {
         now_ms: Millis,
         end: bool,
     ) -> Flow {
-        let Ok(map) = host.header_map(MapKind::Response) else { return Flow::Continue };
+        let Ok(map) = host.header_map(MapKind::Response) else {
+            return Flow::Continue;
+        };
         let response = Fields::from(header_map::parse(&map));
-        let status = response.get(b":status").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0);
+        let status = response
+            .get(b":status")
+            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
+            .unwrap_or(0);
         forwarded.status = status;
         forwarded.answered_after_ms = Some(now_ms.saturating_sub(forwarded.sent_ms));
         let details = host.property(b"response\0code_details").unwrap_or_default();
         let from_origin = details == b"via_upstream";
         let request_map = Rc::clone(&forwarded.request);
-        let (Some(asked), Some(route)) = (Asked::read(Fields::from(header_map::parse(&request_map))), exchange.route.clone())
-        else {
+        let (Some(asked), Some(route)) = (
+            Asked::read(Fields::from(header_map::parse(&request_map))),
+            exchange.route.clone(),
+        ) else {
             return Flow::Continue;
         };
         let failure = match status {
@@ -112,7 +125,11 @@ impl Vm {
         }
         self.mark_forwarded(host, forwarded, &response, stored);
         if !stored {
-            let landing = if from_origin { Landing::NotShareable } else { Landing::Failed };
+            let landing = if from_origin {
+                Landing::NotShareable
+            } else {
+                Landing::Failed
+            };
             self.land(host, &mut forwarded.flight, landing, now_ms);
         }
         if end && stored {
@@ -172,7 +189,15 @@ impl Vm {
         };
         let fresh = StoredView::decode(&bytes, false).ok()?;
         let directives = crate::cache::request_directives::RequestDirectives::default();
-        let decision = crate::engine::decide(&fresh, asked, &directives, &route.freshness, false, exchange.started_ns, now_ms);
+        let decision = crate::engine::decide(
+            &fresh,
+            asked,
+            &directives,
+            &route.freshness,
+            false,
+            exchange.started_ns,
+            now_ms,
+        );
         let (reply, reuse) = match decision {
             Decision::Reply { reply, reuse, .. } => (reply, reuse),
             // Validated this moment, it answers this request even where it may not answer the next one without asking again.
@@ -218,8 +243,12 @@ impl Vm {
         now_ms: Millis,
     ) {
         let Some(key) = &forwarded.key else { return };
-        let super::on_request::Lookup::Usable { found, .. } = self.find(host, key, seen.request, now_ms) else { return };
-        let Ok(view) = StoredView::decode(found.value(), false) else { return };
+        let super::on_request::Lookup::Usable { found, .. } = self.find(host, key, seen.request, now_ms) else {
+            return;
+        };
+        let Ok(view) = StoredView::decode(found.value(), false) else {
+            return;
+        };
         match validation::head(&view, seen, &route.freshness, now_ms, TRAILER_LEN) {
             HeadEffect::Store { bytes, usable_until_ms } => {
                 self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
@@ -248,7 +277,11 @@ impl Vm {
         for target in invalidation::targets(asked.method, &asked.target, status, response) {
             let key = cache::CacheKey::new(&route.key, &target.as_target(), &asked.fields);
             // A stamp and not a removal: it reaches every variant and identity of the URL, and a fetch still in flight.
-            if self.stamps.purge(host, crate::store::Purge::Url(key.url()), false, now_ms).is_ok() {
+            if self
+                .stamps
+                .purge(host, crate::store::Purge::Url(key.url()), false, now_ms)
+                .is_ok()
+            {
                 self.recorder.cache.invalidations += 1;
             }
             self.store.remove(host, key.as_bytes());
@@ -257,7 +290,10 @@ impl Vm {
             let host_name = crate::http::target::normalize_authority(asked.target.scheme, asked.target.authority);
             for group in groups::invalidated(response) {
                 let tag = groups::group_tag(&group);
-                let purge = crate::store::Purge::Tag { host: &host_name, tag: &tag };
+                let purge = crate::store::Purge::Tag {
+                    host: &host_name,
+                    tag: &tag,
+                };
                 if self.stamps.purge(host, purge, false, now_ms).is_ok() {
                     self.recorder.cache.invalidations += 1;
                 }
@@ -290,8 +326,12 @@ impl Vm {
             return false;
         };
         self.capturing += hint;
-        forwarded.capture =
-            Some(Capture { encoder, vary: plan.vary, usable_until_ms: plan.usable_until_ms, counted: hint });
+        forwarded.capture = Some(Capture {
+            encoder,
+            vary: plan.vary,
+            usable_until_ms: plan.usable_until_ms,
+            counted: hint,
+        });
         true
     }
 
@@ -313,16 +353,25 @@ impl Vm {
 
     /// A piece of the response's content.
     pub fn on_response_body(&mut self, host: &impl Host, exchange: &mut Exchange, size: usize, end: bool) -> Flow {
-        let Phase::Forwarded(forwarded) = &mut exchange.phase else { return Flow::Continue };
+        let Phase::Forwarded(forwarded) = &mut exchange.phase else {
+            return Flow::Continue;
+        };
         exchange.bytes = exchange.bytes.saturating_add(size as u64);
-        let Some(capture) = &mut forwarded.capture else { return Flow::Continue };
+        let Some(capture) = &mut forwarded.capture else {
+            return Flow::Continue;
+        };
         let limit = exchange.route.as_ref().map_or(0, |route| route.max_object);
         let length = capture.encoder.body_len().saturating_add(size);
         let more = length.saturating_sub(capture.counted);
         if length > limit || self.capturing.saturating_add(more) > CAPTURE_BUDGET {
             self.recorder.reason("too-large");
             self.abandon(forwarded);
-            self.land(host, &mut forwarded.flight, Landing::NotShareable, host.now_ns() / 1_000_000);
+            self.land(
+                host,
+                &mut forwarded.flight,
+                Landing::NotShareable,
+                host.now_ns() / 1_000_000,
+            );
             return Flow::Continue;
         }
         if size > 0 {
@@ -360,7 +409,9 @@ impl Vm {
 
     /// Stores what was captured, now that it is whole.
     fn commit(&mut self, host: &impl Host, forwarded: &mut Forwarded, now_ms: Millis) {
-        let Some(capture) = forwarded.capture.take() else { return };
+        let Some(capture) = forwarded.capture.take() else {
+            return;
+        };
         self.capturing = self.capturing.saturating_sub(capture.counted);
         match capture.encoder.seal() {
             Some(bytes) => self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms),
@@ -370,8 +421,17 @@ impl Vm {
     }
 
     /// Replaces a stored response by its freshened form.
-    fn store_bytes(&mut self, host: &impl Host, forwarded: &Forwarded, bytes: Vec<u8>, usable_until_ms: Millis, now_ms: Millis) {
-        let Ok(view) = StoredView::decode(&bytes, false) else { return };
+    fn store_bytes(
+        &mut self,
+        host: &impl Host,
+        forwarded: &Forwarded,
+        bytes: Vec<u8>,
+        usable_until_ms: Millis,
+        now_ms: Millis,
+    ) {
+        let Ok(view) = StoredView::decode(&bytes, false) else {
+            return;
+        };
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
         self.store_value(host, forwarded, bytes, &vary, usable_until_ms, now_ms);
     }
@@ -387,7 +447,16 @@ impl Vm {
     ) {
         let Some(key) = &forwarded.key else { return };
         let request = Fields::from(header_map::parse(&forwarded.request));
-        self.insert(host, key.as_bytes(), &request, forwarded.birth, value, vary, usable_until_ms, now_ms);
+        self.insert(
+            host,
+            key.as_bytes(),
+            &request,
+            forwarded.birth,
+            value,
+            vary,
+            usable_until_ms,
+            now_ms,
+        );
     }
 
     /// Puts an encoded response into the store.
@@ -404,7 +473,13 @@ impl Vm {
         now_ms: Millis,
     ) {
         let names: Vec<&[u8]> = vary.iter().map(Vec::as_slice).collect();
-        let entry = crate::store::Entry { key, vary: &names, usable_until_ms, birth, value };
+        let entry = crate::store::Entry {
+            key,
+            vary: &names,
+            usable_until_ms,
+            birth,
+            value,
+        };
         let variant = |names: crate::store::VaryNames<'_>| cache::selecting::variant_hash(names.iter(), request);
         match self.store.insert(host, entry, variant, now_ms) {
             Ok(_) => self.recorder.cache.stores += 1,

@@ -60,7 +60,15 @@ fn alive(vm: &Vm, now_ms: Millis) -> bool {
 
 fn read(map: &impl SharedMap) -> (Vec<Vm>, Option<u32>) {
     match map.get(KEY) {
-        Some((bytes, cas)) => (bytes.get(1..).unwrap_or_default().chunks_exact(RECORD).filter_map(decode).collect(), Some(cas)),
+        Some((bytes, cas)) => (
+            bytes
+                .get(1..)
+                .unwrap_or_default()
+                .chunks_exact(RECORD)
+                .filter_map(decode)
+                .collect(),
+            Some(cas),
+        ),
         None => (Vec::new(), None),
     }
 }
@@ -79,9 +87,23 @@ fn encode(vms: &[Vm]) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Option<Vm> {
-    let word = |at: usize| bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_le_bytes);
-    let queue = bytes.get(8..12).and_then(|part| part.try_into().ok()).map(u32::from_le_bytes)?;
-    Some(Vm { uid: word(0)?, queue, seen_ms: word(12)?, epoch: word(20)?, revision: word(28)? })
+    let word = |at: usize| {
+        bytes
+            .get(at..at + 8)
+            .and_then(|part| part.try_into().ok())
+            .map(u64::from_le_bytes)
+    };
+    let queue = bytes
+        .get(8..12)
+        .and_then(|part| part.try_into().ok())
+        .map(u32::from_le_bytes)?;
+    Some(Vm {
+        uid: word(0)?,
+        queue,
+        seen_ms: word(12)?,
+        epoch: word(20)?,
+        revision: word(28)?,
+    })
 }
 
 #[cfg(test)]
@@ -90,7 +112,13 @@ mod tests {
     use crate::shared_map::MemoryMap;
 
     fn vm(uid: u64, seen_ms: Millis) -> Vm {
-        Vm { uid, queue: 7, seen_ms, epoch: 3, revision: 4 }
+        Vm {
+            uid,
+            queue: 7,
+            seen_ms,
+            epoch: 3,
+            revision: 4,
+        }
     }
 
     #[test]
@@ -101,7 +129,11 @@ mod tests {
         heartbeat(&map, vm(1, 1000));
         heartbeat(&map, vm(1, 2000));
         assert_eq!(heartbeat(&map, vm(2, 2500)), vec![vm(1, 2000), vm(2, 2500)]);
-        assert_eq!(heartbeat(&map, vm(2, 7100)), vec![vm(2, 7100)], "the first has been silent for five seconds");
+        assert_eq!(
+            heartbeat(&map, vm(2, 7100)),
+            vec![vm(2, 7100)],
+            "the first has been silent for five seconds"
+        );
     }
 
     #[test]

@@ -29,7 +29,11 @@ mod tests {
     fn a_change_is_seen_once_by_each_reader() {
         let map = MemoryMap::default();
         assert!(changed(&map, None).is_none());
-        let push = SettingsPush { revision: 3, document: b"{}".to_vec(), epoch: "e".to_owned() };
+        let push = SettingsPush {
+            revision: 3,
+            document: b"{}".to_vec(),
+            epoch: "e".to_owned(),
+        };
         assert!(publish(&map, &push));
         let (read, cas) = changed(&map, None).unwrap();
         assert_eq!(read, push);

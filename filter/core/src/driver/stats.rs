@@ -28,9 +28,17 @@ impl Stats {
                 self.add(host, name, count);
             }
         }
-        let errors = delta.errors.iter().map(|error| error.count).fold(0, u64::saturating_add);
+        let errors = delta
+            .errors
+            .iter()
+            .map(|error| error.count)
+            .fold(0, u64::saturating_add);
         self.add(host, "api_optimizer_upstream_errors_total", errors);
-        self.add(host, "api_optimizer_breaker_transitions_total", delta.breaker_events.len() as u64);
+        self.add(
+            host,
+            "api_optimizer_breaker_transitions_total",
+            delta.breaker_events.len() as u64,
+        );
     }
 
     fn add(&mut self, host: &impl Metrics, name: &'static str, count: u64) {

@@ -9,8 +9,12 @@ use optimizer_proto::v1::filter_message::Body as FromFilter;
 use optimizer_proto::v1::{ControlMessage, FilterMessage, SettingsPush, TelemetryAck, Welcome};
 use prost::Message;
 
-const GET: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "http"), (":authority", "api.example"), (":path", "/a?b=1")];
+const GET: [(&str, &str); 4] = [
+    (":method", "GET"),
+    (":scheme", "http"),
+    (":authority", "api.example"),
+    (":path", "/a?b=1"),
+];
 const ROOT: RootId = RootId(1);
 
 struct Envoy {
@@ -88,7 +92,9 @@ impl Envoy {
 
     fn said(&self) -> Vec<FromFilter> {
         let sent = std::mem::take(&mut *self.host.sent.borrow_mut());
-        sent.iter().filter_map(|bytes| FilterMessage::decode(bytes.as_slice()).unwrap().body).collect()
+        sent.iter()
+            .filter_map(|bytes| FilterMessage::decode(bytes.as_slice()).unwrap().body)
+            .collect()
     }
 }
 
@@ -113,23 +119,45 @@ fn a_miss_is_stored_and_the_next_request_is_a_hit() {
     let mut envoy = Envoy::new("{}");
     let (status, cache_status) = forwarded(envoy.get(&[], "200", &FRESH, b"hello world"));
     assert_eq!(status, "200");
-    assert!(cache_status.starts_with("api-optimizer; fwd=uri-miss") && cache_status.contains("stored"), "{cache_status}");
+    assert!(
+        cache_status.starts_with("api-optimizer; fwd=uri-miss") && cache_status.contains("stored"),
+        "{cache_status}"
+    );
     envoy.wait(3_000);
     envoy.host.host_calls.set(0);
     let hit = replied(envoy.get(&[], "500", &[], b"not asked"));
-    assert_eq!((hit.status, hit.body.as_slice(), hit.field("age")), (200, &b"hello world"[..], Some("3")));
-    assert!(hit.field("cache-status").unwrap().starts_with("api-optimizer; hit; ttl=57"), "{hit:?}");
+    assert_eq!(
+        (hit.status, hit.body.as_slice(), hit.field("age")),
+        (200, &b"hello world"[..], Some("3"))
+    );
+    assert!(
+        hit.field("cache-status")
+            .unwrap()
+            .starts_with("api-optimizer; hit; ttl=57"),
+        "{hit:?}"
+    );
     // Request: two clock readings, one header map, page and slot, the reply. End: one clock reading.
-    assert!(envoy.host.host_calls.get() <= 7, "host calls of a hit: {}", envoy.host.host_calls.get());
+    assert!(
+        envoy.host.host_calls.get() <= 7,
+        "host calls of a hit: {}",
+        envoy.host.host_calls.get()
+    );
 }
 
 #[test]
 fn what_may_not_be_stored_is_asked_for_each_time() {
-    for response in [[("cache-control", "no-store")], [("cache-control", "private, max-age=60")], [("vary", "*")]] {
+    for response in [
+        [("cache-control", "no-store")],
+        [("cache-control", "private, max-age=60")],
+        [("vary", "*")],
+    ] {
         let mut envoy = Envoy::new("{}");
         for body in [&b"one"[..], b"two"] {
             let (_, cache_status) = forwarded(envoy.get(&[], "200", &response, body));
-            assert!(cache_status.contains("fwd=uri-miss") && !cache_status.contains("stored"), "{cache_status}");
+            assert!(
+                cache_status.contains("fwd=uri-miss") && !cache_status.contains("stored"),
+                "{cache_status}"
+            );
         }
     }
 }
@@ -149,9 +177,18 @@ fn stale_is_validated_and_a_304_makes_it_fresh() {
     forwarded(envoy.get(&[], "200", &FRESH, b"body"));
     envoy.wait(61_000);
     let reply = replied(envoy.get(&[], "304", &[("etag", "\"v1\""), ("cache-control", "max-age=60")], b""));
-    assert_eq!(envoy.host.header(MapKind::Request, "if-none-match").as_deref(), Some("\"v1\""));
+    assert_eq!(
+        envoy.host.header(MapKind::Request, "if-none-match").as_deref(),
+        Some("\"v1\"")
+    );
     assert_eq!((reply.status, reply.body.as_slice()), (200, &b"body"[..]));
-    assert!(reply.field("cache-status").unwrap().contains("fwd=stale; fwd-status=304"), "{reply:?}");
+    assert!(
+        reply
+            .field("cache-status")
+            .unwrap()
+            .contains("fwd=stale; fwd-status=304"),
+        "{reply:?}"
+    );
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"body");
 }
 
@@ -168,7 +205,8 @@ fn an_unsafe_method_invalidates() {
 
 #[test]
 fn an_upstream_that_fails_trips_the_breaker_and_stale_bridges_it() {
-    let mut envoy = Envoy::new(r#"{"breaker":{"minimum_calls":5},"freshness":{"max_stale_on_outage":"1h","stale_if_error":"1h"}}"#);
+    let mut envoy =
+        Envoy::new(r#"{"breaker":{"minimum_calls":5},"freshness":{"max_stale_on_outage":"1h","stale_if_error":"1h"}}"#);
     forwarded(envoy.get(&[], "200", &FRESH, b"body"));
     envoy.wait(61_000);
     let mut other = GET.to_vec();
@@ -178,7 +216,10 @@ fn an_upstream_that_fails_trips_the_breaker_and_stale_bridges_it() {
     }
     let shed = replied(envoy.ask(&other, "200", &[], b"not asked"));
     assert_eq!(shed.status, 503);
-    assert!(shed.field("retry-after").is_some() && shed.field("proxy-status").is_some(), "{shed:?}");
+    assert!(
+        shed.field("retry-after").is_some() && shed.field("proxy-status").is_some(),
+        "{shed:?}"
+    );
     let stale = replied(envoy.get(&[], "200", &FRESH, b"not asked"));
     assert_eq!((stale.status, stale.body.as_slice()), (200, &b"body"[..]));
     envoy.wait(10_000);
@@ -191,7 +232,10 @@ fn an_upstream_that_fails_trips_the_breaker_and_stale_bridges_it() {
 #[test]
 fn stale_while_revalidate_serves_at_once_and_refreshes_once() {
     let mut envoy = Envoy::new("{}");
-    let swr = [("cache-control", "max-age=10, stale-while-revalidate=60"), ("etag", "\"v1\"")];
+    let swr = [
+        ("cache-control", "max-age=10, stale-while-revalidate=60"),
+        ("etag", "\"v1\""),
+    ];
     forwarded(envoy.get(&[], "200", &swr, b"old"));
     envoy.wait(20_000);
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"old");
@@ -199,7 +243,11 @@ fn stale_while_revalidate_serves_at_once_and_refreshes_once() {
     let queue = envoy.vm.queue;
     envoy.vm.on_wake(&envoy.host, ROOT, queue);
     assert_eq!(envoy.host.calls.borrow().len(), 1, "once for both");
-    envoy.host.set_call_response(&[(":status", "200"), ("cache-control", "max-age=10"), ("content-length", "3")]);
+    envoy.host.set_call_response(&[
+        (":status", "200"),
+        ("cache-control", "max-age=10"),
+        ("content-length", "3"),
+    ]);
     *envoy.host.body.borrow_mut() = b"new".to_vec();
     envoy.vm.on_call_response(&envoy.host, 1, 3, 3);
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"new");
@@ -213,17 +261,30 @@ fn settings_are_pushed_adopted_and_acknowledged_while_the_store_stays_warm() {
     assert!(matches!(envoy.said().first(), Some(FromFilter::Hello(_))));
     envoy.control(ToFilter::Welcome(Welcome::default()));
     let push = |revision, document: &str| {
-        ToFilter::Settings(SettingsPush { revision, document: document.as_bytes().to_vec(), epoch: "e".to_owned() })
+        ToFilter::Settings(SettingsPush {
+            revision,
+            document: document.as_bytes().to_vec(),
+            epoch: "e".to_owned(),
+        })
     };
     envoy.control(push(2, r#"{"default_ttl":"15m"}"#));
     let said = envoy.said();
-    assert!(matches!(&said[..], [FromFilter::SettingsAck(ack)] if ack.accepted && ack.revision == 2), "{said:?}");
+    assert!(
+        matches!(&said[..], [FromFilter::SettingsAck(ack)] if ack.accepted && ack.revision == 2),
+        "{said:?}"
+    );
     assert_eq!(envoy.vm.policies.route(b"x", b"/").freshness.default_ttl_ms, 900_000);
     envoy.control(push(3, r#"{"default_ttl":"soon","nonsense":1}"#));
     let said = envoy.said();
-    assert!(matches!(&said[..], [FromFilter::SettingsAck(ack)] if !ack.accepted && ack.violations.len() == 2), "{said:?}");
+    assert!(
+        matches!(&said[..], [FromFilter::SettingsAck(ack)] if !ack.accepted && ack.violations.len() == 2),
+        "{said:?}"
+    );
     envoy.control(push(1, r#"{"default_ttl":"1s"}"#));
-    assert_eq!(envoy.vm.in_force.revision, 2, "older ones and refused ones change nothing");
+    assert_eq!(
+        envoy.vm.in_force.revision, 2,
+        "older ones and refused ones change nothing"
+    );
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"body");
 }
 
@@ -235,22 +296,41 @@ fn telemetry_is_sent_until_acknowledged_and_counts_every_request() {
     replied(envoy.get(&[], "500", &[], b""));
     envoy.wait(1_000);
     envoy.vm.on_tick(&envoy.host, ROOT);
-    assert!(!envoy.said().iter().any(|body| matches!(body, FromFilter::Telemetry(_))), "nobody listens yet");
+    assert!(
+        !envoy.said().iter().any(|body| matches!(body, FromFilter::Telemetry(_))),
+        "nobody listens yet"
+    );
     envoy.control(ToFilter::Welcome(Welcome::default()));
     envoy.wait(1_000);
     envoy.vm.on_tick(&envoy.host, ROOT);
     let reports = |envoy: &Envoy| {
         let said = envoy.said().into_iter();
-        said.filter_map(|body| match body { FromFilter::Telemetry(report) => Some(report), _ => None }).collect::<Vec<_>>()
+        said.filter_map(|body| match body {
+            FromFilter::Telemetry(report) => Some(report),
+            _ => None,
+        })
+        .collect::<Vec<_>>()
     };
     let first = reports(&envoy).remove(0);
-    let requests: u64 = first.delta.as_ref().unwrap().requests.iter().map(|series| series.count).sum();
+    let requests: u64 = first
+        .delta
+        .as_ref()
+        .unwrap()
+        .requests
+        .iter()
+        .map(|series| series.count)
+        .sum();
     assert_eq!(requests, 2);
-    assert_eq!(optimizer_proto::telemetry::check_report(&first, envoy.host.now_ms.get()), Ok(()));
+    assert_eq!(
+        optimizer_proto::telemetry::check_report(&first, envoy.host.now_ms.get()),
+        Ok(())
+    );
     envoy.wait(1_000);
     envoy.vm.on_tick(&envoy.host, ROOT);
     assert!(reports(&envoy).is_empty(), "one report under way at a time");
-    envoy.control(ToFilter::TelemetryAck(TelemetryAck { sequence: first.sequence }));
+    envoy.control(ToFilter::TelemetryAck(TelemetryAck {
+        sequence: first.sequence,
+    }));
     envoy.wait(1_000);
     envoy.vm.on_tick(&envoy.host, ROOT);
     assert_eq!(reports(&envoy)[0].sequence, first.sequence + 1);
@@ -265,8 +345,14 @@ fn a_host_that_fails_every_call_lets_every_request_pass() {
     assert_eq!(envoy.vm.on_request_headers(&envoy.host, &shared, 9), Flow::Continue);
     for end in [false, true] {
         let mut exchange = shared.borrow_mut();
-        assert_eq!(envoy.vm.on_response_headers(&envoy.host, &mut exchange, end), Flow::Continue);
-        assert_eq!(envoy.vm.on_response_body(&envoy.host, &mut exchange, 10, end), Flow::Continue);
+        assert_eq!(
+            envoy.vm.on_response_headers(&envoy.host, &mut exchange, end),
+            Flow::Continue
+        );
+        assert_eq!(
+            envoy.vm.on_response_body(&envoy.host, &mut exchange, 10, end),
+            Flow::Continue
+        );
     }
     envoy.vm.on_end(&envoy.host, &shared, 9);
     envoy.vm.on_tick(&envoy.host, ROOT);
@@ -279,7 +365,10 @@ fn a_host_that_fails_every_call_lets_every_request_pass() {
 fn two_vms_share_the_cache() {
     let mut first = Envoy::new("{}");
     forwarded(first.get(&[], "200", &FRESH, b"body"));
-    let host = FakeHost { map: std::rc::Rc::clone(&first.host.map), ..FakeHost::default() };
+    let host = FakeHost {
+        map: std::rc::Rc::clone(&first.host.map),
+        ..FakeHost::default()
+    };
     host.now_ms.set(first.host.now_ms.get());
     let mut second = Envoy { host, vm: Vm::new() };
     second.vm.on_start(&second.host);
@@ -321,7 +410,11 @@ fn followers_get_the_leaders_response() {
     let replies = envoy.host.replies.borrow();
     assert_eq!(replies.len(), 8);
     assert!(replies.iter().all(|reply| reply.body == b"body"));
-    assert!(replies[0].field("cache-status").unwrap().contains("collapsed"), "{:?}", replies[0]);
+    assert!(
+        replies[0].field("cache-status").unwrap().contains("collapsed"),
+        "{:?}",
+        replies[0]
+    );
     assert_eq!(envoy.host.resumed.get(), 0);
 }
 

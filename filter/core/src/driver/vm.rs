@@ -159,7 +159,10 @@ impl Vm {
             Err(error) => host.log(LogLevel::Warn, &format!("no wake-up queue, ticks must do: {error}")),
         }
         if let Err(error) = host.set_tick_ms(TICK_MS) {
-            host.log(LogLevel::Error, &format!("no tick, settings and telemetry stand still: {error}"));
+            host.log(
+                LogLevel::Error,
+                &format!("no tick, settings and telemetry stand still: {error}"),
+            );
         }
     }
 
@@ -223,7 +226,9 @@ impl Vm {
 
     /// Takes over the settings in the shared cell, if they are new to this VM.
     pub(super) fn adopt(&mut self, host: &impl Host) {
-        let Some((push, cas)) = settings_cell::changed(host, self.in_force.seen) else { return };
+        let Some((push, cas)) = settings_cell::changed(host, self.in_force.seen) else {
+            return;
+        };
         self.in_force.seen = Some(cas);
         match parse_document(&push.document) {
             Ok(settings) => {
@@ -235,14 +240,18 @@ impl Vm {
             // Only checked documents get into the cell; a filter of another version may have other rules.
             Err(violations) => {
                 for violation in violations {
-                    host.log(LogLevel::Error, &format!("settings revision {} refused: {violation}", push.revision));
+                    host.log(
+                        LogLevel::Error,
+                        &format!("settings revision {} refused: {violation}", push.revision),
+                    );
                 }
             }
         }
     }
 
     fn apply(&mut self, settings: &Settings) {
-        self.store.configure(policy::store_limits(settings), policy::eviction(settings));
+        self.store
+            .configure(policy::store_limits(settings), policy::eviction(settings));
         self.policies = Rc::new(Policies::compile(settings));
     }
 
@@ -272,13 +281,16 @@ impl Vm {
 
     /// Tells the other VMs that this one is alive, and on which settings.
     pub(super) fn beat(&self, host: &impl Host, now_ms: Millis) {
-        registry::heartbeat(host, registry::Vm {
-            uid: self.uid,
-            queue: self.queue,
-            seen_ms: now_ms,
-            epoch: fingerprint(&self.in_force.epoch),
-            revision: self.in_force.revision,
-        });
+        registry::heartbeat(
+            host,
+            registry::Vm {
+                uid: self.uid,
+                queue: self.queue,
+                seen_ms: now_ms,
+                epoch: fingerprint(&self.in_force.epoch),
+                revision: self.in_force.revision,
+            },
+        );
     }
 
     fn hand_over_counts(&mut self, host: &impl Host) {
@@ -299,7 +311,11 @@ impl Default for Vm {
 /// Reads the settings of a push.
 pub(super) fn parse_document(document: &[u8]) -> Result<Settings, Vec<Violation>> {
     let value = serde_json::from_slice(document).map_err(|error| {
-        vec![Violation { path: String::new(), code: ViolationCode::Malformed, message: error.to_string() }]
+        vec![Violation {
+            path: String::new(),
+            code: ViolationCode::Malformed,
+            message: error.to_string(),
+        }]
     })?;
     Settings::parse(&value).map(|(settings, _)| settings)
 }
@@ -311,7 +327,9 @@ pub(super) fn fingerprint(epoch: &str) -> u64 {
 
 /// Name of this Envoy process.
 pub(super) fn instance(host: &impl Host) -> String {
-    host.get(INSTANCE).map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    host.get(INSTANCE)
+        .map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
 }
 
 /// What a push says about itself, for a log line.

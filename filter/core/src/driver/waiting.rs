@@ -34,7 +34,11 @@ impl Waiting {
     }
 
     pub(super) fn add(&mut self, hash: u64, context: u32, exchange: &SharedExchange, now_ms: Millis) {
-        let waiter = Waiter { context, exchange: Rc::clone(exchange), until_ms: now_ms.saturating_add(WAIT_MS) };
+        let waiter = Waiter {
+            context,
+            exchange: Rc::clone(exchange),
+            until_ms: now_ms.saturating_add(WAIT_MS),
+        };
         self.by_key.entry(hash).or_default().push(waiter);
         self.count += 1;
     }
@@ -111,8 +115,12 @@ impl Vm {
             return;
         }
         let flow = {
-            let Ok(mut exchange) = waiter.exchange.try_borrow_mut() else { return };
-            let Phase::Waiting { request, .. } = std::mem::replace(&mut exchange.phase, Phase::Passing) else { return };
+            let Ok(mut exchange) = waiter.exchange.try_borrow_mut() else {
+                return;
+            };
+            let Phase::Waiting { request, .. } = std::mem::replace(&mut exchange.phase, Phase::Passing) else {
+                return;
+            };
             self.answer_or_forward(host, &mut exchange, request, may_wait, now_ms)
         };
         match flow {
@@ -122,7 +130,9 @@ impl Vm {
     }
 
     fn wait_again(&mut self, waiter: &Waiter) {
-        let Ok(exchange) = waiter.exchange.try_borrow() else { return };
+        let Ok(exchange) = waiter.exchange.try_borrow() else {
+            return;
+        };
         if let Phase::Waiting { hash, .. } = exchange.phase {
             let again = Waiter {
                 context: waiter.context,

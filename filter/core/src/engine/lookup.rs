@@ -71,14 +71,22 @@ pub fn decide<'v>(
     let refresh = match reuse.action {
         Action::GatewayTimeout => return Decision::Timeout,
         Action::Validate => {
-            return Decision::Forward { cause: cause(reuse.reason), reason: reuse.reason, validate: true };
+            return Decision::Forward {
+                cause: cause(reuse.reason),
+                reason: reuse.reason,
+                validate: true,
+            };
         }
         Action::ServeAndRevalidate => true,
         Action::Serve => false,
     };
     match reply::build(view, &reuse, asked.method, &asked.fields, seed, now_ms) {
         Answer::Reply(reply) => Decision::Reply { reply, reuse, refresh },
-        Answer::AskOrigin => Decision::Forward { cause: Forward::Request, reason: reuse.reason, validate: false },
+        Answer::AskOrigin => Decision::Forward {
+            cause: Forward::Request,
+            reason: reuse.reason,
+            validate: false,
+        },
     }
 }
 

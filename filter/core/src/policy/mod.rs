@@ -48,7 +48,11 @@ impl Policies {
     /// Compiles checked settings.
     #[must_use]
     pub fn compile(settings: &Settings) -> Self {
-        let routes = settings.routes.iter().map(|route| Rc::new(compile_route(route, settings))).collect();
+        let routes = settings
+            .routes
+            .iter()
+            .map(|route| Rc::new(compile_route(route, settings)))
+            .collect();
         Self {
             breaker: breaker(settings),
             max_connections: settings.max_connections,
@@ -72,7 +76,11 @@ impl Policies {
 /// Limits of the store.
 #[must_use]
 pub fn store_limits(settings: &Settings) -> Limits {
-    let largest = settings.routes.iter().filter_map(|route| route.max_object_size).fold(settings.max_object_size, u64::max);
+    let largest = settings
+        .routes
+        .iter()
+        .filter_map(|route| route.max_object_size)
+        .fold(settings.max_object_size, u64::max);
     Limits {
         entries: settings.cache_size,
         bytes: u64::from(settings.cache_memory_mb) << 20,
@@ -111,7 +119,9 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
             ttl_floor_ms: route.ttl_floor_ms.unwrap_or(global.ttl_floor_ms),
             ttl_ceiling_ms: route.ttl_ceiling_ms.unwrap_or(global.ttl_ceiling_ms),
             ttl_override_ms: route.ttl_override_ms,
-            stale_while_revalidate_ms: route.stale_while_revalidate_ms.unwrap_or(global.stale_while_revalidate_ms),
+            stale_while_revalidate_ms: route
+                .stale_while_revalidate_ms
+                .unwrap_or(global.stale_while_revalidate_ms),
             stale_if_error_ms: route.stale_if_error_ms.unwrap_or(global.stale_if_error_ms),
             max_stale_on_outage_ms: route.max_stale_on_outage_ms.unwrap_or(global.max_stale_on_outage_ms),
             heuristic_fraction_percent: global.heuristic_fraction_percent,
@@ -137,7 +147,10 @@ fn query(query: &KeyQuery) -> QueryPolicy {
 }
 
 fn lower_case(names: &[String]) -> Vec<Vec<u8>> {
-    names.iter().map(|name| name.to_ascii_lowercase().into_bytes()).collect()
+    names
+        .iter()
+        .map(|name| name.to_ascii_lowercase().into_bytes())
+        .collect()
 }
 
 fn breaker(settings: &Settings) -> BreakerPolicy {
@@ -157,7 +170,11 @@ fn breaker(settings: &Settings) -> BreakerPolicy {
         jitter_percent: set.jitter_percent,
         probes: set.probes,
         failures: FailurePolicy {
-            statuses: if counts(FailureClass::Status) { set.failure_statuses.clone() } else { Vec::new() },
+            statuses: if counts(FailureClass::Status) {
+                set.failure_statuses.clone()
+            } else {
+                Vec::new()
+            },
             connect_failure: counts(FailureClass::ConnectFailure),
             reset: counts(FailureClass::Reset),
             timeout: counts(FailureClass::Timeout),
@@ -191,7 +208,13 @@ mod tests {
         ] {
             assert_eq!(policies.route(authority.as_bytes(), path.as_bytes()).name, name);
         }
-        assert_eq!(policies.route(b"a.shop.example", b"/v1/prices").freshness.default_ttl_ms, 900_000);
+        assert_eq!(
+            policies
+                .route(b"a.shop.example", b"/v1/prices")
+                .freshness
+                .default_ttl_ms,
+            900_000
+        );
         assert!(!policies.route(b"x", b"/private").cache);
     }
 
@@ -201,7 +224,10 @@ mod tests {
             r#"{"default_ttl":"5m","cache_enabled":false,"freshness":{"stale_if_error":"1h"},"routes":[{"name":"a"}]}"#,
         ));
         let route = policies.route(b"x", b"/");
-        assert_eq!((route.freshness.default_ttl_ms, route.freshness.stale_if_error_ms), (300_000, 3_600_000));
+        assert_eq!(
+            (route.freshness.default_ttl_ms, route.freshness.stale_if_error_ms),
+            (300_000, 3_600_000)
+        );
         assert!(!route.cache, "switched off for all");
     }
 }

@@ -25,7 +25,9 @@ impl HostPattern {
             Self::Exact(exact) => host.eq_ignore_ascii_case(exact),
             Self::Below(suffix) => {
                 host.len() > suffix.len()
-                    && host.get(host.len() - suffix.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
+                    && host
+                        .get(host.len() - suffix.len()..)
+                        .is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
             }
         }
     }
@@ -56,13 +58,24 @@ mod tests {
             ("*.example", "aexample", false),
             ("a.example", "", false),
         ] {
-            assert_eq!(HostPattern::new(pattern).fits(host.as_bytes()), fits, "{pattern} {host}");
+            assert_eq!(
+                HostPattern::new(pattern).fits(host.as_bytes()),
+                fits,
+                "{pattern} {host}"
+            );
         }
     }
 
     #[test]
     fn the_port_is_no_part_of_the_host() {
-        for (authority, host) in [("a:80", "a"), ("a", "a"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("", ""), (":", "")] {
+        for (authority, host) in [
+            ("a:80", "a"),
+            ("a", "a"),
+            ("[::1]", "[::1]"),
+            ("[::1]:80", "[::1]"),
+            ("", ""),
+            (":", ""),
+        ] {
             assert_eq!(host_of(authority.as_bytes()), host.as_bytes());
         }
     }

@@ -16,7 +16,9 @@ pub(super) struct Names {
 
 impl Default for Names {
     fn default() -> Self {
-        Self { names: vec!["other".to_owned()] }
+        Self {
+            names: vec!["other".to_owned()],
+        }
     }
 }
 

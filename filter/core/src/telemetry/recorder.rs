@@ -86,7 +86,11 @@ impl Recorder {
         };
         if self.series.len() >= MAX_SERIES && !self.series.contains_key(&key) {
             let other = self.names.number("other");
-            key = Key { route: other, upstream: other, ..key };
+            key = Key {
+                route: other,
+                upstream: other,
+                ..key
+            };
         }
         let series = self.series.entry(key).or_default();
         series.count += 1;
@@ -127,7 +131,10 @@ impl Recorder {
     /// Everything since the last call; `None` when nothing happened.
     pub fn drain(&mut self) -> Option<TelemetryDelta> {
         let mut drained = TelemetryDelta {
-            requests: std::mem::take(&mut self.series).into_iter().map(|(key, series)| self.report(key, series)).collect(),
+            requests: std::mem::take(&mut self.series)
+                .into_iter()
+                .map(|(key, series)| self.report(key, series))
+                .collect(),
             errors: std::mem::take(&mut self.errors)
                 .into_iter()
                 .map(|((kind, upstream), count)| ErrorCount {
@@ -140,7 +147,10 @@ impl Recorder {
             breaker_events: std::mem::take(&mut self.events),
             reasons: std::mem::take(&mut self.reasons)
                 .into_iter()
-                .map(|(code, count)| ReasonCount { code: code.to_owned(), count })
+                .map(|(code, count)| ReasonCount {
+                    code: code.to_owned(),
+                    count,
+                })
                 .collect(),
             overhead_ns: (self.overhead.count() > 0).then(|| std::mem::take(&mut self.overhead).into()),
         };
@@ -200,14 +210,21 @@ mod tests {
         let delta = recorder.drain().unwrap();
         assert_eq!(delta.requests.len(), 1);
         let series = &delta.requests[0];
-        assert_eq!((series.count, series.response_bytes, series.route.as_str()), (100, 1000, "a"));
+        assert_eq!(
+            (series.count, series.response_bytes, series.route.as_str()),
+            (100, 1000, "a")
+        );
         assert_eq!(delta.cache.as_ref().unwrap().lookups, 100);
         assert_eq!(delta.reasons[0].count, 1);
         assert!(recorder.drain().is_none());
         recorder.carry(delta.clone());
         let sample = sample(&mut recorder, "a", 5);
         recorder.request(&sample);
-        assert_eq!(recorder.drain().unwrap().requests[0].count, 101, "what came back is merged");
+        assert_eq!(
+            recorder.drain().unwrap().requests[0].count,
+            101,
+            "what came back is merged"
+        );
     }
 
     #[test]
