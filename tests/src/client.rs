@@ -179,6 +179,17 @@ impl Connection {
         }
     }
 
+    /// Reads at least `size` bytes of whatever comes.
+    ///
+    /// # Errors
+    /// The peer closes or falls silent before.
+    pub fn read_at_least(&mut self, size: usize) -> Result<Vec<u8>> {
+        while self.ahead.len() < size {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.ahead))
+    }
+
     fn head(&mut self) -> Result<(u16, Vec<(String, Vec<u8>)>)> {
         let head = self.take_to(b"\r\n\r\n")?;
         let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);

@@ -6,7 +6,7 @@ use crate::envoy::Envoy;
 use crate::origin::Origin;
 use crate::ports::free_port;
 use crate::rest::Rest;
-use crate::{Result, artefacts, wait};
+use crate::{Failure, Result, artefacts, wait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -83,6 +83,15 @@ impl Stack {
             let connected = rollout["envoys"].as_array().is_some_and(|envoys| !envoys.is_empty());
             (connected && rollout["complete"] == true).then_some(())
         })
+    }
+
+    /// Changes settings through REST and waits until they are in force in every worker.
+    ///
+    /// # Errors
+    /// The change is refused, or some worker does not follow in time.
+    pub fn change_settings(&self, change: &Value) -> Result<()> {
+        let answer = self.rest().merge_patch("/settings?wait=all&timeout=10s", change)?;
+        if answer.status == 200 { Ok(()) } else { Err(Failure::new(format!("{}: {}", answer.status, answer.text()))) }
     }
 
     /// The REST interface.

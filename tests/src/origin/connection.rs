@@ -1,6 +1,7 @@
 //! One connection to the origin: requests in, replies out.
 
 use super::{Framing, Received, Reply, Shared, lock};
+use crate::wait;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -81,8 +82,27 @@ fn write(mut stream: &TcpStream, reply: &Reply, head_only: bool) -> io::Result<b
     if !bodiless {
         append_content(&mut out, reply);
     }
-    stream.write_all(&out)?;
+    let held = first_part(&out, reply);
+    stream.write_all(out.get(..held).unwrap_or_default())?;
+    wait_for_gate(reply);
+    stream.write_all(out.get(held..).unwrap_or_default())?;
     Ok(matches!(reply.framing, Framing::Length | Framing::Chunked(_)))
+}
+
+/// How much of the response goes out before the gate.
+fn first_part(out: &[u8], reply: &Reply) -> usize {
+    let (Some(_), Framing::Chunked(size)) = (&reply.gate, reply.framing) else {
+        return if reply.gate.is_some() { 0 } else { out.len() };
+    };
+    let head = out.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
+    head + format!("{size:x}").len() + size + 4
+}
+
+fn wait_for_gate(reply: &Reply) {
+    if let Some(gate) = &reply.gate {
+        // A gate that nobody opens ends with the time of the story that forgot it.
+        let _ = wait::until("the gate open", || gate.is_open().then_some(()));
+    }
 }
 
 fn head(reply: &Reply) -> Vec<u8> {

@@ -3,7 +3,7 @@
 mod connection;
 mod reply;
 
-pub use reply::{Framing, Reply};
+pub use reply::{Framing, Gate, Reply};
 
 use crate::{Failure, Result, wait};
 use std::collections::HashMap;

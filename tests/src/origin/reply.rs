@@ -1,5 +1,7 @@
 //! What the origin answers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How the content is delimited, or where the response breaks off.
@@ -29,13 +31,29 @@ pub struct Reply {
     pub(super) body: Vec<u8>,
     pub(super) framing: Framing,
     pub(super) delay: Duration,
+    pub(super) gate: Option<Gate>,
+}
+
+/// Holds a response back until it is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Lets the response go on.
+    pub fn open(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 impl Reply {
     /// A response with `status`, without content.
     #[must_use]
     pub fn new(status: u16) -> Self {
-        Self { status, fields: Vec::new(), body: Vec::new(), framing: Framing::Length, delay: Duration::ZERO }
+        Self { status, fields: Vec::new(), body: Vec::new(), framing: Framing::Length, delay: Duration::ZERO, gate: None }
     }
 
     /// 200 with content.
@@ -68,6 +86,13 @@ impl Reply {
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Sends head and first chunk, or with another framing nothing, and the rest once the gate is open.
+    #[must_use]
+    pub fn behind(mut self, gate: &Gate) -> Self {
+        self.gate = Some(gate.clone());
         self
     }
 
