@@ -13,6 +13,8 @@ const PLACES: u64 = 256;
 const TRIES: u64 = 8;
 /// Races lost in a row before a sample is given up.
 const RETRIES: usize = 32;
+/// When to try again after losing every race.
+const BUSY_RETRY_MS: Millis = 1_000;
 /// Longest a forced state lasts without being renewed: 24 hours.
 pub(super) const FORCED_MAX_MS: u64 = 86_400_000;
 
@@ -79,6 +81,7 @@ pub fn acquire(
     if !policy.enabled {
         return Ok((None, None));
     }
+    let mut refused = None;
     for _ in 0..RETRIES {
         let Some((key, mut record, cas)) = find(map, upstream) else {
             return Ok((None, None));
@@ -88,7 +91,13 @@ pub fn acquire(
         if changed {
             match map.set(&key, &named(upstream, &record), cas) {
                 Ok(()) => {}
-                Err(SetError::CasMismatch) => continue,
+                Err(SetError::CasMismatch) => {
+                    refused = Some(Refusal {
+                        retry_after_ms: BUSY_RETRY_MS,
+                        cause: record.cause,
+                    });
+                    continue;
+                }
                 // Without shared data nobody may judge: the call goes.
                 Err(SetError::Host) => return Ok((None, None)),
             }
@@ -103,7 +112,8 @@ pub fn acquire(
             Pass::Probe(id) => Ok((Some(permit(upstream, &record, Some(id))), transition)),
         };
     }
-    Ok((None, None))
+    // A record is only fought over while it is not closed: then a call that cannot be counted as a probe must not be made.
+    refused.map_or(Ok((None, None)), Err)
 }
 
 /// Takes in how a call ended.

@@ -137,15 +137,16 @@ fn recovers_through_probes() {
         acquire(&map, "api", &policy, 6000, 99).is_err(),
         "three probes and no more"
     );
-    let mut last = None;
-    for permit in permits {
-        assert_eq!(
-            resolve(&map, permit.clone(), &policy, OutcomeClass::Status(200), 1, 6001, 0),
-            last.take()
-        );
-        last = resolve(&map, permit, &policy, OutcomeClass::Status(200), 1, 6001, 0);
-        assert_eq!(last, None, "a permit counts once");
-    }
+    let ended: Vec<_> = permits
+        .into_iter()
+        .map(|permit| {
+            let end = |permit| resolve(&map, permit, &policy, OutcomeClass::Status(200), 1, 6001, 0);
+            let first = end(permit.clone());
+            assert_eq!(end(permit), None, "a permit counts once");
+            first.map(|transition| transition.to)
+        })
+        .collect();
+    assert_eq!(ended, [None, None, Some(State::Closed)]);
     assert_eq!(state(&map, 6001), "closed");
 }
 

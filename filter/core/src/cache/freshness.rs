@@ -1,6 +1,10 @@
 //! Freshness lifetime (RFC 9111 section 4.2.1, heuristic 4.2.2; RFC 9213 section 2.2).
 
+use super::policy::FreshnessPolicy;
 use crate::Millis;
+use crate::http::cache_control::CacheControl;
+use crate::http::date;
+use crate::http::fields::Fields;
 
 /// Where a freshness lifetime came from, in the order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,4 +28,64 @@ pub struct Lifetime {
     pub ms: Millis,
     /// Where it came from.
     pub origin: Origin,
+}
+
+/// Whether a status is cacheable by default (RFC 9110 section 15.1), so that it may live without an explicit lifetime.
+#[must_use]
+pub fn is_heuristically_cacheable(status: u16) -> bool {
+    matches!(
+        status,
+        200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
+}
+
+/// The freshness lifetime of a response. `date_ms` is its `Date`; `jitter` any number.
+#[must_use]
+pub fn lifetime(
+    status: u16,
+    response: &Fields<'_>,
+    directives: &CacheControl,
+    policy: &FreshnessPolicy,
+    date_ms: Millis,
+    jitter: u64,
+) -> Lifetime {
+    if let Some(ms) = policy.ttl_override_ms {
+        return Lifetime {
+            ms,
+            origin: Origin::Override,
+        };
+    }
+    let bounded = |ms: Millis, origin| {
+        let raised = if ms > 0 { ms.max(policy.ttl_floor_ms) } else { 0 };
+        Lifetime {
+            ms: raised.min(policy.ttl_ceiling_ms),
+            origin,
+        }
+    };
+    if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
+        return bounded(u64::from(seconds) * 1_000, Origin::Explicit);
+    }
+    if let Some(expires) = response.get(b"expires") {
+        // Anything that is no date, above all "0", means already expired (RFC 9111 section 5.3).
+        let ms = date::parse(expires, date_ms).map_or(0, |expires| expires.saturating_sub(date_ms));
+        return bounded(ms, Origin::Explicit);
+    }
+    if policy.default_ttl_ms == 0 || !(is_heuristically_cacheable(status) || directives.public) {
+        return Lifetime {
+            ms: 0,
+            origin: Origin::None,
+        };
+    }
+    let modified = response
+        .get(b"last-modified")
+        .and_then(|text| date::parse(text, date_ms));
+    let (ms, origin) = match modified {
+        Some(modified) => {
+            let share = date_ms.saturating_sub(modified) / 100 * u64::from(policy.heuristic_fraction_percent);
+            (share.min(policy.default_ttl_ms), Origin::Heuristic)
+        }
+        None => (policy.default_ttl_ms, Origin::Default),
+    };
+    let spread = ms / 100 * u64::from(policy.jitter_percent.min(50));
+    bounded(ms - if spread == 0 { 0 } else { jitter % spread }, origin)
 }

@@ -1,6 +1,7 @@
 //! Cache groups (RFC 9875) and purge tags: names under which stored responses are invalidated together.
 
 use crate::http::fields::Fields;
+use crate::http::list::members;
 
 /// Most tags kept of one response.
 pub const MAX_TAGS: usize = 128;
@@ -10,22 +11,57 @@ pub const MAX_TAG_LEN: usize = 1024;
 /// Tag under which a cache group is stored; groups hold within one origin, so callers invalidate it with the host.
 #[must_use]
 pub fn group_tag(group: &[u8]) -> Vec<u8> {
-    group.to_vec()
+    [b"group:", group].concat()
 }
 
 /// Tags of a response: `Surrogate-Key` and `xkey` (by space), `Cache-Tag` and `Edge-Cache-Tag` (by comma), `Cache-Groups` (as
 /// [`group_tag`]).
 #[must_use]
 pub fn tags(response: &Fields<'_>) -> Vec<Vec<u8>> {
-    let _ = response;
-    Vec::new()
+    let by_space = [&b"surrogate-key"[..], b"xkey"];
+    let by_comma = [&b"cache-tag"[..], b"edge-cache-tag"];
+    let spaced = by_space
+        .iter()
+        .flat_map(|name| response.all(name))
+        .flat_map(|line| line.split(|byte| matches!(byte, b' ' | b'\t' | b',')))
+        .map(<[u8]>::to_vec);
+    let listed = by_comma
+        .iter()
+        .flat_map(|name| response.all(name))
+        .flat_map(members)
+        .map(<[u8]>::to_vec);
+    let groups = strings(response, b"cache-groups")
+        .into_iter()
+        .map(|group| group_tag(&group));
+    let mut tags: Vec<Vec<u8>> = spaced
+        .chain(listed)
+        .chain(groups)
+        .filter(|tag| !tag.is_empty() && tag.len() <= MAX_TAG_LEN)
+        .collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags.truncate(MAX_TAGS);
+    tags
+}
+
+/// The strings of a structured list (RFC 9651 section 3.1). A list that does not parse counts as absent.
+fn strings(response: &Fields<'_>, name: &'static [u8]) -> Vec<Vec<u8>> {
+    let joined = response.all(name).collect::<Vec<_>>().join(&b", "[..]);
+    let Ok(list) = sfv::Parser::new(joined.as_slice()).parse::<sfv::List>() else {
+        return Vec::new();
+    };
+    list.into_iter()
+        .filter_map(|entry| match entry {
+            sfv::ListEntry::Item(item) => item.bare_item.as_string().map(|text| text.as_str().as_bytes().to_vec()),
+            sfv::ListEntry::InnerList(_) => None,
+        })
+        .collect()
 }
 
 /// Groups a response to an unsafe request invalidates (RFC 9875 section 3); to be looked up as [`group_tag`].
 #[must_use]
 pub fn invalidated(response: &Fields<'_>) -> Vec<Vec<u8>> {
-    let _ = response;
-    Vec::new()
+    strings(response, b"cache-group-invalidation")
 }
 
 /// True for the fields that carry tags, which are not sent to clients. `Cache-Groups` is not one of them.

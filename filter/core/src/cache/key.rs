@@ -1,8 +1,8 @@
 //! The cache key (RFC 9111 section 2): scheme, normalised host, path, query, and what the policy adds. Method-agnostic.
 
-use super::policy::KeyPolicy;
+use super::policy::{KeyPolicy, QueryPolicy};
 use crate::http::fields::Fields;
-use crate::http::target::Target;
+use crate::http::target::{Target, normalize_authority};
 
 /// A whole cache key. Compared byte by byte; its hash only finds a place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,12 +16,35 @@ impl CacheKey {
     /// Builds the key of a request.
     #[must_use]
     pub fn new(policy: &KeyPolicy, target: &Target<'_>, request: &Fields<'_>) -> Self {
-        let _ = (policy, target, request);
-        Self {
-            bytes: Vec::new(),
-            host: 0..0,
-            url_end: 0,
+        let scheme: &[u8] = if target.scheme.eq_ignore_ascii_case(b"https") {
+            b"https"
+        } else {
+            b"http"
+        };
+        let mut bytes = Vec::with_capacity(scheme.len() + target.authority.len() + target.path.len() + 8);
+        bytes.extend_from_slice(scheme);
+        bytes.extend_from_slice(b"://");
+        let host_start = bytes.len();
+        bytes.extend_from_slice(&normalize_authority(scheme, target.authority));
+        let host = host_start..bytes.len();
+        push_path(&mut bytes, target.path, &policy.query);
+        let url_end = bytes.len();
+        for name in &policy.headers {
+            bytes.push(0);
+            bytes.extend_from_slice(name);
+            for value in request.all(name) {
+                bytes.push(1);
+                bytes.extend_from_slice(value);
+            }
         }
+        if policy.isolate_authorization {
+            bytes.push(2);
+            for value in request.all(b"authorization") {
+                // Hashed: the key is shown to operators and stored, a credential must not be.
+                bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_128(value).to_le_bytes());
+            }
+        }
+        Self { bytes, host, url_end }
     }
 
     /// The whole key.
@@ -57,8 +80,16 @@ impl CacheKey {
     /// Host, path and URL of a stored key.
     #[must_use]
     pub fn parts(key: &[u8]) -> KeyParts<'_> {
-        let _ = key;
-        KeyParts::default()
+        let end = key.iter().position(|byte| *byte < 3).unwrap_or(key.len());
+        let url = key.get(..end).unwrap_or_default();
+        let start = url.windows(3).position(|part| part == b"://").map_or(0, |at| at + 3);
+        let rest = url.get(start..).unwrap_or_default();
+        let slash = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        KeyParts {
+            host: rest.get(..slash).unwrap_or_default(),
+            path: rest.get(slash..).unwrap_or_default(),
+            url,
+        }
     }
 }
 
@@ -71,4 +102,106 @@ pub struct KeyParts<'a> {
     pub path: &'a [u8],
     /// Scheme, host, path, query.
     pub url: &'a [u8],
+}
+
+fn push_path(bytes: &mut Vec<u8>, path: &[u8], policy: &QueryPolicy) {
+    let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
+    let at = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
+    let (path_only, query) = path.split_at(at);
+    let named = |names: &[Vec<u8>], parameter: &[u8]| {
+        let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+        names.iter().any(|wanted| wanted == name)
+    };
+    match policy {
+        QueryPolicy::All => bytes.extend_from_slice(path),
+        QueryPolicy::None => bytes.extend_from_slice(path_only),
+        QueryPolicy::Include(names) => push_query(bytes, path_only, query, |parameter| named(names, parameter)),
+        QueryPolicy::Exclude(names) => push_query(bytes, path_only, query, |parameter| !named(names, parameter)),
+    }
+}
+
+fn push_query(bytes: &mut Vec<u8>, path: &[u8], query: &[u8], keep: impl Fn(&[u8]) -> bool) {
+    bytes.extend_from_slice(path);
+    let mut separator = b'?';
+    for parameter in query
+        .get(1..)
+        .unwrap_or_default()
+        .split(|byte| *byte == b'&')
+        .filter(|parameter| keep(parameter))
+    {
+        if !parameter.is_empty() {
+            bytes.push(separator);
+            bytes.extend_from_slice(parameter);
+            separator = b'&';
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(policy: &KeyPolicy, authority: &str, path: &str, lines: Vec<(&[u8], &[u8])>) -> CacheKey {
+        let target = Target {
+            scheme: b"http",
+            authority: authority.as_bytes(),
+            path: path.as_bytes(),
+        };
+        CacheKey::new(policy, &target, &Fields::from(lines))
+    }
+
+    #[test]
+    fn keys_tell_apart_what_is_different_and_nothing_else() {
+        let all = KeyPolicy::default();
+        let base = key(&all, "a", "/p?x=1", vec![]);
+        assert_eq!(base, key(&all, "A:80", "/p?x=1", vec![(b"cookie", b"c")]));
+        for other in [
+            key(&all, "b", "/p?x=1", vec![]),
+            key(&all, "a", "/p?x=2", vec![]),
+            key(&all, "a", "/p", vec![]),
+        ] {
+            assert_ne!(base, other);
+        }
+        assert_eq!(
+            (base.host(), base.path(), base.url()),
+            (&b"a"[..], &b"/p?x=1"[..], &b"http://a/p?x=1"[..])
+        );
+        let parts = CacheKey::parts(base.as_bytes());
+        assert_eq!(
+            (parts.host, parts.path, parts.url),
+            (base.host(), base.path(), base.url())
+        );
+    }
+
+    #[test]
+    fn the_policy_shapes_the_query_and_adds_fields() {
+        let names = || vec![b"x".to_vec()];
+        for (query, expected) in [
+            (QueryPolicy::None, "/p"),
+            (QueryPolicy::Include(names()), "/p?x=1"),
+            (QueryPolicy::Exclude(names()), "/p?y=2&z"),
+        ] {
+            let policy = KeyPolicy {
+                query,
+                ..KeyPolicy::default()
+            };
+            assert_eq!(key(&policy, "a", "/p?y=2&x=1&z", vec![]).path(), expected.as_bytes());
+        }
+        let policy = KeyPolicy {
+            headers: vec![b"x-tenant".to_vec()],
+            isolate_authorization: true,
+            ..KeyPolicy::default()
+        };
+        let of = |tenant: &'static [u8], token: &'static [u8]| {
+            key(
+                &policy,
+                "a",
+                "/",
+                vec![(b"x-tenant", tenant), (b"authorization", token)],
+            )
+        };
+        assert_ne!(of(b"1", b"t"), of(b"2", b"t"));
+        assert_ne!(of(b"1", b"t"), of(b"1", b"u"));
+        assert!(!of(b"1", b"secret").as_bytes().windows(6).any(|part| part == b"secret"));
+    }
 }

@@ -1,7 +1,10 @@
 //! Conditional requests answered from the cache (RFC 9111 section 4.3.2, RFC 9110 section 13.2.2).
 
 use crate::Millis;
+use crate::http::date;
+use crate::http::entity_tag::EntityTag;
 use crate::http::fields::Fields;
+use crate::http::list::members;
 
 /// What a client's conditions compare with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +31,31 @@ pub enum Outcome {
 /// Evaluates the client's conditions in the order of precedence.
 #[must_use]
 pub fn evaluate(validators: &Validators<'_>, request: &Fields<'_>, now_ms: Millis) -> Outcome {
-    let _ = (validators, request, now_ms);
-    Outcome::Proceed
+    if request.has(b"if-match") || request.has(b"if-unmodified-since") {
+        return Outcome::AskOrigin;
+    }
+    if request.has(b"if-none-match") {
+        let stored = validators.etag.and_then(EntityTag::parse);
+        let mut tags = request.all(b"if-none-match").flat_map(members);
+        let matched = tags.any(|tag| {
+            tag == b"*"
+                || matches!((EntityTag::parse(tag), stored), (Some(asked), Some(stored)) if asked.weak_eq(stored))
+        });
+        return if matched {
+            Outcome::NotModified
+        } else {
+            Outcome::Proceed
+        };
+    }
+    let since = request
+        .get(b"if-modified-since")
+        .and_then(|text| date::parse(text, now_ms));
+    let modified = match validators.last_modified {
+        Some(text) => date::parse(text, now_ms),
+        None => Some(validators.date_ms),
+    };
+    match (since, modified) {
+        (Some(since), Some(modified)) if modified / 1_000 <= since / 1_000 => Outcome::NotModified,
+        _ => Outcome::Proceed,
+    }
 }

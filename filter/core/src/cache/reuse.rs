@@ -5,6 +5,7 @@ use super::policy::FreshnessPolicy;
 use super::request_directives::RequestDirectives;
 use super::stored_response::StoredView;
 use crate::Millis;
+use crate::http::cache_control::MaxStale;
 
 /// What to do with a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,13 +104,13 @@ pub fn decide(
     soft_purged: bool,
     now_ms: Millis,
 ) -> Reuse {
-    let _ = (stored, request, policy, soft_purged, now_ms);
-    Reuse {
-        action: Action::Validate,
-        reason: ReuseReason::Stale,
-        age_s: 0,
-        ttl_s: 0,
-    }
+    let age_ms = stored.age_ms(now_ms);
+    let (action, reason) = judge(stored, request, policy, soft_purged, age_ms, now_ms);
+    let action = match action {
+        Action::Validate if request.only_if_cached => Action::GatewayTimeout,
+        other => other,
+    };
+    figures(stored, action, reason, age_ms)
 }
 
 /// After a forwarded request failed: may the stored response answer although stale?
@@ -121,6 +122,81 @@ pub fn on_failure(
     failure: Failure,
     now_ms: Millis,
 ) -> Option<Reuse> {
-    let _ = (stored, request, policy, failure, now_ms);
+    if stored.must_revalidate() || stored.no_cache() || request.no_cache {
+        return None;
+    }
+    let age_ms = stored.age_ms(now_ms);
+    let stale_ms = age_ms.saturating_sub(stored.lifetime_ms());
+    let asked = request.stale_if_error.map_or(0, |seconds| u64::from(seconds) * 1_000);
+    if stale_ms <= stored.stale_if_error_ms().max(asked) {
+        return Some(figures(stored, Action::Serve, ReuseReason::StaleIfError, age_ms));
+    }
+    if failure == Failure::Unreachable && stale_ms <= policy.max_stale_on_outage_ms {
+        return Some(figures(stored, Action::Serve, ReuseReason::StaleOnOutage, age_ms));
+    }
     None
+}
+
+fn figures(stored: &StoredView<'_>, action: Action, reason: ReuseReason, age_ms: Millis) -> Reuse {
+    let seconds = |ms: Millis| i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+    Reuse {
+        action,
+        reason,
+        age_s: age_ms / 1_000,
+        ttl_s: seconds(stored.lifetime_ms()).saturating_sub(seconds(age_ms)),
+    }
+}
+
+fn judge(
+    stored: &StoredView<'_>,
+    request: &RequestDirectives,
+    policy: &FreshnessPolicy,
+    soft_purged: bool,
+    age_ms: Millis,
+    now_ms: Millis,
+) -> (Action, ReuseReason) {
+    /// A clock that is set back by less is no reason to ask the origin.
+    const CLOCK_SLACK_MS: Millis = 60_000;
+    let _ = policy;
+    if request.no_cache {
+        return (Action::Validate, ReuseReason::RequestNoCache);
+    }
+    if stored.no_cache() {
+        return (Action::Validate, ReuseReason::NoCache);
+    }
+    if stored.response_time_ms() > now_ms.saturating_add(CLOCK_SLACK_MS) {
+        return (Action::Validate, ReuseReason::ClockWentBack);
+    }
+    if request.max_age.is_some_and(|max| age_ms > u64::from(max) * 1_000) {
+        return (Action::Validate, ReuseReason::RequestMaxAge);
+    }
+    let lifetime_ms = stored.lifetime_ms();
+    let is_fresh = lifetime_ms > age_ms && !soft_purged;
+    if is_fresh {
+        let left = lifetime_ms - age_ms;
+        if request.min_fresh.is_some_and(|min| left < u64::from(min) * 1_000) {
+            return (Action::Validate, ReuseReason::RequestMinFresh);
+        }
+        return (Action::Serve, ReuseReason::Fresh);
+    }
+    let stale_reason = if soft_purged {
+        ReuseReason::SoftPurged
+    } else {
+        ReuseReason::Stale
+    };
+    if stored.must_revalidate() || request.min_fresh.is_some() {
+        return (Action::Validate, stale_reason);
+    }
+    let stale_ms = age_ms.saturating_sub(lifetime_ms);
+    match request.max_stale {
+        Some(MaxStale::Any) => return (Action::Serve, ReuseReason::MaxStale),
+        Some(MaxStale::Seconds(seconds)) if stale_ms <= u64::from(seconds) * 1_000 => {
+            return (Action::Serve, ReuseReason::MaxStale);
+        }
+        _ => {}
+    }
+    if stale_ms < stored.stale_while_revalidate_ms() {
+        return (Action::ServeAndRevalidate, ReuseReason::StaleWhileRevalidate);
+    }
+    (Action::Validate, stale_reason)
 }

@@ -65,6 +65,43 @@ pub struct CacheStatus<'a> {
 impl CacheStatus<'_> {
     /// Writes the whole field value: what upstream caches said, then this member.
     pub fn write<'u>(&self, upstream: impl Iterator<Item = &'u [u8]>, out: &mut Vec<u8>) {
-        let _ = (upstream.count(), out);
+        for member in upstream.filter(|member| !member.is_empty()) {
+            out.extend_from_slice(member);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(CACHE_NAME.as_bytes());
+        let mut add = |text: &str| {
+            out.extend_from_slice(b"; ");
+            out.extend_from_slice(text.as_bytes());
+        };
+        if self.hit {
+            add("hit");
+        }
+        if let Some(forward) = self.forward {
+            add(&format!("fwd={}", forward.code()));
+        }
+        if let Some(status) = self.forward_status {
+            add(&format!("fwd-status={status}"));
+        }
+        if let Some(ttl) = self.ttl_s {
+            add(&format!("ttl={ttl}"));
+        }
+        if self.stored {
+            add("stored");
+        }
+        if self.collapsed {
+            add("collapsed");
+        }
+        if let Some(key) = self.key {
+            let shown: String = key
+                .iter()
+                .filter(|byte| (b' '..=b'~').contains(byte))
+                .map(|byte| char::from(*byte))
+                .collect();
+            add(&format!("key=\"{}\"", shown.replace('\\', "\\\\").replace('"', "\\\"")));
+        }
+        if let Some(detail) = self.detail {
+            add(&format!("detail={detail}"));
+        }
     }
 }

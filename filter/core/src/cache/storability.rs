@@ -1,11 +1,15 @@
 //! Storing responses (RFC 9111 section 3).
 
-use super::age::InitialAge;
-use super::freshness::Lifetime;
+use super::age::{self, InitialAge};
+use super::freshness::{self, Lifetime, Origin};
 use super::policy::FreshnessPolicy;
+use super::{groups, selecting};
 use crate::Millis;
+use crate::http::cache_control::{CacheControl, Qualified};
 use crate::http::fields::Fields;
+use crate::http::list::members;
 use crate::http::method::Method;
+use crate::http::structured;
 
 /// How the end of the content is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +28,26 @@ impl Framing {
     /// Framing of a response as Envoy shows it. `marked` says that the upstream speaks HTTP/2 or later.
     #[must_use]
     pub fn of(method: Method, status: u16, response: &Fields<'_>, marked: bool) -> Self {
-        let _ = (method, status, response, marked);
-        Self::Close
+        if method == Method::Head || matches!(status, 204 | 304) {
+            return Self::Empty;
+        }
+        let chunked = response
+            .get(b"transfer-encoding")
+            .is_some_and(|value| value.to_ascii_lowercase().windows(7).any(|part| part == b"chunked"));
+        if chunked {
+            return Self::Delimited;
+        }
+        let lengths: Vec<&[u8]> = response.all(b"content-length").flat_map(members).collect();
+        match lengths.as_slice() {
+            [] if marked => Self::Delimited,
+            [] => Self::Close,
+            // Contradicting lengths: whatever arrives cannot be proven whole.
+            [first, rest @ ..] if rest.iter().any(|other| other != first) => Self::Close,
+            [first, ..] => {
+                let length = std::str::from_utf8(first).ok().and_then(|text| text.parse().ok());
+                length.map_or(Self::Close, Self::Length)
+            }
+        }
     }
 }
 
@@ -136,6 +158,108 @@ pub struct Plan {
 /// # Errors
 /// Why not.
 pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> Result<Plan, NotStored> {
-    let _ = (exchange, policy, jitter);
-    Err(NotStored::NoFreshness)
+    let Exchange {
+        request,
+        response,
+        status,
+        ..
+    } = *exchange;
+    if exchange.method != Method::Get {
+        return Err(NotStored::Method);
+    }
+    match status {
+        206 => return Err(NotStored::Partial),
+        304 => return Err(NotStored::NotModified),
+        200..=599 => {}
+        _ => return Err(NotStored::Status),
+    }
+    if exchange.framing == Framing::Close {
+        return Err(NotStored::UnprovableEnd);
+    }
+    let targeted = structured::targeted(response);
+    let is_targeted = targeted.is_some();
+    let directives = targeted.unwrap_or_else(|| CacheControl::of(response));
+    if !policy.ignore_request_cache_control && CacheControl::of(request).no_store {
+        return Err(NotStored::RequestNoStore);
+    }
+    if directives.no_store && !(directives.must_understand && is_understood(status)) {
+        return Err(NotStored::NoStore);
+    }
+    if directives.must_understand && !is_understood(status) {
+        return Err(NotStored::Status);
+    }
+    if directives.private == Qualified::Whole {
+        return Err(NotStored::Private);
+    }
+    let permitted = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
+    if request.has(b"authorization") && !exchange.identity_in_key && !permitted {
+        return Err(NotStored::Authorization);
+    }
+    let vary = selecting::vary_names(response).ok_or(NotStored::VaryStar)?;
+    let age = age::initial(response, exchange.request_time_ms, exchange.response_time_ms);
+    let expires_counts = !is_targeted;
+    let lifetime = if expires_counts {
+        freshness::lifetime(status, response, &directives, policy, age.date_ms, jitter)
+    } else {
+        let without_expires: Fields<'_> = response.iter().filter(|(name, _)| *name != b"expires").collect();
+        freshness::lifetime(status, &without_expires, &directives, policy, age.date_ms, jitter)
+    };
+    let granted = matches!(lifetime.origin, Origin::Default | Origin::Heuristic);
+    if granted && response.has(b"set-cookie") {
+        return Err(NotStored::SetCookie);
+    }
+    let mut excluded = Vec::new();
+    for qualified in [&directives.no_cache, &directives.private] {
+        if let Qualified::Fields(names) = qualified {
+            excluded.extend(names.iter().cloned());
+        }
+    }
+    let no_cache = directives.no_cache == Qualified::Whole;
+    let must_revalidate = directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
+    let seconds = |given: Option<u32>, otherwise: Millis| given.map_or(otherwise, |seconds| u64::from(seconds) * 1_000);
+    let stale_while_revalidate_ms = seconds(directives.stale_while_revalidate, policy.stale_while_revalidate_ms);
+    let stale_if_error_ms = seconds(directives.stale_if_error, policy.stale_if_error_ms);
+    let has_validator = response.has(b"etag") || response.has(b"last-modified");
+    let remaining = lifetime.ms.saturating_sub(age.corrected_ms);
+    // RFC 9111 section 3: without explicit permission only what is cacheable by default may be stored; and it must be of some use.
+    let explicit = matches!(lifetime.origin, Origin::Explicit | Origin::Override) || directives.public || no_cache;
+    let own_window = directives.stale_while_revalidate.is_some() || directives.stale_if_error.is_some();
+    let useful = lifetime.ms > 0 || has_validator || own_window;
+    if !useful || !(explicit || freshness::is_heuristically_cacheable(status)) {
+        return Err(NotStored::NoFreshness);
+    }
+    let after = if must_revalidate || no_cache {
+        0
+    } else {
+        stale_while_revalidate_ms
+            .max(stale_if_error_ms)
+            .max(policy.max_stale_on_outage_ms)
+    };
+    // A response without validator is still of use to a client that takes stale ones (max-stale).
+    let kept = policy.keep_for_validation_ms;
+    let usable_until_ms = exchange
+        .response_time_ms
+        .saturating_add(remaining)
+        .saturating_add(after.max(kept));
+    Ok(Plan {
+        lifetime,
+        age,
+        stale_while_revalidate_ms,
+        stale_if_error_ms,
+        no_cache,
+        must_revalidate,
+        immutable: directives.immutable,
+        excluded,
+        vary: vary.into_iter().map(std::borrow::Cow::into_owned).collect(),
+        tags: groups::tags(response),
+        usable_until_ms,
+    })
+}
+
+/// Final statuses whose caching requirements this cache knows (RFC 9110 section 15; RFC 9111 section 3).
+fn is_understood(status: u16) -> bool {
+    matches!(
+        status,
+        200 | 203 | 204 | 300 | 301 | 302 | 303 | 307 | 308 | 404 | 405 | 410 | 414 | 501
+    )
 }

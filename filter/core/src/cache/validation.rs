@@ -1,10 +1,13 @@
 //! Validation and freshening (RFC 9111 sections 4.3.1, 4.3.4, 4.3.5 and 3.2).
 
+use super::hop_by_hop::is_not_stored;
 use super::policy::FreshnessPolicy;
-use super::storability::Exchange;
-use super::stored_response::StoredView;
+use super::storability::{Exchange, Framing, judge};
+use super::stored_response::{Parts, StoredView, Times, encode};
 use crate::Millis;
-use crate::http::fields::Fields;
+use crate::http::entity_tag::EntityTag;
+use crate::http::fields::{Fields, Line};
+use crate::http::method::Method;
 
 /// Request fields to validate a stored response. The client's own conditions are taken out: they are evaluated against the
 /// outcome (see [`super::precondition`]).
@@ -30,8 +33,10 @@ impl Conditional<'_> {
 /// The conditional request for a stored response.
 #[must_use]
 pub fn conditional<'a>(stored: &StoredView<'a>) -> Conditional<'a> {
-    let _ = stored;
-    Conditional::default()
+    Conditional {
+        if_none_match: stored.get(b"etag").filter(|tag| !tag.is_empty()),
+        if_modified_since: stored.get(b"last-modified").filter(|date| !date.is_empty()),
+    }
 }
 
 /// What a 304 made of the stored response.
@@ -62,8 +67,91 @@ pub fn freshen(
     jitter: u64,
     spare: usize,
 ) -> Freshened {
-    let _ = (stored, exchange, policy, jitter, spare);
-    Freshened::Other
+    let new_tag = exchange.response.get(b"etag").and_then(EntityTag::parse);
+    let old_tag = stored.get(b"etag").and_then(EntityTag::parse);
+    if let (Some(new), Some(old)) = (new_tag, old_tag)
+        && !new.weak_eq(old)
+    {
+        return Freshened::Other;
+    }
+    match updated(stored, exchange, policy, jitter, spare) {
+        Some((bytes, usable_until_ms, true)) => Freshened::Store { bytes, usable_until_ms },
+        Some((bytes, _, false)) => Freshened::ServeOnly { bytes },
+        None => Freshened::Other,
+    }
+}
+
+/// Fields of a 304 or of an answer to HEAD that do not replace stored ones: they describe that message's own content
+/// (RFC 9111 section 3.2).
+const NOT_UPDATED: [&[u8]; 5] = [
+    b"content-length",
+    b"content-encoding",
+    b"content-range",
+    b"content-md5",
+    b"transfer-encoding",
+];
+
+/// The stored response with the fields of a newer message; whether it may still be stored.
+fn updated(
+    stored: &StoredView<'_>,
+    exchange: &Exchange<'_>,
+    policy: &FreshnessPolicy,
+    jitter: u64,
+    spare: usize,
+) -> Option<(Vec<u8>, Millis, bool)> {
+    let new: Vec<Line<'_>> = exchange
+        .response
+        .iter()
+        .filter(|(name, _)| {
+            !is_not_stored(name, exchange.response) && !NOT_UPDATED.contains(name) && *name != b"cache-status"
+        })
+        .collect();
+    let kept = stored
+        .fields()
+        .filter(|(name, _)| !new.iter().any(|(updated, _)| updated == name));
+    let lines: Vec<Line<'_>> = kept.chain(new.iter().copied()).collect();
+    // Age of the newer message counts, and only it: it is not among the stored lines.
+    let mut judged_lines = lines.clone();
+    judged_lines.extend(exchange.response.iter().filter(|(name, _)| *name == b"age"));
+    let judged = Fields::from(judged_lines);
+    let as_stored = Exchange {
+        method: Method::Get,
+        status: stored.status(),
+        response: &judged,
+        framing: Framing::Length(stored.body().len() as u64),
+        ..*exchange
+    };
+    let plan = judge(&as_stored, policy, jitter);
+    let storable = plan.is_ok();
+    let (times, tags, usable_until_ms) = match &plan {
+        Ok(plan) => (Times::of(&as_stored, plan), plan.tags.clone(), plan.usable_until_ms),
+        Err(_) => {
+            let now = exchange.response_time_ms;
+            (
+                Times {
+                    request_ms: exchange.request_time_ms,
+                    response_ms: now,
+                    ..Times::default()
+                },
+                Vec::new(),
+                now,
+            )
+        }
+    };
+    let selecting: Vec<(&[u8], Option<Vec<u8>>)> = stored
+        .selecting()
+        .map(|(name, value)| (name, value.map(<[u8]>::to_vec)))
+        .collect();
+    let parts = Parts {
+        key: stored.key(),
+        status: stored.status(),
+        times,
+        tags: &tags,
+    };
+    let body = stored.body();
+    let mut encoder = encode(&parts, &selecting, &lines, Some(body.len() as u64), body.len(), spare).ok()?;
+    encoder.append(body);
+    Some((encoder.seal()?, usable_until_ms, storable))
 }
 
 /// What a successful answer to HEAD means for a stored response to GET (section 4.3.5).
@@ -91,8 +179,23 @@ pub fn head(
     jitter: u64,
     spare: usize,
 ) -> HeadEffect {
-    let _ = (stored, exchange, policy, jitter, spare);
-    HeadEffect::Nothing
+    if exchange.status != 200 || stored.status() != 200 {
+        return HeadEffect::Nothing;
+    }
+    let length = exchange
+        .response
+        .get(b"content-length")
+        .and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
+    let differs =
+        |name: &[u8]| matches!((exchange.response.get(name), stored.get(name)), (Some(new), Some(old)) if new != old);
+    if differs(b"etag") || differs(b"last-modified") || length.is_some_and(|length| length != stored.body().len()) {
+        return HeadEffect::Invalidate;
+    }
+    match updated(stored, exchange, policy, jitter, spare) {
+        Some((bytes, usable_until_ms, true)) => HeadEffect::Store { bytes, usable_until_ms },
+        Some((_, _, false)) => HeadEffect::Invalidate,
+        None => HeadEffect::Nothing,
+    }
 }
 
 /// True when the request carries conditions of its own that go to the origin as they are.

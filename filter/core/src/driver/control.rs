@@ -209,7 +209,11 @@ impl Vm {
             sequence: 0,
             instance_id: instance(host),
             closed_at_ms: now_ms,
-            span_ms: now_ms.saturating_sub(self.control.last_closed_ms),
+            // A VM that has just become leader does not know when the last report was closed.
+            span_ms: match self.control.last_closed_ms {
+                0 => 1_000,
+                closed_ms => now_ms.saturating_sub(closed_ms).min(60_000),
+            },
             delta: None,
             gauges: Some(self.gauges(host, now_ms)),
         }

@@ -1,6 +1,7 @@
 //! Cache directives (RFC 9111 section 5.2; RFC 5861, RFC 8246, RFC 9213).
 
-use super::fields::Fields;
+use super::fields::{Fields, is_token, trim};
+use super::list::members;
 
 /// Seconds, at most 2^31 (RFC 9111 section 1.2.2).
 pub type DeltaSeconds = u32;
@@ -68,7 +69,141 @@ impl CacheControl {
     /// Reads all `Cache-Control` lines.
     #[must_use]
     pub fn of(fields: &Fields<'_>) -> Self {
-        let _ = fields;
-        Self::default()
+        let mut read = Self::default();
+        for line in fields.all(b"cache-control") {
+            read.present = true;
+            members(line).for_each(|member| read.take(member));
+        }
+        read
+    }
+
+    fn take(&mut self, member: &[u8]) {
+        let (name, argument) = match member.iter().position(|byte| *byte == b'=') {
+            Some(at) => (member.get(..at).unwrap_or_default(), member.get(at + 1..)),
+            None => (member, None),
+        };
+        let name = trim(name).to_ascii_lowercase();
+        let seconds = || argument.map_or(Some(0), |text| Some(delta_seconds(unquoted(trim(text))).unwrap_or(0)));
+        match name.as_slice() {
+            b"no-store" => self.no_store = true,
+            b"public" => self.public = true,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
+            b"must-understand" => self.must_understand = true,
+            b"immutable" => self.immutable = true,
+            b"only-if-cached" => self.only_if_cached = true,
+            b"no-cache" => self.no_cache.add(argument),
+            b"private" => self.private.add(argument),
+            b"max-age" => least(&mut self.max_age, seconds()),
+            b"s-maxage" => least(&mut self.s_maxage, seconds()),
+            b"stale-while-revalidate" => least(&mut self.stale_while_revalidate, seconds()),
+            b"stale-if-error" => least(&mut self.stale_if_error, seconds()),
+            b"min-fresh" => self.min_fresh = self.min_fresh.max(seconds()),
+            b"max-stale" => {
+                self.max_stale = match (self.max_stale, argument) {
+                    (None, None) => Some(MaxStale::Any),
+                    (Some(MaxStale::Seconds(present)), Some(_)) => {
+                        Some(MaxStale::Seconds(present.min(seconds().unwrap_or(0))))
+                    }
+                    (present @ Some(MaxStale::Seconds(_)), None) => present,
+                    (_, Some(_)) => seconds().map(MaxStale::Seconds),
+                    (Some(MaxStale::Any), None) => Some(MaxStale::Any),
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Qualified {
+    fn add(&mut self, argument: Option<&[u8]>) {
+        let names: Vec<Vec<u8>> = argument
+            .map(|text| unquoted(trim(text)))
+            .into_iter()
+            .flat_map(members)
+            .filter(|name| is_token(name))
+            .map(<[u8]>::to_ascii_lowercase)
+            .collect();
+        match self {
+            Self::Whole => {}
+            // An argument without a readable name is read cautiously: the whole response.
+            _ if names.is_empty() => *self = Self::Whole,
+            Self::Absent => *self = Self::Fields(names),
+            Self::Fields(present) => present.extend(names),
+        }
+    }
+}
+
+fn least(present: &mut Option<DeltaSeconds>, new: Option<DeltaSeconds>) {
+    *present = match (*present, new) {
+        (Some(present), Some(new)) => Some(present.min(new)),
+        (present, new) => present.or(new),
+    };
+}
+
+fn unquoted(text: &[u8]) -> &[u8] {
+    match text {
+        [b'"', inner @ .., b'"'] => inner,
+        other => other,
+    }
+}
+
+/// Reads delta-seconds; what is greater than 2^31 counts as that (RFC 9111 section 1.2.2).
+#[must_use]
+pub fn delta_seconds(text: &[u8]) -> Option<DeltaSeconds> {
+    const MOST: u64 = 1 << 31;
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value = text
+        .iter()
+        .fold(0_u64, |value, digit| (value * 10 + u64::from(digit - b'0')).min(MOST));
+    u32::try_from(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(lines: &[&str]) -> CacheControl {
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| (&b"cache-control"[..], line.as_bytes()))
+            .collect();
+        CacheControl::of(&Fields::from(lines))
+    }
+
+    #[test]
+    fn directives_are_read_in_any_case_and_over_lines() {
+        let read = of(&["Max-Age=60 , PUBLIC", "s-maxage=\"30\", must-revalidate, x=y"]);
+        assert_eq!((read.max_age, read.s_maxage), (Some(60), Some(30)));
+        assert!(read.public && read.must_revalidate && read.present && !read.no_store);
+        assert!(!of(&[]).present);
+    }
+
+    #[test]
+    fn what_is_wrong_is_read_cautiously() {
+        for (line, max_age) in [
+            ("max-age=60, max-age=10", Some(10)),
+            ("max-age=a", Some(0)),
+            ("max-age=-5", Some(0)),
+            ("max-age=1.5", Some(0)),
+            ("max-age", Some(0)),
+            ("max-age=99999999999999999999", Some(1 << 31)),
+            ("xmax-age=1", None),
+            ("a=\"max-age=1\"", None),
+        ] {
+            assert_eq!(of(&[line]).max_age, max_age, "{line}");
+        }
+    }
+
+    #[test]
+    fn no_cache_may_name_fields() {
+        assert_eq!(
+            of(&["no-cache=\"Set-Cookie, a\""]).no_cache,
+            Qualified::Fields(vec![b"set-cookie".to_vec(), b"a".to_vec()])
+        );
+        assert_eq!(of(&["no-cache=\"a\", no-cache"]).no_cache, Qualified::Whole);
+        assert_eq!(of(&["private=\"\""]).private, Qualified::Whole);
     }
 }

@@ -13,8 +13,12 @@ impl<'a> EntityTag<'a> {
     /// Reads one tag. Origins that forget the quotes are common, so a bare value counts as a strong tag; an empty one does not.
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
-        let _ = value;
-        None
+        let value = super::fields::trim(value);
+        let (weak, opaque) = match value.strip_prefix(b"W/") {
+            Some(rest) => (true, rest),
+            None => (false, value),
+        };
+        (!opaque.is_empty()).then_some(Self { weak, opaque })
     }
 
     /// Both strong and equal.

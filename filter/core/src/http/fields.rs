@@ -44,6 +44,11 @@ impl<'a> Fields<'a> {
             .map(|(_, value)| trim(value))
     }
 
+    /// Trimmed values of all lines with this name, borrowed from the message alone.
+    pub fn lines_of(&self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> + '_ {
+        self.all(name)
+    }
+
     /// True when at least one line has this name.
     #[must_use]
     pub fn has(&self, name: &[u8]) -> bool {
