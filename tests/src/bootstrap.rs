@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub enum Part {
     /// The access log.
     AccessLog,
+    /// Options of the route table.
+    RouteConfig,
     /// Routes before the one to the origin.
     Routes,
     /// The wasm filter.
@@ -25,6 +27,7 @@ impl Part {
     fn name(self) -> &'static str {
         match self {
             Self::AccessLog => "access-log",
+            Self::RouteConfig => "route-config",
             Self::Routes => "routes",
             Self::Filter => "filter",
             Self::Control => "control",

@@ -90,6 +90,12 @@ impl Envoy {
         &mut self.process
     }
 
+    /// CPU time it has used, in ticks of 1/100 s.
+    #[must_use]
+    pub fn cpu_ticks(&self) -> u64 {
+        self.process.cpu_ticks()
+    }
+
     /// One request on a connection of its own.
     ///
     /// # Errors
