@@ -17,7 +17,11 @@ pub fn workspace() -> &'static Path {
 /// # Errors
 /// It is not built.
 pub fn filter() -> Result<PathBuf> {
-    found("OPTIMIZER_WASM", || Ok(target()?.join("wasm32-wasip1/wasm/api_optimizer_filter.wasm")), "make wasm")
+    found(
+        "OPTIMIZER_WASM",
+        || Ok(target()?.join("wasm32-wasip1/wasm/api_optimizer_filter.wasm")),
+        "make wasm",
+    )
 }
 
 /// The filter with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
@@ -35,7 +39,11 @@ pub fn trap_filter() -> Result<PathBuf> {
 /// It is not built.
 pub fn control_plane() -> Result<PathBuf> {
     let path = || Ok(profile()?.join("api-optimizer-control-plane"));
-    found("OPTIMIZER_CONTROL_PLANE", path, "cargo build -p api-optimizer-control-plane")
+    found(
+        "OPTIMIZER_CONTROL_PLANE",
+        path,
+        "cargo build -p api-optimizer-control-plane",
+    )
 }
 
 /// The demo API, beside the caller.
@@ -43,7 +51,11 @@ pub fn control_plane() -> Result<PathBuf> {
 /// # Errors
 /// It is not built.
 pub fn demo_api() -> Result<PathBuf> {
-    found("OPTIMIZER_DEMO_API", || Ok(profile()?.join("demo-api")), "cargo build -p e2e")
+    found(
+        "OPTIMIZER_DEMO_API",
+        || Ok(profile()?.join("demo-api")),
+        "cargo build -p e2e",
+    )
 }
 
 /// Envoy: `ENVOY_BIN`, or the installed one.
@@ -62,14 +74,23 @@ fn found(variable: &str, path: impl FnOnce() -> Result<PathBuf>, remedy: &str) -
     if path.is_file() {
         return Ok(path);
     }
-    Err(Failure::new(format!("{} is missing: run `{remedy}`, or set {variable}", path.display())))
+    Err(Failure::new(format!(
+        "{} is missing: run `{remedy}`, or set {variable}",
+        path.display()
+    )))
 }
 
 /// `target/debug` or `target/release`: the folder of the running binary, or the one above for a test in `deps`.
 fn profile() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let folder = own.parent().ok_or_else(|| Failure::new("the running program has no folder"))?;
-    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let folder = own
+        .parent()
+        .ok_or_else(|| Failure::new("the running program has no folder"))?;
+    let folder = if folder.ends_with("deps") {
+        folder.parent().unwrap_or(folder)
+    } else {
+        folder
+    };
     Ok(folder.to_owned())
 }
 

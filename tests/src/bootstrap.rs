@@ -86,8 +86,12 @@ impl Bootstrap {
     /// Lets methods pass that Envoy does not know.
     #[must_use]
     pub fn with_custom_methods(mut self) -> Self {
-        self.parts.insert(Part::DownstreamHttp1, "allow_custom_methods: true".to_owned());
-        self.parts.insert(Part::UpstreamHttp1, "http_protocol_options: { allow_custom_methods: true }".to_owned());
+        self.parts
+            .insert(Part::DownstreamHttp1, "allow_custom_methods: true".to_owned());
+        self.parts.insert(
+            Part::UpstreamHttp1,
+            "http_protocol_options: { allow_custom_methods: true }".to_owned(),
+        );
         self
     }
 
@@ -115,8 +119,15 @@ impl Bootstrap {
         for (name, value) in self.values() {
             text = text.replace(&format!("${{{name}}}"), &value);
         }
-        match text.lines().filter(|line| !line.trim_start().starts_with('#')).find(|line| line.contains("${")) {
-            Some(line) => Err(Failure::new(format!("envoy/static.yaml has an unknown placeholder: {}", line.trim()))),
+        match text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .find(|line| line.contains("${"))
+        {
+            Some(line) => Err(Failure::new(format!(
+                "envoy/static.yaml has an unknown placeholder: {}",
+                line.trim()
+            ))),
             None => Ok(text),
         }
     }
@@ -131,7 +142,10 @@ impl Bootstrap {
             ("MAX_HEAP_BYTES", self.max_heap_bytes.to_string()),
             ("ACCESS_LOG", path(&self.access_log)),
             ("WASM", path(&self.wasm)),
-            ("CONTROL_CLUSTER", if self.grpc_port.is_some() { "control_plane" } else { "" }.to_owned()),
+            (
+                "CONTROL_CLUSTER",
+                if self.grpc_port.is_some() { "control_plane" } else { "" }.to_owned(),
+            ),
             ("CONTROL_HOST", "127.0.0.1".to_owned()),
             ("GRPC_PORT", self.grpc_port.unwrap_or(0).to_string()),
             ("ORIGIN_HOST", self.origin.0.clone()),

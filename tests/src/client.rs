@@ -14,7 +14,7 @@ const SILENCE: Duration = Duration::from_secs(20);
 pub struct Request {
     method: String,
     path: String,
-    fields: Vec<(String, Vec<u8>)>,
+    fields: FieldLines,
     body: Vec<u8>,
 }
 
@@ -22,7 +22,12 @@ impl Request {
     /// A request with `method` for `path`.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
-        Self { method: method.to_owned(), path: path.to_owned(), fields: Vec::new(), body: Vec::new() }
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            fields: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// GET.
@@ -54,7 +59,10 @@ impl Request {
         if !self.has("host") {
             out.extend_from_slice(b"host: api.example\r\n");
         }
-        if !self.has("content-length") && !self.has("transfer-encoding") && (!self.body.is_empty() || self.method == "POST") {
+        if !self.has("content-length")
+            && !self.has("transfer-encoding")
+            && (!self.body.is_empty() || self.method == "POST")
+        {
             out.extend_from_slice(format!("content-length: {}\r\n", self.body.len()).as_bytes());
         }
         for (name, value) in &self.fields {
@@ -69,13 +77,16 @@ impl Request {
     }
 }
 
+/// Field lines in order: name and value.
+pub type FieldLines = Vec<(String, Vec<u8>)>;
+
 /// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// Status code.
     pub status: u16,
     /// Field lines in order, names in lower case.
-    pub fields: Vec<(String, Vec<u8>)>,
+    pub fields: FieldLines,
     /// The content, without chunk framing.
     pub body: Vec<u8>,
 }
@@ -85,7 +96,11 @@ impl Response {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
         let values: Vec<_> = self.fields.iter().filter(|(given, _)| given == name).collect();
-        let text = values.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect::<Vec<_>>().join(", ");
+        let text = values
+            .iter()
+            .map(|(_, value)| String::from_utf8_lossy(value))
+            .collect::<Vec<_>>()
+            .join(", ");
         (!values.is_empty()).then_some(text)
     }
 
@@ -99,7 +114,10 @@ impl Response {
     #[must_use]
     pub fn cache_status(&self) -> String {
         let whole = self.header("cache-status").unwrap_or_default();
-        let member = whole.split(", ").filter_map(|member| member.strip_prefix("api-optimizer; ")).last();
+        let member = whole
+            .split(", ")
+            .filter_map(|member| member.strip_prefix("api-optimizer; "))
+            .last();
         member.unwrap_or_default().to_owned()
     }
 
@@ -143,7 +161,10 @@ impl Connection {
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, ahead: Vec::new() })
+        Ok(Self {
+            stream,
+            ahead: Vec::new(),
+        })
     }
 
     /// Sends bytes as they are.
@@ -173,7 +194,11 @@ impl Connection {
             if (100..200).contains(&status) && status != 101 {
                 continue;
             }
-            let mut response = Response { status, fields, body: Vec::new() };
+            let mut response = Response {
+                status,
+                fields,
+                body: Vec::new(),
+            };
             response.body = self.content(method, &response)?;
             return Ok(response);
         }
@@ -190,12 +215,14 @@ impl Connection {
         Ok(std::mem::take(&mut self.ahead))
     }
 
-    fn head(&mut self) -> Result<(u16, Vec<(String, Vec<u8>)>)> {
+    fn head(&mut self) -> Result<(u16, FieldLines)> {
         let head = self.take_to(b"\r\n\r\n")?;
         let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
         let first = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
         let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.filter(|_| first.starts_with("HTTP/1.")).ok_or_else(|| Failure::new("no status line"))?;
+        let status = status
+            .filter(|_| first.starts_with("HTTP/1."))
+            .ok_or_else(|| Failure::new("no status line"))?;
         let fields = lines.filter_map(|line| {
             let colon = line.iter().position(|byte| *byte == b':')?;
             let name = String::from_utf8_lossy(line.get(..colon)?).to_ascii_lowercase();
@@ -208,7 +235,10 @@ impl Connection {
         if method == "HEAD" || matches!(head.status, 101 | 204 | 304) {
             return Ok(Vec::new());
         }
-        if head.header("transfer-encoding").is_some_and(|coding| coding.ends_with("chunked")) {
+        if head
+            .header("transfer-encoding")
+            .is_some_and(|coding| coding.ends_with("chunked"))
+        {
             return self.chunks();
         }
         match head.number("content-length") {
@@ -236,7 +266,10 @@ impl Connection {
     fn take_to(&mut self, mark: &[u8]) -> Result<Vec<u8>> {
         let mut from = 0;
         loop {
-            let found = self.ahead.get(from..).and_then(|rest| rest.windows(mark.len()).position(|window| window == mark));
+            let found = self
+                .ahead
+                .get(from..)
+                .and_then(|rest| rest.windows(mark.len()).position(|window| window == mark));
             if let Some(at) = found {
                 return Ok(self.ahead.drain(..from + at + mark.len()).collect());
             }
@@ -262,7 +295,9 @@ impl Connection {
         let mut chunk = [0; 65_536];
         let size = self.stream.read(&mut chunk)?;
         if size == 0 {
-            return Err(Failure::new("the peer closed the connection in the middle of a response"));
+            return Err(Failure::new(
+                "the peer closed the connection in the middle of a response",
+            ));
         }
         self.ahead.extend_from_slice(chunk.get(..size).unwrap_or_default());
         Ok(())

@@ -34,7 +34,11 @@ impl ControlPlane {
     /// # Errors
     /// It is not built, or cannot be started.
     pub fn start(options: Options, folder: &Path) -> Result<Self> {
-        let mut plane = Self { options, log: folder.join("control-plane.log"), process: None };
+        let mut plane = Self {
+            options,
+            log: folder.join("control-plane.log"),
+            process: None,
+        };
         plane.restart()?;
         Ok(plane)
     }
@@ -66,8 +70,14 @@ impl ControlPlane {
     pub fn wait_live(&mut self) -> Result<()> {
         let live = wait::until("the control plane live", || {
             if let Some(status) = self.process.as_mut().and_then(Process::ended) {
-                let lines = self.process.as_ref().map(|process| process.last_lines(3)).unwrap_or_default();
-                return Some(Err(Failure::new(format!("the control plane ended at its start with {status}: {lines}"))));
+                let lines = self
+                    .process
+                    .as_ref()
+                    .map(|process| process.last_lines(3))
+                    .unwrap_or_default();
+                return Some(Err(Failure::new(format!(
+                    "the control plane ended at its start with {status}: {lines}"
+                ))));
             }
             self.is_live().then_some(Ok(()))
         });

@@ -66,7 +66,10 @@ impl Envoy {
     pub fn wait_ready(&mut self) -> Result<()> {
         let ready = wait::until("Envoy ready", || {
             if let Some(status) = self.process.ended() {
-                return Some(Err(Failure::new(format!("Envoy ended at its start with {status}: {}", self.last_error()))));
+                return Some(Err(Failure::new(format!(
+                    "Envoy ended at its start with {status}: {}",
+                    self.last_error()
+                ))));
             }
             self.is_ready().then_some(Ok(()))
         });
@@ -115,7 +118,10 @@ impl Envoy {
     /// Statistics whose name holds `part`.
     #[must_use]
     pub fn stats(&self, part: &str) -> BTreeMap<String, u64> {
-        let text = self.admin("GET", &format!("/stats?filter={part}")).map(|answer| answer.text()).unwrap_or_default();
+        let text = self
+            .admin("GET", &format!("/stats?filter={part}"))
+            .map(|answer| answer.text())
+            .unwrap_or_default();
         text.lines()
             .filter_map(|line| line.split_once(": "))
             .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
@@ -155,7 +161,12 @@ impl Envoy {
     fn connections_by_worker(&self) -> Vec<u64> {
         let stats = self.stats("worker_.*downstream_cx_total");
         let ours = format!("listener.{}_{}.worker_", self.listen.ip(), self.listen.port());
-        let of = |worker: u32| stats.get(&format!("{ours}{worker}.downstream_cx_total")).copied().unwrap_or(0);
+        let of = |worker: u32| {
+            stats
+                .get(&format!("{ours}{worker}.downstream_cx_total"))
+                .copied()
+                .unwrap_or(0)
+        };
         (0..self.workers).map(of).collect()
     }
 
@@ -165,7 +176,10 @@ impl Envoy {
 
     fn last_error(&self) -> String {
         let text = self.process.output();
-        let line = text.lines().rev().find(|line| line.contains("[critical]") || line.contains("[error]"));
+        let line = text
+            .lines()
+            .rev()
+            .find(|line| line.contains("[critical]") || line.contains("[error]"));
         line.unwrap_or_default().chars().take(400).collect()
     }
 }

@@ -33,7 +33,11 @@ impl Process {
             .process_group(0)
             .spawn()
             .map_err(|error| Failure::from(error).during(&format!("starting {name}")))?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// Name for messages.
@@ -102,7 +106,12 @@ impl Process {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
         // The second field, the name, may hold blanks; fields 14 and 15 are the times.
         let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+        after_name
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum()
     }
 
     fn signal(&self, signal: Signal) {

@@ -33,7 +33,11 @@ impl Rest {
     pub fn document(&self, path: &str) -> Result<Value> {
         let answer = self.get(path)?;
         if answer.status != 200 {
-            return Err(Failure::new(format!("GET {path} answered {}: {}", answer.status, answer.text())));
+            return Err(Failure::new(format!(
+                "GET {path} answered {}: {}",
+                answer.status,
+                answer.text()
+            )));
         }
         answer.json()
     }
@@ -44,7 +48,11 @@ impl Rest {
     /// No complete response.
     pub fn merge_patch(&self, path: &str, change: &Value) -> Result<Response> {
         let body = change.to_string();
-        self.send(&Request::new("PATCH", path).header("content-type", "application/merge-patch+json").body(body))
+        self.send(
+            &Request::new("PATCH", path)
+                .header("content-type", "application/merge-patch+json")
+                .body(body),
+        )
     }
 
     /// Any request.

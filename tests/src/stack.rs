@@ -25,7 +25,12 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { workers: 2, settings: json!({}), control_plane: true, trap: false }
+        Self {
+            workers: 2,
+            settings: json!({}),
+            control_plane: true,
+            trap: false,
+        }
     }
 }
 
@@ -49,8 +54,16 @@ impl Stack {
     pub fn start(plan: &Plan, origin: Origin) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("optimizer-").tempdir()?;
         let mut control = None;
-        let mut bootstrap = Bootstrap::bare(free_port()?, free_port()?, ("127.0.0.1".to_owned(), origin.address().port()));
-        bootstrap.wasm = Some(if plan.trap { artefacts::trap_filter()? } else { artefacts::filter()? });
+        let mut bootstrap = Bootstrap::bare(
+            free_port()?,
+            free_port()?,
+            ("127.0.0.1".to_owned(), origin.address().port()),
+        );
+        bootstrap.wasm = Some(if plan.trap {
+            artefacts::trap_filter()?
+        } else {
+            artefacts::filter()?
+        });
         bootstrap.settings = plan.settings.to_string();
         if plan.control_plane {
             let options = Options {
@@ -63,7 +76,12 @@ impl Stack {
             control = Some(ControlPlane::start(options, folder.path())?);
         }
         let envoy = Envoy::start(&bootstrap, plan.workers, folder.path())?;
-        let mut stack = Self { envoy, control, origin, folder: Some(folder) };
+        let mut stack = Self {
+            envoy,
+            control,
+            origin,
+            folder: Some(folder),
+        };
         stack.envoy.wait_ready()?;
         if let Some(control) = &mut stack.control {
             control.wait_live()?;
@@ -91,7 +109,11 @@ impl Stack {
     /// The change is refused, or some worker does not follow in time.
     pub fn change_settings(&self, change: &Value) -> Result<()> {
         let answer = self.rest().merge_patch("/settings?wait=all&timeout=10s", change)?;
-        if answer.status == 200 { Ok(()) } else { Err(Failure::new(format!("{}: {}", answer.status, answer.text()))) }
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("{}: {}", answer.status, answer.text())))
+        }
     }
 
     /// The REST interface.

@@ -28,11 +28,17 @@ fn status(stack: &Stack) -> Value {
 }
 
 fn wait_for_state(stack: &Stack, wanted: &str) -> Value {
-    wait::until(&format!("the state {wanted}"), || Some(status(stack)).filter(|status| status["state"] == wanted)).unwrap()
+    wait::until(&format!("the state {wanted}"), || {
+        Some(status(stack)).filter(|status| status["state"] == wanted)
+    })
+    .unwrap()
 }
 
 fn assert_recovers(stack: &Stack) {
-    wait::until("the origin asked again", || (stack.envoy.get("/x").unwrap().status == 200).then_some(())).unwrap();
+    wait::until("the origin asked again", || {
+        (stack.envoy.get("/x").unwrap().status == 200).then_some(())
+    })
+    .unwrap();
     wait::until("the state closed", || {
         stack.envoy.get("/x").unwrap();
         (status(stack)["state"] == "closed").then_some(())
@@ -48,9 +54,21 @@ fn an_origin_that_dies_trips_the_breaker_and_recovers() {
     let mut stack = stack();
     stack.origin.die();
     let refusal = wait::until("a refusal", || Some(stack.envoy.get("/x").unwrap()).filter(is_refusal)).unwrap();
-    assert!(refusal.number("retry-after").is_some_and(|seconds| (1..=60).contains(&seconds)));
-    assert!(refusal.header("proxy-status").is_some_and(|status| status.starts_with("api-optimizer; error=")), "{refusal:?}");
-    assert_eq!(refusal.header("content-type").as_deref(), Some("application/problem+json"));
+    assert!(
+        refusal
+            .number("retry-after")
+            .is_some_and(|seconds| (1..=60).contains(&seconds))
+    );
+    assert!(
+        refusal
+            .header("proxy-status")
+            .is_some_and(|status| status.starts_with("api-optimizer; error=")),
+        "{refusal:?}"
+    );
+    assert_eq!(
+        refusal.header("content-type").as_deref(),
+        Some("application/problem+json")
+    );
     let seen = wait_for_state(&stack, "open");
     assert!(seen["failure_count"].as_u64().is_some_and(|count| count > 0), "{seen}");
     assert!(seen["upstreams"]["origin"].is_array(), "{seen}");
@@ -65,7 +83,9 @@ fn an_origin_that_dies_trips_the_breaker_and_recovers() {
 #[test]
 fn an_origin_that_fails_is_left_alone_while_the_breaker_is_open() {
     let stack = stack();
-    stack.change_settings(&json!({"breaker": {"open_wait": "10m", "open_wait_max": "10m"}})).unwrap();
+    stack
+        .change_settings(&json!({"breaker": {"open_wait": "10m", "open_wait_max": "10m"}}))
+        .unwrap();
     stack.origin.script(|_| Reply::new(500));
     wait::until("a refusal", || Some(stack.envoy.get("/x").unwrap()).filter(is_refusal)).unwrap();
     wait_for_state(&stack, "open");
@@ -78,6 +98,11 @@ fn an_origin_that_fails_is_left_alone_while_the_breaker_is_open() {
     stack.origin.script(|_| Reply::ok("well"));
     let reset = e2e::client::Request::new("POST", "/circuit-breaker/origin/reset");
     let answer = stack.rest().send(&reset).unwrap();
-    assert!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
+    assert!(
+        (200..300).contains(&answer.status),
+        "{} {}",
+        answer.status,
+        answer.text()
+    );
     assert_recovers(&stack);
 }

@@ -37,14 +37,22 @@ fn client(stack: &Stack, seen: &Seen) {
 
 fn wait_for_more(seen: &Seen, counter: &AtomicU64) {
     let goal = counter.load(Ordering::SeqCst) + 200;
-    wait::until("200 more of what was counted", || (counter.load(Ordering::SeqCst) >= goal).then_some(())).unwrap();
+    wait::until("200 more of what was counted", || {
+        (counter.load(Ordering::SeqCst) >= goal).then_some(())
+    })
+    .unwrap();
     assert_eq!(seen.failures.load(Ordering::SeqCst), 0);
 }
 
 #[test]
 fn killed_under_traffic_no_request_fails_and_everything_returns() {
-    let origin =
-        Origin::start(|request| if request.path == "/stored" { Reply::ok("x").max_age(600) } else { Reply::ok("x") });
+    let origin = Origin::start(|request| {
+        if request.path == "/stored" {
+            Reply::ok("x").max_age(600)
+        } else {
+            Reply::ok("x")
+        }
+    });
     let mut stack = Stack::start(&Plan::default(), origin.unwrap()).unwrap();
     stack.change_settings(&json!({"cache_size": 777})).unwrap();
     let seen = Seen::default();

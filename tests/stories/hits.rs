@@ -7,7 +7,10 @@ use e2e::wait;
 use serde_json::json;
 
 fn product() -> Reply {
-    Reply::ok("a product").max_age(60).header("etag", "\"v1\"").header("content-type", "application/json")
+    Reply::ok("a product")
+        .max_age(60)
+        .header("etag", "\"v1\"")
+        .header("content-type", "application/json")
 }
 
 fn assert_serves(hit: &Response, miss: &Response) {
@@ -28,7 +31,11 @@ fn a_miss_is_a_hit_on_every_other_worker_without_a_second_fetch() {
 
     let miss = workers[0].exchange(&request).unwrap();
     assert_eq!(miss.status, 200);
-    assert!(miss.cache_status().starts_with("fwd=uri-miss; stored"), "{:?}", miss.header("cache-status"));
+    assert!(
+        miss.cache_status().starts_with("fwd=uri-miss; stored"),
+        "{:?}",
+        miss.header("cache-status")
+    );
     for connection in workers.iter_mut().rev() {
         assert_serves(&connection.exchange(&request).unwrap(), &miss);
     }
@@ -41,10 +48,22 @@ fn a_hit_answers_head_conditions_and_ranges() {
     stack.envoy.get("/p").unwrap();
 
     let head = stack.envoy.fetch(&Request::new("HEAD", "/p")).unwrap();
-    assert_eq!((head.status, head.number("content-length"), head.is_hit()), (200, Some(9), true));
-    let unchanged = stack.envoy.fetch(&Request::get("/p").header("if-none-match", "W/\"v1\"")).unwrap();
-    assert_eq!((unchanged.status, unchanged.body.len(), unchanged.is_hit()), (304, 0, true));
-    let part = stack.envoy.fetch(&Request::get("/p").header("range", "bytes=2-3")).unwrap();
+    assert_eq!(
+        (head.status, head.number("content-length"), head.is_hit()),
+        (200, Some(9), true)
+    );
+    let unchanged = stack
+        .envoy
+        .fetch(&Request::get("/p").header("if-none-match", "W/\"v1\""))
+        .unwrap();
+    assert_eq!(
+        (unchanged.status, unchanged.body.len(), unchanged.is_hit()),
+        (304, 0, true)
+    );
+    let part = stack
+        .envoy
+        .fetch(&Request::get("/p").header("range", "bytes=2-3"))
+        .unwrap();
     assert_eq!((part.status, part.text().as_str()), (206, "pr"));
     assert_eq!(part.header("content-range").as_deref(), Some("bytes 2-3/9"));
     assert_eq!(stack.origin.total(), 1);
@@ -52,7 +71,11 @@ fn a_hit_answers_head_conditions_and_ranges() {
 
 #[test]
 fn a_filter_without_a_control_plane_works_on_its_plugin_configuration() {
-    let plan = Plan { control_plane: false, settings: json!({"default_ttl": "60s"}), ..Plan::default() };
+    let plan = Plan {
+        control_plane: false,
+        settings: json!({"default_ttl": "60s"}),
+        ..Plan::default()
+    };
     let stack = Stack::start(&plan, Origin::start(|_| Reply::ok("silent")).unwrap()).unwrap();
     assert!(stack.envoy.get("/x").unwrap().cache_status().contains("stored"));
     assert!(stack.envoy.get("/x").unwrap().is_hit());
@@ -60,11 +83,25 @@ fn a_filter_without_a_control_plane_works_on_its_plugin_configuration() {
 
 #[test]
 fn an_unsafe_request_makes_the_cache_forget() {
-    let origin = Origin::start(|request| if request.method == "GET" { product() } else { Reply::new(204) }).unwrap();
+    let origin = Origin::start(|request| {
+        if request.method == "GET" {
+            product()
+        } else {
+            Reply::new(204)
+        }
+    })
+    .unwrap();
     let stack = Stack::start(&Plan::default(), origin).unwrap();
     stack.envoy.get("/p").unwrap();
     assert!(stack.envoy.get("/p").unwrap().is_hit());
-    assert_eq!(stack.envoy.fetch(&Request::new("POST", "/p").body("{}")).unwrap().status, 204);
+    assert_eq!(
+        stack
+            .envoy
+            .fetch(&Request::new("POST", "/p").body("{}"))
+            .unwrap()
+            .status,
+        204
+    );
     assert!(!stack.envoy.get("/p").unwrap().is_hit());
     assert_eq!(stack.origin.count("/p"), 3);
 }
@@ -77,7 +114,9 @@ fn many_clients_of_one_missing_key_cost_one_fetch() {
     let origin = Origin::start(move |_| product().behind(&held)).unwrap();
     let stack = Stack::start(&Plan::default(), origin).unwrap();
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| stack.envoy.get("/herd").unwrap())).collect();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(|| stack.envoy.get("/herd").unwrap()))
+            .collect();
         wait::until("all requests in Envoy", || {
             (stack.envoy.stat("http.ingress.downstream_rq_active") >= CLIENTS as u64).then_some(())
         })

@@ -7,11 +7,20 @@ use e2e::stack::{Plan, Stack};
 /// Every VM that was started still is the same one: a trap would have made another.
 fn assert_no_trap(stack: &mut Stack) {
     let log = stack.envoy.process().output();
-    for word in ["panicked", "unreachable", "Plugin VM failed", "Function: proxy_on", "in-VM backtrace"] {
+    for word in [
+        "panicked",
+        "unreachable",
+        "Plugin VM failed",
+        "Function: proxy_on",
+        "in-VM backtrace",
+    ] {
         assert!(!log.contains(word), "{log}");
     }
     for (name, value) in stack.envoy.stats("wasm") {
-        assert!(!(name.contains("vm_reload") || name.contains("failed")) || value == 0, "{name} {value}");
+        assert!(
+            !(name.contains("vm_reload") || name.contains("failed")) || value == 0,
+            "{name} {value}"
+        );
     }
 }
 
@@ -37,7 +46,11 @@ fn requests_that_no_client_should_send() {
         b"cache-control: max-age=99999999999999999999, max-stale, min-fresh=-1, ====,,,".to_vec(),
         b"content-length: 5\r\ncontent-length: 6".to_vec(),
         b"transfer-encoding: chunked\r\ncontent-length: 3".to_vec(),
-        (0..150).map(|n| format!("x-{n}: {n}")).collect::<Vec<_>>().join("\r\n").into_bytes(),
+        (0..150)
+            .map(|n| format!("x-{n}: {n}"))
+            .collect::<Vec<_>>()
+            .join("\r\n")
+            .into_bytes(),
     ];
     for line in lines {
         for target in ["/", "/caf\u{e9}?q=%ff", "http://api.example/absolute", "/%00"] {
@@ -49,7 +62,11 @@ fn requests_that_no_client_should_send() {
             let answer = connection.send(&request).and_then(|()| connection.response("GET"));
             if let Ok(answer) = answer {
                 let shown = String::from_utf8_lossy(&line).chars().take(60).collect::<String>();
-                assert!([200, 206, 304, 400, 416, 431].contains(&answer.status), "{shown}: {}", answer.status);
+                assert!(
+                    [200, 206, 304, 400, 416, 431].contains(&answer.status),
+                    "{shown}: {}",
+                    answer.status
+                );
             }
         }
     }
@@ -61,7 +78,12 @@ fn requests_that_no_client_should_send() {
 fn bytes_that_are_no_http_at_all() {
     let origin = Origin::start(|_| Reply::ok("x").max_age(60)).unwrap();
     let mut stack = Stack::start(&Plan::default(), origin).unwrap();
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"\0\0\0\0\0\0", b"GET\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxxxx"] {
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00"[..],
+        b"\0\0\0\0\0\0",
+        b"GET\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxxxx",
+    ] {
         let mut connection = Connection::open(stack.envoy.address()).unwrap();
         connection.send(bytes).unwrap();
     }
@@ -77,28 +99,56 @@ fn responses_that_no_origin_should_send() {
         let large = "a".repeat(50_000);
         let reply = Reply::ok("content");
         match request.path.as_str() {
-            "/latin" => reply.max_age(60).header("x-name", b"caf\xe9").header("vary", b"x-\xff").header("etag", b"\"\xfe\""),
+            "/latin" => reply
+                .max_age(60)
+                .header("x-name", b"caf\xe9")
+                .header("vary", b"x-\xff")
+                .header("etag", b"\"\xfe\""),
             "/large" => reply.max_age(60).header("x-large", large),
             "/control" => reply.header("cache-control", b"max-age=60, private=\"\xff, s-maxage=\x80"),
-            "/overflow" => reply.header("cache-control", "max-age=99999999999999999999").header("age", "-1"),
-            "/dates" => reply.header("expires", "0").header("last-modified", "yesterday").header("date", "now"),
-            "/vary" => reply.max_age(60).header("vary", (0..500).map(|n| format!("x-{n}")).collect::<Vec<_>>().join(",")),
+            "/overflow" => reply
+                .header("cache-control", "max-age=99999999999999999999")
+                .header("age", "-1"),
+            "/dates" => reply
+                .header("expires", "0")
+                .header("last-modified", "yesterday")
+                .header("date", "now"),
+            "/vary" => reply
+                .max_age(60)
+                .header("vary", (0..500).map(|n| format!("x-{n}")).collect::<Vec<_>>().join(",")),
             "/many" => (0..90).fold(reply.max_age(60), |reply, n| reply.header(&format!("x-{n}"), "1")),
             "/cdn" => reply.header("cdn-cache-control", b"max-age=\"\xff\", ;;;=("),
             "/status" => Reply::new(999).max_age(60).body("odd"),
             "/304" => Reply::new(304).max_age(60),
-            "/206" => Reply::new(206).max_age(60).header("content-range", "bytes 9-1/0").body("x"),
+            "/206" => Reply::new(206)
+                .max_age(60)
+                .header("content-range", "bytes 9-1/0")
+                .body("x"),
             _ => Reply::ok("HTTP/9.9 what\r\n\0\0\r\n\r\n").framing(Framing::Raw),
         }
     })
     .unwrap();
     let mut stack = Stack::start(&Plan::default(), origin).unwrap();
     for path in [
-        "/latin", "/large", "/control", "/overflow", "/dates", "/vary", "/many", "/cdn", "/status", "/304", "/206", "/raw",
+        "/latin",
+        "/large",
+        "/control",
+        "/overflow",
+        "/dates",
+        "/vary",
+        "/many",
+        "/cdn",
+        "/status",
+        "/304",
+        "/206",
+        "/raw",
     ] {
         // Twice: what was stored must be servable.
         let first = stack.envoy.get(path).map(|answer| (answer.status, answer.body));
-        let second = stack.envoy.fetch(&Request::get(path)).map(|answer| (answer.status, answer.body));
+        let second = stack
+            .envoy
+            .fetch(&Request::get(path))
+            .map(|answer| (answer.status, answer.body));
         assert_eq!(first.is_ok(), second.is_ok(), "{path}: {first:?} {second:?}");
         if let (Ok(first), Ok(second)) = (first, second) {
             assert_eq!(first, second, "{path}");

@@ -20,8 +20,16 @@ fn what_may_not_be_shared_goes_to_the_origin_every_time() {
     let stack = Stack::start(&Plan::default(), origin).unwrap();
     for path in ["/private", "/no-store", "/silent", "/star", "/identity"] {
         for who in ["alice", "bob"] {
-            let answer = stack.envoy.fetch(&Request::get(path).header("authorization", who)).unwrap();
-            assert_eq!((answer.text().as_str(), answer.is_hit()), (who, false), "{path} {}", answer.cache_status());
+            let answer = stack
+                .envoy
+                .fetch(&Request::get(path).header("authorization", who))
+                .unwrap();
+            assert_eq!(
+                (answer.text().as_str(), answer.is_hit()),
+                (who, false),
+                "{path} {}",
+                answer.cache_status()
+            );
         }
         assert_eq!(stack.origin.count(path), 2, "{path}");
     }
@@ -56,15 +64,23 @@ fn a_response_reaches_its_client_while_the_origin_still_sends() {
     let gate = Gate::default();
     let held = gate.clone();
     let origin = Origin::start(move |request| {
-        let reply = Reply::ok("first then the rest").framing(Framing::Chunked(5)).behind(&held);
-        if request.path == "/stored" { reply.max_age(60) } else { reply }
+        let reply = Reply::ok("first then the rest")
+            .framing(Framing::Chunked(5))
+            .behind(&held);
+        if request.path == "/stored" {
+            reply.max_age(60)
+        } else {
+            reply
+        }
     })
     .unwrap();
     let stack = Stack::start(&Plan::default(), origin).unwrap();
     let mut held_back = Vec::new();
     for path in ["/stored", "/passed"] {
         let mut connection = Connection::open(stack.envoy.address()).unwrap();
-        connection.send(format!("GET {path} HTTP/1.1\r\nhost: api.example\r\n\r\n").as_bytes()).unwrap();
+        connection
+            .send(format!("GET {path} HTTP/1.1\r\nhost: api.example\r\n\r\n").as_bytes())
+            .unwrap();
         let mut seen = Vec::new();
         while !seen.windows(5).any(|window| window == b"first") {
             seen.extend(connection.read_at_least(1).unwrap());

@@ -30,7 +30,10 @@ fn the_origin_answers_in_every_framing_and_remembers() {
         assert!(fetch(&origin, path).is_err(), "{path}");
     }
     assert_eq!(fetch(&origin, "/late").unwrap().status, 204);
-    assert_eq!((origin.total(), origin.count("/length"), origin.connections()), (7, 1, 7));
+    assert_eq!(
+        (origin.total(), origin.count("/length"), origin.connections()),
+        (7, 1, 7)
+    );
 }
 
 #[test]
@@ -50,9 +53,12 @@ fn the_origin_dies_and_comes_back() {
 fn envoy_forwards_without_the_filter_and_its_workers_can_be_told_apart() {
     let origin = Origin::start(|_| Reply::ok("from the origin").header("server", "shop/1")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let bootstrap =
-        Bootstrap::bare(free_port().unwrap(), free_port().unwrap(), ("127.0.0.1".into(), origin.address().port()))
-            .with_custom_methods();
+    let bootstrap = Bootstrap::bare(
+        free_port().unwrap(),
+        free_port().unwrap(),
+        ("127.0.0.1".into(), origin.address().port()),
+    )
+    .with_custom_methods();
     let mut envoy = Envoy::start(&bootstrap, 2, folder.path()).unwrap();
     envoy.wait_ready().unwrap();
     let answer = envoy.fetch(&Request::new("PURR", "/x")).unwrap();

@@ -34,12 +34,20 @@ fn read(reader: &mut BufReader<&TcpStream>, connection: u64) -> io::Result<Optio
     let mut fields = Vec::new();
     loop {
         let line = line(reader)?;
-        let Some((name, value)) = line.split_once(':') else { break };
+        let Some((name, value)) = line.split_once(':') else {
+            break;
+        };
         fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let at = Instant::now();
-    let mut request =
-        Received { method: method.to_owned(), path: path.to_owned(), fields, body: Vec::new(), connection, at };
+    let mut request = Received {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        fields,
+        body: Vec::new(),
+        connection,
+        at,
+    };
     request.body = content(reader, &request)?;
     Ok(Some(request))
 }
@@ -56,7 +64,10 @@ fn content(reader: &mut BufReader<&TcpStream>, request: &Received) -> io::Result
             }
         }
     }
-    let length = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    let length = request
+        .header("content-length")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0);
     reader.take(length).read_to_end(&mut body)?;
     Ok(body)
 }
@@ -94,7 +105,10 @@ fn first_part(out: &[u8], reply: &Reply) -> usize {
     let (Some(_), Framing::Chunked(size)) = (&reply.gate, reply.framing) else {
         return if reply.gate.is_some() { 0 } else { out.len() };
     };
-    let head = out.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
+    let head = out
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map_or(0, |at| at + 4);
     head + format!("{size:x}").len() + size + 4
 }
 
@@ -135,7 +149,10 @@ fn append_content(out: &mut Vec<u8>, reply: &Reply) {
         Framing::Length | Framing::UntilClose => out.extend_from_slice(&reply.body),
         Framing::CutLength(size) => out.extend_from_slice(part(size)),
         Framing::Chunked(size) => {
-            reply.body.chunks(size.max(1)).for_each(|chunk| append_chunk(out, chunk));
+            reply
+                .body
+                .chunks(size.max(1))
+                .for_each(|chunk| append_chunk(out, chunk));
             append_chunk(out, b"");
         }
         Framing::CutChunked(size) => append_chunk(out, part(size)),

@@ -35,7 +35,10 @@ impl Received {
     /// The first value of a field.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -60,7 +63,9 @@ pub struct Origin {
 
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Origin").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Origin")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +83,11 @@ impl Origin {
             alive: AtomicBool::new(false),
         });
         let port = crate::ports::free_port()?;
-        let mut origin = Self { address: (Ipv4Addr::LOCALHOST, port).into(), shared, listener: None };
+        let mut origin = Self {
+            address: (Ipv4Addr::LOCALHOST, port).into(),
+            shared,
+            listener: None,
+        };
         origin.revive()?;
         Ok(origin)
     }
@@ -103,7 +112,10 @@ impl Origin {
     /// How many requests there were for `path`.
     #[must_use]
     pub fn count(&self, path: &str) -> usize {
-        lock(&self.shared.received).iter().filter(|request| request.path == path).count()
+        lock(&self.shared.received)
+            .iter()
+            .filter(|request| request.path == path)
+            .count()
     }
 
     /// How many requests there were.

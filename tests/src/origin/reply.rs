@@ -53,7 +53,14 @@ impl Reply {
     /// A response with `status`, without content.
     #[must_use]
     pub fn new(status: u16) -> Self {
-        Self { status, fields: Vec::new(), body: Vec::new(), framing: Framing::Length, delay: Duration::ZERO, gate: None }
+        Self {
+            status,
+            fields: Vec::new(),
+            body: Vec::new(),
+            framing: Framing::Length,
+            delay: Duration::ZERO,
+            gate: None,
+        }
     }
 
     /// 200 with content.

@@ -66,7 +66,10 @@ pub(crate) fn native(folder: &Path, cores: &Cores, origin: &Envoy) -> Result<Env
 
 fn bare(origin: (String, u16)) -> Result<Bootstrap> {
     let mut bootstrap = Bootstrap::bare(free_port()?, free_port()?, origin);
-    bootstrap.parts.insert(Part::RouteConfig, "max_direct_response_body_size_bytes: 1048576".to_owned());
+    bootstrap.parts.insert(
+        Part::RouteConfig,
+        "max_direct_response_body_size_bytes: 1048576".to_owned(),
+    );
     Ok(bootstrap)
 }
 

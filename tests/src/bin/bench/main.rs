@@ -22,8 +22,16 @@ struct Effort {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
-        [] => run(&Effort { rounds: 5, seconds: 5, changes: 200 }),
-        [flag] if flag == "--quick" => run(&Effort { rounds: 3, seconds: 2, changes: 200 }),
+        [] => run(&Effort {
+            rounds: 5,
+            seconds: 5,
+            changes: 200,
+        }),
+        [flag] if flag == "--quick" => run(&Effort {
+            rounds: 3,
+            seconds: 2,
+            changes: 200,
+        }),
         _ => Err(Failure::new("usage: bench [--quick]")),
     };
     match outcome {
@@ -42,16 +50,28 @@ fn run(effort: &Effort) -> Result<()> {
     let mut ratios = BTreeMap::new();
     for size in SIZES {
         let hit = of(format!("hit {size}"));
-        ratios.insert(format!("hit {size} / direct_response"), hit / of(format!("direct {size}")));
-        ratios.insert(format!("hit {size} / Envoy's cache filter"), hit / of(format!("native {size}")));
-        ratios.insert(format!("forwarded {size} / without the filter"), of(format!("forwarded {size}")) / of(format!("plain {size}")));
+        ratios.insert(
+            format!("hit {size} / direct_response"),
+            hit / of(format!("direct {size}")),
+        );
+        ratios.insert(
+            format!("hit {size} / Envoy's cache filter"),
+            hit / of(format!("native {size}")),
+        );
+        ratios.insert(
+            format!("forwarded {size} / without the filter"),
+            of(format!("forwarded {size}")) / of(format!("plain {size}")),
+        );
     }
     println!("\nRatios");
     for (name, ratio) in &ratios {
         println!("  {name:<40} {ratio:.2}");
     }
     let (p50, p99) = push::measure(effort.changes)?;
-    println!("\nREST PATCH to in force in all workers, {} changes: p50 {p50:.1} ms, p99 {p99:.1} ms", effort.changes);
+    println!(
+        "\nREST PATCH to in force in all workers, {} changes: p50 {p50:.1} ms, p99 {p99:.1} ms",
+        effort.changes
+    );
     let path = artefacts::workspace().join("target/bench.json");
     let result = json!({"cpu_us": medians, "ratios": ratios, "push_ms": {"p50": p50, "p99": p99}});
     std::fs::create_dir_all(artefacts::workspace().join("target"))?;
@@ -96,11 +116,21 @@ fn cpu(effort: &Effort, cores: &Cores) -> Result<BTreeMap<String, f64>> {
 /// What is to be measured is what happens: hits are hits, and the others are none. Warms both caches.
 fn check(ours: &Envoy, native: &Envoy) -> Result<()> {
     for size in SIZES {
-        for path in [format!("/{size}"), format!("/no-store/{size}"), format!("/plain/no-store/{size}"), format!("/direct/{size}")] {
+        for path in [
+            format!("/{size}"),
+            format!("/no-store/{size}"),
+            format!("/plain/no-store/{size}"),
+            format!("/direct/{size}"),
+        ] {
             let (_, answer) = (ours.get(&path)?, ours.get(&path)?);
             let wanted = path == format!("/{size}");
             if answer.status != 200 || answer.body.len() != size || answer.is_hit() != wanted {
-                let seen = format!("{} with {} bytes, Cache-Status {:?}", answer.status, answer.body.len(), answer.header("cache-status"));
+                let seen = format!(
+                    "{} with {} bytes, Cache-Status {:?}",
+                    answer.status,
+                    answer.body.len(),
+                    answer.header("cache-status")
+                );
                 return Err(Failure::new(format!("{path} was answered {seen}")));
             }
         }
@@ -115,5 +145,8 @@ fn check(ours: &Envoy, native: &Envoy) -> Result<()> {
 /// Server and load on processors of their own, where there are two.
 fn cores() -> Cores {
     let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
-    Cores { server: "0", load: if several { "1" } else { "0" } }
+    Cores {
+        server: "0",
+        load: if several { "1" } else { "0" },
+    }
 }

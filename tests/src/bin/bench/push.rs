@@ -17,7 +17,11 @@ pub(crate) fn measure(changes: u32) -> Result<(f64, f64)> {
         let start = Instant::now();
         let answer = rest.merge_patch("/settings?wait=all&timeout=10s", &json!({"cache_size": 1_000 + number}))?;
         if answer.status != 200 {
-            return Err(Failure::new(format!("a change was answered {}: {}", answer.status, answer.text())));
+            return Err(Failure::new(format!(
+                "a change was answered {}: {}",
+                answer.status,
+                answer.text()
+            )));
         }
         times.push(start.elapsed().as_secs_f64() * 1_000.0);
     }

@@ -43,7 +43,10 @@ fn with_filter() -> Result<()> {
     let lost = |verdicts: &Verdicts| record.as_ref().map(|record| record.lost(verdicts)).unwrap_or_default();
     if !lost(&verdicts).is_empty() {
         // The suite sleeps and measures: a loaded machine can spoil a test. A regression shows twice.
-        println!("Lost against the record: {}. Once more, to be sure.", lost(&verdicts).join(" "));
+        println!(
+            "Lost against the record: {}. Once more, to be sure.",
+            lost(&verdicts).join(" ")
+        );
         (verdicts, findings) = both(&tests, &void)?;
     }
     let score = verdict::score(&tests, &verdicts, &void);
@@ -51,12 +54,31 @@ fn with_filter() -> Result<()> {
     explain(&tests, &verdicts, &findings, &void);
     let lost = lost(&verdicts);
     if !lost.is_empty() {
-        return Err(Failure::new(format!("{} recorded tests do not pass any more: {}", lost.len(), lost.join(" "))));
+        return Err(Failure::new(format!(
+            "{} recorded tests do not pass any more: {}",
+            lost.len(),
+            lost.join(" ")
+        )));
     }
-    let gained = record.as_ref().map(|record| record.gained(&verdicts)).unwrap_or_default();
+    let gained = record
+        .as_ref()
+        .map(|record| record.gained(&verdicts))
+        .unwrap_or_default();
     if record.is_none() || !gained.is_empty() {
-        println!("Gained against the record: {}", if gained.is_empty() { "all".to_owned() } else { gained.join(" ") });
-        Record { suite: "http-cache-tests 0.4.5".to_owned(), score, verdicts }.write()?;
+        println!(
+            "Gained against the record: {}",
+            if gained.is_empty() {
+                "all".to_owned()
+            } else {
+                gained.join(" ")
+            }
+        );
+        Record {
+            suite: "http-cache-tests 0.4.5".to_owned(),
+            score,
+            verdicts,
+        }
+        .write()?;
         println!("tests/conformance/record.json is updated: commit it.");
     }
     Ok(())
@@ -94,7 +116,10 @@ fn print_score(what: &str, score: Score) {
 
 /// Every required or optimal test that does not pass, with the suite's words.
 fn explain(tests: &[Test], verdicts: &Verdicts, findings: &Findings, void: &BTreeSet<String>) {
-    for test in tests.iter().filter(|test| test.kind != "check" && !void.contains(&test.id)) {
+    for test in tests
+        .iter()
+        .filter(|test| test.kind != "check" && !void.contains(&test.id))
+    {
         let reason = match verdicts.get(&test.id) {
             Some(Verdict::Fail) => findings.get(&test.id).map(ToString::to_string).unwrap_or_default(),
             Some(Verdict::Dependency) => format!("depends on {}", test.depends_on.join(", ")),
@@ -107,5 +132,7 @@ fn explain(tests: &[Test], verdicts: &Verdicts, findings: &Findings, void: &BTre
 /// Required tests that contradict today's RFCs, or that nothing can pass.
 fn void() -> Result<BTreeSet<String>> {
     let text = std::fs::read_to_string(suite::folder().join("void.json"))?;
-    Ok(serde_json::from_str::<BTreeMap<String, String>>(&text)?.into_keys().collect())
+    Ok(serde_json::from_str::<BTreeMap<String, String>>(&text)?
+        .into_keys()
+        .collect())
 }

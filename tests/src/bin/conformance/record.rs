@@ -37,15 +37,24 @@ impl Record {
 
     /// Tests that passed in the record and do not pass in `present`.
     pub(crate) fn lost(&self, present: &Verdicts) -> Vec<String> {
-        passes(&self.verdicts).filter(|id| present.get(*id) != Some(&Verdict::Pass)).cloned().collect()
+        passes(&self.verdicts)
+            .filter(|id| present.get(*id) != Some(&Verdict::Pass))
+            .cloned()
+            .collect()
     }
 
     /// Tests that pass in `present` and did not in the record.
     pub(crate) fn gained(&self, present: &Verdicts) -> Vec<String> {
-        passes(present).filter(|id| self.verdicts.get(*id) != Some(&Verdict::Pass)).cloned().collect()
+        passes(present)
+            .filter(|id| self.verdicts.get(*id) != Some(&Verdict::Pass))
+            .cloned()
+            .collect()
     }
 }
 
 fn passes(verdicts: &Verdicts) -> impl Iterator<Item = &String> {
-    verdicts.iter().filter(|(_, verdict)| **verdict == Verdict::Pass).map(|(id, _)| id)
+    verdicts
+        .iter()
+        .filter(|(_, verdict)| **verdict == Verdict::Pass)
+        .map(|(id, _)| id)
 }

@@ -62,8 +62,11 @@ pub(crate) fn run(workers: u32, with_filter: bool) -> Result<Findings> {
     let text = std::fs::read_to_string(&results)?;
     // Notes of single tests may stand before the document.
     let start = text.rfind("\n{\n").map_or(0, |at| at + 1);
-    serde_json::from_str(text.get(start..).unwrap_or_default())
-        .map_err(|error| Failure::new(format!("the suite's client ended with {status} and no results: {error}")))
+    serde_json::from_str(text.get(start..).unwrap_or_default()).map_err(|error| {
+        Failure::new(format!(
+            "the suite's client ended with {status} and no results: {error}"
+        ))
+    })
 }
 
 fn start_origin(port: u16, temporary: &Path) -> Result<Process> {
@@ -79,7 +82,10 @@ fn start_origin(port: u16, temporary: &Path) -> Result<Process> {
     let process = Process::start("the suite's origin", &mut command, &temporary.join("origin.log"))?;
     let address = (Ipv4Addr::LOCALHOST, port).into();
     wait::until("the suite's origin ready", || {
-        Connection::open(address).ok()?.exchange(&Request::get("/index.html").header("connection", "close")).ok()
+        Connection::open(address)
+            .ok()?
+            .exchange(&Request::get("/index.html").header("connection", "close"))
+            .ok()
     })?;
     Ok(process)
 }
@@ -93,5 +99,8 @@ fn succeeded(what: &str, output: std::io::Result<Output>) -> Result<Output> {
     if output.status.success() {
         return Ok(output);
     }
-    Err(Failure::new(format!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    Err(Failure::new(format!(
+        "{what}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
 }

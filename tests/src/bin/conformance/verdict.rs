@@ -23,15 +23,26 @@ pub(crate) type Verdicts = BTreeMap<String, Verdict>;
 /// Judges all tests.
 pub(crate) fn judge(tests: &[Test], findings: &Findings) -> Verdicts {
     let by_id: BTreeMap<&str, &Test> = tests.iter().map(|test| (test.id.as_str(), test)).collect();
-    tests.iter().map(|test| (test.id.clone(), one(test, &by_id, findings))).collect()
+    tests
+        .iter()
+        .map(|test| (test.id.clone(), one(test, &by_id, findings)))
+        .collect()
 }
 
 fn one(test: &Test, by_id: &BTreeMap<&str, &Test>, findings: &Findings) -> Verdict {
-    let missing = |id: &String| by_id.get(id.as_str()).is_none_or(|test| one(test, by_id, findings) != Verdict::Pass);
+    let missing = |id: &String| {
+        by_id
+            .get(id.as_str())
+            .is_none_or(|test| one(test, by_id, findings) != Verdict::Pass)
+    };
     if test.depends_on.iter().any(missing) {
         return Verdict::Dependency;
     }
-    if findings.get(&test.id) == Some(&Value::Bool(true)) { Verdict::Pass } else { Verdict::Fail }
+    if findings.get(&test.id) == Some(&Value::Bool(true)) {
+        Verdict::Pass
+    } else {
+        Verdict::Fail
+    }
 }
 
 /// What stays of two runs: a test passes only if it passed in both.
@@ -40,7 +51,9 @@ pub(crate) fn in_both(one: &Verdicts, other: &Verdicts) -> Verdicts {
         Some(Verdict::Pass) | None => *verdict,
         Some(worse) => *worse,
     };
-    one.iter().map(|(id, verdict)| (id.clone(), worse(id, verdict))).collect()
+    one.iter()
+        .map(|(id, verdict)| (id.clone(), worse(id, verdict)))
+        .collect()
 }
 
 /// Passes by kind, as (passes, tests).
@@ -54,11 +67,20 @@ pub(crate) struct Score {
 /// Counts. Void tests, which contradict the RFCs, do not count as required.
 pub(crate) fn score(tests: &[Test], verdicts: &Verdicts, void: &BTreeSet<String>) -> Score {
     let count = |kind: &str| {
-        let of_kind = tests.iter().filter(|test| test.kind == kind && !void.contains(&test.id));
-        let passed = of_kind.clone().filter(|test| verdicts.get(&test.id) == Some(&Verdict::Pass)).count();
+        let of_kind = tests
+            .iter()
+            .filter(|test| test.kind == kind && !void.contains(&test.id));
+        let passed = of_kind
+            .clone()
+            .filter(|test| verdicts.get(&test.id) == Some(&Verdict::Pass))
+            .count();
         (passed, of_kind.count())
     };
-    Score { required: count("required"), optimal: count("optimal"), checks: count("check") }
+    Score {
+        required: count("required"),
+        optimal: count("optimal"),
+        checks: count("check"),
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +90,11 @@ mod tests {
 
     fn test(id: &str, kind: &str, depends_on: &[&str]) -> Test {
         let depends_on = depends_on.iter().map(|id| (*id).to_owned()).collect();
-        Test { id: id.to_owned(), kind: kind.to_owned(), depends_on }
+        Test {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            depends_on,
+        }
     }
 
     #[test]
@@ -80,13 +106,21 @@ mod tests {
             test("d", "check", &["gone"]),
             test("e", "required", &[]),
         ];
-        let findings: Findings = [("a", json!(["Setup", "no"])), ("b", json!(true)), ("c", json!(true)), ("e", json!(true))]
-            .into_iter()
-            .map(|(id, value)| (id.to_owned(), value))
-            .collect();
+        let findings: Findings = [
+            ("a", json!(["Setup", "no"])),
+            ("b", json!(true)),
+            ("c", json!(true)),
+            ("e", json!(true)),
+        ]
+        .into_iter()
+        .map(|(id, value)| (id.to_owned(), value))
+        .collect();
         let verdicts = judge(&tests, &findings);
         let of = |id: &str| verdicts[id];
-        assert_eq!((of("a"), of("b"), of("c")), (Verdict::Fail, Verdict::Dependency, Verdict::Dependency));
+        assert_eq!(
+            (of("a"), of("b"), of("c")),
+            (Verdict::Fail, Verdict::Dependency, Verdict::Dependency)
+        );
         assert_eq!((of("d"), of("e")), (Verdict::Dependency, Verdict::Pass));
         let void = BTreeSet::from(["a".to_owned()]);
         assert_eq!(score(&tests, &verdicts, &void).required, (1, 2));
@@ -96,6 +130,9 @@ mod tests {
     fn only_what_passes_twice_passes() {
         let of = |verdict| Verdicts::from([("a".to_owned(), verdict)]);
         assert_eq!(in_both(&of(Verdict::Pass), &of(Verdict::Fail)), of(Verdict::Fail));
-        assert_eq!(in_both(&of(Verdict::Dependency), &of(Verdict::Pass)), of(Verdict::Dependency));
+        assert_eq!(
+            in_both(&of(Verdict::Dependency), &of(Verdict::Pass)),
+            of(Verdict::Dependency)
+        );
     }
 }

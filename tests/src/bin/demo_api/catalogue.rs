@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 const ADJECTIVES: [&str; 6] = ["quiet", "sturdy", "bright", "light", "warm", "swift"];
-const NOUNS: [&str; 10] = ["lamp", "chair", "kettle", "desk", "jacket", "bottle", "clock", "bag", "shelf", "radio"];
+const NOUNS: [&str; 10] = [
+    "lamp", "chair", "kettle", "desk", "jacket", "bottle", "clock", "bag", "shelf", "radio",
+];
 
 /// One product.
 #[derive(Clone, Debug, Serialize)]

@@ -35,14 +35,22 @@ async fn serve(port: u16) -> Result<(), String> {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
         .map_err(|error| format!("cannot listen on port {port}: {error}"))?;
-    println!("demo-api listens on {}", listener.local_addr().map_err(|error| error.to_string())?);
+    println!(
+        "demo-api listens on {}",
+        listener.local_addr().map_err(|error| error.to_string())?
+    );
     let router = shop::router(Arc::new(Outage::default()));
-    axum::serve(listener, router).with_graceful_shutdown(asked_to_end()).await.map_err(|error| error.to_string())
+    axum::serve(listener, router)
+        .with_graceful_shutdown(asked_to_end())
+        .await
+        .map_err(|error| error.to_string())
 }
 
 async fn asked_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}

@@ -27,7 +27,9 @@ impl Outage {
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.until.lock().is_ok_and(|until| until.is_some_and(|end| Instant::now() < end))
+        self.until
+            .lock()
+            .is_ok_and(|until| until.is_some_and(|end| Instant::now() < end))
     }
 
     /// 20 to 80 ms, the same sequence in every run.

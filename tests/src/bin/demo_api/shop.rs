@@ -26,18 +26,29 @@ pub(crate) fn router(outage: Arc<Outage>) -> Router {
         .route("/me", get(me))
         .route("/orders", post(order))
         .layer(middleware::from_fn_with_state(Arc::clone(&outage), weather));
-    let service = Router::new().route("/health", get(health)).route("/demo/fail", post(fail)).with_state(outage);
+    let service = Router::new()
+        .route("/health", get(health))
+        .route("/demo/fail", post(fail))
+        .with_state(outage);
     shop.merge(service)
 }
 
 async fn list(headers: HeaderMap) -> Response {
-    cacheable(&headers, "max-age=30, stale-while-revalidate=30, stale-if-error=300", &json!({"products": catalogue::all()}))
+    cacheable(
+        &headers,
+        "max-age=30, stale-while-revalidate=30, stale-if-error=300",
+        &json!({"products": catalogue::all()}),
+    )
 }
 
 async fn detail(Path(id): Path<u32>, headers: HeaderMap) -> Response {
     match catalogue::product(id) {
         Some(product) => cacheable(&headers, "max-age=60, stale-if-error=300", &product),
-        None => (StatusCode::NOT_FOUND, [(header::CACHE_CONTROL, "max-age=5")], Json(json!({"error": "no such product"})))
+        None => (
+            StatusCode::NOT_FOUND,
+            [(header::CACHE_CONTROL, "max-age=5")],
+            Json(json!({"error": "no such product"})),
+        )
             .into_response(),
     }
 }
@@ -74,15 +85,33 @@ async fn order(Json(order): Json<Order>) -> Response {
         Some(product) => {
             let place = format!("/products/{}", product.id);
             // The product's stock changes with it: naming the product here makes caches forget it.
-            (StatusCode::CREATED, [(header::CONTENT_LOCATION, place)], Json(json!({"ordered": product}))).into_response()
+            (
+                StatusCode::CREATED,
+                [(header::CONTENT_LOCATION, place)],
+                Json(json!({"ordered": product})),
+            )
+                .into_response()
         }
-        None => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"error": "no such product"}))).into_response(),
+        None => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Json(json!({"error": "no such product"})),
+        )
+            .into_response(),
     }
 }
 
 async fn health(State(outage): State<Arc<Outage>>) -> Response {
-    let (status, word) = if outage.is_on() { (StatusCode::SERVICE_UNAVAILABLE, "failing") } else { (StatusCode::OK, "up") };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({"status": word}))).into_response()
+    let (status, word) = if outage.is_on() {
+        (StatusCode::SERVICE_UNAVAILABLE, "failing")
+    } else {
+        (StatusCode::OK, "up")
+    };
+    (
+        status,
+        [(header::CACHE_CONTROL, "no-store")],
+        Json(json!({"status": word})),
+    )
+        .into_response()
 }
 
 #[derive(Deserialize)]
@@ -103,12 +132,20 @@ async fn fail(State(outage): State<Arc<Outage>>, Query(failing): Query<Failing>)
 
 /// 200 with an entity tag, or 304 to a client that has this very content.
 fn cacheable(request: &HeaderMap, cache_control: &'static str, content: &impl Serialize) -> Response {
-    let Ok(body) = serde_json::to_string(content) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let Ok(body) = serde_json::to_string(content) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let mut hasher = DefaultHasher::new();
     body.hash(&mut hasher);
     let tag = format!("\"{:016x}\"", hasher.finish());
-    let fields = [(header::CACHE_CONTROL, cache_control.to_owned()), (header::ETAG, tag.clone())];
-    let held = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let fields = [
+        (header::CACHE_CONTROL, cache_control.to_owned()),
+        (header::ETAG, tag.clone()),
+    ];
+    let held = request
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if held.split(',').any(|held| held.trim() == tag) {
         return (StatusCode::NOT_MODIFIED, fields).into_response();
     }

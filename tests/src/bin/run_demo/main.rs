@@ -76,7 +76,10 @@ fn wait_ready(product: &mut Product, stop: &AtomicBool) -> Result<bool> {
         }
         if start.elapsed() > START {
             let logs = product.logs().display();
-            return Err(Failure::new(format!("not ready after {} s; the logs are in {logs}", START.as_secs())));
+            return Err(Failure::new(format!(
+                "not ready after {} s; the logs are in {logs}",
+                START.as_secs()
+            )));
         }
         std::thread::sleep(LOOK);
     }
@@ -84,21 +87,34 @@ fn wait_ready(product: &mut Product, stop: &AtomicBool) -> Result<bool> {
 }
 
 fn introduce(options: &Options, product: &Product) {
-    let (envoy, rest) = (format!("http://127.0.0.1:{}", options.listen_port), format!("http://127.0.0.1:{}", options.rest_port));
+    let (envoy, rest) = (
+        format!("http://127.0.0.1:{}", options.listen_port),
+        format!("http://127.0.0.1:{}", options.rest_port),
+    );
     println!("Ready.");
-    println!("  API through Envoy  {envoy}   ({} workers, in front of {})", options.workers, product.origin());
+    println!(
+        "  API through Envoy  {envoy}   ({} workers, in front of {})",
+        options.workers,
+        product.origin()
+    );
     println!("  Control plane      {rest}   (gRPC on {})", options.grpc_port);
     println!("  Envoy admin        http://127.0.0.1:{}", options.admin_port);
     println!("  Logs               {}", product.logs().display());
     println!("Try, in another terminal:");
     if options.origin.is_none() {
         println!("  curl -si {envoy}/products/7 | grep -iE '^(HTTP|age|cache-status)'     # twice: a miss, then a hit");
-        println!("  curl -s -X POST '{envoy}/demo/fail?seconds=20'                       # the API fails; ask for products meanwhile");
+        println!(
+            "  curl -s -X POST '{envoy}/demo/fail?seconds=20'                       # the API fails; ask for products meanwhile"
+        );
     } else {
-        println!("  curl -si {envoy}/ | grep -iE '^(HTTP|age|cache-status)'     # what the filter did with the request");
+        println!(
+            "  curl -si {envoy}/ | grep -iE '^(HTTP|age|cache-status)'     # what the filter did with the request"
+        );
         println!("  curl -s {rest}/circuit-breaker/status     # how your API fares");
     }
-    println!("  curl -s -X PATCH {rest}/settings -d '{{\"freshness\":{{\"ttl_ceiling\":\"5s\"}}}}'     # in force at once, everywhere");
+    println!(
+        "  curl -s -X PATCH {rest}/settings -d '{{\"freshness\":{{\"ttl_ceiling\":\"5s\"}}}}'     # in force at once, everywhere"
+    );
     println!("Ctrl-C stops everything.");
 }
 

@@ -49,10 +49,13 @@ impl Options {
             ("GRPC_PORT", self.grpc_port),
         ] {
             if let Some(other) = seen.insert(port, name) {
-                return Err(Failure::new(format!("{other} and {name} are both {port}: they need different ports.")));
+                return Err(Failure::new(format!(
+                    "{other} and {name} are both {port}: they need different ports."
+                )));
             }
             if !is_free(port) {
-                let sentence = format!("Port {port} is in use: stop what listens there, or set {name} to another port.");
+                let sentence =
+                    format!("Port {port} is in use: stop what listens there, or set {name} to another port.");
                 return Err(Failure::new(sentence));
             }
         }
@@ -69,18 +72,24 @@ fn port(name: &str, default: u16) -> Result<u16> {
         None => Ok(default),
         Some(text) => match text.parse() {
             Ok(port) if port > 0 => Ok(port),
-            _ => Err(Failure::new(format!("{name}={text} is no port: give a number from 1 to 65535."))),
+            _ => Err(Failure::new(format!(
+                "{name}={text} is no port: give a number from 1 to 65535."
+            ))),
         },
     }
 }
 
 fn origin(text: &str) -> Result<(String, u16)> {
-    let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let parsed = text
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
     match parsed {
         Some((host, port)) if port > 0 && !host.is_empty() && !host.contains('/') => {
             Ok((host.trim_matches(['[', ']']).to_owned(), port))
         }
-        _ => Err(Failure::new(format!("ORIGIN={text} is no host:port, for example ORIGIN=127.0.0.1:8000."))),
+        _ => Err(Failure::new(format!(
+            "ORIGIN={text} is no host:port, for example ORIGIN=127.0.0.1:8000."
+        ))),
     }
 }
 
@@ -88,7 +97,9 @@ fn workers() -> Result<u32> {
     let text = variable("CONCURRENCY").unwrap_or_else(|| "2".to_owned());
     match text.parse() {
         Ok(workers @ 1..=64) => Ok(workers),
-        _ => Err(Failure::new(format!("CONCURRENCY={text} is no number of workers: give 1 to 64."))),
+        _ => Err(Failure::new(format!(
+            "CONCURRENCY={text} is no number of workers: give 1 to 64."
+        ))),
     }
 }
 

@@ -49,7 +49,13 @@ impl Product {
         bootstrap.wasm = Some(artefacts::filter()?);
         bootstrap.grpc_port = Some(options.grpc_port);
         let envoy = Envoy::start(&bootstrap, options.workers, &logs)?;
-        Ok(Self { envoy, control, demo, origin, logs })
+        Ok(Self {
+            envoy,
+            control,
+            demo,
+            origin,
+            logs,
+        })
     }
 
     /// Whether everything takes requests, and Envoy is connected to the control plane.
@@ -74,7 +80,10 @@ impl Product {
         all.into_iter().flatten().find_map(|process| {
             let status = process.ended()?;
             let last = process.last_lines(1);
-            Some(format!("{} ended with {status}; its log is in {logs} and ends with: {last}", process.name()))
+            Some(format!(
+                "{} ended with {status}; its log is in {logs} and ends with: {last}",
+                process.name()
+            ))
         })
     }
 

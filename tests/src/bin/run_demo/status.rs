@@ -22,7 +22,11 @@ pub(crate) fn line(rest: &Rest) -> Option<String> {
 
 fn number(document: &Value, field: &str, before: &str, after: &str) -> Option<String> {
     let value = document.get(field)?.as_f64()?;
-    let text = if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.2}") };
+    let text = if value.fract() == 0.0 {
+        format!("{value}")
+    } else {
+        format!("{value:.2}")
+    };
     Some(format!("{before}{text}{after}"))
 }
 
