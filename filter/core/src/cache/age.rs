@@ -3,7 +3,7 @@
 use crate::Millis;
 use crate::http::cache_control::delta_seconds;
 use crate::http::date;
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, trim};
 use crate::http::list::members;
 
 /// What the age at the time of the response is made of.
@@ -34,5 +34,7 @@ pub fn initial(response: &Fields<'_>, request_time_ms: Millis, response_time_ms:
 /// The value of `Age`: first member, `None` when that is no delta-seconds.
 #[must_use]
 pub fn field_value(response: &Fields<'_>) -> Option<u32> {
-    members(response.get(b"age")?).next().and_then(delta_seconds)
+    // Parameters, which the field does not have but some caches send, are cut off rather than the age forgotten.
+    let first = members(response.get(b"age")?).next()?;
+    delta_seconds(trim(first.split(|byte| *byte == b';').next()?))
 }

@@ -30,6 +30,10 @@ pub struct Lifetime {
     pub origin: Origin,
 }
 
+/// Longest heuristic lifetime where the operator has set no default one: five minutes. An origin that sends `Last-Modified` and
+/// nothing else has allowed a guess (RFC 9111 section 4.2.2), not a long one.
+const HEURISTIC_MOST_MS: Millis = 300_000;
+
 /// Whether a status is cacheable by default (RFC 9110 section 15.1), so that it may live without an explicit lifetime.
 #[must_use]
 pub fn is_heuristically_cacheable(status: u16) -> bool {
@@ -70,11 +74,12 @@ pub fn lifetime(
         let ms = date::parse(expires, date_ms).map_or(0, |expires| expires.saturating_sub(date_ms));
         return bounded(ms, Origin::Explicit);
     }
-    if policy.default_ttl_ms == 0 || !(is_heuristically_cacheable(status) || directives.public) {
-        return Lifetime {
-            ms: 0,
-            origin: Origin::None,
-        };
+    let none = Lifetime {
+        ms: 0,
+        origin: Origin::None,
+    };
+    if !(is_heuristically_cacheable(status) || directives.public) {
+        return none;
     }
     let modified = response
         .get(b"last-modified")
@@ -82,8 +87,14 @@ pub fn lifetime(
     let (ms, origin) = match modified {
         Some(modified) => {
             let share = date_ms.saturating_sub(modified) / 100 * u64::from(policy.heuristic_fraction_percent);
-            (share.min(policy.default_ttl_ms), Origin::Heuristic)
+            let most = if policy.default_ttl_ms > 0 {
+                policy.default_ttl_ms
+            } else {
+                HEURISTIC_MOST_MS
+            };
+            (share.min(most), Origin::Heuristic)
         }
+        None if policy.default_ttl_ms == 0 => return none,
         None => (policy.default_ttl_ms, Origin::Default),
     };
     let spread = ms / 100 * u64::from(policy.jitter_percent.min(50));

@@ -64,8 +64,11 @@ pub fn invalidated(response: &Fields<'_>) -> Vec<Vec<u8>> {
     strings(response, b"cache-group-invalidation")
 }
 
-/// True for the fields that carry tags, which are not sent to clients. `Cache-Groups` is not one of them.
+/// True for the fields meant for caches alone, which are not sent to clients: those that carry tags, and `Surrogate-Control`. `Cache-Groups` is not one of them.
 #[must_use]
 pub fn is_tag_field(name: &[u8]) -> bool {
-    matches!(name, b"surrogate-key" | b"xkey" | b"cache-tag" | b"edge-cache-tag")
+    matches!(
+        name,
+        b"surrogate-key" | b"xkey" | b"cache-tag" | b"edge-cache-tag" | b"surrogate-control"
+    )
 }

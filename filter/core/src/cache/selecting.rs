@@ -1,7 +1,7 @@
 //! Selecting a stored response by the fields `Vary` nominates (RFC 9111 section 4.1).
 
 use super::stored_response::StoredView;
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, trim};
 use crate::http::list::members;
 
 /// The field names of all `Vary` lines: lower-case, sorted, without repetition. `None` when `*` is among them.
@@ -44,23 +44,62 @@ pub fn matches(stored: &StoredView<'_>, request: &Fields<'_>) -> bool {
         .all(|(name, value)| normalised(name, request).as_deref() == value)
 }
 
-/// The request's value of a field: all lines joined, white space around commas dropped. `None` when absent.
+/// The request's value of a field: all lines joined, white space around commas dropped. Languages are put into the order of their
+/// weights, and among equals of their names. `None` when absent.
 #[must_use]
 pub fn normalised(name: &[u8], request: &Fields<'_>) -> Option<Vec<u8>> {
     if !request.has(name) {
         return None;
     }
     let fold_case = matches!(name, b"accept-encoding" | b"accept-language" | b"accept-charset");
-    let mut out = Vec::new();
-    for member in request.all(name).flat_map(members) {
-        if !out.is_empty() {
-            out.push(b',');
+    let fold = |member: &[u8]| {
+        if fold_case {
+            member.to_ascii_lowercase()
+        } else {
+            member.to_vec()
         }
-        out.extend(
-            member
-                .iter()
-                .map(|byte| if fold_case { byte.to_ascii_lowercase() } else { *byte }),
-        );
+    };
+    let mut listed: Vec<Vec<u8>> = request.all(name).flat_map(members).map(fold).collect();
+    if name == b"accept-language" {
+        listed.sort_by_cached_key(|member| (std::cmp::Reverse(weight(member)), member.clone()));
     }
-    Some(out)
+    Some(listed.join(&b','))
+}
+
+/// The weight of a member in thousandths (RFC 9110 section 12.4.2); 1000 without one.
+fn weight(member: &[u8]) -> u32 {
+    let parameter = member
+        .split(|byte| *byte == b';')
+        .skip(1)
+        .map(trim)
+        .find_map(|part| part.strip_prefix(b"q="));
+    let read = parameter.and_then(|text| std::str::from_utf8(text).ok()?.parse::<f32>().ok());
+    // Weights lie between 0 and 1; anything else is no weight.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    read.filter(|weight| (0.0..=1.0).contains(weight))
+        .map_or(1_000, |weight| (weight * 1_000.0) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_normalised() {
+        for (name, one, other, same) in [
+            ("accept-language", "en, de", "de,en", true),
+            ("accept-language", "en;q=0.5, de", "de, EN;q=0.5", true),
+            ("accept-language", "en;q=0.5, de", "en, de", false),
+            ("accept-encoding", "GZIP , br", "gzip,br", true),
+            ("x-tenant", "a", "A", false),
+            ("x-tenant", "1, 2", "1,2", true),
+        ] {
+            let of = |value: &str| {
+                let lines = vec![(name.as_bytes(), value.as_bytes())];
+                normalised(name.as_bytes(), &Fields::from(lines))
+            };
+            assert_eq!(of(one) == of(other), same, "{name}: {one} / {other}");
+        }
+        assert_eq!(normalised(b"x", &Fields::default()), None);
+    }
 }

@@ -1,20 +1,43 @@
 //! Targeted cache control (RFC 9213): fields meant for this kind of cache, as structured dictionaries (RFC 9651).
 
 use super::cache_control::{CacheControl, DeltaSeconds, Qualified};
-use super::fields::Fields;
+use super::fields::{Fields, Line, trim};
+use super::list::members;
 
 /// Fields this cache is a target of, most specific first.
 pub const TARGETS: [&[u8]; 2] = [b"api-optimizer-cache-control", b"cdn-cache-control"];
+
+/// This cache as a target of `Surrogate-Control`.
+const OWN_NAME: &[u8] = b"api-optimizer";
 
 /// The directives of the first targeted field that is there, not empty and well-formed; `Cache-Control` and `Expires` do not
 /// count then. A field that does not parse is ignored.
 #[must_use]
 pub fn targeted(fields: &Fields<'_>) -> Option<CacheControl> {
-    TARGETS.iter().find_map(|name| {
+    let structured = TARGETS.iter().find_map(|name| {
         let joined = fields.all(name).collect::<Vec<_>>().join(&b", "[..]);
         let dictionary = sfv::Parser::new(joined.as_slice()).parse::<sfv::Dictionary>().ok()?;
         (!dictionary.is_empty()).then(|| read(&dictionary))
-    })
+    });
+    structured.or_else(|| surrogate(fields))
+}
+
+/// `Surrogate-Control`, the older way to speak to a cache in front of an origin (W3C note "Edge Architecture"). Its directives may
+/// name a target; those for others do not count, and when none is left the field says nothing.
+fn surrogate(fields: &Fields<'_>) -> Option<CacheControl> {
+    let mut ours: Vec<&[u8]> = Vec::new();
+    for member in fields.all(b"surrogate-control").flat_map(members) {
+        let mut parts = member.split(|byte| *byte == b';');
+        let directive = parts.next().unwrap_or_default();
+        if parts.all(|target| trim(target).eq_ignore_ascii_case(OWN_NAME)) {
+            ours.push(directive);
+        }
+    }
+    let lines: Vec<Line<'_>> = ours
+        .into_iter()
+        .map(|directive| (&b"cache-control"[..], directive))
+        .collect();
+    (!lines.is_empty()).then(|| CacheControl::of(&Fields::from(lines)))
 }
 
 fn read(dictionary: &sfv::Dictionary) -> CacheControl {
@@ -59,6 +82,19 @@ mod tests {
                 .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
                 .collect(),
         )
+    }
+
+    #[test]
+    fn surrogate_control_counts_where_nothing_newer_does() {
+        let read = of(&[(
+            "surrogate-control",
+            "max-age=10;other, max-age=20, no-store;Api-Optimizer",
+        )])
+        .unwrap();
+        assert_eq!((read.max_age, read.no_store), (Some(20), true));
+        assert_eq!(of(&[("surrogate-control", "max-age=10;other")]), None);
+        let read = of(&[("surrogate-control", "max-age=10"), ("cdn-cache-control", "max-age=5")]).unwrap();
+        assert_eq!(read.max_age, Some(5));
     }
 
     #[test]
