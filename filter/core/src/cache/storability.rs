@@ -10,6 +10,7 @@ use crate::http::fields::Fields;
 use crate::http::list::members;
 use crate::http::method::Method;
 use crate::http::structured;
+use crate::http::target::{Target, resolve};
 
 /// How the end of the content is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,6 +255,18 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         tags: groups::tags(response),
         usable_until_ms,
     })
+}
+
+/// True when the answer to a POST may be stored as what a GET of the same URI would be answered (RFC 9110 section 9.3.3): it says
+/// so with a `Content-Location` of the target URI, and how long with explicit freshness.
+#[must_use]
+pub fn represents_target(target: &Target<'_>, status: u16, response: &Fields<'_>) -> bool {
+    let directives = structured::targeted(response).unwrap_or_else(|| CacheControl::of(response));
+    let explicit = directives.max_age.is_some() || directives.s_maxage.is_some() || response.has(b"expires");
+    let location = response
+        .get(b"content-location")
+        .and_then(|reference| resolve(target, reference));
+    (200..300).contains(&status) && explicit && location.is_some() && location == resolve(target, b"")
 }
 
 /// Final statuses whose caching requirements this cache knows (RFC 9110 section 15; RFC 9111 section 3).

@@ -247,6 +247,10 @@ impl Vm {
                 .stored
                 .as_ref()
                 .is_some_and(|(bytes, _)| add_validators(host, bytes));
+        if onward.key.is_some() {
+            // Tells an origin that speaks Surrogate-Control whom it may address; a host that refuses costs only that.
+            let _ = host.add_header(MapKind::Request, b"surrogate-capability", SURROGATE_CAPABILITY);
+        }
         exchange.outcome = if onward.key.is_some() {
             Outcome::Miss
         } else {
@@ -280,6 +284,8 @@ fn shareable(asked: &Asked<'_>, onward: &Onward, route: &RoutePolicy) -> bool {
         && !asked.fields.has(b"range")
         && (route.key.isolate_authorization || !asked.fields.has(b"authorization"))
 }
+
+const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
 
 /// Stored responses up to this size are compared with their checksum as a whole on every use, larger ones only their heads:
 /// a megabyte costs as much to sum up as to send.

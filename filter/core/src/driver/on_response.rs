@@ -101,8 +101,9 @@ impl Vm {
         }
         let mut stored = false;
         if from_origin && route.cache {
+            let stored_as = stored_as(&asked, status, &response);
             let seen = storability::Exchange {
-                method: asked.method,
+                method: stored_as,
                 request: &asked.fields,
                 status,
                 response: &response,
@@ -117,6 +118,11 @@ impl Vm {
                 && let Some(flow) = self.freshen(host, exchange, forwarded, &asked, &seen, &route, now_ms)
             {
                 return flow;
+            }
+            if stored_as == Method::Get && asked.method.is_unsafe() {
+                forwarded.key = Some(cache::CacheKey::new(&route.key, &asked.target, &asked.fields));
+                // Born after the invalidation that it has itself caused.
+                forwarded.birth = self.stamps.birth();
             }
             if asked.method == Method::Head {
                 self.compare_head(host, forwarded, &seen, &route, now_ms);
@@ -501,6 +507,15 @@ fn store_code(error: crate::store::StoreError) -> &'static str {
         StoreError::Contended => "contended",
         StoreError::Host => "host-refused",
     }
+}
+
+/// The method under which a response may be stored: a POST can bring what a GET would be answered.
+fn stored_as(asked: &Asked<'_>, status: u16, response: &Fields<'_>) -> Method {
+    let posted = asked.fields.get(b":method") == Some(b"POST");
+    if posted && storability::represents_target(&asked.target, status, response) {
+        return Method::Get;
+    }
+    asked.method
 }
 
 /// How the content ends. Whether the upstream speaks HTTP/2, where an end is always marked, Envoy does not tell a filter; a

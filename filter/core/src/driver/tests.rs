@@ -204,6 +204,20 @@ fn an_unsafe_method_invalidates() {
 }
 
 #[test]
+fn a_post_that_brings_its_own_representation_is_stored_for_get() {
+    let mut envoy = Envoy::new("{}");
+    let mut post = GET.to_vec();
+    post[0] = (":method", "POST");
+    let mut response = FRESH.to_vec();
+    response.push(("content-location", "/a?b=1"));
+    forwarded(envoy.ask(&post, "200", &response, b"posted"));
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"posted");
+    response[2] = ("content-location", "/elsewhere");
+    forwarded(envoy.ask(&post, "200", &response, b"posted"));
+    forwarded(envoy.get(&[], "200", &[], b""));
+}
+
+#[test]
 fn an_upstream_that_fails_trips_the_breaker_and_stale_bridges_it() {
     let mut envoy =
         Envoy::new(r#"{"breaker":{"minimum_calls":5},"freshness":{"max_stale_on_outage":"1h","stale_if_error":"1h"}}"#);
