@@ -34,7 +34,7 @@ control-plane:
 	$(CARGO) build --locked -p api-optimizer-control-plane
 
 test: wasm wasm-trap control-plane ## All tests: native ones, and stories on the real Envoy
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-fail-fast
 
 e2e: wasm wasm-trap control-plane ## The stories on the real Envoy alone
 	$(CARGO) test --locked -p e2e
