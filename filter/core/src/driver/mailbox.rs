@@ -17,6 +17,19 @@ const RETRIES: usize = 16;
 /// Bytes of delta in one report; the rest of a message is small beside it.
 const REPORT_BYTES: usize = optimizer_proto::MAX_MESSAGE_BYTES / 2;
 
+/// An empty mailbox. Not an empty value: of that the host tells no version, so two VMs could overwrite each other's first post.
+const NOTHING: &[u8] = &[0];
+
+/// Creates the mailboxes, which two VMs must not create at once.
+pub(super) fn seed(map: &impl SharedMap) {
+    for number in 0..MAILBOXES {
+        let key = mailbox_key(number);
+        if map.get(&key).is_none() {
+            let _ = map.set(&key, NOTHING, None);
+        }
+    }
+}
+
 fn mailbox_key(number: u64) -> [u8; 6] {
     let digit = u8::try_from(number % MAILBOXES).unwrap_or(0);
     [b'a', b'o', b'1', b'/', b'm', b'0' + digit]
@@ -50,8 +63,10 @@ fn collect(map: &impl SharedMap) -> TelemetryDelta {
     for number in 0..MAILBOXES {
         let key = mailbox_key(number);
         for _ in 0..RETRIES {
-            let Some((bytes, cas)) = map.get(&key) else { break };
-            if map.set(&key, &[], Some(cas)).is_ok() {
+            let Some((bytes, cas)) = map.get(&key).filter(|(bytes, _)| bytes != NOTHING) else {
+                break;
+            };
+            if map.set(&key, NOTHING, Some(cas)).is_ok() {
                 if let Ok(posted) = TelemetryDelta::decode(bytes.as_slice()) {
                     delta::merge(&mut all, posted);
                 }
@@ -142,6 +157,7 @@ mod tests {
     #[test]
     fn threads_lose_nothing() {
         let map = MemoryMap::default();
+        seed(&map);
         let back = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..4)
                 .map(|vm| {

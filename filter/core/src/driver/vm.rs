@@ -9,6 +9,7 @@ use super::link::Link;
 use super::settings_cell;
 use super::{lease, mailbox, registry};
 use crate::Millis;
+use crate::collapse;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
 use crate::store::{Stamps, Store};
@@ -124,6 +125,8 @@ impl Vm {
         }
         lease::seed(host);
         registry::seed(host);
+        mailbox::seed(host);
+        collapse::seed(host);
         Store::seed(host);
         Stamps::seed(host);
         if host.get(INSTANCE).is_none() {

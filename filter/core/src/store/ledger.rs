@@ -154,7 +154,11 @@ impl Ledger {
         self.total = if self.doubtful > 0 {
             self.recount
         } else {
-            self.total.zip(self.recount, u64::min)
+            Tally {
+                // No limit rests on this sum, only a mean age: too small would be as wrong as too large, and would stay.
+                stored: self.recount.stored,
+                ..self.total.zip(self.recount, u64::min)
+            }
         };
         self.doubtful = self.doubtful.saturating_sub(1);
         self.recount = Tally::default();
