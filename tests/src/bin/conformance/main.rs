@@ -40,7 +40,10 @@ fn with_filter() -> Result<()> {
     let (tests, void) = (suite::tests()?, void()?);
     let (mut verdicts, mut findings) = both(&tests, &void)?;
     let record = Record::read()?;
-    let lost = |verdicts: &Verdicts| record.as_ref().map(|record| record.lost(verdicts)).unwrap_or_default();
+    let lost = |verdicts: &Verdicts| {
+        let record = record.as_ref();
+        record.map(|record| record.lost(verdicts, &tests)).unwrap_or_default()
+    };
     if !lost(&verdicts).is_empty() {
         // The suite sleeps and measures: a loaded machine can spoil a test. A regression shows twice.
         println!(
@@ -62,7 +65,7 @@ fn with_filter() -> Result<()> {
     }
     let gained = record
         .as_ref()
-        .map(|record| record.gained(&verdicts))
+        .map(|record| record.gained(&verdicts, &tests))
         .unwrap_or_default();
     if record.is_none() || !gained.is_empty() {
         println!(
