@@ -7,7 +7,10 @@ use super::duration::format_duration;
 use super::freshness::MAX_TTL_MS;
 use super::reader::{Findings, ObjectReader, escaped, unknown_field};
 use super::size::{format_size, size};
-use super::{Breaker, Freshness, MAX_ROUTES, Notice, OBJECT_SIZE, Route, Violation, number, rules};
+use super::{
+    Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Notice, OBJECT_SIZE, Route, Upstream,
+    Violation, number, rules,
+};
 
 /// The checked settings. Every value is within its range and no two contradict each other, provided they came from
 /// [`Settings::parse`].
@@ -33,6 +36,16 @@ pub struct Settings {
     pub freshness: Freshness,
     /// The circuit breaker.
     pub breaker: Breaker,
+    /// The filter's own limit of calls in flight.
+    pub concurrency: Concurrency,
+    /// Connection pools, where the control plane generates Envoy's clusters.
+    pub http2: Http2,
+    /// When alerts are raised.
+    pub alerts: Alerts,
+    /// True: a write without `If-Match` is refused (428).
+    pub require_if_match: bool,
+    /// At most 256: clusters for Envoys that take them from the control plane; no two have the same name.
+    pub upstreams: Vec<Upstream>,
     /// At most 256, in document order; no two have the same host and path prefix.
     pub routes: Vec<Route>,
 }
@@ -49,6 +62,11 @@ impl Default for Settings {
             max_connections: 1_024,
             freshness: Freshness::default(),
             breaker: Breaker::default(),
+            concurrency: Concurrency::default(),
+            http2: Http2::default(),
+            alerts: Alerts::default(),
+            require_if_match: false,
+            upstreams: Vec::new(),
             routes: Vec::new(),
         }
     }
@@ -82,6 +100,11 @@ impl Settings {
             "max_connections": self.max_connections,
             "freshness": self.freshness.to_json(),
             "breaker": self.breaker.to_json(),
+            "concurrency": self.concurrency.to_json(),
+            "http2": self.http2.to_json(),
+            "alerts": self.alerts.to_json(),
+            "require_if_match": self.require_if_match,
+            "upstreams": self.upstreams.iter().map(Upstream::to_json).collect::<Vec<_>>(),
             "routes": self.routes.iter().map(Route::to_json).collect::<Vec<_>>(),
         })
     }
@@ -115,6 +138,20 @@ impl Settings {
                 Some((path, value)) => Breaker::read(path, value, object.findings),
                 None => base.breaker,
             },
+            concurrency: match object.field("concurrency") {
+                Some((path, value)) => Concurrency::read(path, value, object.findings),
+                None => base.concurrency,
+            },
+            http2: match object.field("http2") {
+                Some((path, value)) => Http2::read(path, value, object.findings),
+                None => base.http2,
+            },
+            alerts: match object.field("alerts") {
+                Some((path, value)) => Alerts::read(path, value, object.findings),
+                None => base.alerts,
+            },
+            require_if_match: object.boolean("require_if_match", base.require_if_match),
+            upstreams: read_upstreams(&mut object),
             routes: read_routes(&mut object),
         };
         object.finish();
@@ -127,6 +164,14 @@ fn read_routes(object: &mut ObjectReader<'_, '_>) -> Vec<Route> {
     items
         .into_iter()
         .filter_map(|(path, value)| Route::read(path, value, object.findings))
+        .collect()
+}
+
+fn read_upstreams(object: &mut ObjectReader<'_, '_>) -> Vec<Upstream> {
+    let items = object.list("upstreams", MAX_UPSTREAMS).unwrap_or_default();
+    items
+        .into_iter()
+        .filter_map(|(path, value)| Upstream::read(path, value, object.findings))
         .collect()
 }
 

@@ -1,26 +1,36 @@
 //! The settings document: read, checked with every violation at once, and written in one canonical form.
 
+mod alerts;
 mod breaker;
 mod caching;
+mod concurrency;
 mod document;
 mod duration;
 mod freshness;
+mod http2;
 mod names;
 mod nearest;
 mod number;
+mod profiles;
 mod reader;
 mod routes;
 mod rules;
 mod size;
+mod upstreams;
 mod violation;
 
+pub use alerts::{Alerts, Threshold};
 pub use breaker::{Breaker, FailureClass};
 pub use caching::{CACHE_SIZE_CLASSES, EvictionPolicy};
+pub use concurrency::Concurrency;
 pub use document::{Settings, check_key, key_pointer};
 pub use duration::{DURATION_CLASSES, format_duration};
 pub use freshness::{Freshness, MAX_TTL_MS};
+pub use http2::Http2;
+pub use profiles::{PROFILES, profile};
 pub use routes::{KeyQuery, MAX_ROUTES, QueryMode, Route};
 pub use size::format_size;
+pub use upstreams::{Endpoint, MAX_UPSTREAMS, Upstream};
 pub use violation::{Notice, Violation, ViolationCode};
 
 /// Most violations listed for one document; a hostile one could have millions.

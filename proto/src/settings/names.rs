@@ -36,6 +36,22 @@ pub(super) fn host(value: &Value) -> Outcome<String> {
     Ok(Reading::exact(pattern.to_ascii_lowercase()))
 }
 
+/// `host:port` of an upstream: a DNS name, an IPv4 address or a bracketed IPv6 address.
+pub(super) fn address(value: &Value) -> Outcome<(String, u16)> {
+    let allowed = "\"host:port\" such as \"api.example.com:443\" or \"[::1]:8080\"";
+    let address = text(value, MAX_HOST + 8, allowed, |address| {
+        !address.contains('*')
+            && sound_host(address)
+            && address.rsplit_once(':').is_some_and(|(_, port)| sound_port(port))
+    })?;
+    let (host, port) = address.rsplit_once(':').unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    match port.parse::<u16>() {
+        Ok(port) if !host.is_empty() => Ok(Reading::exact((host, port))),
+        _ => Err(Problem::of(ViolationCode::Malformed, value, allowed)),
+    }
+}
+
 /// The beginning of a path (RFC 3986 section 3.3), without query.
 pub(super) fn path_prefix(value: &Value) -> Outcome<String> {
     let allowed = "the beginning of a path, from \"/\" on, without query";
@@ -53,6 +69,15 @@ pub(super) fn field_name(value: &Value) -> Outcome<String> {
         name.bytes().all(token)
     })?;
     Ok(Reading::exact(name.to_ascii_lowercase()))
+}
+
+/// The name of a cookie (RFC 6265 section 4.1.1), case-sensitive.
+pub(super) fn cookie_name(value: &Value) -> Outcome<String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let name = text(value, MAX_QUERY_NAME, "the name of a cookie", |name| {
+        name.bytes().all(token)
+    })?;
+    Ok(Reading::exact(name.to_owned()))
 }
 
 /// The name of a query parameter as it stands in the URL.

@@ -131,6 +131,11 @@ impl<'d, 'f> ObjectReader<'d, 'f> {
         Some((format!("{}/{name}", self.path), value))
     }
 
+    /// The path of a field, whether or not it is there.
+    pub(super) fn place(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
     /// Reads a field with `read`; absent or refused gives `None`.
     pub(super) fn read<T>(&mut self, name: &'static str, read: impl FnOnce(&Value) -> Outcome<T>) -> Option<T> {
         let (path, value) = self.field(name)?;

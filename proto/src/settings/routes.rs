@@ -89,6 +89,11 @@ pub struct Route {
     pub max_stale_on_outage_ms: Option<u64>,
     /// As [`super::Settings::max_object_size`].
     pub max_object_size: Option<u64>,
+    /// Names of cookies whose values belong to the cache key, each once, at most 16.
+    pub key_cookies: Vec<String>,
+    /// Name of the upstream that requests of the route go to, where the control plane generates Envoy's routes; `None` = the
+    /// first one.
+    pub upstream: Option<String>,
     /// True: the route has a breaker of its own beside those of other routes to the same upstream.
     pub breaker: bool,
 }
@@ -114,6 +119,8 @@ impl Route {
             stale_if_error_ms: None,
             max_stale_on_outage_ms: None,
             max_object_size: None,
+            key_cookies: Vec::new(),
+            upstream: None,
             breaker: false,
         }
     }
@@ -181,6 +188,10 @@ impl Route {
             stale_if_error_ms: object.optional_duration("stale_if_error", 0..=MAX_TTL_MS),
             max_stale_on_outage_ms: object.optional_duration("max_stale_on_outage", 0..=MAX_TTL_MS),
             max_object_size: object.optional_size("max_object_size", super::OBJECT_SIZE),
+            key_cookies: object
+                .set("key_cookies", MAX_KEY_HEADERS, names::cookie_name)
+                .unwrap_or_default(),
+            upstream: object.read("upstream", names::route_name),
             breaker: object.boolean("breaker", base.breaker),
             name: base.name,
         };
@@ -205,6 +216,7 @@ impl Route {
             json!({ "mode": self.key_query.mode.as_str(), "names": self.key_query.names }),
         );
         set("key_headers", json!(self.key_headers));
+        set("key_cookies", json!(self.key_cookies));
         set("isolate_authorization", json!(self.isolate_authorization));
         set("ignore_request_cache_control", json!(self.ignore_request_cache_control));
         set("breaker", json!(self.breaker));
@@ -219,6 +231,9 @@ impl Route {
         ];
         for (name, ms) in own.into_iter().filter_map(|(name, ms)| Some((name, ms?))) {
             set(name, json!(format_duration(ms)));
+        }
+        if let Some(upstream) = &self.upstream {
+            set("upstream", json!(upstream));
         }
         if let Some(bytes) = self.max_object_size {
             set("max_object_size", json!(format_size(bytes)));

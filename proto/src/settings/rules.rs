@@ -8,6 +8,10 @@ use super::{Route, Settings, ViolationCode};
 pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     check_ttls(settings, findings);
     check_breaker_waits(settings, findings);
+    check_alerts(settings, findings);
+    if findings.sound("/upstreams") {
+        check_upstreams(settings, findings);
+    }
     // Positions in the list are those of the document only if no route was dropped.
     if findings.sound("/routes") {
         for (index, route) in settings.routes.iter().enumerate() {
@@ -93,6 +97,51 @@ fn check_breaker_waits(settings: &Settings, findings: &mut Findings) {
     let most = ("/breaker/open_wait_max".to_owned(), settings.breaker.open_wait_max_ms);
     if first.1 > most.1 && findings.sound(&first.0) && findings.sound(&most.0) {
         conflict(findings, &first, "above", &most);
+    }
+}
+
+/// A critical threshold is never on the harmless side of its warning.
+fn check_alerts(settings: &Settings, findings: &mut Findings) {
+    for (name, threshold, low_is_bad) in settings.alerts.thresholds() {
+        let (warning, critical) = (threshold.warning, threshold.critical);
+        let path = format!("/alerts/{name}");
+        let contradicts = if low_is_bad {
+            critical > warning
+        } else {
+            critical < warning
+        };
+        if contradicts && findings.sound(&path) {
+            let relation = if low_is_bad { "above" } else { "below" };
+            let message = format!("given {critical}, {relation} {path}/warning which is {warning}");
+            findings.refuse(
+                format!("{path}/critical"),
+                Problem::new(ViolationCode::Conflict, message),
+            );
+        }
+    }
+}
+
+/// Names are unique, and routes name upstreams that exist.
+fn check_upstreams(settings: &Settings, findings: &mut Findings) {
+    for (index, upstream) in settings.upstreams.iter().enumerate() {
+        let earlier = settings.upstreams.get(..index).unwrap_or_default();
+        if let Some(other) = earlier.iter().position(|other| other.name == upstream.name) {
+            let message = format!("given \"{}\", already the name of /upstreams/{other}", upstream.name);
+            findings.refuse(
+                format!("/upstreams/{index}/name"),
+                Problem::new(ViolationCode::Duplicate, message),
+            );
+        }
+    }
+    for (index, route) in settings.routes.iter().enumerate() {
+        let Some(wanted) = &route.upstream else { continue };
+        if !settings.upstreams.iter().any(|upstream| upstream.name == *wanted) && findings.sound("/routes") {
+            let message = format!("given \"{wanted}\", allowed is the name of one of /upstreams");
+            findings.refuse(
+                format!("/routes/{index}/upstream"),
+                Problem::new(ViolationCode::Conflict, message),
+            );
+        }
     }
 }
 

@@ -176,6 +176,15 @@ fn check_gauges(gauges: &FilterGauges) -> Result<(), RefusedReport> {
         let sound = label(&breaker.upstream) && label(&breaker.state) && label(&breaker.cause);
         require(sound, format!("gauges.breakers[{index}]"), ReportFault::BadLabel)?;
     }
+    require(
+        gauges.concurrency.len() <= MAX_BREAKERS,
+        "gauges.concurrency",
+        ReportFault::TooMany,
+    )?;
+    for (index, gauge) in gauges.concurrency.iter().enumerate() {
+        let at = format!("gauges.concurrency[{index}]");
+        require(label(&gauge.upstream), at, ReportFault::BadLabel)?;
+    }
     let possible = gauges.cache_entries <= MAX_COUNT && gauges.cache_bytes <= MAX_BYTES;
     require(possible, "gauges.cache_entries", ReportFault::ImpossibleCount)
 }

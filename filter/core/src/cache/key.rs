@@ -37,6 +37,15 @@ impl CacheKey {
                 bytes.extend_from_slice(value);
             }
         }
+        for name in &policy.cookies {
+            bytes.push(0);
+            bytes.extend_from_slice(name);
+            for value in request.all(b"cookie").flat_map(|field| cookie(field, name)) {
+                bytes.push(2);
+                // Hashed: a session cookie is a credential.
+                bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_128(value).to_le_bytes());
+            }
+        }
         if policy.isolate_authorization {
             bytes.push(2);
             for value in request.all(b"authorization") {
@@ -102,6 +111,14 @@ pub struct KeyParts<'a> {
     pub path: &'a [u8],
     /// Scheme, host, path, query.
     pub url: &'a [u8],
+}
+
+/// Values of one cookie in a `Cookie` field (RFC 6265 section 4.2.1).
+fn cookie<'a>(field: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    field
+        .split(|byte| *byte == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix(b"="))
 }
 
 fn push_path(bytes: &mut Vec<u8>, path: &[u8], policy: &QueryPolicy) {

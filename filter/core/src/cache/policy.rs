@@ -23,6 +23,8 @@ pub struct KeyPolicy {
     pub query: QueryPolicy,
     /// Request fields whose values belong to the key (lower-case names).
     pub headers: Vec<Vec<u8>>,
+    /// Cookies whose values belong to the key, hashed (case-sensitive names).
+    pub cookies: Vec<Vec<u8>>,
     /// A hash of `Authorization` belongs to the key: every identity has its own stored responses.
     pub isolate_authorization: bool,
 }

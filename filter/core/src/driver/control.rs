@@ -9,8 +9,8 @@ use optimizer_proto::settings::{Violation, ViolationCode};
 use optimizer_proto::v1::control_message::Body as FromControl;
 use optimizer_proto::v1::filter_message::Body as ToControl;
 use optimizer_proto::v1::{
-    Command, CommandResult, ControlMessage, FilterGauges, FilterMessage, Hello, SettingsAck, SettingsPush,
-    TelemetryReport, Violation as WireViolation,
+    Command, CommandResult, ConcurrencyGauge, ControlMessage, FilterGauges, FilterMessage, Hello, SettingsAck,
+    SettingsPush, TelemetryReport, Violation as WireViolation,
 };
 use prost::Message;
 
@@ -233,7 +233,25 @@ impl Vm {
                 .map(super::guard::gauge)
                 .collect(),
             workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
+            concurrency: self.concurrency(host, now_ms),
         }
+    }
+
+    fn concurrency(&self, host: &impl Host, now_ms: Millis) -> Vec<ConcurrencyGauge> {
+        let policy = &self.policies.limit;
+        if !policy.enabled {
+            return Vec::new();
+        }
+        crate::limit::all(host, policy.limit, now_ms)
+            .into_iter()
+            .map(|standing| ConcurrencyGauge {
+                upstream: standing.upstream,
+                in_use: standing.in_use,
+                limit: standing.limit,
+                waiting: standing.waiting,
+                refused_total: standing.refused,
+            })
+            .collect()
     }
 
     fn obey(&mut self, host: &impl Host, stream: u32, command: &Command, now_ms: Millis) {

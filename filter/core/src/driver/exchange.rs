@@ -51,6 +51,12 @@ pub(super) enum Phase {
     },
     /// Paused until another's fetch of the same key has landed.
     Waiting { request: Vec<u8>, hash: u64 },
+    /// Paused until there is a place for a call to the upstream.
+    Queued {
+        request: Vec<u8>,
+        onward: Box<super::on_request::Onward>,
+        flight: Option<u64>,
+    },
     /// On its way to the upstream and back.
     Forwarded(Box<Forwarded>),
 }
@@ -74,6 +80,8 @@ pub(super) struct Forwarded {
     pub(super) answered_after_ms: Option<u64>,
     pub(super) status: u16,
     pub(super) permits: Vec<Permit>,
+    /// It holds a place within the upstream's concurrency limit.
+    pub(super) placed: bool,
     /// Others may be waiting for this fetch: the key's hash.
     pub(super) flight: Option<u64>,
     pub(super) capture: Option<Capture>,

@@ -17,6 +17,35 @@ use optimizer_proto::v1::breaker_command::Action;
 use optimizer_proto::v1::{BreakerCommand, BreakerEvent, BreakerGauge, Outcome};
 use serde_json::json;
 
+/// Why a call is not made, as the client is told.
+pub(super) struct Shed {
+    pub(super) problem: Problem,
+    /// In `Cache-Status`.
+    pub(super) detail: &'static str,
+    /// RFC 9209 section 2.3: the proxy made this response.
+    pub(super) proxy_status: &'static str,
+    pub(super) retry_after_ms: Millis,
+}
+
+impl From<Refusal> for Shed {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            problem: Problem {
+                status: 503,
+                code: "circuit_breaker_open",
+                title: "The upstream is not being called at the moment",
+            },
+            detail: if refusal.cause == Cause::None {
+                "breaker-forced-open"
+            } else {
+                "breaker-open"
+            },
+            proxy_status: "api-optimizer; error=destination_unavailable; details=\"circuit breaker open\"",
+            retry_after_ms: refusal.retry_after_ms,
+        }
+    }
+}
+
 impl Vm {
     /// Leave of the upstream's breaker, and of the route's own where it has one.
     pub(super) fn admit(
@@ -108,45 +137,31 @@ impl Vm {
         });
     }
 
-    /// The breaker refuses: something stale if that is allowed, else 503 with when to come back.
+    /// A call is refused: something stale if that is allowed, else 503 with when to come back.
     pub(super) fn shed(
         &mut self,
         host: &impl Host,
         exchange: &mut Exchange,
         map: &[u8],
         onward: Onward,
-        refusal: Refusal,
+        shed: &Shed,
         now_ms: Millis,
     ) -> Flow {
-        if let Some(flow) = self.stale_for_refused(host, exchange, map, &onward, now_ms) {
+        if let Some(flow) = self.stale_for_refused(host, exchange, map, &onward, shed.detail, now_ms) {
             return flow;
         }
         exchange.outcome = Outcome::Shed;
-        let detail = if refusal.cause == Cause::None {
-            "breaker-forced-open"
-        } else {
-            "breaker-open"
-        };
         let status = CacheStatus {
             forward: Some(onward.cause),
-            detail: Some(detail),
+            detail: Some(shed.detail),
             ..CacheStatus::default()
         };
-        let retry_after = refusal.retry_after_ms.div_ceil(1_000).max(1).to_string();
-        let problem = Problem {
-            status: 503,
-            code: "circuit_breaker_open",
-            title: "The upstream is not being called at the moment",
-        };
+        let retry_after = shed.retry_after_ms.div_ceil(1_000).max(1).to_string();
         let more: [(&[u8], &[u8]); 2] = [
             (b"retry-after", retry_after.as_bytes()),
-            // RFC 9209 section 2.3: the proxy made this response, since its upstream is considered out of order.
-            (
-                b"proxy-status",
-                b"api-optimizer; error=destination_unavailable; details=\"circuit breaker open\"",
-            ),
+            (b"proxy-status", shed.proxy_status.as_bytes()),
         ];
-        self.answer_problem(host, exchange, &problem, &status, &more)
+        self.answer_problem(host, exchange, &shed.problem, &status, &more)
     }
 
     fn stale_for_refused(
@@ -155,6 +170,7 @@ impl Vm {
         exchange: &mut Exchange,
         map: &[u8],
         onward: &Onward,
+        detail: &'static str,
         now_ms: Millis,
     ) -> Option<Flow> {
         let asked = Asked::read(Fields::from(header_map::parse(map)))?;
@@ -171,7 +187,7 @@ impl Vm {
         let status = CacheStatus {
             hit: true,
             ttl_s: Some(reuse.ttl_s),
-            detail: Some("breaker-open"),
+            detail: Some(detail),
             ..CacheStatus::default()
         };
         let flow = self.answer(host, exchange, &view, &reply, &status, Outcome::Stale);

@@ -12,6 +12,7 @@ mod guard;
 pub mod header_map;
 pub mod host;
 mod lease;
+mod limiter;
 mod link;
 mod mailbox;
 mod on_end;

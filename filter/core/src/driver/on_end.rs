@@ -3,6 +3,7 @@
 use super::exchange::{Exchange, Forwarded, Phase, SharedExchange};
 use super::host::Host;
 use super::vm::Vm;
+use crate::breaker::OutcomeClass;
 use crate::collapse::Landing;
 use crate::telemetry::Sample;
 use optimizer_proto::v1::Outcome;
@@ -16,6 +17,7 @@ impl Vm {
         let exchange = &mut *exchange;
         let now_ns = host.now_ns();
         self.stop_waiting(exchange, context);
+        self.leave_queue(host, exchange, context, now_ns / 1_000_000);
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
             self.abandon(&mut forwarded);
             self.land(host, &mut forwarded.flight, Landing::Failed, now_ns / 1_000_000);
@@ -80,6 +82,14 @@ impl Vm {
         let took_ms = forwarded
             .answered_after_ms
             .unwrap_or_else(|| now_ms.saturating_sub(forwarded.sent_ms));
+        if std::mem::take(&mut forwarded.placed) {
+            // What never reached the upstream says nothing about how fast it is.
+            let called = !matches!(
+                class,
+                OutcomeClass::Local | OutcomeClass::ClientGone | OutcomeClass::Overflow
+            );
+            self.give_place(host, &exchange.upstream, called.then_some(took_ms));
+        }
         let permits = std::mem::take(&mut forwarded.permits);
         self.settle(host, permits, class, took_ms, now_ms);
     }

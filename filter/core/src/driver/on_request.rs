@@ -1,8 +1,10 @@
 //! The request's headers: answer from the cache, or forward.
 
 use super::exchange::{Exchange, Flow, Forwarded, Phase, SharedExchange, Stored};
+use super::guard::Shed;
 use super::header_map;
 use super::host::{Host, MapKind};
+use super::limiter::Place;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, CacheStatus, Forward, StoredView, selecting, validation};
@@ -22,6 +24,7 @@ pub(super) enum Lookup {
 }
 
 /// How a request is forwarded.
+#[derive(Debug)]
 pub(super) struct Onward {
     pub(super) cause: Forward,
     pub(super) detail: Option<&'static str>,
@@ -60,7 +63,12 @@ impl Vm {
         if let Phase::Waiting { hash, .. } = exchange.phase {
             self.waiting.add(hash, context, shared, now_ms);
         }
+        let queued = matches!(exchange.phase, Phase::Queued { .. }).then(|| exchange.upstream.clone());
         exchange.inside_ns += host.now_ns().saturating_sub(started_ns);
+        drop(exchange);
+        if let Some(upstream) = queued {
+            self.queue_for_place(host, context, shared, &upstream, now_ms);
+        }
         flow
     }
 
@@ -235,11 +243,44 @@ impl Vm {
     ) -> Flow {
         let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
         exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
+        match self.take_place(host, &exchange.upstream, true, now_ms) {
+            Place::Wait => {
+                exchange.phase = Phase::Queued {
+                    request: map,
+                    onward: Box::new(onward),
+                    flight,
+                };
+                Flow::Pause
+            }
+            Place::Full => {
+                self.land(host, &mut flight, Landing::Failed, now_ms);
+                self.shed(host, exchange, &map, onward, &Shed::over_limit(), now_ms)
+            }
+            place => self.forward_placed(host, exchange, map, onward, flight, place, now_ms),
+        }
+    }
+
+    /// Forwards a request that has its place within the concurrency limit.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn forward_placed(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        map: Vec<u8>,
+        onward: Onward,
+        mut flight: Option<u64>,
+        place: Place,
+        now_ms: Millis,
+    ) -> Flow {
+        let placed = place == Place::Taken;
         let permits = match self.admit(host, exchange, now_ms) {
             Ok(permits) => permits,
             Err(refusal) => {
+                if placed {
+                    self.give_place(host, &exchange.upstream.clone(), None);
+                }
                 self.land(host, &mut flight, Landing::Failed, now_ms);
-                return self.shed(host, exchange, &map, onward, refusal, now_ms);
+                return self.shed(host, exchange, &map, onward, &Shed::from(refusal), now_ms);
             }
         };
         let validating = onward.validate
@@ -269,6 +310,7 @@ impl Vm {
             answered_after_ms: None,
             status: 0,
             permits,
+            placed,
             flight,
             capture: None,
         }));

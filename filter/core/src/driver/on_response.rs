@@ -29,7 +29,7 @@ impl Vm {
     pub fn on_response_headers(&mut self, host: &impl Host, exchange: &mut Exchange, end: bool) -> Flow {
         match std::mem::replace(&mut exchange.phase, Phase::Passing) {
             Phase::Passing => Flow::Continue,
-            waiting @ Phase::Waiting { .. } => {
+            waiting @ (Phase::Waiting { .. } | Phase::Queued { .. }) => {
                 // Envoy answers a paused request itself, for example when its stream times out; `on_end` clears it away.
                 exchange.phase = waiting;
                 Flow::Continue

@@ -44,6 +44,10 @@ pub(super) mod wake {
     pub(crate) const LANDED: u8 = b'L';
     /// Background work of this VM waits.
     pub(crate) const WORK: u8 = b'W';
+    /// Somebody waits for a place within a concurrency limit: give back what is not needed.
+    pub(crate) const SHARE: u8 = b'H';
+    /// There may be places within a concurrency limit again.
+    pub(crate) const PLACE: u8 = b'C';
 }
 
 /// The settings that this VM runs on.
@@ -73,6 +77,9 @@ pub struct Vm {
     pub(super) control: super::control::ControlState,
     pub(super) background: super::background::Background,
     pub(super) waiting: super::waiting::Waiting,
+    pub(super) limiter: super::limiter::Limiter,
+    /// VMs alive, as of the last heartbeat.
+    pub(super) workers: u32,
     pub(super) stats: super::stats::Stats,
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
@@ -112,6 +119,8 @@ impl Vm {
             control: super::control::ControlState::default(),
             background: super::background::Background::default(),
             waiting: super::waiting::Waiting::default(),
+            limiter: super::limiter::Limiter::default(),
+            workers: 1,
             stats: super::stats::Stats::default(),
             capturing: 0,
             last_second_ms: 0,
@@ -185,6 +194,7 @@ impl Vm {
         self.drive_link(host, now_ms);
         self.run_background(host, now_ms);
         self.release_overdue(host, now_ms);
+        self.serve_queues(host, now_ms);
     }
 
     /// Another VM, or this one, has put something into our queue.
@@ -208,6 +218,8 @@ impl Vm {
                         self.release_followers(host, hash, host.now_ns() / 1_000_000);
                     }
                 }
+                Some((&wake::SHARE, _)) => self.renew_places(host, true, host.now_ns() / 1_000_000),
+                Some((&wake::PLACE, _)) => self.serve_queues(host, host.now_ns() / 1_000_000),
                 Some((&wake::WORK, _)) => self.run_background(host, host.now_ns() / 1_000_000),
                 _ => {}
             }
@@ -276,6 +288,7 @@ impl Vm {
     fn each_second(&mut self, host: &impl Host, now_ms: Millis) {
         self.hand_over_counts(host);
         self.beat(host, now_ms);
+        self.renew_places(host, false, now_ms);
         if self.leads {
             self.report(host, now_ms);
             self.acknowledge_settings(host, now_ms);
@@ -283,8 +296,8 @@ impl Vm {
     }
 
     /// Tells the other VMs that this one is alive, and on which settings.
-    pub(super) fn beat(&self, host: &impl Host, now_ms: Millis) {
-        registry::heartbeat(
+    pub(super) fn beat(&mut self, host: &impl Host, now_ms: Millis) {
+        let vms = registry::heartbeat(
             host,
             registry::Vm {
                 uid: self.uid,
@@ -294,6 +307,7 @@ impl Vm {
                 revision: self.in_force.revision,
             },
         );
+        self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
     }
 
     fn hand_over_counts(&mut self, host: &impl Host) {

@@ -125,7 +125,10 @@ impl Vm {
         };
         match flow {
             Flow::Continue => drop(host.resume_request()),
-            Flow::Pause => self.wait_again(&waiter),
+            Flow::Pause => {
+                self.wait_again(&waiter);
+                self.queue_again(host, &waiter, now_ms);
+            }
         }
     }
 
@@ -142,6 +145,18 @@ impl Vm {
             };
             self.waiting.by_key.entry(hash).or_default().push(again);
             self.waiting.count += 1;
+        }
+    }
+
+    /// It needs no other's fetch any more, but a place for its own.
+    fn queue_again(&mut self, host: &impl Host, waiter: &Waiter, now_ms: Millis) {
+        let queued = waiter
+            .exchange
+            .try_borrow()
+            .ok()
+            .and_then(|exchange| matches!(exchange.phase, Phase::Queued { .. }).then(|| exchange.upstream.clone()));
+        if let Some(upstream) = queued {
+            self.queue_for_place(host, waiter.context, &waiter.exchange, &upstream, now_ms);
         }
     }
 

@@ -4,6 +4,7 @@ mod route_match;
 
 use crate::breaker::{BreakerPolicy, FailurePolicy};
 use crate::cache::{FreshnessPolicy, KeyPolicy, QueryPolicy};
+use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
 use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, QueryMode, Route, Settings};
 use route_match::{HostPattern, host_of};
@@ -36,8 +37,8 @@ pub struct RoutePolicy {
 pub struct Policies {
     /// When and how calls to an upstream are refused.
     pub breaker: BreakerPolicy,
-    /// Requests in flight to one upstream at most.
-    pub max_connections: u32,
+    /// How many calls an upstream gets at a time.
+    pub limit: LimitPolicy,
     /// How much is stored.
     pub limits: Limits,
     routes: Vec<Rc<RoutePolicy>>,
@@ -55,7 +56,7 @@ impl Policies {
             .collect();
         Self {
             breaker: breaker(settings),
-            max_connections: settings.max_connections,
+            limit: limit(settings),
             limits: store_limits(settings),
             routes,
             default: Rc::new(compile_route(&Route::named(DEFAULT_ROUTE), settings)),
@@ -112,6 +113,7 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
         key: KeyPolicy {
             query: query(&route.key_query),
             headers: lower_case(&route.key_headers),
+            cookies: route.key_cookies.iter().map(|name| name.as_bytes().to_vec()).collect(),
             isolate_authorization: route.isolate_authorization,
         },
         freshness: FreshnessPolicy {
@@ -151,6 +153,18 @@ fn lower_case(names: &[String]) -> Vec<Vec<u8>> {
         .iter()
         .map(|name| name.to_ascii_lowercase().into_bytes())
         .collect()
+}
+
+fn limit(settings: &Settings) -> LimitPolicy {
+    let set = &settings.concurrency;
+    LimitPolicy {
+        enabled: set.enabled,
+        limit: settings.max_connections,
+        adaptive: set.adaptive,
+        minimum: set.minimum.min(settings.max_connections),
+        queue: usize::try_from(set.queue).unwrap_or(usize::MAX),
+        queue_ms: set.queue_timeout_ms,
+    }
 }
 
 fn breaker(settings: &Settings) -> BreakerPolicy {

@@ -1,0 +1,383 @@
+//! Leases on the limit. A worker takes a handful of places from the record all workers share, and hands them out without asking
+//! again: most calls cost no access to shared data. What all hold together never exceeds the limit.
+
+use crate::Millis;
+use crate::shared_map::{Cas, SetError, SharedMap};
+
+/// Records: upstreams that are limited. One beyond these goes without a limit.
+const PLACES: u64 = 128;
+const TRIES: u64 = 8;
+const RETRIES: usize = 32;
+/// A worker not heard of for so long is gone, and its places with it. It renews once a second.
+const GONE_AFTER_MS: u64 = 5_000;
+/// Part of the limit taken at a time: small enough that eight workers seldom keep places from one another.
+const SHARE: u32 = 32;
+const MAX_HOLDERS: usize = 512;
+
+/// What one worker holds of one upstream's limit.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Pool {
+    leased: u32,
+    in_use: u32,
+    over: bool,
+}
+
+/// An upstream's limit as all workers together use it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Whose.
+    pub upstream: String,
+    /// Calls in flight, as of each worker's last renewal.
+    pub in_use: u64,
+    /// Calls allowed, as of the last renewal.
+    pub limit: u64,
+    /// Requests waiting.
+    pub waiting: u64,
+    /// Requests refused since the Envoy started.
+    pub refused: u64,
+}
+
+/// One worker's line in the record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Holder {
+    uid: u64,
+    seen_ms: Millis,
+    leased: u32,
+    in_use: u32,
+    waiting: u32,
+    limit: u32,
+    refused: u64,
+}
+
+/// What a worker tells with each renewal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told {
+    /// Requests waiting in it.
+    pub waiting: u32,
+    /// Its own limit, where it is adaptive.
+    pub limit: u32,
+    /// Requests it has refused.
+    pub refused: u64,
+}
+
+impl Pool {
+    /// Calls of this worker in flight.
+    #[must_use]
+    pub fn in_use(&self) -> u32 {
+        self.in_use
+    }
+
+    /// Takes a place. False when the limit is reached.
+    pub fn take(&mut self, map: &impl SharedMap, upstream: &str, uid: u64, limit: u32, now_ms: Millis) -> bool {
+        if self.in_use >= self.leased {
+            let want = (limit / SHARE).max(1);
+            match self.lease(map, upstream, uid, want, limit, now_ms) {
+                Some(0) => return false,
+                Some(granted) => self.leased += granted,
+                // No shared data, no count: the call goes, as it would without a limit.
+                None => self.leased += 1,
+            }
+        }
+        self.in_use += 1;
+        true
+    }
+
+    /// Gives a place back.
+    pub fn give(&mut self) {
+        self.in_use = self.in_use.saturating_sub(1);
+    }
+
+    /// Gives back what is leased and not in use, but for one handful when nobody waits for it. Answers whether others gained.
+    #[allow(clippy::too_many_arguments)]
+    pub fn renew(
+        &mut self,
+        map: &impl SharedMap,
+        upstream: &str,
+        uid: u64,
+        limit: u32,
+        generous: bool,
+        told: Told,
+        now_ms: Millis,
+    ) -> bool {
+        let keep = if generous || self.over {
+            0
+        } else {
+            (limit / SHARE).max(1)
+        };
+        let leased = self.leased.min(self.in_use.saturating_add(keep));
+        let freed = leased < self.leased;
+        self.leased = leased;
+        let (in_use, share) = (self.in_use, leased);
+        let mut total = 0;
+        let written = update(map, upstream, now_ms, |holders| {
+            holders.retain(|holder| holder.uid != uid);
+            if share > 0 || told.waiting > 0 || told.refused > 0 {
+                holders.push(Holder {
+                    uid,
+                    seen_ms: now_ms,
+                    leased: share,
+                    in_use,
+                    waiting: told.waiting,
+                    limit: told.limit,
+                    refused: told.refused,
+                });
+            }
+            total = sum(holders);
+            true
+        });
+        if written {
+            self.over = total > u64::from(limit);
+        }
+        freed
+    }
+
+    fn lease(
+        &self,
+        map: &impl SharedMap,
+        upstream: &str,
+        uid: u64,
+        want: u32,
+        limit: u32,
+        now_ms: Millis,
+    ) -> Option<u32> {
+        let mut granted = 0;
+        let written = update(map, upstream, now_ms, |holders| {
+            let taken = sum(holders);
+            let free = u64::from(limit).saturating_sub(taken);
+            granted = u32::try_from(free).unwrap_or(u32::MAX).min(want);
+            if granted == 0 {
+                return false;
+            }
+            match holders.iter_mut().find(|holder| holder.uid == uid) {
+                Some(holder) => {
+                    holder.leased = self.leased.saturating_add(granted);
+                    holder.seen_ms = now_ms;
+                }
+                None => holders.push(Holder {
+                    uid,
+                    seen_ms: now_ms,
+                    leased: self.leased.saturating_add(granted),
+                    ..Holder::default()
+                }),
+            }
+            true
+        });
+        if written {
+            Some(granted)
+        } else if granted == 0 {
+            Some(0)
+        } else {
+            None
+        }
+    }
+}
+
+fn sum(holders: &[Holder]) -> u64 {
+    holders.iter().map(|holder| u64::from(holder.leased)).sum()
+}
+
+/// Changes a record by compare-and-swap; `change` answers whether there is anything to write. False when nothing was written.
+fn update(
+    map: &impl SharedMap,
+    upstream: &str,
+    now_ms: Millis,
+    mut change: impl FnMut(&mut Vec<Holder>) -> bool,
+) -> bool {
+    for _ in 0..RETRIES {
+        let Some((key, mut holders, cas)) = find(map, upstream) else {
+            // More upstreams than places: unlimited. Said as "could not be written".
+            change(&mut Vec::new());
+            return false;
+        };
+        holders.retain(|holder| holder.seen_ms.abs_diff(now_ms) < GONE_AFTER_MS);
+        if !change(&mut holders) {
+            return false;
+        }
+        holders.truncate(MAX_HOLDERS);
+        match map.set(&key, &encode(upstream, &holders), cas) {
+            Ok(()) => return true,
+            Err(SetError::CasMismatch) => {}
+            Err(SetError::Host) => return false,
+        }
+    }
+    false
+}
+
+/// All upstreams that were called lately.
+pub fn all(map: &impl SharedMap, limit: u32, now_ms: Millis) -> Vec<Standing> {
+    let mut found: Vec<Standing> = (0..PLACES)
+        .filter_map(|place| {
+            let (bytes, _) = map.get(&place_key(place))?;
+            let (name, mut holders) = decode(&bytes)?;
+            holders.retain(|holder| holder.seen_ms.abs_diff(now_ms) < GONE_AFTER_MS);
+            let adaptive: u64 = holders.iter().map(|holder| u64::from(holder.limit)).sum();
+            (!holders.is_empty()).then(|| Standing {
+                upstream: name.to_owned(),
+                in_use: holders.iter().map(|holder| u64::from(holder.in_use)).sum(),
+                limit: if adaptive == 0 {
+                    u64::from(limit)
+                } else {
+                    adaptive.min(u64::from(limit))
+                },
+                waiting: holders.iter().map(|holder| u64::from(holder.waiting)).sum(),
+                refused: holders.iter().map(|holder| holder.refused).sum(),
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| a.upstream.cmp(&b.upstream));
+    found
+}
+
+fn place_key(place: u64) -> [u8; 5] {
+    let [low, ..] = place.to_le_bytes();
+    [b'a', b'o', b'1', b'c', low]
+}
+
+type Located = ([u8; 5], Vec<Holder>, Option<Cas>);
+
+fn find(map: &impl SharedMap, upstream: &str) -> Option<Located> {
+    let hash = xxhash_rust::xxh3::xxh3_64(upstream.as_bytes());
+    for step in 0..TRIES {
+        let key = place_key(hash.wrapping_add(step) % PLACES);
+        let Some((bytes, cas)) = map.get(&key) else {
+            return Some((key, Vec::new(), None));
+        };
+        match decode(&bytes) {
+            Some((name, holders)) if name == upstream => return Some((key, holders, Some(cas))),
+            Some(_) => {}
+            None => return Some((key, Vec::new(), Some(cas))),
+        }
+    }
+    None
+}
+
+const HOLDER: usize = 40;
+
+fn encode(upstream: &str, holders: &[Holder]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(2 + upstream.len() + holders.len() * HOLDER);
+    bytes.extend_from_slice(&u16::try_from(upstream.len()).unwrap_or(0).to_le_bytes());
+    bytes.extend_from_slice(upstream.as_bytes());
+    for holder in holders {
+        bytes.extend_from_slice(&holder.uid.to_le_bytes());
+        bytes.extend_from_slice(&holder.seen_ms.to_le_bytes());
+        bytes.extend_from_slice(&holder.refused.to_le_bytes());
+        for count in [holder.leased, holder.in_use, holder.waiting, holder.limit] {
+            bytes.extend_from_slice(&count.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<(&str, Vec<Holder>)> {
+    let (size, rest) = bytes.split_at_checked(2)?;
+    let size = u16::from_le_bytes(size.try_into().ok()?);
+    let (name, rest) = rest.split_at_checked(usize::from(size))?;
+    let long = |part: &[u8], at: usize| part.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let short = |part: &[u8], at: usize| part.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+    let holders = rest
+        .chunks_exact(HOLDER)
+        .filter_map(|part| {
+            Some(Holder {
+                uid: long(part, 0)?,
+                seen_ms: long(part, 8)?,
+                refused: long(part, 16)?,
+                leased: short(part, 24)?,
+                in_use: short(part, 28)?,
+                waiting: short(part, 32)?,
+                limit: short(part, 36)?,
+            })
+        })
+        .collect();
+    Some((std::str::from_utf8(name).ok()?, holders))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_map::MemoryMap;
+
+    const TOLD: Told = Told {
+        waiting: 0,
+        limit: 0,
+        refused: 0,
+    };
+
+    #[test]
+    fn workers_together_never_exceed_the_limit() {
+        let map = MemoryMap::default();
+        let (mut one, mut two) = (Pool::default(), Pool::default());
+        let taken = (0..200).filter(|_| one.take(&map, "api", 1, 100, 0)).count();
+        assert_eq!(taken, 100);
+        assert!(!two.take(&map, "api", 2, 100, 0));
+        (0..50).for_each(|_| one.give());
+        assert!(!two.take(&map, "api", 2, 100, 0), "still leased by the first");
+        assert!(one.renew(&map, "api", 1, 100, true, TOLD, 0));
+        assert_eq!((0..100).filter(|_| two.take(&map, "api", 2, 100, 0)).count(), 50);
+        assert!(two.take(&map, "other", 2, 100, 0), "each upstream has its own");
+    }
+
+    #[test]
+    fn most_calls_ask_nobody() {
+        let map = MemoryMap::default();
+        let mut pool = Pool::default();
+        for _ in 0..100 {
+            assert!(pool.take(&map, "api", 1, 1024, 0));
+            pool.give();
+        }
+        assert_eq!(map.writes(), 1, "one lease for all");
+    }
+
+    #[test]
+    fn places_of_a_worker_that_died_come_back() {
+        let map = MemoryMap::default();
+        let (mut dead, mut alive) = (Pool::default(), Pool::default());
+        assert_eq!((0..20).filter(|_| dead.take(&map, "api", 1, 10, 0)).count(), 10);
+        assert!(!alive.take(&map, "api", 2, 10, 4_999));
+        assert!(alive.take(&map, "api", 2, 10, 5_000));
+    }
+
+    #[test]
+    fn a_lowered_limit_is_reached_as_calls_end() {
+        let map = MemoryMap::default();
+        let mut pool = Pool::default();
+        assert!((0..20).all(|_| pool.take(&map, "api", 1, 20, 0)));
+        pool.renew(&map, "api", 1, 5, false, TOLD, 0);
+        (0..16).for_each(|_| pool.give());
+        pool.renew(&map, "api", 1, 5, false, TOLD, 0);
+        pool.renew(&map, "api", 1, 5, false, TOLD, 0);
+        assert_eq!(
+            (0..20).filter(|_| pool.take(&map, "api", 1, 5, 0)).count(),
+            1,
+            "four are in flight"
+        );
+    }
+
+    #[test]
+    fn without_shared_data_nothing_is_refused() {
+        let map = MemoryMap::default();
+        map.fail_all(true);
+        let mut pool = Pool::default();
+        assert_eq!((0..50).filter(|_| pool.take(&map, "api", 1, 10, 0)).count(), 50);
+    }
+
+    #[test]
+    fn threads_never_exceed_the_limit_together() {
+        let map = MemoryMap::default();
+        map.set(&find(&map, "api").unwrap().0, &encode("api", &[]), None)
+            .unwrap();
+        let taken: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..=4)
+                .map(|uid| {
+                    let map = &map;
+                    scope.spawn(move || {
+                        let mut pool = Pool::default();
+                        (0..100).filter(|_| pool.take(map, "api", uid, 64, 0)).count()
+                    })
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 64);
+        assert_eq!(all(&map, 64, 0).first().map(|standing| standing.limit), Some(64));
+    }
+}
