@@ -1,9 +1,12 @@
 //! The composition root: what is started, and how it stops.
 
+use crate::alerting;
 use crate::config::Config;
 use crate::infrastructure::config_dir;
+use crate::infrastructure::notify::{Notifier, Receivers};
 use crate::infrastructure::state_file::StateFile;
-use crate::plane::Plane;
+use crate::infrastructure::tokens::TokenFile;
+use crate::plane::{Options, Plane};
 use crate::transport::{grpc, rest};
 use std::error::Error;
 use std::net::SocketAddr;
@@ -21,8 +24,17 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let rest_listener = listen(config.address, config.rest_port, "REST_PORT").await?;
     let grpc_listener = listen(config.address, config.grpc_port, "GRPC_PORT").await?;
     let state = config.state_dir.as_deref().map(StateFile::open).transpose()?;
-    let plane = Arc::new(Plane::start(state));
+    let tokens = config.auth_tokens_file.clone().map(TokenFile::open).transpose()?;
+    let plane = Arc::new(Plane::start(Options {
+        state,
+        tokens,
+        runbook: config.runbook_url.clone(),
+    }));
+    let notifier = Arc::new(Notifier::new(receivers(&config), config.state_dir.as_deref()));
     let (stop, stopped) = watch::channel(false);
+    let state_dir = config.state_dir.clone();
+    let (judging, until) = (Arc::clone(&plane), stopped.clone());
+    tokio::spawn(async move { alerting::run(judging, notifier, state_dir.as_deref(), until).await });
     if let Some(directory) = config.config_dir {
         tokio::spawn(config_dir::watch(Arc::clone(&plane), directory, stopped.clone()));
     }
@@ -41,6 +53,17 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         Err(_) => tracing::warn!("some requests were still under way"),
     }
     Ok(())
+}
+
+fn receivers(config: &Config) -> Receivers {
+    Receivers {
+        webhook: config.alert_webhook_url.clone(),
+        webhook_token_file: config.alert_webhook_token_file.clone(),
+        pagerduty_key_file: config.pagerduty_routing_key_file.clone(),
+        pagerduty_url: config.pagerduty_url.clone(),
+        alertmanager: config.alertmanager_url.clone(),
+        runbook: Some(config.runbook_url.clone()),
+    }
 }
 
 async fn listen(address: std::net::IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {

@@ -28,6 +28,38 @@ pub(crate) struct Config {
     #[arg(long, env = "CONFIG_DIR")]
     pub(crate) config_dir: Option<PathBuf>,
 
+    /// File of bearer tokens: a JSON list of {"name", "role": viewer|operator|admin, "token"}; read again when it changes
+    #[arg(long, env = "AUTH_TOKENS_FILE")]
+    pub(crate) auth_tokens_file: Option<PathBuf>,
+
+    /// URL that gets every alert as JSON
+    #[arg(long, env = "ALERT_WEBHOOK_URL", hide_env_values = true)]
+    pub(crate) alert_webhook_url: Option<String>,
+
+    /// File with a bearer token for that URL
+    #[arg(long, env = "ALERT_WEBHOOK_TOKEN_FILE")]
+    pub(crate) alert_webhook_token_file: Option<PathBuf>,
+
+    /// File with a routing key of PagerDuty's Events API v2
+    #[arg(long, env = "PAGERDUTY_ROUTING_KEY_FILE")]
+    pub(crate) pagerduty_routing_key_file: Option<PathBuf>,
+
+    /// Where that API is
+    #[arg(long, env = "PAGERDUTY_URL")]
+    pub(crate) pagerduty_url: Option<String>,
+
+    /// Base URL of an Alertmanager
+    #[arg(long, env = "ALERTMANAGER_URL")]
+    pub(crate) alertmanager_url: Option<String>,
+
+    /// Base of the links to the runbook in alerts
+    #[arg(long, env = "RUNBOOK_URL", default_value = "RUNBOOK.md")]
+    pub(crate) runbook_url: String,
+
+    /// Print the OpenAPI description of the REST API and exit
+    #[arg(long)]
+    pub(crate) print_openapi: bool,
+
     /// Log lines as JSON
     #[arg(long, env = "LOG_JSON")]
     pub(crate) log_json: bool,

@@ -1,5 +1,6 @@
 //! The control plane of the API Latency Optimizer.
 
+mod alerting;
 mod app;
 mod config;
 mod infrastructure;
@@ -11,6 +12,10 @@ use clap::Parser;
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let config = config::Config::parse();
+    if config.print_openapi {
+        print!("{}", transport::rest::description());
+        return std::process::ExitCode::SUCCESS;
+    }
     config.start_logging();
     match app::run(config).await {
         Ok(()) => std::process::ExitCode::SUCCESS,

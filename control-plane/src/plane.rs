@@ -1,30 +1,68 @@
 //! The running control plane: the domain behind one lock, and the channels by which a change reaches the Envoys.
 
 use crate::infrastructure::state_file::StateFile;
+use crate::infrastructure::tokens::{TokenFile, Tokens};
 use control_domain::Millis;
+use control_domain::alerts::Board;
 use control_domain::book::{Accepted, Author, Book, Refused};
 use control_domain::change::Change;
 use control_domain::config_map::ConfigMap;
+use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::{ConnectionId, Fleet};
 use control_domain::health::Facts;
+use control_domain::views::System;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use optimizer_proto::v1::control_message::Body;
 use optimizer_proto::v1::{Command, CommandResult, ControlMessage, SettingsPush};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 /// Commands that wait in a stream's queue; a stream that takes no more is given up on.
 pub(crate) const COMMANDS_QUEUED: usize = 64;
+/// Events a slow listener may be behind.
+const EVENTS_QUEUED: usize = 256;
+/// Far above what operators and scripts do; below what would keep the fleet busy with nothing but pushes.
+const WRITES_PER_SECOND: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
 /// What the lock protects.
 #[derive(Debug)]
 pub(crate) struct Domain {
+    pub(crate) envoy_stats: EnvoyStats,
+    pub(crate) board: Board,
+    pub(crate) system: System,
+    /// Notifications waiting to be delivered, and given up.
+    pub(crate) notifications: (usize, u64),
     pub(crate) book: Book,
     pub(crate) fleet: Fleet,
     pub(crate) config_map: ConfigMap,
     pub(crate) storage_fault: Option<String>,
+}
+
+/// Something that happened, for the live stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) kind: &'static str,
+    pub(crate) data: Value,
+}
+
+impl Event {
+    pub(crate) fn new(kind: &'static str, data: Value) -> Self {
+        Self { kind, data }
+    }
+}
+
+/// What a control plane is started with.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) state: Option<StateFile>,
+    pub(crate) tokens: Option<TokenFile>,
+    /// Link in alerts.
+    pub(crate) runbook: String,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +77,10 @@ pub(crate) struct Plane {
     domain: Mutex<Domain>,
     streams: Mutex<Streams>,
     state: Option<StateFile>,
+    tokens: Option<TokenFile>,
+    runbook: String,
+    events: broadcast::Sender<Event>,
+    writes: DefaultDirectRateLimiter,
     pushes: watch::Sender<Arc<SettingsPush>>,
     /// Told whenever an Envoy acknowledges or refuses.
     pub(crate) acknowledged: Notify,
@@ -53,7 +95,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Plane {
     /// A control plane that goes on where its state file ends.
-    pub(crate) fn start(state: Option<StateFile>) -> Self {
+    pub(crate) fn start(options: Options) -> Self {
+        let Options { state, tokens, runbook } = options;
         let now_ms = now_ms();
         let restored = state.as_ref().and_then(StateFile::load);
         let fresh = restored.is_none();
@@ -74,6 +117,10 @@ impl Plane {
         );
         let plane = Self {
             domain: Mutex::new(Domain {
+                envoy_stats: EnvoyStats::default(),
+                board: Board::default(),
+                system: System::default(),
+                notifications: (0, 0),
                 book,
                 fleet: Fleet::default(),
                 config_map: ConfigMap::having_seen(seen),
@@ -81,6 +128,10 @@ impl Plane {
             }),
             streams: Mutex::default(),
             state,
+            tokens,
+            runbook,
+            events: broadcast::channel(EVENTS_QUEUED).0,
+            writes: RateLimiter::direct(Quota::per_second(WRITES_PER_SECOND)),
             pushes,
             acknowledged: Notify::new(),
             next_id: AtomicU64::new(1),
@@ -93,6 +144,32 @@ impl Plane {
     /// The domain. Held for computations only, never over an await.
     pub(crate) fn domain(&self) -> MutexGuard<'_, Domain> {
         lock(&self.domain)
+    }
+
+    /// The credentials in force; `None` when none are configured.
+    pub(crate) fn tokens(&self) -> Option<Arc<Tokens>> {
+        self.tokens.as_ref().map(TokenFile::tokens)
+    }
+
+    /// Whether one more write may be taken now.
+    pub(crate) fn admit_write(&self) -> bool {
+        self.writes.check().is_ok()
+    }
+
+    /// Base of the links to the runbook.
+    pub(crate) fn runbook(&self) -> &str {
+        &self.runbook
+    }
+
+    /// Tells whoever listens to the live stream.
+    pub(crate) fn announce(&self, event: Event) {
+        // Nobody listening is no fault.
+        let _ = self.events.send(event);
+    }
+
+    /// Events from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
     }
 
     /// Proposes a change; accepted, it is kept and on its way to all Envoys when this returns.
@@ -114,6 +191,10 @@ impl Plane {
                 reason = revision.author.reason,
                 "settings changed"
             );
+            self.announce(Event::new(
+                "settings",
+                json!({ "revision": revision.number, "who": revision.author.who, "door": revision.author.door }),
+            ));
             self.keep(&mut domain);
             self.pushes.send_replace(Arc::new(push_of(&domain.book)));
         }
@@ -254,12 +335,13 @@ impl Plane {
     }
 
     /// What health depends on beside the fleet.
-    pub(crate) fn facts(domain: &Domain) -> Facts {
+    pub(crate) fn facts(&self, domain: &Domain) -> Facts {
         Facts {
             refused_keys: domain.config_map.refused().clone(),
             storage_fault: domain.storage_fault.clone(),
             wanted: (domain.book.epoch().to_owned(), domain.book.present().number),
-            open_writes: true,
+            open_writes: self.tokens.is_none(),
+            notifications_waiting: domain.notifications.0,
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Part {
     Filter,
     /// The control plane's cluster.
     Control,
+    /// Envoy's own statistics, pushed to the control plane.
+    Statistics,
     /// More HTTP/1 options on the client's side.
     DownstreamHttp1,
     /// HTTP/1 options on the origin's side.
@@ -31,6 +33,7 @@ impl Part {
             Self::Routes => "routes",
             Self::Filter => "filter",
             Self::Control => "control",
+            Self::Statistics => "statistics",
             Self::DownstreamHttp1 => "downstream-http1",
             Self::UpstreamHttp1 => "upstream-http1",
         }
@@ -108,6 +111,7 @@ impl Bootstrap {
             (Part::AccessLog, self.access_log.is_none()),
             (Part::Filter, self.wasm.is_none()),
             (Part::Control, self.grpc_port.is_none()),
+            (Part::Statistics, self.grpc_port.is_none()),
         ] {
             if left_out {
                 parts.entry(part).or_default();

@@ -18,6 +18,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// A directory laid out like a Kubernetes ConfigMap volume.
     pub config_dir: Option<PathBuf>,
+    /// More of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A control plane that can be killed and started again.
@@ -55,7 +57,8 @@ impl ControlPlane {
             .env("REST_PORT", self.options.rest_port.to_string())
             .env("GRPC_PORT", self.options.grpc_port.to_string())
             .env("STATE_DIR", &self.options.state_dir)
-            .env_remove("CONFIG_DIR");
+            .env_remove("CONFIG_DIR")
+            .envs(self.options.environment.iter().cloned());
         if let Some(directory) = &self.options.config_dir {
             command.env("CONFIG_DIR", directory);
         }

@@ -21,6 +21,10 @@ pub struct Plan {
     pub control_plane: bool,
     /// With the filter that traps when asked.
     pub trap: bool,
+    /// A ConfigMap volume for the control plane.
+    pub config_dir: Option<std::path::PathBuf>,
+    /// More of the control plane's environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Plan {
@@ -30,6 +34,8 @@ impl Default for Plan {
             settings: json!({}),
             control_plane: true,
             trap: false,
+            config_dir: None,
+            environment: Vec::new(),
         }
     }
 }
@@ -70,7 +76,8 @@ impl Stack {
                 rest_port: free_port()?,
                 grpc_port: free_port()?,
                 state_dir: folder.path().join("state"),
-                config_dir: None,
+                config_dir: plan.config_dir.clone(),
+                environment: plan.environment.clone(),
             };
             bootstrap.grpc_port = Some(options.grpc_port);
             control = Some(ControlPlane::start(options, folder.path())?);

@@ -5,5 +5,6 @@ mod control_plane_lost;
 mod hits;
 mod hostile;
 mod not_stored;
+mod operations;
 mod settings;
 mod trap;

@@ -1,7 +1,7 @@
 //! The Envoys: who is there, what they run on, what they report.
 
 use crate::Millis;
-use crate::windows::{Sum, Windows};
+use crate::windows::{Filter, Sum, Windows};
 use optimizer_proto::v1::{BreakerEvent, FilterGauges, Hello, SettingsAck, TelemetryReport, Violation};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -172,6 +172,22 @@ impl Fleet {
         let mut sum = Sum::default();
         for envoy in self.envoys.values() {
             envoy.windows.recent(window_ms, now_ms).for_each(|delta| sum.add(delta));
+        }
+        sum
+    }
+
+    /// As [`Fleet::recent`], of a part of the traffic.
+    #[must_use]
+    pub fn recent_of(&self, filter: &Filter, window_ms: Millis, now_ms: Millis) -> Sum {
+        let mut sum = Sum::default();
+        let wanted = |name: &str, envoy: &Envoy| {
+            let envoy_id = filter.envoy.as_deref();
+            envoy_id.is_none_or(|wanted| wanted == name || wanted == envoy.node_id)
+        };
+        for (_, envoy) in self.envoys.iter().filter(|(name, envoy)| wanted(name, envoy)) {
+            for (at_ms, delta) in envoy.windows.recent_slots(window_ms, now_ms) {
+                sum.add_of(filter, delta, at_ms);
+            }
         }
         sum
     }

@@ -40,6 +40,8 @@ pub struct Facts {
     pub wanted: (String, u64),
     /// Writes need no credentials.
     pub open_writes: bool,
+    /// Alerts that could not be delivered yet.
+    pub notifications_waiting: usize,
 }
 
 /// `GET /health`.
@@ -92,6 +94,14 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
         ("config_map", Status::Healthy, "no key refused".to_owned())
     } else {
         ("config_map", Status::Degraded, refused.join("; "))
+    });
+    components.push(match facts.notifications_waiting {
+        0 => ("notifications", Status::Healthy, "none waits".to_owned()),
+        waiting => (
+            "notifications",
+            Status::Degraded,
+            format!("{waiting} could not be delivered yet"),
+        ),
     });
     let status = components
         .iter()

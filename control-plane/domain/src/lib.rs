@@ -6,9 +6,11 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod alerts;
 pub mod book;
 pub mod change;
 pub mod config_map;
+pub mod envoy_stats;
 pub mod fleet;
 pub mod health;
 pub mod views;

@@ -1,8 +1,9 @@
 //! The figures operators read. Percentages are 0–100, times bare milliseconds, sizes bare megabytes, at most four decimals.
 
 use crate::Millis;
+use crate::envoy_stats::EnvoyStats;
 use crate::fleet::Fleet;
-use crate::windows::Sum;
+use crate::windows::{Filter, Sum};
 use optimizer_proto::telemetry::Sketch;
 use optimizer_proto::v1::Outcome;
 use serde_json::{Value, json};
@@ -38,8 +39,10 @@ pub fn number(value: f64) -> Value {
     json!(rounded)
 }
 
+/// A share in percent; 0 of nothing.
+#[must_use]
 #[allow(clippy::cast_precision_loss)]
-fn percent(part: u64, whole: u64) -> f64 {
+pub fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
     } else {
@@ -64,6 +67,25 @@ fn hit_ratio(window: &Sum, totals: &Sum) -> f64 {
         }
     }
     100.0
+}
+
+/// What the cache has saved its clients on average, milliseconds per request: the difference of the means of what was forwarded
+/// and what was answered from the cache, for the share that was.
+#[allow(clippy::cast_precision_loss)]
+fn saved(window: &Sum) -> f64 {
+    let mean = |sketch: &Sketch| {
+        if sketch.count() == 0 {
+            0.0
+        } else {
+            sketch.sum() as f64 / sketch.count() as f64
+        }
+    };
+    let (hit, forwarded) = (&window.latency_hit, &window.latency_forwarded);
+    if hit.count() == 0 || forwarded.count() == 0 {
+        return 0.0;
+    }
+    let share = hit.count() as f64 / window.latency.count().max(1) as f64;
+    ((mean(forwarded) - mean(hit)) * share / 1_000.0).max(0.0)
 }
 
 /// What the present Envoys hold together.
@@ -96,9 +118,10 @@ pub fn held(fleet: &Fleet, now_ms: Millis) -> Held {
 /// `GET /metrics/performance`.
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
-pub fn performance(fleet: &Fleet, window_ms: Millis, now_ms: Millis) -> Value {
-    let window = fleet.recent(window_ms, now_ms);
+pub fn performance(fleet: &Fleet, stats: &EnvoyStats, filter: &Filter, window_ms: Millis, now_ms: Millis) -> Value {
+    let window = fleet.recent_of(filter, window_ms, now_ms);
     let totals = fleet.totals();
+    let own = stats.recent(window_ms, now_ms);
     let requests = window.requests();
     let errors = window.count(Outcome::Error).saturating_add(window.count(Outcome::Shed));
     let seconds = window_ms as f64 / 1_000.0;
@@ -116,6 +139,9 @@ pub fn performance(fleet: &Fleet, window_ms: Millis, now_ms: Millis) -> Value {
         "cache_memory_usage": megabytes(held(fleet, now_ms).bytes),
         "eviction_rate": number(window.cache.evictions as f64 / seconds),
         "circuit_breaker_state": worst_state(fleet, now_ms),
+        "http2_adoption_rate": number(own.http2_adoption()),
+        "connection_reuse_rate": number(own.connection_reuse()),
+        "latency_saved": number(saved(&window)),
         "requests_per_second": number(requests as f64 / seconds),
         "sample_count": requests,
         "envoys": fleet.present(now_ms).count(),
@@ -124,15 +150,87 @@ pub fn performance(fleet: &Fleet, window_ms: Millis, now_ms: Millis) -> Value {
     })
 }
 
+/// The control plane's own machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct System {
+    /// Memory in use, percent of the machine or of the cgroup's limit.
+    pub memory_percent: Option<f64>,
+    /// Processor in use, percent of the machine or of the cgroup's quota.
+    pub cpu_percent: Option<f64>,
+    /// Disk in use where the state is kept, percent.
+    pub disk_percent: Option<f64>,
+    /// Resident memory of the process.
+    pub resident_bytes: u64,
+}
+
+/// Open connections to upstreams as a share of what `max_connections` allows each present Envoy, percent.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub fn connections_percent(stats: &EnvoyStats, max_connections: u64, now_ms: Millis) -> Option<f64> {
+    let envoys = stats.present(now_ms).count() as u64;
+    let allowed = max_connections.saturating_mul(envoys);
+    (allowed > 0).then(|| percent(stats.gauges(now_ms).upstream_open, allowed))
+}
+
+/// `GET /metrics/system`.
+#[must_use]
+pub fn system(system: &System, stats: &EnvoyStats, max_connections: u64, now_ms: Millis) -> Value {
+    let share = |value: Option<f64>| number(value.unwrap_or(0.0));
+    let gauges = stats.gauges(now_ms);
+    let envoys: Vec<Value> = stats
+        .present(now_ms)
+        .map(|(node, gauges)| {
+            json!({
+                "node_id": node,
+                "memory_usage_mb": megabytes(gauges.memory_bytes),
+                "heap_mb": megabytes(gauges.heap_bytes),
+                "client_connections": gauges.downstream_open,
+                "upstream_connections": gauges.upstream_open,
+            })
+        })
+        .collect();
+    json!({
+        "memory_usage": share(system.memory_percent),
+        "cpu_usage": share(system.cpu_percent),
+        "cpu_usage_percent": share(system.cpu_percent),
+        "disk_usage": share(system.disk_percent),
+        "memory_usage_mb": megabytes(system.resident_bytes),
+        "open_connections": gauges.upstream_open,
+        "client_connections": gauges.downstream_open,
+        "max_connections": max_connections,
+        "open_connections_percent": share(connections_percent(stats, max_connections, now_ms)),
+        "envoys": envoys,
+        "as_of": now_ms,
+    })
+}
+
 /// `GET /metrics/errors`.
 #[must_use]
-pub fn errors(fleet: &Fleet, window_ms: Millis, now_ms: Millis) -> Value {
-    let window = fleet.recent(window_ms, now_ms);
+#[allow(clippy::cast_precision_loss)]
+pub fn errors(fleet: &Fleet, filter: &Filter, window_ms: Millis, now_ms: Millis) -> Value {
+    let window = fleet.recent_of(filter, window_ms, now_ms);
+    let seconds = window_ms as f64 / 1_000.0;
+    let details: serde_json::Map<String, Value> = window
+        .error_examples
+        .iter()
+        .map(|(kind, example)| {
+            let count = window.errors.get(kind).copied().unwrap_or(0);
+            (
+                kind.clone(),
+                json!({
+                    "rate": number(count as f64 / seconds),
+                    "last_seen": example.last_seen_ms,
+                    "upstreams": example.upstreams,
+                }),
+            )
+        })
+        .collect();
     let mut by_type: serde_json::Map<String, Value> =
         ERROR_TYPES.iter().map(|kind| ((*kind).to_owned(), json!(0))).collect();
     by_type.extend(window.errors.iter().map(|(kind, count)| (kind.clone(), json!(count))));
     json!({
         "errors_by_type": by_type,
+        "details": details,
         "shed": window.count(Outcome::Shed),
         "requests": window.requests(),
         "window": format!("{}s", window_ms / 1_000),
@@ -233,6 +331,7 @@ pub fn breakers(fleet: &Fleet, now_ms: Millis) -> Value {
     let mut failures = 0_u64;
     let mut in_worst = 0_u64;
     let mut upstreams: std::collections::BTreeMap<&str, Vec<Value>> = std::collections::BTreeMap::new();
+    let mut concurrency: std::collections::BTreeMap<&str, Vec<Value>> = std::collections::BTreeMap::new();
     for (name, envoy) in fleet.present(now_ms) {
         let is_worst = envoy
             .gauges
@@ -240,6 +339,16 @@ pub fn breakers(fleet: &Fleet, now_ms: Millis) -> Value {
             .iter()
             .any(|gauge| state_of(rank(&gauge.state)) == worst);
         in_worst += u64::from(is_worst);
+        for gauge in &envoy.gauges.concurrency {
+            concurrency.entry(&gauge.upstream).or_default().push(json!({
+                "envoy": name,
+                "node_id": envoy.node_id,
+                "in_flight": gauge.in_use,
+                "limit": gauge.limit,
+                "waiting": gauge.waiting,
+                "refused": gauge.refused_total,
+            }));
+        }
         for gauge in &envoy.gauges.breakers {
             failures = failures.saturating_add(gauge.failures);
             upstreams.entry(&gauge.upstream).or_default().push(json!({
@@ -263,6 +372,7 @@ pub fn breakers(fleet: &Fleet, now_ms: Millis) -> Value {
         "envoys_in_state": in_worst,
         "envoys": fleet.present(now_ms).count(),
         "upstreams": upstreams,
+        "concurrency": concurrency,
         "as_of": now_ms,
     })
 }
@@ -291,7 +401,13 @@ mod tests {
 
     #[test]
     fn without_traffic_every_field_is_there() {
-        let view = performance(&Fleet::default(), DEFAULT_WINDOW_MS, 1);
+        let view = performance(
+            &Fleet::default(),
+            &EnvoyStats::default(),
+            &Filter::default(),
+            DEFAULT_WINDOW_MS,
+            1,
+        );
         for (field, value) in [
             ("p95_latency", json!(0)),
             ("error_rate", json!(0)),
@@ -354,7 +470,7 @@ mod tests {
             };
             fleet.reported(name, report, 1_000);
         }
-        let view = performance(&fleet, 60_000, 2_000);
+        let view = performance(&fleet, &EnvoyStats::default(), &Filter::default(), 60_000, 2_000);
         assert_eq!(
             (&view["error_rate"], &view["cache_hit_ratio"]),
             (&json!(50), &json!(50))

@@ -49,12 +49,17 @@ impl Windows {
 
     /// Everything in the slots that touch the last `window_ms`.
     pub fn recent(&self, window_ms: Millis, now_ms: Millis) -> impl Iterator<Item = &TelemetryDelta> {
+        self.recent_slots(window_ms, now_ms).map(|(_, delta)| delta)
+    }
+
+    /// As [`Windows::recent`], each with the end of its slot.
+    pub fn recent_slots(&self, window_ms: Millis, now_ms: Millis) -> impl Iterator<Item = (Millis, &TelemetryDelta)> {
         let first = now_ms.saturating_sub(window_ms) / SLOT_MS;
         let last = now_ms / SLOT_MS;
         self.slots
             .iter()
             .filter(move |slot| (first..=last).contains(&slot.number))
-            .map(|slot| &slot.delta)
+            .map(move |slot| (((slot.number + 1) * SLOT_MS).min(now_ms), &slot.delta))
     }
 
     /// Everything ever heard.
@@ -63,6 +68,36 @@ impl Windows {
         &self.totals
     }
 }
+
+/// Which part of the traffic a figure is about; empty fields mean all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Instance or node id of one Envoy.
+    pub envoy: Option<String>,
+    /// Name of a route.
+    pub route: Option<String>,
+    /// Name of an upstream.
+    pub upstream: Option<String>,
+}
+
+impl Filter {
+    /// True when requests of all routes and upstreams count.
+    fn is_whole(&self) -> bool {
+        self.route.is_none() && self.upstream.is_none()
+    }
+}
+
+/// Where and when failures of a type were seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorExample {
+    /// End of the newest slot with one.
+    pub last_seen_ms: Millis,
+    /// Upstreams, a few of them.
+    pub upstreams: std::collections::BTreeSet<String>,
+}
+
+/// Upstreams named per type of failure.
+const EXAMPLES: usize = 5;
 
 /// Deltas of many slots and Envoys added up into figures.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +114,8 @@ pub struct Sum {
     pub overhead: Sketch,
     /// Failures by type.
     pub errors: BTreeMap<String, u64>,
+    /// Where and when failures were seen, by type.
+    pub error_examples: BTreeMap<String, ErrorExample>,
     /// Why responses were not stored or not reused.
     pub reasons: BTreeMap<String, u64>,
     /// Cache counters.
@@ -92,7 +129,32 @@ pub struct Sum {
 impl Sum {
     /// Adds a delta.
     pub fn add(&mut self, delta: &TelemetryDelta) {
+        self.add_of(&Filter::default(), delta, 0);
+    }
+
+    /// Adds the part of a delta, closed at `at_ms`, that a figure is about. What the caches count is not told apart by route or
+    /// upstream; then lookups and hits are those of the requests.
+    pub fn add_of(&mut self, filter: &Filter, delta: &TelemetryDelta, at_ms: Millis) {
+        self.add_requests(filter, delta);
+        self.add_errors(filter, delta, at_ms);
+        if filter.is_whole() {
+            self.add_whole(delta);
+        }
+    }
+
+    fn add_requests(&mut self, filter: &Filter, delta: &TelemetryDelta) {
+        let about = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
         for series in &delta.requests {
+            if !about(&filter.route, &series.route) || !about(&filter.upstream, &series.upstream) {
+                continue;
+            }
+            if !filter.is_whole() {
+                let outcome = Outcome::try_from(series.outcome).unwrap_or_default();
+                let hit = matches!(outcome, Outcome::Hit | Outcome::Stale);
+                let looked_up = hit || matches!(outcome, Outcome::Revalidated | Outcome::Miss);
+                self.cache.hits += if hit { series.count } else { 0 };
+                self.cache.lookups += if looked_up { series.count } else { 0 };
+            }
             *self.by_outcome.entry(series.outcome).or_default() += series.count;
             self.response_bytes = self.response_bytes.saturating_add(series.response_bytes);
             let Some(sketch) = series
@@ -109,9 +171,23 @@ impl Sum {
                 Ok(_) => self.latency_forwarded.merge(&sketch),
             }
         }
+    }
+
+    fn add_errors(&mut self, filter: &Filter, delta: &TelemetryDelta, at_ms: Millis) {
         for error in &delta.errors {
+            if filter.upstream.as_ref().is_some_and(|wanted| *wanted != error.upstream) {
+                continue;
+            }
             *self.errors.entry(error.kind.clone()).or_default() += error.count;
+            let example = self.error_examples.entry(error.kind.clone()).or_default();
+            example.last_seen_ms = example.last_seen_ms.max(at_ms);
+            if example.upstreams.len() < EXAMPLES {
+                example.upstreams.insert(error.upstream.clone());
+            }
         }
+    }
+
+    fn add_whole(&mut self, delta: &TelemetryDelta) {
         for reason in &delta.reasons {
             *self.reasons.entry(reason.code.clone()).or_default() += reason.count;
         }

@@ -1,8 +1,10 @@
 //! gRPC for Envoys.
 
 mod control_link;
+mod metrics_sink;
 
 use crate::plane::Plane;
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +12,24 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 
+/// All statistics of an Envoy with many clusters in one message.
+const MAX_STATISTICS: usize = 16 << 20;
+
 /// Serves until told to stop.
 pub(crate) async fn serve(
     plane: Arc<Plane>,
     listener: TcpListener,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
+    let sink = metrics_sink::Sink::new(Arc::clone(&plane));
+    let sink = MetricsServiceServer::new(sink).max_decoding_message_size(MAX_STATISTICS);
     let link = control_link::Link::new(plane, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(service)
+        .add_service(sink)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
             // An error means that the sender is gone: time to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;

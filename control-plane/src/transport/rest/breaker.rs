@@ -1,10 +1,10 @@
 //! The circuit breakers of the fleet.
 
-use super::problem::Problem;
+use super::problem::{Params, Problem};
 use super::query::duration;
 use crate::plane::{Plane, now_ms};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use control_domain::views;
 use optimizer_proto::v1::BreakerCommand;
@@ -20,10 +20,12 @@ const STEER_WAIT: Duration = Duration::from_secs(2);
 /// Longest forced state: one whose control plane dies must end by itself.
 const MAX_EXPIRY_MS: u64 = 86_400_000;
 
+#[utoipa::path(get, path = "/circuit-breaker/status", tag = "breaker", responses((status = 200, description = "Worst state and every breaker")))]
 pub(crate) async fn status(State(plane): State<Arc<Plane>>) -> Json<Value> {
     Json(views::breakers(&plane.domain().fleet, now_ms()))
 }
 
+#[utoipa::path(get, path = "/circuit-breaker/events", tag = "breaker", responses((status = 200, description = "Transitions, the newest last")))]
 pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Json<Value> {
     let domain = plane.domain();
     let events: Vec<Value> = domain
@@ -44,17 +46,19 @@ pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Json<Value> {
 }
 
 /// How long a forced state lasts.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Steer {
+    /// How long it lasts, for example `10m`; 24h at most and when absent.
     expires_in: Option<String>,
 }
 
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
+#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset"), Steer), responses((status = 200, description = "An operator's word in place of the breaker's judgement"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn steer(
     State(plane): State<Arc<Plane>>,
     Path((upstream, action)): Path<(String, String)>,
-    Query(steer): Query<Steer>,
+    Params(steer): Params<Steer>,
 ) -> Result<Json<Value>, Problem> {
     let action = match action.as_str() {
         "force-open" => Action::ForceOpen,

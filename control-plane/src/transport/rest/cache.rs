@@ -1,10 +1,10 @@
 //! The cache of the fleet.
 
-use super::problem::Problem;
+use super::problem::{Params, Problem};
 use super::query::{Window, timeout};
 use crate::plane::{Plane, now_ms};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use control_domain::views;
 use optimizer_proto::v1::command::Body;
@@ -12,9 +12,10 @@ use optimizer_proto::v1::{ExplainCommand, HeaderField};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+#[utoipa::path(get, path = "/cache/stats", tag = "cache", params(Window), responses((status = 200, description = "What is stored"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn stats(
     State(plane): State<Arc<Plane>>,
-    Query(window): Query<Window>,
+    Params(window): Params<Window>,
 ) -> Result<Json<Value>, Problem> {
     let window_ms = window.milliseconds()?;
     let domain = plane.domain();
@@ -28,18 +29,20 @@ pub(crate) async fn stats(
     Ok(Json(views::cache(&domain.fleet, ttl, window_ms, now_ms())))
 }
 
+#[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn invalidation(
     State(plane): State<Arc<Plane>>,
-    Query(window): Query<Window>,
+    Params(window): Params<Window>,
 ) -> Result<Json<Value>, Problem> {
     let window_ms = window.milliseconds()?;
     Ok(Json(views::invalidation(&plane.domain().fleet, window_ms, now_ms())))
 }
 
 /// `?url=…&method=…&header=Name: value` (repeatable): what each Envoy would do with this request now, and why.
+#[utoipa::path(get, path = "/cache/explain", tag = "cache", params(("url" = String, Query, description = "Absolute URL"), ("method" = Option<String>, Query, description = "GET when absent"), ("header" = Option<Vec<String>>, Query, description = "`Name: value`, repeatable"), ("timeout" = Option<String>, Query, description = "How long to wait for Envoys, 2s when absent")), responses((status = 200, description = "What each Envoy would do with a request now, and why"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn explain(
     State(plane): State<Arc<Plane>>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Params(parameters): Params<Vec<(String, String)>>,
 ) -> Result<Json<Value>, Problem> {
     let command = question(&parameters)?;
     let wait = timeout(

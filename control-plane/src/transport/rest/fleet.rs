@@ -6,6 +6,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+#[utoipa::path(get, path = "/fleet", tag = "fleet", responses((status = 200, description = "Every Envoy")))]
 pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Value> {
     let domain = plane.domain();
     let now_ms = now_ms();
@@ -30,6 +31,7 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Value> {
     Json(json!(envoys))
 }
 
+#[utoipa::path(get, path = "/settings/rollout", tag = "settings", responses((status = 200, description = "Which Envoy runs on which revision")))]
 pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Value> {
     let domain = plane.domain();
     let (epoch, present) = (domain.book.epoch(), domain.book.present().number);

@@ -1,54 +1,108 @@
 //! REST for operators and scripts: one file per resource.
 
+mod alerts;
 mod breaker;
 mod cache;
 mod fleet;
 mod health;
+mod identity;
 mod metrics;
 mod problem;
 mod prometheus;
 mod query;
 mod settings;
+mod stream;
 
 use crate::plane::Plane;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use problem::Problem;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
 
 /// Largest request body: a settings document with all its routes is far smaller.
 const MAX_BODY: usize = 1 << 20;
 
+/// A request that takes longer than this is given up on; the live streams are no requests in this sense.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "API Latency Optimizer",
+    description = "Settings, health, metrics, alerts, cache and circuit breakers of a fleet of Envoys. Percentages are 0-100, times bare milliseconds, sizes bare megabytes. Errors are problem+json (RFC 9457) with a stable code."
+))]
+struct Description;
+
+/// Every resource, with its description: one list makes both, so neither can lack what the other has.
+fn resources() -> OpenApiRouter<Arc<Plane>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(health::summary))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(prometheus::exposition))
+        .routes(routes!(metrics::performance))
+        .routes(routes!(metrics::errors))
+        .routes(routes!(metrics::machine))
+        .routes(routes!(stream::figures))
+        .routes(routes!(stream::events))
+        .routes(routes!(alerts::active))
+        .routes(routes!(alerts::history))
+        .routes(routes!(alerts::acknowledge))
+        .routes(routes!(alerts::silence, alerts::silences))
+        .routes(routes!(alerts::unsilence))
+        .routes(routes!(cache::stats))
+        .routes(routes!(cache::invalidation))
+        .routes(routes!(cache::explain))
+        .routes(routes!(breaker::status))
+        .routes(routes!(breaker::events))
+        .routes(routes!(breaker::steer))
+        .routes(routes!(settings::show, settings::replace, settings::patch))
+        .routes(routes!(settings::history))
+        .routes(routes!(settings::rollback))
+        .routes(routes!(settings::profiles))
+        .routes(routes!(settings::apply_profile))
+        .routes(routes!(fleet::rollout))
+        .routes(routes!(fleet::list))
+}
+
+/// The description of this API, as served and as kept in the repository.
+pub(crate) fn description() -> String {
+    let (_, api) = resources().split_for_parts();
+    api.to_pretty_json().unwrap_or_default() + "\n"
+}
+
 fn router(plane: Arc<Plane>) -> Router {
-    Router::new()
-        .route("/health", get(health::summary))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(prometheus::exposition))
-        .route("/metrics/performance", get(metrics::performance))
-        .route("/metrics/errors", get(metrics::errors))
-        .route("/cache/stats", get(cache::stats))
-        .route("/cache/invalidation-stats", get(cache::invalidation))
-        .route("/cache/explain", get(cache::explain))
-        .route("/circuit-breaker/status", get(breaker::status))
-        .route("/circuit-breaker/events", get(breaker::events))
-        .route("/circuit-breaker/{upstream}/{action}", post(breaker::steer))
-        .route(
-            "/settings",
-            get(settings::show).put(settings::replace).patch(settings::patch),
-        )
-        .route("/settings/history", get(settings::history))
-        .route("/settings/rollback", post(settings::rollback))
-        .route("/settings/rollout", get(fleet::rollout))
-        .route("/fleet", get(fleet::list))
+    let (router, api) = resources().split_for_parts();
+    router
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&plane), identity::guard))
+        .layer(middleware::from_fn(in_time))
         .with_state(plane)
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
+}
+
+async fn in_time(request: Request, next: Next) -> Result<Response, Problem> {
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
+        .await
+        .map_err(|_| {
+            Problem::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "took_too_long",
+                "The request took longer than a minute and was given up on",
+            )
+        })
 }
 
 /// Serves until told to stop.

@@ -1,9 +1,15 @@
 //! Errors for people and programs: problem+json (RFC 9457). The only place where a refusal becomes a status.
 
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::header::HeaderName;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_domain::book::Refused;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// An error answer.
 #[derive(Debug)]
@@ -12,6 +18,56 @@ pub(crate) struct Problem {
     code: &'static str,
     title: String,
     detail: Value,
+    headers: Vec<(HeaderName, String)>,
+}
+
+/// A JSON body; what is wrong with it is told as a problem.
+#[derive(Debug)]
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Sync + Send, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Raw(bytes) = Raw::from_request(request, state).await?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Problem::malformed_json(&error))
+    }
+}
+
+/// The bytes of a body within the limit.
+#[derive(Debug)]
+pub(crate) struct Raw(pub(crate) Bytes);
+
+impl<S: Sync + Send> FromRequest<S> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|refused| {
+            let code = if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                "body_too_large"
+            } else {
+                "body_incomplete"
+            };
+            Problem::new(refused.status(), code, refused.body_text())
+        })
+    }
+}
+
+/// Query parameters; unknown or unreadable ones are told as a problem.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Sync + Send, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(refused) => Err(Problem::new(StatusCode::BAD_REQUEST, "bad_query", refused.body_text())),
+        }
+    }
 }
 
 impl Problem {
@@ -21,6 +77,7 @@ impl Problem {
             code,
             title: title.into(),
             detail: json!({}),
+            headers: Vec::new(),
         }
     }
 
@@ -60,6 +117,35 @@ impl Problem {
     pub(crate) fn bad_query(name: &str, given: &str, allowed: &str) -> Self {
         let title = format!("{name}={given} is not allowed: {allowed}");
         Self::new(StatusCode::BAD_REQUEST, "bad_query", title)
+    }
+
+    /// A field of the body that is not allowed.
+    pub(crate) fn invalid(path: &str, given: &str, allowed: &str) -> Self {
+        let given: String = given.chars().take(64).collect();
+        let message = format!("given \"{given}\", allowed is {allowed}");
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_body",
+            "The body is refused; nothing has changed",
+        )
+        .with(
+            "violations",
+            json!([{ "path": path, "code": "malformed", "message": message }]),
+        )
+    }
+
+    pub(crate) fn unauthorized(title: &str) -> Self {
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", title);
+        problem
+            .headers
+            .push((header::WWW_AUTHENTICATE, "Bearer realm=\"api-optimizer\"".to_owned()));
+        problem
+    }
+
+    /// When to try again.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.headers.push((header::RETRY_AFTER, wait.as_secs().to_string()));
+        self
     }
 
     pub(crate) fn with(mut self, field: &str, value: Value) -> Self {
@@ -111,6 +197,11 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
         response
     }
 }

@@ -23,13 +23,27 @@ const OUTCOMES: [(Outcome, &str); 7] = [
 const STATES: [&str; 6] = ["closed", "open", "half_open", "forced_open", "forced_closed", "dry_run"];
 const QUANTILES: [(f64, &str); 4] = [(0.5, "0.5"), (0.9, "0.9"), (0.95, "0.95"), (0.99, "0.99")];
 
+#[utoipa::path(get, path = "/metrics", tag = "metrics", responses((status = 200, description = "Prometheus exposition of the fleet")))]
 pub(crate) async fn exposition(State(plane): State<Arc<Plane>>) -> impl IntoResponse {
-    let (registry, revision) = {
+    let registry = {
         let domain = plane.domain();
-        (collect(&domain.fleet, now_ms()), domain.book.present().number)
+        let alerts: Vec<(&str, &str, usize)> = domain
+            .board
+            .active(false)
+            .into_iter()
+            .fold(std::collections::BTreeMap::new(), |mut counts, alert| {
+                *counts.entry((alert.name.as_str(), alert.severity.word())).or_insert(0) += 1;
+                counts
+            })
+            .into_iter()
+            .map(|((name, severity), count)| (name, severity, count))
+            .collect();
+        let revision = domain.book.present().number;
+        collect(&domain.fleet, now_ms())
+            .and_then(|registry| process(&registry, revision, &alerts, domain.notifications.0).map(|()| registry))
     };
     let mut text = Vec::new();
-    if let Ok(registry) = registry.and_then(|registry| process(&registry, revision).map(|()| registry)) {
+    if let Ok(registry) = registry {
         // Writing into memory fails only on families without metrics, of which there are none.
         let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
     }
@@ -152,7 +166,12 @@ fn collect(fleet: &Fleet, now_ms: u64) -> prometheus::Result<Registry> {
     Ok(registry)
 }
 
-fn process(registry: &Registry, revision: u64) -> prometheus::Result<()> {
+fn process(
+    registry: &Registry,
+    revision: u64,
+    alerts: &[(&str, &str, usize)],
+    waiting: usize,
+) -> prometheus::Result<()> {
     let build = gauges(
         registry,
         "api_optimizer_build_info",
@@ -163,6 +182,20 @@ fn process(registry: &Registry, revision: u64) -> prometheus::Result<()> {
     let settings = prometheus::IntGauge::new("api_optimizer_settings_revision", "Settings revision in force.")?;
     settings.set(clamp(revision));
     registry.register(Box::new(settings))?;
+    let firing = IntGaugeVec::new(
+        Opts::new("api_optimizer_alerts", "Alerts that are on, by rule and severity."),
+        &["alert", "severity"],
+    )?;
+    for (name, severity, count) in alerts {
+        firing.with_label_values(&[*name, *severity]).set(clamp(*count as u64));
+    }
+    registry.register(Box::new(firing))?;
+    let notifications = prometheus::IntGauge::new(
+        "api_optimizer_notifications_waiting",
+        "Notifications of alerts that could not be delivered yet.",
+    )?;
+    notifications.set(clamp(waiting as u64));
+    registry.register(Box::new(notifications))?;
     if let Some(bytes) = system::resident_bytes() {
         let memory =
             prometheus::IntGauge::new("process_resident_memory_bytes", "Resident memory of the control plane.")?;

@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use control_domain::views::{DEFAULT_WINDOW_MS, MAX_WINDOW_MS};
+use control_domain::windows::Filter;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -9,13 +10,29 @@ const MAX_TIMEOUT_MS: u64 = 30_000;
 const DEFAULT_TIMEOUT_MS: u64 = 2_000;
 
 /// Over which time a figure is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Window {
+    /// From 10s to 1h; 5m when absent.
     window: Option<String>,
+    /// Only requests of this route.
+    route: Option<String>,
+    /// Only requests to this upstream.
+    upstream: Option<String>,
+    /// Only this Envoy, by instance or node id.
+    envoy: Option<String>,
 }
 
 impl Window {
+    /// The part of the traffic that is asked for.
+    pub(crate) fn filter(&self) -> Filter {
+        Filter {
+            envoy: self.envoy.clone(),
+            route: self.route.clone(),
+            upstream: self.upstream.clone(),
+        }
+    }
+
     pub(crate) fn milliseconds(&self) -> Result<u64, Problem> {
         let Some(text) = &self.window else {
             return Ok(DEFAULT_WINDOW_MS);
@@ -27,7 +44,7 @@ impl Window {
 }
 
 /// How a write is to be done.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Write {
     #[serde(default)]

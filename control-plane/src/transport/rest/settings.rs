@@ -1,20 +1,21 @@
 //! The settings document.
 
-use super::problem::Problem;
+use super::identity::Caller;
+use super::problem::{Params, Problem, Raw};
 use super::query::Write;
 use crate::plane::{Plane, proposing};
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_domain::book::{Accepted, Author, Book, Refused, difference};
 use control_domain::change::Change;
+use optimizer_proto::settings::{PROFILES, profile};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// `GET /settings`: the whole document; its entity tag is epoch and revision.
+#[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, description = "The document; its entity tag is the revision")))]
 pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Response {
     let domain = plane.domain();
     let present = domain.book.present();
@@ -22,25 +23,27 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Response {
 }
 
 /// `PUT /settings`: the whole document; what it leaves out takes its built-in default.
+#[utoipa::path(put, path = "/settings", tag = "settings", params(Write), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Replaces the document"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn replace(
     State(plane): State<Arc<Plane>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(write): Query<Write>,
+    caller: Caller,
+    Params(write): Params<Write>,
     headers: HeaderMap,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let document = parse(&body)?;
     let change = Change::Replace(document);
-    write_settings(&plane, &headers, peer, &write, proposing(&change)).await
+    write_settings(&plane, &headers, &caller, &write, proposing(&change)).await
 }
 
 /// `PATCH /settings`: JSON Patch or JSON Merge Patch, by content type.
+#[utoipa::path(patch, path = "/settings", tag = "settings", params(Write), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "JSON Patch or JSON Merge Patch"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn patch(
     State(plane): State<Arc<Plane>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(write): Query<Write>,
+    caller: Caller,
+    Params(write): Params<Write>,
     headers: HeaderMap,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -57,16 +60,17 @@ pub(crate) async fn patch(
         },
         _ => return Err(Problem::media_type()),
     };
-    write_settings(&plane, &headers, peer, &write, proposing(&change)).await
+    write_settings(&plane, &headers, &caller, &write, proposing(&change)).await
 }
 
 /// `POST /settings/rollback` with `{"revision": n}`, or without a body to the revision before.
+#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(Write), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Back to an earlier revision"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn rollback(
     State(plane): State<Arc<Plane>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(write): Query<Write>,
+    caller: Caller,
+    Params(write): Params<Write>,
     headers: HeaderMap,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let to = if body.is_empty() {
         None
@@ -88,10 +92,46 @@ pub(crate) async fn rollback(
         "rollback".clone_into(&mut author.door);
         book.propose_rollback(to, expected, author, now_ms)
     };
-    write_settings(&plane, &headers, peer, &write, propose).await
+    write_settings(&plane, &headers, &caller, &write, propose).await
+}
+
+/// `POST /settings/profile/{name}`: a named set of settings; with `dry_run` the difference it would make.
+#[utoipa::path(post, path = "/settings/profile/{name}", tag = "settings", params(("name" = String, Path, description = "Name of a profile"), Write),
+    responses((status = 200, description = "Applied, or what would change"), (status = 404, description = "No such profile")))]
+pub(crate) async fn apply_profile(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Params(write): Params<Write>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Some(patch) = profile(&name) else {
+        let title = format!("There is no profile {name}; known are {}", PROFILES.join(", "));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_profile", title));
+    };
+    let change = Change::Merge(patch);
+    let propose = |book: &Book, expected, mut author: Author, now_ms| {
+        "profile".clone_into(&mut author.door);
+        if author.reason.is_empty() {
+            author.reason = format!("profile {name}");
+        }
+        book.propose(&change, expected, author, now_ms)
+    };
+    write_settings(&plane, &headers, &caller, &write, propose).await
+}
+
+/// `GET /settings/profiles`: every profile with what it sets.
+#[utoipa::path(get, path = "/settings/profiles", tag = "settings", responses((status = 200, description = "Profiles by name")))]
+pub(crate) async fn profiles() -> Json<Value> {
+    let listed: serde_json::Map<String, Value> = PROFILES
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), profile(name)?)))
+        .collect();
+    Json(Value::Object(listed))
 }
 
 /// `GET /settings/history`: all revisions kept, oldest first, with what each changed.
+#[utoipa::path(get, path = "/settings/history", tag = "settings", responses((status = 200, description = "All revisions kept, with what each changed")))]
 pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Value> {
     let domain = plane.domain();
     let mut before: Option<&Value> = None;
@@ -114,14 +154,22 @@ pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Value> {
 async fn write_settings(
     plane: &Plane,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    caller: &Caller,
     write: &Write,
     propose: impl Fn(&Book, Option<u64>, Author, u64) -> Result<Accepted, Refused>,
 ) -> Result<Response, Problem> {
     let wait = write.wait()?;
     let before = plane.domain().book.present().document.clone();
     let expected = expected_revision(plane, headers)?;
-    let accepted = plane.change(expected, author(headers, peer), write.dry_run, propose)?;
+    let insists = before.get("require_if_match") == Some(&Value::Bool(true));
+    if insists && !headers.contains_key(header::IF_MATCH) && !write.dry_run {
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_REQUIRED,
+            "if_match_required",
+            "The setting require_if_match asks for an If-Match with the entity tag of GET /settings",
+        ));
+    }
+    let accepted = plane.change(expected, author(headers, caller), write.dry_run, propose)?;
     let number = accepted.revision.number;
     let stragglers = match wait {
         Some(timeout) if accepted.changed && !write.dry_run => plane.wait_for_all(number, timeout).await,
@@ -197,7 +245,7 @@ fn expected_revision(plane: &Plane, headers: &HeaderMap) -> Result<Option<u64>, 
         .ok_or(Problem::from(Refused::Conflict { expected: 0, present }))
 }
 
-fn author(headers: &HeaderMap, peer: SocketAddr) -> Author {
+fn author(headers: &HeaderMap, caller: &Caller) -> Author {
     let text = |name: &str| {
         headers
             .get(name)
@@ -205,7 +253,7 @@ fn author(headers: &HeaderMap, peer: SocketAddr) -> Author {
             .map(|text| text.chars().take(256).collect())
     };
     Author {
-        who: text("x-author").unwrap_or_else(|| peer.ip().to_string()),
+        who: caller.name.clone(),
         door: "rest".to_owned(),
         reason: text("x-reason").unwrap_or_default(),
     }

@@ -42,6 +42,7 @@ impl Product {
             grpc_port: options.grpc_port,
             state_dir: options.state_dir.clone(),
             config_dir: options.config_dir.clone(),
+            environment: Vec::new(),
         };
         let control = ControlPlane::start(plane, &logs)?;
         let mut bootstrap = Bootstrap::bare(options.listen_port, options.admin_port, origin.clone());

@@ -1,0 +1,32 @@
+//! Alerts: what is wrong now, since when, and who was told.
+
+mod board;
+mod outbox;
+mod rules;
+
+pub use board::{Alert, Board, Change, Silence, State};
+pub use outbox::{Action, Notification, Outbox};
+pub use rules::{Condition, Figures, conditions};
+
+use serde::{Deserialize, Serialize};
+
+/// How bad it is. The runbook's SEV-1 is `critical`, its SEV-2 and SEV-3 are `warning`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nearing trouble.
+    Warning,
+    /// Trouble.
+    Critical,
+}
+
+impl Severity {
+    /// The word in answers and notifications.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}

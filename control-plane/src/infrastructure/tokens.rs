@@ -1,0 +1,153 @@
+//! Credentials for the REST API: a file of bearer tokens, read again whenever it changes.
+
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+use subtle::{Choice, ConstantTimeEq};
+
+/// How often the file is looked at.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// Shorter ones can be guessed.
+const SHORTEST: usize = 16;
+
+/// What a token allows. A greater role includes the lesser ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Read.
+    Viewer,
+    /// Change settings, purge, steer breakers, take snapshots.
+    Operator,
+    /// Restore snapshots.
+    Admin,
+}
+
+impl Role {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    role: Role,
+    token: String,
+}
+
+/// The tokens in force.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    entries: Vec<Entry>,
+}
+
+impl Tokens {
+    fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let entries: Vec<Entry> = serde_json::from_str(&text)
+            // Without serde's excerpt: it could show a token.
+            .map_err(|error| format!("line {} is not a list of {{name, role, token}}", error.line()))?;
+        match entries.iter().find(|entry| entry.token.len() < SHORTEST) {
+            Some(short) => Err(format!(
+                "the token of {} has fewer than {SHORTEST} characters",
+                short.name
+            )),
+            None => Ok(Self { entries }),
+        }
+    }
+
+    /// Whose token it is. Takes as long for a wrong one as for a right one.
+    pub(crate) fn who(&self, token: &str) -> Option<(&str, Role)> {
+        let mut found = None;
+        for entry in &self.entries {
+            let equal: Choice = entry.token.as_bytes().ct_eq(token.as_bytes());
+            if equal.into() {
+                found = Some((entry.name.as_str(), entry.role));
+            }
+        }
+        found
+    }
+}
+
+/// The file and what was last read from it.
+#[derive(Debug)]
+pub(crate) struct TokenFile {
+    path: PathBuf,
+    state: Mutex<(Arc<Tokens>, Option<SystemTime>, Instant)>,
+}
+
+impl TokenFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When it cannot be read: starting without the credentials that were asked for would open what is to be guarded.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, String> {
+        let tokens = Tokens::read(&path).map_err(|error| format!("AUTH_TOKENS_FILE {}: {error}", path.display()))?;
+        let state = Mutex::new((Arc::new(tokens), changed(&path), Instant::now()));
+        Ok(Self { path, state })
+    }
+
+    /// The tokens in force; a file that cannot be read any more leaves the last good ones.
+    pub(crate) fn tokens(&self) -> Arc<Tokens> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.2.elapsed() >= LOOK_EVERY {
+            state.2 = Instant::now();
+            let present = changed(&self.path);
+            if present != state.1 {
+                state.1 = present;
+                match Tokens::read(&self.path) {
+                    Ok(tokens) => {
+                        tracing::info!(count = tokens.entries.len(), "credentials read again");
+                        state.0 = Arc::new(tokens);
+                    }
+                    Err(error) => tracing::error!(error, "credentials cannot be read, the last good ones stay"),
+                }
+            }
+        }
+        Arc::clone(&state.0)
+    }
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> (tempfile::TempDir, Result<TokenFile, String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens.json");
+        std::fs::write(&path, text).unwrap();
+        (directory, TokenFile::open(path))
+    }
+
+    #[test]
+    fn tokens_are_known_by_their_whole_text() {
+        let (_directory, file) = written(r#"[{"name": "ops", "role": "operator", "token": "0123456789abcdef"}]"#);
+        let tokens = file.unwrap().tokens();
+        assert_eq!(tokens.who("0123456789abcdef"), Some(("ops", Role::Operator)));
+        for wrong in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
+            assert_eq!(tokens.who(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_refused_without_showing_a_token() {
+        for text in [
+            r#"[{"name": "a", "role": "operator", "token": "short-secret"}]"#,
+            "token=very-secret-token-1",
+        ] {
+            let (_directory, file) = written(text);
+            let error = file.unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Envoy's own statistics, pushed by its metrics service sink: what the filter cannot see.
+
+use crate::plane::{Plane, now_ms};
+use control_domain::envoy_stats::{Counters, Gauges};
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsService;
+use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
+use envoy_types::pb::io::prometheus::client::MetricFamily;
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Longest node id taken.
+const MAX_NODE_ID: usize = 256;
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    plane: Arc<Plane>,
+}
+
+impl Sink {
+    pub(crate) fn new(plane: Arc<Plane>) -> Self {
+        Self { plane }
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Sink {
+    async fn stream_metrics(
+        &self,
+        request: Request<Streaming<StreamMetricsMessage>>,
+    ) -> Result<Response<StreamMetricsResponse>, Status> {
+        let mut stream = request.into_inner();
+        // Only the first message of a stream says whose it is.
+        let mut node_id = None;
+        while let Some(message) = stream.message().await? {
+            if let Some(node) = message.identifier.and_then(|identifier| identifier.node) {
+                node_id = Some(node.id).filter(|id| (1..=MAX_NODE_ID).contains(&id.len()));
+            }
+            let Some(node_id) = &node_id else {
+                return Err(Status::invalid_argument("the first message must name the node"));
+            };
+            let (counters, gauges) = read(&message.envoy_metrics);
+            self.plane
+                .domain()
+                .envoy_stats
+                .report(node_id, counters, gauges, now_ms());
+        }
+        Ok(Response::new(StreamMetricsResponse {}))
+    }
+}
+
+fn read(families: &[MetricFamily]) -> (Counters, Gauges) {
+    let (mut counters, mut gauges) = (Counters::default(), Gauges::default());
+    for family in families {
+        let name = family.name();
+        for metric in &family.metric {
+            if let Some(counter) = &metric.counter {
+                counters.take(name, whole(counter.value()));
+            } else if let Some(gauge) = &metric.gauge {
+                gauges.take(name, whole(gauge.value()));
+            }
+        }
+    }
+    (counters, gauges)
+}
+
+/// Envoy's numbers are whole; what is not a number is none.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn whole(value: f64) -> u64 {
+    if value.is_finite() && value > 0.0 {
+        value as u64
+    } else {
+        0
+    }
+}

@@ -1,0 +1,157 @@
+//! Alerts, silences and the live stream.
+
+use super::problem::{Body, Params, Problem};
+use super::query::duration;
+use crate::plane::{Plane, now_ms};
+use crate::transport::rest::identity::Caller;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use control_domain::alerts::{Alert, Silence};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const MAX_SILENCE_MS: u64 = 7 * 86_400_000;
+const MAX_TEXT: usize = 256;
+
+/// Which alerts are wanted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Which {
+    /// Also those whose condition has not lasted long enough yet.
+    #[serde(default)]
+    pending: bool,
+}
+
+fn shown(alert: &Alert, runbook: &str, silenced: bool) -> Value {
+    let mut view = serde_json::to_value(alert).unwrap_or_default();
+    if let Some(view) = view.as_object_mut() {
+        view.insert("runbook".to_owned(), json!(format!("{runbook}#{}", alert.name)));
+        view.insert("silenced".to_owned(), json!(silenced));
+        view.insert(
+            "acknowledged_by".to_owned(),
+            json!(alert.acknowledged_by.as_deref().unwrap_or_default()),
+        );
+    }
+    view
+}
+
+/// Alerts that are on, the worst first, as a bare array.
+#[utoipa::path(get, path = "/alerts/active", tag = "alerts", params(Which), responses((status = 200, description = "Array of alerts, empty when none")))]
+pub(crate) async fn active(State(plane): State<Arc<Plane>>, Params(which): Params<Which>) -> Json<Value> {
+    let domain = plane.domain();
+    let now_ms = now_ms();
+    let listed: Vec<Value> = domain
+        .board
+        .active(which.pending)
+        .into_iter()
+        .map(|alert| shown(alert, plane.runbook(), domain.board.is_silenced(&alert.name, now_ms)))
+        .collect();
+    Json(json!(listed))
+}
+
+/// Alerts that ended, the newest first.
+#[utoipa::path(get, path = "/alerts/history", tag = "alerts", responses((status = 200, description = "Array of alerts that ended")))]
+pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Value> {
+    let domain = plane.domain();
+    let listed: Vec<Value> = domain
+        .board
+        .history()
+        .map(|alert| shown(alert, plane.runbook(), false))
+        .collect();
+    Json(json!(listed))
+}
+
+/// Somebody has seen an alert and is at it.
+#[utoipa::path(post, path = "/alerts/{id}/ack", tag = "alerts", params(("id" = String, Path, description = "Id of a firing alert")),
+    responses((status = 200, description = "Acknowledged"), (status = 404, description = "No such alert is on")))]
+pub(crate) async fn acknowledge(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    if plane.domain().board.acknowledge(&id, &caller.name) {
+        tracing::info!(alert = id, who = caller.name, "alert acknowledged");
+        return Ok(Json(json!({ "id": id, "acknowledged_by": caller.name })));
+    }
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown_alert",
+        format!("No alert with id {id} is on"),
+    ))
+}
+
+/// What nobody wants to be told of for a while.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SilenceRequest {
+    /// Name of the rule.
+    name: String,
+    /// How long, for example `1h`; at most seven days.
+    expires_in: String,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Begins a silence, or changes the one of that name.
+#[utoipa::path(post, path = "/alerts/silences", tag = "alerts", request_body = SilenceRequest,
+    responses((status = 201, description = "In force"), (status = 422, description = "Not a silence")))]
+pub(crate) async fn silence(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Body(asked): Body<SilenceRequest>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let lasts = duration(&asked.expires_in)
+        .filter(|lasts| (1..=MAX_SILENCE_MS).contains(lasts))
+        .ok_or_else(|| Problem::invalid("/expires_in", &asked.expires_in, "a duration up to 168h such as \"1h\""))?;
+    if asked.name.is_empty() || asked.name.len() > MAX_TEXT || asked.reason.len() > MAX_TEXT {
+        return Err(Problem::invalid("/name", &asked.name, "the name of an alert rule"));
+    }
+    let silence = Silence {
+        name: asked.name,
+        by: caller.name,
+        reason: asked.reason,
+        until: now_ms().saturating_add(lasts),
+    };
+    tracing::warn!(
+        alert = silence.name,
+        who = silence.by,
+        until = silence.until,
+        "alert silenced"
+    );
+    let view = json!(silence);
+    if plane.domain().board.silence(silence) {
+        Ok((StatusCode::CREATED, Json(view)))
+    } else {
+        Err(Problem::new(
+            StatusCode::CONFLICT,
+            "too_many_silences",
+            "There are as many silences as are kept",
+        ))
+    }
+}
+
+/// The silences in force.
+#[utoipa::path(get, path = "/alerts/silences", tag = "alerts", responses((status = 200, description = "Array of silences")))]
+pub(crate) async fn silences(State(plane): State<Arc<Plane>>) -> Json<Value> {
+    Json(json!(plane.domain().board.silences()))
+}
+
+/// Ends a silence.
+#[utoipa::path(delete, path = "/alerts/silences/{name}", tag = "alerts", params(("name" = String, Path, description = "Name of the rule")),
+    responses((status = 204, description = "Ended"), (status = 404, description = "There is none")))]
+pub(crate) async fn unsilence(
+    State(plane): State<Arc<Plane>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    if plane.domain().board.unsilence(&name) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown_silence",
+        format!("There is no silence for {name}"),
+    ))
+}

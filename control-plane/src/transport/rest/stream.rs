@@ -1,0 +1,47 @@
+//! What happens, as it happens: server-sent events.
+
+use crate::plane::{Plane, now_ms};
+use axum::extract::State;
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use control_domain::views;
+use control_domain::windows::Filter;
+use serde_json::Value;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
+use tokio_stream::{Stream, StreamExt};
+
+/// The window behind the figures of the live stream.
+const WINDOW_MS: u64 = 60_000;
+
+fn sse(kind: &str, data: &Value) -> SseEvent {
+    SseEvent::default().event(kind).data(data.to_string())
+}
+
+/// Settings, alerts, breakers, purges, as they change.
+#[utoipa::path(get, path = "/events", tag = "live", responses((status = 200, description = "Server-sent events: settings, alert, breaker, purge", content_type = "text/event-stream")))]
+pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+    // Whoever reads too slowly misses events rather than holding them up for everybody.
+    let stream = BroadcastStream::new(plane.listen())
+        .filter_map(|event| event.ok().map(|event| Ok(sse(event.kind, &event.data))));
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+/// The key figures, each second.
+#[utoipa::path(get, path = "/metrics/stream", tag = "live", responses((status = 200, description = "Server-sent events: performance", content_type = "text/event-stream")))]
+pub(crate) async fn figures(State(plane): State<Arc<Plane>>) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+    let ticks = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)));
+    let stream = ticks.map(move |_| {
+        let domain = plane.domain();
+        let view = views::performance(
+            &domain.fleet,
+            &domain.envoy_stats,
+            &Filter::default(),
+            WINDOW_MS,
+            now_ms(),
+        );
+        Ok(sse("performance", &view))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
