@@ -39,6 +39,7 @@ fn hello() -> v1::FilterMessage {
         revision: 42,
         workers: 5,
         capabilities: vec!["purge".into()],
+        ..Default::default()
     };
     v1::FilterMessage {
         body: Some(filter_message::Body::Hello(hello)),
@@ -88,6 +89,7 @@ fn telemetry() -> v1::FilterMessage {
                 count: 4,
             }],
             overhead_ns: Some(sketch.into()),
+            ..Default::default()
         }),
         gauges: Some(v1::FilterGauges {
             cache_entries: 12,

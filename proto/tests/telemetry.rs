@@ -59,6 +59,7 @@ prop_compose! {
                 .collect(),
             reasons: reasons.into_iter().map(|(code, count)| v1::ReasonCount { code, count }).collect(),
             overhead_ns: (!overhead.is_empty()).then(|| sketch_of(&overhead).into()),
+            ..Default::default()
         };
         sum([&raw])
     }

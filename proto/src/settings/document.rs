@@ -8,9 +8,12 @@ use super::freshness::MAX_TTL_MS;
 use super::reader::{Findings, ObjectReader, escaped, unknown_field};
 use super::size::{format_size, size};
 use super::{
-    Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Notice, OBJECT_SIZE, Route, Upstream,
-    Violation, number, rules,
+    Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Network, Notice, OBJECT_SIZE, Route,
+    Upstream, Violation, network, number, rules,
 };
+
+/// Ranges of addresses that may purge.
+const MAX_PURGE_SOURCES: usize = 64;
 
 /// The checked settings. Every value is within its range and no two contradict each other, provided they came from
 /// [`Settings::parse`].
@@ -44,6 +47,9 @@ pub struct Settings {
     pub alerts: Alerts,
     /// True: a write without `If-Match` is refused (428).
     pub require_if_match: bool,
+    /// Who may purge by the method `PURGE` on the data path: ranges of client addresses, at most 64; none = nobody, such requests
+    /// go to the origin.
+    pub purge_sources: Vec<Network>,
     /// At most 256: clusters for Envoys that take them from the control plane; no two have the same name.
     pub upstreams: Vec<Upstream>,
     /// At most 256, in document order; no two have the same host and path prefix.
@@ -66,6 +72,7 @@ impl Default for Settings {
             http2: Http2::default(),
             alerts: Alerts::default(),
             require_if_match: false,
+            purge_sources: Vec::new(),
             upstreams: Vec::new(),
             routes: Vec::new(),
         }
@@ -104,6 +111,7 @@ impl Settings {
             "http2": self.http2.to_json(),
             "alerts": self.alerts.to_json(),
             "require_if_match": self.require_if_match,
+            "purge_sources": self.purge_sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "upstreams": self.upstreams.iter().map(Upstream::to_json).collect::<Vec<_>>(),
             "routes": self.routes.iter().map(Route::to_json).collect::<Vec<_>>(),
         })
@@ -151,6 +159,9 @@ impl Settings {
                 None => base.alerts,
             },
             require_if_match: object.boolean("require_if_match", base.require_if_match),
+            purge_sources: object
+                .set("purge_sources", MAX_PURGE_SOURCES, network::network)
+                .unwrap_or_default(),
             upstreams: read_upstreams(&mut object),
             routes: read_routes(&mut object),
         };

@@ -40,6 +40,7 @@ pub fn merge(into: &mut TelemetryDelta, from: TelemetryDelta) {
         (mine, theirs) => mine.or(theirs),
     };
     into.overhead_ns = merged_sketch(into.overhead_ns.take(), from.overhead_ns);
+    into.samples = super::samples::merged(into.samples.take(), from.samples);
 }
 
 /// Takes out of `pending` what fits into one message of `max_bytes`; what is left belongs into the report after it.
@@ -79,6 +80,7 @@ pub fn is_empty(delta: &TelemetryDelta) -> bool {
         && delta.breaker_events.is_empty()
         && delta.cache.is_none_or(|cache| cache == CacheCounters::default())
         && no_sketch
+        && delta.samples.as_ref().is_none_or(|samples| samples.keys.is_empty())
 }
 
 /// Adds one sketch to another. One that is impossible counts as none.

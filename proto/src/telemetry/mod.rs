@@ -2,6 +2,7 @@
 
 pub mod delta;
 mod report;
+pub mod samples;
 mod sketch;
 mod sketch_wire;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::delta::{MAX_BREAKER_EVENTS, MAX_ERRORS, MAX_REASONS, MAX_SERIES};
+use super::samples::{EVERY_KEY, MAX_SAMPLES};
 use super::{Sketch, SketchFault};
 use crate::v1;
 use crate::v1::{CacheCounters, FilterGauges, RequestSeries, TelemetryDelta, TelemetryReport};
@@ -135,6 +136,13 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
     }
     if let Some(cache) = &delta.cache {
         require(possible_cache(cache), "delta.cache", ReportFault::ImpossibleCount)?;
+    }
+    if let Some(samples) = &delta.samples {
+        let sound = samples.keys.len() == samples.bytes.len()
+            && samples.keys.len() == samples.usable_s.len()
+            && samples.threshold <= EVERY_KEY;
+        require(sound, "delta.samples", ReportFault::ImpossibleCount)?;
+        require(samples.keys.len() <= MAX_SAMPLES, "delta.samples", ReportFault::TooMany)?;
     }
     check_sketch(delta.overhead_ns.as_ref())
         .map(drop)
