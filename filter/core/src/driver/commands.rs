@@ -1,60 +1,200 @@
 //! What the control plane may ask of a running Envoy.
 
+use super::answer::Problem;
+use super::exchange::{Exchange, Flow};
 use super::header_map::{self, MapWriter};
 use super::host::Host;
 use super::on_request::Lookup;
 use super::registry;
 use super::vm::{Vm, wake};
 use crate::Millis;
-use crate::cache::{CacheKey, StoredView};
+use crate::cache::{CacheKey, CacheStatus, StoredView};
 use crate::engine::{Asked, Decision, decide};
 use crate::http::fields::Fields;
+use crate::http::target::Target;
 use crate::store::Purge;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::purge_command::Kind;
-use optimizer_proto::v1::{Command, ExplainCommand, PurgeCommand};
+use optimizer_proto::v1::{Command, ExplainCommand, ExportPage, PurgeCommand};
 use serde_json::json;
 
+/// Tags of one `PURGE`.
+const MAX_TAGS: usize = 64;
+
+/// What became of a command.
+pub(super) struct Done {
+    pub(super) ok: bool,
+    /// The result as JSON.
+    pub(super) detail: String,
+    pub(super) page: Option<ExportPage>,
+    /// Number of a purge, which is acknowledged when it is in force in every VM.
+    pub(super) purge: Option<u32>,
+}
+
 impl Vm {
-    /// Carries a command out; whether it succeeded, and its result as JSON.
-    pub(super) fn execute(&mut self, host: &impl Host, command: &Command, now_ms: Millis) -> (bool, String) {
+    /// Carries a command out.
+    pub(super) fn execute(&mut self, host: &impl Host, command: &Command, now_ms: Millis) -> Done {
+        let mut purge = None;
+        let mut page = None;
         let done = match &command.body {
             Some(Body::Explain(explain)) => self.explain(host, explain, now_ms),
-            Some(Body::Purge(purge)) => self.purge(host, purge, now_ms),
+            Some(Body::Purge(asked)) => self.purge(host, asked, now_ms).map(|stamp| {
+                purge = Some(stamp);
+                json!({ "stamp": stamp })
+            }),
             Some(Body::Breaker(steer)) => self.steer_breaker(host, steer, now_ms),
+            Some(Body::Export(export)) => {
+                page = Some(self.export(host, export, now_ms));
+                Ok(json!({}))
+            }
+            Some(Body::Import(part)) => self.import(host, part, now_ms),
+            Some(Body::Sweep(_)) => Ok(self.sweep(host, now_ms)),
             None => Err("this filter does not know the command".to_owned()),
         };
-        match done {
-            Ok(detail) => (true, detail.to_string()),
-            Err(reason) => (false, json!({ "reason": reason }).to_string()),
+        let (ok, detail) = match done {
+            Ok(detail) => (true, detail),
+            Err(reason) => (false, json!({ "reason": reason })),
+        };
+        Done {
+            ok,
+            detail: detail.to_string(),
+            page,
+            purge,
         }
     }
 
-    fn purge(&mut self, host: &impl Host, purge: &PurgeCommand, now_ms: Millis) -> Result<serde_json::Value, String> {
+    /// Records a purge and tells the other VMs; answers its number.
+    pub(super) fn purge(&mut self, host: &impl Host, purge: &PurgeCommand, now_ms: Millis) -> Result<u32, String> {
         let value = purge.value.as_bytes();
+        let url;
+        let host_name;
         let what = match purge.kind() {
             Kind::All => Purge::All,
-            Kind::Host => Purge::Host(value),
+            Kind::Host => {
+                host_name = value.to_ascii_lowercase();
+                Purge::Host(&host_name)
+            }
             Kind::Prefix => {
-                let slash = value
-                    .iter()
-                    .position(|byte| *byte == b'/')
-                    .ok_or("a prefix is host/path")?;
-                let (host_name, path) = value.split_at(slash);
-                Purge::Prefix { host: host_name, path }
+                let (name, path) = split_prefix(value).ok_or("a prefix is host/path")?;
+                host_name = name.to_ascii_lowercase();
+                Purge::Prefix { host: &host_name, path }
             }
             Kind::Tag => Purge::Tag { host: b"", tag: value },
-            Kind::Url => Purge::Url(value),
+            Kind::Url => {
+                url = self.url_in_key(value).ok_or("a URL is absolute, with http or https")?;
+                Purge::Url(&url)
+            }
             Kind::Unspecified => return Err("what to purge is not said".to_owned()),
         };
         let birth = self
             .stamps
             .purge(host, what, purge.soft, now_ms)
             .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
+        self.recorder.cache.invalidations += 1;
+        self.recorder.reason(purge_reason(purge.kind()));
+        self.beat(host, now_ms);
+        let mut item = vec![wake::STAMPS];
+        item.extend_from_slice(&self.queue.to_le_bytes());
         for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
-            let _ = host.enqueue(vm.queue, &[wake::STAMPS]);
+            // One that cannot be woken sees the purge at its next tick.
+            let _ = host.enqueue(vm.queue, &item);
         }
-        Ok(json!({ "stamp": birth.number() }))
+        Ok(birth.number())
+    }
+
+    /// `PURGE` on the data path, where settings allow it: the URL of the request, or with a `Surrogate-Key` field the responses
+    /// with those tags.
+    pub(super) fn purge_by_request(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        asked: &Asked<'_>,
+        now_ms: Millis,
+    ) -> Flow {
+        let address = host.property(b"source\0address").unwrap_or_default();
+        if !self.may_purge(&address) {
+            let problem = Problem {
+                status: 403,
+                code: "purge_not_allowed",
+                title: "Purges are taken from other addresses only",
+            };
+            return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[]);
+        }
+        let soft = asked
+            .fields
+            .get(b"x-purge")
+            .is_some_and(|how| how.eq_ignore_ascii_case(b"soft"));
+        let command = |kind: Kind, value: &[u8]| PurgeCommand {
+            kind: kind.into(),
+            value: String::from_utf8_lossy(value).into_owned(),
+            soft,
+        };
+        let tags: Vec<&[u8]> = asked
+            .fields
+            .all(b"surrogate-key")
+            .flat_map(|line| line.split(|byte| *byte == b' '))
+            .filter(|tag| !tag.is_empty())
+            .take(MAX_TAGS)
+            .collect();
+        let target = &asked.target;
+        let url = [target.scheme, b"://", target.authority, target.path].concat();
+        let done = if tags.is_empty() {
+            self.purge(host, &command(Kind::Url, &url), now_ms).map(drop)
+        } else {
+            tags.iter()
+                .try_for_each(|tag| self.purge(host, &command(Kind::Tag, tag), now_ms).map(drop))
+        };
+        let problem = match done {
+            Ok(()) => Problem {
+                status: 200,
+                code: "purged",
+                title: "Purged on this Envoy",
+            },
+            Err(_) => Problem {
+                status: 503,
+                code: "purge_not_recorded",
+                title: "The purge could not be recorded; nothing was purged",
+            },
+        };
+        self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[])
+    }
+
+    /// `address` as Envoy writes it: `10.0.0.1:1234` or `[::1]:1234`.
+    fn may_purge(&self, address: &[u8]) -> bool {
+        let address = std::str::from_utf8(address)
+            .ok()
+            .and_then(|text| text.parse::<std::net::SocketAddr>().ok());
+        let sources = &self.policies.purge_sources;
+        address.is_some_and(|address| sources.iter().any(|range| range.contains(address.ip())))
+    }
+
+    /// The URL as the cache keys of its route have it.
+    fn url_in_key(&self, url: &[u8]) -> Option<Vec<u8>> {
+        let (scheme, rest) = [&b"http://"[..], b"https://"].iter().find_map(|prefix| {
+            let matches = url.get(..prefix.len())?.eq_ignore_ascii_case(prefix);
+            matches
+                .then(|| url.get(prefix.len()..))
+                .flatten()
+                .map(|rest| (prefix.strip_suffix(b"://"), rest))
+        })?;
+        let slash = rest
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+            .unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(slash);
+        let path = if path.first() == Some(&b'/') {
+            path.to_vec()
+        } else {
+            [b"/", path].concat()
+        };
+        let target = Target {
+            scheme: scheme?,
+            authority,
+            path: &path,
+        };
+        let route = std::rc::Rc::clone(self.policies.route(authority, &path));
+        let key = CacheKey::new(&route.key, &target, &Fields::from(Vec::new()));
+        (!authority.is_empty()).then(|| key.url().to_vec())
     }
 
     /// What the filter would do with this request now, and why, by the code that does it.
@@ -131,6 +271,26 @@ impl Vm {
             Decision::Timeout => base("gateway-timeout", "only-if-cached"),
         };
         Ok(merged(head, stored))
+    }
+}
+
+/// `host/path`, also with a scheme in front; without a host the path holds for all.
+fn split_prefix(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let value = [&b"http://"[..], b"https://"]
+        .iter()
+        .find_map(|scheme| value.strip_prefix(*scheme))
+        .unwrap_or(value);
+    let slash = value.iter().position(|byte| *byte == b'/')?;
+    Some(value.split_at(slash))
+}
+
+fn purge_reason(kind: Kind) -> &'static str {
+    match kind {
+        Kind::All => "purge-all",
+        Kind::Host => "purge-host",
+        Kind::Prefix => "purge-prefix",
+        Kind::Tag => "purge-tag",
+        Kind::Url | Kind::Unspecified => "purge-url",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::host::{Host, LogLevel};
 use super::link::Step;
-use super::vm::{RootId, Vm, fingerprint, instance, parse_document, title, wake};
+use super::vm::{RootId, Vm, fingerprint, instance, parse_document, started_ms, title, wake};
 use super::{mailbox, registry, settings_cell};
 use crate::Millis;
 use optimizer_proto::settings::{Violation, ViolationCode};
@@ -17,7 +17,7 @@ use prost::Message;
 const SERVICE: &str = "optimizer.v1.ControlLink";
 const METHOD: &str = "Connect";
 /// What this filter can do, by name, for the control plane's fleet view.
-const CAPABILITIES: [&str; 3] = ["cache", "breaker", "explain"];
+const CAPABILITIES: [&str; 6] = ["cache", "breaker", "explain", "purge", "snapshot", "concurrency"];
 
 /// What the leader still owes the control plane.
 #[derive(Debug, Default)]
@@ -27,7 +27,14 @@ pub struct ControlState {
     /// Sequence of the report sent last on this stream.
     sent: u64,
     last_closed_ms: Millis,
+    /// Purges whose acknowledgement waits for all VMs: stream, command, number, since when.
+    purges: Vec<(u32, String, u32, Millis)>,
+    /// Parts of a response that is being restored.
+    pub(super) importing: Vec<u8>,
 }
+
+/// A VM that has not taken a purge over by then is hung or dead; the purge is not acknowledged.
+const PURGE_PATIENCE_MS: u64 = 10_000;
 
 impl Vm {
     pub(super) fn drive_link(&mut self, host: &impl Host, now_ms: Millis) {
@@ -61,6 +68,7 @@ impl Vm {
             revision: self.in_force.revision,
             workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+            started_at_ms: started_ms(host),
         }
     }
 
@@ -255,16 +263,56 @@ impl Vm {
     }
 
     fn obey(&mut self, host: &impl Host, stream: u32, command: &Command, now_ms: Millis) {
-        let (ok, detail) = self.execute(host, command, now_ms);
-        self.send_on(
-            host,
-            stream,
-            ToControl::CommandResult(CommandResult {
-                id: command.id.clone(),
-                ok,
-                detail,
-            }),
-        );
+        let done = self.execute(host, command, now_ms);
+        if let (true, Some(stamp)) = (done.ok, done.purge) {
+            self.control.purges.push((stream, command.id.clone(), stamp, now_ms));
+            self.acknowledge_purges(host, now_ms);
+            return;
+        }
+        let result = CommandResult {
+            id: command.id.clone(),
+            ok: done.ok,
+            detail: done.detail,
+            page: done.page,
+        };
+        self.send_on(host, stream, ToControl::CommandResult(result));
+    }
+
+    /// Takes a purge over and tells the leader.
+    pub(super) fn adopt_purges(&mut self, host: &impl Host, leader: &[u8]) {
+        let now_ms = host.now_ns() / 1_000_000;
+        self.stamps.refresh(host, now_ms);
+        self.beat(host, now_ms);
+        if let Ok(leader) = leader.try_into().map(u32::from_le_bytes) {
+            // A lost wake-up costs the leader a second.
+            let _ = host.enqueue(leader, &[wake::PURGED]);
+        }
+    }
+
+    /// Acknowledges the purges that are in force in every VM alive.
+    pub(super) fn acknowledge_purges(&mut self, host: &impl Host, now_ms: Millis) {
+        if self.control.purges.is_empty() {
+            return;
+        }
+        let reached = registry::vms(host, now_ms)
+            .iter()
+            .map(|vm| vm.purges)
+            .min()
+            .unwrap_or(0);
+        let waiting = std::mem::take(&mut self.control.purges);
+        for (stream, id, stamp, since_ms) in waiting {
+            if stamp <= reached {
+                let result = CommandResult {
+                    id,
+                    ok: true,
+                    detail: serde_json::json!({ "stamp": stamp }).to_string(),
+                    page: None,
+                };
+                self.send_on(host, stream, ToControl::CommandResult(result));
+            } else if now_ms.saturating_sub(since_ms) < PURGE_PATIENCE_MS {
+                self.control.purges.push((stream, id, stamp, since_ms));
+            }
+        }
     }
 
     /// Sends on the stream that is up; false when there is none or it just broke.

@@ -23,5 +23,6 @@ mod settings_cell;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod vm;
 mod waiting;

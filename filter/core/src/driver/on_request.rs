@@ -85,6 +85,9 @@ impl Vm {
         };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
+        if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
+            return self.purge_by_request(host, exchange, &asked, now_ms);
+        }
         let onward = if !route.cache {
             Onward::plain(Forward::Bypass)
         } else if !asked.method.is_cacheable() {
@@ -125,6 +128,7 @@ impl Vm {
         now_ms: Millis,
     ) -> Result<Flow, Onward> {
         let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
+        self.recorder.looked_up(key.hash());
         let directives = asked.directives(&route.freshness);
         let (found, soft) = match self.find(host, &key, &asked.fields, now_ms) {
             Lookup::Usable { found, soft } => (found, soft),

@@ -487,8 +487,13 @@ impl Vm {
             value,
         };
         let variant = |names: crate::store::VaryNames<'_>| cache::selecting::variant_hash(names.iter(), request);
+        let size = entry.value.len();
         match self.store.insert(host, entry, variant, now_ms) {
-            Ok(_) => self.recorder.cache.stores += 1,
+            Ok(_) => {
+                self.recorder.cache.stores += 1;
+                let usable_ms = usable_until_ms.saturating_sub(now_ms);
+                self.recorder.stored(xxhash_rust::xxh3::xxh3_64(key), size, usable_ms);
+            }
             Err(error) => {
                 self.recorder.cache.store_failures += 1;
                 self.recorder.reason(store_code(error));

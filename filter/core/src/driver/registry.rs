@@ -8,7 +8,7 @@ const KEY: &[u8] = b"ao1/workers";
 const GONE_AFTER_MS: u64 = 5_000;
 /// More VMs than any machine has cores; bounds the record.
 const MAX_VMS: usize = 512;
-const RECORD: usize = 36;
+const RECORD: usize = 40;
 const RETRIES: usize = 16;
 
 /// One VM.
@@ -24,6 +24,8 @@ pub struct Vm {
     pub epoch: u64,
     /// Settings revision in force in it.
     pub revision: u64,
+    /// Purges in force in it, by number.
+    pub purges: u32,
 }
 
 /// Records that `me` is alive; answers all VMs alive, `me` included. Without a host that works the answer is `me` alone.
@@ -82,6 +84,7 @@ fn encode(vms: &[Vm]) -> Vec<u8> {
         bytes.extend_from_slice(&vm.seen_ms.to_le_bytes());
         bytes.extend_from_slice(&vm.epoch.to_le_bytes());
         bytes.extend_from_slice(&vm.revision.to_le_bytes());
+        bytes.extend_from_slice(&vm.purges.to_le_bytes());
     }
     bytes
 }
@@ -93,16 +96,20 @@ fn decode(bytes: &[u8]) -> Option<Vm> {
             .and_then(|part| part.try_into().ok())
             .map(u64::from_le_bytes)
     };
-    let queue = bytes
-        .get(8..12)
-        .and_then(|part| part.try_into().ok())
-        .map(u32::from_le_bytes)?;
+    let half = |at: usize| {
+        bytes
+            .get(at..at + 4)
+            .and_then(|part| part.try_into().ok())
+            .map(u32::from_le_bytes)
+    };
+    let queue = half(8)?;
     Some(Vm {
         uid: word(0)?,
         queue,
         seen_ms: word(12)?,
         epoch: word(20)?,
         revision: word(28)?,
+        purges: half(36)?,
     })
 }
 
@@ -118,6 +125,7 @@ mod tests {
             seen_ms,
             epoch: 3,
             revision: 4,
+            purges: 5,
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) mod wake {
     pub(crate) const ADOPTED: u8 = b'A';
     /// Somebody purged.
     pub(crate) const STAMPS: u8 = b'P';
+    /// A VM has taken a purge over.
+    pub(crate) const PURGED: u8 = b'Q';
     /// A fetch others wait for has ended; the key's hash follows.
     pub(crate) const LANDED: u8 = b'L';
     /// Background work of this VM waits.
@@ -140,7 +142,8 @@ impl Vm {
         Stamps::seed(host);
         if host.get(INSTANCE).is_none() {
             // Failing leaves the instance without a name until the next VM starts; the control plane then goes by the node id.
-            let _ = host.set(INSTANCE, format!("{:016x}", host.random()).as_bytes(), None);
+            let name = format!("{:016x}@{}", host.random(), host.now_ns() / 1_000_000);
+            let _ = host.set(INSTANCE, name.as_bytes(), None);
         }
     }
 
@@ -212,7 +215,8 @@ impl Vm {
                     }
                 }
                 Some((&wake::ADOPTED, _)) => self.acknowledge_settings(host, host.now_ns() / 1_000_000),
-                Some((&wake::STAMPS, _)) => drop(self.stamps.refresh(host, host.now_ns() / 1_000_000)),
+                Some((&wake::STAMPS, leader)) => self.adopt_purges(host, leader),
+                Some((&wake::PURGED, _)) => self.acknowledge_purges(host, host.now_ns() / 1_000_000),
                 Some((&wake::LANDED, hash)) => {
                     if let Ok(hash) = hash.try_into().map(u64::from_le_bytes) {
                         self.release_followers(host, hash, host.now_ns() / 1_000_000);
@@ -292,6 +296,7 @@ impl Vm {
         if self.leads {
             self.report(host, now_ms);
             self.acknowledge_settings(host, now_ms);
+            self.acknowledge_purges(host, now_ms);
         }
     }
 
@@ -305,6 +310,7 @@ impl Vm {
                 seen_ms: now_ms,
                 epoch: fingerprint(&self.in_force.epoch),
                 revision: self.in_force.revision,
+                purges: self.stamps.birth().number(),
             },
         );
         self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
@@ -344,9 +350,23 @@ pub(super) fn fingerprint(epoch: &str) -> u64 {
 
 /// Name of this Envoy process.
 pub(super) fn instance(host: &impl Host) -> String {
-    host.get(INSTANCE)
+    named(host).0
+}
+
+/// When this Envoy process started; 0 if that is not known.
+pub(super) fn started_ms(host: &impl Host) -> Millis {
+    named(host).1
+}
+
+fn named(host: &impl Host) -> (String, Millis) {
+    let text = host
+        .get(INSTANCE)
         .map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+        .unwrap_or_default();
+    match text.split_once('@') {
+        Some((name, started)) => (name.to_owned(), started.parse().unwrap_or(0)),
+        None => (text, 0),
+    }
 }
 
 /// What a push says about itself, for a log line.

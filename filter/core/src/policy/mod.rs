@@ -6,7 +6,7 @@ use crate::breaker::{BreakerPolicy, FailurePolicy};
 use crate::cache::{FreshnessPolicy, KeyPolicy, QueryPolicy};
 use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
-use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, QueryMode, Route, Settings};
+use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, Settings};
 use route_match::{HostPattern, host_of};
 use std::rc::Rc;
 
@@ -39,6 +39,8 @@ pub struct Policies {
     pub breaker: BreakerPolicy,
     /// How many calls an upstream gets at a time.
     pub limit: LimitPolicy,
+    /// Who may purge by request.
+    pub purge_sources: Vec<Network>,
     /// How much is stored.
     pub limits: Limits,
     routes: Vec<Rc<RoutePolicy>>,
@@ -57,6 +59,7 @@ impl Policies {
         Self {
             breaker: breaker(settings),
             limit: limit(settings),
+            purge_sources: settings.purge_sources.clone(),
             limits: store_limits(settings),
             routes,
             default: Rc::new(compile_route(&Route::named(DEFAULT_ROUTE), settings)),

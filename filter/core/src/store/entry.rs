@@ -157,6 +157,20 @@ pub struct Events {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor(pub(super) u64);
 
+impl Cursor {
+    /// For whoever keeps it between two pages.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The cursor of that number; one that never was continues somewhere or at the end.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// One stored response, as an iteration gives it.
 #[derive(Debug)]
 pub struct Exported {

@@ -23,6 +23,9 @@ struct Swept {
     expired: u64,
 }
 
+/// Pages of a step of a whole round.
+const SWEEP_STEP: usize = 256;
+
 impl Store {
     /// Bounded housekeeping for a tick: shrinks to the limits, removes what expired or was purged as a whole, recounts the
     /// totals. Reads at most about `2 * budget` pages; true when the limits are still exceeded and another call should follow.
@@ -33,6 +36,15 @@ impl Store {
         let _ = self.sweep(map, stamps, budget, now_ms);
         self.account.settle(map);
         exceeded
+    }
+
+    /// One whole round at once, on an operator's word: every page is read, a few milliseconds of one worker.
+    pub fn sweep_all(&mut self, map: &impl SharedMap, stamps: &Stamps, now_ms: Millis) {
+        // One step more than a round has, since a round may have begun somewhere.
+        for _ in 0..=usize::from(PAGES).div_ceil(SWEEP_STEP) {
+            let _ = self.sweep(map, stamps, SWEEP_STEP, now_ms);
+        }
+        self.account.settle(map);
     }
 
     fn shrink(&mut self, map: &impl SharedMap, budget: usize, now_ms: Millis) -> Result<bool, StoreError> {

@@ -1,9 +1,10 @@
 //! Counters and latency sketches of one VM since its last hand-over.
 
 use super::intern::{Name, Names};
+use optimizer_proto::telemetry::samples::EVERY_KEY;
 use optimizer_proto::telemetry::{Sketch, delta};
 use optimizer_proto::v1::{
-    BreakerEvent, CacheCounters, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
+    BreakerEvent, CacheCounters, ErrorCount, KeySamples, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
 };
 use std::collections::BTreeMap;
 
@@ -59,6 +60,9 @@ pub struct Recorder {
     reasons: BTreeMap<&'static str, u64>,
     events: Vec<BreakerEvent>,
     overhead: Sketch,
+    samples: KeySamples,
+    /// Keys sampled from here on; 0 stands for all of them.
+    threshold: u32,
     /// Cache counters, added to directly.
     pub cache: CacheCounters,
     carried: TelemetryDelta,
@@ -123,6 +127,24 @@ impl Recorder {
         self.events.push(event);
     }
 
+    /// Notes a lookup, if the key is one of the sample.
+    pub fn looked_up(&mut self, key: u64) {
+        self.sample(key, 0, 0);
+    }
+
+    /// Notes that a response was stored under a key, if it is one of the sample.
+    pub fn stored(&mut self, key: u64, bytes: usize, usable_ms: u64) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
+        self.sample(key, bytes, u32::try_from(usable_ms / 1_000).unwrap_or(u32::MAX));
+    }
+
+    fn sample(&mut self, key: u64, bytes: u32, usable_s: u32) {
+        if self.samples.threshold == 0 {
+            self.samples.threshold = if self.threshold == 0 { EVERY_KEY } else { self.threshold };
+        }
+        self.samples.push(key, bytes, usable_s);
+    }
+
     /// Takes back a delta that could not be handed over.
     pub fn carry(&mut self, delta: TelemetryDelta) {
         delta::merge(&mut self.carried, delta);
@@ -152,6 +174,7 @@ impl Recorder {
                     count,
                 })
                 .collect(),
+            samples: self.take_samples(),
             overhead_ns: (self.overhead.count() > 0).then(|| std::mem::take(&mut self.overhead).into()),
         };
         let carried = std::mem::take(&mut self.carried);
@@ -159,6 +182,16 @@ impl Recorder {
             delta::merge(&mut drained, carried);
         }
         (!delta::is_empty(&drained)).then_some(drained)
+    }
+
+    /// A second with too many events has lowered the threshold; it stays so, since a key that is sampled again after a pause would
+    /// look like one never seen.
+    fn take_samples(&mut self) -> Option<KeySamples> {
+        let samples = std::mem::take(&mut self.samples);
+        if samples.threshold > 0 {
+            self.threshold = samples.threshold;
+        }
+        (!samples.keys.is_empty()).then_some(samples)
     }
 
     fn report(&self, key: Key, series: Series) -> RequestSeries {

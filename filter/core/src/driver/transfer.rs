@@ -1,0 +1,218 @@
+//! Stored responses on their way out of this Envoy and into it: snapshots, restores, warm starts.
+
+use super::host::Host;
+use super::vm::Vm;
+use crate::Millis;
+use crate::cache::{CacheKey, StoredView};
+use crate::http::fields::Fields;
+use crate::store::Cursor;
+use optimizer_proto::v1::{ExportCommand, ExportItem, ExportPage, ImportCommand};
+use serde_json::{Value, json};
+
+/// Largest page, bytes: with its frame it stays below the limit of a message.
+const MAX_PAGE: usize = 192 << 10;
+/// Entries looked at per page.
+const ENTRIES: usize = 64;
+/// Largest response that is taken back: the largest that settings allow, with its head.
+const MAX_IMPORT: u64 = (16 << 20) + (1 << 20);
+/// How far the clock of whoever made the snapshot may have been ahead.
+const AHEAD_MS: u64 = 5_000;
+
+impl Vm {
+    /// The next stored responses. What is stored or removed meanwhile may or may not be seen.
+    pub(super) fn export(&mut self, host: &impl Host, asked: &ExportCommand, now_ms: Millis) -> ExportPage {
+        let budget = usize::try_from(asked.max_bytes).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+        let mut page = ExportPage::default();
+        let mut cursor = asked.cursor;
+        let mut offset = usize::try_from(asked.offset).unwrap_or(usize::MAX);
+        let mut left = budget;
+        for _ in 0..ENTRIES {
+            let (entries, next) = self.store.iterate(host, Cursor::from_number(cursor), 1, now_ms);
+            if let Some(entry) = entries.first() {
+                let rest = entry.value.get(offset..).unwrap_or_default();
+                let part = rest.get(..left).unwrap_or(rest).to_vec();
+                let end = offset.saturating_add(part.len());
+                left = left.saturating_sub(part.len());
+                if let Some(item) = item(&entry.value, part, offset, entry.usable_until_ms) {
+                    page.items.push(item);
+                    if end < entry.value.len() {
+                        (page.next_cursor, page.next_offset) = (cursor, end as u64);
+                        return page;
+                    }
+                }
+                offset = 0;
+            }
+            match next {
+                Some(next) => cursor = next.number(),
+                None => {
+                    page.done = true;
+                    return page;
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        page.next_cursor = cursor;
+        page
+    }
+
+    /// Takes a stored response back. Nothing in it is believed: its checksum, its key, its fields and its times are looked at.
+    pub(super) fn import(&mut self, host: &impl Host, part: &ImportCommand, now_ms: Millis) -> Result<Value, String> {
+        if part.total > MAX_IMPORT {
+            return Ok(outcome("refused", "too-large"));
+        }
+        let buffer = &mut self.control.importing;
+        if part.offset == 0 {
+            buffer.clear();
+        }
+        if part.offset != buffer.len() as u64 {
+            buffer.clear();
+            return Err("the parts of a response came out of order".to_owned());
+        }
+        buffer.extend_from_slice(&part.part);
+        if (buffer.len() as u64) < part.total {
+            return Ok(outcome("more", ""));
+        }
+        let value = std::mem::take(buffer);
+        Ok(self.restore(host, value, now_ms))
+    }
+
+    fn restore(&mut self, host: &impl Host, value: Vec<u8>, now_ms: Millis) -> Value {
+        let view = match StoredView::decode(&value, true) {
+            Ok(view) => view,
+            Err(corrupt) => return outcome("refused", corrupt.code()),
+        };
+        if let Err(reason) = sound(&view, now_ms) {
+            return outcome(if reason == "expired" { "expired" } else { "refused" }, reason);
+        }
+        let key = view.key().to_vec();
+        let selecting: Vec<(Vec<u8>, Option<Vec<u8>>)> = view
+            .selecting()
+            .map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)))
+            .collect();
+        let (usable_until_ms, response_time_ms) = (view.usable_until_ms(), view.response_time_ms());
+        let request: Fields<'_> = selecting
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_slice(), value.as_deref()?)))
+            .collect();
+        if self.holds_younger(host, &key, &request, response_time_ms, now_ms) {
+            return outcome("kept", "the cache has a younger one");
+        }
+        let vary: Vec<Vec<u8>> = selecting.iter().map(|(name, _)| name.clone()).collect();
+        let failures = self.recorder.cache.store_failures;
+        let birth = self.stamps.birth();
+        self.insert(host, &key, &request, birth, value, &vary, usable_until_ms, now_ms);
+        if self.recorder.cache.store_failures > failures {
+            return outcome("refused", "no-room");
+        }
+        outcome("restored", "")
+    }
+
+    fn holds_younger(
+        &mut self,
+        host: &impl Host,
+        key: &[u8],
+        request: &Fields<'_>,
+        response_time_ms: Millis,
+        now_ms: Millis,
+    ) -> bool {
+        let variant = |names: crate::store::VaryNames<'_>| crate::cache::selecting::variant_hash(names.iter(), request);
+        let Some(found) = self.store.lookup(host, key, variant, now_ms) else {
+            return false;
+        };
+        StoredView::decode(found.value(), false)
+            .is_ok_and(|held| held.key() == key && held.response_time_ms() >= response_time_ms)
+    }
+
+    /// Removes what is expired or purged.
+    pub(super) fn sweep(&mut self, host: &impl Host, now_ms: Millis) -> Value {
+        let before = self.store.usage(host, now_ms);
+        self.stamps.refresh(host, now_ms);
+        self.store.sweep_all(host, &self.stamps, now_ms);
+        let events = self.store.take_events();
+        let cache = &mut self.recorder.cache;
+        cache.evictions += events.evictions;
+        cache.expirations += events.expirations;
+        cache.invalidations += events.purged;
+        cache.corrupt_slots += events.corrupt;
+        let after = self.store.usage(host, now_ms);
+        json!({
+            "expired_removed": events.expirations,
+            "purged_removed": events.purged,
+            "evicted": events.evictions,
+            "entries": after.entries,
+            "bytes": after.bytes,
+            "bytes_freed": before.bytes.saturating_sub(after.bytes),
+        })
+    }
+}
+
+fn outcome(outcome: &str, reason: &str) -> Value {
+    json!({ "outcome": outcome, "reason": reason })
+}
+
+fn item(value: &[u8], part: Vec<u8>, offset: usize, usable_until_ms: Millis) -> Option<ExportItem> {
+    let view = StoredView::decode(value, false).ok()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let first = offset == 0;
+    let private = view.key().contains(&2);
+    let url = CacheKey::parts(view.key()).url;
+    Some(ExportItem {
+        part,
+        offset: offset as u64,
+        total: value.len() as u64,
+        key: if first { text(url) } else { String::new() },
+        status: u32::from(view.status()),
+        response_time_ms: view.response_time_ms(),
+        usable_until_ms,
+        freshness_lifetime_ms: view.lifetime_ms(),
+        tags: if first {
+            view.tags().map(text).collect()
+        } else {
+            Vec::new()
+        },
+        private,
+        identity: identity(&view),
+    })
+}
+
+/// The same for the same key and variant on all Envoys.
+fn identity(view: &StoredView<'_>) -> u64 {
+    let mut bytes = view.key().to_vec();
+    for (name, value) in view.selecting() {
+        bytes.push(0xff);
+        bytes.extend_from_slice(name);
+        bytes.push(0xfe);
+        bytes.extend_from_slice(value.unwrap_or(&[0xfd]));
+    }
+    xxhash_rust::xxh3::xxh3_64(&bytes)
+}
+
+/// Whether a response may be taken back at all.
+fn sound(view: &StoredView<'_>, now_ms: Millis) -> Result<(), &'static str> {
+    let ahead = now_ms.saturating_add(AHEAD_MS);
+    if view.response_time_ms() > ahead || view.request_time_ms() > ahead {
+        return Err("from-the-future");
+    }
+    if view.usable_until_ms() <= now_ms {
+        return Err("expired");
+    }
+    if view.usable_until_ms().saturating_sub(now_ms) > optimizer_proto::settings::MAX_TTL_MS.saturating_mul(4) {
+        return Err("from-the-future");
+    }
+    if !(200..600).contains(&view.status()) {
+        return Err("status");
+    }
+    let parts = CacheKey::parts(view.key());
+    let url = parts.url.starts_with(b"http://") || parts.url.starts_with(b"https://");
+    if !url || parts.host.is_empty() || parts.path.first() != Some(&b'/') {
+        return Err("key");
+    }
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let harmless = |value: &[u8]| !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    let fields = view
+        .fields()
+        .all(|(name, value)| !name.is_empty() && name.iter().all(token) && harmless(value));
+    if fields { Ok(()) } else { Err("header") }
+}
