@@ -5,6 +5,8 @@ mod app;
 mod config;
 mod infrastructure;
 mod plane;
+mod purging;
+mod transfer;
 mod transport;
 
 use clap::Parser;

@@ -1,5 +1,6 @@
 //! The running control plane: the domain behind one lock, and the channels by which a change reaches the Envoys.
 
+use crate::infrastructure::document;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use control_domain::Millis;
@@ -10,13 +11,16 @@ use control_domain::config_map::ConfigMap;
 use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::{ConnectionId, Fleet};
 use control_domain::health::Facts;
+use control_domain::purges::PurgeLog;
 use control_domain::views::System;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use optimizer_proto::v1::command::Body as CommandBody;
 use optimizer_proto::v1::control_message::Body;
 use optimizer_proto::v1::{Command, CommandResult, ControlMessage, SettingsPush};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -34,6 +38,7 @@ const WRITES_PER_SECOND: NonZeroU32 = NonZeroU32::new(500).unwrap();
 pub(crate) struct Domain {
     pub(crate) envoy_stats: EnvoyStats,
     pub(crate) board: Board,
+    pub(crate) purges: PurgeLog,
     pub(crate) system: System,
     /// Notifications waiting to be delivered, and given up.
     pub(crate) notifications: (usize, u64),
@@ -77,6 +82,7 @@ pub(crate) struct Plane {
     domain: Mutex<Domain>,
     streams: Mutex<Streams>,
     state: Option<StateFile>,
+    purge_file: Option<PathBuf>,
     tokens: Option<TokenFile>,
     runbook: String,
     events: broadcast::Sender<Event>,
@@ -115,10 +121,16 @@ impl Plane {
             fresh,
             "settings in force"
         );
+        let purge_file = state.as_ref().map(|state| state.path().with_file_name("purges.json"));
+        let purges = purge_file
+            .as_deref()
+            .and_then(|file| document::load(file, Ok))
+            .unwrap_or_default();
         let plane = Self {
             domain: Mutex::new(Domain {
                 envoy_stats: EnvoyStats::default(),
                 board: Board::default(),
+                purges,
                 system: System::default(),
                 notifications: (0, 0),
                 book,
@@ -128,6 +140,7 @@ impl Plane {
             }),
             streams: Mutex::default(),
             state,
+            purge_file,
             tokens,
             runbook,
             events: broadcast::channel(EVENTS_QUEUED).0,
@@ -247,6 +260,15 @@ impl Plane {
         domain.storage_fault = fault;
     }
 
+    /// Writes the purges down.
+    pub(crate) fn keep_purges(&self) {
+        let Some(file) = &self.purge_file else { return };
+        let log = self.domain().purges.clone();
+        if let Err(error) = document::save(file, &log) {
+            tracing::error!(%error, "purges cannot be kept on disk: an Envoy that returns after a restart would not be told of them");
+        }
+    }
+
     /// What a new stream is to follow.
     pub(crate) fn follow(&self) -> watch::Receiver<Arc<SettingsPush>> {
         self.pushes.subscribe()
@@ -295,13 +317,41 @@ impl Plane {
     }
 
     /// Sends a command to all connected Envoys and waits for their answers; `None` for one that did not answer in time.
-    pub(crate) async fn command(
-        &self,
-        body: optimizer_proto::v1::command::Body,
-        timeout: Duration,
-    ) -> Vec<(String, Option<CommandResult>)> {
+    pub(crate) async fn command(&self, body: CommandBody, timeout: Duration) -> Vec<(String, Option<CommandResult>)> {
         let targets: Vec<(String, mpsc::Sender<ControlMessage>)> =
             lock(&self.streams).senders.values().cloned().collect();
+        self.ask(targets, body, timeout).await
+    }
+
+    /// Sends a command to one connected Envoy; `None` when it is not connected or does not answer in time.
+    pub(crate) async fn command_to(&self, envoy: &str, body: CommandBody, timeout: Duration) -> Option<CommandResult> {
+        let target = lock(&self.streams)
+            .senders
+            .values()
+            .find(|(name, _)| name == envoy)
+            .cloned()?;
+        let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
+        answer
+    }
+
+    /// The names of the connected Envoys.
+    pub(crate) fn connected(&self) -> Vec<String> {
+        let mut names: Vec<String> = lock(&self.streams)
+            .senders
+            .values()
+            .map(|(name, _)| name.clone())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    async fn ask(
+        &self,
+        targets: Vec<(String, mpsc::Sender<ControlMessage>)>,
+        body: CommandBody,
+        timeout: Duration,
+    ) -> Vec<(String, Option<CommandResult>)> {
         let deadline = tokio::time::Instant::now() + timeout;
         let mut asked = Vec::new();
         for (envoy, sender) in targets {

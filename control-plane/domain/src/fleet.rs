@@ -1,6 +1,7 @@
 //! The Envoys: who is there, what they run on, what they report.
 
 use crate::Millis;
+use crate::what_if::WhatIf;
 use crate::windows::{Filter, Sum, Windows};
 use optimizer_proto::v1::{BreakerEvent, FilterGauges, Hello, SettingsAck, TelemetryReport, Violation};
 use std::collections::{BTreeMap, VecDeque};
@@ -11,6 +12,8 @@ pub const FORGOTTEN_AFTER_MS: u64 = 3_600_000;
 const PRESENT_MS: u64 = 5_000;
 /// Envoys remembered at most.
 const MAX_ENVOYS: usize = 20_000;
+/// In a larger fleet no miss-ratio curves are drawn: half a megabyte each.
+const FOLLOWED: usize = 256;
 /// Breaker events remembered.
 const MAX_EVENTS: usize = 1_000;
 
@@ -40,6 +43,8 @@ pub struct Envoy {
     pub gauges: FilterGauges,
     /// What it did.
     pub windows: Windows,
+    /// What its cache would do with another size.
+    pub what_if: WhatIf,
     last_sequence: u64,
 }
 
@@ -103,6 +108,7 @@ impl Fleet {
 
     /// An Envoy reported; the report has passed its checks.
     pub fn reported(&mut self, name: &str, report: TelemetryReport, now_ms: Millis) -> Reported {
+        let follows = self.envoys.len() <= FOLLOWED;
         let Some(envoy) = self.envoys.get_mut(name) else {
             return Reported::Stranger;
         };
@@ -116,7 +122,10 @@ impl Fleet {
             envoy.workers = gauges.workers;
             envoy.gauges = gauges;
         }
-        if let Some(delta) = report.delta {
+        if let Some(mut delta) = report.delta {
+            if let Some(samples) = delta.samples.take().filter(|_| follows) {
+                envoy.what_if.take(&samples, delta.cache.as_ref(), now_ms);
+            }
             for event in &delta.breaker_events {
                 if self.events.len() >= MAX_EVENTS {
                     self.events.pop_front();

@@ -6,6 +6,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod advice;
 pub mod alerts;
 pub mod book;
 pub mod change;
@@ -13,7 +14,10 @@ pub mod config_map;
 pub mod envoy_stats;
 pub mod fleet;
 pub mod health;
+pub mod purges;
+pub mod snapshot;
 pub mod views;
+pub mod what_if;
 pub mod windows;
 
 /// Milliseconds since the Unix epoch.

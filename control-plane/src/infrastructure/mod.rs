@@ -1,7 +1,9 @@
 //! Files and the machine.
 
 pub(crate) mod config_dir;
+pub(crate) mod document;
 pub(crate) mod notify;
+pub(crate) mod snapshot_file;
 pub(crate) mod state_file;
 pub(crate) mod system;
 pub(crate) mod tokens;

@@ -1,5 +1,6 @@
 //! Alerts on their way to whoever is on call: a webhook of one's own, PagerDuty, Alertmanager.
 
+use super::document;
 use control_domain::Millis;
 use control_domain::alerts::{Action, Alert, Notification, Outbox};
 use reqwest::{Client, StatusCode};
@@ -47,14 +48,7 @@ impl Notifier {
         let file = state_dir.map(|directory| directory.join(FILE));
         let outbox = file
             .as_deref()
-            .and_then(|file| std::fs::read(file).ok())
-            .and_then(|bytes| match serde_json::from_slice(&bytes) {
-                Ok(outbox) => Some(outbox),
-                Err(error) => {
-                    tracing::warn!(%error, "outbox of notifications cannot be read, starting an empty one");
-                    None
-                }
-            })
+            .and_then(|file| document::load(file, Ok))
             .unwrap_or_default();
         Self {
             receivers,
@@ -95,12 +89,7 @@ impl Notifier {
 
     fn keep(&self, outbox: &Outbox) {
         let Some(file) = &self.file else { return };
-        let temporary = file.with_extension("new");
-        let kept = serde_json::to_vec(outbox)
-            .map_err(std::io::Error::from)
-            .and_then(|bytes| std::fs::write(&temporary, bytes))
-            .and_then(|()| std::fs::rename(&temporary, file));
-        if let Err(error) = kept {
+        if let Err(error) = document::save(file, outbox) {
             tracing::warn!(%error, "outbox of notifications cannot be kept");
         }
     }

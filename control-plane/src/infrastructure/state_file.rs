@@ -1,11 +1,12 @@
 //! The settings and their history on disk: written beside, synced, renamed; the copy before is kept.
 
+use super::document::{self, damaged};
 use control_domain::book::{Author, Book, Revision};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "settings.json";
@@ -36,15 +37,6 @@ struct Kept {
     document: Value,
 }
 
-/// The first line of the file is the checksum of the rest, so that a torn file is told from a whole one.
-fn checksum(text: &str) -> String {
-    // FNV-1a: guards against a torn write, not against an attacker who can write the file.
-    let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{sum:016x}")
-}
-
 impl StateFile {
     /// Uses a directory, created if need be.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
@@ -59,64 +51,30 @@ impl StateFile {
         &self.path
     }
 
-    fn previous(&self) -> PathBuf {
-        self.path.with_extension("previous.json")
-    }
-
     /// Writes everything; after a crash at any point either this or the state before is read back.
     pub(crate) fn save(&self, book: &Book, config_map: &BTreeMap<String, String>) -> io::Result<()> {
-        let document = Document {
+        let state = Document {
             format: FORMAT,
             epoch: book.epoch().to_owned(),
             revisions: book.revisions().map(keep).collect(),
             config_map: config_map.clone(),
         };
-        let text = serde_json::to_string(&document)?;
-        let temporary = self.path.with_extension("new");
-        let mut file = File::create(&temporary)?;
-        writeln!(file, "{}", checksum(&text))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        if self.path.exists() {
-            fs::rename(&self.path, self.previous())?;
-        }
-        fs::rename(&temporary, &self.path)?;
-        if let Some(directory) = self.path.parent() {
-            File::open(directory)?.sync_all()?;
-        }
-        Ok(())
+        document::save(&self.path, &state)
     }
 
     /// The last whole state, with the ConfigMap's keys as then seen.
     pub(crate) fn load(&self) -> Option<(Book, BTreeMap<String, String>)> {
-        [self.path.clone(), self.previous()]
-            .iter()
-            .find_map(|path| match read(path) {
-                Ok(state) => state,
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::NotFound {
-                        tracing::warn!(path = %path.display(), %error, "state cannot be read, trying the one before");
-                    }
-                    None
-                }
-            })
+        document::load(&self.path, accept)
     }
 }
 
-fn read(path: &Path) -> io::Result<Option<(Book, BTreeMap<String, String>)>> {
-    let whole = fs::read_to_string(path)?;
-    let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
-    let (sum, text) = whole.split_once('\n').ok_or_else(|| damaged("no checksum"))?;
-    if sum != checksum(text) {
-        return Err(damaged("checksum differs"));
-    }
-    let document: Document = serde_json::from_str(text)?;
-    if document.format != FORMAT {
+fn accept(state: Document) -> io::Result<(Book, BTreeMap<String, String>)> {
+    if state.format != FORMAT {
         return Err(damaged("another format"));
     }
-    let revisions = document.revisions.into_iter().map(unkeep).collect();
-    let book = Book::restored(document.epoch, revisions).ok_or_else(|| damaged("revisions out of order"))?;
-    Ok(Some((book, document.config_map)))
+    let revisions = state.revisions.into_iter().map(unkeep).collect();
+    let book = Book::restored(state.epoch, revisions).ok_or_else(|| damaged("revisions out of order"))?;
+    Ok((book, state.config_map))
 }
 
 fn keep(revision: &Revision) -> Kept {

@@ -72,6 +72,11 @@ impl Conversation {
         self.plane.domain().fleet.hello(&hello, self.connection, now_ms());
         let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
         self.plane.attach(self.connection, &self.envoy, commands);
+        tokio::spawn(crate::purging::catch_up(
+            Arc::clone(&self.plane),
+            self.envoy.clone(),
+            hello.started_at_ms,
+        ));
         tracing::info!(
             envoy = self.envoy,
             node = hello.node_id,

@@ -1,5 +1,6 @@
 //! REST for operators and scripts: one file per resource.
 
+mod advice;
 mod alerts;
 mod breaker;
 mod cache;
@@ -9,8 +10,10 @@ mod identity;
 mod metrics;
 mod problem;
 mod prometheus;
+mod purges;
 mod query;
 mod settings;
+mod snapshots;
 mod stream;
 
 use crate::plane::Plane;
@@ -63,6 +66,13 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         .routes(routes!(cache::stats))
         .routes(routes!(cache::invalidation))
         .routes(routes!(cache::explain))
+        .routes(routes!(advice::what_if))
+        .routes(routes!(purges::purge))
+        .routes(routes!(purges::list))
+        .routes(routes!(purges::show))
+        .routes(routes!(snapshots::snapshot))
+        .routes(routes!(snapshots::restore))
+        .routes(routes!(snapshots::optimize))
         .routes(routes!(breaker::status))
         .routes(routes!(breaker::events))
         .routes(routes!(breaker::steer))

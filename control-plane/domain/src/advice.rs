@@ -1,0 +1,130 @@
+//! From miss-ratio curves to a recommendation.
+
+use crate::Millis;
+use crate::fleet::Fleet;
+use crate::views::number;
+use crate::what_if::Curve;
+use serde_json::{Value, json};
+
+/// Lookups below which nothing is recommended.
+const ENOUGH: u64 = 2_000;
+/// A larger cache must win so many points to be worth its memory.
+const WORTH: f64 = 1.0;
+/// Sizes looked at, each so much larger than the one before.
+const STEP: f64 = 1.25;
+const SMALLEST: u64 = 100;
+const LARGEST: u64 = 1_000_000;
+const MB: u64 = 1 << 20;
+const MOST_MB: u64 = 16_384;
+/// Memory per stored response when nothing is stored that could be measured.
+const USUAL_ENTRY: u64 = 4_096;
+
+/// A size of the cache of each Envoy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Present {
+    /// Entries.
+    pub cache_size: u64,
+    /// Megabytes.
+    pub cache_memory_mb: u64,
+}
+
+fn curve(fleet: &Fleet) -> Curve {
+    let mut sum = Curve::default();
+    fleet.envoys().for_each(|(_, envoy)| sum.add(envoy.what_if.curve()));
+    sum
+}
+
+/// `GET /cache/what-if`.
+#[must_use]
+pub fn what_if(fleet: &Fleet, present: Present, wanted: Present, now_ms: Millis) -> Value {
+    let curve = curve(fleet);
+    let shown = |size: Present| {
+        let prediction = curve.predict(size.cache_size, size.cache_memory_mb.saturating_mul(MB));
+        json!({
+            "cache_size": size.cache_size,
+            "cache_memory_mb": size.cache_memory_mb,
+            "hit_ratio": number(prediction.hit_ratio),
+            "hit_ratio_low": number((prediction.hit_ratio - prediction.margin).max(0.0)),
+            "hit_ratio_high": number((prediction.hit_ratio + prediction.margin).min(100.0)),
+            "origin_share": number(100.0 - prediction.hit_ratio),
+        })
+    };
+    let around: Vec<Value> = sizes()
+        .map(|size| {
+            let prediction = curve.predict(size, u64::MAX);
+            json!({ "cache_size": size, "hit_ratio": number(prediction.hit_ratio) })
+        })
+        .collect();
+    json!({
+        "present": shown(present),
+        "predicted": shown(wanted),
+        "samples": curve.samples(),
+        "enough": curve.samples() >= ENOUGH,
+        "curve": around,
+        "as_of": now_ms,
+    })
+}
+
+fn sizes() -> impl Iterator<Item = u64> {
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
+    let next = |size: &u64| Some(((*size as f64) * STEP) as u64).filter(|next| *next <= LARGEST);
+    std::iter::successors(Some(SMALLEST), next)
+}
+
+/// The knee of the curve: the smallest size after which no larger one wins a point more.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub fn recommendation(fleet: &Fleet, present: Present, now_ms: Millis) -> Value {
+    let curve = curve(fleet);
+    let ratio = |size: u64| curve.predict(size, u64::MAX).hit_ratio;
+    let now = curve.predict(present.cache_size, present.cache_memory_mb.saturating_mul(MB));
+    if curve.samples() < ENOUGH {
+        return json!({
+            "cache_size": present.cache_size,
+            "cache_memory_mb": present.cache_memory_mb,
+            "hit_ratio": number(now.hit_ratio),
+            "expected_hit_ratio": number(now.hit_ratio),
+            "samples": curve.samples(),
+            "reason": format!("{} lookups seen, {ENOUGH} are needed: nothing is recommended yet", curve.samples()),
+        });
+    }
+    let best = ratio(LARGEST);
+    let knee = sizes().find(|size| best - ratio(*size) < WORTH).unwrap_or(LARGEST);
+    // Within a step of what is there, and no loss: leave it.
+    let close = (knee as f64 / present.cache_size.max(1) as f64).ln().abs() < STEP.ln() * 1.5;
+    let size = if close { present.cache_size } else { knee };
+    let memory = memory_for(fleet, size, now_ms).max(if close { present.cache_memory_mb } else { 1 });
+    let expected = curve.predict(size, memory.saturating_mul(MB)).hit_ratio;
+    let gain = expected - now.hit_ratio;
+    let reason = if size == present.cache_size {
+        format!(
+            "{} entries are right: no larger cache wins a point more",
+            present.cache_size
+        )
+    } else {
+        format!(
+            "{} -> {size} entries: {gain:+.1} points; beyond {size} less than a point",
+            present.cache_size
+        )
+    };
+    json!({
+        "cache_size": size,
+        "cache_memory_mb": memory,
+        "hit_ratio": number(now.hit_ratio),
+        "expected_hit_ratio": number(expected),
+        "samples": curve.samples(),
+        "reason": reason,
+    })
+}
+
+/// Memory that so many entries of the usual size need, with a quarter to spare.
+fn memory_for(fleet: &Fleet, entries: u64, now_ms: Millis) -> u64 {
+    let held = crate::views::held(fleet, now_ms);
+    let each = held.bytes.checked_div(held.entries).unwrap_or(USUAL_ENTRY);
+    let bytes = entries.saturating_mul(each) / 4 * 5;
+    bytes.div_ceil(MB).clamp(16, MOST_MB)
+}

@@ -1,0 +1,281 @@
+//! What was purged, and which Envoys have done it: the receipts, and what an Envoy that was away has missed.
+
+use crate::Millis;
+use optimizer_proto::v1::PurgeCommand;
+use optimizer_proto::v1::purge_command::Kind;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Purges remembered. An Envoy that was away for longer than these go back is purged as a whole when it returns.
+const REMEMBERED: usize = 2_000;
+/// Receipts of one purge.
+const MAX_APPLIED: usize = 20_000;
+/// How far the clocks of an Envoy and the control plane may differ.
+const SKEW_MS: u64 = 60_000;
+/// Targets of one purge.
+pub const MAX_TARGETS: usize = 64;
+const MAX_VALUE: usize = 8_192;
+
+/// One thing to purge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "lowercase")]
+pub enum Target {
+    /// Everything.
+    All,
+    /// One host.
+    Host(String),
+    /// All paths on a host that begin so: `host/path`.
+    Prefix(String),
+    /// Everything with this tag or in this cache group.
+    Tag(String),
+    /// One URL.
+    Url(String),
+}
+
+impl Target {
+    /// The command for an Envoy.
+    #[must_use]
+    pub fn command(&self, soft: bool) -> PurgeCommand {
+        let (kind, value) = match self {
+            Self::All => (Kind::All, ""),
+            Self::Host(value) => (Kind::Host, value.as_str()),
+            Self::Prefix(value) => (Kind::Prefix, value.as_str()),
+            Self::Tag(value) => (Kind::Tag, value.as_str()),
+            Self::Url(value) => (Kind::Url, value.as_str()),
+        };
+        PurgeCommand {
+            kind: kind.into(),
+            value: value.to_owned(),
+            soft,
+        }
+    }
+
+    /// Whether a stored response is meant.
+    #[must_use]
+    pub fn covers(&self, url: &str, tags: &[String]) -> bool {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let strip = |text: &'_ str| text.split_once("://").map_or(text, |(_, rest)| rest).to_owned();
+        match self {
+            Self::All => true,
+            Self::Host(host) => rest.split('/').next().is_some_and(|own| own.eq_ignore_ascii_case(host)),
+            Self::Prefix(prefix) => {
+                let prefix = strip(prefix);
+                if prefix.starts_with('/') {
+                    rest.find('/')
+                        .is_some_and(|slash| rest.get(slash..).unwrap_or_default().starts_with(&prefix))
+                } else {
+                    rest.starts_with(&prefix)
+                }
+            }
+            Self::Tag(tag) => tags.iter().any(|own| own == tag || own.ends_with(tag.as_str())),
+            // Ports and case may be written in more than one way: when in doubt it is meant.
+            Self::Url(wanted) => {
+                let path = |text: &str| {
+                    let rest = strip(text);
+                    rest.find('/')
+                        .map_or_else(|| "/".to_owned(), |slash| rest.get(slash..).unwrap_or("/").to_owned())
+                };
+                path(wanted) == path(url)
+            }
+        }
+    }
+
+    /// What is wrong with it, if anything.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        let sound = |value: &str| !value.is_empty() && value.len() <= MAX_VALUE && !value.contains(char::is_control);
+        match self {
+            Self::All => None,
+            Self::Host(value) if sound(value) && !value.contains('/') => None,
+            Self::Host(_) => Some("a host without scheme and path"),
+            Self::Prefix(value) if sound(value) && value.contains('/') => None,
+            Self::Prefix(_) => Some("host/path"),
+            Self::Tag(value) if sound(value) && !value.contains(' ') => None,
+            Self::Tag(_) => Some("a tag without blanks"),
+            Self::Url(value) if sound(value) && (value.starts_with("http://") || value.starts_with("https://")) => None,
+            Self::Url(_) => Some("an absolute http or https URL"),
+        }
+    }
+}
+
+/// One purge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// Names it.
+    pub id: String,
+    /// When it was accepted.
+    pub at: Millis,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub targets: Vec<Target>,
+    /// True: what is stored becomes stale instead of going.
+    pub soft: bool,
+    /// The client's key against doing it twice.
+    pub idempotency_key: Option<String>,
+    /// Envoy processes that have done it, and when.
+    pub applied: BTreeMap<String, Millis>,
+}
+
+/// All purges remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeLog {
+    purges: VecDeque<Purge>,
+    /// When the newest purge that is not remembered any more was accepted.
+    forgotten_ms: Millis,
+}
+
+impl PurgeLog {
+    /// Takes a purge in. Answers the earlier one with the same idempotency key instead, if there is one.
+    pub fn accept(&mut self, purge: Purge) -> Result<(), Purge> {
+        let key = purge.idempotency_key.as_deref();
+        if let Some(earlier) = self
+            .purges
+            .iter()
+            .find(|earlier| key.is_some() && earlier.idempotency_key.as_deref() == key)
+        {
+            return Err(earlier.clone());
+        }
+        if self.purges.len() >= REMEMBERED
+            && let Some(forgotten) = self.purges.pop_front()
+        {
+            self.forgotten_ms = self.forgotten_ms.max(forgotten.at);
+        }
+        self.purges.push_back(purge);
+        Ok(())
+    }
+
+    /// An Envoy has done it.
+    pub fn applied(&mut self, id: &str, envoy: &str, now_ms: Millis) {
+        if let Some(purge) = self.purges.iter_mut().find(|purge| purge.id == id)
+            && purge.applied.len() < MAX_APPLIED
+        {
+            purge.applied.entry(envoy.to_owned()).or_insert(now_ms);
+        }
+    }
+
+    /// The purges that an Envoy has yet to do: those accepted since it started (0 = not known) without its receipt. One that was
+    /// away for longer than is remembered must forget everything: the answer is `None`.
+    #[must_use]
+    pub fn missing(&self, envoy: &str, started_ms: Millis) -> Option<Vec<Purge>> {
+        let since = started_ms.saturating_sub(SKEW_MS);
+        let known = self.purges.iter().any(|purge| purge.applied.contains_key(envoy));
+        if self.forgotten_ms > 0 && self.forgotten_ms >= since && !known {
+            return None;
+        }
+        let missing = self
+            .purges
+            .iter()
+            .filter(|purge| purge.at >= since && !purge.applied.contains_key(envoy));
+        Some(missing.cloned().collect())
+    }
+
+    /// One purge.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Purge> {
+        self.purges.iter().find(|purge| purge.id == id)
+    }
+
+    /// All of them, the newest first.
+    pub fn all(&self) -> impl Iterator<Item = &Purge> {
+        self.purges.iter().rev()
+    }
+
+    /// Whether a response that was received at `response_ms` has been purged since.
+    #[must_use]
+    pub fn covers(&self, url: &str, tags: &[String], response_ms: Millis) -> bool {
+        if response_ms <= self.forgotten_ms {
+            return true;
+        }
+        self.purges
+            .iter()
+            .filter(|purge| purge.at >= response_ms && !purge.soft)
+            .any(|purge| purge.targets.iter().any(|target| target.covers(url, tags)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purge(id: &str, at: Millis, target: Target) -> Purge {
+        Purge {
+            id: id.to_owned(),
+            at,
+            by: String::new(),
+            reason: String::new(),
+            targets: vec![target],
+            soft: false,
+            idempotency_key: None,
+            applied: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn an_envoy_that_was_away_is_told_what_it_missed_once() {
+        let mut log = PurgeLog::default();
+        log.accept(purge("1", 100_000, Target::All)).unwrap();
+        log.accept(purge("2", 200_000, Target::Host("a".to_owned()))).unwrap();
+        let ids = |log: &PurgeLog, envoy: &str, started| -> Vec<String> {
+            log.missing(envoy, started)
+                .unwrap()
+                .into_iter()
+                .map(|purge| purge.id)
+                .collect()
+        };
+        assert_eq!(ids(&log, "x", 0), ["1", "2"]);
+        assert_eq!(ids(&log, "x", 190_000), ["2"], "the first was before its time");
+        log.applied("2", "x", 5);
+        assert_eq!(ids(&log, "x", 0), ["1"]);
+        assert_eq!(ids(&log, "y", 0), ["1", "2"]);
+    }
+
+    #[test]
+    fn who_was_away_for_longer_than_is_remembered_forgets_everything() {
+        let mut log = PurgeLog::default();
+        for at in 0..=REMEMBERED as u64 {
+            log.accept(purge(&at.to_string(), 1_000_000 + at, Target::Tag("t".to_owned())))
+                .unwrap();
+        }
+        assert_eq!(log.all().count(), REMEMBERED);
+        assert!(log.missing("x", 0).is_none());
+        assert_eq!(log.missing("new", 2_000_000).unwrap().len(), 0);
+        assert!(log.covers("http://a/b", &[], 1_000_000), "as old as what is forgotten");
+    }
+
+    #[test]
+    fn the_same_key_is_the_same_purge() {
+        let mut log = PurgeLog::default();
+        let mut first = purge("1", 1, Target::All);
+        first.idempotency_key = Some("k".to_owned());
+        log.accept(first.clone()).unwrap();
+        let again = Purge {
+            id: "2".to_owned(),
+            ..first.clone()
+        };
+        assert_eq!(log.accept(again), Err(first));
+    }
+
+    #[test]
+    fn what_a_purge_covers() {
+        let tags = ["shop".to_owned()];
+        let url = "http://api.example/products/7?x=1";
+        for (target, covered) in [
+            (Target::All, true),
+            (Target::Host("API.example".to_owned()), true),
+            (Target::Host("other".to_owned()), false),
+            (Target::Prefix("api.example/prod".to_owned()), true),
+            (Target::Prefix("/prod".to_owned()), true),
+            (Target::Prefix("api.example/users".to_owned()), false),
+            (Target::Tag("shop".to_owned()), true),
+            (Target::Tag("cart".to_owned()), false),
+            (Target::Url("http://api.example/products/7?x=1".to_owned()), true),
+            (Target::Url("http://api.example:80/products/7?x=1".to_owned()), true),
+            (Target::Url("http://api.example/products/8".to_owned()), false),
+        ] {
+            assert_eq!(target.covers(url, &tags), covered, "{target:?}");
+        }
+    }
+}

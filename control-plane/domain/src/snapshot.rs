@@ -1,0 +1,130 @@
+//! A snapshot of the caches: one JSON document with everything needed to judge it before any of it is believed.
+
+use crate::Millis;
+use serde::{Deserialize, Serialize};
+
+/// Name of the format.
+pub const FORMAT: &str = "api-optimizer-cache-snapshot";
+/// Its version.
+pub const VERSION: u32 = 1;
+
+/// One stored response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its URL, for people.
+    pub url: String,
+    /// Its status, for people.
+    pub status: u32,
+    /// When the origin's response was received.
+    pub response_time_ms: Millis,
+    /// Last moment at which it may be used in any way.
+    pub usable_until_ms: Millis,
+    /// How long it is fresh, from its generation on.
+    pub freshness_lifetime_ms: Millis,
+    /// Its tags and cache groups.
+    pub tags: Vec<String>,
+    /// It belongs to one identity.
+    pub private: bool,
+    /// Checksum of the record, hexadecimal.
+    pub checksum: String,
+    /// The whole stored response, fields and body, in the store's own versioned and checksummed form; base64.
+    pub record: String,
+}
+
+/// What stands before the entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// [`FORMAT`].
+    pub format: String,
+    /// [`VERSION`].
+    pub version: u32,
+    /// When it was begun.
+    pub created_at: String,
+    /// The same in milliseconds.
+    pub created_at_ms: Millis,
+    /// Settings in force then.
+    pub settings_revision: u64,
+    /// Envoys asked.
+    pub envoys: Vec<String>,
+}
+
+/// What stands behind them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foot {
+    /// Everything that was asked for is in it.
+    pub complete: bool,
+    /// Why not.
+    pub incomplete_because: String,
+    /// Entries.
+    pub count: u64,
+    /// Bytes of records.
+    pub bytes: u64,
+    /// Checksum over the entries' checksums in their order.
+    pub checksum: String,
+}
+
+/// A running checksum (FNV-1a): it tells damage, not a forger. Whoever may restore a snapshot may put anything into the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checksum(u64);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Checksum {
+    /// Of some bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut sum = Self::default();
+        sum.add(bytes);
+        sum
+    }
+
+    /// Goes on with more bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    }
+
+    /// As written.
+    #[must_use]
+    pub fn text(self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+/// What became of a restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// Entries read.
+    pub read: u64,
+    /// In the cache of at least one Envoy now.
+    pub restored: u64,
+    /// The caches had younger ones.
+    pub kept: u64,
+    /// Past their use.
+    pub expired: u64,
+    /// Not believed, by reason.
+    pub refused: u64,
+    /// The reasons.
+    pub reasons: std::collections::BTreeMap<String, u64>,
+}
+
+impl Restored {
+    /// Counts what became of one entry.
+    pub fn count(&mut self, outcome: &str, reason: &str) {
+        match outcome {
+            "restored" => self.restored += 1,
+            "kept" => self.kept += 1,
+            "expired" => self.expired += 1,
+            _ => {
+                self.refused += 1;
+                *self.reasons.entry(reason.to_owned()).or_default() += 1;
+            }
+        }
+    }
+}

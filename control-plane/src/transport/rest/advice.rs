@@ -1,0 +1,71 @@
+//! What another size would do, and which one is recommended.
+
+use super::identity::Caller;
+use super::problem::{Params, Problem};
+use crate::plane::{Plane, now_ms, proposing};
+use axum::Json;
+use axum::extract::State;
+use control_domain::advice::{self, Present};
+use control_domain::book::Author;
+use control_domain::change::Change;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A size per Envoy.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Size {
+    /// Entries; those in force when absent.
+    cache_size: Option<u64>,
+    /// Megabytes; those in force when absent.
+    cache_memory_mb: Option<u64>,
+}
+
+fn present(plane: &Plane) -> Present {
+    let domain = plane.domain();
+    let document = &domain.book.present().document;
+    let number = |name: &str| document.get(name).and_then(Value::as_u64).unwrap_or(0);
+    Present {
+        cache_size: number("cache_size"),
+        cache_memory_mb: number("cache_memory_mb"),
+    }
+}
+
+/// What the fleet's hit ratio and origin load would be with another size of every cache, from the lookups seen so far.
+#[utoipa::path(get, path = "/cache/what-if", tag = "cache", params(Size), responses((status = 200, description = "Prediction with its interval, and the curve around it"), (status = 400, description = "Not a size")))]
+pub(crate) async fn what_if(
+    State(plane): State<Arc<Plane>>,
+    Params(size): Params<Size>,
+) -> Result<Json<Value>, Problem> {
+    let present = present(&plane);
+    let wanted = Present {
+        cache_size: size.cache_size.unwrap_or(present.cache_size),
+        cache_memory_mb: size.cache_memory_mb.unwrap_or(present.cache_memory_mb),
+    };
+    if wanted.cache_size == 0 || wanted.cache_memory_mb == 0 {
+        return Err(Problem::bad_query("cache_size", "0", "a whole number above 0"));
+    }
+    let domain = plane.domain();
+    Ok(Json(advice::what_if(&domain.fleet, present, wanted, now_ms())))
+}
+
+/// What is recommended now.
+pub(super) fn recommendation(plane: &Plane) -> Value {
+    let present = present(plane);
+    advice::recommendation(&plane.domain().fleet, present, now_ms())
+}
+
+/// Puts a recommendation into force. False when it is what is in force already.
+pub(super) fn apply(plane: &Plane, recommendation: &Value, caller: &Caller) -> Result<bool, Problem> {
+    let change = Change::Merge(json!({
+        "cache_size": recommendation["cache_size"],
+        "cache_memory_mb": recommendation["cache_memory_mb"],
+    }));
+    let author = Author {
+        who: caller.name.clone(),
+        door: "optimize".to_owned(),
+        reason: recommendation["reason"].as_str().unwrap_or_default().to_owned(),
+    };
+    Ok(plane.change(None, author, false, proposing(&change))?.changed)
+}

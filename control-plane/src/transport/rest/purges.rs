@@ -1,0 +1,219 @@
+//! Purges, each with its receipt.
+
+use super::identity::Caller;
+use super::problem::{Body, Params, Problem};
+use super::query::Write;
+use crate::plane::{Plane, now_ms};
+use crate::purging;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use control_domain::purges::{MAX_TARGETS, Purge, Target};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is to be purged: at least one of the fields.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PurgeRequest {
+    /// One absolute URL.
+    url: Option<String>,
+    /// `host/path`: everything whose URL begins so.
+    prefix: Option<String>,
+    /// Everything of a host.
+    host: Option<String>,
+    /// Everything with this tag.
+    tag: Option<String>,
+    /// Everything with one of these tags.
+    #[serde(default)]
+    tags: Vec<String>,
+    /// Everything.
+    #[serde(default)]
+    all: bool,
+    /// What is stored becomes stale instead of going.
+    #[serde(default)]
+    soft: bool,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+}
+
+impl PurgeRequest {
+    fn targets(&self) -> Result<Vec<Target>, Problem> {
+        let mut targets = Vec::new();
+        targets.extend(self.all.then_some(Target::All));
+        targets.extend(self.url.clone().map(Target::Url));
+        targets.extend(self.prefix.clone().map(Target::Prefix));
+        targets.extend(self.host.clone().map(Target::Host));
+        targets.extend(self.tag.iter().chain(&self.tags).cloned().map(Target::Tag));
+        if targets.is_empty() {
+            return Err(Problem::invalid(
+                "",
+                "nothing",
+                "one of url, prefix, host, tag, tags and all",
+            ));
+        }
+        if targets.len() > MAX_TARGETS {
+            return Err(Problem::invalid(
+                "/tags",
+                &self.tags.len().to_string(),
+                "at most 64 targets",
+            ));
+        }
+        for target in &targets {
+            if let Some(allowed) = target.fault() {
+                let shown = serde_json::to_value(target).unwrap_or_default();
+                let path = format!("/{}", shown["kind"].as_str().unwrap_or_default());
+                return Err(Problem::invalid(
+                    &path,
+                    shown["value"].as_str().unwrap_or_default(),
+                    allowed,
+                ));
+            }
+        }
+        Ok(targets)
+    }
+}
+
+/// Purges on every Envoy, also on those that are away, as soon as they return. With `wait=all` the answer comes when all connected
+/// Envoys have it in force in every worker.
+#[utoipa::path(post, path = "/cache/purge", tag = "cache", params(Write), request_body = PurgeRequest, responses(
+    (status = 200, description = "In force on all connected Envoys"), (status = 202, description = "Accepted; the receipt names who is late"),
+    (status = 422, description = "Not a purge; nothing was purged")))]
+pub(crate) async fn purge(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Params(write): Params<Write>,
+    headers: HeaderMap,
+    Body(asked): Body<PurgeRequest>,
+) -> Result<Response, Problem> {
+    let wait = write.wait()?;
+    let targets = asked.targets()?;
+    let text = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.map(|text| text.chars().take(256).collect::<String>())
+    };
+    let purge = Purge {
+        id: format!("{:x}-{}", now_ms(), plane.next_id()),
+        at: now_ms(),
+        by: caller.name,
+        reason: text("x-reason").unwrap_or_else(|| asked.reason.chars().take(256).collect()),
+        targets,
+        soft: asked.soft,
+        idempotency_key: text("idempotency-key"),
+        applied: std::collections::BTreeMap::new(),
+    };
+    if write.dry_run {
+        let view =
+            json!({ "dry_run": true, "targets": purge.targets, "soft": purge.soft, "envoys": plane.connected() });
+        return Ok(Json(view).into_response());
+    }
+    let accepted = plane.domain().purges.accept(purge.clone());
+    let id = match accepted {
+        Ok(()) => {
+            purging::announce(&plane, &purge);
+            // Written down before it is sent: once an Envoy has done it, it is never forgotten.
+            plane.keep_purges();
+            tokio::spawn(purging::send_to_all(Arc::clone(&plane), purge.clone()));
+            purge.id
+        }
+        Err(earlier) => earlier.id,
+    };
+    if let Some(timeout) = wait {
+        wait_for(&plane, &id, timeout).await;
+    }
+    let receipt = receipt(&plane, &id).unwrap_or_default();
+    let late = receipt["late"].as_array().is_some_and(|late| !late.is_empty());
+    let status = if late { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(receipt)).into_response())
+}
+
+async fn wait_for(plane: &Plane, id: &str, timeout: Duration) {
+    let deadline = tokio::time::Instant::now() + timeout;
+    loop {
+        let told = plane.acknowledged.notified();
+        let open =
+            receipt(plane, id).is_some_and(|receipt| receipt["late"].as_array().is_some_and(|late| !late.is_empty()));
+        if !open || tokio::time::timeout_at(deadline, told).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn receipt(plane: &Plane, id: &str) -> Option<Value> {
+    let connected = plane.connected();
+    let domain = plane.domain();
+    let purge = domain.purges.get(id)?;
+    let node = |envoy: &str| {
+        let found = domain.fleet.envoys().find(|(name, _)| *name == envoy);
+        found.map(|(_, envoy)| envoy.node_id.clone()).unwrap_or_default()
+    };
+    let applied: Vec<Value> = purge
+        .applied
+        .iter()
+        .map(|(envoy, at)| json!({ "envoy": envoy, "node_id": node(envoy), "at": at, "after_ms": at.saturating_sub(purge.at) }))
+        .collect();
+    let late: Vec<Value> = connected
+        .iter()
+        .filter(|envoy| !purge.applied.contains_key(*envoy))
+        .map(|envoy| json!({ "envoy": envoy, "node_id": node(envoy) }))
+        .collect();
+    // Seen lately and away now: done when they return.
+    let away: Vec<Value> = domain
+        .fleet
+        .envoys()
+        .filter(|(name, envoy)| envoy.connection.is_none() && !purge.applied.contains_key(*name))
+        .map(|(name, envoy)| json!({ "envoy": name, "node_id": envoy.node_id }))
+        .collect();
+    Some(json!({
+        "id": purge.id,
+        "at": purge.at,
+        "by": purge.by,
+        "reason": purge.reason,
+        "targets": purge.targets,
+        "soft": purge.soft,
+        "complete": late.is_empty() && away.is_empty(),
+        "applied": applied,
+        "late": late,
+        "away": away,
+    }))
+}
+
+/// The receipt of a purge.
+#[utoipa::path(get, path = "/cache/purges/{id}", tag = "cache", params(("id" = String, Path, description = "Id of a purge")),
+    responses((status = 200, description = "Who has done it, and who has not"), (status = 404, description = "No such purge is remembered")))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    receipt(&plane, &id).map(Json).ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "unknown_purge",
+            format!("No purge {id} is remembered"),
+        )
+    })
+}
+
+/// The purges remembered, the newest first.
+#[utoipa::path(get, path = "/cache/purges", tag = "cache", responses((status = 200, description = "Array of purges")))]
+pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Value> {
+    let domain = plane.domain();
+    let listed: Vec<Value> = domain
+        .purges
+        .all()
+        .take(200)
+        .map(|purge| {
+            json!({
+                "id": purge.id,
+                "at": purge.at,
+                "by": purge.by,
+                "reason": purge.reason,
+                "targets": purge.targets,
+                "soft": purge.soft,
+                "applied_by": purge.applied.len(),
+            })
+        })
+        .collect();
+    Json(json!(listed))
+}
