@@ -1,5 +1,7 @@
-//! The Envoys that are compared, and an Envoy as the fastest origin at hand.
+//! The Envoys that are compared, an Envoy as the fastest origin at hand, and which processors they may use.
 
+use crate::peers;
+use crate::target::{Peer, Target};
 use e2e::bootstrap::{Bootstrap, Part};
 use e2e::envoy::Envoy;
 use e2e::ports::free_port;
@@ -17,6 +19,13 @@ const NATIVE_CACHE: &str = r#"- name: envoy.filters.http.cache
     typed_config:
       "@type": type.googleapis.com/envoy.extensions.http.cache.simple_http_cache.v3.SimpleHttpCacheConfig"#;
 
+/// The origin takes 20 ms for what is below `/slow/`.
+const SLOW: &str = r#"- name: envoy.filters.http.fault
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
+    headers: [{ name: ":path", string_match: { prefix: "/slow/" } }]
+    delay: { fixed_delay: 0.02s, percentage: { numerator: 100 } }"#;
+
 /// Routes that go around the filter.
 const WITHOUT_FILTER: &str = r#"  typed_per_filter_config:
     envoy.filters.http.wasm:
@@ -24,48 +33,122 @@ const WITHOUT_FILTER: &str = r#"  typed_per_filter_config:
       disabled: true
 "#;
 
-/// Which processor runs what.
+/// Which processors run what, as taskset takes it.
 pub(crate) struct Cores {
-    pub(crate) server: &'static str,
-    pub(crate) load: &'static str,
+    pub(crate) server: String,
+    pub(crate) load: String,
 }
 
-/// An origin that answers `/{size}` with as many bytes, fresh for an hour, and `/no-store/{size}` with what may not be stored.
-pub(crate) fn origin(folder: &Path, cores: &Cores) -> Result<Envoy> {
-    let mut bootstrap = bare(("127.0.0.1".to_owned(), 9))?;
+impl Cores {
+    /// Server and load on processors of their own where there are two, two for each where there are four.
+    pub(crate) fn of_this_machine() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        Self::among(&numbers(list.unwrap_or("0")))
+    }
+
+    fn among(allowed: &[usize]) -> Self {
+        let each = if allowed.len() >= 4 { 2 } else { 1 };
+        let list = |skip: usize| {
+            let chosen: Vec<String> = allowed.iter().skip(skip).take(each).map(usize::to_string).collect();
+            chosen.join(",")
+        };
+        Self {
+            server: list(0),
+            load: if allowed.len() > 1 { list(each) } else { list(0) },
+        }
+    }
+
+    /// What starts a server: on its processors, and ended with the benchmark, however that ends.
+    fn wrapper(core: &str) -> [&str; 6] {
+        ["taskset", "-c", core, "setpriv", "--pdeathsig", "TERM"]
+    }
+
+    /// What starts a server under load.
+    pub(crate) fn server_wrapper(&self) -> [&str; 6] {
+        Self::wrapper(&self.server)
+    }
+}
+
+/// `0-2,5` as numbers.
+fn numbers(list: &str) -> Vec<usize> {
+    let ranges = list.trim().split(',').filter_map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
+/// Everything that is measured, running.
+pub(crate) struct Lineup {
+    pub(crate) ours: Envoy,
+    pub(crate) two_workers: Envoy,
+    pub(crate) native: Envoy,
+    pub(crate) nginx: Option<Peer>,
+    pub(crate) varnish: Option<Peer>,
+    _origin: Envoy,
+}
+
+impl Lineup {
+    /// Starts all of it, with files in `folder`.
+    pub(crate) fn start(folder: &Path, cores: &Cores) -> Result<Self> {
+        let mut origin = origin(folder, cores)?;
+        let address = Target::of(&mut origin).address;
+        Ok(Self {
+            ours: ours(folder, cores, address.port(), 1)?,
+            two_workers: ours(folder, cores, address.port(), 2)?,
+            native: native(folder, cores, address.port())?,
+            nginx: peers::nginx(folder, cores, address)?,
+            varnish: peers::varnish(folder, cores, address)?,
+            _origin: origin,
+        })
+    }
+}
+
+/// An origin that answers `/{size}` with as many bytes, fresh for an hour, and `/no-store/{size}` with what may not be stored;
+/// `/slow/no-store/{size}` 20 ms later.
+fn origin(folder: &Path, cores: &Cores) -> Result<Envoy> {
+    let mut bootstrap = bare(9)?;
     let mut routes = String::new();
     for size in SIZES {
         direct(&mut routes, &format!("/{size}"), size, "max-age=3600");
         direct(&mut routes, &format!("/no-store/{size}"), size, "no-store");
+        direct(&mut routes, &format!("/slow/no-store/{size}"), size, "no-store");
     }
     bootstrap.parts.insert(Part::Routes, routes);
-    started(&bootstrap, "origin", folder, cores.load)
+    bootstrap.parts.insert(Part::Filter, SLOW.to_owned());
+    started(&bootstrap, "origin", folder, 1, &Cores::wrapper(&cores.load))
 }
 
-/// Envoy with our filter. `/direct/{size}` is answered by Envoy itself and `/plain/no-store/{size}` forwarded, both without the filter.
-pub(crate) fn ours(folder: &Path, cores: &Cores, origin: &Envoy) -> Result<Envoy> {
-    let mut bootstrap = bare(("127.0.0.1".to_owned(), origin.address().port()))?;
+/// Envoy with our filter. `/direct/{size}` is answered by Envoy itself and `/plain/…` forwarded, both without the filter.
+fn ours(folder: &Path, cores: &Cores, origin: u16, workers: u32) -> Result<Envoy> {
+    let mut bootstrap = bare(origin)?;
     bootstrap.wasm = Some(artefacts::filter()?);
-    let mut routes = String::new();
-    for size in SIZES {
-        direct(&mut routes, &format!("/direct/{size}"), size, "max-age=3600");
-        routes.push_str(WITHOUT_FILTER);
-    }
+    let mut routes = direct_routes(WITHOUT_FILTER);
     routes.push_str("- match: { prefix: \"/plain/\" }\n  route: { cluster: origin, prefix_rewrite: \"/\" }\n");
     routes.push_str(WITHOUT_FILTER);
     bootstrap.parts.insert(Part::Routes, routes);
-    started(&bootstrap, "ours", folder, cores.server)
+    let name = format!("ours-{workers}");
+    started(&bootstrap, &name, folder, workers, &cores.server_wrapper())
+}
+
+/// Envoy that answers `/direct/{size}` and has no origin, with our filter in front of it or without any.
+pub(crate) fn started_alone(folder: &Path, cores: &Cores, filter: bool, workers: u32) -> Result<Envoy> {
+    let mut bootstrap = bare(9)?;
+    bootstrap.wasm = if filter { Some(artefacts::filter()?) } else { None };
+    bootstrap.parts.insert(Part::Routes, direct_routes(""));
+    started(&bootstrap, "alone", folder, workers, &cores.server_wrapper())
 }
 
 /// Envoy with its own cache filter.
-pub(crate) fn native(folder: &Path, cores: &Cores, origin: &Envoy) -> Result<Envoy> {
-    let mut bootstrap = bare(("127.0.0.1".to_owned(), origin.address().port()))?;
+fn native(folder: &Path, cores: &Cores, origin: u16) -> Result<Envoy> {
+    let mut bootstrap = bare(origin)?;
     bootstrap.parts.insert(Part::Filter, NATIVE_CACHE.to_owned());
-    started(&bootstrap, "native", folder, cores.server)
+    started(&bootstrap, "native", folder, 1, &cores.server_wrapper())
 }
 
-fn bare(origin: (String, u16)) -> Result<Bootstrap> {
-    let mut bootstrap = Bootstrap::bare(free_port()?, free_port()?, origin);
+fn bare(origin: u16) -> Result<Bootstrap> {
+    let mut bootstrap = Bootstrap::bare(free_port()?, free_port()?, ("127.0.0.1".to_owned(), origin));
     bootstrap.parts.insert(
         Part::RouteConfig,
         "max_direct_response_body_size_bytes: 1048576".to_owned(),
@@ -73,12 +156,22 @@ fn bare(origin: (String, u16)) -> Result<Bootstrap> {
     Ok(bootstrap)
 }
 
-fn started(bootstrap: &Bootstrap, name: &str, folder: &Path, core: &str) -> Result<Envoy> {
+fn started(bootstrap: &Bootstrap, name: &str, folder: &Path, workers: u32, wrapper: &[&str]) -> Result<Envoy> {
     let folder = folder.join(name);
     std::fs::create_dir_all(&folder)?;
-    let mut envoy = Envoy::start_under(bootstrap, 1, &folder, &["taskset", "-c", core])?;
+    let mut envoy = Envoy::start_under(bootstrap, workers, &folder, wrapper)?;
     envoy.wait_ready()?;
     Ok(envoy)
+}
+
+/// `/direct/{size}` with as many bytes, each route with `options`.
+fn direct_routes(options: &str) -> String {
+    let mut routes = String::new();
+    for size in SIZES {
+        direct(&mut routes, &format!("/direct/{size}"), size, "max-age=3600");
+        routes.push_str(options);
+    }
+    routes
 }
 
 fn direct(routes: &mut String, path: &str, size: usize, cache_control: &str) {
@@ -89,4 +182,21 @@ fn direct(routes: &mut String, path: &str, size: usize, cache_control: &str) {
          response_headers_to_add:\n    - header: {{ key: cache-control, value: \"{cache_control}\" }}\n    \
          - header: {{ key: content-type, value: application/json }}\n      append_action: OVERWRITE_IF_EXISTS_OR_ADD\n"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_and_load_share_no_processor_where_there_are_two() {
+        assert_eq!(numbers("\t0-2,5"), [0, 1, 2, 5]);
+        let of = |list: &str| {
+            let cores = Cores::among(&numbers(list));
+            (cores.server, cores.load)
+        };
+        assert_eq!(of("3"), ("3".to_owned(), "3".to_owned()));
+        assert_eq!(of("0-1"), ("0".to_owned(), "1".to_owned()));
+        assert_eq!(of("2,4-6"), ("2,4".to_owned(), "5,6".to_owned()));
+    }
 }

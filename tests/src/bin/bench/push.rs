@@ -1,6 +1,6 @@
 //! From a change of settings through REST to its being in force in every worker.
 
-use crate::load::quantile;
+use crate::numbers::quantile;
 use e2e::origin::{Origin, Reply};
 use e2e::stack::{Plan, Stack};
 use e2e::{Failure, Result};

@@ -1,0 +1,97 @@
+//! What the filter adds before the first request: time to start, memory for each worker, the size of the module.
+
+use crate::contenders::{Cores, started_alone};
+use crate::numbers::Spread;
+use e2e::envoy::Envoy;
+use e2e::{Failure, Result, artefacts};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Instant;
+
+/// Workers whose memory is compared.
+const FEW: u32 = 1;
+const MANY: u32 = 3;
+
+/// Start and memory of an Envoy.
+struct Footprint {
+    /// From the start of the process to the first answer, milliseconds.
+    start_ms: Spread,
+    /// Resident memory of Envoy with one worker, MB of 2^20 bytes.
+    resident_mb: Spread,
+    /// What each further worker adds to it.
+    worker_mb: Spread,
+}
+
+/// Measures with and without the filter in turns, prints it, and gives it as JSON.
+pub(crate) fn measure(rounds: u32, folder: &Path, cores: &Cores) -> Result<Value> {
+    let mut seen = [Vec::new(), Vec::new()];
+    for round in 0..rounds {
+        for (with, into) in seen.iter_mut().enumerate() {
+            let folder = folder.join(format!("footprint-{with}-{round}"));
+            into.push(once(with == 1, &folder, cores)?);
+        }
+    }
+    let [without, with] = seen.map(|samples| Footprint::of(&samples));
+    let wasm = std::fs::metadata(artefacts::filter()?)?.len();
+    println!("\nStart and memory (median, lowest to highest)");
+    let rows = [
+        ("process start to first answer, ms", 0, without.start_ms, with.start_ms),
+        ("resident with one worker, MB", 1, without.resident_mb, with.resident_mb),
+        ("each further worker adds, MB", 1, without.worker_mb, with.worker_mb),
+    ];
+    println!("  {:<36} {:<24} with it", "", "without the filter");
+    for (what, decimals, without, with) in rows {
+        println!("  {what:<36} {:<24} {}", without.text(decimals), with.text(decimals));
+    }
+    println!("  the module: {wasm} bytes");
+    Ok(json!({"without_filter": without.to_json(), "with_filter": with.to_json(), "module_bytes": wasm}))
+}
+
+impl Footprint {
+    fn of(samples: &[[f64; 3]]) -> Self {
+        let column =
+            |index: usize| Spread::of(samples.iter().filter_map(|sample| sample.get(index).copied()).collect());
+        Self {
+            start_ms: column(0),
+            resident_mb: column(1),
+            worker_mb: column(2),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "start_ms": self.start_ms.to_json(),
+            "resident_mb": self.resident_mb.to_json(),
+            "worker_mb": self.worker_mb.to_json(),
+        })
+    }
+}
+
+/// Milliseconds to start, resident MB with one worker, and MB for each further one.
+fn once(filter: bool, folder: &Path, cores: &Cores) -> Result<[f64; 3]> {
+    let begin = Instant::now();
+    let few = started(filter, FEW, &folder.join("few"), cores)?;
+    let start_ms = begin.elapsed().as_secs_f64() * 1_000.0;
+    let few = resident_mb(few)?;
+    let many = resident_mb(started(filter, MANY, &folder.join("many"), cores)?)?;
+    Ok([start_ms, few, (many - few) / f64::from(MANY - FEW)])
+}
+
+/// Running, and asked once.
+fn started(filter: bool, workers: u32, folder: &Path, cores: &Cores) -> Result<Envoy> {
+    let envoy = started_alone(folder, cores, filter, workers)?;
+    let answer = envoy.get("/direct/1024")?;
+    if answer.status == 200 {
+        return Ok(envoy);
+    }
+    Err(Failure::new(format!("Envoy answered {} at its start", answer.status)))
+}
+
+/// Resident memory; ends it.
+fn resident_mb(mut envoy: Envoy) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", envoy.process().id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+    let kilobytes = kilobytes.ok_or_else(|| Failure::new("no resident memory in /proc"))?;
+    Ok(kilobytes / 1_024.0)
+}
