@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps run build wasm wasm-trap control-plane test lint fmt e2e conformance bench bench-quick clean
+.PHONY: help deps deps-test run build wasm wasm-trap control-plane test lint fmt e2e conformance bench bench-quick clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -16,6 +16,9 @@ help: ## This list
 
 deps: ## Find or install the wasm target and Envoy
 	@envoy/install.sh
+
+deps-test: deps ## Find or install what the tests need besides: Redis, Prometheus, Alertmanager, operators' tools
+	@tests/services.sh
 
 run: deps build ## Demo API, control plane and Envoy with the filter, until Ctrl-C
 	@exec $(TARGET_DIR)/release/run-demo
@@ -33,10 +36,10 @@ wasm-trap: deps ## The filter with the test trigger
 control-plane:
 	$(CARGO) build --locked -p api-optimizer-control-plane
 
-test: wasm wasm-trap control-plane ## All tests: native ones, and stories on the real Envoy
+test: deps-test wasm wasm-trap control-plane ## All tests: native ones, and stories on the real Envoy
 	$(CARGO) test --locked --no-fail-fast
 
-e2e: wasm wasm-trap control-plane ## The stories on the real Envoy alone
+e2e: deps-test wasm wasm-trap control-plane ## The stories on the real Envoy alone
 	$(CARGO) test --locked -p e2e
 
 fmt: ## Format

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Finds or installs the programs that the tests start beside Envoy, from Debian's packages. Quick and silent when everything is there.
+set -eu
+cd "$(dirname "$0")"
+. ./packages.sh
+
+needed redis-server redis-server
+needed promtool prometheus
+needed amtool prometheus-alertmanager
+# For the tests of deploy/: the operators' tools.
+needed curl curl
+needed jq jq
+needed bc bc
+needed shellcheck shellcheck
+needed envsubst gettext-base
+needed kubectl kubernetes-client
