@@ -4,6 +4,7 @@
 //! [`validation`] for a request that goes on, [`storability`] for what comes back, [`invalidation`] after unsafe methods.
 
 pub mod age;
+pub mod encoder;
 pub mod freshness;
 pub mod groups;
 pub mod hop_by_hop;
@@ -21,9 +22,10 @@ pub mod storability;
 pub mod stored_response;
 pub mod validation;
 
+pub use encoder::Encoder;
 pub use key::CacheKey;
 pub use policy::{FreshnessPolicy, KeyPolicy, QueryPolicy};
 pub use reuse::{Reuse, ReuseReason};
 pub use status_field::{CacheStatus, Forward};
 pub use storability::{Exchange, Framing, NotStored, Plan};
-pub use stored_response::{Corrupt, Encoder, StoredView};
+pub use stored_response::{Corrupt, StoredView};

@@ -1,9 +1,10 @@
 //! Validation and freshening (RFC 9111 sections 4.3.1, 4.3.4, 4.3.5 and 3.2).
 
+use super::encoder::{Parts, Times, encode};
 use super::hop_by_hop::is_not_stored;
 use super::policy::FreshnessPolicy;
 use super::storability::{Exchange, Framing, judge};
-use super::stored_response::{Parts, StoredView, Times, encode};
+use super::stored_response::StoredView;
 use crate::Millis;
 use crate::http::entity_tag::EntityTag;
 use crate::http::fields::{Fields, Line};

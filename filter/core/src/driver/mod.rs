@@ -3,6 +3,7 @@
 mod answer;
 mod background;
 mod bootstrap;
+mod capture;
 mod commands;
 mod control;
 pub mod exchange;
@@ -11,6 +12,7 @@ mod fake_host;
 mod guard;
 pub mod header_map;
 pub mod host;
+mod invalidate;
 mod lease;
 mod limiter;
 mod link;
@@ -19,6 +21,7 @@ mod on_end;
 mod on_request;
 mod on_response;
 mod registry;
+mod replace;
 mod settings_cell;
 mod stats;
 #[cfg(test)]

@@ -1,0 +1,199 @@
+//! A response on its way into the store: captured as it streams by, committed when whole.
+
+use super::exchange::{Capture, Exchange, Flow, Forwarded, Phase};
+use super::header_map;
+use super::host::Host;
+use super::vm::Vm;
+use crate::Millis;
+use crate::cache::{self, Encoder, Framing, storability};
+use crate::collapse::Landing;
+use crate::http::fields::Fields;
+use crate::policy::RoutePolicy;
+use crate::store::TRAILER_LEN;
+
+/// Bodies being captured in one VM at once, bytes: a crowd of slow clients with large responses must not exhaust the VM, which
+/// may have 1 GiB in all.
+const CAPTURE_BUDGET: usize = 128 << 20;
+/// What a body of unknown length is expected to need at first.
+const CAPTURE_HINT: usize = 16 << 10;
+
+impl Vm {
+    /// Begins to capture a response that may be stored.
+    pub(super) fn capture(
+        &mut self,
+        forwarded: &mut Forwarded,
+        seen: &storability::Exchange<'_>,
+        route: &RoutePolicy,
+    ) -> bool {
+        let Some(key) = &forwarded.key else { return false };
+        let plan = match storability::judge(seen, &route.freshness, seen.response_time_ms) {
+            Ok(plan) => plan,
+            Err(reason) => {
+                self.recorder.reason(reason.code());
+                forwarded.detail = forwarded.detail.or(Some(reason.code()));
+                return false;
+            }
+        };
+        let hint = match seen.framing {
+            Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+            _ => CAPTURE_HINT,
+        };
+        if hint > route.max_object || self.capturing.saturating_add(hint) > CAPTURE_BUDGET {
+            self.recorder.reason("too-large");
+            forwarded.detail = forwarded.detail.or(Some("too-large"));
+            return false;
+        }
+        let Ok(encoder) = Encoder::begin(key.as_bytes(), seen, &plan, hint, TRAILER_LEN) else {
+            self.recorder.reason("head-too-large");
+            return false;
+        };
+        self.capturing += hint;
+        forwarded.capture = Some(Capture {
+            encoder,
+            vary: plan.vary,
+            usable_until_ms: plan.usable_until_ms,
+            counted: hint,
+        });
+        true
+    }
+
+    /// A piece of the response's content.
+    pub fn on_response_body(&mut self, host: &impl Host, exchange: &mut Exchange, size: usize, end: bool) -> Flow {
+        let Phase::Forwarded(forwarded) = &mut exchange.phase else {
+            return Flow::Continue;
+        };
+        exchange.bytes = exchange.bytes.saturating_add(size as u64);
+        let Some(capture) = &mut forwarded.capture else {
+            return Flow::Continue;
+        };
+        let limit = exchange.route.as_ref().map_or(0, |route| route.max_object);
+        let length = capture.encoder.body_len().saturating_add(size);
+        let more = length.saturating_sub(capture.counted);
+        if length > limit || self.capturing.saturating_add(more) > CAPTURE_BUDGET {
+            self.recorder.reason("too-large");
+            self.abandon(forwarded);
+            self.land(
+                host,
+                &mut forwarded.flight,
+                Landing::NotShareable,
+                host.now_ns() / 1_000_000,
+            );
+            return Flow::Continue;
+        }
+        if size > 0 {
+            match host.response_body(size) {
+                Ok(chunk) if chunk.len() == size => capture.encoder.append(&chunk),
+                // A piece that cannot be read leaves a hole: nothing whole can come of it.
+                _ => {
+                    self.abandon(forwarded);
+                    return Flow::Continue;
+                }
+            }
+            capture.counted += more;
+            self.capturing += more;
+        }
+        if end {
+            let now_ms = host.now_ns() / 1_000_000;
+            self.commit(host, forwarded, now_ms);
+        }
+        Flow::Continue
+    }
+
+    /// Trailers end the content. They are not stored (RFC 9110 section 6.5 allows to discard them): a local reply cannot carry any.
+    pub fn on_response_trailers(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
+        if let Phase::Forwarded(forwarded) = &mut exchange.phase {
+            self.commit(host, forwarded, host.now_ns() / 1_000_000);
+        }
+        Flow::Continue
+    }
+
+    pub(super) fn abandon(&mut self, forwarded: &mut Forwarded) {
+        if let Some(capture) = forwarded.capture.take() {
+            self.capturing = self.capturing.saturating_sub(capture.counted);
+        }
+    }
+
+    /// Stores what was captured, now that it is whole.
+    pub(super) fn commit(&mut self, host: &impl Host, forwarded: &mut Forwarded, now_ms: Millis) {
+        let Some(capture) = forwarded.capture.take() else {
+            return;
+        };
+        self.capturing = self.capturing.saturating_sub(capture.counted);
+        match capture.encoder.seal() {
+            Some(bytes) => self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms),
+            None => self.recorder.reason("incomplete"),
+        }
+        self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+    }
+
+    pub(super) fn store_value(
+        &mut self,
+        host: &impl Host,
+        forwarded: &Forwarded,
+        value: Vec<u8>,
+        vary: &[Vec<u8>],
+        usable_until_ms: Millis,
+        now_ms: Millis,
+    ) {
+        let Some(key) = &forwarded.key else { return };
+        let request = Fields::from(header_map::parse(&forwarded.request));
+        self.insert(
+            host,
+            key.as_bytes(),
+            &request,
+            forwarded.birth,
+            value,
+            vary,
+            usable_until_ms,
+            now_ms,
+        );
+    }
+
+    /// Puts an encoded response into the store.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn insert(
+        &mut self,
+        host: &impl Host,
+        key: &[u8],
+        request: &Fields<'_>,
+        birth: crate::store::Birth,
+        value: Vec<u8>,
+        vary: &[Vec<u8>],
+        usable_until_ms: Millis,
+        now_ms: Millis,
+    ) {
+        let names: Vec<&[u8]> = vary.iter().map(Vec::as_slice).collect();
+        let entry = crate::store::Entry {
+            key,
+            vary: &names,
+            usable_until_ms,
+            birth,
+            value,
+        };
+        let variant = |names: crate::store::VaryNames<'_>| cache::selecting::variant_hash(names.iter(), request);
+        let size = entry.value.len();
+        match self.store.insert(host, entry, variant, now_ms) {
+            Ok(_) => {
+                self.recorder.cache.stores += 1;
+                let usable_ms = usable_until_ms.saturating_sub(now_ms);
+                self.recorder.stored(xxhash_rust::xxh3::xxh3_64(key), size, usable_ms);
+            }
+            Err(error) => {
+                self.recorder.cache.store_failures += 1;
+                self.recorder.reason(store_code(error));
+            }
+        }
+    }
+}
+
+fn store_code(error: crate::store::StoreError) -> &'static str {
+    use crate::store::StoreError;
+    match error {
+        StoreError::TooLarge => "too-large",
+        StoreError::NoRoom => "no-room",
+        StoreError::Expired => "expired-on-arrival",
+        StoreError::TooManyVarySets => "too-many-vary-sets",
+        StoreError::Contended => "contended",
+        StoreError::Host => "host-refused",
+    }
+}

@@ -1,0 +1,157 @@
+//! What is stored in place of what came: stale for a failure, freshened for a 304; and what an answer to HEAD says about it.
+
+use super::exchange::{Exchange, Flow, Forwarded};
+use super::host::Host;
+use super::vm::Vm;
+use crate::Millis;
+use crate::cache::reuse::{self, Failure};
+use crate::cache::status_field::CacheStatus;
+use crate::cache::validation::{self, Freshened, HeadEffect};
+use crate::cache::{self, StoredView, storability};
+use crate::collapse::Landing;
+use crate::engine::{Asked, Decision};
+use crate::policy::RoutePolicy;
+use crate::store::TRAILER_LEN;
+use optimizer_proto::v1::Outcome;
+use std::rc::Rc;
+
+impl Vm {
+    /// Serves the stored response in place of a failure, where its staleness is allowed.
+    pub(super) fn stale_instead(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        forwarded: &mut Forwarded,
+        asked: &Asked<'_>,
+        failure: Failure,
+        now_ms: Millis,
+    ) -> Option<Flow> {
+        let route = exchange.route.clone()?;
+        let stored = forwarded.stored.as_ref()?;
+        let view = StoredView::decode(&stored.bytes, false).ok()?;
+        let directives = asked.directives(&route.freshness);
+        let reuse = reuse::on_failure(&view, &directives, &route.freshness, failure, now_ms)?;
+        let reply = match cache::reply::build(&view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms) {
+            cache::reply::Answer::Reply(reply) => reply,
+            cache::reply::Answer::AskOrigin => return None,
+        };
+        let status = CacheStatus {
+            ttl_s: Some(reuse.ttl_s),
+            forward: Some(forwarded.cause),
+            forward_status: Some(forwarded.status).filter(|status| *status > 0),
+            detail: Some(reuse.reason.code()),
+            ..CacheStatus::default()
+        };
+        let flow = self.answer(host, exchange, &view, &reply, &status, Outcome::Stale);
+        (flow == Flow::Pause).then_some(flow)
+    }
+
+    /// A 304 to our validation: freshen what is stored and answer with it.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn freshen(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        forwarded: &mut Forwarded,
+        asked: &Asked<'_>,
+        seen: &storability::Exchange<'_>,
+        route: &Rc<RoutePolicy>,
+        now_ms: Millis,
+    ) -> Option<Flow> {
+        let held = forwarded.stored.take()?;
+        let view = StoredView::decode(&held.bytes, false).ok()?;
+        let (bytes, keep) = match validation::freshen(&view, seen, &route.freshness, exchange.started_ns, TRAILER_LEN) {
+            Freshened::Store { bytes, usable_until_ms } => (bytes, Some(usable_until_ms)),
+            Freshened::ServeOnly { bytes } => (bytes, None),
+            Freshened::Other => return None,
+        };
+        let fresh = StoredView::decode(&bytes, false).ok()?;
+        let directives = crate::cache::request_directives::RequestDirectives::default();
+        let decision = crate::engine::decide(
+            &fresh,
+            asked,
+            &directives,
+            &route.freshness,
+            false,
+            exchange.started_ns,
+            now_ms,
+        );
+        let (reply, reuse) = match decision {
+            Decision::Reply { reply, reuse, .. } => (reply, reuse),
+            // Validated this moment, it answers this request even where it may not answer the next one without asking again.
+            _ => {
+                let reuse = reuse::Reuse {
+                    action: reuse::Action::Serve,
+                    reason: reuse::ReuseReason::Fresh,
+                    age_s: fresh.age_ms(now_ms) / 1000,
+                    ttl_s: 0,
+                };
+                match cache::reply::build(&fresh, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms) {
+                    cache::reply::Answer::Reply(reply) => (reply, reuse),
+                    cache::reply::Answer::AskOrigin => return None,
+                }
+            }
+        };
+        let status = CacheStatus {
+            ttl_s: Some(reuse.ttl_s),
+            forward: Some(forwarded.cause),
+            forward_status: Some(304),
+            stored: keep.is_some(),
+            detail: forwarded.detail,
+            ..CacheStatus::default()
+        };
+        let flow = self.answer(host, exchange, &fresh, &reply, &status, Outcome::Revalidated);
+        drop(reply);
+        match keep {
+            Some(usable_until_ms) => {
+                self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
+                self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+            }
+            None => drop(self.store.discard(host, held.id)),
+        }
+        Some(flow)
+    }
+
+    pub(super) fn compare_head(
+        &mut self,
+        host: &impl Host,
+        forwarded: &Forwarded,
+        seen: &storability::Exchange<'_>,
+        route: &RoutePolicy,
+        now_ms: Millis,
+    ) {
+        let Some(key) = &forwarded.key else { return };
+        let super::on_request::Lookup::Usable { found, .. } = self.find(host, key, seen.request, now_ms) else {
+            return;
+        };
+        let Ok(view) = StoredView::decode(found.value(), false) else {
+            return;
+        };
+        match validation::head(&view, seen, &route.freshness, now_ms, TRAILER_LEN) {
+            HeadEffect::Store { bytes, usable_until_ms } => {
+                self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
+            }
+            HeadEffect::Invalidate => {
+                self.recorder.cache.invalidations += 1;
+                self.store.discard(host, found.id);
+            }
+            HeadEffect::Nothing => {}
+        }
+    }
+
+    /// Replaces a stored response by its freshened form.
+    fn store_bytes(
+        &mut self,
+        host: &impl Host,
+        forwarded: &Forwarded,
+        bytes: Vec<u8>,
+        usable_until_ms: Millis,
+        now_ms: Millis,
+    ) {
+        let Ok(view) = StoredView::decode(&bytes, false) else {
+            return;
+        };
+        let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
+        self.store_value(host, forwarded, bytes, &vary, usable_until_ms, now_ms);
+    }
+}
