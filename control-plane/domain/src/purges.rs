@@ -128,15 +128,18 @@ pub struct PurgeLog {
 }
 
 impl PurgeLog {
-    /// Takes a purge in. Answers the earlier one with the same idempotency key instead, if there is one.
-    pub fn accept(&mut self, purge: Purge) -> Result<(), Purge> {
+    /// Takes a purge in.
+    ///
+    /// # Errors
+    /// The earlier one with the same idempotency key, if there is one.
+    pub fn accept(&mut self, purge: Purge) -> Result<(), Box<Purge>> {
         let key = purge.idempotency_key.as_deref();
         if let Some(earlier) = self
             .purges
             .iter()
             .find(|earlier| key.is_some() && earlier.idempotency_key.as_deref() == key)
         {
-            return Err(earlier.clone());
+            return Err(Box::new(earlier.clone()));
         }
         if self.purges.len() >= REMEMBERED
             && let Some(forgotten) = self.purges.pop_front()
@@ -255,7 +258,7 @@ mod tests {
             id: "2".to_owned(),
             ..first.clone()
         };
-        assert_eq!(log.accept(again), Err(first));
+        assert_eq!(log.accept(again), Err(Box::new(first)));
     }
 
     #[test]
