@@ -15,12 +15,15 @@ cleanup() {
 }
 trap cleanup EXIT
 
-export KUBE_STATE=$WORK/cluster
-export PATH=$TESTS:$PATH
+export KUBE_STATE=$WORK/cluster KUBE_CACHE=$WORK/manifests
+# Version managers put a slow script before python3, and the stand-ins start it hundreds of times.
+mkdir "$WORK/python"
+ln -s "$(python3 -c 'import sys; print(sys.executable)')" "$WORK/python/python3"
+export PATH=$TESTS:$WORK/python:$PATH
 export HOME=$WORK/home XDG_STATE_HOME=$WORK/state TMPDIR=$WORK/tmp STRAY_LOGS_DIR=$WORK/tmp
 export API_TIMEOUT=5 ROLLOUT_SECONDS=5 API_WAIT_SECONDS=1
 unset API_OPTIMIZER_TOKEN_FILE NAMESPACE
-mkdir -p "$WORK/home" "$WORK/tmp"
+mkdir -p "$WORK/home" "$WORK/tmp" "$KUBE_CACHE"
 # What the runbook expects of the working directory, on the real manifests.
 mkdir -p "$WORK/deploy/backups"
 for entry in scripts deployment security base; do ln -s "$DEPLOY/$entry" "$WORK/deploy/$entry"; done

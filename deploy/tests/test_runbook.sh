@@ -37,12 +37,14 @@ play() {
   run env PATH="$WORK/bin:$PATH" "$@" bash "$WORK/block.sh"
 }
 
+lacks_null() { ! grep -qw null "$1"; }
+
 # clean HEADING [VARIABLE=VALUE…]: ends well, without an error of any tool, without a null.
 clean() {
   play "$@"
   check "$1: ends well" test "$STATUS" = 0
   check "$1: nothing on stderr" test -z "$ERR"
-  check "$1: no null" bash -c '! grep -qw null "$1"' _ "$WORK/out"
+  check "$1: no null" lacks_null "$WORK/out"
 }
 
 # ends NAME PATTERN: the last block failed and said so.
@@ -128,7 +130,7 @@ well new
 put '{"failing": {"POST /cache/snapshot": 500}}'
 play 'Backup Procedures'
 ends 'no snapshot' 'curl: (22)'
-rm -f backups/*
+rm -rf backups/*
 play 'Recovery Procedures'
 ends 'nothing to recover from' 'does not exist'
 stop_api
