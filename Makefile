@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap control-plane test lint fmt e2e conformance bench bench-quick clean
+.PHONY: help deps deps-test run build wasm wasm-trap control-plane test deploy-test lint fmt e2e conformance bench bench-quick clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -41,6 +41,10 @@ test: deps-test wasm wasm-trap control-plane ## All tests: native ones, and stor
 
 e2e: deps-test wasm wasm-trap control-plane ## The stories on the real Envoy alone
 	$(CARGO) test --locked -p e2e
+
+deploy-test: deps-test ## Manifests, rules, dashboards, and the operators' scripts in good and bad states
+	CHECK_ALL=true deploy/check.sh
+	deploy/tests/run.sh
 
 fmt: ## Format
 	$(CARGO) fmt --all

@@ -68,7 +68,7 @@ check_secrets() {
 check_snapshot() {
   jq -e '.format == "api-optimizer-cache-snapshot" and .version == 1 and (.entries | type) == "array"
     and .count == (.entries | length) and (.checksum | type) == "string" and (.created_at | type) == "string"
-    and all(.entries[]; (.key | type) == "string" and (.checksum | type) == "string"
+    and all(.entries[]; (.url | type) == "string" and (.checksum | type) == "string"
       and (.record | type == "string" and test("^[A-Za-z0-9+/_-]*={0,2}$")))' "$1" >/dev/null 2>&1 \
     || die "$1 is no whole cache snapshot of version 1"
 }

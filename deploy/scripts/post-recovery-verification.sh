@@ -55,18 +55,35 @@ deviating_settings() {
   done
 }
 
+# chosen KEY: whoever changed the setting last used another door than the ConfigMap. Such a choice stays until the ConfigMap's own
+# value changes, so it is no fault of the recovery.
+chosen() {
+  must_api GET /settings/history
+  pick "[(if type == \"array\" then . else .revisions end)[] | select(any(.changes[]?; .path == \"/$1\"))] | last | (.door // \"config_map\") != \"config_map\"" >/dev/null
+}
+
+tell_choices() {
+  local key
+  for key in $chosen_keys; do say "warning: $key is not the ConfigMap's: it was changed by another door since (GET /settings/history)"; done
+}
+
 check_settings() {
-  local deadline=$((SECONDS + seconds)) deviating
+  local deadline=$((SECONDS + seconds)) deviating key chosen_keys
   cp "$wanted" "$SCRATCH/config-data"
   wanted=$SCRATCH/config-data
   while true; do
     must_api GET /settings
-    deviating=$(deviating_settings)
+    deviating=
+    chosen_keys=
+    for key in $(deviating_settings); do
+      if chosen "$key"; then chosen_keys+="$key "; else deviating+="$key "; fi
+    done
     [[ -n $deviating ]] || break
     ((SECONDS < deadline)) || die "after $seconds s the settings in force still differ from the ConfigMap in: $deviating"
     sleep 1
   done
-  say "the settings in force are the ConfigMap's"
+  tell_choices
+  say "the settings in force are the ConfigMap's${chosen_keys:+, but for $chosen_keys}"
 }
 
 # The control plane says how many records would be restored now: those that are still fresh. The size it shows is reported by

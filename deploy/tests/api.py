@@ -40,6 +40,7 @@ STATE = {
     "breaker": {"state": "closed", "failure_count": 0},
     "settings": {"cache_enabled": True, "cache_size": 1000, "cache_memory_mb": 64, "default_ttl": "5m", "max_connections": 20},
     "recommendation": {"cache_size": 2000, "cache_memory_mb": 64, "reason": "every second miss was evicted before"},
+    "history": [],
     "refused_records": 0,
     "stale_records": 0,
     "token": None,
@@ -57,7 +58,7 @@ def snapshot(count=2):
     entries = []
     for number in range(count):
         record = base64.b64encode(f"response {number}".encode()).decode()
-        entries.append({"key": f"http://api/{number}", "checksum": digest(record), "record": record})
+        entries.append({"url": f"http://api/{number}", "checksum": digest(record), "record": record})
     return {
         "format": "api-optimizer-cache-snapshot", "version": 1, "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "created_at_ms": int(time.time() * 1000), "settings_revision": 1, "complete": True, "count": count, "entries": entries,
@@ -257,6 +258,7 @@ ROUTES = {
     "GET /cache/invalidation-stats": shown("invalidation"),
     "GET /circuit-breaker/status": shown("breaker"),
     "GET /settings": show_settings,
+    "GET /settings/history": shown("history"),
     "PATCH /settings": patch_settings,
     "POST /cache/optimize": optimize,
     "POST /cache/snapshot": take_snapshot,

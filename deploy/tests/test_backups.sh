@@ -154,6 +154,9 @@ bad 'an empty cache' 'the cache holds none' "${after[@]}"
 # The ConfigMap is right, and the control plane does not follow it.
 fresh '{"follow": false, "settings": {"cache_size": 99}}'
 bad 'other settings in force' 'differ from the ConfigMap in: cache_size' "${after[@]}"
+fresh '{"follow": false, "settings": {"cache_size": 99}, "history": [{"door": "rest", "changes": [{"path": "/cache_size"}]}]}'
+good 'a setting that somebody chose by another door' "${after[@]}"
+check 'the choice is told' matches "$OUT" 'warning: cache_size is not'
 fresh
 kubectl patch secret api-optimizer-secrets --type=merge -p '{"data": {"token": "YW5kZXJz"}}' >/dev/null
 bad 'another secret' 'differs from backups/secrets-latest.yaml in: token' "${after[@]}"

@@ -2,49 +2,14 @@
 # Every block of RUNBOOK.md, run as written: names resolve to the stand-in, kubectl is the one over a folder, and nobody sleeps.
 . "$(dirname -- "${BASH_SOURCE[0]}")/check.sh"
 
-# block HEADING: the first bash block below the heading.
-block() {
-  local line seen=false inside=false
-  while IFS= read -r line; do
-    if $inside; then
-      [[ $line != '```' ]] || return 0
-      printf '%s\n' "$line"
-    elif [[ $line == '#'*"$1"* ]]; then
-      seen=true
-    elif $seen && [[ $line == '```bash' ]]; then
-      inside=true
-    fi
-  done <"$DEPLOY/RUNBOOK.md"
-  return 1
-}
+# shellcheck source=blocks.sh
+. "$TESTS/blocks.sh"
 
 # The names of the runbook, on port of the stand-in.
 resolve() {
   unset API_OPTIMIZER_URL API_OPTIMIZER_STAGING_URL PROMETHEUS_URL
   printf 'connect-to = "::127.0.0.1:%s"\n' "$(<"$WORK/port")" >"$WORK/home/.curlrc"
   export CURL_HOME=$WORK/home
-}
-
-mkdir "$WORK/bin"
-printf '#!/bin/sh\nexit 0\n' >"$WORK/bin/sleep"
-chmod +x "$WORK/bin/sleep"
-
-# play HEADING [VARIABLE=VALUE…]: runs the block from deploy/.
-play() {
-  local heading=$1
-  shift
-  block "$heading" >"$WORK/block.sh"
-  run env PATH="$WORK/bin:$PATH" "$@" bash "$WORK/block.sh"
-}
-
-lacks_null() { ! grep -qw null "$1"; }
-
-# clean HEADING [VARIABLE=VALUE…]: ends well, without an error of any tool, without a null.
-clean() {
-  play "$@"
-  check "$1: ends well" test "$STATUS" = 0
-  check "$1: nothing on stderr" test -z "$ERR"
-  check "$1: no null" lacks_null "$WORK/out"
 }
 
 # ends NAME PATTERN: the last block failed and said so.

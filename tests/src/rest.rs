@@ -18,6 +18,12 @@ impl Rest {
         Self { address }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// GET.
     ///
     /// # Errors

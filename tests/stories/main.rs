@@ -6,5 +6,6 @@ mod hits;
 mod hostile;
 mod not_stored;
 mod operations;
+mod runbook;
 mod settings;
 mod trap;
