@@ -1,16 +1,18 @@
 //! Alerts, on the control plane's clock: figures in, alerts out, notifications on their way.
 
+use crate::infrastructure::alert_file::AlertFile;
 use crate::infrastructure::notify::Notifier;
 use crate::infrastructure::system::Sampler;
 use crate::plane::{Domain, Event, Plane, now_ms};
-use control_domain::alerts::{Action, Change, Figures, conditions};
+use control_domain::alerts::{Alert, Change, Figures, conditions};
+use control_domain::sum::Filter;
 use control_domain::views;
 use optimizer_proto::settings::Settings;
-use optimizer_proto::v1::Outcome;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// How often the rules are judged. The runbook's shortest monitoring interval is 30 s.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -18,6 +20,14 @@ const PERIOD: Duration = Duration::from_secs(1);
 const SYSTEM_EVERY: u32 = 5;
 /// Latency, errors and throughput are judged over the last minute, the hit ratio over five.
 const SHORT_MS: u64 = 60_000;
+/// For how long a refused report speaks against its Envoy.
+const BAD_REPORT_MS: u64 = 300_000;
+
+fn each_second() -> Interval {
+    let mut beat = tokio::time::interval(PERIOD);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
+}
 
 /// Judges until told to stop.
 pub(crate) async fn run(
@@ -26,91 +36,118 @@ pub(crate) async fn run(
     state_dir: Option<&Path>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut file = AlertFile::new(state_dir);
+    if let Some((board, baseline)) = file.load() {
+        let mut domain = plane.domain();
+        domain.board = board.resumed(now_ms());
+        domain.baseline = baseline;
+    }
     let mut sampler = Sampler::new(state_dir);
-    let mut beat = tokio::time::interval(PERIOD);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beat = each_second();
     let mut round = 0_u32;
     loop {
         tokio::select! {
             _ = beat.tick() => {}
-            _ = stopped.changed() => return,
+            _ = stopped.changed() => break,
         }
         if round.is_multiple_of(SYSTEM_EVERY) {
             let system = sampler.sample();
             plane.domain().system = system;
         }
         round = round.wrapping_add(1);
-        judge(&plane, &notifier);
-        notifier.deliver(now_ms()).await;
+        let hour_began = judge(&plane);
+        // Before anybody is told: who is told of an alert must be told of its end, also after a restart.
+        file.keep(&plane, hour_began);
+        tell(&plane, &notifier);
+    }
+    file.keep(&plane, true);
+}
+
+/// Delivers until told to stop; apart from judging, which a receiver that hangs must not hold up.
+pub(crate) async fn deliver(plane: Arc<Plane>, notifier: Arc<Notifier>, mut stopped: watch::Receiver<bool>) {
+    let mut beat = each_second();
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {}
+            _ = stopped.changed() => return,
+        }
+        let firing = told_about(&plane);
+        notifier.deliver(&firing).await;
         plane.domain().notifications = notifier.standing();
     }
 }
 
-fn judge(plane: &Plane, notifier: &Notifier) {
+/// Alerts that are on and not silenced.
+fn told_about(plane: &Plane) -> Vec<Alert> {
+    let (domain, now_ms) = (plane.domain(), now_ms());
+    let wanted = |alert: &&Alert| !domain.board.is_silenced(&alert.name, now_ms);
+    domain.board.active(false).into_iter().filter(wanted).cloned().collect()
+}
+
+/// Takes in the figures of this moment. True when an hour has begun.
+fn judge(plane: &Plane) -> bool {
     let now_ms = now_ms();
-    let (changes, silenced) = {
+    let (changes, hour_began) = {
         let mut domain = plane.domain();
         let Ok((settings, _)) = Settings::parse(&domain.book.present().document) else {
-            return;
+            return false;
         };
-        let found = conditions(&figures(&domain, &settings, now_ms), &settings.alerts);
-        let changes = domain.board.evaluate(found, now_ms);
-        let silenced: Vec<bool> = changes
-            .iter()
-            .map(|change| {
-                let (Change::Firing(alert) | Change::Resolved(alert)) = change;
-                domain.board.is_silenced(&alert.name, now_ms)
-            })
-            .collect();
-        (changes, silenced)
+        let figures = figures(&domain, &settings, now_ms);
+        let found = conditions(&figures, &settings.alerts, |name| domain.board.standing(name));
+        let hour_began = domain.baseline.note(figures.throughput, now_ms);
+        let quiet_ms = settings.alerts.resolve_after_ms;
+        (domain.board.evaluate(found, quiet_ms, now_ms), hour_began)
     };
-    for (change, silenced) in changes.into_iter().zip(silenced) {
-        let (action, alert) = match change {
-            Change::Firing(alert) => (Action::Trigger, alert),
-            Change::Resolved(alert) => (Action::Resolve, alert),
-        };
+    for change in changes {
+        let (Change::Firing(alert) | Change::Resolved(alert)) = change;
         tracing::warn!(
             alert = alert.name,
             severity = alert.severity.word(),
-            ?action,
-            silenced,
+            state = ?alert.state,
             summary = alert.summary,
             "alert"
         );
         plane.announce(Event::new("alert", serde_json::to_value(&alert).unwrap_or_default()));
-        // A resolution is told in any case: whoever was told of the beginning waits for it.
-        if !silenced || action == Action::Resolve {
-            notifier.put(action, &alert, now_ms);
-        }
     }
+    hour_began
+}
+
+fn tell(plane: &Plane, notifier: &Notifier) {
+    let now_ms = now_ms();
+    let domain = plane.domain();
+    let firing: Vec<(&Alert, bool)> = domain
+        .board
+        .active(false)
+        .into_iter()
+        .map(|alert| (alert, !domain.board.is_silenced(&alert.name, now_ms)))
+        .collect();
+    notifier.reconcile(&firing, now_ms);
 }
 
 fn figures(domain: &Domain, settings: &Settings, now_ms: u64) -> Figures {
-    let short = domain.fleet.recent(SHORT_MS, now_ms);
-    let long = domain.fleet.recent(views::DEFAULT_WINDOW_MS, now_ms);
+    let fleet = &domain.fleet;
+    let short = fleet.recent(SHORT_MS, now_ms);
+    let long = fleet.recent(views::DEFAULT_WINDOW_MS, now_ms);
     let requests = short.requests();
-    let errors = short.count(Outcome::Error).saturating_add(short.count(Outcome::Shed));
     let stats = &domain.envoy_stats;
+    let whole = Filter::default();
     Figures {
-        p95_ms: short.latency.quantile(0.95).unwrap_or(0.0) / 1_000.0,
+        p95_ms: short.latency().quantile(0.95).unwrap_or(0.0) / 1_000.0,
         hit_ratio: views::percent(long.cache.hits, long.cache.lookups),
-        error_rate: views::percent(errors, requests),
-        #[allow(clippy::cast_precision_loss)]
-        throughput: requests as f64 * 1_000.0 / SHORT_MS as f64,
+        error_rate: views::percent(short.failed(), requests),
+        throughput: fleet.requests_per_second(&whole, &short, SHORT_MS, now_ms),
+        usual_throughput: domain.baseline.usual(now_ms),
         memory: domain.system.memory_percent,
         cpu: domain.system.cpu_percent,
         disk: domain.system.disk_percent,
-        connections: views::connections_percent(stats, u64::from(settings.max_connections), now_ms),
+        connections: stats.fullest(None, &whole, u64::from(settings.max_connections), now_ms),
         requests,
         lookups: long.cache.lookups,
         stores: long.cache.stores,
         evictions: long.cache.evictions,
-        envoys: domain.fleet.present(now_ms).count(),
-        stragglers: domain
-            .fleet
-            .stragglers(domain.book.epoch(), domain.book.present().number),
-        refusing: domain
-            .fleet
+        envoys: fleet.present(now_ms).count(),
+        stragglers: fleet.stragglers(domain.book.epoch(), domain.book.present().number),
+        refusing: fleet
             .envoys()
             .filter(|(_, envoy)| envoy.connection.is_some() && envoy.refused.is_some())
             .map(|(name, _)| name.to_owned())
@@ -119,7 +156,18 @@ fn figures(domain: &Domain, settings: &Settings, now_ms: u64) -> Figures {
         open_breakers: open_breakers(domain, now_ms),
         vm_reloads: stats.recent(views::DEFAULT_WINDOW_MS, now_ms).vm_reloads,
         storage_fault: domain.storage_fault.clone(),
+        bad_reporters: bad_reporters(domain, now_ms),
     }
+}
+
+fn bad_reporters(domain: &Domain, now_ms: u64) -> Vec<String> {
+    let lately = |at: u64| now_ms.saturating_sub(at) < BAD_REPORT_MS;
+    domain
+        .fleet
+        .envoys()
+        .filter(|(_, envoy)| envoy.faults.last.as_ref().is_some_and(|(_, at)| lately(*at)))
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 fn open_breakers(domain: &Domain, now_ms: u64) -> Vec<String> {

@@ -34,7 +34,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let (stop, stopped) = watch::channel(false);
     let state_dir = config.state_dir.clone();
     let (judging, until) = (Arc::clone(&plane), stopped.clone());
-    tokio::spawn(async move { alerting::run(judging, notifier, state_dir.as_deref(), until).await });
+    tokio::spawn(alerting::deliver(
+        Arc::clone(&plane),
+        Arc::clone(&notifier),
+        stopped.clone(),
+    ));
+    let judging = tokio::spawn(async move { alerting::run(judging, notifier, state_dir.as_deref(), until).await });
     if let Some(directory) = config.config_dir {
         tokio::spawn(config_dir::watch(Arc::clone(&plane), directory, stopped.clone()));
     }
@@ -44,11 +49,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     asked_to_stop().await?;
     tracing::info!("stopping");
     stop.send_replace(true);
-    let ended = tokio::time::timeout(DRAIN, async { (rest.await, grpc.await) }).await;
+    let ended = tokio::time::timeout(DRAIN, async { (rest.await, grpc.await, judging.await) }).await;
     match ended {
-        Ok((rest, grpc)) => {
+        Ok((rest, grpc, judging)) => {
             rest??;
             grpc??;
+            judging?;
         }
         Err(_) => tracing::warn!("some requests were still under way"),
     }

@@ -4,7 +4,7 @@ use crate::infrastructure::document;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use control_domain::Millis;
-use control_domain::alerts::Board;
+use control_domain::alerts::{Baseline, Board};
 use control_domain::book::{Accepted, Author, Book, Refused};
 use control_domain::change::Change;
 use control_domain::config_map::ConfigMap;
@@ -38,6 +38,7 @@ const WRITES_PER_SECOND: NonZeroU32 = NonZeroU32::new(500).unwrap();
 pub(crate) struct Domain {
     pub(crate) envoy_stats: EnvoyStats,
     pub(crate) board: Board,
+    pub(crate) baseline: Baseline,
     pub(crate) purges: PurgeLog,
     pub(crate) system: System,
     /// Notifications waiting to be delivered, and given up.
@@ -130,6 +131,7 @@ impl Plane {
             domain: Mutex::new(Domain {
                 envoy_stats: EnvoyStats::default(),
                 board: Board::default(),
+                baseline: Baseline::default(),
                 purges,
                 system: System::default(),
                 notifications: (0, 0),

@@ -100,6 +100,12 @@ impl ControlPlane {
         }
     }
 
+    /// Where it keeps its state.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        &self.options.state_dir
+    }
+
     /// Its process; `None` after a failed start.
     pub fn process(&mut self) -> Option<&mut Process> {
         self.process.as_mut()

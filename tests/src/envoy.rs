@@ -88,6 +88,12 @@ impl Envoy {
         self.listen
     }
 
+    /// Its admin interface.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

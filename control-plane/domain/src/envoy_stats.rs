@@ -1,6 +1,7 @@
 //! What Envoys say about themselves: their own counters and gauges, beyond what the filter can see.
 
 use crate::Millis;
+use crate::sum::Filter;
 use crate::windows::{SLOT_MS, SLOTS};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 const PRESENT_MS: u64 = 15_000;
 /// Nodes remembered at most, and for how long without a word.
 const MAX_NODES: usize = 20_000;
+/// Upstreams of an Envoy told apart at most.
+const MAX_UPSTREAMS: usize = 256;
 const FORGOTTEN_AFTER_MS: u64 = 3_600_000;
 
 /// Counters of one Envoy since it started, or their growth over a time.
@@ -25,17 +28,34 @@ pub struct Counters {
     pub vm_reloads: u64,
 }
 
-/// Gauges of one Envoy, or of several added up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Gauges of one Envoy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gauges {
     /// Open connections from clients.
     pub downstream_open: u64,
-    /// Open connections to upstreams.
-    pub upstream_open: u64,
+    /// Open connections by upstream.
+    pub upstreams: BTreeMap<String, u64>,
     /// Bytes on Envoy's heap.
     pub heap_bytes: u64,
     /// Bytes Envoy holds from the operating system.
     pub memory_bytes: u64,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Workers.
+    pub concurrency: u64,
+    /// 1 unless it is draining.
+    pub live: u64,
+}
+
+/// The upstream of an Envoy that uses the largest share of the connections it may have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fullest {
+    /// The Envoy's node id.
+    pub node: String,
+    /// The upstream.
+    pub upstream: String,
+    /// Open connections as a share of the limit, percent.
+    pub percent: f64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -70,24 +90,39 @@ impl EnvoyStats {
         node.last = Some(counters);
     }
 
-    /// What all Envoys, or one, counted in the last `window_ms`.
+    /// What all Envoys counted in the last `window_ms`.
     #[must_use]
     pub fn recent(&self, window_ms: Millis, now_ms: Millis) -> Counters {
+        self.recent_of(None, window_ms, now_ms)
+    }
+
+    /// What all Envoys, or one, counted in the last `window_ms`.
+    #[must_use]
+    pub fn recent_of(&self, node: Option<&str>, window_ms: Millis, now_ms: Millis) -> Counters {
         let first = now_ms.saturating_sub(window_ms) / SLOT_MS;
-        let slots = self.nodes.values().flat_map(|node| &node.slots);
+        let wanted = |name: &str| node.is_none_or(|node| node == name);
+        let nodes = self.nodes.iter().filter(|(name, _)| wanted(name));
+        let slots = nodes.flat_map(|(_, node)| &node.slots);
         slots
             .filter(|(number, _)| *number >= first)
             .fold(Counters::default(), |sum, (_, counters)| sum.plus(counters))
     }
 
-    /// The gauges of all present Envoys added up.
+    /// Where connections to an upstream come nearest to the limit. The limit holds for each upstream of each Envoy by itself: a sum
+    /// over them would hide the one that is full.
     #[must_use]
-    pub fn gauges(&self, now_ms: Millis) -> Gauges {
-        self.present(now_ms).fold(Gauges::default(), |sum, (_, gauges)| Gauges {
-            downstream_open: sum.downstream_open.saturating_add(gauges.downstream_open),
-            upstream_open: sum.upstream_open.saturating_add(gauges.upstream_open),
-            heap_bytes: sum.heap_bytes.saturating_add(gauges.heap_bytes),
-            memory_bytes: sum.memory_bytes.saturating_add(gauges.memory_bytes),
+    #[allow(clippy::cast_precision_loss)]
+    pub fn fullest(&self, node: Option<&str>, filter: &Filter, limit: u64, now_ms: Millis) -> Option<Fullest> {
+        let wanted = |name: &str| node.is_none_or(|node| node == name);
+        let present = self.present(now_ms).filter(|(name, _)| wanted(name));
+        let all = present.flat_map(|(name, gauges)| gauges.upstreams.iter().map(move |upstream| (name, upstream)));
+        let (name, (upstream, open)) = all
+            .filter(|(_, (upstream, _))| limit > 0 && filter.takes_upstream(upstream))
+            .max_by_key(|(_, (_, open))| **open)?;
+        Some(Fullest {
+            node: name.to_owned(),
+            upstream: upstream.clone(),
+            percent: share(*open, limit),
         })
     }
 
@@ -163,7 +198,7 @@ impl Counters {
                 }
                 _ => return false,
             }
-        } else if let Some(name) = upstream(name) {
+        } else if let Some((_, name)) = upstream(name) {
             match name {
                 "upstream_rq_total" => &mut self.upstream_requests,
                 "upstream_cx_total" => &mut self.upstream_connections,
@@ -180,13 +215,28 @@ impl Counters {
 }
 
 impl Gauges {
+    /// Open connections to the upstreams that are asked for.
+    #[must_use]
+    pub fn upstream_open(&self, filter: &Filter) -> u64 {
+        let wanted = self.upstreams.iter().filter(|(name, _)| filter.takes_upstream(name));
+        wanted.fold(0, |sum, (_, open)| sum.saturating_add(*open))
+    }
+
     /// Adds to the gauge an Envoy statistic belongs to; false for one of no interest.
     pub fn take(&mut self, name: &str, value: u64) -> bool {
         let gauge = match (ingress(name), upstream(name), name) {
             (Some("downstream_cx_active"), _, _) => &mut self.downstream_open,
-            (_, Some("upstream_cx_active"), _) => &mut self.upstream_open,
+            (_, Some((cluster, "upstream_cx_active")), _) => {
+                if self.upstreams.len() >= MAX_UPSTREAMS && !self.upstreams.contains_key(cluster) {
+                    return false;
+                }
+                self.upstreams.entry(cluster.to_owned()).or_default()
+            }
             (_, _, "server.memory_allocated") => &mut self.heap_bytes,
             (_, _, "server.memory_physical_size") => &mut self.memory_bytes,
+            (_, _, "server.uptime") => &mut self.uptime_s,
+            (_, _, "server.concurrency") => &mut self.concurrency,
+            (_, _, "server.live") => &mut self.live,
             _ => return false,
         };
         *gauge = gauge.saturating_add(value);
@@ -194,18 +244,21 @@ impl Gauges {
     }
 }
 
-/// `http.<prefix>.<name>` of a listener for clients, not of Envoy's own admin interface.
+/// Envoy's own listeners: its admin interface, and the one by which it is observed.
+const NOT_FOR_CLIENTS: [&str; 3] = ["admin", "async-client", "observe"];
+/// Clusters that are no upstreams of clients.
+const NOT_UPSTREAMS: [&str; 2] = ["control_plane", "admin"];
+
+/// `http.<prefix>.<name>` of a listener for clients.
 fn ingress(name: &str) -> Option<&str> {
-    let rest = name.strip_prefix("http.")?;
-    let (prefix, name) = rest.rsplit_once('.')?;
-    (prefix != "admin" && prefix != "async-client").then_some(name)
+    let (prefix, name) = name.strip_prefix("http.")?.rsplit_once('.')?;
+    (!NOT_FOR_CLIENTS.contains(&prefix)).then_some(name)
 }
 
-/// `cluster.<name>.<name>` of an upstream, not of the control plane itself.
-fn upstream(name: &str) -> Option<&str> {
-    let rest = name.strip_prefix("cluster.")?;
-    let (cluster, name) = rest.rsplit_once('.')?;
-    (cluster != "control_plane" && !cluster.contains('.')).then_some(name)
+/// `cluster.<name>.<name>` of an upstream; the names of clusters may hold dots.
+fn upstream(name: &str) -> Option<(&str, &str)> {
+    let (cluster, name) = name.strip_prefix("cluster.")?.rsplit_once('.')?;
+    (!NOT_UPSTREAMS.contains(&cluster)).then_some((cluster, name))
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -252,14 +305,23 @@ mod tests {
     #[test]
     fn gauges_of_an_envoy_that_vanished_are_gone() {
         let mut stats = EnvoyStats::default();
-        let open = Gauges {
-            upstream_open: 3,
+        let open = |api: u64, other: u64| Gauges {
+            upstreams: BTreeMap::from([("api".to_owned(), api), ("a.b".to_owned(), other)]),
             ..Gauges::default()
         };
-        stats.report("a", Counters::default(), open, 0);
-        stats.report("b", Counters::default(), open, 10_000);
-        assert_eq!(stats.gauges(10_000).upstream_open, 6);
-        assert_eq!(stats.gauges(15_000).upstream_open, 3);
+        stats.report("a", Counters::default(), open(3, 16), 0);
+        stats.report("b", Counters::default(), open(8, 2), 10_000);
+        let fullest = |filter: &Filter, now_ms| stats.fullest(None, filter, 20, now_ms).unwrap();
+        let worst = fullest(&Filter::default(), 10_000);
+        assert_eq!((worst.node.as_str(), worst.upstream.as_str()), ("a", "a.b"));
+        assert!((worst.percent - 80.0).abs() < 1e-9);
+        assert_eq!(fullest(&Filter::default(), 15_000).node, "b", "the other one is gone");
+        let api = Filter {
+            upstream: Some("api".to_owned()),
+            ..Filter::default()
+        };
+        assert_eq!(fullest(&api, 10_000).upstream, "api");
+        assert_eq!(open(3, 16).upstream_open(&api), 3);
     }
 
     #[test]
@@ -270,8 +332,9 @@ mod tests {
             ("http.admin.downstream_rq_http1_total", false),
             ("cluster.origin.upstream_cx_total", true),
             ("cluster.control_plane.upstream_cx_total", false),
+            ("http.observe.downstream_rq_http1_total", false),
             ("cluster.origin.external.upstream_rq_2xx", false),
-            ("cluster.origin.upstream_rq_total", true),
+            ("cluster.outbound|80||api.default.svc.upstream_rq_total", true),
         ] {
             assert_eq!(counters.take(name, 2), taken, "{name}");
         }
@@ -279,6 +342,6 @@ mod tests {
             (counters.requests, counters.http2_requests, counters.upstream_requests),
             (2, 2, 2)
         );
-        assert!(gauges.take("server.memory_allocated", 7) && !gauges.take("server.live", 1));
+        assert!(gauges.take("server.memory_allocated", 7) && !gauges.take("server.state", 1));
     }
 }

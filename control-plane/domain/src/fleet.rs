@@ -1,9 +1,13 @@
 //! The Envoys: who is there, what they run on, what they report.
 
 use crate::Millis;
+use crate::arrival::Arrival;
 use crate::what_if::WhatIf;
-use crate::windows::{Filter, Sum, Windows};
-use optimizer_proto::v1::{BreakerEvent, FilterGauges, Hello, SettingsAck, TelemetryReport, Violation};
+use crate::windows::{Span, Windows};
+use optimizer_proto::telemetry::delta;
+use optimizer_proto::v1::{
+    BreakerEvent, FilterGauges, Hello, RequestSeries, SettingsAck, TelemetryDelta, TelemetryReport, Violation,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// An Envoy not heard of for so long is forgotten: its gauges at once when it goes, its counts after this.
@@ -21,7 +25,7 @@ const MAX_EVENTS: usize = 1_000;
 pub type ConnectionId = u64;
 
 /// One Envoy process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Envoy {
     /// Its `node.id`.
     pub node_id: String,
@@ -45,7 +49,47 @@ pub struct Envoy {
     pub windows: Windows,
     /// What its cache would do with another size.
     pub what_if: WhatIf,
+    /// Reports not merged.
+    pub faults: Faults,
+    arrival: Arrival,
     last_sequence: u64,
+}
+
+impl Default for Envoy {
+    fn default() -> Self {
+        Self {
+            node_id: String::new(),
+            filter_version: String::new(),
+            capabilities: Vec::new(),
+            workers: 0,
+            connection: None,
+            seen_ms: 0,
+            in_force: None,
+            refused: None,
+            gauges: FilterGauges::default(),
+            // There may be thousands, and one by itself is seldom asked for.
+            windows: Windows::packed(),
+            what_if: WhatIf::default(),
+            faults: Faults::default(),
+            arrival: Arrival::default(),
+            last_sequence: 0,
+        }
+    }
+}
+
+/// Reports that were not merged, by cause, and the last one of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// How many, by cause; `duplicate` is no fault of anybody.
+    pub by_cause: BTreeMap<&'static str, u64>,
+    /// The field that was wrong with the last refused one, and when.
+    pub last: Option<(String, Millis)>,
+}
+
+impl Faults {
+    fn count(&mut self, cause: &'static str) {
+        *self.by_cause.entry(cause).or_default() += 1;
+    }
 }
 
 /// What became of a report.
@@ -64,8 +108,11 @@ pub enum Reported {
 pub struct Fleet {
     envoys: BTreeMap<String, Envoy>,
     events: VecDeque<(String, BreakerEvent)>,
-    refused_reports: u64,
-    duplicate_reports: u64,
+    /// All Envoys together, those forgotten since included.
+    pub(crate) windows: Windows,
+    pub(crate) totals: TelemetryDelta,
+    reports: u64,
+    faults: BTreeMap<&'static str, u64>,
 }
 
 impl Fleet {
@@ -106,46 +153,72 @@ impl Fleet {
         }
     }
 
-    /// An Envoy reported; the report has passed its checks.
-    pub fn reported(&mut self, name: &str, report: TelemetryReport, now_ms: Millis) -> Reported {
+    /// An Envoy reported; the report has passed its checks. What it tells of breakers is in the report still.
+    pub fn reported(&mut self, name: &str, report: &TelemetryReport, now_ms: Millis) -> Reported {
         let follows = self.envoys.len() <= FOLLOWED;
         let Some(envoy) = self.envoys.get_mut(name) else {
             return Reported::Stranger;
         };
         envoy.seen_ms = now_ms;
         if report.sequence <= envoy.last_sequence {
-            self.duplicate_reports += 1;
+            envoy.faults.count("duplicate");
+            *self.faults.entry("duplicate").or_default() += 1;
             return Reported::Duplicate;
         }
         envoy.last_sequence = report.sequence;
-        if let Some(gauges) = report.gauges {
+        self.reports += 1;
+        if let Some(gauges) = &report.gauges {
             envoy.workers = gauges.workers;
-            envoy.gauges = gauges;
+            envoy.gauges = gauges.clone();
         }
-        if let Some(mut delta) = report.delta {
-            if let Some(samples) = delta.samples.take().filter(|_| follows) {
-                envoy.what_if.take(&samples, delta.cache.as_ref(), now_ms);
-            }
-            for event in &delta.breaker_events {
-                if self.events.len() >= MAX_EVENTS {
-                    self.events.pop_front();
-                }
-                self.events.push_back((envoy.node_id.clone(), event.clone()));
-            }
-            envoy.windows.add(delta, now_ms);
+        let at_ms = envoy.arrival.place(report.closed_at_ms, now_ms);
+        let span = Span {
+            from_ms: at_ms.saturating_sub(report.span_ms),
+            at_ms,
+        };
+        let Some(mut delta) = report.delta.clone() else {
+            return Reported::Merged;
+        };
+        if let Some(samples) = delta.samples.take().filter(|_| follows) {
+            envoy.what_if.take(&samples, delta.cache.as_ref(), now_ms);
         }
+        for event in delta.breaker_events.drain(..) {
+            if self.events.len() >= MAX_EVENTS {
+                self.events.pop_front();
+            }
+            self.events.push_back((envoy.node_id.clone(), event));
+        }
+        envoy.windows.add(delta.clone(), span);
+        delta::merge(&mut self.totals, delta.clone());
+        self.windows.add(delta, span);
         Reported::Merged
     }
 
-    /// A report that did not pass its checks.
-    pub fn refused_report(&mut self) {
-        self.refused_reports += 1;
+    /// A report of a connected Envoy was refused: why, and where in it.
+    pub fn refused_report(&mut self, name: &str, cause: &'static str, field: &str, now_ms: Millis) {
+        *self.faults.entry(cause).or_default() += 1;
+        if let Some(envoy) = self.envoys.get_mut(name) {
+            envoy.faults.count(cause);
+            envoy.faults.last = Some((field.to_owned(), now_ms));
+        }
     }
 
-    /// Reports refused and reports seen twice.
+    /// Reports merged, and those not merged by cause.
     #[must_use]
-    pub fn report_faults(&self) -> (u64, u64) {
-        (self.refused_reports, self.duplicate_reports)
+    pub fn reports(&self) -> (u64, &BTreeMap<&'static str, u64>) {
+        (self.reports, &self.faults)
+    }
+
+    /// Requests since this control plane started, series by series.
+    #[must_use]
+    pub fn total_series(&self) -> &[RequestSeries] {
+        &self.totals.requests
+    }
+
+    /// The node an Envoy runs as; empty when it is not known.
+    #[must_use]
+    pub fn node(&self, name: &str) -> &str {
+        self.envoys.get(name).map_or("", |envoy| envoy.node_id.as_str())
     }
 
     /// All Envoys remembered, by the name of their process.
@@ -173,40 +246,6 @@ impl Fleet {
                 }
             })
             .collect()
-    }
-
-    /// What the fleet did in the last `window_ms`.
-    #[must_use]
-    pub fn recent(&self, window_ms: Millis, now_ms: Millis) -> Sum {
-        let mut sum = Sum::default();
-        for envoy in self.envoys.values() {
-            envoy.windows.recent(window_ms, now_ms).for_each(|delta| sum.add(delta));
-        }
-        sum
-    }
-
-    /// As [`Fleet::recent`], of a part of the traffic.
-    #[must_use]
-    pub fn recent_of(&self, filter: &Filter, window_ms: Millis, now_ms: Millis) -> Sum {
-        let mut sum = Sum::default();
-        let wanted = |name: &str, envoy: &Envoy| {
-            let envoy_id = filter.envoy.as_deref();
-            envoy_id.is_none_or(|wanted| wanted == name || wanted == envoy.node_id)
-        };
-        for (_, envoy) in self.envoys.iter().filter(|(name, envoy)| wanted(name, envoy)) {
-            for (at_ms, delta) in envoy.windows.recent_slots(window_ms, now_ms) {
-                sum.add_of(filter, delta, at_ms);
-            }
-        }
-        sum
-    }
-
-    /// What the fleet did since this control plane started, as far as its Envoys are remembered.
-    #[must_use]
-    pub fn totals(&self) -> Sum {
-        let mut sum = Sum::default();
-        self.envoys.values().for_each(|envoy| sum.add(envoy.windows.totals()));
-        sum
     }
 
     /// Breaker transitions, newest last: node and event.
@@ -252,7 +291,8 @@ pub fn instance(hello: &Hello) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use optimizer_proto::v1::{CacheCounters, TelemetryDelta};
+    use crate::sum::Filter;
+    use optimizer_proto::v1::CacheCounters;
 
     fn hello(name: &str) -> Hello {
         Hello {
@@ -281,13 +321,14 @@ mod tests {
     fn a_report_counts_once_also_over_a_reconnect() {
         let mut fleet = Fleet::default();
         fleet.hello(&hello("a"), 1, 1000);
-        assert_eq!(fleet.reported("a", report(1, 5), 1000), Reported::Merged);
+        assert_eq!(fleet.reported("a", &report(1, 5), 1000), Reported::Merged);
         fleet.gone("a", 1);
         fleet.hello(&hello("a"), 2, 2000);
-        assert_eq!(fleet.reported("a", report(1, 5), 2000), Reported::Duplicate);
-        assert_eq!(fleet.reported("a", report(2, 1), 2000), Reported::Merged);
+        assert_eq!(fleet.reported("a", &report(1, 5), 2000), Reported::Duplicate);
+        assert_eq!(fleet.reported("a", &report(2, 1), 2000), Reported::Merged);
         assert_eq!(fleet.recent(60_000, 2000).cache.lookups, 6);
-        assert_eq!(fleet.reported("b", report(1, 1), 2000), Reported::Stranger);
+        assert_eq!(fleet.reports(), (2, &BTreeMap::from([("duplicate", 1)])));
+        assert_eq!(fleet.reported("b", &report(1, 1), 2000), Reported::Stranger);
     }
 
     #[test]
@@ -321,5 +362,58 @@ mod tests {
         assert_eq!(fleet.present(5_000).count(), 0);
         fleet.hello(&hello("b"), 2, FORGOTTEN_AFTER_MS);
         assert_eq!(fleet.envoys().count(), 1);
+    }
+
+    #[test]
+    fn totals_do_not_shrink_when_an_envoy_is_forgotten() {
+        let mut fleet = Fleet::default();
+        fleet.hello(&hello("a"), 1, 0);
+        fleet.reported("a", &report(1, 5), 0);
+        fleet.gone("a", 1);
+        fleet.hello(&hello("b"), 2, FORGOTTEN_AFTER_MS);
+        fleet.reported("b", &report(1, 1), FORGOTTEN_AFTER_MS);
+        assert_eq!((fleet.envoys().count(), fleet.totals().cache.lookups), (1, 6));
+    }
+
+    #[test]
+    fn one_envoy_is_asked_for_by_instance_or_node() {
+        let mut fleet = Fleet::default();
+        for (name, lookups) in [("a", 5), ("b", 7)] {
+            fleet.hello(&hello(name), 1, 0);
+            fleet.reported(name, &report(1, lookups), 0);
+        }
+        for (envoy, lookups) in [("a", 5), ("node-b", 7), ("nobody", 0)] {
+            let filter = Filter {
+                envoy: Some(envoy.to_owned()),
+                ..Filter::default()
+            };
+            assert_eq!(fleet.recent_of(&filter, 60_000, 0).cache.lookups, lookups, "{envoy}");
+        }
+    }
+
+    #[test]
+    fn the_rate_of_a_fleet_adds_up_what_each_envoy_does_now() {
+        let requests = |sequence: u64, count: u64, span_ms: u64, closed_at_ms: Millis| TelemetryReport {
+            sequence,
+            span_ms,
+            closed_at_ms,
+            delta: Some(TelemetryDelta {
+                requests: vec![optimizer_proto::v1::RequestSeries {
+                    count,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut fleet = Fleet::default();
+        fleet.hello(&hello("a"), 1, 0);
+        fleet.hello(&hello("b"), 2, 0);
+        // One came a moment ago, the other after an outage of ten minutes.
+        fleet.reported("a", &requests(1, 100, 10_000, 1_000_000), 1_000_000);
+        fleet.reported("b", &requests(1, 6_000, 600_000, 1_000_000), 1_000_000);
+        let window = fleet.recent(300_000, 1_000_000);
+        let rate = fleet.requests_per_second(&Filter::default(), &window, 300_000, 1_000_000);
+        assert!((rate - 20.0).abs() < 1e-9, "{rate}");
     }
 }

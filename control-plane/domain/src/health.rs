@@ -2,6 +2,7 @@
 
 use crate::Millis;
 use crate::fleet::Fleet;
+use crate::sum::Filter;
 use crate::views;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -77,7 +78,7 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
             format!("without revision {revision}: {}", stragglers.join(", ")),
         )
     });
-    components.push(match views::worst_state(fleet, now_ms) {
+    components.push(match views::worst_state(fleet, &Filter::default(), now_ms) {
         "closed" => ("circuit_breaker", Status::Healthy, "closed".to_owned()),
         state => ("circuit_breaker", Status::Degraded, state.to_owned()),
     });

@@ -8,14 +8,17 @@
 
 pub mod advice;
 pub mod alerts;
+pub mod arrival;
 pub mod book;
 pub mod change;
 pub mod config_map;
 pub mod envoy_stats;
 pub mod fleet;
+mod fleet_figures;
 pub mod health;
 pub mod purges;
 pub mod snapshot;
+pub mod sum;
 pub mod views;
 pub mod what_if;
 pub mod windows;

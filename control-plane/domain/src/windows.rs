@@ -1,246 +1,209 @@
-//! What the fleet did lately: telemetry merged into slots of ten seconds, kept for an hour.
+//! What was reported lately: telemetry merged into slots of ten seconds, kept for an hour.
 
 use crate::Millis;
-use optimizer_proto::telemetry::{Sketch, delta};
-use optimizer_proto::v1::{Outcome, TelemetryDelta};
-use std::collections::{BTreeMap, VecDeque};
+use optimizer_proto::telemetry::delta;
+use optimizer_proto::v1::TelemetryDelta;
+use prost::Message as _;
+use std::borrow::Cow;
+use std::collections::VecDeque;
 
 /// Length of a slot.
 pub const SLOT_MS: u64 = 10_000;
 /// Slots kept: one hour.
 pub const SLOTS: usize = 360;
 
-/// One slot of one Envoy.
+/// The time a delta covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its beginning.
+    pub from_ms: Millis,
+    /// Its end, which decides on the slot.
+    pub at_ms: Millis,
+}
+
+/// The delta of a slot. As a message it takes a fraction of the memory: most bins of a sketch are zero or small.
+#[derive(Debug, Clone, PartialEq)]
+enum Content {
+    Open(TelemetryDelta),
+    Packed(Box<[u8]>),
+}
+
+impl Content {
+    fn delta(&self) -> Cow<'_, TelemetryDelta> {
+        match self {
+            Self::Open(delta) => Cow::Borrowed(delta),
+            // It was encoded by `pack`, so it can be read.
+            Self::Packed(bytes) => Cow::Owned(TelemetryDelta::decode(bytes.as_ref()).unwrap_or_default()),
+        }
+    }
+
+    fn merge(&mut self, more: TelemetryDelta) {
+        match self {
+            Self::Open(delta) => delta::merge(delta, more),
+            Self::Packed(_) => {
+                let mut delta = self.delta().into_owned();
+                delta::merge(&mut delta, more);
+                *self = Self::Packed(delta.encode_to_vec().into());
+            }
+        }
+    }
+
+    fn pack(&mut self) {
+        if let Self::Open(delta) = self {
+            *self = Self::Packed(delta.encode_to_vec().into());
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 struct Slot {
     number: u64,
-    delta: TelemetryDelta,
+    /// Earlier than the slot's own beginning where a report covered a longer time, as the first one after an outage does.
+    from_ms: Millis,
+    requests: u64,
+    content: Content,
 }
 
-/// The windows of one Envoy process, and its totals since this control plane first heard of it.
+/// The windows of one Envoy, or of the whole fleet.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Windows {
     slots: VecDeque<Slot>,
-    totals: TelemetryDelta,
+    packed: bool,
+    /// When the first delta began.
+    since_ms: Option<Millis>,
+    /// Hits and lookups of the newest slot that had any and is no longer kept.
+    faded: Option<(u64, u64)>,
 }
 
 impl Windows {
-    /// Merges a delta into the slot of `at_ms`. One older than the hour counts in the totals alone.
-    pub fn add(&mut self, delta: TelemetryDelta, at_ms: Millis) {
-        delta::merge(&mut self.totals, delta.clone());
-        let number = at_ms / SLOT_MS;
+    /// Windows that are seldom read and many: all slots but the newest are kept small.
+    #[must_use]
+    pub fn packed() -> Self {
+        Self {
+            packed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Merges a delta into the slot of its end. One older than the hour is left out.
+    pub fn add(&mut self, delta: TelemetryDelta, span: Span) {
+        self.since_ms = Some(self.since_ms.map_or(span.from_ms, |since| since.min(span.from_ms)));
+        let number = span.at_ms / SLOT_MS;
         let newest = self.slots.back().map_or(number, |slot| slot.number.max(number));
         if newest - number >= SLOTS as u64 {
             return;
         }
+        let requests = delta
+            .requests
+            .iter()
+            .map(|series| series.count)
+            .fold(0, u64::saturating_add);
+        let from_ms = span.from_ms.min(number * SLOT_MS);
         let place = self.slots.partition_point(|slot| slot.number < number);
         match self.slots.get_mut(place) {
-            Some(slot) if slot.number == number => delta::merge(&mut slot.delta, delta),
-            _ => self.slots.insert(place, Slot { number, delta }),
+            Some(slot) if slot.number == number => {
+                slot.from_ms = slot.from_ms.min(from_ms);
+                slot.requests = slot.requests.saturating_add(requests);
+                slot.content.merge(delta);
+            }
+            _ => self.open(place, number, from_ms, requests, delta),
         }
-        while self
-            .slots
-            .front()
-            .is_some_and(|slot| newest - slot.number >= SLOTS as u64)
-        {
-            self.slots.pop_front();
+        self.fade(newest);
+    }
+
+    fn open(&mut self, place: usize, number: u64, from_ms: Millis, requests: u64, delta: TelemetryDelta) {
+        let content = Content::Open(delta);
+        let slot = Slot {
+            number,
+            from_ms,
+            requests,
+            content,
+        };
+        self.slots.insert(place, slot);
+        if self.packed {
+            let newest = self.slots.len() - 1;
+            // From the newest backwards all but a few are packed already.
+            for slot in self.slots.iter_mut().take(newest).rev() {
+                match slot.content {
+                    Content::Open(_) => slot.content.pack(),
+                    Content::Packed(_) => break,
+                }
+            }
         }
     }
 
-    /// Everything in the slots that touch the last `window_ms`.
-    pub fn recent(&self, window_ms: Millis, now_ms: Millis) -> impl Iterator<Item = &TelemetryDelta> {
-        self.recent_slots(window_ms, now_ms).map(|(_, delta)| delta)
+    fn fade(&mut self, newest: u64) {
+        let old = |slot: &Slot| newest - slot.number >= SLOTS as u64;
+        while self.slots.front().is_some_and(old) {
+            let cache = self.slots.pop_front().and_then(|slot| slot.content.delta().cache);
+            if let Some(cache) = cache.filter(|cache| cache.lookups > 0) {
+                self.faded = Some((cache.hits, cache.lookups));
+            }
+        }
     }
 
-    /// As [`Windows::recent`], each with the end of its slot.
-    pub fn recent_slots(&self, window_ms: Millis, now_ms: Millis) -> impl Iterator<Item = (Millis, &TelemetryDelta)> {
+    fn slots(&self, window_ms: Millis, now_ms: Millis) -> impl DoubleEndedIterator<Item = &Slot> {
         let first = now_ms.saturating_sub(window_ms) / SLOT_MS;
         let last = now_ms / SLOT_MS;
         self.slots
             .iter()
             .filter(move |slot| (first..=last).contains(&slot.number))
-            .map(move |slot| (((slot.number + 1) * SLOT_MS).min(now_ms), &slot.delta))
     }
 
-    /// Everything ever heard.
+    /// Everything in the slots that touch the last `window_ms`, each with the end of its slot.
+    pub fn recent(&self, window_ms: Millis, now_ms: Millis) -> impl Iterator<Item = (Millis, Cow<'_, TelemetryDelta>)> {
+        self.slots(window_ms, now_ms)
+            .map(move |slot| (((slot.number + 1) * SLOT_MS).min(now_ms), slot.content.delta()))
+    }
+
+    /// Requests in these slots.
     #[must_use]
-    pub fn totals(&self) -> &TelemetryDelta {
-        &self.totals
-    }
-}
-
-/// Which part of the traffic a figure is about; empty fields mean all of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Instance or node id of one Envoy.
-    pub envoy: Option<String>,
-    /// Name of a route.
-    pub route: Option<String>,
-    /// Name of an upstream.
-    pub upstream: Option<String>,
-}
-
-impl Filter {
-    /// True when requests of all routes and upstreams count.
-    fn is_whole(&self) -> bool {
-        self.route.is_none() && self.upstream.is_none()
-    }
-}
-
-/// Where and when failures of a type were seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ErrorExample {
-    /// End of the newest slot with one.
-    pub last_seen_ms: Millis,
-    /// Upstreams, a few of them.
-    pub upstreams: std::collections::BTreeSet<String>,
-}
-
-/// Upstreams named per type of failure.
-const EXAMPLES: usize = 5;
-
-/// Deltas of many slots and Envoys added up into figures.
-#[derive(Debug, Clone, Default)]
-pub struct Sum {
-    /// Requests by outcome.
-    pub by_outcome: BTreeMap<i32, u64>,
-    /// Latency of all requests, microseconds.
-    pub latency: Sketch,
-    /// Latency of requests answered from the cache.
-    pub latency_hit: Sketch,
-    /// Latency of requests that were forwarded.
-    pub latency_forwarded: Sketch,
-    /// Time inside the filter, nanoseconds.
-    pub overhead: Sketch,
-    /// Failures by type.
-    pub errors: BTreeMap<String, u64>,
-    /// Where and when failures were seen, by type.
-    pub error_examples: BTreeMap<String, ErrorExample>,
-    /// Why responses were not stored or not reused.
-    pub reasons: BTreeMap<String, u64>,
-    /// Cache counters.
-    pub cache: optimizer_proto::v1::CacheCounters,
-    /// Content bytes sent to clients.
-    pub response_bytes: u64,
-    /// Breaker transitions.
-    pub transitions: u64,
-}
-
-impl Sum {
-    /// Adds a delta.
-    pub fn add(&mut self, delta: &TelemetryDelta) {
-        self.add_of(&Filter::default(), delta, 0);
+    pub fn requests(&self, window_ms: Millis, now_ms: Millis) -> u64 {
+        self.slots(window_ms, now_ms)
+            .fold(0, |sum, slot| sum.saturating_add(slot.requests))
     }
 
-    /// Adds the part of a delta, closed at `at_ms`, that a figure is about. What the caches count is not told apart by route or
-    /// upstream; then lookups and hits are those of the requests.
-    pub fn add_of(&mut self, filter: &Filter, delta: &TelemetryDelta, at_ms: Millis) {
-        self.add_requests(filter, delta);
-        self.add_errors(filter, delta, at_ms);
-        if filter.is_whole() {
-            self.add_whole(delta);
-        }
-    }
-
-    fn add_requests(&mut self, filter: &Filter, delta: &TelemetryDelta) {
-        let about = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-        for series in &delta.requests {
-            if !about(&filter.route, &series.route) || !about(&filter.upstream, &series.upstream) {
-                continue;
-            }
-            if !filter.is_whole() {
-                let outcome = Outcome::try_from(series.outcome).unwrap_or_default();
-                let hit = matches!(outcome, Outcome::Hit | Outcome::Stale);
-                let looked_up = hit || matches!(outcome, Outcome::Revalidated | Outcome::Miss);
-                self.cache.hits += if hit { series.count } else { 0 };
-                self.cache.lookups += if looked_up { series.count } else { 0 };
-            }
-            *self.by_outcome.entry(series.outcome).or_default() += series.count;
-            self.response_bytes = self.response_bytes.saturating_add(series.response_bytes);
-            let Some(sketch) = series
-                .latency_us
-                .clone()
-                .and_then(|sketch| Sketch::try_from(sketch).ok())
-            else {
-                continue;
-            };
-            self.latency.merge(&sketch);
-            match Outcome::try_from(series.outcome) {
-                Ok(Outcome::Hit | Outcome::Stale) => self.latency_hit.merge(&sketch),
-                Ok(Outcome::Shed) | Err(_) => {}
-                Ok(_) => self.latency_forwarded.merge(&sketch),
-            }
-        }
-    }
-
-    fn add_errors(&mut self, filter: &Filter, delta: &TelemetryDelta, at_ms: Millis) {
-        for error in &delta.errors {
-            if filter.upstream.as_ref().is_some_and(|wanted| *wanted != error.upstream) {
-                continue;
-            }
-            *self.errors.entry(error.kind.clone()).or_default() += error.count;
-            let example = self.error_examples.entry(error.kind.clone()).or_default();
-            example.last_seen_ms = example.last_seen_ms.max(at_ms);
-            if example.upstreams.len() < EXAMPLES {
-                example.upstreams.insert(error.upstream.clone());
-            }
-        }
-    }
-
-    fn add_whole(&mut self, delta: &TelemetryDelta) {
-        for reason in &delta.reasons {
-            *self.reasons.entry(reason.code.clone()).or_default() += reason.count;
-        }
-        if let Some(sketch) = delta
-            .overhead_ns
-            .clone()
-            .and_then(|sketch| Sketch::try_from(sketch).ok())
-        {
-            self.overhead.merge(&sketch);
-        }
-        if let Some(cache) = delta.cache {
-            let sum = &mut self.cache;
-            for (to, from) in [
-                (&mut sum.lookups, cache.lookups),
-                (&mut sum.hits, cache.hits),
-                (&mut sum.stores, cache.stores),
-                (&mut sum.store_failures, cache.store_failures),
-                (&mut sum.evictions, cache.evictions),
-                (&mut sum.expirations, cache.expirations),
-                (&mut sum.invalidations, cache.invalidations),
-                (&mut sum.corrupt_slots, cache.corrupt_slots),
-                (&mut sum.hit_bytes, cache.hit_bytes),
-                (&mut sum.lookup_bytes, cache.lookup_bytes),
-                (&mut sum.collapsed, cache.collapsed),
-            ] {
-                *to = to.saturating_add(from);
-            }
-        }
-        self.transitions += delta.breaker_events.len() as u64;
-    }
-
-    /// Requests of one outcome.
+    /// The time these slots speak of: from the beginning of the first, but not from before anything was known, until now. Rates
+    /// are per this time. At least a second.
     #[must_use]
-    pub fn count(&self, outcome: Outcome) -> u64 {
-        self.by_outcome.get(&(outcome as i32)).copied().unwrap_or(0)
+    pub fn covered_ms(&self, window_ms: Millis, now_ms: Millis) -> Millis {
+        let begins = now_ms.saturating_sub(window_ms) / SLOT_MS * SLOT_MS;
+        let known = begins.max(self.since_ms.unwrap_or(begins));
+        let earliest = self.slots(window_ms, now_ms).map(|slot| slot.from_ms).min();
+        // A slot's own beginning may lie before anything was known; only what reaches beyond the window counts.
+        let from = earliest
+            .filter(|from| *from < begins)
+            .map_or(known, |from| known.min(from));
+        now_ms.saturating_sub(from).max(1_000)
     }
 
-    /// All requests.
+    /// The end of the newest slot up to now with lookups, for an idle cache's hit ratio.
     #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.by_outcome
-            .values()
-            .fold(0, |sum, count| sum.saturating_add(*count))
+    pub fn last_lookups(&self, now_ms: Millis) -> Option<Millis> {
+        let has_lookups = |slot: &&Slot| slot.content.delta().cache.is_some_and(|cache| cache.lookups > 0);
+        let slot = self.slots(now_ms, now_ms).rev().find(has_lookups)?;
+        Some(((slot.number + 1) * SLOT_MS - 1).min(now_ms))
+    }
+
+    /// Hits and lookups of the newest slot that had any and is older than what is kept.
+    #[must_use]
+    pub fn faded(&self) -> Option<(u64, u64)> {
+        self.faded
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use optimizer_proto::v1::CacheCounters;
+    use crate::sum::Sum;
+    use optimizer_proto::v1::{CacheCounters, RequestSeries};
 
     fn lookups(lookups: u64) -> TelemetryDelta {
         TelemetryDelta {
+            requests: vec![RequestSeries {
+                count: lookups,
+                ..Default::default()
+            }],
             cache: Some(CacheCounters {
                 lookups,
                 ..Default::default()
@@ -249,33 +212,61 @@ mod tests {
         }
     }
 
+    fn second(at_ms: Millis) -> Span {
+        Span {
+            from_ms: at_ms.saturating_sub(1_000),
+            at_ms,
+        }
+    }
+
     fn seen(windows: &Windows, window_ms: u64, now_ms: u64) -> u64 {
         let mut sum = Sum::default();
-        windows.recent(window_ms, now_ms).for_each(|delta| sum.add(delta));
+        windows.recent(window_ms, now_ms).for_each(|(_, delta)| sum.add(&delta));
+        assert_eq!(sum.cache.lookups, windows.requests(window_ms, now_ms));
         sum.cache.lookups
     }
 
     #[test]
     fn a_window_sees_its_own_slots_in_any_order_of_arrival() {
-        let mut windows = Windows::default();
-        for at_ms in [3_600_000, 3_000_000, 3_590_000, 3_600_500] {
-            windows.add(lookups(1), at_ms);
+        for mut windows in [Windows::default(), Windows::packed()] {
+            for at_ms in [3_600_000, 3_000_000, 3_590_000, 3_600_500, 3_000_100] {
+                windows.add(lookups(1), second(at_ms));
+            }
+            assert_eq!(seen(&windows, 60_000, 3_601_000), 3);
+            assert_eq!(seen(&windows, 3_600_000, 3_601_000), 5);
+            assert_eq!(seen(&windows, 60_000, 9_000_000), 0);
         }
-        assert_eq!(seen(&windows, 60_000, 3_601_000), 3);
-        assert_eq!(seen(&windows, 3_600_000, 3_601_000), 4);
-        assert_eq!(seen(&windows, 60_000, 9_000_000), 0);
-        assert_eq!(windows.totals().cache.as_ref().unwrap().lookups, 4);
     }
 
     #[test]
     fn an_hour_is_kept_and_no_more() {
-        let mut windows = Windows::default();
+        let mut windows = Windows::packed();
         for slot in 0..1_000 {
-            windows.add(lookups(1), slot * SLOT_MS);
+            windows.add(lookups(1), second(slot * SLOT_MS));
         }
         assert_eq!(windows.slots.len(), SLOTS);
-        windows.add(lookups(1), 0);
+        assert_eq!(windows.faded(), Some((0, 1)));
+        windows.add(lookups(1), second(0));
         assert_eq!(windows.slots.len(), SLOTS, "too late for a slot");
-        assert_eq!(windows.totals().cache.as_ref().unwrap().lookups, 1_001);
+    }
+
+    #[test]
+    fn rates_are_per_the_time_that_is_covered() {
+        let mut windows = Windows::default();
+        windows.add(lookups(1), second(100_000));
+        assert_eq!(windows.covered_ms(300_000, 105_000), 6_000, "known for six seconds");
+        assert_eq!(windows.covered_ms(60_000, 405_000), 65_000, "whole slots");
+        let outage = Span {
+            from_ms: 405_000,
+            at_ms: 1_005_000,
+        };
+        windows.add(lookups(600), outage);
+        assert_eq!(
+            windows.covered_ms(60_000, 1_005_000),
+            600_000,
+            "what came late covers its own time"
+        );
+        assert_eq!(windows.last_lookups(2_000_000), Some(1_009_999));
+        assert_eq!(windows.last_lookups(500_000), Some(109_999));
     }
 }

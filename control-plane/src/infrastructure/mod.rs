@@ -1,5 +1,7 @@
 //! Files and the machine.
 
+pub(crate) mod alert_file;
+mod cgroup;
 pub(crate) mod config_dir;
 pub(crate) mod document;
 pub(crate) mod notify;

@@ -1,8 +1,9 @@
 //! Alerts on their way to whoever is on call: a webhook of one's own, PagerDuty, Alertmanager.
 
 use super::document;
+use crate::plane::now_ms;
 use control_domain::Millis;
-use control_domain::alerts::{Action, Alert, Notification, Outbox};
+use control_domain::alerts::{Action, Alert, Notification, Outbox, Severity, about};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -10,11 +11,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// PagerDuty's Events API v2.
-pub(crate) const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
+const PAGERDUTY_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 const TIMEOUT: Duration = Duration::from_secs(5);
 const FILE: &str = "outbox.json";
 /// Alertmanager resolves an alert that it has not heard of for some minutes; it is reminded in time.
 const REMIND_MS: u64 = 60_000;
+/// Notifications to one receiver in a row.
+const AT_A_TIME: usize = 20;
+
+const WEBHOOK: &str = "webhook";
+const PAGERDUTY: &str = "pagerduty";
+const ALERTMANAGER: &str = "alertmanager";
 
 /// Where alerts go. A secret is read from its file at each delivery, so that it can be rotated.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +38,16 @@ pub(crate) struct Receivers {
     pub(crate) runbook: Option<String>,
 }
 
+impl Receivers {
+    fn configured(&self) -> [(&'static str, bool); 3] {
+        [
+            (WEBHOOK, self.webhook.is_some()),
+            (PAGERDUTY, self.pagerduty_key_file.is_some()),
+            (ALERTMANAGER, self.alertmanager.is_some()),
+        ]
+    }
+}
+
 /// Delivers.
 #[derive(Debug)]
 pub(crate) struct Notifier {
@@ -39,7 +56,6 @@ pub(crate) struct Notifier {
     file: Option<PathBuf>,
     client: Client,
     reminded_ms: Mutex<Millis>,
-    firing: Mutex<Vec<Alert>>,
 }
 
 impl Notifier {
@@ -56,7 +72,6 @@ impl Notifier {
             file,
             client: Client::builder().timeout(TIMEOUT).build().unwrap_or_default(),
             reminded_ms: Mutex::default(),
-            firing: Mutex::default(),
         }
     }
 
@@ -65,22 +80,12 @@ impl Notifier {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner).standing()
     }
 
-    /// Writes a notification down for every receiver.
-    pub(crate) fn put(&self, action: Action, alert: &Alert, now_ms: Millis) {
-        let mut firing = self.firing.lock().unwrap_or_else(PoisonError::into_inner);
-        firing.retain(|other| other.id != alert.id);
-        if action == Action::Trigger {
-            firing.push(alert.clone());
-        }
-        drop(firing);
+    /// Writes down what every receiver must be told. `firing`: the alerts that are on, and whether anybody wants to be told.
+    pub(crate) fn reconcile(&self, firing: &[(&Alert, bool)], now_ms: Millis) {
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
-        for (name, configured) in [
-            ("webhook", self.receivers.webhook.is_some()),
-            ("pagerduty", self.receivers.pagerduty_key_file.is_some()),
-            ("alertmanager", self.receivers.alertmanager.is_some()),
-        ] {
-            changed |= configured && outbox.put(name, action, alert, now_ms);
+        for (name, configured) in self.receivers.configured() {
+            changed |= configured && outbox.reconcile(name, firing, now_ms);
         }
         if changed {
             self.keep(&outbox);
@@ -94,11 +99,28 @@ impl Notifier {
         }
     }
 
-    /// Sends what is due.
-    pub(crate) async fn deliver(&self, now_ms: Millis) {
+    /// Sends what is due, to all receivers at once: one that hangs delays none of the others. `firing` are the alerts that are on.
+    pub(crate) async fn deliver(&self, firing: &[Alert]) {
+        let now_ms = now_ms();
         let due = self.outbox.lock().unwrap_or_else(PoisonError::into_inner).due(now_ms);
-        for notification in due {
-            let sent = self.send(&notification).await;
+        let of = |receiver: &'static str| {
+            let own = due.iter().filter(move |notification| notification.receiver == receiver);
+            self.deliver_to(own.take(AT_A_TIME).collect())
+        };
+        tokio::join!(of(WEBHOOK), of(PAGERDUTY), of(ALERTMANAGER));
+        // Those of receivers that are not configured any more.
+        let gone = |notification: &&Notification| {
+            let configured = self.receivers.configured();
+            !configured.contains(&(notification.receiver.as_str(), true))
+        };
+        self.deliver_to(due.iter().filter(gone).collect()).await;
+        self.remind(firing, now_ms).await;
+    }
+
+    async fn deliver_to(&self, notifications: Vec<&Notification>) {
+        for notification in notifications {
+            let sent = self.send(notification).await;
+            let now_ms = now_ms();
             let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
             match sent {
                 Ok(()) => outbox.done(notification.number),
@@ -118,27 +140,22 @@ impl Notifier {
             }
             self.keep(&outbox);
         }
-        self.remind(now_ms).await;
     }
 
-    async fn remind(&self, now_ms: Millis) {
-        let Some(base) = &self.receivers.alertmanager else {
+    async fn remind(&self, firing: &[Alert], now_ms: Millis) {
+        let Some(base) = self.receivers.alertmanager.as_ref().filter(|_| !firing.is_empty()) else {
             return;
         };
-        let alerts = {
+        {
             let mut reminded = self.reminded_ms.lock().unwrap_or_else(PoisonError::into_inner);
             if now_ms.saturating_sub(*reminded) < REMIND_MS {
                 return;
             }
             *reminded = now_ms;
-            self.firing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-        };
-        if alerts.is_empty() {
-            return;
         }
-        let body: Vec<Value> = alerts
+        let body: Vec<Value> = firing
             .iter()
-            .map(|alert| self.for_alertmanager(alert, Action::Trigger))
+            .map(|alert| self.for_alertmanager(alert, alert.severity, None))
             .collect();
         // The next reminder follows in a minute.
         let _ = self.post(&alertmanager_url(base), None, &json!(body)).await;
@@ -147,27 +164,32 @@ impl Notifier {
     async fn send(&self, notification: &Notification) -> Result<(), Undelivered> {
         let alert = &notification.alert;
         match notification.receiver.as_str() {
-            "webhook" => {
+            WEBHOOK => {
                 let url = self.receivers.webhook.as_deref().ok_or_else(gone)?;
                 let token = self.receivers.webhook_token_file.as_deref().map(secret).transpose()?;
                 let body = json!({
                     "action": notification.action,
                     "dedup_key": alert.id,
-                    "runbook": self.receivers.runbook,
+                    "runbook": self.runbook(alert),
                     "alert": alert,
                 });
                 self.post(url, token.as_deref(), &body).await
             }
-            "pagerduty" => {
+            PAGERDUTY => {
                 let file = self.receivers.pagerduty_key_file.as_deref().ok_or_else(gone)?;
-                let url = self.receivers.pagerduty_url.as_deref().unwrap_or(PAGERDUTY);
+                let url = self.receivers.pagerduty_url.as_deref().unwrap_or(PAGERDUTY_URL);
                 self.post(url, None, &self.for_pagerduty(&secret(file)?, notification))
                     .await
             }
-            "alertmanager" => {
+            ALERTMANAGER => {
                 let base = self.receivers.alertmanager.as_deref().ok_or_else(gone)?;
-                let body = json!([self.for_alertmanager(alert, notification.action)]);
-                self.post(&alertmanager_url(base), None, &body).await
+                let ended = (notification.action == Action::Resolve).then_some(alert.resolved_at);
+                let mut body = vec![self.for_alertmanager(alert, alert.severity, ended)];
+                // To Alertmanager the severity is part of what an alert is: the one it was before is over.
+                if let Some(before) = notification.replaces {
+                    body.push(self.for_alertmanager(alert, before, Some(now_ms())));
+                }
+                self.post(&alertmanager_url(base), None, &json!(body)).await
             }
             _ => Err(gone()),
         }
@@ -191,29 +213,36 @@ impl Notifier {
                 "custom_details": { "value": alert.value, "threshold": alert.threshold, "labels": alert.labels },
             });
             body.insert("payload".to_owned(), payload);
-            if let Some(runbook) = &self.receivers.runbook {
+            if let Some(runbook) = self.runbook(alert) {
                 body.insert("links".to_owned(), json!([{ "href": runbook, "text": "runbook" }]));
             }
         }
         body
     }
 
-    fn for_alertmanager(&self, alert: &Alert, action: Action) -> Value {
+    fn for_alertmanager(&self, alert: &Alert, severity: Severity, ended: Option<Millis>) -> Value {
         let mut labels = json!(alert.labels);
         if let Some(labels) = labels.as_object_mut() {
             labels.insert("alertname".to_owned(), json!(alert.name));
-            labels.insert("severity".to_owned(), json!(alert.severity));
+            labels.insert("severity".to_owned(), json!(severity));
+            labels.insert("sev".to_owned(), json!(about(&alert.name, severity).sev.to_string()));
             labels.insert("service".to_owned(), json!("api-optimizer"));
         }
         let mut body = json!({
             "labels": labels,
-            "annotations": { "summary": alert.summary, "runbook_url": self.receivers.runbook.as_deref().unwrap_or_default() },
+            "annotations": { "summary": alert.summary, "runbook_url": self.runbook(alert).unwrap_or_default() },
             "startsAt": timestamp(alert.since),
         });
-        if let (Action::Resolve, Some(body)) = (action, body.as_object_mut()) {
-            body.insert("endsAt".to_owned(), json!(timestamp(alert.resolved_at)));
+        if let (Some(ended), Some(body)) = (ended, body.as_object_mut()) {
+            body.insert("endsAt".to_owned(), json!(timestamp(ended)));
         }
         body
+    }
+
+    /// Where the runbook speaks of an alert.
+    fn runbook(&self, alert: &Alert) -> Option<String> {
+        let base = self.receivers.runbook.as_deref()?;
+        Some(format!("{base}#{}", about(&alert.name, alert.severity).anchor))
     }
 
     async fn post(&self, url: &str, token: Option<&str>, body: &Value) -> Result<(), Undelivered> {

@@ -1,12 +1,11 @@
 //! Figures of this process and its machine; of the cgroup where it has limits.
 
+use super::cgroup::Cgroup;
 use control_domain::views::System;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use sysinfo::{Disks, System as Machine};
-
-const CGROUP: &str = "/sys/fs/cgroup";
 
 /// Resident memory in bytes; `None` where the system does not tell.
 pub(crate) fn resident_bytes() -> Option<u64> {
@@ -21,17 +20,20 @@ pub(crate) struct Sampler {
     machine: Machine,
     /// Where this process writes, if it does.
     directory: PathBuf,
+    cgroup: Cgroup,
     cgroup_cpu: Option<(Instant, u64)>,
 }
 
 impl Sampler {
     pub(crate) fn new(directory: Option<&Path>) -> Self {
+        let cgroup = Cgroup::own();
         let mut machine = Machine::new();
         machine.refresh_cpu_usage();
         Self {
             machine,
             directory: directory.map_or_else(|| PathBuf::from("/"), Path::to_path_buf),
-            cgroup_cpu: cgroup_cpu_us().map(|used| (Instant::now(), used)),
+            cgroup_cpu: cgroup.cpu_used_us().map(|used| (Instant::now(), used)),
+            cgroup,
         }
     }
 
@@ -39,36 +41,33 @@ impl Sampler {
     pub(crate) fn sample(&mut self) -> System {
         self.machine.refresh_memory();
         self.machine.refresh_cpu_usage();
+        let (memory_limit_bytes, cpu_limit_cores) = (
+            self.cgroup
+                .memory_limit()
+                .filter(|limit| *limit < self.machine.total_memory()),
+            self.cgroup.cores(),
+        );
         System {
-            memory_percent: self.memory(),
-            cpu_percent: self.cpu(),
+            memory_percent: self.memory(memory_limit_bytes),
+            cpu_percent: self.cpu(cpu_limit_cores),
             disk_percent: self.disk(),
             resident_bytes: resident_bytes().unwrap_or(0),
+            memory_limit_bytes,
+            cpu_limit_cores,
         }
     }
 
-    fn memory(&self) -> Option<f64> {
-        match self.machine.cgroup_limits() {
-            Some(limits) if limits.total_memory > 0 && limits.total_memory < self.machine.total_memory() => {
-                Some(percent(
-                    limits.total_memory.saturating_sub(limits.free_memory),
-                    limits.total_memory,
-                ))
-            }
-            _ => (self.machine.total_memory() > 0).then(|| {
-                percent(
-                    self.machine
-                        .total_memory()
-                        .saturating_sub(self.machine.available_memory()),
-                    self.machine.total_memory(),
-                )
-            }),
+    fn memory(&self, limit: Option<u64>) -> Option<f64> {
+        if let Some((limit, used)) = limit.zip(self.cgroup.memory_used()) {
+            return Some(percent(used, limit).min(100.0));
         }
+        let (total, available) = (self.machine.total_memory(), self.machine.available_memory());
+        (total > 0).then(|| percent(total.saturating_sub(available), total))
     }
 
-    fn cpu(&mut self) -> Option<f64> {
+    fn cpu(&mut self, cores: Option<f64>) -> Option<f64> {
         let machine = f64::from(self.machine.global_cpu_usage());
-        let (Some(cores), Some(used)) = (cgroup_cores(), cgroup_cpu_us()) else {
+        let (Some(cores), Some(used)) = (cores, self.cgroup.cpu_used_us()) else {
             return Some(machine);
         };
         let now = Instant::now();
@@ -98,20 +97,6 @@ impl Sampler {
 #[allow(clippy::cast_precision_loss)]
 fn percent(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole as f64
-}
-
-/// Cores the cgroup may use (`cpu.max` of cgroup v2); `None` without a limit.
-fn cgroup_cores() -> Option<f64> {
-    let text = fs::read_to_string(Path::new(CGROUP).join("cpu.max")).ok()?;
-    let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
-    (quota > 0.0 && period > 0.0).then(|| quota / period)
-}
-
-fn cgroup_cpu_us() -> Option<u64> {
-    let text = fs::read_to_string(Path::new(CGROUP).join("cpu.stat")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
-    line.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -22,20 +22,56 @@ pub struct Threshold {
     pub for_ms: u64,
 }
 
+/// Rules about something that is either there or not.
+pub const STATE_RULES: [&str; 9] = [
+    "no_envoy_connected",
+    "settings_straggler",
+    "settings_refused",
+    "config_map_refused",
+    "circuit_breaker_open",
+    "settings_not_kept",
+    "filter_reloads",
+    "cache_thrashing",
+    "reports_refused",
+];
+
+/// One of [`STATE_RULES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateRule {
+    /// False: not raised.
+    pub enabled: bool,
+    /// How long it must last before the alert fires, ms, 0..=1 h.
+    pub for_ms: u64,
+}
+
+impl Default for StateRule {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            for_ms: 10 * SECOND_MS,
+        }
+    }
+}
+
 /// The alert rules. Defaults are the runbook's thresholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alerts {
     /// False: nothing is raised.
     pub enabled: bool,
-    /// Requests (for the hit ratio: lookups) in the last five minutes below which no rate is judged, 0..=1,000,000.
+    /// Requests in the last minute (for the hit ratio: lookups in the last five) below which no rate is judged, 0..=1,000,000.
     pub minimum_samples: u32,
+    /// How far a figure must be back within a threshold before the alert ends, percent of the threshold, 0..=50. Keeps a figure
+    /// that swings around a threshold from being a new alert each time.
+    pub hysteresis_percent: u32,
+    /// For how long the condition of an alert must be gone before it is over, ms, 0..=1 h: one that comes and goes is one alert.
+    pub resolve_after_ms: u64,
     /// Client latency, 95th percentile, milliseconds.
     pub p95_latency: Threshold,
     /// Hits per lookup, percent; low is bad.
     pub cache_hit_ratio: Threshold,
     /// Failed requests, percent.
     pub error_rate: Threshold,
-    /// Requests per second; low is bad. Judged only with `throughput_expected`.
+    /// Requests per second; low is bad. Judged with `throughput_expected`, or where at this hour there usually are more.
     pub throughput: Threshold,
     /// True: traffic is expected around the clock, so that too little of it is an alert.
     pub throughput_expected: bool,
@@ -47,6 +83,8 @@ pub struct Alerts {
     pub disk_usage: Threshold,
     /// Open connections to upstreams, percent of `max_connections`.
     pub open_connections: Threshold,
+    /// The rules without thresholds, in the order of [`STATE_RULES`].
+    pub states: [StateRule; STATE_RULES.len()],
 }
 
 const fn threshold(warning: u32, critical: u32, for_ms: u64) -> Threshold {
@@ -62,6 +100,8 @@ impl Default for Alerts {
         Self {
             enabled: true,
             minimum_samples: 100,
+            hysteresis_percent: 10,
+            resolve_after_ms: 30 * SECOND_MS,
             p95_latency: threshold(10, 50, 30 * SECOND_MS),
             cache_hit_ratio: threshold(70, 50, MINUTE_MS),
             error_rate: threshold(1, 5, 30 * SECOND_MS),
@@ -71,6 +111,7 @@ impl Default for Alerts {
             cpu_usage: threshold(70, 90, 30 * SECOND_MS),
             disk_usage: threshold(80, 95, 5 * MINUTE_MS),
             open_connections: threshold(80, 95, MINUTE_MS),
+            states: [StateRule::default(); STATE_RULES.len()],
         }
     }
 }
@@ -91,10 +132,21 @@ impl Alerts {
         ]
     }
 
+    /// A rule without thresholds; the default for a name that is none.
+    #[must_use]
+    pub fn state(&self, name: &str) -> StateRule {
+        let known = STATE_RULES.iter().position(|rule| *rule == name);
+        known.and_then(|at| self.states.get(at)).copied().unwrap_or_default()
+    }
+
     pub(super) fn read(path: String, value: &Value, findings: &mut Findings) -> Self {
         let base = Self::default();
         let Some(mut object) = ObjectReader::open(path, value, findings) else {
             return base;
+        };
+        let states = match object.field("states") {
+            Some((path, value)) => read_states(path, value, object.findings),
+            None => base.states,
         };
         let mut rule = |name, base: Threshold| match object.field(name) {
             Some((path, value)) => Threshold::read(path, value, &base, object.findings),
@@ -111,6 +163,9 @@ impl Alerts {
             open_connections: rule("open_connections", base.open_connections),
             enabled: object.boolean("enabled", base.enabled),
             minimum_samples: object.integer("minimum_samples", base.minimum_samples, 0..=1_000_000),
+            resolve_after_ms: object.duration("resolve_after", base.resolve_after_ms, 0..=HOUR_MS),
+            hysteresis_percent: object.integer("hysteresis_percent", base.hysteresis_percent, 0..=50),
+            states,
             throughput_expected: object.boolean("throughput_expected", base.throughput_expected),
         };
         object.finish();
@@ -125,7 +180,48 @@ impl Alerts {
         for (name, threshold, _) in self.thresholds() {
             object.insert(name.to_owned(), threshold.to_json());
         }
+        object.insert(
+            "resolve_after".to_owned(),
+            json!(format_duration(self.resolve_after_ms)),
+        );
+        object.insert("hysteresis_percent".to_owned(), json!(self.hysteresis_percent));
+        let states = STATE_RULES.iter().zip(&self.states);
+        let states = states.map(|(name, rule)| ((*name).to_owned(), rule.to_json()));
+        object.insert("states".to_owned(), Value::Object(states.collect()));
         Value::Object(object)
+    }
+}
+
+fn read_states(path: String, value: &Value, findings: &mut Findings) -> [StateRule; STATE_RULES.len()] {
+    let mut states = [StateRule::default(); STATE_RULES.len()];
+    let Some(mut object) = ObjectReader::open(path, value, findings) else {
+        return states;
+    };
+    for (name, rule) in STATE_RULES.iter().zip(&mut states) {
+        if let Some((path, value)) = object.field(name) {
+            *rule = StateRule::read(path, value, object.findings);
+        }
+    }
+    object.finish();
+    states
+}
+
+impl StateRule {
+    fn read(path: String, value: &Value, findings: &mut Findings) -> Self {
+        let base = Self::default();
+        let Some(mut object) = ObjectReader::open(path, value, findings) else {
+            return base;
+        };
+        let rule = Self {
+            enabled: object.boolean("enabled", base.enabled),
+            for_ms: object.duration("for", base.for_ms, 0..=HOUR_MS),
+        };
+        object.finish();
+        rule
+    }
+
+    fn to_json(self) -> Value {
+        json!({ "enabled": self.enabled, "for": format_duration(self.for_ms) })
     }
 }
 

@@ -20,7 +20,7 @@ mod size;
 mod upstreams;
 mod violation;
 
-pub use alerts::{Alerts, Threshold};
+pub use alerts::{Alerts, STATE_RULES, StateRule, Threshold};
 pub use breaker::{Breaker, FailureClass};
 pub use caching::{CACHE_SIZE_CLASSES, EvictionPolicy};
 pub use concurrency::Concurrency;

@@ -13,6 +13,10 @@ const MAX_INSTANCE_ID: usize = 128;
 const MAX_BREAKERS: usize = 4_096;
 const MAX_COUNT: u64 = 1 << 48;
 const MAX_BYTES: u64 = 1 << 56;
+/// More requests than any Envoy answers in a millisecond. Deltas that wait in an Envoy are merged, so that a report can hold what a VM
+/// kept back for a while before the time it covers.
+const MAX_REQUESTS_PER_MS: u64 = 10_000;
+const KEPT_BACK_MS: u64 = 60_000;
 /// How far an Envoy's clock may run ahead of the receiver's.
 const MAX_AHEAD_MS: u64 = 5 * 60 * 1_000;
 /// Deltas merged back during an outage span longer than a second, but no outage this long is bridged.
@@ -86,6 +90,13 @@ pub fn check_report(report: &TelemetryReport, now_ms: u64) -> Result<(), Refused
     require(report.span_ms <= MAX_SPAN_MS, "span_ms", ReportFault::BadTime)?;
     if let Some(delta) = &report.delta {
         check_delta(delta)?;
+        let requests = delta.requests.iter().map(|series| series.count);
+        let possible = report
+            .span_ms
+            .saturating_add(KEPT_BACK_MS)
+            .saturating_mul(MAX_REQUESTS_PER_MS);
+        let counted = requests.fold(0, u64::saturating_add);
+        require(counted <= possible, "delta.requests", ReportFault::ImpossibleCount)?;
     }
     report.gauges.as_ref().map_or(Ok(()), check_gauges)
 }

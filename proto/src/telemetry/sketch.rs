@@ -127,6 +127,19 @@ impl Sketch {
         (!self.is_empty()).then_some(self.max)
     }
 
+    /// How many values are at most `bound`, but for those that share its bin: at most 2 % below it.
+    #[must_use]
+    pub fn count_at_most(&self, bound: u64) -> u64 {
+        let bins = bin_of(bound.saturating_add(1)).saturating_sub(self.offset);
+        let below = self
+            .counts
+            .iter()
+            .take(bins)
+            .map(|count| u64::from(*count))
+            .sum::<u64>();
+        below.saturating_add(self.zero_count)
+    }
+
     /// The value below or at which a share `q` (0 to 1, clamped) of the recorded values lies, within 1 %.
     ///
     /// It estimates the value of rank `ceil(q * count)`, counted from 1 (rank 1 for `q = 0`). `None` if the sketch is
@@ -248,6 +261,21 @@ mod tests {
         for value in 1..=50 {
             assert_eq!(values_of(bin_of(value)), value..=value);
         }
+    }
+
+    #[test]
+    fn values_up_to_a_bound_are_counted() {
+        let mut sketch = Sketch::new();
+        (0..=100_000).for_each(|value| sketch.record(value));
+        for bound in [0, 1, 7, 50, 1_000, 50_000, 100_000, 1_000_000] {
+            let exact = bound.min(100_000) + 1;
+            let counted = sketch.count_at_most(bound);
+            assert!(
+                counted <= exact && counted as f64 >= exact as f64 * 0.98,
+                "{bound}: {counted}"
+            );
+        }
+        assert_eq!(Sketch::new().count_at_most(5), 0);
     }
 
     #[test]

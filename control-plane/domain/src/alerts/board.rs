@@ -5,8 +5,6 @@ use crate::Millis;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A firing alert is resolved when its condition has been absent for so long: one that flaps is one alert.
-const QUIET_MS: u64 = 30_000;
 /// Ended alerts kept.
 const HISTORY: usize = 1_000;
 /// Alerts at a time, and silences.
@@ -54,6 +52,18 @@ pub struct Alert {
     last_seen_ms: Millis,
 }
 
+impl Alert {
+    /// The alert as it is told when it is over.
+    #[must_use]
+    pub fn resolved(&self, now_ms: Millis) -> Self {
+        Self {
+            state: State::Resolved,
+            resolved_at: now_ms,
+            ..self.clone()
+        }
+    }
+}
+
 /// Alerts of a name that nobody wants to be told of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
@@ -77,16 +87,46 @@ pub enum Change {
 }
 
 /// All alerts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Board {
     alerts: BTreeMap<String, Alert>,
     history: VecDeque<Alert>,
     silences: Vec<Silence>,
+    /// Grows with every change that is to survive a restart.
+    #[serde(skip)]
+    version: u64,
 }
 
 impl Board {
-    /// Takes in what is wrong now; answers what is worth telling.
-    pub fn evaluate(&mut self, conditions: Vec<Condition>, now_ms: Millis) -> Vec<Change> {
+    /// Goes on after a restart: what was on is on still, and has as long to show itself again as it would have had. What was only
+    /// pending starts over.
+    #[must_use]
+    pub fn resumed(mut self, now_ms: Millis) -> Self {
+        self.alerts.retain(|_, alert| alert.state == State::Firing);
+        for alert in self.alerts.values_mut() {
+            alert.last_seen_ms = now_ms;
+        }
+        self
+    }
+
+    /// A number that tells whether anything has changed that is to survive a restart.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The severity of a rule's alert that is on; the worst where there are several.
+    #[must_use]
+    pub fn standing(&self, name: &str) -> Option<Severity> {
+        let firing = self.alerts.values().filter(|alert| alert.state == State::Firing);
+        firing
+            .filter(|alert| alert.name == name)
+            .map(|alert| alert.severity)
+            .max()
+    }
+
+    /// Takes in what is wrong now; answers what is worth telling. An alert is over when its condition has been absent for `quiet_ms`.
+    pub fn evaluate(&mut self, conditions: Vec<Condition>, quiet_ms: Millis, now_ms: Millis) -> Vec<Change> {
         let mut changes = Vec::new();
         for condition in conditions {
             self.take(condition, now_ms, &mut changes);
@@ -94,20 +134,23 @@ impl Board {
         let over: Vec<String> = self
             .alerts
             .values()
-            .filter(|alert| alert.is_over(now_ms))
+            .filter(|alert| alert.is_over(quiet_ms, now_ms))
             .map(|alert| alert.id.clone())
             .collect();
         for id in over {
             if let Some(mut alert) = self.alerts.remove(&id)
                 && alert.state == State::Firing
             {
-                alert.state = State::Resolved;
-                alert.resolved_at = now_ms;
+                alert = alert.resolved(now_ms);
                 changes.push(Change::Resolved(alert.clone()));
                 self.remember(alert);
             }
         }
+        let silences = self.silences.len();
         self.silences.retain(|silence| silence.until > now_ms);
+        if !changes.is_empty() || silences != self.silences.len() {
+            self.version += 1;
+        }
         changes
     }
 
@@ -132,7 +175,11 @@ impl Board {
         });
         let changed = alert.severity != condition.severity;
         alert.severity = condition.severity;
-        alert.value = condition.value;
+        alert.value = if condition.value.is_finite() {
+            condition.value
+        } else {
+            0.0
+        };
         alert.threshold = condition.threshold;
         alert.summary = condition.summary;
         alert.last_seen_ms = now_ms;
@@ -174,6 +221,7 @@ impl Board {
         match self.alerts.get_mut(id).filter(|alert| alert.state == State::Firing) {
             Some(alert) => {
                 alert.acknowledged_by = Some(by.to_owned());
+                self.version += 1;
                 true
             }
             None => false,
@@ -186,6 +234,7 @@ impl Board {
         let room = self.silences.len() < MAX_SILENCES;
         if room {
             self.silences.push(silence);
+            self.version += 1;
         }
         room
     }
@@ -194,6 +243,7 @@ impl Board {
     pub fn unsilence(&mut self, name: &str) -> bool {
         let before = self.silences.len();
         self.silences.retain(|silence| silence.name != name);
+        self.version += 1;
         self.silences.len() < before
     }
 
@@ -214,11 +264,11 @@ impl Board {
 
 impl Alert {
     /// A pending one is over as soon as its condition is; a firing one after a while of quiet.
-    fn is_over(&self, now_ms: Millis) -> bool {
+    fn is_over(&self, quiet_ms: Millis, now_ms: Millis) -> bool {
         let quiet = now_ms.saturating_sub(self.last_seen_ms);
         match self.state {
             State::Pending => quiet > 0,
-            _ => quiet >= QUIET_MS,
+            _ => quiet > 0 && quiet >= quiet_ms,
         }
     }
 }
@@ -239,6 +289,8 @@ fn fingerprint(name: &str, labels: &BTreeMap<String, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const QUIET_MS: u64 = 30_000;
 
     fn condition(severity: Severity) -> Condition {
         Condition {
@@ -266,17 +318,20 @@ mod tests {
     fn an_alert_waits_fires_once_and_is_resolved_after_quiet() {
         let mut board = Board::default();
         let slow = || vec![condition(Severity::Warning)];
-        assert!(board.evaluate(slow(), 0).is_empty());
+        assert!(board.evaluate(slow(), QUIET_MS, 0).is_empty());
         assert!(board.active(false).is_empty() && board.active(true).len() == 1);
-        assert!(board.evaluate(slow(), 29_999).is_empty());
-        assert_eq!(firing(&board.evaluate(slow(), 30_000)), [Severity::Warning]);
-        assert!(board.evaluate(slow(), 31_000).is_empty());
+        assert!(board.evaluate(slow(), QUIET_MS, 29_999).is_empty());
+        assert_eq!(firing(&board.evaluate(slow(), QUIET_MS, 30_000)), [Severity::Warning]);
+        assert!(board.evaluate(slow(), QUIET_MS, 31_000).is_empty());
         assert_eq!(
-            firing(&board.evaluate(vec![condition(Severity::Critical)], 32_000)),
+            firing(&board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 32_000)),
             [Severity::Critical]
         );
-        assert!(board.evaluate(Vec::new(), 61_999).is_empty(), "it may come back");
-        let ended = board.evaluate(Vec::new(), 62_000);
+        assert!(
+            board.evaluate(Vec::new(), QUIET_MS, 61_999).is_empty(),
+            "it may come back"
+        );
+        let ended = board.evaluate(Vec::new(), QUIET_MS, 62_000);
         assert!(matches!(ended.as_slice(), [Change::Resolved(alert)] if alert.resolved_at == 62_000));
         assert!(board.active(true).is_empty());
         assert_eq!(board.history().count(), 1);
@@ -286,10 +341,35 @@ mod tests {
     fn what_does_not_last_is_no_alert() {
         let mut board = Board::default();
         for now_ms in (0..100_000).step_by(20_000) {
-            board.evaluate(vec![condition(Severity::Critical)], now_ms);
-            assert!(board.evaluate(Vec::new(), now_ms + 10_000).is_empty());
+            board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, now_ms);
+            assert!(board.evaluate(Vec::new(), QUIET_MS, now_ms + 10_000).is_empty());
         }
         assert!(board.active(true).is_empty() && board.history().next().is_none());
+    }
+
+    #[test]
+    fn a_restart_keeps_what_is_on_and_who_has_seen_it() {
+        let mut board = Board::default();
+        board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 0);
+        board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 30_000);
+        let id = board.active(false)[0].id.clone();
+        let before = board.version();
+        assert!(board.acknowledge(&id, "me") && board.version() > before);
+        let pending = Condition {
+            name: "error_rate",
+            ..condition(Severity::Warning)
+        };
+        board.evaluate(vec![condition(Severity::Critical), pending], QUIET_MS, 31_000);
+        let text = serde_json::to_string(&board).unwrap();
+        let mut board = serde_json::from_str::<Board>(&text).unwrap().resumed(100_000);
+        assert_eq!(board.active(true).len(), 1, "what was pending starts over");
+        assert_eq!(board.active(false)[0].acknowledged_by.as_deref(), Some("me"));
+        assert_eq!(board.standing("p95_latency"), Some(Severity::Critical));
+        assert!(board.evaluate(Vec::new(), QUIET_MS, 129_999).is_empty());
+        assert!(matches!(
+            board.evaluate(Vec::new(), QUIET_MS, 130_000).as_slice(),
+            [Change::Resolved(_)]
+        ));
     }
 
     #[test]
@@ -303,7 +383,7 @@ mod tests {
         };
         assert!(board.silence(silence));
         assert!(board.is_silenced("p95_latency", 999) && !board.is_silenced("p95_latency", 1_000));
-        board.evaluate(Vec::new(), 1_000);
+        board.evaluate(Vec::new(), QUIET_MS, 1_000);
         assert!(board.silences().is_empty());
     }
 }

@@ -1,10 +1,14 @@
 //! Alerts: what is wrong now, since when, and who was told.
 
+mod baseline;
 mod board;
+mod catalogue;
 mod outbox;
 mod rules;
 
+pub use baseline::Baseline;
 pub use board::{Alert, Board, Change, Silence, State};
+pub use catalogue::{About, about};
 pub use outbox::{Action, Notification, Outbox};
 pub use rules::{Condition, Figures, conditions};
 

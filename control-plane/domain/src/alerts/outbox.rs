@@ -1,10 +1,10 @@
 //! Notifications on their way to whoever is on call. Written down before they are sent, so that a restart loses none; one that
 //! was delivered is not sent again.
 
-use super::Alert;
+use super::{Alert, Severity};
 use crate::Millis;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Notifications waiting at most; beyond these the oldest is given up, and counted.
 const MAX_WAITING: usize = 1_000;
@@ -32,46 +32,58 @@ pub struct Notification {
     pub action: Action,
     /// The alert.
     pub alert: Alert,
+    /// The severity that this receiver knows it by, where that is another one.
+    #[serde(default)]
+    pub replaces: Option<Severity>,
     /// Failed deliveries.
     pub attempts: u32,
     /// When to try (again).
     pub due_ms: Millis,
 }
 
-/// The notifications that wait.
+/// The notifications that wait, and what each receiver has been told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outbox {
     waiting: Vec<Notification>,
     next: u64,
-    /// Alerts a receiver knows to be on, as `receiver id severity`.
-    open: BTreeSet<String>,
+    /// By receiver: the alerts it believes to be on, by id.
+    #[serde(default)]
+    told: BTreeMap<String, BTreeMap<String, Alert>>,
     given_up: u64,
 }
 
 impl Outbox {
-    /// Puts a notification in, unless the receiver knows already. False when there is nothing to send.
-    pub fn put(&mut self, receiver: &str, action: Action, alert: &Alert, now_ms: Millis) -> bool {
-        let known = |severity: &str| format!("{receiver} {} {severity}", alert.id);
-        let told = ["warning", "critical"].map(known);
-        match action {
-            Action::Trigger => {
-                let key = known(alert.severity.word());
-                if self.open.contains(&key) {
-                    return false;
-                }
-                for other in &told {
-                    self.open.remove(other);
-                }
-                self.open.insert(key);
+    /// Writes down what a receiver must be told so that it knows what is true. `firing` are the alerts that are on, each with
+    /// whether anybody wants to be told of it; one told before it was silenced stays told. False when there is nothing to send.
+    ///
+    /// It goes by what is true now, not by what has changed: whatever happened between two calls, a restart or the end of a silence,
+    /// nothing is told twice and nothing is left out.
+    pub fn reconcile(&mut self, receiver: &str, firing: &[(&Alert, bool)], now_ms: Millis) -> bool {
+        let told = self.told.entry(receiver.to_owned()).or_default();
+        let mut news = Vec::new();
+        for (alert, wanted) in firing {
+            let known = told.get(&alert.id).map(|alert| alert.severity);
+            if known == Some(alert.severity) || (known.is_none() && !wanted) {
+                continue;
             }
-            Action::Resolve => {
-                let mut was_open = false;
-                told.iter().for_each(|other| was_open |= self.open.remove(other));
-                if !was_open {
-                    return false;
-                }
-            }
+            told.insert(alert.id.clone(), (*alert).clone());
+            news.push((Action::Trigger, (*alert).clone(), known));
         }
+        told.retain(|id, alert| {
+            let is_on = firing.iter().any(|(alert, _)| alert.id == *id);
+            if !is_on {
+                news.push((Action::Resolve, alert.resolved(now_ms), None));
+            }
+            is_on
+        });
+        let changed = !news.is_empty();
+        for (action, alert, replaces) in news {
+            self.put(receiver, action, alert, replaces, now_ms);
+        }
+        changed
+    }
+
+    fn put(&mut self, receiver: &str, action: Action, alert: Alert, replaces: Option<Severity>, now_ms: Millis) {
         // The newest word about an alert is the one that counts.
         self.waiting
             .retain(|other| other.receiver != receiver || other.alert.id != alert.id);
@@ -84,11 +96,11 @@ impl Outbox {
             number: self.next,
             receiver: receiver.to_owned(),
             action,
-            alert: alert.clone(),
+            alert,
+            replaces,
             attempts: 0,
             due_ms: now_ms,
         });
-        true
     }
 
     /// What is to be sent now.
@@ -142,7 +154,7 @@ mod tests {
             for_ms: 0,
             summary: String::new(),
         };
-        match Board::default().evaluate(vec![condition], 1).pop() {
+        match Board::default().evaluate(vec![condition], 0, 1).pop() {
             Some(Change::Firing(alert)) => alert,
             other => panic!("{other:?}"),
         }
@@ -152,22 +164,49 @@ mod tests {
     fn nothing_is_sent_twice_and_a_resolution_needs_a_trigger() {
         let mut outbox = Outbox::default();
         let alert = alert(Severity::Critical);
-        assert!(!outbox.put("pager", Action::Resolve, &alert, 0));
-        assert!(outbox.put("pager", Action::Trigger, &alert, 0));
-        assert!(!outbox.put("pager", Action::Trigger, &alert, 0));
+        let on: &[(&Alert, bool)] = &[(&alert, true)];
+        assert!(!outbox.reconcile("pager", &[], 0));
+        assert!(outbox.reconcile("pager", on, 0));
+        assert!(!outbox.reconcile("pager", on, 0));
         let due = outbox.due(0);
         outbox.done(due[0].number);
         let mut read: Outbox = serde_json::from_str(&serde_json::to_string(&outbox).unwrap()).unwrap();
-        assert!(!read.put("pager", Action::Trigger, &alert, 0), "also after a restart");
-        assert!(read.put("webhook", Action::Trigger, &alert, 0), "another receiver");
-        assert!(read.put("pager", Action::Resolve, &alert, 0));
-        assert_eq!(read.due(0).len(), 2);
+        assert!(!read.reconcile("pager", on, 0), "also after a restart");
+        assert!(read.reconcile("webhook", on, 0), "another receiver");
+        assert!(read.reconcile("pager", &[], 7));
+        let due = read.due(7);
+        let last = due.last().unwrap();
+        assert_eq!(
+            (due.len(), last.action, last.alert.resolved_at),
+            (2, Action::Resolve, 7)
+        );
+    }
+
+    #[test]
+    fn a_silenced_alert_is_told_when_its_silence_ends_and_one_told_before_stays_told() {
+        let mut outbox = Outbox::default();
+        let alert = alert(Severity::Warning);
+        assert!(!outbox.reconcile("pager", &[(&alert, false)], 0));
+        assert!(outbox.reconcile("pager", &[(&alert, true)], 1));
+        assert!(!outbox.reconcile("pager", &[(&alert, false)], 2));
+        assert!(outbox.reconcile("pager", &[], 3));
+    }
+
+    #[test]
+    fn a_change_of_severity_names_the_one_before() {
+        let mut outbox = Outbox::default();
+        let (mild, bad) = (alert(Severity::Warning), alert(Severity::Critical));
+        outbox.reconcile("pager", &[(&mild, true)], 0);
+        outbox.reconcile("pager", &[(&bad, true)], 1);
+        let due = outbox.due(1);
+        assert_eq!(due.len(), 1, "the newest word counts");
+        assert_eq!(due[0].replaces, Some(Severity::Warning));
     }
 
     #[test]
     fn failures_wait_longer_each_time_up_to_a_cap() {
         let mut outbox = Outbox::default();
-        outbox.put("pager", Action::Trigger, &alert(Severity::Warning), 0);
+        outbox.reconcile("pager", &[(&alert(Severity::Warning), true)], 0);
         let mut waits = Vec::new();
         for _ in 0..12 {
             let number = outbox.waiting[0].number;
@@ -185,7 +224,7 @@ mod tests {
     fn what_waits_is_bounded() {
         let mut outbox = Outbox::default();
         for receiver in 0..2_000 {
-            outbox.put(&receiver.to_string(), Action::Trigger, &alert(Severity::Warning), 0);
+            outbox.reconcile(&receiver.to_string(), &[(&alert(Severity::Warning), true)], 0);
         }
         assert_eq!(outbox.standing(), (MAX_WAITING, 1_000));
     }

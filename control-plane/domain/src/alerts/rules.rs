@@ -1,11 +1,9 @@
 //! From figures to what is wrong: a pure function.
 
 use super::Severity;
-use optimizer_proto::settings::Alerts;
+use crate::envoy_stats::Fullest;
+use optimizer_proto::settings::{Alerts, Threshold};
 use std::collections::BTreeMap;
-
-/// For how long a state that is either there or not must last before it is an alert, milliseconds.
-const STATE_FOR_MS: u64 = 10_000;
 
 /// The figures the rules judge.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,8 +22,10 @@ pub struct Figures {
     pub cpu: Option<f64>,
     /// Disk in use, percent.
     pub disk: Option<f64>,
-    /// Open connections to upstreams, percent of what is allowed.
-    pub connections: Option<f64>,
+    /// Requests per second at this hour as it usually is; `None` where nothing is usual yet.
+    pub usual_throughput: Option<f64>,
+    /// Where open connections to an upstream come nearest to what is allowed.
+    pub connections: Option<Fullest>,
     /// Requests behind the rates.
     pub requests: u64,
     /// Lookups behind the hit ratio.
@@ -48,6 +48,8 @@ pub struct Figures {
     pub vm_reloads: u64,
     /// Why settings cannot be kept.
     pub storage_fault: Option<String>,
+    /// Envoys whose reports are refused, lately.
+    pub bad_reporters: Vec<String>,
 }
 
 /// Something that is wrong at the moment.
@@ -69,9 +71,10 @@ pub struct Condition {
     pub summary: String,
 }
 
-/// Everything that is wrong.
+/// Everything that is wrong. `standing` tells the severity of a rule's alert that is on: it ends only when the figure is well within
+/// the threshold again.
 #[must_use]
-pub fn conditions(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
+pub fn conditions(figures: &Figures, rules: &Alerts, standing: impl Fn(&str) -> Option<Severity>) -> Vec<Condition> {
     if !rules.enabled {
         return Vec::new();
     }
@@ -80,10 +83,20 @@ pub fn conditions(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
         .into_iter()
         .filter_map(|(name, threshold, low_is_bad)| {
             let (value, unit) = value_of(name, figures, rules)?;
-            judge(name, value, unit, threshold, low_is_bad)
+            let bounds = Bounds {
+                threshold,
+                low_is_bad,
+                ceiling: (name == "cache_hit_ratio").then_some(100.0),
+                relief: f64::from(rules.hysteresis_percent) / 100.0,
+            };
+            let mut condition = bounds.judge(name, value, unit, standing(name))?;
+            if let Some(fullest) = figures.connections.as_ref().filter(|_| name == "open_connections") {
+                condition.summary = format!("{} ({} to {})", condition.summary, fullest.node, fullest.upstream);
+            }
+            Some(condition)
         })
         .collect();
-    found.extend(states(figures));
+    found.extend(states(figures, rules));
     found
 }
 
@@ -96,51 +109,81 @@ fn value_of(name: &str, figures: &Figures, rules: &Alerts) -> Option<(f64, &'sta
         "error_rate" => enough(figures.requests).then_some((figures.error_rate, " %")),
         // No traffic is not a low hit ratio.
         "cache_hit_ratio" => enough(figures.lookups).then_some((figures.hit_ratio, " %")),
-        "throughput" => rules
-            .throughput_expected
-            .then_some((figures.throughput, " requests per second")),
+        "throughput" => {
+            let usual = figures.usual_throughput;
+            let expected = usual.is_some_and(|usual| usual >= f64::from(rules.throughput.warning));
+            (rules.throughput_expected || expected).then_some((figures.throughput, " requests per second"))
+        }
         "memory_usage" => Some((figures.memory?, " %")),
         "cpu_usage" => Some((figures.cpu?, " %")),
         "disk_usage" => Some((figures.disk?, " %")),
-        "open_connections" => Some((figures.connections?, " % of max_connections")),
+        "open_connections" => Some((figures.connections.as_ref()?.percent, " % of max_connections")),
         _ => None,
     }
 }
 
-fn judge(
-    name: &'static str,
-    value: f64,
-    unit: &str,
-    threshold: &optimizer_proto::settings::Threshold,
+/// What a figure is compared with.
+struct Bounds<'a> {
+    threshold: &'a Threshold,
     low_is_bad: bool,
-) -> Option<Condition> {
-    let beyond = |limit: u32| {
+    /// What the figure can be at most.
+    ceiling: Option<f64>,
+    relief: f64,
+}
+
+impl Bounds<'_> {
+    fn judge(&self, name: &'static str, value: f64, unit: &str, standing: Option<Severity>) -> Option<Condition> {
+        let (warning, critical) = (self.threshold.warning, self.threshold.critical);
+        let (severity, limit) = if self.is_beyond(value, critical, standing == Some(Severity::Critical)) {
+            (Severity::Critical, critical)
+        } else if self.is_beyond(value, warning, standing.is_some()) {
+            (Severity::Warning, warning)
+        } else {
+            return None;
+        };
+        let relation = if self.low_is_bad { "below" } else { "above" };
+        let strictly = if self.low_is_bad {
+            value < f64::from(limit)
+        } else {
+            value > f64::from(limit)
+        };
+        let relation = if strictly {
+            relation.to_owned()
+        } else {
+            format!("was {relation}")
+        };
+        Some(Condition {
+            name,
+            labels: BTreeMap::new(),
+            severity,
+            value,
+            threshold: f64::from(limit),
+            for_ms: self.threshold.for_ms,
+            summary: format!("{name} is {value:.2}{unit}, {relation} {limit}{unit}"),
+        })
+    }
+
+    fn is_beyond(&self, value: f64, limit: u32, stands: bool) -> bool {
         let limit = f64::from(limit);
-        if low_is_bad { value < limit } else { value > limit }
-    };
-    let (severity, limit) = if beyond(threshold.critical) {
-        (Severity::Critical, threshold.critical)
-    } else if beyond(threshold.warning) {
-        (Severity::Warning, threshold.warning)
-    } else {
-        return None;
-    };
-    let relation = if low_is_bad { "below" } else { "above" };
-    Some(Condition {
-        name,
-        labels: BTreeMap::new(),
-        severity,
-        value,
-        threshold: f64::from(limit),
-        for_ms: threshold.for_ms,
-        summary: format!("{name} is {value:.2}{unit}, {relation} {limit}{unit}"),
-    })
+        let relief = if stands { limit * self.relief } else { 0.0 };
+        if self.low_is_bad {
+            // Half of the way to the best there is: what must be reached to be well has to be reachable.
+            let room = self.ceiling.map_or(f64::INFINITY, |ceiling| (ceiling - limit) / 2.0);
+            value < limit + relief.min(room)
+        } else {
+            value > limit - relief
+        }
+    }
 }
 
 /// Rules about states rather than figures.
-fn states(figures: &Figures) -> Vec<Condition> {
+fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
     let mut found = Vec::new();
     let mut add = |name, severity, label: Option<(&str, &str)>, value: f64, summary: String| {
+        let rule = rules.state(name);
+        if !rule.enabled {
+            return;
+        }
         found.push(Condition {
             name,
             labels: label
@@ -150,7 +193,7 @@ fn states(figures: &Figures) -> Vec<Condition> {
             severity,
             value,
             threshold: 0.0,
-            for_ms: STATE_FOR_MS,
+            for_ms: rule.for_ms,
             summary,
         });
     };
@@ -203,6 +246,16 @@ fn states(figures: &Figures) -> Vec<Condition> {
             summary,
         );
     }
+    for envoy in &figures.bad_reporters {
+        let summary = format!("{envoy} sends reports that cannot be true; they are not counted");
+        add(
+            "reports_refused",
+            Severity::Warning,
+            Some(("envoy", envoy)),
+            1.0,
+            summary,
+        );
+    }
     if let Some(fault) = &figures.storage_fault {
         add("settings_not_kept", Severity::Warning, None, 1.0, fault.clone());
     }
@@ -239,7 +292,7 @@ mod tests {
     }
 
     fn names(figures: &Figures, rules: &Alerts) -> Vec<(&'static str, Severity)> {
-        conditions(figures, rules)
+        conditions(figures, rules, |_| None)
             .into_iter()
             .map(|condition| (condition.name, condition.severity))
             .collect()
@@ -312,7 +365,11 @@ mod tests {
             (
                 "open_connections",
                 Figures {
-                    connections: Some(81.0),
+                    connections: Some(Fullest {
+                        node: "a".to_owned(),
+                        upstream: "api".to_owned(),
+                        percent: 81.0,
+                    }),
                     ..well()
                 },
                 Some(Warning),
@@ -342,6 +399,13 @@ mod tests {
             ..Alerts::default()
         };
         assert_eq!(names(&idle, &expecting), [("throughput", Severity::Critical)]);
+        for (usual, expected) in [(49.0, 0), (51.0, 1)] {
+            let idle = Figures {
+                usual_throughput: Some(usual),
+                ..idle.clone()
+            };
+            assert_eq!(names(&idle, &Alerts::default()).len(), expected, "usually {usual}");
+        }
         let off = Alerts {
             enabled: false,
             ..expecting
@@ -360,9 +424,56 @@ mod tests {
             lookups: 0,
             ..well()
         };
-        let found = conditions(&figures, &Alerts::default());
+        let found = conditions(&figures, &Alerts::default(), |_| None);
         let names: Vec<_> = found.iter().map(|condition| condition.name).collect();
         assert_eq!(names, ["settings_straggler", "circuit_breaker_open", "cache_thrashing"]);
         assert_eq!(found[1].labels["upstream"], "api");
+    }
+
+    #[test]
+    fn a_figure_that_swings_around_a_threshold_is_one_alert() {
+        use Severity::{Critical, Warning};
+        let rules = Alerts::default();
+        let slow = |p95_ms| Figures { p95_ms, ..well() };
+        let cold = |hit_ratio| Figures { hit_ratio, ..well() };
+        for (figures, standing, expected) in [
+            (slow(9.5), None, None),
+            (slow(9.5), Some(Warning), Some(Warning)),
+            (slow(9.0), Some(Warning), None),
+            (slow(46.0), Some(Warning), Some(Warning)),
+            (slow(46.0), Some(Critical), Some(Critical)),
+            (slow(45.0), Some(Critical), Some(Warning)),
+            (cold(76.0), None, None),
+            (cold(76.0), Some(Warning), Some(Warning)),
+            (cold(77.1), Some(Warning), None),
+        ] {
+            let found = conditions(&figures, &rules, |_| standing);
+            let found = found.first().map(|condition| condition.severity);
+            assert_eq!(found, expected, "{figures:?} {standing:?}");
+        }
+        let strict = Alerts {
+            cache_hit_ratio: Threshold {
+                warning: 98,
+                ..rules.cache_hit_ratio
+            },
+            hysteresis_percent: 50,
+            ..Alerts::default()
+        };
+        assert!(
+            conditions(&cold(99.1), &strict, |_| Some(Warning)).is_empty(),
+            "the end can be reached"
+        );
+    }
+
+    #[test]
+    fn a_rule_without_thresholds_can_be_switched_off() {
+        let mut rules = Alerts::default();
+        rules.states[0].enabled = false;
+        let alone = Figures { envoys: 0, ..well() };
+        assert!(names(&alone, &rules).is_empty());
+        assert_eq!(
+            names(&alone, &Alerts::default()),
+            [("no_envoy_connected", Severity::Critical)]
+        );
     }
 }

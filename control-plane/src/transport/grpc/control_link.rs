@@ -1,7 +1,8 @@
 //! The control stream of an Envoy.
 
-use crate::plane::{COMMANDS_QUEUED, Plane, now_ms};
+use crate::plane::{COMMANDS_QUEUED, Event, Plane, now_ms};
 use control_domain::fleet::{ConnectionId, Reported, instance};
+use control_domain::views;
 use optimizer_proto::v1::control_link_server::ControlLink;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// A stream must say hello within this time.
 const HELLO: Duration = Duration::from_secs(10);
@@ -94,7 +95,11 @@ impl Conversation {
             open = tokio::select! {
                 message = incoming.message() => match message {
                     Ok(Some(message)) => self.take(message).await,
-                    Ok(None) | Err(_) => false,
+                    Ok(None) => false,
+                    Err(status) => {
+                        self.broken(&status);
+                        false
+                    }
                 },
                 changed = pushes.changed() => {
                     // Only the newest matters: an Envoy that was slow skips what came between.
@@ -107,6 +112,21 @@ impl Conversation {
         }
         self.plane.detach(self.connection, &self.envoy);
         tracing::info!(envoy = self.envoy, "Envoy disconnected");
+    }
+
+    /// The stream ended with an error. A message too large to be read or not readable at all is the Envoy's fault and is counted; it
+    /// costs the stream, which the Envoy opens again.
+    fn broken(&self, status: &Status) {
+        let cause = match status.code() {
+            Code::OutOfRange | Code::ResourceExhausted => "too_large",
+            Code::Internal if status.message().contains("decode") => "unreadable",
+            _ => return,
+        };
+        self.plane
+            .domain()
+            .fleet
+            .refused_report(&self.envoy, cause, "message", now_ms());
+        tracing::warn!(envoy = self.envoy, cause, %status, "message refused");
     }
 
     async fn send(&self, body: ToFilter) -> bool {
@@ -143,13 +163,36 @@ impl Conversation {
         let now_ms = now_ms();
         let mut domain = self.plane.domain();
         if let Err(refused) = optimizer_proto::telemetry::check_report(&report, now_ms) {
-            domain.fleet.refused_report();
+            let cause = refused.fault.as_str();
+            domain.fleet.refused_report(&self.envoy, cause, &refused.field, now_ms);
             drop(domain);
             tracing::warn!(envoy = self.envoy, field = %refused.field, fault = refused.fault.as_str(), "telemetry refused");
             return;
         }
-        if domain.fleet.reported(&self.envoy, report, now_ms) == Reported::Duplicate {
-            tracing::debug!(envoy = self.envoy, "telemetry seen before");
+        if report.instance_id != self.envoy {
+            domain
+                .fleet
+                .refused_report(&self.envoy, "foreign", "instance_id", now_ms);
+            drop(domain);
+            tracing::warn!(
+                envoy = self.envoy,
+                named = report.instance_id,
+                "telemetry of another Envoy refused"
+            );
+            return;
+        }
+        match domain.fleet.reported(&self.envoy, &report, now_ms) {
+            Reported::Merged => {
+                let node = domain.fleet.node(&self.envoy).to_owned();
+                drop(domain);
+                let events = report.delta.iter().flat_map(|delta| &delta.breaker_events);
+                events.for_each(|event| {
+                    self.plane
+                        .announce(Event::new("breaker", views::breaker_event(&node, event)))
+                });
+            }
+            Reported::Duplicate => tracing::debug!(envoy = self.envoy, "telemetry seen before"),
+            Reported::Stranger => tracing::debug!(envoy = self.envoy, "telemetry of an Envoy forgotten meanwhile"),
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::transport::rest::identity::Caller;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use control_domain::alerts::{Alert, Silence};
+use control_domain::alerts::{Alert, Silence, about};
+use control_domain::views::number;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -27,7 +28,10 @@ pub(crate) struct Which {
 fn shown(alert: &Alert, runbook: &str, silenced: bool) -> Value {
     let mut view = serde_json::to_value(alert).unwrap_or_default();
     if let Some(view) = view.as_object_mut() {
-        view.insert("runbook".to_owned(), json!(format!("{runbook}#{}", alert.name)));
+        let about = about(&alert.name, alert.severity);
+        view.insert("runbook".to_owned(), json!(format!("{runbook}#{}", about.anchor)));
+        view.insert("sev".to_owned(), json!(about.sev));
+        view.insert("value".to_owned(), number(alert.value));
         view.insert("silenced".to_owned(), json!(silenced));
         view.insert(
             "acknowledged_by".to_owned(),

@@ -31,16 +31,7 @@ pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Json<Value> {
     let events: Vec<Value> = domain
         .fleet
         .events()
-        .map(|(node, event)| {
-            json!({
-                "node_id": node,
-                "upstream": event.upstream,
-                "from": event.from,
-                "to": event.to,
-                "cause": event.cause,
-                "at": event.at_ms,
-            })
-        })
+        .map(|(node, event)| views::breaker_event(node, event))
         .collect();
     Json(json!(events))
 }

@@ -26,7 +26,13 @@ pub(crate) async fn stats(
         .get("default_ttl")
         .and_then(Value::as_str)
         .unwrap_or("0s");
-    Ok(Json(views::cache(&domain.fleet, ttl, window_ms, now_ms())))
+    Ok(Json(views::cache(
+        &domain.fleet,
+        &window.filter(),
+        ttl,
+        window_ms,
+        now_ms(),
+    )))
 }
 
 #[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
@@ -35,7 +41,12 @@ pub(crate) async fn invalidation(
     Params(window): Params<Window>,
 ) -> Result<Json<Value>, Problem> {
     let window_ms = window.milliseconds()?;
-    Ok(Json(views::invalidation(&plane.domain().fleet, window_ms, now_ms())))
+    Ok(Json(views::invalidation(
+        &plane.domain().fleet,
+        &window.filter(),
+        window_ms,
+        now_ms(),
+    )))
 }
 
 /// `?url=…&method=…&header=Name: value` (repeatable): what each Envoy would do with this request now, and why.

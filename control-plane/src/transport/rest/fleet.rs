@@ -25,6 +25,8 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Value> {
                 "silent_for_ms": now_ms.saturating_sub(envoy.seen_ms),
                 "revision": envoy.in_force.as_ref().map(|(_, revision)| revision),
                 "epoch": envoy.in_force.as_ref().map(|(epoch, _)| epoch),
+                "reports_not_merged": envoy.faults.by_cause,
+                "last_refused_report": envoy.faults.last.as_ref().map(|(field, at)| json!({ "field": field, "at": at })),
             })
         })
         .collect();

@@ -16,21 +16,15 @@ pub(crate) async fn performance(
     Params(window): Params<Window>,
 ) -> Result<Json<Value>, Problem> {
     let window_ms = window.milliseconds()?;
-    let mut view = {
-        let domain = plane.domain();
-        views::performance(
-            &domain.fleet,
-            &domain.envoy_stats,
-            &window.filter(),
-            window_ms,
-            now_ms(),
-        )
-    };
-    if let (Some(view), Some(bytes)) = (view.as_object_mut(), system::resident_bytes()) {
-        #[allow(clippy::cast_precision_loss)]
-        view.insert("memory_usage_mb".to_owned(), views::number(bytes as f64 / 1e6));
-    }
-    Ok(Json(view))
+    let domain = plane.domain();
+    Ok(Json(views::performance(
+        &domain.fleet,
+        &domain.envoy_stats,
+        &window.filter(),
+        window_ms,
+        system::resident_bytes().unwrap_or(domain.system.resident_bytes),
+        now_ms(),
+    )))
 }
 
 #[utoipa::path(get, path = "/metrics/errors", tag = "metrics", params(Window), responses((status = 200, description = "Failures of upstreams by type"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
@@ -48,8 +42,13 @@ pub(crate) async fn errors(
 }
 
 /// Memory, processor, disk and connections.
-#[utoipa::path(get, path = "/metrics/system", tag = "metrics", responses((status = 200, description = "The control plane's machine, and the Envoys")))]
-pub(crate) async fn machine(State(plane): State<Arc<Plane>>) -> Json<Value> {
+#[utoipa::path(get, path = "/metrics/system", tag = "metrics", params(Window), responses((status = 200, description = "The control plane's machine, and the Envoys"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+pub(crate) async fn machine(
+    State(plane): State<Arc<Plane>>,
+    Params(window): Params<Window>,
+) -> Result<Json<Value>, Problem> {
+    // Figures of this moment, whatever the window; a wrong one is refused all the same.
+    window.milliseconds()?;
     let domain = plane.domain();
     let max_connections = domain
         .book
@@ -59,10 +58,12 @@ pub(crate) async fn machine(State(plane): State<Arc<Plane>>) -> Json<Value> {
         .and_then(Value::as_u64);
     let mut figures = domain.system;
     figures.resident_bytes = system::resident_bytes().unwrap_or(figures.resident_bytes);
-    Json(views::system(
+    Ok(Json(views::system(
         &figures,
+        &domain.fleet,
         &domain.envoy_stats,
+        &window.filter(),
         max_connections.unwrap_or(0),
         now_ms(),
-    ))
+    )))
 }

@@ -17,11 +17,11 @@ mod snapshots;
 mod stream;
 
 use crate::plane::Plane;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use axum::{Extension, Router};
 use problem::Problem;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,12 +93,15 @@ pub(crate) fn description() -> String {
 
 fn router(plane: Arc<Plane>) -> Router {
     let (router, api) = resources().split_for_parts();
+    let requests = Arc::new(prometheus::Requests::new());
     router
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&plane), identity::guard))
         .layer(middleware::from_fn(in_time))
+        .layer(Extension(Arc::clone(&requests)))
+        .layer(middleware::from_fn_with_state(requests, prometheus::Requests::count))
         .with_state(plane)
         .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
 }

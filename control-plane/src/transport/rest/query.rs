@@ -1,8 +1,8 @@
 //! Query parameters that several resources share.
 
 use super::problem::Problem;
+use control_domain::sum::Filter;
 use control_domain::views::{DEFAULT_WINDOW_MS, MAX_WINDOW_MS};
-use control_domain::windows::Filter;
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 use crate::plane::{Plane, now_ms};
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use control_domain::sum::Filter;
 use control_domain::views;
-use control_domain::windows::Filter;
 use serde_json::Value;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ pub(crate) async fn figures(State(plane): State<Arc<Plane>>) -> Sse<impl Stream<
             &domain.envoy_stats,
             &Filter::default(),
             WINDOW_MS,
+            domain.system.resident_bytes,
             now_ms(),
         );
         Ok(sse("performance", &view))

@@ -19,6 +19,9 @@ const METHOD: &str = "Connect";
 /// What this filter can do, by name, for the control plane's fleet view.
 const CAPABILITIES: [&str; 6] = ["cache", "breaker", "explain", "purge", "snapshot", "concurrency"];
 
+/// Longest time a report says to cover; the control plane refuses more than a week.
+const MAX_SPAN_MS: u64 = 6 * 24 * 60 * 60 * 1_000;
+
 /// What the leader still owes the control plane.
 #[derive(Debug, Default)]
 pub struct ControlState {
@@ -220,7 +223,7 @@ impl Vm {
             // A VM that has just become leader does not know when the last report was closed.
             span_ms: match self.control.last_closed_ms {
                 0 => 1_000,
-                closed_ms => now_ms.saturating_sub(closed_ms).min(60_000),
+                closed_ms => now_ms.saturating_sub(closed_ms).min(MAX_SPAN_MS),
             },
             delta: None,
             gauges: Some(self.gauges(host, now_ms)),

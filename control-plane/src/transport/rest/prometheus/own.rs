@@ -1,0 +1,115 @@
+//! The control plane about itself: settings, alerts, process, requests.
+
+use super::families::{gauge, gauges};
+use crate::plane::Domain;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn families(domain: &Domain) -> Vec<MetricFamily> {
+    let mut alerts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for alert in domain.board.active(false) {
+        *alerts.entry((&alert.name, alert.severity.word())).or_default() += 1;
+    }
+    let alerts = alerts
+        .into_iter()
+        .map(|((name, severity), count)| (vec![("alert", name), ("severity", severity)], f64::from(count)));
+    let (waiting, given_up) = domain.notifications;
+    let mut families = vec![
+        gauges(
+            "api_optimizer_build_info",
+            "Always 1; the version is a label.",
+            [(vec![("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+        ),
+        gauge(
+            "api_optimizer_settings_revision",
+            "Settings revision in force.",
+            domain.book.present().number as f64,
+        ),
+        gauges(
+            "api_optimizer_alerts",
+            "Alerts that are on, by rule and severity.",
+            alerts,
+        ),
+        gauge(
+            "api_optimizer_notifications_waiting",
+            "Notifications of alerts that could not be delivered yet.",
+            waiting as f64,
+        ),
+        gauge(
+            "api_optimizer_notifications_given_up",
+            "Notifications that made room for newer ones before they could be delivered.",
+            given_up as f64,
+        ),
+    ];
+    // Processor time, memory, descriptors, threads and start of this process, under their customary names.
+    families.extend(ProcessCollector::for_self().collect());
+    families
+}
+
+/// Requests to this API.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    count: Option<IntCounterVec>,
+    duration: Option<HistogramVec>,
+}
+
+impl Requests {
+    pub(crate) fn new() -> Self {
+        let count = IntCounterVec::new(
+            Opts::new("api_optimizer_http_requests_total", "Requests to the REST API."),
+            &["method", "path", "code"],
+        );
+        let duration = HistogramVec::new(
+            HistogramOpts::new(
+                "api_optimizer_http_request_duration_seconds",
+                "Time to the head of the answer of the REST API.",
+            ),
+            &["method", "path"],
+        );
+        // Names and labels are constant and sound; were they not, this alone would be missing.
+        Self {
+            count: count.ok(),
+            duration: duration.ok(),
+        }
+    }
+
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        let count = self.count.iter().flat_map(Collector::collect);
+        let duration = self.duration.iter().flat_map(Collector::collect);
+        count.chain(duration).collect()
+    }
+
+    /// Counts every request by the pattern of its path, so that no client can make up labels.
+    pub(crate) async fn count(State(requests): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        let started = Instant::now();
+        let path = request
+            .extensions()
+            .get::<MatchedPath>()
+            .map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+        let method = match request.method().as_str() {
+            known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+            _ => "other",
+        }
+        .to_owned();
+        let response = next.run(request).await;
+        if let Some(duration) = &requests.duration {
+            let elapsed = started.elapsed().as_secs_f64();
+            duration.with_label_values(&[&method, &path]).observe(elapsed);
+        }
+        if let Some(count) = &requests.count {
+            count
+                .with_label_values(&[method.as_str(), path.as_str(), response.status().as_str()])
+                .inc();
+        }
+        response
+    }
+}
