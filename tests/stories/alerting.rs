@@ -16,7 +16,11 @@ use std::process::Command;
 fn alertmanager(folder: &Path) -> (Process, Rest) {
     let port = free_port().unwrap();
     let configuration = folder.join("alertmanager.yml");
-    std::fs::write(&configuration, "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n").unwrap();
+    std::fs::write(
+        &configuration,
+        "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n",
+    )
+    .unwrap();
     let mut command = Command::new("prometheus-alertmanager");
     command
         .arg(format!("--config.file={}", configuration.display()))
@@ -41,7 +45,11 @@ fn told(receiver: &Origin) -> Vec<Value> {
 
 fn active(stack: &Stack) -> Value {
     let listed = stack.rest().document("/alerts/active").unwrap();
-    let found = listed.as_array().unwrap().iter().find(|alert| alert["name"] == "error_rate");
+    let found = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|alert| alert["name"] == "error_rate");
     found.cloned().unwrap_or_default()
 }
 
@@ -82,15 +90,34 @@ fn an_alert_reaches_webhook_pagerduty_and_alertmanager_once_over_a_restart() {
         stack.envoy.get(&format!("/{at}")).unwrap();
     }
     let alert = wait::until("the alert", || Some(active(&stack)).filter(Value::is_object)).unwrap();
-    assert_eq!((&alert["severity"], &alert["sev"]), (&json!("critical"), &json!(1)), "{alert}");
-    assert_eq!((&alert["value"], &alert["threshold"]), (&json!(100), &json!(5.0)), "{alert}");
-    assert_eq!(alert["runbook"], "https://wiki.example/RUNBOOK.md#high-error-rate-alert");
-    wait::until("the alert at PagerDuty", || (!told(&pagerduty).is_empty()).then_some(())).unwrap();
-    wait::until("a refusal by the webhook", || (webhook.count("/hook") > 0).then_some(())).unwrap();
+    assert_eq!(
+        (&alert["severity"], &alert["sev"]),
+        (&json!("critical"), &json!(1)),
+        "{alert}"
+    );
+    assert_eq!(
+        (&alert["value"], &alert["threshold"]),
+        (&json!(100), &json!(5.0)),
+        "{alert}"
+    );
+    assert_eq!(
+        alert["runbook"],
+        "https://wiki.example/RUNBOOK.md#high-error-rate-alert"
+    );
+    wait::until("the alert at PagerDuty", || {
+        (!told(&pagerduty).is_empty()).then_some(())
+    })
+    .unwrap();
+    wait::until("a refusal by the webhook", || {
+        (webhook.count("/hook") > 0).then_some(())
+    })
+    .unwrap();
     let at_alertmanager = || {
         let listed = alertmanager.document("/api/v2/alerts?active=true").unwrap();
         let ours = listed.as_array().unwrap().iter();
-        ours.filter(|alert| alert["labels"]["alertname"] == "error_rate").cloned().collect::<Vec<Value>>()
+        ours.filter(|alert| alert["labels"]["alertname"] == "error_rate")
+            .cloned()
+            .collect::<Vec<Value>>()
     };
     let held = wait::until("the alert at Alertmanager", || at_alertmanager().pop()).unwrap();
     assert_eq!(held["labels"]["severity"], "critical", "{held}");
@@ -114,10 +141,22 @@ fn an_alert_reaches_webhook_pagerduty_and_alertmanager_once_over_a_restart() {
     stack.control().wait_live().unwrap();
     stack.wait_connected().unwrap();
     let after = active(&stack);
-    assert_eq!((&after["id"], &after["since"]), (&alert["id"], &alert["since"]), "{after}");
+    assert_eq!(
+        (&after["id"], &after["since"]),
+        (&alert["id"], &alert["since"]),
+        "{after}"
+    );
     assert_eq!(after["acknowledged_by"], "night shift");
-    assert_eq!(stack.rest().document("/alerts/silences").unwrap()[0]["name"], "cpu_usage");
-    let accepted = |receiver: &Origin| told(receiver).into_iter().filter(|body| body["dedup_key"] == id.as_str()).count();
+    assert_eq!(
+        stack.rest().document("/alerts/silences").unwrap()[0]["name"],
+        "cpu_usage"
+    );
+    let accepted = |receiver: &Origin| {
+        told(receiver)
+            .into_iter()
+            .filter(|body| body["dedup_key"] == id.as_str())
+            .count()
+    };
     let refusals = webhook.count("/hook");
     wait::until("the notification that the webhook had refused", || {
         (webhook.count("/hook") > refusals && waiting(&stack) == 0).then_some(())
@@ -128,7 +167,9 @@ fn an_alert_reaches_webhook_pagerduty_and_alertmanager_once_over_a_restart() {
     assert_eq!(accepted(&pagerduty), 1, "not told again: {:?}", told(&pagerduty));
 
     // The rule is changed live: nothing is wrong any more.
-    stack.change_settings(&json!({"alerts": {"resolve_after": "0s", "error_rate": {"critical": 100, "warning": 100}}})).unwrap();
+    stack
+        .change_settings(&json!({"alerts": {"resolve_after": "0s", "error_rate": {"critical": 100, "warning": 100}}}))
+        .unwrap();
     wait::until("the end of the alert", || active(&stack).is_null().then_some(())).unwrap();
     wait::until("everybody told of the end", || {
         let told = (accepted(&pagerduty), webhook.count("/hook"), at_alertmanager().len());
@@ -136,11 +177,21 @@ fn an_alert_reaches_webhook_pagerduty_and_alertmanager_once_over_a_restart() {
     })
     .unwrap();
     let events = told(&pagerduty);
-    assert_eq!((&events[0]["event_action"], &events[1]["event_action"]), (&json!("trigger"), &json!("resolve")));
-    assert_eq!((&events[0]["routing_key"], &events[0]["payload"]["severity"]), (&json!("R0UT1NG"), &json!("critical")));
+    assert_eq!(
+        (&events[0]["event_action"], &events[1]["event_action"]),
+        (&json!("trigger"), &json!("resolve"))
+    );
+    assert_eq!(
+        (&events[0]["routing_key"], &events[0]["payload"]["severity"]),
+        (&json!("R0UT1NG"), &json!("critical"))
+    );
     assert_eq!(events[0]["links"][0]["href"], alert["runbook"]);
     let history = stack.rest().document("/alerts/history").unwrap();
-    assert_eq!((&history[0]["id"], &history[0]["state"]), (&alert["id"], &json!("resolved")), "{history}");
+    assert_eq!(
+        (&history[0]["id"], &history[0]["state"]),
+        (&alert["id"], &json!("resolved")),
+        "{history}"
+    );
 }
 
 fn folder_of(stack: &Stack) -> std::path::PathBuf {

@@ -65,7 +65,10 @@ fn settings_purges_breakers_and_alerts_are_told_as_they_happen() {
         stack.envoy.get("/bad").unwrap();
     }
     let breaker = wait_for(&events, "breaker", |_| true);
-    assert_eq!((&breaker["upstream"], &breaker["to"]), (&json!("origin"), &json!("open")));
+    assert_eq!(
+        (&breaker["upstream"], &breaker["to"]),
+        (&json!("origin"), &json!("open"))
+    );
     wait_for(&events, "alert", |alert| alert["name"] == "circuit_breaker_open");
     let purge = Request::new("POST", "/cache/purge").body(r#"{"all": true}"#);
     let answer = stack.rest().send(&purge).unwrap();

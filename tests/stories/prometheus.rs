@@ -61,7 +61,9 @@ fn prometheus_sees_every_request_on_both_sides_and_answers_the_dashboards() {
     let (_process, prometheus) = prometheus(stack.rest().address(), stack.envoy.admin_address(), folder.path());
     let mut connection = Connection::open(stack.envoy.address()).unwrap();
     for at in 0..95 {
-        connection.exchange(&Request::get(&format!("/page/{}", at % 5))).unwrap();
+        connection
+            .exchange(&Request::get(&format!("/page/{}", at % 5)))
+            .unwrap();
     }
     for at in 0..5 {
         connection.exchange(&Request::get(&format!("/bad/{at}"))).unwrap();
@@ -69,11 +71,17 @@ fn prometheus_sees_every_request_on_both_sides_and_answers_the_dashboards() {
     for (query, expected) in [
         ("sum(up)", 2.0),
         (r#"sum(api_optimizer_requests_total{job="api-optimizer"})"#, 100.0),
-        (r#"sum({__name__=~"api_optimizer_requests_.*_total",job="api-optimizer-envoy"})"#, 100.0),
+        (
+            r#"sum({__name__=~"api_optimizer_requests_.*_total",job="api-optimizer-envoy"})"#,
+            100.0,
+        ),
         (r#"api_optimizer_requests_total{outcome="hit"}"#, 90.0),
         (r#"api_optimizer_requests_hit_total{job="api-optimizer-envoy"}"#, 90.0),
         (r#"api_optimizer_upstream_errors_total{type="upstream_5xx"}"#, 5.0),
-        (r#"api_optimizer_upstream_errors_upstream_5xx_total{job="api-optimizer-envoy"}"#, 5.0),
+        (
+            r#"api_optimizer_upstream_errors_upstream_5xx_total{job="api-optimizer-envoy"}"#,
+            5.0,
+        ),
         (r#"sum(api_optimizer_client_latency_seconds_bucket{le="+Inf"})"#, 100.0),
         (r#"sum(api_optimizer_client_latency_seconds_count)"#, 100.0),
         (r#"api_optimizer_request_duration_seconds_count"#, 100.0),
@@ -100,7 +108,11 @@ fn prometheus_sees_every_request_on_both_sides_and_answers_the_dashboards() {
 
     let live = Command::new("python3")
         .arg(artefacts::workspace().join("deploy/checks/live.py"))
-        .args([stack.rest().address().to_string(), stack.envoy.admin_address().to_string(), "60".to_owned()])
+        .args([
+            stack.rest().address().to_string(),
+            stack.envoy.admin_address().to_string(),
+            "60".to_owned(),
+        ])
         .output()
         .unwrap();
     assert!(live.status.success(), "{}", String::from_utf8_lossy(&live.stderr));

@@ -89,13 +89,24 @@ fn every_request_is_counted_across_an_outage_of_the_control_plane() {
     assert_eq!(counted(&stack, 200)["sample_count"], 200, "and not twice");
 
     let own = stack.envoy.stats("api_optimizer_requests_");
-    assert_eq!(own.values().sum::<u64>(), 550, "Envoy's statistics know all of them: {own:?}");
+    assert_eq!(
+        own.values().sum::<u64>(),
+        550,
+        "Envoy's statistics know all of them: {own:?}"
+    );
 }
 
 #[test]
 fn every_figure_can_be_asked_for_by_window_route_upstream_and_envoy() {
     let settings = json!({"routes": [{"name": "shop", "path_prefix": "/page"}]});
-    let stack = Stack::start(&Plan { settings, ..Plan::default() }, origin()).unwrap();
+    let stack = Stack::start(
+        &Plan {
+            settings,
+            ..Plan::default()
+        },
+        origin(),
+    )
+    .unwrap();
     let routes = json!({"routes": [{"name": "shop", "path_prefix": "/page"}], "breaker": {"enabled": false}});
     stack.change_settings(&routes).unwrap();
     ask(&stack, 40);
@@ -125,23 +136,47 @@ fn every_figure_can_be_asked_for_by_window_route_upstream_and_envoy() {
     }
     let view = of("/metrics/performance", "route=shop");
     let number = |name: &str| view[name].as_f64().unwrap_or(-1.0);
-    assert!(number("p50_latency_hit") > 0.0 && number("p50_latency_miss") > number("p50_latency_hit"), "{view}");
-    assert!(number("latency_saved") > 0.0 && number("filter_overhead_p99") > 0.0, "{view}");
+    assert!(
+        number("p50_latency_hit") > 0.0 && number("p50_latency_miss") > number("p50_latency_hit"),
+        "{view}"
+    );
+    assert!(
+        number("latency_saved") > 0.0 && number("filter_overhead_p99") > 0.0,
+        "{view}"
+    );
     assert!(number("p99_latency") >= number("p50_latency"), "{view}");
     // A hit knows its upstream, whichever worker answered; every forwarded call but the first of a worker reuses a connection.
-    assert_eq!((number("sample_count_hit"), number("sample_count_miss")), (30.0, 10.0), "{view}");
+    assert_eq!(
+        (number("sample_count_hit"), number("sample_count_miss")),
+        (30.0, 10.0),
+        "{view}"
+    );
     let reuse = of("/metrics/performance", "upstream=origin")["connection_reuse_rate"].as_f64();
     assert!(reuse.is_some_and(|reuse| reuse > 0.0 && reuse < 100.0), "{reuse:?}");
 
     let errors = of("/metrics/errors", "upstream=origin");
     assert_eq!(errors["errors_by_type"]["upstream_5xx"], 10, "{errors}");
     assert_eq!(errors["details"]["upstream_5xx"]["upstreams"], json!(["origin"]));
-    assert!(errors["details"]["upstream_5xx"]["last_seen"].as_u64().unwrap() > 0 && errors["errors_by_type"]["timeout"] == 0);
-    assert_eq!(of("/metrics/errors", "upstream=nothing")["errors_by_type"]["upstream_5xx"], 0);
+    assert!(
+        errors["details"]["upstream_5xx"]["last_seen"].as_u64().unwrap() > 0
+            && errors["errors_by_type"]["timeout"] == 0
+    );
+    assert_eq!(
+        of("/metrics/errors", "upstream=nothing")["errors_by_type"]["upstream_5xx"],
+        0
+    );
     for path in ["/metrics/system", "/cache/stats", "/cache/invalidation-stats"] {
         let view = of(path, "envoy=envoy&route=shop&upstream=origin");
-        assert_eq!(view["filter"], json!({"envoy": "envoy", "route": "shop", "upstream": "origin"}), "{path}");
-        assert_eq!(rest.get(&format!("{path}?window=1parsec")).unwrap().status, 400, "{path}");
+        assert_eq!(
+            view["filter"],
+            json!({"envoy": "envoy", "route": "shop", "upstream": "origin"}),
+            "{path}"
+        );
+        assert_eq!(
+            rest.get(&format!("{path}?window=1parsec")).unwrap().status,
+            400,
+            "{path}"
+        );
     }
 }
 
@@ -158,12 +193,23 @@ fn the_share_of_http_2_is_measured() {
         .map(|at| format!("http://{}/page/{}", stack.envoy.address(), at % 10))
         .collect();
     let done = Command::new("curl")
-        .args(["--http2-prior-knowledge", "--silent", "--show-error", "--fail", "--write-out", "%{http_version}\n"])
+        .args([
+            "--http2-prior-knowledge",
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--write-out",
+            "%{http_version}\n",
+        ])
         .args(urls.iter().flat_map(|url| ["--output", "/dev/null", url]))
         .output()
         .expect("curl (Debian: curl)");
     let versions = String::from_utf8_lossy(&done.stdout);
-    assert_eq!(versions.lines().filter(|version| *version == "2").count(), 20, "{done:?}");
+    assert_eq!(
+        versions.lines().filter(|version| *version == "2").count(),
+        20,
+        "{done:?}"
+    );
     let figures = wait::until("the share of HTTP/2", || {
         let figures = stack.rest().document("/metrics/performance").ok()?;
         let whole = figures["sample_count"] == 80 && figures["sources"]["http2_adoption_rate"] == "envoy";

@@ -93,8 +93,9 @@ impl Vm {
             self.capturing += more;
         }
         if end {
-            let now_ms = host.now_ns() / 1_000_000;
-            self.commit(host, forwarded, now_ms);
+            let started_ns = host.now_ns();
+            self.commit(host, forwarded, started_ns / 1_000_000);
+            exchange.inside_ns += host.now_ns().saturating_sub(started_ns);
         }
         Flow::Continue
     }

@@ -34,6 +34,8 @@ pub struct Exchange {
     pub(super) outcome: Outcome,
     pub(super) bytes: u64,
     pub(super) upstream_requests: u8,
+    /// How many of them needed no new connection.
+    pub(super) upstream_reused: u8,
     /// It waited for another's fetch.
     pub(super) collapsed: bool,
     pub(super) phase: Phase,
@@ -123,6 +125,7 @@ impl Exchange {
             outcome: Outcome::Bypass,
             bytes: 0,
             upstream_requests: 0,
+            upstream_reused: 0,
             collapsed: false,
             phase: Phase::Passing,
         }

@@ -171,6 +171,7 @@ impl Vm {
                 };
                 let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
                 if flow == Flow::Pause {
+                    self.note_upstream(host, exchange, key.hash());
                     // Only what the lookup itself answered is a hit; counted with the lookup, so that no report has more hits.
                     self.recorder.cache.hits += 1;
                     self.recorder.cache.collapsed += u64::from(exchange.collapsed);
@@ -247,6 +248,10 @@ impl Vm {
     ) -> Flow {
         let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
         exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
+        if let Some(key) = &onward.key {
+            let name = self.recorder.name(&exchange.upstream);
+            self.upstream_of.put(key.hash(), name);
+        }
         match self.take_place(host, &exchange.upstream, true, now_ms) {
             Place::Wait => {
                 exchange.phase = Phase::Queued {

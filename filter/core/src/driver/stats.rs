@@ -1,7 +1,7 @@
 //! The same totals as Envoy statistics (`api_optimizer_*`), for whoever scrapes Envoy instead of the control plane.
 
 use super::host::{Host, Metrics};
-use optimizer_proto::v1::{Outcome, TelemetryDelta};
+use optimizer_proto::v1::{Outcome, RequestSeries, TelemetryDelta};
 use std::collections::BTreeMap;
 
 /// Envoy's numbers of the metrics defined so far. Names are a closed set, so this is bounded.
@@ -16,8 +16,30 @@ impl Stats {
         for series in &delta.requests {
             self.add(host, outcome_name(series.outcome), series.count);
         }
+        for (name, count) in [
+            (
+                "api_optimizer_response_bytes_total",
+                sum(delta, |series| series.response_bytes),
+            ),
+            (
+                "api_optimizer_upstream_requests_total",
+                sum(delta, |series| series.upstream_requests),
+            ),
+            (
+                "api_optimizer_upstream_reused_connections_total",
+                sum(delta, |series| series.upstream_reused),
+            ),
+            (
+                "api_optimizer_breaker_transitions_total",
+                delta.breaker_events.len() as u64,
+            ),
+        ] {
+            self.add(host, name, count);
+        }
         if let Some(cache) = &delta.cache {
             for (name, count) in [
+                ("api_optimizer_cache_lookups_total", cache.lookups),
+                ("api_optimizer_cache_hits_total", cache.hits),
                 ("api_optimizer_cache_stores_total", cache.stores),
                 ("api_optimizer_cache_evictions_total", cache.evictions),
                 ("api_optimizer_cache_expirations_total", cache.expirations),
@@ -28,17 +50,9 @@ impl Stats {
                 self.add(host, name, count);
             }
         }
-        let errors = delta
-            .errors
-            .iter()
-            .map(|error| error.count)
-            .fold(0, u64::saturating_add);
-        self.add(host, "api_optimizer_upstream_errors_total", errors);
-        self.add(
-            host,
-            "api_optimizer_breaker_transitions_total",
-            delta.breaker_events.len() as u64,
-        );
+        for error in &delta.errors {
+            self.add(host, error_name(&error.kind), error.count);
+        }
     }
 
     fn add(&mut self, host: &impl Metrics, name: &'static str, count: u64) {
@@ -68,5 +82,23 @@ fn outcome_name(outcome: i32) -> &'static str {
         Outcome::Shed => "api_optimizer_requests_shed_total",
         Outcome::Error => "api_optimizer_requests_error_total",
         Outcome::Bypass | Outcome::Unspecified => "api_optimizer_requests_bypass_total",
+    }
+}
+
+fn sum(delta: &TelemetryDelta, of: impl Fn(&RequestSeries) -> u64) -> u64 {
+    delta.requests.iter().map(of).fold(0, u64::saturating_add)
+}
+
+/// Names of statistics have no labels, so each type of failure has its own.
+fn error_name(kind: &str) -> &'static str {
+    match kind {
+        "connect_failure" => "api_optimizer_upstream_errors_connect_failure_total",
+        "reset" => "api_optimizer_upstream_errors_reset_total",
+        "timeout" => "api_optimizer_upstream_errors_timeout_total",
+        "refused" => "api_optimizer_upstream_errors_refused_total",
+        "protocol_error" => "api_optimizer_upstream_errors_protocol_error_total",
+        "upstream_5xx" => "api_optimizer_upstream_errors_upstream_5xx_total",
+        "overflow" => "api_optimizer_upstream_errors_overflow_total",
+        _ => "api_optimizer_upstream_errors_other_total",
     }
 }

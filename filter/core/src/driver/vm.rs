@@ -13,7 +13,7 @@ use crate::collapse;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
 use crate::store::{Stamps, Store};
-use crate::telemetry::Recorder;
+use crate::telemetry::{Connections, Recorder, UpstreamOf};
 use optimizer_proto::settings::{Settings, Violation, ViolationCode};
 use optimizer_proto::v1::SettingsPush;
 use std::cell::RefCell;
@@ -83,6 +83,8 @@ pub struct Vm {
     /// VMs alive, as of the last heartbeat.
     pub(super) workers: u32,
     pub(super) stats: super::stats::Stats,
+    pub(super) upstream_of: UpstreamOf,
+    pub(super) connections: Connections,
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
     last_second_ms: Millis,
@@ -124,6 +126,8 @@ impl Vm {
             limiter: super::limiter::Limiter::default(),
             workers: 1,
             stats: super::stats::Stats::default(),
+            upstream_of: UpstreamOf::default(),
+            connections: Connections::default(),
             capturing: 0,
             last_second_ms: 0,
         }

@@ -2,6 +2,8 @@
 
 mod intern;
 mod recorder;
+mod upstreams;
 
 pub use intern::Name;
 pub use recorder::{Recorder, Sample};
+pub use upstreams::{Connections, UpstreamOf};
