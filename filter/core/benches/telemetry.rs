@@ -25,7 +25,11 @@ impl Random {
     }
 
     /// Microseconds as latencies are: most of them small, a long tail over five decades.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
     fn latency(&mut self) -> u64 {
         let uniform = |random: &mut Self| (random.next() >> 11) as f64 / (1_u64 << 53) as f64;
         let normal: f64 = (0..12).map(|_| uniform(self)).sum::<f64>() - 6.0;
@@ -59,7 +63,11 @@ fn sample(route: filter_core::telemetry::Name, upstream: filter_core::telemetry:
     }
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 fn quantiles() {
     let mut exact = Vec::with_capacity(SAMPLES);
     let mut merged = TelemetryDelta::default();
@@ -70,14 +78,19 @@ fn quantiles() {
     }
     exact.sort_unstable();
     let latency = merged.requests.into_iter().find_map(|series| series.latency_us);
-    let sketch = latency.and_then(|message| Sketch::try_from(message).ok()).unwrap_or_default();
+    let sketch = latency
+        .and_then(|message| Sketch::try_from(message).ok())
+        .unwrap_or_default();
     assert_eq!(sketch.count(), exact.len() as u64, "no sample is lost");
     println!("{} samples of {WORKERS} workers, merged:", exact.len());
     for q in [0.5, 0.9, 0.95, 0.99, 0.999] {
         let rank = ((q * exact.len() as f64).ceil() as usize).clamp(1, exact.len());
         let (is, estimated) = (exact[rank - 1] as f64, sketch.quantile(q).unwrap_or(0.0));
         let error = (estimated - is).abs() * 100.0 / is;
-        println!("  p{:<5} exact {is:>9} us  merged {estimated:>11.1} us  error {error:.3} %", q * 100.0);
+        println!(
+            "  p{:<5} exact {is:>9} us  merged {estimated:>11.1} us  error {error:.3} %",
+            q * 100.0
+        );
         assert!(error <= 1.0, "p{} is off by {error} %", q * 100.0);
     }
 }
@@ -112,7 +125,9 @@ fn cost() {
         latencies.iter().for_each(|latency| sketch.record(*latency));
         black_box(sketch);
     });
-    println!("recorder: {per_request:.1} ns per request, of which one sketch {sketch:.1} ns; no host call but the clock's");
+    println!(
+        "recorder: {per_request:.1} ns per request, of which one sketch {sketch:.1} ns; no host call but the clock's"
+    );
 }
 
 fn main() {

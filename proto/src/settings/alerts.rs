@@ -44,15 +44,6 @@ pub struct StateRule {
     pub for_ms: u64,
 }
 
-impl Default for StateRule {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            for_ms: 10 * SECOND_MS,
-        }
-    }
-}
-
 /// The alert rules. Defaults are the runbook's thresholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alerts {
@@ -111,7 +102,7 @@ impl Default for Alerts {
             cpu_usage: threshold(70, 90, 30 * SECOND_MS),
             disk_usage: threshold(80, 95, 5 * MINUTE_MS),
             open_connections: threshold(80, 95, MINUTE_MS),
-            states: [StateRule::default(); STATE_RULES.len()],
+            states: STATE_RULES.map(StateRule::usual),
         }
     }
 }
@@ -132,11 +123,12 @@ impl Alerts {
         ]
     }
 
-    /// A rule without thresholds; the default for a name that is none.
+    /// A rule without thresholds; the usual for a name that is none.
     #[must_use]
     pub fn state(&self, name: &str) -> StateRule {
         let known = STATE_RULES.iter().position(|rule| *rule == name);
-        known.and_then(|at| self.states.get(at)).copied().unwrap_or_default()
+        let rule = known.and_then(|at| self.states.get(at)).copied();
+        rule.unwrap_or_else(|| StateRule::usual(name))
     }
 
     pub(super) fn read(path: String, value: &Value, findings: &mut Findings) -> Self {
@@ -193,13 +185,13 @@ impl Alerts {
 }
 
 fn read_states(path: String, value: &Value, findings: &mut Findings) -> [StateRule; STATE_RULES.len()] {
-    let mut states = [StateRule::default(); STATE_RULES.len()];
+    let mut states = STATE_RULES.map(StateRule::usual);
     let Some(mut object) = ObjectReader::open(path, value, findings) else {
         return states;
     };
     for (name, rule) in STATE_RULES.iter().zip(&mut states) {
         if let Some((path, value)) = object.field(name) {
-            *rule = StateRule::read(path, value, object.findings);
+            *rule = StateRule::read(path, value, *rule, object.findings);
         }
     }
     object.finish();
@@ -207,8 +199,19 @@ fn read_states(path: String, value: &Value, findings: &mut Findings) -> [StateRu
 }
 
 impl StateRule {
-    fn read(path: String, value: &Value, findings: &mut Findings) -> Self {
-        let base = Self::default();
+    fn usual(name: &str) -> Self {
+        Self {
+            enabled: true,
+            // After a restart of the control plane the whole fleet needs a moment to come back.
+            for_ms: if name == "no_envoy_connected" {
+                30 * SECOND_MS
+            } else {
+                10 * SECOND_MS
+            },
+        }
+    }
+
+    fn read(path: String, value: &Value, base: Self, findings: &mut Findings) -> Self {
         let Some(mut object) = ObjectReader::open(path, value, findings) else {
             return base;
         };
