@@ -3,6 +3,7 @@
 mod alerting;
 mod breaker;
 mod control_plane_lost;
+mod crowd;
 mod hits;
 mod hostile;
 mod live;
@@ -11,5 +12,6 @@ mod operations;
 mod prometheus;
 mod runbook;
 mod settings;
+mod survival;
 mod telemetry;
 mod trap;

@@ -40,7 +40,7 @@ impl Default for Freshness {
             ttl_ceiling_ms: MAX_TTL_MS,
             stale_while_revalidate_ms: 0,
             stale_if_error_ms: 0,
-            max_stale_on_outage_ms: 0,
+            max_stale_on_outage_ms: 300_000,
             heuristic_fraction_percent: 10,
             jitter_percent: 0,
         }

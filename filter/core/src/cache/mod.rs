@@ -4,12 +4,15 @@
 //! [`validation`] for a request that goes on, [`storability`] for what comes back, [`invalidation`] after unsafe methods.
 
 pub mod age;
+pub mod early;
 pub mod encoder;
 pub mod freshness;
 pub mod groups;
 pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
+pub mod language;
+pub mod partial;
 pub mod policy;
 pub mod precondition;
 pub mod range;

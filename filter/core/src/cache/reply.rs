@@ -66,8 +66,12 @@ pub fn build<'a>(
         content_type: None,
         age_s: reuse.age_s,
     };
-    if stored.status() != 200 {
-        return Answer::Reply(whole);
+    match stored.status() {
+        200 => {}
+        // A part answers a GET for that range; ranges mean nothing to other methods (RFC 9110 section 14.2).
+        206 if method != Method::Get => return Answer::AskOrigin,
+        206 => {}
+        _ => return Answer::Reply(whole),
     }
     match precondition::evaluate(&validators, request, now_ms) {
         Outcome::AskOrigin => return Answer::AskOrigin,
@@ -81,7 +85,7 @@ pub fn build<'a>(
         }
         Outcome::Proceed => {}
     }
-    if method != Method::Get {
+    if method != Method::Get || stored.status() == 206 {
         return Answer::Reply(whole);
     }
     let length = body.len() as u64;
@@ -151,7 +155,7 @@ impl Reply<'_> {
             let left_out = match name {
                 b"cache-status" | b"age" | b"content-length" => true,
                 b"content-type" => self.content_type.is_some() || (self.status == 416),
-                b"content-range" => partial,
+                b"content-range" => partial || self.status == 304,
                 // RFC 9110 section 15.4.5: a 304 carries what a cache needs, not what describes the content.
                 b"content-encoding" | b"content-language" => self.status == 304,
                 _ => groups::is_tag_field(name),

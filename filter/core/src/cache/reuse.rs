@@ -97,15 +97,9 @@ pub enum Failure {
 
 /// Decides about a stored response whose key and selecting fields match. `soft_purged`: a purge marked it stale.
 #[must_use]
-pub fn decide(
-    stored: &StoredView<'_>,
-    request: &RequestDirectives,
-    policy: &FreshnessPolicy,
-    soft_purged: bool,
-    now_ms: Millis,
-) -> Reuse {
+pub fn decide(stored: &StoredView<'_>, request: &RequestDirectives, soft_purged: bool, now_ms: Millis) -> Reuse {
     let age_ms = stored.age_ms(now_ms);
-    let (action, reason) = judge(stored, request, policy, soft_purged, age_ms, now_ms);
+    let (action, reason) = judge(stored, request, soft_purged, age_ms, now_ms);
     let action = match action {
         Action::Validate if request.only_if_cached => Action::GatewayTimeout,
         other => other,
@@ -150,14 +144,12 @@ fn figures(stored: &StoredView<'_>, action: Action, reason: ReuseReason, age_ms:
 fn judge(
     stored: &StoredView<'_>,
     request: &RequestDirectives,
-    policy: &FreshnessPolicy,
     soft_purged: bool,
     age_ms: Millis,
     now_ms: Millis,
 ) -> (Action, ReuseReason) {
     /// A clock that is set back by less is no reason to ask the origin.
     const CLOCK_SLACK_MS: Millis = 60_000;
-    let _ = policy;
     if request.no_cache {
         return (Action::Validate, ReuseReason::RequestNoCache);
     }

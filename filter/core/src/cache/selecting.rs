@@ -1,7 +1,8 @@
 //! Selecting a stored response by the fields `Vary` nominates (RFC 9111 section 4.1).
 
+use super::language;
 use super::stored_response::StoredView;
-use crate::http::fields::{Fields, trim};
+use crate::http::fields::{Fields, is_token};
 use crate::http::list::members;
 
 /// The field names of all `Vary` lines: lower-case, sorted, without repetition. `None` when `*` is among them.
@@ -10,7 +11,8 @@ pub fn vary_names<'a>(response: &Fields<'a>) -> Option<Vec<std::borrow::Cow<'a, 
     let mut names: Vec<std::borrow::Cow<'a, [u8]>> = Vec::new();
     for line in response.lines_of(b"vary") {
         for name in members(line) {
-            if name == b"*" {
+            // What is no field name is read cautiously, as the asterisk: no telling what it selects by.
+            if name == b"*" || !is_token(name) {
                 return None;
             }
             names.push(std::borrow::Cow::Owned(name.to_ascii_lowercase()));
@@ -48,6 +50,9 @@ pub fn matches(stored: &StoredView<'_>, request: &Fields<'_>) -> bool {
 /// weights, and among equals of their names. `None` when absent.
 #[must_use]
 pub fn normalised(name: &[u8], request: &Fields<'_>) -> Option<Vec<u8>> {
+    if let Some(chosen) = language::value(name, request) {
+        return chosen;
+    }
     if !request.has(name) {
         return None;
     }
@@ -61,23 +66,9 @@ pub fn normalised(name: &[u8], request: &Fields<'_>) -> Option<Vec<u8>> {
     };
     let mut listed: Vec<Vec<u8>> = request.all(name).flat_map(members).map(fold).collect();
     if name == b"accept-language" {
-        listed.sort_by_cached_key(|member| (std::cmp::Reverse(weight(member)), member.clone()));
+        listed.sort_by_cached_key(|member| (std::cmp::Reverse(language::weight(member)), member.clone()));
     }
     Some(listed.join(&b','))
-}
-
-/// The weight of a member in thousandths (RFC 9110 section 12.4.2); 1000 without one.
-fn weight(member: &[u8]) -> u32 {
-    let parameter = member
-        .split(|byte| *byte == b';')
-        .skip(1)
-        .map(trim)
-        .find_map(|part| part.strip_prefix(b"q="));
-    let read = parameter.and_then(|text| std::str::from_utf8(text).ok()?.parse::<f32>().ok());
-    // Weights lie between 0 and 1; anything else is no weight.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    read.filter(|weight| (0.0..=1.0).contains(weight))
-        .map_or(1_000, |weight| (weight * 1_000.0) as u32)
 }
 
 #[cfg(test)]

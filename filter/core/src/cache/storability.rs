@@ -3,7 +3,7 @@
 use super::age::{self, InitialAge};
 use super::freshness::{self, Lifetime, Origin};
 use super::policy::FreshnessPolicy;
-use super::{groups, selecting};
+use super::{groups, language, partial, selecting};
 use crate::Millis;
 use crate::http::cache_control::{CacheControl, Qualified};
 use crate::http::fields::Fields;
@@ -87,7 +87,7 @@ pub enum NotStored {
     Private,
     /// Status not final or not understood.
     Status,
-    /// 206: part of a representation.
+    /// 206 that answers no range, or does not say which.
     Partial,
     /// 304 that freshens nothing stored here.
     NotModified,
@@ -169,7 +169,7 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         return Err(NotStored::Method);
     }
     match status {
-        206 => return Err(NotStored::Partial),
+        206 if !partial::is_storable(request, response) => return Err(NotStored::Partial),
         304 => return Err(NotStored::NotModified),
         200..=599 => {}
         _ => return Err(NotStored::Status),
@@ -196,7 +196,7 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
     if request.has(b"authorization") && !exchange.identity_in_key && !permitted {
         return Err(NotStored::Authorization);
     }
-    let vary = selecting::vary_names(response).ok_or(NotStored::VaryStar)?;
+    let vary = selecting_fields(status, request, response).ok_or(NotStored::VaryStar)?;
     let age = age::initial(response, exchange.request_time_ms, exchange.response_time_ms);
     let expires_counts = !is_targeted;
     let lifetime = if expires_counts {
@@ -218,7 +218,11 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
     let no_cache = directives.no_cache == Qualified::Whole;
     let must_revalidate = directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
     let seconds = |given: Option<u32>, otherwise: Millis| given.map_or(otherwise, |seconds| u64::from(seconds) * 1_000);
-    let stale_while_revalidate_ms = seconds(directives.stale_while_revalidate, policy.stale_while_revalidate_ms);
+    // A refresh in the background asks for the whole: it would not make a part fresh.
+    let stale_while_revalidate_ms = match status {
+        206 => 0,
+        _ => seconds(directives.stale_while_revalidate, policy.stale_while_revalidate_ms),
+    };
     let stale_if_error_ms = seconds(directives.stale_if_error, policy.stale_if_error_ms);
     let has_validator = response.has(b"etag") || response.has(b"last-modified");
     let remaining = lifetime.ms.saturating_sub(age.corrected_ms);
@@ -251,10 +255,23 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         must_revalidate,
         immutable: directives.immutable,
         excluded,
-        vary: vary.into_iter().map(std::borrow::Cow::into_owned).collect(),
+        vary,
         tags: groups::tags(response),
         usable_until_ms,
     })
+}
+
+/// Names of the request's fields that select the response, sorted; `None` for `Vary: *`.
+fn selecting_fields(status: u16, request: &Fields<'_>, response: &Fields<'_>) -> Option<Vec<Vec<u8>>> {
+    let named = selecting::vary_names(response)?;
+    let mut names: Vec<Vec<u8>> = named.into_iter().map(std::borrow::Cow::into_owned).collect();
+    language::refine(&mut names, request, response);
+    if status == 206 {
+        names.extend(partial::SELECTING.map(<[u8]>::to_vec));
+    }
+    names.sort_unstable();
+    names.dedup();
+    Some(names)
 }
 
 /// True when the answer to a POST may be stored as what a GET of the same URI would be answered (RFC 9110 section 9.3.3): it says
@@ -266,7 +283,7 @@ pub fn represents_target(target: &Target<'_>, status: u16, response: &Fields<'_>
     let location = response
         .get(b"content-location")
         .and_then(|reference| resolve(target, reference));
-    (200..300).contains(&status) && explicit && location.is_some() && location == resolve(target, b"")
+    (200..300).contains(&status) && status != 206 && explicit && location.is_some() && location == resolve(target, b"")
 }
 
 /// Final statuses whose caching requirements this cache knows (RFC 9110 section 15; RFC 9111 section 3).

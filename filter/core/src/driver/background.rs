@@ -9,7 +9,7 @@ use super::vm::{Vm, wake};
 use crate::Millis;
 use crate::breaker::Permit;
 use crate::cache::validation::{self, Freshened};
-use crate::cache::{CacheKey, Encoder, Framing, StoredView, storability};
+use crate::cache::{CacheKey, Encoder, Framing, NotStored, StoredView, storability};
 use crate::collapse::{self, Boarding, Landing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
@@ -191,7 +191,10 @@ impl Vm {
             Err(reason) => {
                 // What the origin answers now replaces what was stored, and it may not be stored: so neither may the old one be.
                 self.recorder.reason(reason.code());
-                self.store.discard(host, refresh.id);
+                // Unless it was only this client's answer that may not.
+                if !matches!(reason, NotStored::Authorization | NotStored::RequestNoStore) {
+                    self.store.discard(host, refresh.id);
+                }
                 return;
             }
         };

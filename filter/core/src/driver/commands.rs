@@ -260,7 +260,7 @@ impl Vm {
                 })).collect::<Vec<_>>(),
             },
         });
-        let head = match decide(&view, &asked, &directives, &route.freshness, soft, 0, now_ms) {
+        let head = match decide(&view, &asked, &directives, soft, 0, now_ms) {
             Decision::Reply { reply, reuse, refresh } => merged(
                 base("serve", reuse.reason.code()),
                 json!({ "status": reply.status, "age_s": reuse.age_s, "ttl_s": reuse.ttl_s, "refresh": refresh }),

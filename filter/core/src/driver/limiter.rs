@@ -7,6 +7,7 @@ use super::host::Host;
 use super::on_request::Onward;
 use super::registry;
 use super::vm::{Vm, wake};
+use super::waiting::RELEASED_AT_ONCE;
 use crate::Millis;
 use crate::collapse::Landing;
 use crate::limit::{Gradient, LimitPolicy, Pool, Told};
@@ -182,7 +183,7 @@ impl Vm {
     }
 
     fn serve_queue(&mut self, host: &impl Host, name: &str, now_ms: Millis) {
-        loop {
+        for _ in 0..RELEASED_AT_ONCE {
             let Some(front) = self
                 .limiter
                 .upstreams
@@ -211,6 +212,8 @@ impl Vm {
                 }
             }
         }
+        // Who is left is looked at in a callback of its own, or at the next tick.
+        let _ = host.enqueue(self.queue, &[wake::PLACE]);
     }
 
     fn set_off(&mut self, host: &impl Host, queued: &Queued, place: Place, now_ms: Millis) {

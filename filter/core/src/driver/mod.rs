@@ -23,6 +23,8 @@ mod on_response;
 mod registry;
 mod replace;
 mod settings_cell;
+#[cfg(test)]
+mod soup;
 mod stats;
 #[cfg(test)]
 mod tests;

@@ -149,15 +149,7 @@ impl Vm {
                 ..Onward::plain(Forward::UriMiss)
             });
         };
-        match decide(
-            &view,
-            asked,
-            &directives,
-            &route.freshness,
-            soft,
-            exchange.started_ns,
-            now_ms,
-        ) {
+        match decide(&view, asked, &directives, soft, exchange.started_ns, now_ms) {
             Decision::Reply { reply, reuse, refresh } => {
                 self.store.touch(found.id, now_ms);
                 let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
@@ -342,8 +334,8 @@ const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
 /// a megabyte costs as much to sum up as to send.
 const VERIFIED_WHOLE: usize = 16 << 10;
 
-/// Puts the stored response's validators in place of the client's conditions, and takes its ranges out: the answer is to be a
-/// whole response. False when there is no validator.
+/// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
+/// current, the client gets its part of what is. False when there is no validator.
 fn add_validators(host: &impl Host, stored: &[u8]) -> bool {
     let Ok(view) = StoredView::decode(stored, false) else {
         return false;

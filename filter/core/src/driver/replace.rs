@@ -67,15 +67,7 @@ impl Vm {
         };
         let fresh = StoredView::decode(&bytes, false).ok()?;
         let directives = crate::cache::request_directives::RequestDirectives::default();
-        let decision = crate::engine::decide(
-            &fresh,
-            asked,
-            &directives,
-            &route.freshness,
-            false,
-            exchange.started_ns,
-            now_ms,
-        );
+        let decision = crate::engine::decide(&fresh, asked, &directives, false, exchange.started_ns, now_ms);
         let (reply, reuse) = match decision {
             Decision::Reply { reply, reuse, .. } => (reply, reuse),
             // Validated this moment, it answers this request even where it may not answer the next one without asking again.

@@ -434,6 +434,23 @@ fn followers_get_the_leaders_response() {
 }
 
 #[test]
+fn a_crowd_is_released_a_few_in_each_callback() {
+    let mut envoy = Envoy::new("{}");
+    let (leader, _) = begin(&mut envoy, 1);
+    let _followers: Vec<_> = (2..52).map(|context| begin(&mut envoy, context)).collect();
+    finish(&mut envoy, &leader, 1, &FRESH, b"body");
+    let queue = envoy.vm.queue;
+    let mut released = 0;
+    for _ in 0..50 {
+        let now = envoy.host.replies.borrow().len();
+        assert!(now - released <= 16, "{} in one callback", now - released);
+        released = now;
+        envoy.vm.on_wake(&envoy.host, ROOT, queue);
+    }
+    assert_eq!(released, 50);
+}
+
+#[test]
 fn followers_of_what_cannot_be_shared_go_on_their_own_and_nobody_waits_again() {
     let mut envoy = Envoy::new("{}");
     let (leader, _) = begin(&mut envoy, 1);

@@ -3,7 +3,7 @@
 use super::host::Host;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{CacheKey, StoredView};
+use crate::cache::{CacheKey, StoredView, language};
 use crate::http::fields::Fields;
 use crate::store::Cursor;
 use optimizer_proto::v1::{ExportCommand, ExportItem, ExportPage, ImportCommand};
@@ -94,7 +94,10 @@ impl Vm {
         let (usable_until_ms, response_time_ms) = (view.usable_until_ms(), view.response_time_ms());
         let request: Fields<'_> = selecting
             .iter()
-            .filter_map(|(name, value)| Some((name.as_slice(), value.as_deref()?)))
+            .filter_map(|(name, value)| {
+                let value = value.as_deref()?;
+                Some(language::example(name).unwrap_or((name, value)))
+            })
             .collect();
         if self.holds_younger(host, &key, &request, response_time_ms, now_ms) {
             return outcome("kept", "the cache has a younger one");

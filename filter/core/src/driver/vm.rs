@@ -46,6 +46,8 @@ pub(super) mod wake {
     pub(crate) const LANDED: u8 = b'L';
     /// Background work of this VM waits.
     pub(crate) const WORK: u8 = b'W';
+    /// Some whose wait is over are left to be released.
+    pub(crate) const READY: u8 = b'R';
     /// Somebody waits for a place within a concurrency limit: give back what is not needed.
     pub(crate) const SHARE: u8 = b'H';
     /// There may be places within a concurrency limit again.
@@ -200,7 +202,8 @@ impl Vm {
         self.keep_house(host, now_ms);
         self.drive_link(host, now_ms);
         self.run_background(host, now_ms);
-        self.release_overdue(host, now_ms);
+        self.end_overdue_waits(now_ms);
+        self.release_some(host, now_ms);
         self.serve_queues(host, now_ms);
     }
 
@@ -209,6 +212,7 @@ impl Vm {
         if self.root != Some(root) {
             return;
         }
+        let mut places = false;
         while let Some(item) = host.dequeue(queue) {
             match item.split_first() {
                 Some((&wake::SETTINGS, leader)) => {
@@ -223,15 +227,21 @@ impl Vm {
                 Some((&wake::PURGED, _)) => self.acknowledge_purges(host, host.now_ns() / 1_000_000),
                 Some((&wake::LANDED, hash)) => {
                     if let Ok(hash) = hash.try_into().map(u64::from_le_bytes) {
-                        self.release_followers(host, hash, host.now_ns() / 1_000_000);
+                        self.end_wait(hash);
                     }
                 }
                 Some((&wake::SHARE, _)) => self.renew_places(host, true, host.now_ns() / 1_000_000),
-                Some((&wake::PLACE, _)) => self.serve_queues(host, host.now_ns() / 1_000_000),
+                Some((&wake::PLACE, _)) => places = true,
                 Some((&wake::WORK, _)) => self.run_background(host, host.now_ns() / 1_000_000),
                 _ => {}
             }
         }
+        // Once, after the queue is empty: what these leave for a further callback is not to be taken up in this one.
+        let now_ms = host.now_ns() / 1_000_000;
+        if places {
+            self.serve_queues(host, now_ms);
+        }
+        self.release_some(host, now_ms);
     }
 
     /// A root ends: its configuration was replaced, or Envoy shuts down. The last counts go out with it.

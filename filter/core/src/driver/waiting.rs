@@ -6,11 +6,14 @@ use super::registry;
 use super::vm::{Vm, wake};
 use crate::Millis;
 use crate::collapse::{self, Landing};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 /// Longest wait. A paused request has no time-out of its own in Envoy.
 const WAIT_MS: u64 = 5_000;
+/// Streams that one callback answers or resumes. Envoy does that when the callback returns, each from within the one before, and
+/// calls the VM for each answer: some hundred nested like this are more than its stack holds.
+pub(super) const RELEASED_AT_ONCE: usize = 16;
 /// Requests that wait in one VM at most; more go on their own.
 const MAX_WAITING: usize = 20_000;
 
@@ -26,6 +29,8 @@ struct Waiter {
 pub struct Waiting {
     by_key: HashMap<u64, Vec<Waiter>>,
     count: usize,
+    /// Those whose wait is over, and whether they may wait again.
+    ready: VecDeque<(Waiter, bool)>,
 }
 
 impl Waiting {
@@ -96,17 +101,33 @@ impl Vm {
         }
     }
 
-    /// A flight has landed somewhere: the followers here look again. Root callbacks only.
-    pub(super) fn release_followers(&mut self, host: &impl Host, hash: u64, now_ms: Millis) {
-        for waiter in self.waiting.take(hash) {
-            self.release(host, waiter, true, now_ms);
-        }
+    /// A flight has landed somewhere: the followers here look again.
+    pub(super) fn end_wait(&mut self, hash: u64) {
+        let followers = self.waiting.take(hash);
+        self.waiting
+            .ready
+            .extend(followers.into_iter().map(|waiter| (waiter, true)));
     }
 
-    /// Whoever has waited long enough goes alone. Root callbacks only.
-    pub(super) fn release_overdue(&mut self, host: &impl Host, now_ms: Millis) {
-        for waiter in self.waiting.take_overdue(now_ms) {
-            self.release(host, waiter, false, now_ms);
+    /// Whoever has waited long enough goes alone.
+    pub(super) fn end_overdue_waits(&mut self, now_ms: Millis) {
+        let overdue = self.waiting.take_overdue(now_ms);
+        self.waiting
+            .ready
+            .extend(overdue.into_iter().map(|waiter| (waiter, false)));
+    }
+
+    /// Lets some of those go on whose wait is over, and asks for another callback for the rest. Root callbacks only.
+    pub(super) fn release_some(&mut self, host: &impl Host, now_ms: Millis) {
+        for _ in 0..RELEASED_AT_ONCE {
+            let Some((waiter, may_wait)) = self.waiting.ready.pop_front() else {
+                return;
+            };
+            self.release(host, waiter, may_wait, now_ms);
+        }
+        if !self.waiting.ready.is_empty() {
+            // Without it the next tick goes on.
+            let _ = host.enqueue(self.queue, &[wake::READY]);
         }
     }
 

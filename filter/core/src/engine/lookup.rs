@@ -2,11 +2,10 @@
 
 use super::Asked;
 use crate::Millis;
-use crate::cache::policy::FreshnessPolicy;
 use crate::cache::reply::{self, Answer, Reply};
 use crate::cache::request_directives::RequestDirectives;
 use crate::cache::reuse::{self, Action, Reuse};
-use crate::cache::{Forward, ReuseReason, StoredView};
+use crate::cache::{Forward, ReuseReason, StoredView, early};
 
 /// What to do with the request.
 #[derive(Debug)]
@@ -62,12 +61,11 @@ pub fn decide<'v>(
     view: &StoredView<'v>,
     asked: &Asked<'_>,
     directives: &RequestDirectives,
-    policy: &FreshnessPolicy,
     soft_purged: bool,
     seed: u64,
     now_ms: Millis,
 ) -> Decision<'v> {
-    let reuse = reuse::decide(view, directives, policy, soft_purged, now_ms);
+    let reuse = reuse::decide(view, directives, soft_purged, now_ms);
     let refresh = match reuse.action {
         Action::GatewayTimeout => return Decision::Timeout,
         Action::Validate => {
@@ -78,8 +76,13 @@ pub fn decide<'v>(
             };
         }
         Action::ServeAndRevalidate => true,
-        Action::Serve => false,
+        Action::Serve => {
+            let chance = xxhash_rust::xxh3::xxh3_64(&seed.to_le_bytes());
+            reuse.reason == ReuseReason::Fresh && early::is_due(view, chance, now_ms)
+        }
     };
+    // What a client wants nothing stored of renews nothing, and a whole response does not renew a part.
+    let refresh = refresh && !directives.no_store && view.status() != 206;
     match reply::build(view, &reuse, asked.method, &asked.fields, seed, now_ms) {
         Answer::Reply(reply) => Decision::Reply { reply, reuse, refresh },
         Answer::AskOrigin => Decision::Forward {

@@ -11,7 +11,7 @@ const CENTURY_MS: u64 = 3_155_760_000_000;
 #[must_use]
 pub fn parse(value: &[u8], now_ms: Millis) -> Option<Millis> {
     let text = std::str::from_utf8(super::fields::trim(value)).ok()?;
-    let time = httpdate::parse_http_date(text).ok()?;
+    let time = httpdate::parse_http_date(text).ok().or_else(|| lenient(text))?;
     let since = time.duration_since(UNIX_EPOCH).ok()?;
     let read = u64::try_from(since.as_millis()).ok()?;
     let two_digit_year = text.contains('-');
@@ -19,6 +19,48 @@ pub fn parse(value: &[u8], now_ms: Millis) -> Option<Millis> {
         return read.checked_sub(CENTURY_MS);
     }
     Some(read)
+}
+
+/// Reads a date whose case is wrong, or whose day of the week is another than its date's: both say plainly when (RFC 9111 section
+/// 4.2 asks to match case-insensitively).
+fn lenient(text: &str) -> Option<SystemTime> {
+    const DAYS: [&str; 7] = [
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+    ];
+    let (day, rest) = text.split_at(text.find([',', ' '])?);
+    let shown = |name: &'static str| {
+        if day.len() == 3 {
+            name.get(..3).unwrap_or(name)
+        } else {
+            name
+        }
+    };
+    if !DAYS.iter().any(|name| shown(name).eq_ignore_ascii_case(day)) {
+        return None;
+    }
+    let rest = titled(rest);
+    DAYS.iter()
+        .find_map(|name| httpdate::parse_http_date(&format!("{}{rest}", shown(name))).ok())
+}
+
+/// Words with one capital letter, and `GMT`.
+fn titled(text: &str) -> String {
+    let mut after_letter = false;
+    let cased = text.chars().map(|letter| {
+        let begins = !std::mem::replace(&mut after_letter, letter.is_ascii_alphabetic());
+        if begins {
+            letter.to_ascii_uppercase()
+        } else {
+            letter.to_ascii_lowercase()
+        }
+    });
+    cased.collect::<String>().replace("Gmt", "GMT")
 }
 
 /// Writes the preferred format, `Sun, 06 Nov 1994 08:49:37 GMT`; fractions of a second are dropped, years end with 9999.
@@ -45,6 +87,9 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
+            "SUN, 06 nov 1994 08:49:37 gmt",
+            "Thu Nov  6 08:49:37 1994",
+            "monday, 06-NOV-94 08:49:37 GMT",
         ] {
             assert_eq!(
                 parse(text.as_bytes(), 1_700_000_000_000),
@@ -59,6 +104,10 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37",
             "yesterday",
             "Sun, 99 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Son, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
         ] {
             assert_eq!(parse(text.as_bytes(), 0), None, "{text}");
         }

@@ -46,8 +46,10 @@ fn read(dictionary: &sfv::Dictionary) -> CacheControl {
         _ => None,
     };
     let flag = |name: &str| item(name).is_some_and(|value| value.as_boolean().unwrap_or(true));
+    // Of another type than an integer it is read as the cautious 0, as in `Cache-Control`.
     let seconds = |name: &str| -> Option<DeltaSeconds> {
-        let value = item(name)?.as_integer().map(i64::from)?;
+        dictionary.get(name)?;
+        let value = item(name).and_then(|value| value.as_integer()).map_or(0, i64::from);
         Some(u32::try_from(value.clamp(0, 1 << 31)).unwrap_or(0))
     };
     let whole = |present: bool| if present { Qualified::Whole } else { Qualified::Absent };

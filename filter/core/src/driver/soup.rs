@@ -1,0 +1,406 @@
+//! Random headers, methods, statuses and clock jumps through the whole driver: it never panics, and whatever it reuses it may reuse.
+//!
+//! Every response of the origin carries a number; the test remembers what was said with it and under which request. What comes
+//! back from the cache is held against that by plain rules of its own, not by the code under test.
+
+use super::exchange::{Flow, SharedExchange};
+use super::fake_host::FakeHost;
+use super::vm::{RootId, Vm};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use std::collections::{HashMap, HashSet};
+
+type Lines = Vec<(&'static str, String)>;
+
+#[derive(Debug, Clone)]
+struct Step {
+    jump_ms: i64,
+    method: &'static str,
+    path: &'static str,
+    request: Lines,
+    status: &'static str,
+    response: Lines,
+}
+
+/// What the origin said with a number, and to whom.
+#[derive(Debug, Clone)]
+struct Said {
+    path: &'static str,
+    request: Lines,
+    response: Lines,
+}
+
+const DIRECTIVES: [&str; 30] = [
+    "max-age=60",
+    "max-age=0",
+    "max-age=1",
+    "MAX-AGE=3600",
+    "s-maxage=5",
+    "max-age=\"10\"",
+    "max-age=99999999999999999999",
+    "max-age=-1",
+    "max-age=a",
+    "max-age",
+    "no-store",
+    "No-Store",
+    "no-cache",
+    "no-cache=\"x-a\"",
+    "private",
+    "private=\"set-cookie\"",
+    "public",
+    "must-revalidate",
+    "proxy-revalidate",
+    "must-understand",
+    "immutable",
+    "stale-while-revalidate=30",
+    "stale-if-error=600",
+    "ext=\"no-store, private\"",
+    "max-stale",
+    "min-fresh=3",
+    "only-if-cached",
+    "\"",
+    "=",
+    "\u{fffd}\u{1}",
+];
+
+fn joined(most: usize) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(DIRECTIVES.to_vec()), 1..=most).prop_map(|chosen| chosen.join(", "))
+}
+
+fn one_of(name: &'static str, values: &'static [&'static str]) -> BoxedStrategy<(&'static str, String)> {
+    prop::sample::select(values)
+        .prop_map(move |value| (name, value.to_owned()))
+        .boxed()
+}
+
+fn response_line() -> impl Strategy<Value = (&'static str, String)> {
+    prop_oneof![
+        6 => joined(3).prop_map(|value| ("cache-control", value)),
+        1 => joined(2).prop_map(|value| ("cdn-cache-control", value)),
+        1 => joined(2).prop_map(|value| ("surrogate-control", value)),
+        3 => one_of("vary", &["x-a", "X-A, accept", "accept-language", "accept-encoding", "*", ",", "x-a,,*", "authorization"]),
+        2 => one_of("etag", &["\"v1\"", "\"v2\"", "W/\"v1\"", "v1", "\"", ""]),
+        1 => one_of("last-modified", &["Tue, 14 Nov 2023 22:13:00 GMT", "yesterday"]),
+        1 => one_of("expires", &["Tue, 14 Nov 2023 23:13:20 GMT", "0", "Thu, 01 Jan 1970 00:00:00 GMT"]),
+        1 => one_of("date", &["Tue, 14 Nov 2023 22:13:20 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "x"]),
+        1 => one_of("age", &["0", "30", "7200", "-1", "a, 5", "99999999999999999999"]),
+        1 => one_of("content-language", &["de", "en", "de, en"]),
+        1 => one_of("content-range", &["bytes 0-1/5", "bytes 4-9/5", "x"]),
+        1 => one_of("set-cookie", &["s=1"]),
+        1 => one_of("x-a", &["1", "2"]),
+        1 => one_of("cache-groups", &["\"g\"", "x y"]),
+        1 => one_of("location", &["/b", "http://other/", ":"]),
+    ]
+}
+
+fn request_line() -> impl Strategy<Value = (&'static str, String)> {
+    prop_oneof![
+        2 => joined(2).prop_map(|value| ("cache-control", value)),
+        3 => one_of("x-a", &["1", "2", "1, 2", "1,2", ""]),
+        2 => one_of("accept", &["text/html", "*/*"]),
+        2 => one_of("accept-language", &["de", "en", "de, en", "en, de;q=0.5", "fr;q=0.1, de"]),
+        1 => one_of("accept-encoding", &["gzip", "br, gzip", "GZIP"]),
+        2 => one_of("authorization", &["Bearer 1", "Bearer 2"]),
+        1 => one_of("if-none-match", &["\"v1\"", "*", "W/\"v2\"", "x"]),
+        1 => one_of("if-modified-since", &["Tue, 14 Nov 2023 22:13:20 GMT", "x"]),
+        1 => one_of("if-match", &["\"v1\""]),
+        1 => one_of("range", &["bytes=0-1", "bytes=-1", "bytes=0-0, 2-3", "bytes=9-", "x"]),
+        1 => one_of("if-range", &["\"v1\"", "x"]),
+        1 => one_of("pragma", &["no-cache"]),
+        1 => one_of("cookie", &["s=1", "s=2"]),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let jumps = vec![
+        0,
+        0,
+        0,
+        1,
+        500,
+        1_000,
+        5_000,
+        61_000,
+        3_600_000,
+        34_560_000_000,
+        -1_000,
+        -70_000,
+        -86_400_000,
+    ];
+    let methods = vec![
+        "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "POST", "DELETE", "BREW",
+    ];
+    let statuses = vec![
+        "200", "200", "200", "200", "200", "203", "204", "206", "301", "304", "304", "404", "410", "500", "503", "299",
+        "599",
+    ];
+    (
+        prop::sample::select(jumps),
+        prop::sample::select(methods),
+        prop::sample::select(vec!["/a", "/a", "/b"]),
+        prop::collection::vec(request_line(), 0..4),
+        prop::sample::select(statuses),
+        prop::collection::vec(response_line(), 0..5),
+    )
+        .prop_map(|(jump_ms, method, path, request, status, response)| Step {
+            jump_ms,
+            method,
+            path,
+            request,
+            status,
+            response,
+        })
+}
+
+struct Run {
+    host: FakeHost,
+    vm: Vm,
+    isolating: bool,
+    said: HashMap<u32, Said>,
+    /// Numbers whose response the origin has since forbidden to keep.
+    forbidden: HashSet<u32>,
+    next: u32,
+}
+
+impl Run {
+    fn new(isolating: bool) -> Self {
+        let host = FakeHost::default();
+        host.now_ms.set(1_700_000_000_000);
+        host.set_property("xds\0cluster_name", b"api");
+        host.set_property("response\0code_details", b"via_upstream");
+        host.set_property("response\0flags", &0_u64.to_le_bytes());
+        let mut vm = Vm::new();
+        vm.on_start(&host);
+        let settings = format!(
+            r#"{{"control_cluster":"control","settings":{{"default_ttl":"20s","breaker":{{"enabled":false}},
+            "freshness":{{"stale_if_error":"1h"}},"routes":[{{"name":"r","isolate_authorization":{isolating}}}]}}}}"#
+        );
+        vm.on_configure(&host, RootId(1), settings.as_bytes());
+        Self {
+            host,
+            vm,
+            isolating,
+            said: HashMap::new(),
+            forbidden: HashSet::new(),
+            next: 0,
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        let now = self.host.now_ms.get();
+        self.host.now_ms.set(now.saturating_add_signed(step.jump_ms));
+        let mut request = vec![
+            (":method", step.method),
+            (":scheme", "http"),
+            (":authority", "api"),
+            (":path", step.path),
+        ];
+        request.extend(step.request.iter().map(|(name, value)| (*name, value.as_str())));
+        self.host.set_request(&request);
+        self.host.replies.borrow_mut().clear();
+        let shared = SharedExchange::default();
+        let mut asked_origin = false;
+        if self.vm.on_request_headers(&self.host, &shared, 9) == Flow::Continue {
+            asked_origin = true;
+            self.answer(step, &shared);
+        }
+        self.vm.on_end(&self.host, &shared, 9);
+        self.vm.on_tick(&self.host, RootId(1));
+        let reply = self.host.replies.borrow().last().cloned();
+        let Some(number) = reply.and_then(|reply| reply.field("x-id")?.parse().ok()) else {
+            return;
+        };
+        self.judge(number, step, asked_origin);
+    }
+
+    fn answer(&mut self, step: &Step, shared: &SharedExchange) {
+        self.next += 1;
+        let bodiless = step.method == "HEAD" || matches!(step.status, "204" | "304");
+        let number = self.next.to_string();
+        let length = if bodiless { "0" } else { "5" };
+        let mut response = vec![(":status", step.status), ("content-length", length)];
+        response.extend(step.response.iter().map(|(name, value)| (*name, value.as_str())));
+        // What only freshens something stored leaves that its number.
+        if !(step.method == "HEAD" || step.status == "304") {
+            response.push(("x-id", number.as_str()));
+            self.said.insert(
+                self.next,
+                Said {
+                    path: step.path,
+                    request: step.request.clone(),
+                    response: step.response.clone(),
+                },
+            );
+        }
+        self.host.set_response(&response);
+        let flow = self
+            .vm
+            .on_response_headers(&self.host, &mut shared.borrow_mut(), bodiless);
+        if flow == Flow::Continue && !bodiless {
+            *self.host.body.borrow_mut() = b"12345".to_vec();
+            self.vm.on_response_body(&self.host, &mut shared.borrow_mut(), 5, true);
+        }
+    }
+
+    fn judge(&mut self, number: u32, step: &Step, asked_origin: bool) {
+        let said = self.said.get(&number).expect("a number the origin has given").clone();
+        assert_eq!(said.path, step.path, "another key's response: {said:?} for {step:?}");
+        assert!(
+            !self.forbidden.contains(&number),
+            "kept although forbidden since: {said:?}"
+        );
+        let targeted = has(&said.response, "cdn-cache-control") || has(&said.response, "surrogate-control");
+        let directive = |name: &str| {
+            directives(&said.response)
+                .iter()
+                .any(|given| given.split('=').next() == Some(name))
+        };
+        if !targeted {
+            let understood = directive("must-understand");
+            assert!(
+                understood || !directive("no-store"),
+                "past a no-store: {said:?} for {step:?}"
+            );
+            assert!(
+                !directives(&said.response).contains(&"private".to_owned()),
+                "private: {said:?} for {step:?}"
+            );
+        }
+        assert!(
+            !directives(&said.request).iter().any(|given| given == "no-store"),
+            "the request said no-store: {said:?}"
+        );
+        let identity = |lines: &Lines| values(lines, "authorization");
+        if self.isolating {
+            assert_eq!(
+                identity(&said.request),
+                identity(&step.request),
+                "another identity: {said:?} for {step:?}"
+            );
+        } else if has(&said.request, "authorization") && !targeted {
+            let permitted = ["public", "must-revalidate", "s-maxage"]
+                .iter()
+                .any(|name| directive(name));
+            assert!(permitted, "one identity's response: {said:?} for {step:?}");
+        }
+        for name in values(&said.response, "vary").iter().flat_map(|line| line.split(',')) {
+            let name = name.trim().to_ascii_lowercase();
+            assert_ne!(name, "*", "Vary: * reused: {said:?}");
+            if !name.is_empty() && !(name == "accept-language" && same_language(&said, step)) {
+                assert_eq!(
+                    selecting(&said.request, &name),
+                    selecting(&step.request, &name),
+                    "{name}: {said:?} for {step:?}"
+                );
+            }
+        }
+        // A 304 or a HEAD that forbids keeping has answered this request; the next one must not see the response again.
+        if asked_origin && step.status == "304" && !has_targeted(&step.response) {
+            let given = directives(&step.response);
+            if given.iter().any(|name| name == "private")
+                || given.contains(&"no-store".to_owned()) && !given.contains(&"must-understand".to_owned())
+            {
+                self.forbidden.insert(number);
+            }
+        }
+    }
+}
+
+fn has_targeted(lines: &Lines) -> bool {
+    has(lines, "cdn-cache-control") || has(lines, "surrogate-control")
+}
+
+fn has(lines: &Lines, name: &str) -> bool {
+    lines.iter().any(|(given, _)| *given == name)
+}
+
+fn values(lines: &Lines, name: &str) -> Vec<String> {
+    lines
+        .iter()
+        .filter(|(given, _)| *given == name)
+        .map(|(_, value)| value.clone())
+        .collect()
+}
+
+/// Members of `Cache-Control`. A lone quotation mark hides what follows it, as the grammar has it, so lines with one do not count.
+fn directives(lines: &Lines) -> Vec<String> {
+    values(lines, "cache-control")
+        .iter()
+        .filter(|line| line.matches('"').count() % 2 == 0)
+        .flat_map(|line| {
+            line.replace("ext=\"no-store, private\"", "ext")
+                .split(", ")
+                .map(str::to_ascii_lowercase)
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn selecting(request: &Lines, name: &str) -> Option<Vec<String>> {
+    let lines = values(request, name);
+    let members = lines.iter().flat_map(|line| line.split(',')).map(|member| {
+        let member = member.trim();
+        if name.starts_with("accept-") {
+            member.to_ascii_lowercase()
+        } else {
+            member.to_owned()
+        }
+    });
+    let mut members: Vec<String> = members.filter(|member| !member.is_empty()).collect();
+    if name == "accept-language" {
+        members.sort();
+    }
+    (!lines.is_empty()).then_some(members)
+}
+
+/// Both like best the language the response is in. With the values of this test that is a short table.
+fn same_language(said: &Said, step: &Step) -> bool {
+    let best = |language: &str, accepted: &[String]| {
+        let all = accepted.join(", ");
+        match language {
+            "de" => all.contains("de") && (!all.contains("de;q") || all.split(", ").any(|member| member == "de")),
+            _ => all.split(", ").any(|member| member == "en"),
+        }
+    };
+    let language = values(&said.response, "content-language");
+    let [language] = language.as_slice() else { return false };
+    best(language, &values(&said.request, "accept-language"))
+        && best(language, &values(&step.request, "accept-language"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_reused_that_may_not_be(isolating: bool, steps in prop::collection::vec(step(), 1..40)) {
+        let mut run = Run::new(isolating);
+        for step in &steps {
+            run.take(step);
+        }
+    }
+}
+
+#[test]
+fn the_soup_is_thick_enough_to_be_served_from() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut reused, mut asked) = (0, 0);
+    for _ in 0..60 {
+        let steps = prop::collection::vec(step(), 40)
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        let mut run = Run::new(false);
+        for step in &steps {
+            run.take(step);
+            reused += usize::from(
+                run.host
+                    .replies
+                    .borrow()
+                    .iter()
+                    .any(|reply| reply.field("x-id").is_some()),
+            );
+        }
+        asked += steps.len();
+    }
+    assert!(reused * 20 > asked, "{reused} of {asked} came from the cache");
+}
