@@ -8,6 +8,7 @@ use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
 use crate::plane::{Options, Plane};
 use crate::transport::{grpc, rest};
+use crate::xds::Hub;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +45,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         tokio::spawn(config_dir::watch(Arc::clone(&plane), directory, stopped.clone()));
     }
     tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
-    let grpc = tokio::spawn(grpc::serve(Arc::clone(&plane), grpc_listener, stopped.clone()));
+    let hub = Arc::new(Hub::new(Arc::clone(&plane)));
+    tokio::spawn(Arc::clone(&hub).run(stopped.clone()));
+    let grpc = tokio::spawn(grpc::serve(Arc::clone(&plane), hub, grpc_listener, stopped.clone()));
     let rest = tokio::spawn(rest::serve(plane, rest_listener, stopped));
     asked_to_stop().await?;
     tracing::info!("stopping");

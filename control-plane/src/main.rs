@@ -8,6 +8,7 @@ mod plane;
 mod purging;
 mod transfer;
 mod transport;
+mod xds;
 
 use clap::Parser;
 

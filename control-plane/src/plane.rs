@@ -93,6 +93,8 @@ pub(crate) struct Plane {
     pub(crate) acknowledged: Notify,
     next_id: AtomicU64,
     pub(crate) id: String,
+    /// Envoys that take their clusters from here.
+    pub(crate) xds: crate::xds::Clients,
 }
 
 /// A lock whose holder panicked is still good: every change under it is a whole one.
@@ -151,6 +153,7 @@ impl Plane {
             acknowledged: Notify::new(),
             next_id: AtomicU64::new(1),
             id,
+            xds: crate::xds::Clients::default(),
         };
         plane.keep(&mut plane.domain());
         plane
@@ -394,6 +397,7 @@ impl Plane {
             wanted: (domain.book.epoch().to_owned(), domain.book.present().number),
             open_writes: self.tokens.is_none(),
             notifications_waiting: domain.notifications.0,
+            xds_refusals: self.xds.refusals(),
         }
     }
 }

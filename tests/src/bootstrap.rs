@@ -1,4 +1,4 @@
-//! Fills in `envoy/static.yaml`.
+//! Fills in `envoy/static.yaml` or `envoy/dynamic.yaml`.
 
 use crate::{Failure, Result, artefacts};
 use std::collections::BTreeMap;
@@ -40,6 +40,15 @@ impl Part {
     }
 }
 
+/// How an Envoy takes its configuration from the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Xds {
+    /// Whole kinds of resources at a time.
+    StateOfTheWorld,
+    /// Changes only.
+    Delta,
+}
+
 /// What goes into the template.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
@@ -63,6 +72,8 @@ pub struct Bootstrap {
     pub max_heap_bytes: u64,
     /// File of the access log; `None` = no access log.
     pub access_log: Option<PathBuf>,
+    /// From `envoy/dynamic.yaml`, which has no parts; `None` = from `envoy/static.yaml`.
+    pub xds: Option<Xds>,
     /// Parts to replace, by YAML that is indented to the place by the renderer.
     pub parts: BTreeMap<Part, String>,
 }
@@ -82,6 +93,7 @@ impl Bootstrap {
             settings: "{}".to_owned(),
             max_heap_bytes: 4 << 30,
             access_log: None,
+            xds: None,
             parts: BTreeMap::new(),
         }
     }
@@ -103,17 +115,23 @@ impl Bootstrap {
     /// # Errors
     /// The template cannot be read, or has a placeholder or lacks a part that this does not expect.
     pub fn render(&self) -> Result<String> {
-        let path = artefacts::workspace().join("envoy/static.yaml");
+        let template = if self.xds.is_some() {
+            "envoy/dynamic.yaml"
+        } else {
+            "envoy/static.yaml"
+        };
+        let path = artefacts::workspace().join(template);
         let mut text = std::fs::read_to_string(&path)
             .map_err(|error| Failure::from(error).during(&format!("reading {}", path.display())))?;
         let mut parts = self.parts.clone();
-        for (part, left_out) in [
+        let optional = [
             (Part::AccessLog, self.access_log.is_none()),
             (Part::Filter, self.wasm.is_none()),
             (Part::Control, self.grpc_port.is_none()),
             (Part::Statistics, self.grpc_port.is_none()),
-        ] {
-            if left_out {
+        ];
+        for (part, left_out) in optional {
+            if left_out && self.xds.is_none() {
                 parts.entry(part).or_default();
             }
         }
@@ -129,14 +147,14 @@ impl Bootstrap {
             .find(|line| line.contains("${"))
         {
             Some(line) => Err(Failure::new(format!(
-                "envoy/static.yaml has an unknown placeholder: {}",
+                "{template} has an unknown placeholder: {}",
                 line.trim()
             ))),
             None => Ok(text),
         }
     }
 
-    fn values(&self) -> [(&'static str, String); 13] {
+    fn values(&self) -> [(&'static str, String); 15] {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         [
             ("NODE_ID", self.node_id.clone()),
@@ -155,6 +173,15 @@ impl Bootstrap {
             ("ORIGIN_HOST", self.origin.0.clone()),
             ("ORIGIN_PORT", self.origin.1.to_string()),
             ("SETTINGS", self.settings.clone()),
+            ("TRUSTED_CA", "/etc/ssl/certs/ca-certificates.crt".to_owned()),
+            (
+                "XDS_API",
+                match self.xds {
+                    Some(Xds::Delta) => "DELTA_GRPC",
+                    _ => "GRPC",
+                }
+                .to_owned(),
+            ),
         ]
     }
 }
@@ -193,6 +220,14 @@ mod tests {
         bootstrap.access_log = Some(PathBuf::from("/dev/null"));
         let text = bootstrap.render().unwrap();
         assert!(text.contains("FAIL_RELOAD") && text.contains(r#""control_cluster": "control_plane""#));
+    }
+
+    #[test]
+    fn so_is_every_one_of_the_dynamic_template() {
+        let mut bootstrap = Bootstrap::bare(1, 2, ("unused".to_owned(), 3));
+        bootstrap.xds = Some(Xds::Delta);
+        bootstrap.grpc_port = Some(4);
+        assert!(bootstrap.render().unwrap().contains("api_type: DELTA_GRPC"));
     }
 
     #[test]

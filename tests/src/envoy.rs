@@ -4,6 +4,7 @@ use crate::bootstrap::Bootstrap;
 use crate::client::{Connection, Request, Response};
 use crate::process::Process;
 use crate::{Failure, Result, artefacts, wait};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -162,6 +163,14 @@ impl Envoy {
             }
         }
         Err(Failure::new("some worker got none of 200 connections"))
+    }
+
+    /// A part of what runs in this Envoy now.
+    ///
+    /// # Errors
+    /// The admin interface does not answer with a document.
+    pub fn config_dump(&self, resource: &str) -> Result<Value> {
+        self.admin("GET", &format!("/config_dump?resource={resource}"))?.json()
     }
 
     fn connections_by_worker(&self) -> Vec<u64> {

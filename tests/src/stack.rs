@@ -1,6 +1,6 @@
 //! Origin, control plane and Envoy together.
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, Xds};
 use crate::control_plane::{ControlPlane, Options};
 use crate::envoy::Envoy;
 use crate::origin::Origin;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 pub struct Plan {
     /// Envoy workers.
     pub workers: u32,
-    /// Settings of the plugin configuration.
+    /// Settings of the plugin configuration; with xDS, of the control plane before Envoy starts.
     pub settings: Value,
     /// With a control plane.
     pub control_plane: bool,
@@ -23,6 +23,8 @@ pub struct Plan {
     pub trap: bool,
     /// A ConfigMap volume for the control plane.
     pub config_dir: Option<std::path::PathBuf>,
+    /// Envoy takes everything from the control plane; settings without upstreams get the origin as one.
+    pub xds: Option<Xds>,
     /// More of the control plane's environment.
     pub environment: Vec<(String, String)>,
 }
@@ -35,6 +37,7 @@ impl Default for Plan {
             control_plane: true,
             trap: false,
             config_dir: None,
+            xds: None,
             environment: Vec::new(),
         }
     }
@@ -82,6 +85,11 @@ impl Stack {
             bootstrap.grpc_port = Some(options.grpc_port);
             control = Some(ControlPlane::start(options, folder.path())?);
         }
+        if let (Some(xds), Some(control)) = (plan.xds, &mut control) {
+            bootstrap.xds = Some(xds);
+            control.wait_live()?;
+            prepare(control, &plan.settings, &origin)?;
+        }
         let envoy = Envoy::start(&bootstrap, plan.workers, folder.path())?;
         let mut stack = Self {
             envoy,
@@ -107,6 +115,21 @@ impl Stack {
             let rollout = rest.document("/settings/rollout").ok()?;
             let connected = rollout["envoys"].as_array().is_some_and(|envoys| !envoys.is_empty());
             (connected && rollout["complete"] == true).then_some(())
+        })
+    }
+
+    /// Waits until every Envoy that takes its configuration by xDS has taken the present revision in, without a refusal.
+    ///
+    /// # Errors
+    /// It takes too long.
+    pub fn wait_xds(&self) -> Result<()> {
+        let rest = self.rest();
+        wait::until("the revision in force by xDS", || {
+            let rollout = rest.document("/settings/rollout").ok()?;
+            let there = rollout["xds"]["envoys"]
+                .as_array()
+                .is_some_and(|envoys| !envoys.is_empty());
+            (there && rollout["xds"]["complete"] == true).then_some(())
         })
     }
 
@@ -139,6 +162,26 @@ impl Stack {
     pub fn control(&mut self) -> &mut ControlPlane {
         self.control.as_mut().expect("a plan with a control plane")
     }
+}
+
+/// Gives the control plane its settings before there is an Envoy.
+fn prepare(control: &ControlPlane, settings: &Value, origin: &Origin) -> Result<()> {
+    let mut settings = settings.clone();
+    if settings.get("upstreams").is_none() {
+        settings["upstreams"] = json!([upstream("origin", &origin.address().to_string())]);
+    }
+    let answer = control.rest().merge_patch("/settings", &settings)?;
+    if answer.status == 200 {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("{}: {}", answer.status, answer.text())))
+    }
+}
+
+/// An upstream with one endpoint.
+#[must_use]
+pub fn upstream(name: &str, address: &str) -> Value {
+    json!({ "name": name, "endpoints": [{ "address": address }] })
 }
 
 impl Drop for Stack {

@@ -15,3 +15,4 @@ mod settings;
 mod survival;
 mod telemetry;
 mod trap;
+mod xds;

@@ -43,6 +43,8 @@ pub struct Facts {
     pub open_writes: bool,
     /// Alerts that could not be delivered yet.
     pub notifications_waiting: usize,
+    /// Envoys that refuse what they are told by xDS, with their reasons.
+    pub xds_refusals: Vec<String>,
 }
 
 /// `GET /health`.
@@ -103,6 +105,11 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
             Status::Degraded,
             format!("{waiting} could not be delivered yet"),
         ),
+    });
+    components.push(if facts.xds_refusals.is_empty() {
+        ("xds", Status::Healthy, "nothing refused".to_owned())
+    } else {
+        ("xds", Status::Degraded, facts.xds_refusals.join("; "))
     });
     let status = components
         .iter()

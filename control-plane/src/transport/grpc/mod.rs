@@ -4,6 +4,8 @@ mod control_link;
 mod metrics_sink;
 
 use crate::plane::Plane;
+use crate::xds::{Ads, Hub};
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ const MAX_STATISTICS: usize = 16 << 20;
 /// Serves until told to stop.
 pub(crate) async fn serve(
     plane: Arc<Plane>,
+    hub: Arc<Hub>,
     listener: TcpListener,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
@@ -25,11 +28,13 @@ pub(crate) async fn serve(
     let sink = MetricsServiceServer::new(sink).max_decoding_message_size(MAX_STATISTICS);
     let link = control_link::Link::new(plane, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
+    let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(service)
         .add_service(sink)
+        .add_service(ads)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
             // An error means that the sender is gone: time to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;

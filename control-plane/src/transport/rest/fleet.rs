@@ -70,5 +70,6 @@ pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Value> {
         "complete": stragglers.is_empty(),
         "stragglers": stragglers,
         "envoys": envoys,
+        "xds": plane.xds.view(present),
     }))
 }

@@ -1,0 +1,159 @@
+//! The incremental variant of one Envoy: responses hold what has changed.
+
+use super::kind::Kind;
+use super::resources::Resource;
+use super::snapshot::Snapshot;
+use super::variant::{Heard, Progress, Variant};
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as Delivered,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const ALL: &str = "*";
+
+/// What is known of one kind.
+#[derive(Debug, Default)]
+struct Subscription {
+    /// All resources of the kind, whatever their names.
+    all: bool,
+    names: BTreeSet<String>,
+    /// What the Envoy has been told: version by name; empty = that there is none.
+    told: BTreeMap<String, String>,
+    nonce: String,
+}
+
+/// All subscriptions of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Delta {
+    subscriptions: BTreeMap<Kind, Subscription>,
+    nonces: u64,
+}
+
+impl Variant for Delta {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+
+    fn hear(&mut self, request: DeltaDiscoveryRequest, snapshot: &Snapshot) -> Heard<DeltaDiscoveryResponse> {
+        let Some(kind) = Kind::of(&request.type_url) else {
+            return Heard::nothing();
+        };
+        let first = !self.subscriptions.contains_key(&kind);
+        let subscription = self.subscriptions.entry(kind).or_default();
+        let answers = !first && !request.response_nonce.is_empty() && request.response_nonce == subscription.nonce;
+        let progress = answers.then(|| match request.error_detail {
+            Some(error) => Progress::refused(kind, error.message),
+            None => Progress::Accepted(kind),
+        });
+        if first {
+            subscription.told = request.initial_resource_versions.into_iter().collect();
+            subscription.all = kind.all_by_default() && request.resource_names_subscribe.is_empty();
+        }
+        subscription.subscribe(request.resource_names_subscribe);
+        subscription.unsubscribe(&request.resource_names_unsubscribe);
+        // A first request is answered even with nothing: an Envoy waits for it before it serves.
+        let response = self.respond(kind, snapshot, first);
+        Heard { progress, response }
+    }
+
+    fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DeltaDiscoveryResponse> {
+        self.respond(kind, snapshot, false)
+    }
+
+    fn node(request: &DeltaDiscoveryRequest) -> Option<&Node> {
+        request.node.as_ref()
+    }
+
+    fn kind(response: &DeltaDiscoveryResponse) -> Option<Kind> {
+        Kind::of(&response.type_url)
+    }
+}
+
+impl Delta {
+    fn respond(&mut self, kind: Kind, snapshot: &Snapshot, even_empty: bool) -> Option<DeltaDiscoveryResponse> {
+        let subscription = self.subscriptions.get_mut(&kind)?;
+        let (resources, removed) = subscription.catch_up(kind, snapshot);
+        if resources.is_empty() && removed.is_empty() && !even_empty {
+            return None;
+        }
+        self.nonces += 1;
+        let nonce = self.nonces.to_string();
+        subscription.nonce.clone_from(&nonce);
+        Some(DeltaDiscoveryResponse {
+            resources,
+            removed_resources: removed,
+            type_url: kind.type_url().to_owned(),
+            nonce,
+            ..Default::default()
+        })
+    }
+}
+
+impl Subscription {
+    /// What is subscribed to again is told again.
+    fn subscribe(&mut self, names: Vec<String>) {
+        for name in names {
+            if name == ALL {
+                self.all = true;
+                continue;
+            }
+            self.told.remove(&name);
+            self.names.insert(name);
+        }
+    }
+
+    fn unsubscribe(&mut self, names: &[String]) {
+        for name in names {
+            if name == ALL {
+                self.all = false;
+            }
+            self.names.remove(name);
+        }
+        let (all, names) = (self.all, &self.names);
+        self.told.retain(|name, _| all || names.contains(name));
+    }
+
+    fn catch_up(&mut self, kind: Kind, snapshot: &Snapshot) -> (Vec<Delivered>, Vec<String>) {
+        let wanted = |resource: &&Resource| self.all || self.names.contains(&resource.name);
+        let changed: Vec<&Resource> = snapshot
+            .resources(kind)
+            .filter(wanted)
+            .filter(|resource| self.told.get(&resource.name) != Some(&resource.version))
+            .collect();
+        let known = self
+            .told
+            .iter()
+            .filter(|(_, version)| !version.is_empty())
+            .map(|(name, _)| name);
+        let untold = self.names.iter().filter(|name| !self.told.contains_key(*name));
+        let gone: BTreeSet<String> = known
+            .chain(untold)
+            .filter(|name| snapshot.resource(kind, name).is_none())
+            .cloned()
+            .collect();
+        for name in &gone {
+            self.told.remove(name);
+            // Somebody who asked for it by name is told once.
+            if self.names.contains(name) {
+                self.told.insert(name.clone(), String::new());
+            }
+        }
+        for resource in &changed {
+            self.told.insert(resource.name.clone(), resource.version.clone());
+        }
+        (changed.into_iter().map(delivered).collect(), gone.into_iter().collect())
+    }
+}
+
+fn delivered(resource: &Resource) -> Delivered {
+    Delivered {
+        name: resource.name.clone(),
+        version: resource.version.clone(),
+        resource: Some(resource.body.clone()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "delta_tests.rs"]
+mod tests;

@@ -1,0 +1,20 @@
+//! What Envoys are told by xDS: clusters, endpoints, the listener, its routes and filter, and limits that change live.
+//!
+//! `resources` makes of the settings what Envoy understands, `stages` orders a change so that no request falls between two of its
+//! parts, `sotw` and `delta` are the protocol's two variants as decisions about one stream, `service` carries them.
+
+mod clients;
+mod delta;
+mod hub;
+mod kind;
+mod place;
+mod resources;
+mod service;
+mod snapshot;
+mod sotw;
+mod stages;
+mod variant;
+
+pub(crate) use clients::Clients;
+pub(crate) use hub::Hub;
+pub(crate) use service::Ads;

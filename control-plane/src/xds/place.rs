@@ -1,0 +1,133 @@
+//! What an Envoy says about itself in its bootstrap: the things that are its machine's, not the settings'.
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::google::protobuf::{Struct, value};
+
+/// Key of the node's metadata in `envoy/dynamic.yaml`.
+const KEY: &str = "api_optimizer";
+/// Longest node id and longest text of the metadata.
+const MAX_TEXT: usize = 1_024;
+
+/// Where an Envoy stands. Envoys with equal places are told the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    /// Address that clients connect to.
+    pub(crate) listen_host: String,
+    /// Port that clients connect to.
+    pub(crate) listen_port: u16,
+    /// File of the certificate authorities it trusts.
+    pub(crate) trusted_ca: String,
+    /// File of its access log; empty = none.
+    pub(crate) access_log: String,
+    /// File of the filter; empty = none but what the control plane serves.
+    pub(crate) wasm: String,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            listen_host: "0.0.0.0".to_owned(),
+            listen_port: 10_000,
+            trusted_ca: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
+            access_log: "/dev/stdout".to_owned(),
+            wasm: String::new(),
+        }
+    }
+}
+
+impl Place {
+    /// Reads the node's metadata; what it does not say takes its default.
+    ///
+    /// # Errors
+    /// A sentence about a value that cannot be.
+    pub(crate) fn of(node: &Node) -> Result<Self, String> {
+        if node.id.is_empty() || node.id.len() > MAX_TEXT {
+            return Err(format!("node.id: allowed are 1 to {MAX_TEXT} bytes"));
+        }
+        let mut place = Self::default();
+        let field = node.metadata.as_ref().and_then(|metadata| metadata.fields.get(KEY));
+        let Some(value::Kind::StructValue(said)) = field.and_then(|value| value.kind.as_ref()) else {
+            return Ok(place);
+        };
+        for (name, text) in [
+            ("listen_host", &mut place.listen_host),
+            ("trusted_ca", &mut place.trusted_ca),
+            ("access_log", &mut place.access_log),
+            ("wasm", &mut place.wasm),
+        ] {
+            if let Some(given) = text_of(said, name)? {
+                *text = given;
+            }
+        }
+        if let Some(port) = text_of(said, "listen_port")? {
+            let sound = port.parse().ok().filter(|port| *port > 0);
+            place.listen_port = sound.ok_or_else(|| refused("listen_port", "1 to 65535"))?;
+        }
+        Ok(place)
+    }
+}
+
+/// A text, or a whole number as `envsubst` may have left it.
+fn text_of(said: &Struct, name: &str) -> Result<Option<String>, String> {
+    match said.fields.get(name).and_then(|value| value.kind.as_ref()) {
+        None | Some(value::Kind::NullValue(_)) => Ok(None),
+        Some(value::Kind::StringValue(text)) if text.len() <= MAX_TEXT => Ok(Some(text.clone())),
+        Some(value::Kind::NumberValue(number)) => Ok(Some(number.to_string())),
+        Some(_) => Err(refused(name, "a text of at most 1024 bytes")),
+    }
+}
+
+fn refused(name: &str, allowed: &str) -> String {
+    format!("node.metadata.{KEY}.{name}: allowed is {allowed}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use envoy_types::pb::google::protobuf::Value;
+    use std::collections::HashMap;
+
+    fn node(fields: &[(&str, value::Kind)]) -> Node {
+        let wrap = |kind: value::Kind| Value { kind: Some(kind) };
+        let fields = fields
+            .iter()
+            .map(|(name, kind)| ((*name).to_owned(), wrap(kind.clone())));
+        let said = value::Kind::StructValue(Struct {
+            fields: fields.collect(),
+        });
+        Node {
+            id: "a".to_owned(),
+            metadata: Some(Struct {
+                fields: HashMap::from([(KEY.to_owned(), wrap(said))]),
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_takes_its_default() {
+        assert_eq!(Place::of(&node(&[])), Ok(Place::default()));
+        let place = Place::of(&node(&[
+            ("listen_port", value::Kind::NumberValue(8_443.0)),
+            ("wasm", value::Kind::StringValue("/filter.wasm".to_owned())),
+        ]));
+        let place = place.unwrap();
+        assert_eq!((place.listen_port, place.wasm.as_str()), (8_443, "/filter.wasm"));
+        assert_eq!(place.trusted_ca, Place::default().trusted_ca);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_its_name() {
+        for kind in [
+            value::Kind::NumberValue(65_536.0),
+            value::Kind::NumberValue(0.0),
+            value::Kind::NumberValue(80.5),
+            value::Kind::StringValue("http".to_owned()),
+            value::Kind::BoolValue(true),
+        ] {
+            let fault = Place::of(&node(&[("listen_port", kind)])).unwrap_err();
+            assert!(fault.contains("listen_port"), "{fault}");
+        }
+        assert!(Place::of(&Node::default()).is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! What the two variants of the protocol have in common.
+
+use super::kind::Kind;
+use super::snapshot::Snapshot;
+use envoy_types::pb::envoy::config::core::v3::Node;
+
+/// Longest reason kept of a refusal; Envoy may quote the whole resource.
+const MAX_REASON: usize = 2_048;
+
+/// What an Envoy said about the last response of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It is in force (ACK).
+    Accepted(Kind),
+    /// It is not, and why (NACK); what was in force stays.
+    Refused(Kind, String),
+}
+
+impl Progress {
+    pub(super) fn refused(kind: Kind, reason: String) -> Self {
+        Self::Refused(kind, reason.chars().take(MAX_REASON).collect())
+    }
+}
+
+/// What follows from a request.
+#[derive(Debug, PartialEq)]
+pub(super) struct Heard<R> {
+    pub(super) progress: Option<Progress>,
+    pub(super) response: Option<R>,
+}
+
+impl<R> Heard<R> {
+    pub(super) fn nothing() -> Self {
+        Self {
+            progress: None,
+            response: None,
+        }
+    }
+}
+
+/// A variant of the protocol, as decisions about one stream.
+pub(super) trait Variant: Default + Send + Sync + 'static {
+    /// What an Envoy sends.
+    type Request: Send;
+    /// What it is sent.
+    type Response: Send;
+
+    /// A request has come.
+    fn hear(&mut self, request: Self::Request, snapshot: &Snapshot) -> Heard<Self::Response>;
+
+    /// What there is to tell of a kind; `None` where the Envoy has been told, or does not want to know.
+    fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<Self::Response>;
+
+    /// Who sends it; only the first request of a stream must say so.
+    fn node(request: &Self::Request) -> Option<&Node>;
+
+    /// What a response is about.
+    fn kind(response: &Self::Response) -> Option<Kind>;
+}
