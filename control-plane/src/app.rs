@@ -2,10 +2,10 @@
 
 use crate::alerting;
 use crate::config::Config;
-use crate::infrastructure::config_dir;
 use crate::infrastructure::notify::{Notifier, Receivers};
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
+use crate::infrastructure::{config_dir, envoy_admin};
 use crate::plane::{Options, Plane};
 use crate::transport::{grpc, rest};
 use crate::xds::Hub;
@@ -43,6 +43,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let judging = tokio::spawn(async move { alerting::run(judging, notifier, state_dir.as_deref(), until).await });
     if let Some(directory) = config.config_dir {
         tokio::spawn(config_dir::watch(Arc::clone(&plane), directory, stopped.clone()));
+    }
+    if !config.envoy_admin_urls.is_empty() {
+        let envoys = config.envoy_admin_urls;
+        tokio::spawn(envoy_admin::scrape(Arc::clone(&plane), envoys, stopped.clone()));
     }
     tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
     let hub = Arc::new(Hub::new(Arc::clone(&plane)));

@@ -52,6 +52,11 @@ pub(crate) struct Config {
     #[arg(long, env = "ALERTMANAGER_URL")]
     pub(crate) alertmanager_url: Option<String>,
 
+    /// Admin interfaces of Envoys (http://host:9901, separated by commas) to ask for their statistics, where Envoy's metrics service
+    /// sink does not push them here
+    #[arg(long, env = "ENVOY_ADMIN_URLS", value_delimiter = ',')]
+    pub(crate) envoy_admin_urls: Vec<reqwest::Url>,
+
     /// Base of the links to the runbook in alerts
     #[arg(long, env = "RUNBOOK_URL", default_value = "RUNBOOK.md")]
     pub(crate) runbook_url: String,

@@ -1,6 +1,6 @@
 //! Origin, control plane and Envoy together.
 
-use crate::bootstrap::{Bootstrap, Xds};
+use crate::bootstrap::{Bootstrap, Part, Xds};
 use crate::control_plane::{ControlPlane, Options};
 use crate::envoy::Envoy;
 use crate::origin::Origin;
@@ -27,6 +27,8 @@ pub struct Plan {
     pub xds: Option<Xds>,
     /// More of the control plane's environment.
     pub environment: Vec<(String, String)>,
+    /// The control plane asks Envoy's admin interface for its statistics; Envoy does not push them.
+    pub scraped: bool,
 }
 
 impl Default for Plan {
@@ -39,6 +41,7 @@ impl Default for Plan {
             config_dir: None,
             xds: None,
             environment: Vec::new(),
+            scraped: false,
         }
     }
 }
@@ -74,13 +77,19 @@ impl Stack {
             artefacts::filter()?
         });
         bootstrap.settings = plan.settings.to_string();
+        let mut environment = plan.environment.clone();
+        if plan.scraped {
+            bootstrap.parts.insert(Part::Statistics, String::new());
+            let admin = format!("http://127.0.0.1:{}", bootstrap.admin_port);
+            environment.push(("ENVOY_ADMIN_URLS".to_owned(), admin));
+        }
         if plan.control_plane {
             let options = Options {
                 rest_port: free_port()?,
                 grpc_port: free_port()?,
                 state_dir: folder.path().join("state"),
                 config_dir: plan.config_dir.clone(),
-                environment: plan.environment.clone(),
+                environment,
             };
             bootstrap.grpc_port = Some(options.grpc_port);
             control = Some(ControlPlane::start(options, folder.path())?);

@@ -19,8 +19,20 @@ fn origin() -> Origin {
 }
 
 #[test]
-fn envoys_own_figures_reach_the_control_plane() {
-    let stack = Stack::start(&Plan::default(), origin()).unwrap();
+fn envoys_own_figures_are_pushed_to_the_control_plane() {
+    envoys_own_figures(&Plan::default());
+}
+
+#[test]
+fn envoys_own_figures_are_fetched_where_nobody_pushes_them() {
+    envoys_own_figures(&Plan {
+        scraped: true,
+        ..Plan::default()
+    });
+}
+
+fn envoys_own_figures(plan: &Plan) {
+    let stack = Stack::start(plan, origin()).unwrap();
     // One connection, so that Envoy needs few to the origin.
     let mut workers = stack.envoy.connection_per_worker().unwrap();
     let reuse = wait::until("the reuse of connections", || {
@@ -30,7 +42,10 @@ fn envoys_own_figures_reach_the_control_plane() {
                 .unwrap();
         }
         let view = stack.rest().document("/metrics/performance").unwrap();
-        view["connection_reuse_rate"].as_f64().filter(|rate| *rate > 50.0)
+        let by_envoy = view["sources"]["connection_reuse_rate"] == "envoy";
+        view["connection_reuse_rate"]
+            .as_f64()
+            .filter(|rate| by_envoy && *rate > 50.0)
     })
     .unwrap();
     assert!(reuse <= 100.0);
@@ -45,6 +60,10 @@ fn envoys_own_figures_reach_the_control_plane() {
     }
     assert!(system["memory_usage_mb"].as_f64().unwrap() > 1.0, "{system}");
     assert_eq!(system["cpu_usage"], system["cpu_usage_percent"]);
+    assert_eq!(
+        (&system["envoys"][0]["workers"], &system["envoys"][0]["live"]),
+        (&json!(2), &json!(1))
+    );
     assert!(
         system["envoys"][0]["memory_usage_mb"].as_f64().unwrap() > 1.0,
         "{system}"

@@ -4,6 +4,7 @@ use e2e::client::{Connection, Request};
 use e2e::origin::{Origin, Reply};
 use e2e::stack::{Plan, Stack};
 use e2e::wait;
+use serde_json::json;
 
 #[test]
 fn a_trap_ends_one_worker_s_vm_and_the_next_one_finds_the_cache_warm() {
@@ -20,6 +21,11 @@ fn a_trap_ends_one_worker_s_vm_and_the_next_one_finds_the_cache_warm() {
     stack.envoy.get("/stored").unwrap();
     assert!(stack.envoy.get("/stored").unwrap().is_hit());
 
+    wait::until("Envoy's own statistics", || {
+        let system = stack.rest().document("/metrics/system").ok()?;
+        (system["envoys"].as_array()?.len() == 1).then_some(())
+    })
+    .unwrap();
     let trapped = stack
         .envoy
         .fetch(&Request::get("/stored").header("x-optimizer-trap", "1"));
@@ -36,7 +42,17 @@ fn a_trap_ends_one_worker_s_vm_and_the_next_one_finds_the_cache_warm() {
     assert!(healed.is_hit(), "{}", healed.cache_status());
     assert_eq!(stack.origin.total(), 1);
     // The new VM is a full member again: it is in the control link or follows its leader.
-    stack.change_settings(&serde_json::json!({"cache_size": 500})).unwrap();
+    let change = json!({"cache_size": 500, "alerts": {"states": {"filter_reloads": {"for": "0s"}}}});
+    stack.change_settings(&change).unwrap();
+    wait::until("the alert", || {
+        let active = stack.rest().document("/alerts/active").ok()?;
+        let found = active
+            .as_array()?
+            .iter()
+            .find(|alert| alert["name"] == "filter_reloads");
+        found.map(|_| ())
+    })
+    .unwrap_or_else(|failure| panic!("{failure}: {:?}", stack.envoy.stats("vm_reload")));
 }
 
 #[test]

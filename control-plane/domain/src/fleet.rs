@@ -2,6 +2,7 @@
 
 use crate::Millis;
 use crate::arrival::Arrival;
+use crate::sequences::Sequences;
 use crate::what_if::WhatIf;
 use crate::windows::{Span, Windows};
 use optimizer_proto::telemetry::delta;
@@ -52,7 +53,7 @@ pub struct Envoy {
     /// Reports not merged.
     pub faults: Faults,
     arrival: Arrival,
-    last_sequence: u64,
+    sequences: Sequences,
 }
 
 impl Default for Envoy {
@@ -72,7 +73,7 @@ impl Default for Envoy {
             what_if: WhatIf::default(),
             faults: Faults::default(),
             arrival: Arrival::default(),
-            last_sequence: 0,
+            sequences: Sequences::default(),
         }
     }
 }
@@ -160,14 +161,18 @@ impl Fleet {
             return Reported::Stranger;
         };
         envoy.seen_ms = now_ms;
-        if report.sequence <= envoy.last_sequence {
+        if !envoy.sequences.is_new(report.sequence) {
             envoy.faults.count("duplicate");
             *self.faults.entry("duplicate").or_default() += 1;
             return Reported::Duplicate;
         }
-        envoy.last_sequence = report.sequence;
         self.reports += 1;
-        if let Some(gauges) = &report.gauges {
+        // What came late says nothing about the present.
+        if let Some(gauges) = report
+            .gauges
+            .as_ref()
+            .filter(|_| report.sequence == envoy.sequences.newest())
+        {
             envoy.workers = gauges.workers;
             envoy.gauges = gauges.clone();
         }

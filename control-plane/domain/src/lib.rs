@@ -17,6 +17,7 @@ pub mod fleet;
 mod fleet_figures;
 pub mod health;
 pub mod purges;
+pub mod sequences;
 pub mod snapshot;
 pub mod sum;
 pub mod views;

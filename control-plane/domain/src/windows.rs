@@ -24,7 +24,7 @@ pub struct Span {
 /// The delta of a slot. As a message it takes a fraction of the memory: most bins of a sketch are zero or small.
 #[derive(Debug, Clone, PartialEq)]
 enum Content {
-    Open(TelemetryDelta),
+    Open(Box<TelemetryDelta>),
     Packed(Box<[u8]>),
 }
 
@@ -112,7 +112,7 @@ impl Windows {
     }
 
     fn open(&mut self, place: usize, number: u64, from_ms: Millis, requests: u64, delta: TelemetryDelta) {
-        let content = Content::Open(delta);
+        let content = Content::Open(Box::new(delta));
         let slot = Slot {
             number,
             from_ms,

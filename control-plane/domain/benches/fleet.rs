@@ -1,0 +1,101 @@
+//! An hour of a thousand Envoys, without sockets: what a report costs to take in, what the windows hold, what a figure costs.
+//!
+//! `cargo bench -p control-domain --bench fleet`
+
+use control_domain::envoy_stats::EnvoyStats;
+use control_domain::fleet::Fleet;
+use control_domain::sum::Filter;
+use control_domain::views;
+use optimizer_proto::telemetry::Sketch;
+use optimizer_proto::v1::{CacheCounters, Hello, RequestSeries, TelemetryDelta, TelemetryReport};
+use std::hint::black_box;
+use std::time::Instant;
+
+const ENVOYS: usize = 1_000;
+const SLOTS: u64 = 360;
+const SLOT_MS: u64 = 10_000;
+
+/// Ten seconds of an Envoy with 300 requests a second: two routes, three outcomes.
+fn report(sequence: u64, closed_at_ms: u64) -> TelemetryReport {
+    let requests = (0..6_u64).map(|number| {
+        let mut latency_us = Sketch::new();
+        for at in 0..500 {
+            latency_us.record(150 + (sequence * 7_919 + number * 104_729 + at * at * 613) % 90_000);
+        }
+        RequestSeries {
+            route: format!("route-{}", number % 2),
+            upstream: "origin".to_owned(),
+            outcome: i32::try_from(number / 2 + 1).unwrap_or(1),
+            count: 500,
+            latency_us: Some(latency_us.into()),
+            ..RequestSeries::default()
+        }
+    });
+    let requests = requests.collect();
+    let cache = CacheCounters {
+        lookups: 3_000,
+        hits: 1_500,
+        ..CacheCounters::default()
+    };
+    TelemetryReport {
+        sequence,
+        closed_at_ms,
+        span_ms: SLOT_MS,
+        delta: Some(TelemetryDelta {
+            requests,
+            cache: Some(cache),
+            ..TelemetryDelta::default()
+        }),
+        ..TelemetryReport::default()
+    }
+}
+
+fn resident_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
+    kilobytes.unwrap_or(0.0) / 1_000.0
+}
+
+fn main() {
+    let mut fleet = Fleet::default();
+    let names: Vec<String> = (0..ENVOYS).map(|number| format!("envoy-{number}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        let hello = Hello {
+            instance_id: name.clone(),
+            ..Hello::default()
+        };
+        fleet.hello(&hello, number as u64, 0);
+    }
+    let before = resident_mb();
+    let mut taking = 0.0;
+    for slot in 1..=SLOTS {
+        let now_ms = slot * SLOT_MS;
+        let report = report(slot, now_ms);
+        let started = Instant::now();
+        for name in &names {
+            black_box(fleet.reported(name, &report, now_ms));
+        }
+        taking += started.elapsed().as_secs_f64();
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let per_report = taking * 1e6 / (ENVOYS as f64 * SLOTS as f64);
+    println!("{ENVOYS} Envoys, an hour of slots, 6 series each: {per_report:.1} us per report");
+    println!("  memory {before:.0} -> {:.0} MB", resident_mb());
+    let now_ms = SLOTS * SLOT_MS;
+    let one = Filter {
+        envoy: Some("envoy-7".to_owned()),
+        ..Filter::default()
+    };
+    for (what, filter, window_ms) in [
+        ("the fleet, 1 m", Filter::default(), 60_000),
+        ("the fleet, 5 m", Filter::default(), 300_000),
+        ("the fleet, 1 h", Filter::default(), 3_600_000),
+        ("one Envoy, 1 h", one, 3_600_000),
+    ] {
+        let started = Instant::now();
+        let view = views::performance(&fleet, &EnvoyStats::default(), &filter, window_ms, 0, now_ms);
+        println!("  figures of {what}: {:?}", started.elapsed());
+        assert!(view["sample_count"].as_u64().is_some_and(|count| count > 0), "{view}");
+    }
+}
