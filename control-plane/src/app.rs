@@ -1,6 +1,7 @@
 //! The composition root: what is started, and how it stops.
 
 use crate::alerting;
+use crate::changing;
 use crate::config::Config;
 use crate::infrastructure::notify::{Notifier, Receivers};
 use crate::infrastructure::state_file::StateFile;
@@ -24,7 +25,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let rest_listener = listen(config.address, config.rest_port, "REST_PORT").await?;
     let grpc_listener = listen(config.address, config.grpc_port, "GRPC_PORT").await?;
-    let state = config.state_dir.as_deref().map(StateFile::open).transpose()?;
+    let state = config.state_dir.as_deref().map(StateFile::new);
     let tokens = config.auth_tokens_file.clone().map(TokenFile::open).transpose()?;
     let plane = Arc::new(Plane::start(Options {
         state,
@@ -48,6 +49,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         let envoys = config.envoy_admin_urls;
         tokio::spawn(envoy_admin::scrape(Arc::clone(&plane), envoys, stopped.clone()));
     }
+    tokio::spawn(changing::keep_trying(Arc::clone(&plane), stopped.clone()));
     tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
     let hub = Arc::new(Hub::new(Arc::clone(&plane)));
     tokio::spawn(Arc::clone(&hub).run(stopped.clone()));

@@ -2,6 +2,7 @@
 
 mod alerting;
 mod app;
+mod changing;
 mod config;
 mod infrastructure;
 mod plane;

@@ -1,11 +1,13 @@
 //! The running control plane: the domain behind one lock, and the channels by which a change reaches the Envoys.
 
+use crate::changing::{self, Pushes};
 use crate::infrastructure::document;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use control_domain::Millis;
 use control_domain::alerts::{Baseline, Board};
 use control_domain::book::{Accepted, Author, Book, Refused};
+use control_domain::canary::Canary;
 use control_domain::change::Change;
 use control_domain::config_map::ConfigMap;
 use control_domain::envoy_stats::EnvoyStats;
@@ -16,9 +18,9 @@ use control_domain::views::System;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use optimizer_proto::v1::command::Body as CommandBody;
 use optimizer_proto::v1::control_message::Body;
-use optimizer_proto::v1::{Command, CommandResult, ControlMessage, SettingsPush};
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use optimizer_proto::v1::{Command, CommandResult, ControlMessage};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +47,11 @@ pub(crate) struct Domain {
     pub(crate) notifications: (usize, u64),
     pub(crate) book: Book,
     pub(crate) fleet: Fleet,
+    /// A revision on trial; nothing else changes meanwhile.
+    pub(crate) canary: Option<Canary>,
     pub(crate) config_map: ConfigMap,
+    /// Why the ConfigMap is out of reach.
+    pub(crate) config_map_fault: Option<String>,
     pub(crate) storage_fault: Option<String>,
 }
 
@@ -82,13 +88,13 @@ struct Streams {
 pub(crate) struct Plane {
     domain: Mutex<Domain>,
     streams: Mutex<Streams>,
-    state: Option<StateFile>,
+    pub(crate) state: Option<StateFile>,
     purge_file: Option<PathBuf>,
     tokens: Option<TokenFile>,
     runbook: String,
     events: broadcast::Sender<Event>,
     writes: DefaultDirectRateLimiter,
-    pushes: watch::Sender<Arc<SettingsPush>>,
+    pub(crate) pushes: watch::Sender<Arc<Pushes>>,
     /// Told whenever an Envoy acknowledges or refuses.
     pub(crate) acknowledged: Notify,
     next_id: AtomicU64,
@@ -107,21 +113,12 @@ impl Plane {
     pub(crate) fn start(options: Options) -> Self {
         let Options { state, tokens, runbook } = options;
         let now_ms = now_ms();
-        let restored = state.as_ref().and_then(StateFile::load);
-        let fresh = restored.is_none();
-        let (book, seen) = restored.unwrap_or_else(|| {
-            let epoch = format!("{now_ms:x}-{:x}", std::process::id());
-            (
-                Book::new(epoch, &optimizer_proto::settings::Settings::default(), now_ms),
-                BTreeMap::new(),
-            )
-        });
-        let (pushes, _) = watch::channel(Arc::new(push_of(&book)));
+        let (book, seen) = changing::begin(state.as_ref(), now_ms);
+        let (pushes, _) = watch::channel(Arc::new(Pushes::of(&book, None)));
         let id = format!("{:x}-{now_ms:x}", std::process::id());
         tracing::info!(
             epoch = book.epoch(),
             revision = book.present().number,
-            fresh,
             "settings in force"
         );
         let purge_file = state.as_ref().map(|state| state.path().with_file_name("purges.json"));
@@ -140,6 +137,8 @@ impl Plane {
                 book,
                 fleet: Fleet::default(),
                 config_map: ConfigMap::having_seen(seen),
+                config_map_fault: None,
+                canary: None,
                 storage_fault: None,
             }),
             streams: Mutex::default(),
@@ -190,81 +189,6 @@ impl Plane {
         self.events.subscribe()
     }
 
-    /// Proposes a change; accepted, it is kept and on its way to all Envoys when this returns.
-    pub(crate) fn change(
-        &self,
-        expected: Option<u64>,
-        author: Author,
-        dry_run: bool,
-        propose: impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused>,
-    ) -> Result<Accepted, Refused> {
-        let mut domain = self.domain();
-        let accepted = propose(&domain.book, expected, author, now_ms())?;
-        if accepted.changed && !dry_run && domain.book.accept(accepted.revision.clone()) {
-            let Accepted { revision, .. } = &accepted;
-            tracing::info!(
-                revision = revision.number,
-                who = revision.author.who,
-                door = revision.author.door,
-                reason = revision.author.reason,
-                "settings changed"
-            );
-            self.announce(Event::new(
-                "settings",
-                json!({ "revision": revision.number, "who": revision.author.who, "door": revision.author.door }),
-            ));
-            self.keep(&mut domain);
-            self.pushes.send_replace(Arc::new(push_of(&domain.book)));
-        }
-        Ok(accepted)
-    }
-
-    /// Looks at the ConfigMap's keys.
-    pub(crate) fn look_at_config_map(&self, keys: &BTreeMap<String, String>) {
-        let intake = {
-            let mut domain = self.domain();
-            let before = domain.config_map.seen().clone();
-            let intake = domain.config_map.look(keys);
-            if *domain.config_map.seen() != before && intake.change.is_none() {
-                self.keep(&mut domain);
-            }
-            intake
-        };
-        for (key, reason) in &intake.refused {
-            tracing::warn!(key, reason, "ConfigMap value refused, last good stays");
-        }
-        let Some(change) = intake.change else { return };
-        let author = Author {
-            who: "ConfigMap".to_owned(),
-            door: "config_map".to_owned(),
-            reason: String::new(),
-        };
-        let done = self.change(None, author, false, |book, expected, author, now_ms| {
-            book.propose(&change, expected, author, now_ms)
-        });
-        if let Err(refused) = done {
-            tracing::warn!(%refused, "ConfigMap refused as a whole, last good stays");
-            let reason = match &refused {
-                Refused::Violations(violations) => violations
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                other => other.to_string(),
-            };
-            self.domain().config_map.refuse_together(&reason);
-        }
-    }
-
-    fn keep(&self, domain: &mut Domain) {
-        let Some(state) = &self.state else { return };
-        let fault = state.save(&domain.book, domain.config_map.seen()).err().map(|error| {
-            tracing::error!(%error, path = %state.path().display(), "settings cannot be kept on disk");
-            format!("settings are in force but cannot be kept: {error}")
-        });
-        domain.storage_fault = fault;
-    }
-
     /// Writes the purges down.
     pub(crate) fn keep_purges(&self) {
         let Some(file) = &self.purge_file else { return };
@@ -275,23 +199,8 @@ impl Plane {
     }
 
     /// What a new stream is to follow.
-    pub(crate) fn follow(&self) -> watch::Receiver<Arc<SettingsPush>> {
+    pub(crate) fn follow(&self) -> watch::Receiver<Arc<Pushes>> {
         self.pushes.subscribe()
-    }
-
-    /// Waits until every connected Envoy runs on a revision; answers who does not when time is up.
-    pub(crate) async fn wait_for_all(&self, revision: u64, timeout: Duration) -> Vec<String> {
-        let deadline = tokio::time::Instant::now() + timeout;
-        loop {
-            let notified = self.acknowledged.notified();
-            let stragglers = {
-                let domain = self.domain();
-                domain.fleet.stragglers(domain.book.epoch(), revision)
-            };
-            if stragglers.is_empty() || tokio::time::timeout_at(deadline, notified).await.is_err() {
-                return stragglers;
-            }
-        }
     }
 
     /// A number no other connection has.
@@ -393,21 +302,15 @@ impl Plane {
     pub(crate) fn facts(&self, domain: &Domain) -> Facts {
         Facts {
             refused_keys: domain.config_map.refused().clone(),
+            adjusted_keys: domain.config_map.adjusted().clone(),
+            config_map_fault: domain.config_map_fault.clone(),
+            canary: domain.canary.as_ref().map(|canary| canary.revision.number),
             storage_fault: domain.storage_fault.clone(),
             wanted: (domain.book.epoch().to_owned(), domain.book.present().number),
             open_writes: self.tokens.is_none(),
             notifications_waiting: domain.notifications.0,
             xds_refusals: self.xds.refusals(),
         }
-    }
-}
-
-fn push_of(book: &Book) -> SettingsPush {
-    let present = book.present();
-    SettingsPush {
-        revision: present.number,
-        document: present.document.to_string().into_bytes(),
-        epoch: book.epoch().to_owned(),
     }
 }
 

@@ -154,3 +154,23 @@ proptest! {
         prop_assert_eq!(Settings::parse(&settings.to_json()), Ok((settings, Vec::new())));
     }
 }
+
+#[test]
+fn a_document_of_a_newer_version_is_understood_without_what_is_unknown() {
+    let mut newer = Settings::default().to_json();
+    newer["cache_size"] = json!(77);
+    newer["prefetch"] = json!({"depth": 3});
+    newer["breaker"]["hedge"] = json!("5ms");
+    newer["routes"] = json!([{"name": "a", "mirror": "b"}]);
+    assert!(Settings::parse(&newer).is_err(), "an operator's mistake is told");
+    let (settings, ignored) = Settings::parse_tolerant(&newer).unwrap();
+    assert_eq!(settings.cache_size, 77);
+    let mut paths: Vec<&str> = ignored.iter().map(|unknown| unknown.path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/breaker/hedge", "/prefetch", "/routes/0/mirror"]);
+    newer["eviction_policy"] = json!("clairvoyant");
+    assert!(
+        Settings::parse_tolerant(&newer).is_err(),
+        "an unknown value cannot be guessed"
+    );
+}

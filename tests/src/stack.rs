@@ -8,6 +8,7 @@ use crate::ports::free_port;
 use crate::rest::Rest;
 use crate::{Failure, Result, artefacts, wait};
 use serde_json::{Value, json};
+use std::path::Path;
 use tempfile::TempDir;
 
 /// What a story needs.
@@ -55,6 +56,7 @@ pub struct Stack {
     pub control: Option<ControlPlane>,
     /// The API behind it.
     pub origin: Origin,
+    bootstrap: Bootstrap,
     folder: Option<TempDir>,
 }
 
@@ -104,6 +106,7 @@ impl Stack {
             envoy,
             control,
             origin,
+            bootstrap,
             folder: Some(folder),
         };
         stack.envoy.wait_ready()?;
@@ -140,6 +143,31 @@ impl Stack {
                 .is_some_and(|envoys| !envoys.is_empty());
             (there && rollout["xds"]["complete"] == true).then_some(())
         })
+    }
+
+    /// One more Envoy in front of the same origin, under the same control plane. Ready when this returns; the control plane may not
+    /// have seen it yet.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn another_envoy(&self, node_id: &str) -> Result<Envoy> {
+        let mut bootstrap = self.bootstrap.clone();
+        node_id.clone_into(&mut bootstrap.node_id);
+        (bootstrap.listen_port, bootstrap.admin_port) = (free_port()?, free_port()?);
+        let folder = self.folder().join(node_id);
+        std::fs::create_dir_all(&folder)?;
+        let mut envoy = Envoy::start(&bootstrap, 1, &folder)?;
+        envoy.wait_ready()?;
+        Ok(envoy)
+    }
+
+    /// Where its files are.
+    ///
+    /// # Panics
+    /// Never while it lives.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("kept until the end").path()
     }
 
     /// Changes settings through REST and waits until they are in force in every worker.

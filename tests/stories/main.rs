@@ -2,8 +2,11 @@
 
 mod alerting;
 mod breaker;
+mod canary;
 mod control_plane_lost;
 mod crowd;
+mod durability;
+mod fake_control_plane;
 mod hits;
 mod hostile;
 mod live;
@@ -12,6 +15,8 @@ mod operations;
 mod prometheus;
 mod runbook;
 mod settings;
+mod settings_doors;
+mod settings_live;
 mod survival;
 mod telemetry;
 mod trap;

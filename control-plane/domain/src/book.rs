@@ -61,6 +61,15 @@ pub enum Refused {
     /// A revision that is not in the history.
     #[error("revision {0} is not in the history")]
     UnknownRevision(u64),
+    /// Nothing else changes while a canary is judged.
+    #[error("revision {0} is tried on a part of the fleet: promote or abort it first")]
+    CanaryUnderWay(u64),
+    /// There is no canary to promote or abort.
+    #[error("no revision is being tried on a part of the fleet")]
+    NoCanary,
+    /// There is nobody to try a canary on.
+    #[error("no Envoy is connected to try the revision on")]
+    NoEnvoy,
 }
 
 /// A proposal that would be accepted.
@@ -186,15 +195,69 @@ impl Book {
         self.propose(&Change::Replace(earlier.document.clone()), expected, author, now_ms)
     }
 
+    /// Puts the document in force into force once more, above `number`: some Envoy runs on a revision with that number which is not
+    /// in this history (lost with a disk, or a canary given up), and takes nothing but a greater one.
+    pub fn reissue(&mut self, number: u64, author: Author, now_ms: Millis) {
+        let document = self.present.document.clone();
+        self.renew(number, document, author, now_ms);
+    }
+
+    /// A history may have been written by another version. Its last document takes the form that this version gives it: new
+    /// fields with their defaults, unknown ones left out. One that breaks today's rules gives way to the newest that does not.
+    /// Says what had to be done, as a new revision.
+    pub fn bring_up_to_date(&mut self, now_ms: Millis) -> Option<String> {
+        let readable = |revision: &Revision| Settings::parse_tolerant(&revision.document).ok();
+        let sound = std::iter::once(&self.present)
+            .chain(self.history.iter().rev())
+            .find_map(|revision| readable(revision).map(|read| (revision.number, read)));
+        let (from, (settings, ignored)) = sound.unwrap_or_else(|| (0, (Settings::default(), Vec::new())));
+        let document = settings.to_json();
+        if document == self.present.document {
+            return None;
+        }
+        let left_out: Vec<&str> = ignored.iter().map(|unknown| unknown.path.as_str()).collect();
+        let reason = if from != self.present.number {
+            format!(
+                "revision {} breaks this version's rules, back to {from}",
+                self.present.number
+            )
+        } else if left_out.is_empty() {
+            "new fields have their defaults".to_owned()
+        } else {
+            format!("left out, unknown to this version: {}", left_out.join(", "))
+        };
+        let author = Author {
+            door: "start".to_owned(),
+            reason: reason.clone(),
+            ..Author::default()
+        };
+        self.renew(0, document, author, now_ms);
+        Some(reason)
+    }
+
+    fn renew(&mut self, above: u64, document: Value, author: Author, now_ms: Millis) {
+        let revision = Revision {
+            number: self.present.number.max(above).saturating_add(1),
+            at_ms: now_ms,
+            author,
+            document,
+        };
+        self.put(revision);
+    }
+
+    fn put(&mut self, revision: Revision) {
+        self.history.push_back(std::mem::replace(&mut self.present, revision));
+        if self.history.len() >= HISTORY {
+            self.history.pop_front();
+        }
+    }
+
     /// Takes an accepted revision in. False when another one came first.
     pub fn accept(&mut self, revision: Revision) -> bool {
         if revision.number != self.present.number + 1 {
             return false;
         }
-        self.history.push_back(std::mem::replace(&mut self.present, revision));
-        if self.history.len() >= HISTORY {
-            self.history.pop_front();
-        }
+        self.put(revision);
         true
     }
 }
@@ -308,6 +371,47 @@ mod tests {
             book.propose_rollback(Some(99), None, Author::default(), 2),
             Err(Refused::UnknownRevision(99))
         );
+    }
+
+    #[test]
+    fn a_lost_revision_is_gone_above() {
+        let mut book = book();
+        set(&mut book, 50);
+        book.reissue(7, Author::default(), 3);
+        assert_eq!(
+            (book.present().number, &book.present().document["cache_size"]),
+            (8, &json!(50))
+        );
+        assert_eq!(set(&mut book, 60).revision.number, 9);
+    }
+
+    #[test]
+    fn a_history_of_another_version_is_brought_up_to_date() {
+        let kept = |number, document| Revision {
+            number,
+            at_ms: 0,
+            author: Author::default(),
+            document,
+        };
+        let mut newer = Settings::default().to_json();
+        newer["from_the_future"] = json!({"a": 1});
+        newer["cache_size"] = json!(50);
+        let broken = json!({"cache_size": "none"});
+        for (documents, size, says) in [
+            (vec![newer.clone()], 50, "/from_the_future"),
+            (vec![json!({"cache_size": 60})], 60, "defaults"),
+            (vec![newer, broken.clone()], 50, "back to 1"),
+            (vec![broken], 10_000, "back to 0"),
+        ] {
+            let count = documents.len() as u64;
+            let revisions = (1..).zip(documents).map(|(at, document)| kept(at, document)).collect();
+            let mut book = Book::restored("e".to_owned(), revisions).unwrap();
+            let reason = book.bring_up_to_date(1).unwrap();
+            assert!(reason.contains(says), "{reason}");
+            assert_eq!(book.present().document["cache_size"], json!(size));
+            assert_eq!(book.present().number, count + 1);
+            assert_eq!(book.bring_up_to_date(1), None, "once");
+        }
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub struct Envoy {
     pub seen_ms: Millis,
     /// Epoch and revision in force in all its workers, as far as it has said.
     pub in_force: Option<(String, u64)>,
+    /// When it said so.
+    pub in_force_ms: Millis,
+    /// Fields of the settings in force that its filter is too old to know.
+    pub ignored: Vec<Violation>,
     /// The last revision it refused, and why.
     pub refused: Option<(u64, Vec<Violation>)>,
     /// Its last gauges.
@@ -66,6 +70,8 @@ impl Default for Envoy {
             connection: None,
             seen_ms: 0,
             in_force: None,
+            in_force_ms: 0,
+            ignored: Vec::new(),
             refused: None,
             gauges: FilterGauges::default(),
             // There may be thousands, and one by itself is seldom asked for.
@@ -148,6 +154,8 @@ impl Fleet {
         if ack.accepted {
             envoy.workers = ack.workers;
             envoy.in_force = Some((ack.epoch.clone(), ack.revision));
+            envoy.in_force_ms = now_ms;
+            envoy.ignored.clone_from(&ack.violations);
             envoy.refused = None;
         } else {
             envoy.refused = Some((ack.revision, ack.violations.clone()));
@@ -241,16 +249,30 @@ impl Fleet {
     pub fn stragglers(&self, epoch: &str, revision: u64) -> Vec<String> {
         self.envoys
             .iter()
-            .filter(|(_, envoy)| envoy.connection.is_some())
-            .filter(|(_, envoy)| envoy.in_force.as_ref().is_none_or(|(e, r)| e != epoch || *r < revision))
-            .map(|(name, envoy)| {
-                if envoy.node_id.is_empty() {
-                    name.clone()
-                } else {
-                    envoy.node_id.clone()
-                }
-            })
+            .filter(|(_, envoy)| envoy.connection.is_some() && !envoy.runs_on(epoch, revision))
+            .map(|(name, envoy)| envoy.title(name).to_owned())
             .collect()
+    }
+
+    /// Of these Envoys, the connected ones whose workers do not all run on this revision yet: who has refused it, and who is
+    /// still waited for.
+    #[must_use]
+    pub fn standing<'a>(&self, names: impl Iterator<Item = &'a str>, epoch: &str, revision: u64) -> Standing {
+        let mut standing = Standing::default();
+        for name in names {
+            let Some(envoy) = self.envoys.get(name).filter(|envoy| envoy.connection.is_some()) else {
+                continue;
+            };
+            if envoy.runs_on(epoch, revision) {
+                continue;
+            }
+            let title = envoy.title(name).to_owned();
+            match &envoy.refused {
+                Some((refused, why)) if *refused == revision => standing.refused.push((title, why.clone())),
+                _ => standing.late.push(title),
+            }
+        }
+        standing
     }
 
     /// Breaker transitions, newest last: node and event.
@@ -275,7 +297,30 @@ impl Fleet {
     }
 }
 
+/// Who does not run on a revision.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standing {
+    /// Not heard of yet.
+    pub late: Vec<String>,
+    /// Refused it, with the reasons.
+    pub refused: Vec<(String, Vec<Violation>)>,
+}
+
 impl Envoy {
+    /// Whether all its workers run on this revision or a later one of the same history.
+    #[must_use]
+    pub fn runs_on(&self, epoch: &str, revision: u64) -> bool {
+        self.in_force
+            .as_ref()
+            .is_some_and(|(of, number)| of == epoch && *number >= revision)
+    }
+
+    /// What operators call it: its node id, else the name of its process.
+    #[must_use]
+    pub fn title<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.node_id.is_empty() { name } else { &self.node_id }
+    }
+
     /// Connected, or heard of a moment ago.
     #[must_use]
     pub fn is_present(&self, now_ms: Millis) -> bool {
@@ -350,7 +395,11 @@ mod tests {
         fleet.acknowledged("a", &ack(true), 0);
         assert_eq!(fleet.stragglers("e", 3), ["node-b"]);
         assert_eq!(fleet.stragglers("other", 3).len(), 2);
+        let names = || ["a", "b", "c"].into_iter();
+        assert_eq!(fleet.standing(names(), "e", 3).late, ["node-b"]);
         fleet.acknowledged("b", &ack(false), 0);
+        let standing = fleet.standing(names(), "e", 3);
+        assert!(standing.late.is_empty() && standing.refused[0].0 == "node-b");
         assert_eq!(fleet.stragglers("e", 3), ["node-b"]);
         fleet.gone("b", 1);
         assert_eq!(fleet.stragglers("e", 3), ["node-b"], "another connection ended");

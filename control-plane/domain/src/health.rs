@@ -35,6 +35,12 @@ impl Status {
 pub struct Facts {
     /// Keys of the ConfigMap whose value is refused, with the reason.
     pub refused_keys: BTreeMap<String, String>,
+    /// Keys of the ConfigMap that are in force in an adjusted form, and how.
+    pub adjusted_keys: BTreeMap<String, String>,
+    /// Why the ConfigMap is out of reach.
+    pub config_map_fault: Option<String>,
+    /// The revision that is tried on a part of the fleet.
+    pub canary: Option<u64>,
     /// Why settings cannot be kept on disk at the moment.
     pub storage_fault: Option<String>,
     /// Epoch and revision that ought to be in force.
@@ -45,6 +51,20 @@ pub struct Facts {
     pub notifications_waiting: usize,
     /// Envoys that refuse what they are told by xDS, with their reasons.
     pub xds_refusals: Vec<String>,
+}
+
+fn config_map(facts: &Facts) -> (&'static str, Status, String) {
+    let told = |keys: &BTreeMap<String, String>| {
+        let told: Vec<String> = keys.iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
+        told.join("; ")
+    };
+    let (status, reason) = match &facts.config_map_fault {
+        Some(fault) => (Status::Degraded, fault.clone()),
+        None if !facts.refused_keys.is_empty() => (Status::Degraded, told(&facts.refused_keys)),
+        None if !facts.adjusted_keys.is_empty() => (Status::Healthy, told(&facts.adjusted_keys)),
+        None => (Status::Healthy, "no key refused".to_owned()),
+    };
+    ("config_map", status, reason)
 }
 
 /// `GET /health`.
@@ -72,7 +92,14 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
     components.push(if !refusing.is_empty() {
         ("rollout", Status::Degraded, refusing.join(", "))
     } else if stragglers.is_empty() {
-        ("rollout", Status::Healthy, format!("revision {revision} in force"))
+        let canary = facts
+            .canary
+            .map_or_else(String::new, |number| format!(", {number} on trial"));
+        (
+            "rollout",
+            Status::Healthy,
+            format!("revision {revision} in force{canary}"),
+        )
     } else {
         (
             "rollout",
@@ -88,16 +115,7 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
         None => ("storage", Status::Healthy, "settings are kept".to_owned()),
         Some(fault) => ("storage", Status::Degraded, fault.clone()),
     });
-    let refused: Vec<String> = facts
-        .refused_keys
-        .iter()
-        .map(|(key, reason)| format!("{key}: {reason}"))
-        .collect();
-    components.push(if refused.is_empty() {
-        ("config_map", Status::Healthy, "no key refused".to_owned())
-    } else {
-        ("config_map", Status::Degraded, refused.join("; "))
-    });
+    components.push(config_map(facts));
     components.push(match facts.notifications_waiting {
         0 => ("notifications", Status::Healthy, "none waits".to_owned()),
         waiting => (

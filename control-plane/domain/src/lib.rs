@@ -10,6 +10,7 @@ pub mod advice;
 pub mod alerts;
 pub mod arrival;
 pub mod book;
+pub mod canary;
 pub mod change;
 pub mod config_map;
 pub mod envoy_stats;
@@ -23,6 +24,7 @@ pub mod sum;
 pub mod views;
 pub mod what_if;
 pub mod windows;
+pub mod write_back;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

@@ -1,6 +1,6 @@
 //! A ConfigMap volume: one file per key, replaced as a whole by swapping the `..data` link.
 //!
-//! It is read every half second rather than watched: inotify on a link that is swapped needs care for every edge, and reading a
+//! It is read every quarter of a second rather than watched: inotify on a link that is swapped needs care for every edge, and reading a
 //! handful of small files costs nothing.
 
 use crate::plane::Plane;
@@ -10,31 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_millis(250);
 /// A value longer than this is no setting.
 const MAX_VALUE: u64 = 1 << 20;
 
 /// Reads the directory until told to stop.
 pub(crate) async fn watch(plane: Arc<Plane>, directory: PathBuf, mut stopped: watch::Receiver<bool>) {
-    let mut last_fault = None;
     loop {
         let read = {
             let directory = directory.clone();
             tokio::task::spawn_blocking(move || read(&directory)).await
         };
-        let fault = match read {
-            Ok(Ok(keys)) => {
-                plane.look_at_config_map(&keys);
-                None
-            }
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        if fault != last_fault {
-            if let Some(error) = &fault {
-                tracing::warn!(%error, directory = %directory.display(), "ConfigMap cannot be read, settings stay");
-            }
-            last_fault = fault;
+        match read {
+            Ok(Ok(keys)) => plane.look_at_config_map(&keys),
+            Ok(Err(error)) => plane.config_map_fails(format!("{}: {error}", directory.display())),
+            Err(error) => plane.config_map_fails(error.to_string()),
         }
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The first line of the file is the checksum of the rest, so that a torn file is told from a whole one.
-fn checksum(text: &str) -> String {
+pub(super) fn checksum(text: &str) -> String {
     // Guards against a torn write, not against an attacker who can write the file.
     control_domain::snapshot::Checksum::of(text.as_bytes()).text()
 }
@@ -19,6 +19,9 @@ fn previous(path: &Path) -> PathBuf {
 /// Writes a document; after a crash at any point either this or the one before is read back.
 pub(crate) fn save(path: &Path, document: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_string(document)?;
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;
     writeln!(file, "{}", checksum(&text))?;
@@ -34,12 +37,25 @@ pub(crate) fn save(path: &Path, document: &impl Serialize) -> io::Result<()> {
     Ok(())
 }
 
+/// A document read back.
+#[derive(Debug)]
+pub(super) struct Loaded<T> {
+    pub(super) value: T,
+    /// The newest copy could not be read: this is the one before.
+    pub(super) older: bool,
+}
+
 /// The last whole document that `accept` finds sound.
 pub(crate) fn load<D: DeserializeOwned, T>(path: &Path, accept: impl Fn(D) -> io::Result<T>) -> Option<T> {
-    [path.to_owned(), previous(path)]
+    load_kept(path, accept).map(|loaded| loaded.value)
+}
+
+/// As [`load`], saying which copy it is.
+pub(super) fn load_kept<D: DeserializeOwned, T>(path: &Path, accept: impl Fn(D) -> io::Result<T>) -> Option<Loaded<T>> {
+    [(path.to_owned(), false), (previous(path), true)]
         .iter()
-        .find_map(|path| match read(path).and_then(&accept) {
-            Ok(document) => Some(document),
+        .find_map(|(path, older)| match read(path).and_then(&accept) {
+            Ok(value) => Some(Loaded { value, older: *older }),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(path = %path.display(), %error, "state cannot be read, trying the one before");

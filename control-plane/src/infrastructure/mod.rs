@@ -5,6 +5,7 @@ mod cgroup;
 pub(crate) mod config_dir;
 pub(crate) mod document;
 pub(crate) mod envoy_admin;
+pub(crate) mod journal;
 pub(crate) mod notify;
 pub(crate) mod snapshot_file;
 pub(crate) mod state_file;

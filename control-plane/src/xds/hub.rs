@@ -4,6 +4,7 @@ use super::clients::{Clients, Step};
 use super::place::Place;
 use super::snapshot::Snapshot;
 use super::stages::stages;
+use crate::changing::Pushes;
 use crate::plane::Plane;
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::SettingsPush;
@@ -35,7 +36,7 @@ pub(crate) struct Hub {
 impl Hub {
     /// A hub at the plane's present revision.
     pub(crate) fn new(plane: Arc<Plane>) -> Self {
-        let push = plane.follow().borrow().clone();
+        let push = plane.follow().borrow().all().clone();
         let step = Step {
             number: 1,
             revision: push.revision,
@@ -53,7 +54,7 @@ impl Hub {
     pub(crate) async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut pushes = self.plane.follow();
         loop {
-            let push = pushes.borrow_and_update().clone();
+            let push = pushes.borrow_and_update().all().clone();
             if let Some(new) = settings_of(&push) {
                 self.go_to(&new, &push, &pushes).await;
             }
@@ -65,7 +66,7 @@ impl Hub {
     }
 
     /// Leads to new settings step by step; breaks off where still newer ones have come.
-    async fn go_to(&self, new: &Settings, push: &SettingsPush, pushes: &watch::Receiver<Arc<SettingsPush>>) {
+    async fn go_to(&self, new: &Settings, push: &SettingsPush, pushes: &watch::Receiver<Arc<Pushes>>) {
         let old = Arc::clone(&self.stage.borrow().settings);
         let mut ahead = stages(&old, new).into_iter().peekable();
         while let Some(settings) = ahead.next() {

@@ -91,6 +91,20 @@ impl Settings {
         concluded(settings, findings)
     }
 
+    /// As [`Settings::parse`], for a document that a control plane of another version has checked: fields that this version does
+    /// not know are left out and listed. Each has a default that keeps what was before it, so leaving it out is that default; an
+    /// unknown *value* of a known field is refused as ever.
+    ///
+    /// # Errors
+    /// Every violation in the known fields at once.
+    pub fn parse_tolerant(document: &Value) -> Result<(Self, Vec<Violation>), Vec<Violation>> {
+        let mut findings = Findings::tolerant();
+        let settings = Self::read(document, &mut findings);
+        rules::check(&settings, &mut findings);
+        let ignored = findings.ignored.take().unwrap_or_default();
+        concluded(settings, findings).map(|(settings, _)| (settings, ignored))
+    }
+
     /// The canonical document: every field in its canonical spelling. Parsing it gives these settings again, without
     /// notices.
     ///

@@ -57,9 +57,31 @@ pub(super) type Outcome<T> = Result<Reading<T>, Problem>;
 pub(super) struct Findings {
     pub(super) violations: Vec<Violation>,
     pub(super) notices: Vec<Notice>,
+    /// Set: fields nobody knows are noted here and do no harm.
+    pub(super) ignored: Option<Vec<Violation>>,
 }
 
 impl Findings {
+    /// Notes what is unknown instead of refusing it.
+    pub(super) fn tolerant() -> Self {
+        Self {
+            ignored: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    fn unknown(&mut self, path: String, problem: Problem) {
+        match &mut self.ignored {
+            Some(ignored) if ignored.len() < MAX_VIOLATIONS => ignored.push(Violation {
+                path,
+                code: problem.code,
+                message: problem.message,
+            }),
+            Some(_) => {}
+            None => self.refuse(path, problem),
+        }
+    }
+
     pub(super) fn refuse(&mut self, path: impl Into<String>, problem: Problem) {
         if self.violations.len() < MAX_VIOLATIONS {
             self.violations.push(Violation {
@@ -225,7 +247,7 @@ impl<'d, 'f> ObjectReader<'d, 'f> {
     pub(super) fn finish(self) {
         for name in self.object.keys().filter(|name| !self.known.contains(&name.as_str())) {
             let path = format!("{}/{}", self.path, escaped(&shortened(name)));
-            self.findings.refuse(path, unknown_field(name, &self.known));
+            self.findings.unknown(path, unknown_field(name, &self.known));
         }
     }
 

@@ -71,6 +71,7 @@ impl Conversation {
         };
         self.envoy = instance(&hello);
         self.plane.domain().fleet.hello(&hello, self.connection, now_ms());
+        self.plane.catch_up_with(&hello);
         let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
         self.plane.attach(self.connection, &self.envoy, commands);
         tokio::spawn(crate::purging::catch_up(
@@ -89,8 +90,8 @@ impl Conversation {
             protocol: optimizer_proto::PROTOCOL,
         };
         let mut pushes = self.plane.follow();
-        let first_push = pushes.borrow_and_update().as_ref().clone();
-        let mut open = self.send(ToFilter::Welcome(welcome)).await && self.send(ToFilter::Settings(first_push)).await;
+        let mut last = pushes.borrow_and_update().to(&self.envoy).clone();
+        let mut open = self.send(ToFilter::Welcome(welcome)).await && self.send(ToFilter::Settings(last.clone())).await;
         while open {
             open = tokio::select! {
                 message = incoming.message() => match message {
@@ -103,8 +104,11 @@ impl Conversation {
                 },
                 changed = pushes.changed() => {
                     // Only the newest matters: an Envoy that was slow skips what came between.
-                    let push = pushes.borrow_and_update().as_ref().clone();
-                    changed.is_ok() && self.send(ToFilter::Settings(push)).await
+                    let push = pushes.borrow_and_update().to(&self.envoy).clone();
+                    // A canary is no news for the others.
+                    let news = push.revision != last.revision;
+                    last.clone_from(&push);
+                    changed.is_ok() && (!news || self.send(ToFilter::Settings(push)).await)
                 }
                 Some(command) = to_send.recv() => self.out.send(Ok(command)).await.is_ok(),
                 _ = stopped.changed() => false,

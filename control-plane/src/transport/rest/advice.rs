@@ -67,5 +67,8 @@ pub(super) fn apply(plane: &Plane, recommendation: &Value, caller: &Caller) -> R
         door: "optimize".to_owned(),
         reason: recommendation["reason"].as_str().unwrap_or_default().to_owned(),
     };
-    Ok(plane.change(None, author, false, proposing(&change))?.changed)
+    Ok(plane
+        .change(None, author, false, None, proposing(&change))?
+        .accepted
+        .changed)
 }

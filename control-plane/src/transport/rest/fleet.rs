@@ -1,8 +1,10 @@
 //! The Envoys and what they run on.
 
-use crate::plane::{Plane, now_ms};
+use super::settings::violations;
+use crate::plane::{Domain, Plane, now_ms};
 use axum::Json;
 use axum::extract::State;
+use control_domain::fleet::Envoy;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -27,6 +29,11 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Value> {
                 "epoch": envoy.in_force.as_ref().map(|(epoch, _)| epoch),
                 "reports_not_merged": envoy.faults.by_cause,
                 "last_refused_report": envoy.faults.last.as_ref().map(|(field, at)| json!({ "field": field, "at": at })),
+                "behind": behind(envoy, &domain),
+                "in_force_since": envoy.in_force_ms,
+                "lag_ms": lag_ms(envoy, &domain),
+                "ignored": envoy.ignored.iter().map(|unknown| unknown.path.as_str()).collect::<Vec<_>>(),
+                "refused": refused(envoy),
             })
         })
         .collect();
@@ -42,24 +49,14 @@ pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Value> {
         .envoys()
         .filter(|(_, envoy)| envoy.connection.is_some())
         .map(|(name, envoy)| {
-            let revision = envoy
-                .in_force
-                .as_ref()
-                .filter(|(of, _)| of == epoch)
-                .map_or(0, |(_, revision)| *revision);
-            let refused = envoy.refused.as_ref().map(|(revision, violations)| {
-                let reasons: Vec<Value> = violations
-                    .iter()
-                    .map(|found| json!({ "path": found.path, "code": found.code, "message": found.message }))
-                    .collect();
-                json!({ "revision": revision, "violations": reasons })
-            });
+            let revision = in_force(envoy, epoch).unwrap_or(0);
             json!({
                 "envoy": name,
                 "node_id": envoy.node_id,
                 "revision": revision,
-                "behind": present.saturating_sub(revision),
-                "refused": refused,
+                "behind": behind(envoy, &domain),
+                "lag_ms": lag_ms(envoy, &domain),
+                "refused": refused(envoy),
             })
         })
         .collect();
@@ -69,7 +66,33 @@ pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Value> {
         "epoch": epoch,
         "complete": stragglers.is_empty(),
         "stragglers": stragglers,
+        "canary": domain.canary.as_ref().map(|canary| canary.revision.number),
         "envoys": envoys,
         "xds": plane.xds.view(present),
     }))
+}
+
+/// The revision of our history that an Envoy runs on.
+fn in_force(envoy: &Envoy, epoch: &str) -> Option<u64> {
+    let (of, revision) = envoy.in_force.as_ref()?;
+    (of == epoch).then_some(*revision)
+}
+
+/// Revisions an Envoy lacks.
+fn behind(envoy: &Envoy, domain: &Domain) -> u64 {
+    let revision = in_force(envoy, domain.book.epoch()).unwrap_or(0);
+    domain.book.present().number.saturating_sub(revision)
+}
+
+/// From the acceptance of the revision an Envoy runs on to its being in force in all its workers; `null` when that was before this
+/// control plane started or the revision is not kept.
+fn lag_ms(envoy: &Envoy, domain: &Domain) -> Option<u64> {
+    let wanted = in_force(envoy, domain.book.epoch())?;
+    let revision = domain.book.revisions().find(|revision| revision.number == wanted)?;
+    envoy.in_force_ms.checked_sub(revision.at_ms)
+}
+
+fn refused(envoy: &Envoy) -> Option<Value> {
+    let (revision, why) = envoy.refused.as_ref()?;
+    Some(json!({ "revision": revision, "violations": violations(why) }))
 }

@@ -4,8 +4,10 @@ mod advice;
 mod alerts;
 mod breaker;
 mod cache;
+mod canary;
 mod fleet;
 mod health;
+mod history;
 mod identity;
 mod metrics;
 mod problem;
@@ -77,7 +79,11 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         .routes(routes!(breaker::events))
         .routes(routes!(breaker::steer))
         .routes(routes!(settings::show, settings::replace, settings::patch))
-        .routes(routes!(settings::history))
+        .routes(routes!(history::list))
+        .routes(routes!(history::show))
+        .routes(routes!(canary::show))
+        .routes(routes!(canary::promote))
+        .routes(routes!(canary::abort))
         .routes(routes!(settings::rollback))
         .routes(routes!(settings::profiles))
         .routes(routes!(settings::apply_profile))

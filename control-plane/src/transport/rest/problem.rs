@@ -164,6 +164,11 @@ impl From<Refused> for Problem {
                 Self::new(StatusCode::PRECONDITION_FAILED, "revision_conflict", text).with("revision", json!(present))
             }
             Refused::Change(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "patch_does_not_apply", text),
+            Refused::CanaryUnderWay(number) => {
+                Self::new(StatusCode::CONFLICT, "canary_under_way", text).with("revision", json!(number))
+            }
+            Refused::NoCanary => Self::new(StatusCode::CONFLICT, "no_canary", text),
+            Refused::NoEnvoy => Self::new(StatusCode::CONFLICT, "no_envoy", text),
             Refused::UnknownRevision(_) => Self::new(StatusCode::NOT_FOUND, "unknown_revision", text),
             Refused::Violations(violations) => {
                 let listed: Vec<Value> = violations

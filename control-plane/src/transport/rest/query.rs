@@ -47,13 +47,30 @@ impl Window {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Write {
+    /// Only says what would come of it.
     #[serde(default)]
     pub(crate) dry_run: bool,
+    /// `all`: the answer comes when every Envoy runs on it, or with 202 and the stragglers.
     wait: Option<String>,
+    /// How long at most, 2s when absent.
     timeout: Option<String>,
+    /// Only so many percent of the Envoys get it, 1 to 99, until it is promoted or aborted.
+    canary: Option<String>,
+    /// Why, for the history. The header `X-Reason` does as well.
+    pub(crate) reason: Option<String>,
 }
 
 impl Write {
+    /// The share of the fleet that is to try it; `None` for all.
+    pub(crate) fn share(&self) -> Result<Option<u8>, Problem> {
+        let Some(text) = &self.canary else { return Ok(None) };
+        let share = text.trim_end_matches('%').parse().ok();
+        share
+            .filter(|share| (1..=99).contains(share))
+            .map(Some)
+            .ok_or_else(|| Problem::bad_query("canary", text, "a whole number from 1 to 99, in percent"))
+    }
+
     /// How long to wait for the whole fleet; `None` when nobody asked to.
     pub(crate) fn wait(&self) -> Result<Option<Duration>, Problem> {
         match self.wait.as_deref() {

@@ -11,8 +11,10 @@ use axum::response::{IntoResponse, Response};
 use control_domain::book::{Accepted, Author, Book, Refused, difference};
 use control_domain::change::Change;
 use optimizer_proto::settings::{PROFILES, profile};
+use optimizer_proto::v1::Violation;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// `GET /settings`: the whole document; its entity tag is epoch and revision.
 #[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, description = "The document; its entity tag is the revision")))]
@@ -130,27 +132,6 @@ pub(crate) async fn profiles() -> Json<Value> {
     Json(Value::Object(listed))
 }
 
-/// `GET /settings/history`: all revisions kept, oldest first, with what each changed.
-#[utoipa::path(get, path = "/settings/history", tag = "settings", responses((status = 200, description = "All revisions kept, with what each changed")))]
-pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Value> {
-    let domain = plane.domain();
-    let mut before: Option<&Value> = None;
-    let mut listed = Vec::new();
-    for revision in domain.book.revisions() {
-        let changes = before.map_or_else(Vec::new, |before| differences(before, &revision.document));
-        listed.push(json!({
-            "revision": revision.number,
-            "at": revision.at_ms,
-            "who": revision.author.who,
-            "door": revision.author.door,
-            "reason": revision.author.reason,
-            "changes": changes,
-        }));
-        before = Some(&revision.document);
-    }
-    Json(json!(listed))
-}
-
 async fn write_settings(
     plane: &Plane,
     headers: &HeaderMap,
@@ -169,42 +150,78 @@ async fn write_settings(
             "The setting require_if_match asks for an If-Match with the entity tag of GET /settings",
         ));
     }
-    let accepted = plane.change(expected, author(headers, caller), write.dry_run, propose)?;
+    let share = write.share()?;
+    let author = author(headers, caller, write);
+    let written = plane.change(expected, author, write.dry_run, share, propose)?;
+    let accepted = &written.accepted;
     let number = accepted.revision.number;
-    let stragglers = match wait {
-        Some(timeout) if accepted.changed && !write.dry_run => plane.wait_for_all(number, timeout).await,
-        _ => Vec::new(),
+    let (status, mut body) = if write.dry_run {
+        (StatusCode::OK, json!({ "revision": number }))
+    } else {
+        rollout_of(plane, number, wait).await
     };
-    let notices: Vec<Value> = accepted
+    let mut notices: Vec<Value> = accepted
         .notices
         .iter()
         .map(|notice| json!({ "path": notice.path, "message": notice.message }))
         .collect();
-    let body = json!({
-        "revision": number,
+    notices.extend(
+        written
+            .not_kept
+            .as_ref()
+            .map(|why| json!({ "path": "", "message": why })),
+    );
+    let rest = json!({
         "changed": accepted.changed,
         "dry_run": write.dry_run,
+        "canary": written.canary,
         "changes": differences(&before, &accepted.revision.document),
         "notices": notices,
-        "stragglers": stragglers,
         "settings": accepted.revision.document,
     });
-    let late = body
-        .get("stragglers")
-        .and_then(Value::as_array)
-        .is_some_and(|late| !late.is_empty());
-    let mut response = tagged(&plane.domain().book, number, body);
-    if late {
-        *response.status_mut() = StatusCode::ACCEPTED;
+    if let (Some(body), Value::Object(rest)) = (body.as_object_mut(), rest) {
+        body.extend(rest);
     }
+    let mut response = tagged(&plane.domain().book, number, body);
+    *response.status_mut() = status;
     Ok(response)
+}
+
+/// What a write answers of its rollout: 200 when nobody was waited for or all have it, else 202 with who does not.
+pub(super) async fn rollout_of(plane: &Plane, number: u64, wait: Option<Duration>) -> (StatusCode, Value) {
+    let standing = match wait {
+        Some(timeout) => plane.wait_for_all(number, timeout).await,
+        None => {
+            return (
+                StatusCode::OK,
+                json!({ "revision": number, "stragglers": [], "refused": [] }),
+            );
+        }
+    };
+    let refused: Vec<Value> = standing
+        .refused
+        .iter()
+        .map(|(envoy, why)| json!({ "envoy": envoy, "violations": violations(why) }))
+        .collect();
+    let complete = standing.late.is_empty() && refused.is_empty();
+    let status = if complete { StatusCode::OK } else { StatusCode::ACCEPTED };
+    (
+        status,
+        json!({ "revision": number, "stragglers": standing.late, "refused": refused }),
+    )
+}
+
+/// What an Envoy finds wrong.
+pub(super) fn violations(found: &[Violation]) -> Vec<Value> {
+    let one = |found: &Violation| json!({ "path": found.path, "code": found.code, "message": found.message });
+    found.iter().map(one).collect()
 }
 
 fn parse(body: &[u8]) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error))
 }
 
-fn differences(before: &Value, after: &Value) -> Vec<Value> {
+pub(super) fn differences(before: &Value, after: &Value) -> Vec<Value> {
     difference(before, after)
         .into_iter()
         .map(|(path, before, after)| json!({ "path": path, "before": before, "after": after }))
@@ -245,16 +262,17 @@ fn expected_revision(plane: &Plane, headers: &HeaderMap) -> Result<Option<u64>, 
         .ok_or(Problem::from(Refused::Conflict { expected: 0, present }))
 }
 
-fn author(headers: &HeaderMap, caller: &Caller) -> Author {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(|text| text.chars().take(256).collect())
-    };
+/// Why, as given with the write: by parameter or by header.
+pub(super) fn reason(headers: &HeaderMap, write: &Write) -> String {
+    let header = || headers.get("x-reason").and_then(|value| value.to_str().ok());
+    let given = write.reason.as_deref().or_else(header).unwrap_or_default();
+    given.chars().take(256).collect()
+}
+
+fn author(headers: &HeaderMap, caller: &Caller, write: &Write) -> Author {
     Author {
         who: caller.name.clone(),
         door: "rest".to_owned(),
-        reason: text("x-reason").unwrap_or_default(),
+        reason: reason(headers, write),
     }
 }

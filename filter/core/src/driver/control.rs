@@ -22,11 +22,20 @@ const CAPABILITIES: [&str; 6] = ["cache", "breaker", "explain", "purge", "snapsh
 /// Longest time a report says to cover; the control plane refuses more than a week.
 const MAX_SPAN_MS: u64 = 6 * 24 * 60 * 60 * 1_000;
 
+/// The acknowledgement of a push.
+#[derive(Debug, Clone)]
+struct Owed {
+    epoch: String,
+    revision: u64,
+    /// Fields of a newer control plane that this filter does not know.
+    ignored: Vec<WireViolation>,
+}
+
 /// What the leader still owes the control plane.
 #[derive(Debug, Default)]
 pub struct ControlState {
     /// The push whose acknowledgement waits for all VMs.
-    owed: Option<(String, u64)>,
+    owed: Option<Owed>,
     /// Sequence of the report sent last on this stream.
     sent: u64,
     last_closed_ms: Millis,
@@ -72,6 +81,7 @@ impl Vm {
             workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             started_at_ms: started_ms(host),
+            epoch: self.in_force.epoch.clone(),
         }
     }
 
@@ -125,14 +135,17 @@ impl Vm {
         if known && push.revision < self.in_force.revision {
             return;
         }
-        if let Err(violations) = parse_document(&push.document) {
-            host.log(
-                LogLevel::Error,
-                &format!("settings refused, last good stays: {}", title(push)),
-            );
-            self.refuse(host, push, violations);
-            return;
-        }
+        let ignored = match parse_document(&push.document) {
+            Ok((_, ignored)) => ignored,
+            Err(violations) => {
+                host.log(
+                    LogLevel::Error,
+                    &format!("settings refused, last good stays: {}", title(push)),
+                );
+                self.refuse(host, push, violations);
+                return;
+            }
+        };
         if !known || push.revision > self.in_force.revision {
             if !settings_cell::publish(host, push) {
                 let message = "shared data of the Envoy did not take the settings".to_owned();
@@ -147,7 +160,11 @@ impl Vm {
             self.adopt(host);
             self.wake_others(host, now_ms);
         }
-        self.control.owed = Some((push.epoch.clone(), push.revision));
+        self.control.owed = Some(Owed {
+            epoch: push.epoch.clone(),
+            revision: push.revision,
+            ignored: ignored.into_iter().map(WireViolation::from).collect(),
+        });
         self.acknowledge_settings(host, now_ms);
     }
 
@@ -176,20 +193,20 @@ impl Vm {
 
     /// Acknowledges the settings once every VM alive runs on them.
     pub(super) fn acknowledge_settings(&mut self, host: &impl Host, now_ms: Millis) {
-        let Some((epoch, revision)) = self.control.owed.clone() else {
+        let Some(owed) = self.control.owed.clone() else {
             return;
         };
         let vms = registry::vms(host, now_ms);
-        let wanted = fingerprint(&epoch);
-        if vms.is_empty() || vms.iter().any(|vm| vm.epoch != wanted || vm.revision < revision) {
+        let wanted = fingerprint(&owed.epoch);
+        if vms.is_empty() || vms.iter().any(|vm| vm.epoch != wanted || vm.revision < owed.revision) {
             return;
         }
         let workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
         let ack = SettingsAck {
-            revision,
-            epoch,
+            revision: owed.revision,
+            epoch: owed.epoch,
             accepted: true,
-            violations: Vec::new(),
+            violations: owed.ignored,
             workers,
         };
         if self.send(host, ToControl::SettingsAck(ack)) {

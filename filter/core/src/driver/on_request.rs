@@ -54,6 +54,7 @@ impl Vm {
         let started_ns = host.now_ns();
         let now_ms = started_ns / 1_000_000;
         exchange.started_ns = started_ns;
+        self.join(host, now_ms);
         exchange.policies = Some(Rc::clone(&self.policies));
         let Ok(map) = host.header_map(MapKind::Request) else {
             return Flow::Continue;

@@ -269,6 +269,22 @@ fn stale_while_revalidate_serves_at_once_and_refreshes_once() {
 }
 
 #[test]
+fn a_vm_that_has_not_ticked_yet_serves_on_the_settings_that_were_acknowledged() {
+    let mut envoy = Envoy::new("{}");
+    // Another VM of this Envoy has taken a push over, and acknowledged it for all it knew of.
+    let push = SettingsPush {
+        revision: 5,
+        document: br#"{"default_ttl":"60s"}"#.to_vec(),
+        epoch: "e".to_owned(),
+    };
+    assert!(super::settings_cell::publish(&envoy.host, &push));
+    let Seen::Forwarded { cache_status, .. } = envoy.get(&[], "200", &[], b"x") else {
+        panic!()
+    };
+    assert!(cache_status.contains("stored"), "{cache_status}");
+}
+
+#[test]
 fn settings_are_pushed_adopted_and_acknowledged_while_the_store_stays_warm() {
     let mut envoy = Envoy::new("{}");
     forwarded(envoy.get(&[], "200", &FRESH, b"body"));
@@ -289,7 +305,7 @@ fn settings_are_pushed_adopted_and_acknowledged_while_the_store_stays_warm() {
         "{said:?}"
     );
     assert_eq!(envoy.vm.policies.route(b"x", b"/").freshness.default_ttl_ms, 900_000);
-    envoy.control(push(3, r#"{"default_ttl":"soon","nonsense":1}"#));
+    envoy.control(push(3, r#"{"default_ttl":"soon","cache_size":0}"#));
     let said = envoy.said();
     assert!(
         matches!(&said[..], [FromFilter::SettingsAck(ack)] if !ack.accepted && ack.violations.len() == 2),

@@ -90,6 +90,8 @@ pub struct Vm {
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
     last_second_ms: Millis,
+    /// The other VMs know of this one.
+    joined: bool,
 }
 
 thread_local! {
@@ -132,6 +134,7 @@ impl Vm {
             connections: Connections::default(),
             capturing: 0,
             last_second_ms: 0,
+            joined: false,
         }
     }
 
@@ -264,7 +267,7 @@ impl Vm {
         };
         self.in_force.seen = Some(cas);
         match parse_document(&push.document) {
-            Ok(settings) => {
+            Ok((settings, _)) => {
                 self.apply(&settings);
                 self.in_force.revision = push.revision;
                 self.in_force.epoch = push.epoch;
@@ -314,8 +317,18 @@ impl Vm {
         }
     }
 
+    /// A VM that has not ticked yet is in nobody's list: settings could be acknowledged for all workers and pass it by. Its first
+    /// request brings it in. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for.
+    pub(super) fn join(&mut self, host: &impl Host, now_ms: Millis) {
+        if !self.joined {
+            self.adopt(host);
+            self.beat(host, now_ms);
+        }
+    }
+
     /// Tells the other VMs that this one is alive, and on which settings.
     pub(super) fn beat(&mut self, host: &impl Host, now_ms: Millis) {
+        self.joined = true;
         let vms = registry::heartbeat(
             host,
             registry::Vm {
@@ -346,7 +359,9 @@ impl Default for Vm {
 }
 
 /// Reads the settings of a push.
-pub(super) fn parse_document(document: &[u8]) -> Result<Settings, Vec<Violation>> {
+///
+/// With them the fields that this filter does not know, from a newer control plane: it does without.
+pub(super) fn parse_document(document: &[u8]) -> Result<(Settings, Vec<Violation>), Vec<Violation>> {
     let value = serde_json::from_slice(document).map_err(|error| {
         vec![Violation {
             path: String::new(),
@@ -354,7 +369,7 @@ pub(super) fn parse_document(document: &[u8]) -> Result<Settings, Vec<Violation>
             message: error.to_string(),
         }]
     })?;
-    Settings::parse(&value).map(|(settings, _)| settings)
+    Settings::parse_tolerant(&value)
 }
 
 /// A short stand-in for an epoch's name, to compare VMs by.

@@ -1,6 +1,6 @@
 //! The control plane about itself: settings, alerts, process, requests.
 
-use super::families::{gauge, gauges};
+use super::families::{counters, gauge, gauges};
 use crate::plane::Domain;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -33,6 +33,16 @@ pub(super) fn families(domain: &Domain) -> Vec<MetricFamily> {
             "api_optimizer_settings_revision",
             "Settings revision in force.",
             domain.book.present().number as f64,
+        ),
+        gauge(
+            "api_optimizer_config_map_refused_keys",
+            "ConfigMap keys whose present value is refused; their last good values stay in force.",
+            domain.config_map.refused().len() as f64,
+        ),
+        counters(
+            "api_optimizer_config_map_refusals_total",
+            "ConfigMap values refused since the control plane started.",
+            [(Vec::new(), domain.config_map.refusals())],
         ),
         gauges(
             "api_optimizer_alerts",

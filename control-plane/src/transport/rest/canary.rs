@@ -1,0 +1,118 @@
+//! A revision on trial on a part of the fleet: seen, promoted, given up.
+
+use super::identity::Caller;
+use super::problem::{Params, Problem};
+use super::query::Write;
+use super::settings::{differences, reason, rollout_of};
+use crate::plane::{Plane, now_ms};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use control_domain::book::Refused;
+use control_domain::canary::Canary;
+use control_domain::fleet::{Envoy, Fleet};
+use control_domain::sum::Sum;
+use control_domain::views;
+use optimizer_proto::v1::Outcome;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `GET /settings/canary`: what is tried, on whom, and how they fare beside the others.
+#[utoipa::path(get, path = "/settings/canary", tag = "settings", responses((status = 200, description = "The revision on trial, who has it, and figures of both parts of the fleet; {\"canary\": null} without one")))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Value> {
+    let domain = plane.domain();
+    let Some(canary) = &domain.canary else {
+        return Json(json!({ "canary": null }));
+    };
+    let (epoch, number, now_ms) = (domain.book.epoch(), canary.revision.number, now_ms());
+    let envoys: Vec<Value> = domain
+        .fleet
+        .envoys()
+        .filter(|(name, _)| canary.envoys.contains(*name))
+        .map(|(name, envoy)| {
+            let refused = envoy.refused.as_ref().is_some_and(|(refused, _)| *refused == number);
+            json!({
+                "envoy": name,
+                "node_id": envoy.node_id,
+                "connected": envoy.connection.is_some(),
+                "in_force": envoy.runs_on(epoch, number),
+                "refused": refused,
+            })
+        })
+        .collect();
+    let window_ms = now_ms.saturating_sub(canary.revision.at_ms);
+    Json(json!({
+        "canary": {
+            "revision": number,
+            "base": domain.book.present().number,
+            "share": canary.share,
+            "since": canary.revision.at_ms,
+            "who": canary.revision.author.who,
+            "reason": canary.revision.author.reason,
+            "changes": differences(&domain.book.present().document, &canary.revision.document),
+            "envoys": envoys,
+            "figures": {
+                "canary": figures(&domain.fleet, canary, true, window_ms, now_ms),
+                "others": figures(&domain.fleet, canary, false, window_ms, now_ms),
+            },
+        }
+    }))
+}
+
+/// `POST /settings/canary/promote`: what was tried becomes the settings of all.
+#[utoipa::path(post, path = "/settings/canary/promote", tag = "settings", params(Write), responses((status = 200, description = "In force for all"), (status = 202, description = "Some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json")))]
+pub(crate) async fn promote(
+    State(plane): State<Arc<Plane>>,
+    Params(write): Params<Write>,
+) -> Result<Response, Problem> {
+    let wait = write.wait()?;
+    if write.dry_run {
+        return Ok(Json(json!({ "dry_run": true, "revision": on_trial(&plane)? })).into_response());
+    }
+    Ok(done(rollout_of(&plane, plane.promote()?, wait).await))
+}
+
+/// `POST /settings/canary/abort`: the settings that all others have are issued again.
+#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(Write), responses((status = 200, description = "Given up"), (status = 202, description = "Some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json")))]
+pub(crate) async fn abort(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Params(write): Params<Write>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let wait = write.wait()?;
+    if write.dry_run {
+        return Ok(Json(json!({ "dry_run": true, "revision": on_trial(&plane)? })).into_response());
+    }
+    let number = plane.abort(caller.name, &reason(&headers, &write))?;
+    Ok(done(rollout_of(&plane, number, wait).await))
+}
+
+fn on_trial(plane: &Plane) -> Result<u64, Problem> {
+    let number = plane.domain().canary.as_ref().map(|canary| canary.revision.number);
+    number.ok_or_else(|| Problem::from(Refused::NoCanary))
+}
+
+fn done((status, body): (StatusCode, Value)) -> Response {
+    (status, Json(body)).into_response()
+}
+
+/// How one part of the fleet fares since the trial began, at the resolution of the windows.
+fn figures(fleet: &Fleet, canary: &Canary, of_canary: bool, window_ms: u64, now_ms: u64) -> Value {
+    let mut sum = Sum::default();
+    let wanted = |(name, _): &(&str, &Envoy)| canary.envoys.contains(*name) == of_canary;
+    for (_, envoy) in fleet.envoys().filter(wanted) {
+        envoy
+            .windows
+            .recent(window_ms, now_ms)
+            .for_each(|(_, delta)| sum.add(&delta));
+    }
+    let requests = sum.requests();
+    json!({
+        "requests": requests,
+        "error_rate": views::percent(sum.count(Outcome::Error), requests),
+        "cache_hit_ratio": views::percent(sum.cache.hits, sum.cache.lookups),
+        "p95_latency": sum.latency().quantile(0.95).unwrap_or(0.0) / 1_000.0,
+    })
+}

@@ -1,0 +1,83 @@
+//! Who changed what, when, by which door and why.
+
+use super::problem::{Params, Problem};
+use super::settings::differences;
+use crate::plane::Plane;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use control_domain::book::Revision;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What of the history is wanted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Part {
+    /// The newest so many.
+    limit: Option<usize>,
+    /// With the whole document of each revision.
+    #[serde(default)]
+    documents: bool,
+    /// `json` (a list) or `ndjson` (a line each, for archives).
+    format: Option<String>,
+}
+
+/// `GET /settings/history`: all revisions kept, oldest first, with what each changed.
+#[utoipa::path(get, path = "/settings/history", tag = "settings", params(Part), responses((status = 200, description = "Revisions kept, oldest first, with what each changed"), (status = "4XX", description = "Refused; problem+json")))]
+pub(crate) async fn list(State(plane): State<Arc<Plane>>, Params(part): Params<Part>) -> Result<Response, Problem> {
+    let revisions: Vec<Revision> = plane.domain().book.revisions().cloned().collect();
+    let skipped = revisions.len().saturating_sub(part.limit.unwrap_or(usize::MAX));
+    let mut before: Option<&Value> = None;
+    let mut listed = Vec::new();
+    for (at, revision) in revisions.iter().enumerate() {
+        if at >= skipped {
+            listed.push(entry(revision, before, part.documents));
+        }
+        before = Some(&revision.document);
+    }
+    match part.format.as_deref() {
+        None | Some("json") => Ok(Json(json!(listed)).into_response()),
+        Some("ndjson") => {
+            let text: String = listed.iter().map(|entry| format!("{entry}\n")).collect();
+            Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
+        }
+        Some(other) => Err(Problem::bad_query("format", other, "json or ndjson")),
+    }
+}
+
+/// `GET /settings/history/{revision}`: one revision with its document.
+#[utoipa::path(get, path = "/settings/history/{revision}", tag = "settings", params(("revision" = u64, Path, description = "Its number")), responses((status = 200, description = "The revision with its document"), (status = "4XX", description = "Not kept; problem+json")))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>, Path(number): Path<String>) -> Result<Json<Value>, Problem> {
+    let unknown = || {
+        let title = format!("revision {number} is not in the history");
+        Problem::new(StatusCode::NOT_FOUND, "unknown_revision", title)
+    };
+    let wanted: u64 = number.parse().map_err(|_| unknown())?;
+    let domain = plane.domain();
+    let mut before = None;
+    for revision in domain.book.revisions() {
+        if revision.number == wanted {
+            return Ok(Json(entry(revision, before, true)));
+        }
+        before = Some(&revision.document);
+    }
+    Err(unknown())
+}
+
+fn entry(revision: &Revision, before: Option<&Value>, with_document: bool) -> Value {
+    let mut entry = json!({
+        "revision": revision.number,
+        "at": revision.at_ms,
+        "who": revision.author.who,
+        "door": revision.author.door,
+        "reason": revision.author.reason,
+        "changes": before.map_or_else(Vec::new, |before| differences(before, &revision.document)),
+    });
+    if let Some(fields) = entry.as_object_mut().filter(|_| with_document) {
+        fields.insert("settings".to_owned(), revision.document.clone());
+    }
+    entry
+}
