@@ -8,6 +8,7 @@ use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
 use crate::infrastructure::{config_dir, envoy_admin};
 use crate::plane::{Options, Plane};
+use crate::steering;
 use crate::transport::{grpc, rest};
 use crate::xds::Hub;
 use std::error::Error;
@@ -42,6 +43,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         stopped.clone(),
     ));
     let judging = tokio::spawn(async move { alerting::run(judging, notifier, state_dir.as_deref(), until).await });
+    tokio::spawn(steering::renew(Arc::clone(&plane), stopped.clone()));
     if let Some(directory) = config.config_dir {
         tokio::spawn(config_dir::watch(Arc::clone(&plane), directory, stopped.clone()));
     }

@@ -7,6 +7,7 @@ mod config;
 mod infrastructure;
 mod plane;
 mod purging;
+mod steering;
 mod transfer;
 mod transport;
 mod xds;

@@ -14,6 +14,7 @@ use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::{ConnectionId, Fleet};
 use control_domain::health::Facts;
 use control_domain::purges::PurgeLog;
+use control_domain::steering::Steering;
 use control_domain::views::System;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use optimizer_proto::v1::command::Body as CommandBody;
@@ -42,6 +43,7 @@ pub(crate) struct Domain {
     pub(crate) board: Board,
     pub(crate) baseline: Baseline,
     pub(crate) purges: PurgeLog,
+    pub(crate) steering: Steering,
     pub(crate) system: System,
     /// Notifications waiting to be delivered, and given up.
     pub(crate) notifications: (usize, u64),
@@ -90,6 +92,9 @@ pub(crate) struct Plane {
     streams: Mutex<Streams>,
     pub(crate) state: Option<StateFile>,
     purge_file: Option<PathBuf>,
+    steering_file: Option<PathBuf>,
+    /// Held while operators' words about breakers go out, so that they arrive in the order in which they were said.
+    pub(crate) steering_turn: tokio::sync::Mutex<()>,
     tokens: Option<TokenFile>,
     runbook: String,
     events: broadcast::Sender<Event>,
@@ -126,12 +131,18 @@ impl Plane {
             .as_deref()
             .and_then(|file| document::load(file, Ok))
             .unwrap_or_default();
+        let steering_file = state.as_ref().map(|state| state.path().with_file_name("steering.json"));
+        let steering = steering_file
+            .as_deref()
+            .and_then(|file| document::load(file, Ok))
+            .unwrap_or_default();
         let plane = Self {
             domain: Mutex::new(Domain {
                 envoy_stats: EnvoyStats::default(),
                 board: Board::default(),
                 baseline: Baseline::default(),
                 purges,
+                steering,
                 system: System::default(),
                 notifications: (0, 0),
                 book,
@@ -144,6 +155,8 @@ impl Plane {
             streams: Mutex::default(),
             state,
             purge_file,
+            steering_file,
+            steering_turn: tokio::sync::Mutex::default(),
             tokens,
             runbook,
             events: broadcast::channel(EVENTS_QUEUED).0,
@@ -195,6 +208,15 @@ impl Plane {
         let log = self.domain().purges.clone();
         if let Err(error) = document::save(file, &log) {
             tracing::error!(%error, "purges cannot be kept on disk: an Envoy that returns after a restart would not be told of them");
+        }
+    }
+
+    /// Writes down what operators said about breakers.
+    pub(crate) fn keep_steering(&self) {
+        let Some(file) = &self.steering_file else { return };
+        let steering = self.domain().steering.clone();
+        if let Err(error) = document::save(file, &steering) {
+            tracing::error!(%error, "what was said about breakers cannot be kept on disk: a restart would forget it");
         }
     }
 

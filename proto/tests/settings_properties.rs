@@ -106,7 +106,7 @@ prop_compose! {
         policy in prop::sample::select(vec!["s3_fifo", "sieve", "lru", "lfu", "fifo"]), connections in 1_u32..=1_000_000,
         [_, default, ceiling] in lifetimes(), windows in prop::array::uniform3(span(0..=2_592_000_000)),
         percents in prop::array::uniform4(1_u32..=50), wait in 100_u64..=600_000, extra in 0_u64..=3_000_000,
-        window in span(1_000..=600_000), statuses in btree_set(400_u16..=599, 0..10),
+        window in span(1_000..=600_000), statuses in btree_set(500_u16..=599, 0..10),
         classes in btree_set(prop::sample::select(vec!["connect_failure", "reset", "timeout", "refused", "protocol_error", "status"]), 0..7),
         routes in vec(route(), 0..6),
     ) -> Value {

@@ -3,6 +3,7 @@
 mod alerting;
 mod breaker;
 mod canary;
+mod brownout;
 mod control_plane_lost;
 mod crowd;
 mod durability;
@@ -17,6 +18,7 @@ mod runbook;
 mod settings;
 mod settings_doors;
 mod settings_live;
+mod steering;
 mod survival;
 mod telemetry;
 mod trap;

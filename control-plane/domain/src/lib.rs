@@ -10,7 +10,11 @@ pub mod advice;
 pub mod alerts;
 pub mod arrival;
 pub mod book;
+<<<<<<< HEAD
 pub mod canary;
+=======
+pub mod breaker_status;
+>>>>>>> c640faa (Breaker: evidence, operators' words with an end, recovery at the usual rate, brownout with named causes; reported at once)
 pub mod change;
 pub mod config_map;
 pub mod envoy_stats;
@@ -20,6 +24,7 @@ pub mod health;
 pub mod purges;
 pub mod sequences;
 pub mod snapshot;
+pub mod steering;
 pub mod sum;
 pub mod views;
 pub mod what_if;

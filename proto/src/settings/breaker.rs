@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::duration::format_duration;
 use super::number;
-use super::reader::{Findings, ObjectReader, Outcome, word};
+use super::reader::{Findings, ObjectReader, Outcome, Problem, word};
 
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
@@ -72,7 +72,10 @@ pub struct Breaker {
     pub jitter_percent: u32,
     /// Calls let through in the half-open state, 1..=1,000.
     pub probes: u32,
-    /// Statuses that are failures: ascending, each once, 400..=599, at most 64.
+    /// How long after a recovery calls that can wait are held to the usual rate, ms, 0..=10 min; 0 = not. Then twice as many for as
+    /// long, and so on.
+    pub recovery_ramp_ms: u64,
+    /// Statuses that are failures: ascending, each once, 429 or 500..=599, at most 64.
     pub failure_statuses: Vec<u16>,
     /// What counts as a failure: in the order of [`FailureClass::WORDS`], each once.
     pub failure_classes: Vec<FailureClass>,
@@ -94,6 +97,7 @@ impl Default for Breaker {
             open_wait_max_ms: 60_000,
             jitter_percent: 20,
             probes: 3,
+            recovery_ramp_ms: 30 * SECOND_MS,
             failure_statuses: vec![500, 502, 503, 504],
             failure_classes: FailureClass::WORDS.map(|(_, class)| class).to_vec(),
             dry_run: false,
@@ -123,6 +127,7 @@ impl Breaker {
             open_wait_max_ms: object.duration("open_wait_max", base.open_wait_max_ms, 100..=HOUR_MS),
             jitter_percent: object.integer("jitter_percent", base.jitter_percent, 0..=100),
             probes: object.integer("probes", base.probes, 1..=1_000),
+            recovery_ramp_ms: object.duration("recovery_ramp", base.recovery_ramp_ms, 0..=10 * MINUTE_MS),
             failure_statuses: sorted(object.set("failure_statuses", MAX_STATUSES, status))
                 .unwrap_or(base.failure_statuses),
             failure_classes: sorted(object.set("failure_classes", FailureClass::WORDS.len(), |item| {
@@ -148,6 +153,7 @@ impl Breaker {
             "open_wait_max": format_duration(self.open_wait_max_ms),
             "jitter_percent": self.jitter_percent,
             "probes": self.probes,
+            "recovery_ramp": format_duration(self.recovery_ramp_ms),
             "failure_statuses": self.failure_statuses,
             "failure_classes": self.failure_classes.iter().map(|class| class.as_str()).collect::<Vec<_>>(),
             "dry_run": self.dry_run,
@@ -155,9 +161,16 @@ impl Breaker {
     }
 }
 
-/// A status that can be a failure: successes and redirections never are.
+/// A status that can be a failure of the upstream: what a client has done wrong is none, except that "too many requests" is how many
+/// an upstream says that it is overloaded.
 fn status(value: &Value) -> Outcome<u16> {
-    let reading = number::integer(value, &(400..=599))?;
+    let reading = match number::integer(value, &(429..=429)) {
+        Ok(reading) => reading,
+        Err(_) => number::integer(value, &(500..=599)).map_err(|problem| {
+            let (code, message) = (problem.code, format!("{}, or 429", problem.message));
+            Problem::new(code, message)
+        })?,
+    };
     Ok(reading.map(|status| u16::try_from(status).unwrap_or(u16::MAX)))
 }
 

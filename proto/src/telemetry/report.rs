@@ -192,7 +192,8 @@ fn check_gauges(gauges: &FilterGauges) -> Result<(), RefusedReport> {
         ReportFault::TooMany,
     )?;
     for (index, breaker) in gauges.breakers.iter().enumerate() {
-        let sound = label(&breaker.upstream) && label(&breaker.state) && label(&breaker.cause);
+        let sound =
+            label(&breaker.upstream) && label(&breaker.state) && label(&breaker.cause) && label(&breaker.judged);
         require(sound, format!("gauges.breakers[{index}]"), ReportFault::BadLabel)?;
     }
     require(

@@ -8,7 +8,8 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-pub use breakers::{breaker_event, breakers, worst_state};
+pub use breakers::worst_state;
+pub(crate) use breakers::{rank, state_of};
 pub use cache::{Held, cache, held, held_of, invalidation};
 pub use errors::errors;
 pub use performance::{hit_ratio, performance};

@@ -122,7 +122,7 @@ fn the_figures_are_those_of_the_fleet() {
     assert_eq!(view["circuit_breaker_state"], "half_open");
     let p95 = view["p95_latency"].as_f64().unwrap();
     assert!((2.9..3.1).contains(&p95), "{p95}");
-    let status = breakers(&fleet, 2_000);
+    let status = crate::breaker_status::breaker_status(&fleet, &crate::steering::Steering::default(), 2_000);
     assert_eq!(
         (&status["failure_count"], &status["envoys_in_state"]),
         (&json!(4), &json!(1))

@@ -1,8 +1,8 @@
 //! The control stream of an Envoy.
 
 use crate::plane::{COMMANDS_QUEUED, Event, Plane, now_ms};
+use control_domain::breaker_status::breaker_event;
 use control_domain::fleet::{ConnectionId, Reported, instance};
-use control_domain::views;
 use optimizer_proto::v1::control_link_server::ControlLink;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
@@ -79,6 +79,7 @@ impl Conversation {
             self.envoy.clone(),
             hello.started_at_ms,
         ));
+        tokio::spawn(crate::steering::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
         tracing::info!(
             envoy = self.envoy,
             node = hello.node_id,
@@ -190,10 +191,7 @@ impl Conversation {
                 let node = domain.fleet.node(&self.envoy).to_owned();
                 drop(domain);
                 let events = report.delta.iter().flat_map(|delta| &delta.breaker_events);
-                events.for_each(|event| {
-                    self.plane
-                        .announce(Event::new("breaker", views::breaker_event(&node, event)))
-                });
+                events.for_each(|event| self.plane.announce(Event::new("breaker", breaker_event(&node, event))));
             }
             Reported::Duplicate => tracing::debug!(envoy = self.envoy, "telemetry seen before"),
             Reported::Stranger => tracing::debug!(envoy = self.envoy, "telemetry of an Envoy forgotten meanwhile"),

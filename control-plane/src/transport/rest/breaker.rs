@@ -1,28 +1,27 @@
 //! The circuit breakers of the fleet.
 
+use super::identity::Caller;
 use super::problem::{Params, Problem};
 use super::query::duration;
 use crate::plane::{Plane, now_ms};
+use crate::steering;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use control_domain::views;
-use optimizer_proto::v1::BreakerCommand;
-use optimizer_proto::v1::breaker_command::Action;
-use optimizer_proto::v1::command::Body;
+use axum::http::{HeaderMap, StatusCode};
+use control_domain::breaker_status::{breaker_event, breaker_status};
+use control_domain::steering::{LONGEST_MS, Said, Word};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Envoys get so long to say that a forced state is in force.
-const STEER_WAIT: Duration = Duration::from_secs(2);
-/// Longest forced state: one whose control plane dies must end by itself.
-const MAX_EXPIRY_MS: u64 = 86_400_000;
+/// Longest reason kept, characters.
+const MAX_REASON: usize = 256;
 
-#[utoipa::path(get, path = "/circuit-breaker/status", tag = "breaker", responses((status = 200, description = "Worst state and every breaker")))]
+#[utoipa::path(get, path = "/circuit-breaker/status", tag = "breaker", responses((status = 200, description = "Worst state, and every breaker on every Envoy with its evidence")))]
 pub(crate) async fn status(State(plane): State<Arc<Plane>>) -> Json<Value> {
-    Json(views::breakers(&plane.domain().fleet, now_ms()))
+    let domain = plane.domain();
+    Json(breaker_status(&domain.fleet, &domain.steering, now_ms()))
 }
 
 #[utoipa::path(get, path = "/circuit-breaker/events", tag = "breaker", responses((status = 200, description = "Transitions, the newest last")))]
@@ -31,67 +30,102 @@ pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Json<Value> {
     let events: Vec<Value> = domain
         .fleet
         .events()
-        .map(|(node, event)| views::breaker_event(node, event))
+        .map(|(node, event)| breaker_event(node, event))
         .collect();
     Json(json!(events))
+}
+
+#[utoipa::path(get, path = "/circuit-breaker/audit", tag = "breaker", responses((status = 200, description = "What operators said about breakers, the newest last")))]
+pub(crate) async fn audit(State(plane): State<Arc<Plane>>) -> Json<Value> {
+    Json(json!(plane.domain().steering.log().collect::<Vec<_>>()))
 }
 
 /// How long a forced state lasts.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Steer {
-    /// How long it lasts, for example `10m`; 24h at most and when absent.
+    /// How long it lasts, for example `10m`, up to 24h. When absent: until `reset`; five minutes after the control plane is gone it ends all the same.
     expires_in: Option<String>,
+    /// Why, for the audit log; `X-Reason` does as well.
+    reason: Option<String>,
 }
 
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
-#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset"), Steer), responses((status = 200, description = "An operator's word in place of the breaker's judgement"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset"), Steer), responses((status = 200, description = "An operator's word in place of the breaker's judgement"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn steer(
     State(plane): State<Arc<Plane>>,
     Path((upstream, action)): Path<(String, String)>,
     Params(steer): Params<Steer>,
+    caller: Caller,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
-    let action = match action.as_str() {
-        "force-open" => Action::ForceOpen,
-        "force-close" => Action::ForceClose,
-        "dry-run" => Action::DryRun,
-        "reset" => Action::Reset,
-        _ => return Err(Problem::not_found()),
-    };
-    let expires_in_ms = match &steer.expires_in {
-        None => MAX_EXPIRY_MS,
-        Some(text) => duration(text)
-            .filter(|expiry| (1..=MAX_EXPIRY_MS).contains(expiry))
-            .ok_or_else(|| Problem::bad_query("expires_in", text, "a duration up to 24h"))?,
-    };
-    let known = {
-        let domain = plane.domain();
-        domain
-            .fleet
-            .present(now_ms())
-            .any(|(_, envoy)| envoy.gauges.breakers.iter().any(|gauge| gauge.upstream == upstream))
-    };
-    if !known {
-        let title = format!("No Envoy has called an upstream named {upstream}");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_upstream", title));
-    }
-    tracing::warn!(upstream, ?action, expires_in_ms, "breaker steered");
-    let command = BreakerCommand {
+    let action = Word::parse(&action).ok_or_else(Problem::not_found)?;
+    let at = now_ms();
+    let until = expiry(&steer, action)?.map(|expiry| at.saturating_add(expiry));
+    check_known(&plane, &upstream)?;
+    let given = headers.get("x-reason").and_then(|value| value.to_str().ok());
+    let reason = given.or(steer.reason.as_deref()).unwrap_or_default();
+    let said = Said {
+        at,
         upstream,
-        action: action.into(),
-        expires_in_ms,
+        action,
+        until,
+        who: caller.name,
+        reason: reason.chars().take(MAX_REASON).collect(),
     };
-    let results = plane.command(Body::Breaker(command), STEER_WAIT).await;
-    let done = results
+    let answers = steering::say(&plane, said.clone()).await;
+    let (done, late): (Vec<_>, Vec<_>) = answers
         .iter()
-        .filter(|(_, result)| result.as_ref().is_some_and(|result| result.ok))
-        .count();
-    let late: Vec<&String> = results
-        .iter()
-        .filter(|(_, result)| !result.as_ref().is_some_and(|result| result.ok))
-        .map(|(envoy, _)| envoy)
+        .partition(|(_, result)| result.as_ref().is_some_and(|result| result.ok));
+    let late: Vec<&String> = late.iter().map(|(envoy, _)| envoy).collect();
+    let mut answer = json!(said);
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("in_force_on".to_owned(), json!(done.len()));
+        answer.insert("not_on".to_owned(), json!(late));
+    }
+    Ok(Json(answer))
+}
+
+fn expiry(steer: &Steer, action: Word) -> Result<Option<u64>, Problem> {
+    let Some(text) = &steer.expires_in else {
+        return Ok(None);
+    };
+    if action == Word::Reset {
+        return Err(Problem::bad_query("expires_in", text, "nothing: a reset does not end"));
+    }
+    duration(text)
+        .filter(|expiry| (1..=LONGEST_MS).contains(expiry))
+        .map(Some)
+        .ok_or_else(|| Problem::bad_query("expires_in", text, "a duration above 0 up to 24h"))
+}
+
+/// A typo must not leave a word that nobody obeys: an upstream is known when an Envoy has called it or the settings name it.
+fn check_known(plane: &Plane, upstream: &str) -> Result<(), Problem> {
+    let domain = plane.domain();
+    let settings = &domain.book.present().document;
+    if settings.pointer("/breaker/enabled") == Some(&json!(false)) {
+        let title = "The settings switch circuit breakers off; there is nothing to steer";
+        return Err(Problem::new(StatusCode::CONFLICT, "breakers_off", title));
+    }
+    let mut known: BTreeSet<String> = domain
+        .fleet
+        .present(now_ms())
+        .flat_map(|(_, envoy)| envoy.gauges.breakers.iter().map(|gauge| gauge.upstream.clone()))
         .collect();
-    Ok(Json(
-        json!({ "in_force_on": done, "not_on": late, "expires_in": format!("{expires_in_ms}ms") }),
-    ))
+    let configured = settings.pointer("/upstreams").and_then(Value::as_array);
+    known.extend(
+        configured
+            .into_iter()
+            .flatten()
+            .filter_map(|upstream| upstream["name"].as_str().map(str::to_owned)),
+    );
+    if known.contains(upstream) {
+        return Ok(());
+    }
+    let names: Vec<String> = known.into_iter().take(32).collect();
+    let title = format!(
+        "No Envoy has called an upstream named {upstream}; known are: {}",
+        names.join(", ")
+    );
+    Err(Problem::new(StatusCode::NOT_FOUND, "unknown_upstream", title))
 }

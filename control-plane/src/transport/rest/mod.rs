@@ -77,6 +77,7 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         .routes(routes!(snapshots::optimize))
         .routes(routes!(breaker::status))
         .routes(routes!(breaker::events))
+        .routes(routes!(breaker::audit))
         .routes(routes!(breaker::steer))
         .routes(routes!(settings::show, settings::replace, settings::patch))
         .routes(routes!(history::list))

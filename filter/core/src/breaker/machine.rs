@@ -1,11 +1,11 @@
 //! The state machine on one record: time and chance are arguments, nothing is read or written.
 
 use super::policy::BreakerPolicy;
-use super::record::{BUCKETS, Bucket, Cause, Forced, MAX_PROBES, Probe, Record, State};
-use super::{OutcomeClass, Permit};
+use super::record::{BUCKETS, Bucket, Cause, Evidence, Forced, MAX_PROBES, Probe, Record, State};
+use super::{Call, OutcomeClass, Permit, Shown, Why};
 use crate::Millis;
 
-/// A probe that was never resolved (its VM trapped) gives its place back after this time.
+/// A probe that was never resolved gives its place back after this time, even where nobody notices that its VM is gone.
 const PROBE_MS: u64 = 60_000;
 
 /// What a call may do.
@@ -16,8 +16,17 @@ pub(super) enum Pass {
     /// Go, as this probe.
     Probe(u64),
     /// Stay.
-    Refused { retry_after_ms: Millis },
+    Refused { retry_after_ms: Millis, why: Why },
 }
+
+impl Pass {
+    fn refused(retry_after_ms: Millis, why: Why) -> Self {
+        Self::Refused { retry_after_ms, why }
+    }
+}
+
+/// When to try again where nothing better is known.
+const RETRY_MS: Millis = 1_000;
 
 impl Record {
     /// The operator's word, while it holds.
@@ -29,60 +38,139 @@ impl Record {
         }
     }
 
+    /// Where the breaker stands as calls feel it; an operator's word counts until [`Record::lapse`] has taken it back.
+    pub(super) fn shown(&self, policy: &BreakerPolicy) -> Shown {
+        match (self.forced, self.state) {
+            (Forced::Open, _) => Shown::ForcedOpen,
+            (Forced::Closed, _) => Shown::ForcedClosed,
+            (Forced::DryRun, _) => Shown::DryRun,
+            (Forced::None, _) if policy.dry_run => Shown::DryRun,
+            (Forced::None, State::Closed) => Shown::Closed,
+            (Forced::None, State::Open) => Shown::Open,
+            (Forced::None, State::HalfOpen) => Shown::HalfOpen,
+        }
+    }
+
+    /// Takes back an operator's word whose time is over; true when there was one.
+    pub(super) fn lapse(&mut self, policy: &BreakerPolicy, now_ms: Millis) -> bool {
+        if self.forced == Forced::None || self.forced_now(now_ms) != Forced::None {
+            return false;
+        }
+        self.unforce(policy, now_ms);
+        true
+    }
+
+    /// An operator's word is no more. After a time without calls the upstream is led back to its load.
+    fn unforce(&mut self, policy: &BreakerPolicy, now_ms: Millis) {
+        let was_shut = self.forced == Forced::Open;
+        self.forced = Forced::None;
+        self.forced_until_ms = 0;
+        self.forced_since_ms = 0;
+        if was_shut && self.state == State::Closed {
+            self.recover(policy, now_ms);
+        }
+    }
+
+    /// Puts an operator's word in place of the breaker's judgement; [`Forced::None`] takes it back and closes the breaker.
+    pub(super) fn force(&mut self, policy: &BreakerPolicy, forced: Forced, until_ms: Millis, now_ms: Millis) {
+        if forced == Forced::None {
+            let was_shut = self.forced == Forced::Open || self.state != State::Closed;
+            self.unforce(policy, now_ms);
+            self.enter(State::Closed, now_ms);
+            self.attempts = 0;
+            self.cause = Cause::Operator;
+            if was_shut {
+                self.recover(policy, now_ms);
+            }
+            return;
+        }
+        if self.forced != forced {
+            self.forced_since_ms = now_ms;
+        }
+        if forced == Forced::Open && self.forced != Forced::Open && self.state == State::Closed {
+            self.note_usual(policy, now_ms);
+        }
+        self.forced = forced;
+        self.forced_until_ms = until_ms;
+    }
+
+    /// Forgets the probes of VMs that are gone; true when there were any.
+    pub(super) fn take_back(&mut self, alive: impl Fn(u64) -> bool) -> bool {
+        let before = self.probes.len();
+        self.probes.retain(|probe| alive(probe.holder));
+        self.probes.len() < before
+    }
+
     /// Decides about a call that begins. The second value says that the record has changed.
-    pub(super) fn begin(&mut self, policy: &BreakerPolicy, now_ms: Millis, random: u64) -> (Pass, bool) {
-        match self.forced_now(now_ms) {
+    pub(super) fn begin(&mut self, policy: &BreakerPolicy, call: &Call, now_ms: Millis, random: u64) -> (Pass, bool) {
+        match self.forced {
             Forced::Open => {
                 self.refused = self.refused.saturating_add(1);
                 let retry_after_ms = self.forced_until_ms.saturating_sub(now_ms);
-                return (Pass::Refused { retry_after_ms }, true);
+                return (Pass::refused(retry_after_ms, Why::ForcedOpen), true);
             }
             Forced::Closed => return (Pass::Free, false),
             Forced::None | Forced::DryRun => {}
         }
         let (pass, changed) = match self.state {
-            State::Closed => (Pass::Free, false),
-            State::Open => self.begin_open(policy, now_ms, random),
-            State::HalfOpen => self.begin_half_open(policy, now_ms, random),
+            State::Closed => self.begin_closed(policy, call, now_ms),
+            State::Open => self.begin_open(policy, call, now_ms, random),
+            State::HalfOpen => self.begin_half_open(policy, call, now_ms, random),
         };
-        let dry = policy.dry_run || self.forced_now(now_ms) == Forced::DryRun;
+        let dry = policy.dry_run || self.forced == Forced::DryRun;
         match pass {
+            Pass::Refused { .. } if dry => {
+                self.would_refuse = self.would_refuse.saturating_add(1);
+                (Pass::Free, true)
+            }
+            Pass::Refused {
+                why: Why::Recovering, ..
+            } => {
+                self.deferred = self.deferred.saturating_add(1);
+                (pass, true)
+            }
             Pass::Refused { .. } => {
                 self.refused = self.refused.saturating_add(1);
-                (if dry { Pass::Free } else { pass }, true)
+                (pass, true)
             }
             pass => (pass, changed),
         }
     }
 
-    fn begin_open(&mut self, policy: &BreakerPolicy, now_ms: Millis, random: u64) -> (Pass, bool) {
+    fn begin_closed(&mut self, policy: &BreakerPolicy, call: &Call, now_ms: Millis) -> (Pass, bool) {
+        if !self.ramp.is_under_way() {
+            return (Pass::Free, false);
+        }
+        if self.ramp.admit(call.can_wait, policy.window_ms, policy.ramp_ms, now_ms) {
+            return (Pass::Free, true);
+        }
+        (Pass::refused(RETRY_MS, Why::Recovering), true)
+    }
+
+    fn begin_open(&mut self, policy: &BreakerPolicy, call: &Call, now_ms: Millis, random: u64) -> (Pass, bool) {
         // A wait that ends beyond what any wait may be comes from a clock that went back since.
         let longest = policy.open_wait_max_ms.max(policy.open_wait_ms).saturating_mul(2);
         if now_ms < self.wait_until_ms && self.wait_until_ms - now_ms <= longest {
-            return (
-                Pass::Refused {
-                    retry_after_ms: self.wait_until_ms - now_ms,
-                },
-                false,
-            );
+            return (Pass::refused(self.wait_until_ms - now_ms, Why::Open), false);
         }
         self.enter(State::HalfOpen, now_ms);
-        self.begin_half_open(policy, now_ms, random)
+        self.begin_half_open(policy, call, now_ms, random)
     }
 
-    fn begin_half_open(&mut self, policy: &BreakerPolicy, now_ms: Millis, random: u64) -> (Pass, bool) {
+    fn begin_half_open(&mut self, policy: &BreakerPolicy, call: &Call, now_ms: Millis, random: u64) -> (Pass, bool) {
         self.probes
             .retain(|probe| probe.until_ms > now_ms && probe.until_ms <= now_ms.saturating_add(PROBE_MS));
         let places = usize::try_from(policy.probes)
             .unwrap_or(MAX_PROBES)
             .clamp(1, MAX_PROBES);
         if self.probes.len() >= places {
-            return (Pass::Refused { retry_after_ms: 1_000 }, false);
+            return (Pass::refused(RETRY_MS, Why::HalfOpen), false);
         }
         let id = random | 1;
         self.probes.push(Probe {
             id,
             until_ms: now_ms.saturating_add(PROBE_MS),
+            holder: call.holder,
         });
         (Pass::Probe(id), true)
     }
@@ -189,11 +277,41 @@ impl Record {
         if self.probe_successes >= policy.probes.min(MAX_PROBES as u32) {
             self.enter(State::Closed, now_ms);
             self.attempts = 0;
-            self.cause = Cause::None;
+            self.cause = Cause::Recovered;
+            self.recover(policy, now_ms);
         }
     }
 
+    fn recover(&mut self, policy: &BreakerPolicy, now_ms: Millis) {
+        self.ramp.usual = self.ramp.usual.max(u64::from(policy.minimum_calls));
+        if policy.ramp_ms > 0 {
+            self.ramp.begin(now_ms);
+        }
+    }
+
+    /// What the upstream is used to. Failed calls are left out: where each failure is asked for again they would count many times.
+    fn note_usual(&mut self, policy: &BreakerPolicy, now_ms: Millis) {
+        let (calls, failures, _) = self.window(policy, now_ms);
+        let well = calls.saturating_sub(failures);
+        self.ramp.usual = if self.ramp.is_under_way() {
+            self.ramp.usual.max(well)
+        } else {
+            well
+        };
+        self.ramp.end();
+    }
+
     fn open(&mut self, policy: &BreakerPolicy, cause: Cause, now_ms: Millis, random: u64) {
+        let (calls, failures, slow) = self.window(policy, now_ms);
+        if self.state == State::Closed {
+            self.note_usual(policy, now_ms);
+            self.evidence = Evidence {
+                calls,
+                failures,
+                slow,
+                connect_failures: self.connect_failures,
+            };
+        }
         self.enter(State::Open, now_ms);
         self.cause = cause;
         self.wait_until_ms = now_ms.saturating_add(policy.wait_ms(self.attempts, random));

@@ -1,20 +1,26 @@
 //! Circuit breaker per upstream, common to all workers of an Envoy.
 //!
 //! Closed, open, half-open as in the literature; exact counts in a ring of ten buckets, so that the decision does not depend on
-//! the request rate; the record of each upstream lives in shared data and changes by compare-and-swap.
+//! the request rate; the record of each upstream lives in shared data and changes by compare-and-swap. An operator's word stands
+//! above the breaker's judgement until it runs out. After a recovery the upstream is led back to its load ([`ramp`]).
 
 mod machine;
 mod outcome;
 mod policy;
+mod ramp;
 mod record;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use outcome::{OutcomeClass, classify};
 pub use policy::{BreakerPolicy, FailurePolicy};
-pub use record::{Cause, Forced, State};
-pub use table::{Refusal, Transition, View, acquire, all, resolve, seed, steer};
+pub use record::{Cause, Evidence, Forced, State};
+pub use table::{acquire, is_resting, resolve, seed, steer, sweep};
+pub use view::{Shown, View, all};
+
+use crate::Millis;
 
 /// Leave to call an upstream. To be resolved once, however the call ends; one never resolved runs out by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,4 +36,54 @@ impl Permit {
     pub fn upstream(&self) -> &str {
         &self.upstream
     }
+}
+
+/// A call that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// The VM that makes it.
+    pub holder: u64,
+    /// Something stale serves in its place.
+    pub can_wait: bool,
+}
+
+/// Why a call is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The breaker is open.
+    Open,
+    /// The breaker is half-open, and its probes are under way.
+    HalfOpen,
+    /// An operator has opened it.
+    ForcedOpen,
+    /// The upstream has just come back, and the call can wait.
+    Recovering,
+}
+
+/// A call refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// When to try again, milliseconds from now.
+    pub retry_after_ms: Millis,
+    /// Why.
+    pub why: Why,
+}
+
+/// A change of state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// Whose.
+    pub upstream: String,
+    /// Before.
+    pub from: Shown,
+    /// After.
+    pub to: Shown,
+    /// The breaker's judgement changed, but calls do not feel it: an operator's word or a dry run stands above it.
+    pub overruled: bool,
+    /// Why.
+    pub cause: Cause,
+    /// What it saw, when it opened.
+    pub evidence: Evidence,
+    /// When.
+    pub at_ms: Millis,
 }

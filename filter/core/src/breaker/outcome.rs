@@ -64,6 +64,10 @@ pub fn classify(flags: u64, code_details: &[u8], status: u16) -> OutcomeClass {
             OutcomeClass::ProtocolError
         };
     }
+    // Idle with the request complete (504, else Envoy says 408): it was the upstream that kept silent.
+    if any(STREAM_IDLE_TIMEOUT) && status == 504 {
+        return OutcomeClass::Timeout;
+    }
     if any(DOWNSTREAM_TERMINATION | DOWNSTREAM_PROTOCOL_ERROR | STREAM_IDLE_TIMEOUT) {
         return OutcomeClass::ClientGone;
     }
@@ -123,6 +127,8 @@ mod tests {
             (4, "response_timeout", 504, OutcomeClass::Timeout),
             (128, &format!("{before}{{overflow}}"), 503, OutcomeClass::Overflow),
             (16_777_216, "cluster_not_found", 503, OutcomeClass::Overflow),
+            (65_536, "stream_idle_timeout", 504, OutcomeClass::Timeout),
+            (65_536, "stream_idle_timeout", 408, OutcomeClass::ClientGone),
             (16_384, "downstream_remote_disconnect", 0, OutcomeClass::ClientGone),
             (0, "", 503, OutcomeClass::Local),
             (0, "direct_response", 200, OutcomeClass::Local),

@@ -47,6 +47,8 @@ pub struct BreakerPolicy {
     pub jitter_percent: u32,
     /// Calls let through at once in half-open, and successes needed to close.
     pub probes: u32,
+    /// How long calls that can wait are held to the usual rate after a recovery; then twice as many, and so on. 0 = not.
+    pub ramp_ms: Millis,
     /// What counts as a failure.
     pub failures: FailurePolicy,
 }
@@ -66,6 +68,7 @@ impl Default for BreakerPolicy {
             open_wait_max_ms: 60_000,
             jitter_percent: 20,
             probes: 3,
+            ramp_ms: 30_000,
             failures: FailurePolicy {
                 statuses: vec![500, 502, 503, 504],
                 connect_failure: true,

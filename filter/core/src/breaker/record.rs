@@ -1,5 +1,6 @@
 //! A breaker's shared state: counts, where it stands, and its form as bytes.
 
+use super::ramp::Ramp;
 use crate::Millis;
 
 /// Where a breaker stands.
@@ -28,10 +29,10 @@ pub enum Forced {
     DryRun,
 }
 
-/// Why a breaker opened.
+/// Why a breaker stands where it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cause {
-    /// It has not.
+    /// It was never elsewhere.
     #[default]
     None,
     /// Failure rate.
@@ -42,6 +43,12 @@ pub enum Cause {
     ConnectFailures,
     /// A probe failed.
     ProbeFailed,
+    /// An operator's word.
+    Operator,
+    /// An operator's word has run out.
+    WordExpired,
+    /// The probes went well.
+    Recovered,
 }
 
 impl Cause {
@@ -54,14 +61,17 @@ impl Cause {
             Self::SlowCallRate => "slow_call_rate",
             Self::ConnectFailures => "connect_failures",
             Self::ProbeFailed => "probe_failed",
+            Self::Operator => "operator",
+            Self::WordExpired => "word_expired",
+            Self::Recovered => "recovered",
         }
     }
 }
 
 /// Buckets of the window.
 pub(super) const BUCKETS: usize = 10;
-/// Probes tracked at once: the greatest `probes` that has an effect.
-pub(super) const MAX_PROBES: usize = 64;
+/// Probes tracked at once: as many as the settings allow.
+pub(super) const MAX_PROBES: usize = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Bucket {
@@ -72,11 +82,27 @@ pub(super) struct Bucket {
     pub(super) slow: u32,
 }
 
-/// A probe under way. A VM that traps never resolves it; its time runs out.
+/// A probe under way. A VM that traps never resolves it: it is taken back when the VM is known to be gone, at the latest when its
+/// time runs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Probe {
     pub(super) id: u64,
     pub(super) until_ms: Millis,
+    /// The VM that has it.
+    pub(super) holder: u64,
+}
+
+/// What a breaker saw when it opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Evidence {
+    /// Calls in the window.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Those that were slow.
+    pub slow: u64,
+    /// Connect failures in a row.
+    pub connect_failures: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -93,17 +119,24 @@ pub(super) struct Record {
     pub(super) probe_successes: u32,
     pub(super) probes: Vec<Probe>,
     pub(super) refused: u64,
+    /// Calls that passed only because the breaker's judgement was not in force.
+    pub(super) would_refuse: u64,
+    /// Calls put off while the upstream recovers.
+    pub(super) deferred: u64,
     pub(super) forced: Forced,
+    pub(super) forced_since_ms: Millis,
     pub(super) forced_until_ms: Millis,
+    pub(super) evidence: Evidence,
+    pub(super) ramp: Ramp,
     pub(super) buckets: [Bucket; BUCKETS],
 }
 
 /// First byte; another format reads as a fresh breaker.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 impl Record {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(320);
+        let mut out = Vec::with_capacity(420);
         out.extend_from_slice(&[FORMAT, self.state as u8, self.cause as u8, self.forced as u8]);
         for word in [
             self.since_ms,
@@ -113,7 +146,19 @@ impl Record {
             u64::from(self.connect_failures),
             u64::from(self.probe_successes),
             self.refused,
+            self.would_refuse,
+            self.deferred,
+            self.forced_since_ms,
             self.forced_until_ms,
+            self.evidence.calls,
+            self.evidence.failures,
+            self.evidence.slow,
+            u64::from(self.evidence.connect_failures),
+            self.ramp.usual,
+            self.ramp.since_ms,
+            self.ramp.filled_ms,
+            self.ramp.deferred_ms,
+            self.ramp.tokens.cast_unsigned(),
         ] {
             out.extend_from_slice(&word.to_le_bytes());
         }
@@ -126,6 +171,7 @@ impl Record {
         for probe in self.probes.iter().take(MAX_PROBES) {
             out.extend_from_slice(&probe.id.to_le_bytes());
             out.extend_from_slice(&probe.until_ms.to_le_bytes());
+            out.extend_from_slice(&probe.holder.to_le_bytes());
         }
         out
     }
@@ -156,6 +202,9 @@ impl Record {
                 2 => Cause::SlowCallRate,
                 3 => Cause::ConnectFailures,
                 4 => Cause::ProbeFailed,
+                5 => Cause::Operator,
+                6 => Cause::WordExpired,
+                7 => Cause::Recovered,
                 _ => return None,
             },
             forced: match forced {
@@ -172,7 +221,23 @@ impl Record {
             connect_failures: u32::try_from(input.u64()?).ok()?,
             probe_successes: u32::try_from(input.u64()?).ok()?,
             refused: input.u64()?,
+            would_refuse: input.u64()?,
+            deferred: input.u64()?,
+            forced_since_ms: input.u64()?,
             forced_until_ms: input.u64()?,
+            evidence: Evidence {
+                calls: input.u64()?,
+                failures: input.u64()?,
+                slow: input.u64()?,
+                connect_failures: u32::try_from(input.u64()?).ok()?,
+            },
+            ramp: Ramp {
+                usual: input.u64()?,
+                since_ms: input.u64()?,
+                filled_ms: input.u64()?,
+                deferred_ms: input.u64()?,
+                tokens: input.u64()?.cast_signed(),
+            },
             ..Self::default()
         };
         for bucket in &mut record.buckets {
@@ -183,8 +248,8 @@ impl Record {
                 slow: input.u32()?,
             };
         }
-        while let (Some(id), Some(until_ms)) = (input.u64(), input.u64()) {
-            record.probes.push(Probe { id, until_ms });
+        while let (Some(id), Some(until_ms), Some(holder)) = (input.u64(), input.u64(), input.u64()) {
+            record.probes.push(Probe { id, until_ms, holder });
         }
         record.probes.truncate(MAX_PROBES);
         Some(record)
@@ -229,7 +294,13 @@ mod tests {
             failures: 3,
             slow: 2,
         };
-        record.probes.push(Probe { id: 1, until_ms: 2 });
+        record.ramp.tokens = -5;
+        record.evidence.connect_failures = 6;
+        record.probes.push(Probe {
+            id: 1,
+            until_ms: 2,
+            holder: 3,
+        });
         assert_eq!(Record::decode(&record.encode()), record);
     }
 

@@ -2,8 +2,8 @@
 
 use super::machine::Pass;
 use super::policy::BreakerPolicy;
-use super::record::{Cause, Forced, Record, State};
-use super::{OutcomeClass, Permit};
+use super::record::{Cause, Evidence, Forced, Record, State};
+use super::{Call, OutcomeClass, Permit, Refusal, Shown, Transition, Why};
 use crate::Millis;
 use crate::shared_map::{Cas, SetError, SharedMap};
 
@@ -18,102 +18,73 @@ const BUSY_RETRY_MS: Millis = 1_000;
 /// Longest a forced state lasts without being renewed: 24 hours.
 pub(super) const FORCED_MAX_MS: u64 = 86_400_000;
 
-/// A call refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    /// When to try again, milliseconds from now.
-    pub retry_after_ms: Millis,
-    /// Why the breaker is open; [`Cause::None`] when an operator opened it.
-    pub cause: Cause,
+/// What a place holds before its first record. Not an empty value: of that the host tells no version, so two workers could
+/// overwrite each other's first sample.
+const NOTHING: &[u8] = &[0];
+
+/// Creates the places, which two workers must not create at once. Done by the base VM, before the workers.
+pub fn seed(map: &impl SharedMap) {
+    if map.get(&place_key(PLACES - 1)).is_some() {
+        return;
+    }
+    for place in 0..PLACES {
+        let key = place_key(place);
+        if map.get(&key).is_none() {
+            // A failure leaves a place absent; of two first samples in it one may then be lost.
+            let _ = map.set(&key, NOTHING, None);
+        }
+    }
 }
 
-/// A change of state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transition {
-    /// Whose.
-    pub upstream: String,
-    /// Before.
-    pub from: State,
-    /// After.
-    pub to: State,
-    /// Why it opened.
-    pub cause: Cause,
-    /// When.
-    pub at_ms: Millis,
-}
-
-/// A breaker as an operator sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// Whose.
-    pub upstream: String,
-    /// `closed`, `open`, `half_open`, `forced_open`, `forced_closed`, `dry_run`.
-    pub state: &'static str,
-    /// Since when.
-    pub since_ms: Millis,
-    /// Calls, failures and slow calls in the window.
-    pub window: (u64, u64, u64),
-    /// Calls refused since the Envoy started.
-    pub refused: u64,
-    /// When the next probe may pass; 0 unless open.
-    pub next_probe_ms: Millis,
-    /// Why it opened.
-    pub cause: Cause,
-    /// Probes under way.
-    pub probes: u32,
-}
-
-/// Creates the records' keys that must not be created by two workers at once. There are none: a record is created by its first
-/// sample, and of two first samples one may be lost.
-pub fn seed(_map: &impl SharedMap) {}
-
-/// Asks for leave to call. Reads once and writes nothing while the breaker is closed.
-///
-/// # Errors
-/// The refusal, with when to try again.
+/// Asks for leave to call. Reads once and writes nothing while the breaker is closed and the upstream not just recovering. Refused or
+/// not, the state may have changed.
 pub fn acquire(
     map: &impl SharedMap,
     upstream: &str,
     policy: &BreakerPolicy,
+    call: &Call,
     now_ms: Millis,
     random: u64,
-) -> Result<(Option<Permit>, Option<Transition>), Refusal> {
+) -> (Result<Option<Permit>, Refusal>, Option<Transition>) {
     if !policy.enabled {
-        return Ok((None, None));
+        return (Ok(None), None);
     }
     let mut refused = None;
     for _ in 0..RETRIES {
         let Some((key, mut record, cas)) = find(map, upstream) else {
-            return Ok((None, None));
+            return (Ok(None), None);
         };
-        let from = record.state;
-        let (pass, changed) = record.begin(policy, now_ms, random);
-        if changed {
+        let before = Standing::of(&record, policy);
+        let lapsed = record.lapse(policy, now_ms);
+        let (pass, changed) = record.begin(policy, call, now_ms, random);
+        if lapsed || changed {
             match map.set(&key, &named(upstream, &record), cas) {
                 Ok(()) => {}
                 Err(SetError::CasMismatch) => {
-                    refused = Some(Refusal {
-                        retry_after_ms: BUSY_RETRY_MS,
-                        cause: record.cause,
-                    });
+                    refused = match pass {
+                        Pass::Free => None,
+                        Pass::Probe(_) => Some(Refusal {
+                            retry_after_ms: BUSY_RETRY_MS,
+                            why: Why::HalfOpen,
+                        }),
+                        Pass::Refused { retry_after_ms, why } => Some(Refusal { retry_after_ms, why }),
+                    };
                     continue;
                 }
                 // Without shared data nobody may judge: the call goes.
-                Err(SetError::Host) => return Ok((None, None)),
+                Err(SetError::Host) => return (Ok(None), None),
             }
         }
-        let transition = transition(upstream, from, &record, now_ms);
-        return match pass {
-            Pass::Refused { retry_after_ms } => Err(Refusal {
-                retry_after_ms,
-                cause: record.cause,
-            }),
-            Pass::Free => Ok((Some(permit(upstream, &record, None)), transition)),
-            Pass::Probe(id) => Ok((Some(permit(upstream, &record, Some(id))), transition)),
+        let transition = before.transition(upstream, &record, policy, lapsed.then_some(Cause::WordExpired), now_ms);
+        let leave = match pass {
+            Pass::Refused { retry_after_ms, why } => Err(Refusal { retry_after_ms, why }),
+            Pass::Free => Ok(Some(permit(upstream, &record, None))),
+            Pass::Probe(id) => Ok(Some(permit(upstream, &record, Some(id)))),
         };
+        return (leave, transition);
     }
-    // A record is only fought over while it is not closed: then a call that cannot be counted as a probe must not be made.
-    refused.map_or(Ok((None, None)), Err)
+    // What was decided each time holds, though it could not be counted. A probe that cannot be counted must not be made.
+    (refused.map_or(Ok(None), Err), None)
 }
 
 /// Takes in how a call ended.
@@ -128,12 +99,12 @@ pub fn resolve(
 ) -> Option<Transition> {
     for _ in 0..RETRIES {
         let (key, mut record, cas) = find(map, &permit.upstream)?;
-        let from = record.state;
+        let before = Standing::of(&record, policy);
         if !record.end(policy, &permit, class, took_ms, now_ms, random) {
             return None;
         }
         match map.set(&key, &named(&permit.upstream, &record), cas) {
-            Ok(()) => return transition(&permit.upstream, from, &record, now_ms),
+            Ok(()) => return before.transition(&permit.upstream, &record, policy, None, now_ms),
             Err(SetError::CasMismatch) => {}
             Err(SetError::Host) => return None,
         }
@@ -142,63 +113,129 @@ pub fn resolve(
 }
 
 /// Puts an operator's word in place of the breaker's judgement, for at most 24 hours; [`Forced::None`] takes it back and closes
-/// the breaker. False when it could not be written.
-pub fn steer(map: &impl SharedMap, upstream: &str, forced: Forced, until_ms: Millis, now_ms: Millis) -> bool {
+/// the breaker.
+///
+/// # Errors
+/// It could not be written.
+pub fn steer(
+    map: &impl SharedMap,
+    upstream: &str,
+    policy: &BreakerPolicy,
+    forced: Forced,
+    until_ms: Millis,
+    now_ms: Millis,
+) -> Result<Option<Transition>, SetError> {
     for _ in 0..RETRIES {
         let Some((key, mut record, cas)) = find(map, upstream) else {
-            return false;
+            return Err(SetError::Host);
         };
-        record.forced = forced;
-        record.forced_until_ms = until_ms.min(now_ms.saturating_add(FORCED_MAX_MS));
-        if forced == Forced::None {
-            record.enter(State::Closed, now_ms);
-            record.attempts = 0;
-            record.cause = Cause::None;
-        }
+        let before = Standing::of(&record, policy);
+        let until_ms = until_ms.min(now_ms.saturating_add(FORCED_MAX_MS));
+        record.force(policy, forced, until_ms, now_ms);
         match map.set(&key, &named(upstream, &record), cas) {
-            Ok(()) => return true,
+            Ok(()) => return Ok(before.transition(upstream, &record, policy, Some(Cause::Operator), now_ms)),
             Err(SetError::CasMismatch) => {}
-            Err(SetError::Host) => return false,
+            Err(SetError::Host) => return Err(SetError::Host),
         }
     }
-    false
+    Err(SetError::CasMismatch)
 }
 
-/// All breakers that have seen a call, by name.
-pub fn all(map: &impl SharedMap, policy: &BreakerPolicy, now_ms: Millis) -> Vec<View> {
-    let mut views: Vec<View> = (0..PLACES)
-        .filter_map(|place| {
-            let (bytes, _) = map.get(&place_key(place))?;
-            let (name, record) = read(&bytes)?;
-            Some(view(name, &record, policy, now_ms))
-        })
-        .collect();
-    views.sort_by(|a, b| a.upstream.cmp(&b.upstream));
-    views
+/// What nobody may have noticed for want of calls: an operator's word that has run out, probes of VMs that are gone.
+pub fn sweep(
+    map: &impl SharedMap,
+    policy: &BreakerPolicy,
+    alive: impl Fn(u64) -> bool,
+    now_ms: Millis,
+) -> Vec<Transition> {
+    let mut transitions = Vec::new();
+    for (upstream, record) in records(map) {
+        let lapsing = record.forced != Forced::None && record.forced_now(now_ms) == Forced::None;
+        if !lapsing && record.probes.iter().all(|probe| alive(probe.holder)) {
+            continue;
+        }
+        let Some((key, mut record, cas)) = find(map, &upstream) else {
+            continue;
+        };
+        let before = Standing::of(&record, policy);
+        let lapsed = record.lapse(policy, now_ms);
+        record.take_back(&alive);
+        // Whoever won the race has noticed the word's end, and of the probes the next sweep takes care.
+        if map.set(&key, &named(&upstream, &record), cas).is_ok() && lapsed {
+            transitions.extend(before.transition(&upstream, &record, policy, Some(Cause::WordExpired), now_ms));
+        }
+    }
+    transitions
 }
 
-fn view(upstream: &str, record: &Record, policy: &BreakerPolicy, now_ms: Millis) -> View {
-    let state = match (record.forced_now(now_ms), record.state) {
-        (Forced::Open, _) => "forced_open",
-        (Forced::Closed, _) => "forced_closed",
-        (Forced::DryRun, _) => "dry_run",
-        (Forced::None, State::Closed) => "closed",
-        (Forced::None, State::Open) => "open",
-        (Forced::None, State::HalfOpen) => "half_open",
+/// Whether calls are refused at the moment, so that one that nobody waits for need not be tried.
+pub fn is_resting(map: &impl SharedMap, upstream: &str, policy: &BreakerPolicy, now_ms: Millis) -> bool {
+    if !policy.enabled {
+        return false;
+    }
+    let Some((_, mut record, _)) = find(map, upstream) else {
+        return false;
     };
-    View {
-        upstream: upstream.to_owned(),
-        state,
-        since_ms: record.since_ms,
-        window: record.window(policy, now_ms),
-        refused: record.refused,
-        next_probe_ms: if record.state == State::Open {
-            record.wait_until_ms
+    record.lapse(policy, now_ms);
+    match record.shown(policy) {
+        Shown::ForcedOpen => true,
+        Shown::Open => record.wait_until_ms > now_ms,
+        _ => false,
+    }
+}
+
+/// All records, by name.
+pub(super) fn records(map: &impl SharedMap) -> impl Iterator<Item = (String, Record)> {
+    (0..PLACES).filter_map(|place| {
+        let (bytes, _) = map.get(&place_key(place))?;
+        let (name, record) = read(&bytes)?;
+        Some((name.to_owned(), record))
+    })
+}
+
+/// Where a breaker stood before something was done to it.
+struct Standing {
+    shown: Shown,
+    judged: State,
+}
+
+impl Standing {
+    fn of(record: &Record, policy: &BreakerPolicy) -> Self {
+        Self {
+            shown: record.shown(policy),
+            judged: record.state,
+        }
+    }
+
+    /// What has changed since; `word`: an operator's word came or went.
+    fn transition(
+        &self,
+        upstream: &str,
+        record: &Record,
+        policy: &BreakerPolicy,
+        word: Option<Cause>,
+        now_ms: Millis,
+    ) -> Option<Transition> {
+        let shown = record.shown(policy);
+        let overruled = shown == self.shown;
+        if overruled && record.state == self.judged {
+            return None;
+        }
+        let (from, to) = if overruled {
+            (self.judged.into(), record.state.into())
         } else {
-            0
-        },
-        cause: record.cause,
-        probes: u32::try_from(record.probes.len()).unwrap_or(u32::MAX),
+            (self.shown, shown)
+        };
+        let opened = record.state == State::Open && self.judged != State::Open;
+        Some(Transition {
+            upstream: upstream.to_owned(),
+            from,
+            to,
+            overruled,
+            cause: word.filter(|_| !overruled).unwrap_or(record.cause),
+            evidence: if opened { record.evidence } else { Evidence::default() },
+            at_ms: now_ms,
+        })
     }
 }
 
@@ -208,16 +245,6 @@ fn permit(upstream: &str, record: &Record, probe: Option<u64>) -> Permit {
         generation: record.generation,
         probe,
     }
-}
-
-fn transition(upstream: &str, from: State, record: &Record, now_ms: Millis) -> Option<Transition> {
-    (from != record.state).then(|| Transition {
-        upstream: upstream.to_owned(),
-        from,
-        to: record.state,
-        cause: record.cause,
-        at_ms: now_ms,
-    })
 }
 
 fn place_key(place: u64) -> [u8; 5] {

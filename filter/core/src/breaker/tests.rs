@@ -11,19 +11,35 @@ fn policy() -> BreakerPolicy {
     }
 }
 
+/// Somebody's call that cannot wait.
+const CALL: Call = Call {
+    holder: 7,
+    can_wait: false,
+};
+
+fn ask(map: &MemoryMap, policy: &BreakerPolicy, now_ms: u64, random: u64) -> Result<Option<Permit>, Refusal> {
+    acquire(map, "api", policy, &CALL, now_ms, random).0
+}
+
 fn call(
     map: &MemoryMap,
     policy: &BreakerPolicy,
     class: OutcomeClass,
     now_ms: u64,
 ) -> Result<Option<Transition>, Refusal> {
-    let (permit, began) = acquire(map, "api", policy, now_ms, now_ms)?;
-    let ended = resolve(map, permit.unwrap(), policy, class, 1, now_ms, 0);
+    let (permit, began) = acquire(map, "api", policy, &CALL, now_ms, now_ms);
+    let ended = resolve(map, permit?.unwrap(), policy, class, 1, now_ms, 0);
     Ok(ended.or(began))
 }
 
 fn state(map: &MemoryMap, now_ms: u64) -> &'static str {
-    all(map, &policy(), now_ms).first().map_or("closed", |view| view.state)
+    all(map, &policy(), now_ms)
+        .first()
+        .map_or("closed", |view| view.state.code())
+}
+
+fn says(map: &MemoryMap, policy: &BreakerPolicy, forced: Forced, until_ms: u64, now_ms: u64) -> Option<Transition> {
+    steer(map, "api", policy, forced, until_ms, now_ms).unwrap()
 }
 
 #[test]
@@ -101,7 +117,7 @@ fn connect_failures_in_a_row_and_slow_calls_open_too() {
         .unwrap();
     assert_eq!(
         (opened.from, opened.to, opened.cause),
-        (State::Closed, State::Open, Cause::ConnectFailures)
+        (Shown::Closed, Shown::Open, Cause::ConnectFailures)
     );
 
     let map = MemoryMap::default();
@@ -128,15 +144,12 @@ fn recovers_through_probes() {
     let map = MemoryMap::default();
     let policy = policy();
     opened_at(&map, &policy, 1000);
-    let refusal = acquire(&map, "api", &policy, 2000, 1).unwrap_err();
+    let refusal = ask(&map, &policy, 2000, 1).unwrap_err();
     assert_eq!(refusal.retry_after_ms, 4000);
     let permits: Vec<_> = (0..3)
-        .map(|index| acquire(&map, "api", &policy, 6000, index * 2).unwrap().0.unwrap())
+        .map(|index| ask(&map, &policy, 6000, index * 2).unwrap().unwrap())
         .collect();
-    assert!(
-        acquire(&map, "api", &policy, 6000, 99).is_err(),
-        "three probes and no more"
-    );
+    assert!(ask(&map, &policy, 6000, 99).is_err(), "three probes and no more");
     let ended: Vec<_> = permits
         .into_iter()
         .map(|permit| {
@@ -146,7 +159,7 @@ fn recovers_through_probes() {
             first.map(|transition| transition.to)
         })
         .collect();
-    assert_eq!(ended, [None, None, Some(State::Closed)]);
+    assert_eq!(ended, [None, None, Some(Shown::Closed)]);
     assert_eq!(state(&map, 6001), "closed");
 }
 
@@ -160,9 +173,9 @@ fn a_failed_probe_doubles_the_wait_up_to_the_cap() {
     opened_at(&map, &policy, 0);
     let mut now_ms = 0;
     for wait in [5_000, 10_000, 12_000, 12_000] {
-        assert!(acquire(&map, "api", &policy, now_ms + wait - 1, 3).is_err());
+        assert!(ask(&map, &policy, now_ms + wait - 1, 3).is_err());
         now_ms += wait;
-        let (permit, _) = acquire(&map, "api", &policy, now_ms, 3).unwrap();
+        let permit = ask(&map, &policy, now_ms, 3).unwrap();
         let opened = resolve(&map, permit.unwrap(), &policy, OutcomeClass::Timeout, 1, now_ms, 0).unwrap();
         assert_eq!(opened.cause, Cause::ProbeFailed);
     }
@@ -173,9 +186,9 @@ fn a_probe_that_never_ends_gives_its_place_back() {
     let map = MemoryMap::default();
     let policy = BreakerPolicy { probes: 1, ..policy() };
     opened_at(&map, &policy, 0);
-    let (lost, _) = acquire(&map, "api", &policy, 5_000, 1).unwrap();
-    assert!(acquire(&map, "api", &policy, 6_000, 2).is_err());
-    let (found, _) = acquire(&map, "api", &policy, 70_000, 4).unwrap();
+    let lost = ask(&map, &policy, 5_000, 1).unwrap();
+    assert!(ask(&map, &policy, 6_000, 2).is_err());
+    let found = ask(&map, &policy, 70_000, 4).unwrap();
     assert_eq!(
         resolve(&map, lost.unwrap(), &policy, OutcomeClass::Timeout, 1, 70_001, 0),
         None,
@@ -185,7 +198,7 @@ fn a_probe_that_never_ends_gives_its_place_back() {
         resolve(&map, found.unwrap(), &policy, OutcomeClass::Status(200), 1, 70_002, 0)
             .unwrap()
             .to,
-        State::Closed
+        Shown::Closed
     );
 }
 
@@ -193,17 +206,22 @@ fn a_probe_that_never_ends_gives_its_place_back() {
 fn an_operator_overrules_and_the_word_runs_out() {
     let map = MemoryMap::default();
     let policy = policy();
-    assert!(steer(&map, "api", Forced::Open, 10_000, 0));
-    assert!(acquire(&map, "api", &policy, 1, 1).is_err());
+    let word = says(&map, &policy, Forced::Open, 10_000, 0).unwrap();
+    assert_eq!((word.to, word.cause), (Shown::ForcedOpen, Cause::Operator));
+    assert!(ask(&map, &policy, 1, 1).is_err());
     assert_eq!(state(&map, 1), "forced_open");
-    assert!(acquire(&map, "api", &policy, 10_001, 1).is_ok());
+    assert!(ask(&map, &policy, 10_001, 1).is_ok());
     opened_at(&map, &policy, 20_000);
-    steer(&map, "api", Forced::Closed, 30_000, 20_001);
-    assert!(acquire(&map, "api", &policy, 20_002, 1).is_ok());
-    steer(&map, "api", Forced::DryRun, 30_000, 20_003);
-    assert!(acquire(&map, "api", &policy, 20_004, 1).is_ok());
-    assert!(all(&map, &policy, 20_004)[0].refused >= 2, "counted though let through");
-    steer(&map, "api", Forced::None, 0, 20_005);
+    says(&map, &policy, Forced::Closed, 30_000, 20_001);
+    assert!(ask(&map, &policy, 20_002, 1).is_ok());
+    says(&map, &policy, Forced::DryRun, 30_000, 20_003);
+    assert!(ask(&map, &policy, 20_004, 1).is_ok());
+    assert_eq!(
+        all(&map, &policy, 20_004)[0].would_refuse,
+        1,
+        "counted though let through"
+    );
+    says(&map, &policy, Forced::None, 0, 20_005);
     assert_eq!(state(&map, 20_006), "closed");
 }
 
@@ -212,7 +230,7 @@ fn a_clock_that_jumps_back_does_not_keep_it_open() {
     let map = MemoryMap::default();
     let policy = policy();
     opened_at(&map, &policy, 1_000_000_000);
-    assert!(acquire(&map, "api", &policy, 5, 1).is_ok());
+    assert!(ask(&map, &policy, 5, 1).is_ok());
 }
 
 #[test]
@@ -226,7 +244,7 @@ fn workers_together_never_exceed_the_probes() {
                 let (map, policy) = (&map, &policy);
                 scope.spawn(move || {
                     (0..50)
-                        .filter(|turn| acquire(map, "api", policy, 6_000, worker * 1000 + turn * 2).is_ok())
+                        .filter(|turn| ask(map, policy, 6_000, worker * 1000 + turn * 2).is_ok())
                         .count()
                 })
             })
@@ -241,7 +259,163 @@ fn upstreams_are_apart_and_a_host_in_trouble_refuses_nobody() {
     let map = MemoryMap::default();
     let policy = policy();
     opened_at(&map, &policy, 0);
-    assert!(acquire(&map, "other", &policy, 1, 1).is_ok());
+    assert!(acquire(&map, "other", &policy, &CALL, 1, 1).0.is_ok());
     map.fail_all(true);
-    assert!(acquire(&map, "api", &policy, 1, 1).is_ok());
+    assert!(ask(&map, &policy, 1, 1).is_ok());
+}
+
+#[test]
+fn an_operators_word_that_runs_out_is_an_event_whether_or_not_anybody_calls() {
+    let policy = policy();
+    for called in [true, false] {
+        let map = MemoryMap::default();
+        says(&map, &policy, Forced::Open, 5_000, 1_000);
+        assert!(says(&map, &policy, Forced::Open, 6_000, 2_000).is_none(), "renewed");
+        assert!(sweep(&map, &policy, |_| true, 5_999).is_empty());
+        let told = if called {
+            acquire(&map, "api", &policy, &CALL, 6_000, 1).1
+        } else {
+            sweep(&map, &policy, |_| true, 6_000).pop()
+        };
+        let told = told.unwrap();
+        assert_eq!(
+            (told.from, told.to, told.cause),
+            (Shown::ForcedOpen, Shown::Closed, Cause::WordExpired)
+        );
+        assert!(sweep(&map, &policy, |_| true, 6_001).is_empty(), "told once");
+    }
+}
+
+#[test]
+fn a_word_lasts_a_day_at_most() {
+    let map = MemoryMap::default();
+    let policy = policy();
+    says(&map, &policy, Forced::Open, u64::MAX, 0);
+    assert!(ask(&map, &policy, table::FORCED_MAX_MS - 1, 1).is_err());
+    assert!(ask(&map, &policy, table::FORCED_MAX_MS, 1).is_ok());
+}
+
+#[test]
+fn what_it_saw_when_it_opened_stays_while_the_window_moves_on() {
+    let map = MemoryMap::default();
+    let policy = policy();
+    for index in 0..10 {
+        call(
+            &map,
+            &policy,
+            OutcomeClass::Status(if index < 5 { 200 } else { 500 }),
+            1_000 + index,
+        )
+        .unwrap();
+    }
+    let view = all(&map, &policy, 1_000_000).remove(0);
+    assert_eq!((view.state, view.window), (Shown::Open, (0, 0, 0)));
+    assert_eq!((view.evidence.calls, view.evidence.failures), (10, 5));
+    assert_eq!((view.cause, view.next_probe_ms), (Cause::FailureRate, 6_009));
+}
+
+#[test]
+fn a_dry_run_judges_counts_and_refuses_nothing() {
+    let map = MemoryMap::default();
+    let policy = BreakerPolicy {
+        dry_run: true,
+        ..policy()
+    };
+    let told: Vec<_> = (0..30)
+        .filter_map(|index| call(&map, &policy, OutcomeClass::ConnectFailure, 1_000 + index).unwrap())
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].overruled && told[0].to == Shown::Open);
+    let view = all(&map, &policy, 2_000).remove(0);
+    assert_eq!((view.state, view.judged), (Shown::DryRun, Shown::Open));
+    assert_eq!((view.would_refuse, view.refused), (25, 0));
+}
+
+#[test]
+fn probes_of_a_vm_that_is_gone_are_taken_back() {
+    let map = MemoryMap::default();
+    let policy = BreakerPolicy { probes: 1, ..policy() };
+    opened_at(&map, &policy, 0);
+    let lost = ask(&map, &policy, 5_000, 1).unwrap();
+    sweep(&map, &policy, |uid| uid == CALL.holder, 5_100);
+    assert!(ask(&map, &policy, 5_100, 2).is_err(), "its VM is alive");
+    sweep(&map, &policy, |_| false, 5_200);
+    let found = ask(&map, &policy, 5_200, 4).unwrap().unwrap();
+    let end = |permit| resolve(&map, permit, &policy, OutcomeClass::Status(200), 1, 5_300, 0);
+    assert_eq!(end(lost.unwrap()), None, "what was taken back says nothing any more");
+    assert_eq!(end(found).unwrap().to, Shown::Closed);
+}
+
+#[test]
+fn a_client_that_leaves_frees_its_probe_and_decides_nothing() {
+    let map = MemoryMap::default();
+    let policy = BreakerPolicy { probes: 1, ..policy() };
+    opened_at(&map, &policy, 0);
+    for turn in 0..5 {
+        let probe = ask(&map, &policy, 6_000 + turn, turn * 2).unwrap().unwrap();
+        let told = resolve(&map, probe, &policy, OutcomeClass::ClientGone, 60_000, 6_000 + turn, 0);
+        assert_eq!(told, None);
+        assert_eq!(state(&map, 6_000 + turn), "half_open");
+    }
+}
+
+#[test]
+fn after_a_recovery_calls_that_can_wait_are_held_to_the_usual_rate() {
+    let map = MemoryMap::default();
+    let policy = policy();
+    let waits = Call { can_wait: true, ..CALL };
+    // 100 calls a second for the ten seconds of the window.
+    for ms in (0..10_000).step_by(10) {
+        call(&map, &policy, OutcomeClass::Status(200), 1_000_000 + ms).unwrap();
+    }
+    opened_at(&map, &policy, 1_010_000);
+    for turn in 0..3 {
+        call(&map, &policy, OutcomeClass::Status(200), 1_015_001 + turn).unwrap();
+    }
+    assert_eq!(state(&map, 1_015_004), "closed");
+    let mut passed = 0;
+    for ms in 0..1_000 {
+        match acquire(&map, "api", &policy, &waits, 1_015_010 + ms, ms).0 {
+            Ok(_) => passed += 1,
+            Err(refusal) => assert_eq!(refusal.why, Why::Recovering),
+        }
+    }
+    assert!((85..=110).contains(&passed), "{passed} in a second");
+    assert!(ask(&map, &policy, 1_016_011, 1).is_ok(), "what cannot wait goes");
+    let view = all(&map, &policy, 1_016_011).remove(0);
+    assert!(view.recovering_since_ms > 0 && view.deferred > 800, "{view:?}");
+    assert!(acquire(&map, "api", &policy, &waits, 1_019_000, 1).0.is_ok());
+    assert_eq!(
+        all(&map, &policy, 1_019_000)[0].recovering_since_ms,
+        0,
+        "nothing had to wait"
+    );
+}
+
+#[test]
+fn first_samples_are_not_lost_between_threads() {
+    let map = MemoryMap::default();
+    seed(&map);
+    let policy = BreakerPolicy {
+        minimum_calls: 1_000,
+        ..policy()
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..100).for_each(|_| drop(call(&map, &policy, OutcomeClass::Status(200), 1_000))));
+        }
+    });
+    assert_eq!(all(&map, &policy, 1_000)[0].window.0, 400);
+}
+
+#[test]
+fn switched_off_it_shows_nothing_and_stops_nothing() {
+    let map = MemoryMap::default();
+    opened_at(&map, &policy(), 0);
+    let off = BreakerPolicy {
+        enabled: false,
+        ..policy()
+    };
+    assert!(all(&map, &off, 1).is_empty());
+    assert_eq!(ask(&map, &off, 1, 1), Ok(None));
 }

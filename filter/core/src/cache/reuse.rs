@@ -133,11 +133,17 @@ pub fn on_failure(
 
 fn figures(stored: &StoredView<'_>, action: Action, reason: ReuseReason, age_ms: Millis) -> Reuse {
     let seconds = |ms: Millis| i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+    let left_s = seconds(stored.lifetime_ms()).saturating_sub(seconds(age_ms));
     Reuse {
         action,
         reason,
         age_s: age_ms / 1_000,
-        ttl_s: seconds(stored.lifetime_ms()).saturating_sub(seconds(age_ms)),
+        // Stale by less than a second is stale.
+        ttl_s: if age_ms >= stored.lifetime_ms() {
+            left_s.min(-1)
+        } else {
+            left_s
+        },
     }
 }
 

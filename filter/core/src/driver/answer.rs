@@ -23,11 +23,29 @@ impl Vm {
         status: &CacheStatus<'_>,
         outcome: Outcome,
     ) -> Flow {
+        self.answer_with(host, exchange, view, reply, status, outcome, &[])
+    }
+
+    /// As [`Vm::answer`], with more field lines.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn answer_with(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        view: &StoredView<'_>,
+        reply: &Reply<'_>,
+        status: &CacheStatus<'_>,
+        outcome: Outcome,
+        more: &[(&[u8], &[u8])],
+    ) -> Flow {
         let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
         reply.for_each_field(view, &mut |name, value| writer.push(name, value));
         let mut cache_status = Vec::with_capacity(64);
         status.write(view.get(b"cache-status").into_iter(), &mut cache_status);
         writer.push(b"cache-status", &cache_status);
+        for (name, value) in more {
+            writer.push(name, value);
+        }
         let content_type = || {
             reply
                 .content_type

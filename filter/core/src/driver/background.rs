@@ -5,9 +5,10 @@
 
 use super::header_map;
 use super::host::{Host, MapKind};
+use super::limiter::Place;
 use super::vm::{Vm, wake};
 use crate::Millis;
-use crate::breaker::Permit;
+use crate::breaker::{self, OutcomeClass, Permit};
 use crate::cache::validation::{self, Freshened};
 use crate::cache::{CacheKey, Encoder, Framing, NotStored, StoredView, storability};
 use crate::collapse::{self, Boarding, Landing};
@@ -38,7 +39,9 @@ struct Refresh {
     route: Rc<RoutePolicy>,
     birth: Birth,
     sent_ms: Millis,
-    permit: Option<Permit>,
+    permits: Vec<Permit>,
+    /// It holds a place within the upstream's concurrency limit.
+    placed: bool,
 }
 
 /// The background work of one VM.
@@ -78,10 +81,14 @@ impl Vm {
         if asked.method != Method::Get || self.background.waiting.len() >= MAX_WAITING {
             return;
         }
+        let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
+        let cluster = String::from_utf8_lossy(&cluster).into_owned();
+        if breaker::is_resting(host, &cluster, &self.policies.breaker, now_ms) {
+            return;
+        }
         if collapse::board(host, key.hash(), self.uid, now_ms) != Boarding::Lead {
             return;
         }
-        let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
         let mut map = header_map::MapWriter::with_capacity(asked.fields.len(), 1024);
         for (name, value) in asked.fields.iter().filter(|(name, _)| !LEFT_OUT.contains(name)) {
             map.push(name, value);
@@ -89,7 +96,7 @@ impl Vm {
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         let id = found.id;
         self.background.waiting.push_back(Refresh {
-            cluster: String::from_utf8_lossy(&cluster).into_owned(),
+            cluster,
             request: map.finish(),
             key: key.clone(),
             stored: found.into_value(),
@@ -97,7 +104,8 @@ impl Vm {
             route,
             birth: self.stamps.birth(),
             sent_ms: now_ms,
-            permit: None,
+            permits: Vec::new(),
+            placed: false,
         });
         // Without a wake-up the next tick does it.
         let _ = host.enqueue(self.queue, &[wake::WORK]);
@@ -118,7 +126,20 @@ impl Vm {
     }
 
     fn dispatch(&mut self, host: &impl Host, refresh: &mut Refresh, now_ms: Millis) -> Option<u32> {
-        refresh.permit = self.admit_background(host, &refresh.cluster, now_ms).ok()?;
+        // Nobody waits for it: it takes no place that a client could have, and lets a recovering upstream recover.
+        let place = self.take_place(host, &refresh.cluster, false, now_ms);
+        refresh.placed = place == Place::Taken;
+        if matches!(place, Place::Full | Place::Wait) {
+            return None;
+        }
+        let own = refresh.route.own_breaker.then_some(refresh.route.name.as_str());
+        match self.admit_to(host, &refresh.cluster, own, true, now_ms) {
+            Ok(permits) => refresh.permits = permits,
+            Err(_) => {
+                self.leave_place(host, refresh, None);
+                return None;
+            }
+        }
         let view = StoredView::decode(&refresh.stored, false).ok();
         let conditional = view.as_ref().map(validation::conditional).unwrap_or_default();
         let mut fields: Vec<(&str, &[u8])> = header_map::parse(&refresh.request)
@@ -129,9 +150,17 @@ impl Vm {
         fields.extend(conditional.if_modified_since.map(|value| ("if-modified-since", value)));
         let called = host.call(&refresh.cluster, fields, CALL_TIMEOUT);
         if called.is_err() {
-            self.settle_background(host, refresh.permit.take(), &refresh.cluster, None, 0, now_ms);
+            self.leave_place(host, refresh, None);
+            let permits = std::mem::take(&mut refresh.permits);
+            self.settle(host, permits, OutcomeClass::Local, 0, now_ms);
         }
         called.ok()
+    }
+
+    fn leave_place(&mut self, host: &impl Host, refresh: &mut Refresh, took_ms: Option<Millis>) {
+        if std::mem::take(&mut refresh.placed) {
+            self.give_place(host, &refresh.cluster, took_ms);
+        }
     }
 
     /// The answer to a background request; without fields it failed.
@@ -150,7 +179,9 @@ impl Vm {
             .get(b":status")
             .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         let took_ms = now_ms.saturating_sub(refresh.sent_ms);
-        self.settle_background(host, refresh.permit.take(), &refresh.cluster, status, took_ms, now_ms);
+        self.leave_place(host, &mut refresh, Some(took_ms));
+        let permits = std::mem::take(&mut refresh.permits);
+        self.settle_background(host, permits, &refresh.cluster, status, took_ms, now_ms);
         if let Some(status) = status.filter(|status| *status < 500) {
             self.take_refreshed(host, &refresh, status, &response, body_size, now_ms);
         }

@@ -38,6 +38,8 @@ pub struct ControlState {
     owed: Option<Owed>,
     /// Sequence of the report sent last on this stream.
     sent: u64,
+    /// Something is to be reported as soon as the report under way is acknowledged.
+    hurry: bool,
     last_closed_ms: Millis,
     /// Purges whose acknowledgement waits for all VMs: stream, command, number, since when.
     purges: Vec<(u32, String, u32, Millis)>,
@@ -112,7 +114,12 @@ impl Vm {
         };
         match message.body {
             Some(FromControl::Settings(push)) => self.take_push(host, &push, now_ms),
-            Some(FromControl::TelemetryAck(ack)) => mailbox::acknowledged(host, ack.sequence),
+            Some(FromControl::TelemetryAck(ack)) => {
+                mailbox::acknowledged(host, ack.sequence);
+                if self.control.hurry {
+                    self.report(host, now_ms);
+                }
+            }
             Some(FromControl::Command(command)) => self.obey(host, stream, &command, now_ms),
             // A body this version does not know: the control plane is newer and must live with it.
             Some(FromControl::Welcome(_)) | None => {}
@@ -222,13 +229,24 @@ impl Vm {
         let report = match mailbox::waiting(host) {
             Some(waiting) if waiting.sequence == self.control.sent => return,
             Some(waiting) => Some(waiting),
-            None => mailbox::close_report(host, self.open_report(host, now_ms)),
+            None => {
+                self.control.hurry = false;
+                mailbox::close_report(host, self.open_report(host, now_ms))
+            }
         };
         let Some(report) = report else { return };
         let sequence = report.sequence;
         if self.send(host, ToControl::Telemetry(report)) {
             self.control.sent = sequence;
             self.control.last_closed_ms = now_ms;
+        }
+    }
+
+    /// Reports what cannot wait for the next second; now, or when the report under way is acknowledged.
+    pub(super) fn report_at_once(&mut self, host: &impl Host, now_ms: Millis) {
+        if self.leads {
+            self.control.hurry = true;
+            self.report(host, now_ms);
         }
     }
 
@@ -258,7 +276,7 @@ impl Vm {
             cache_age_sum_ms: usage.age_sum_ms,
             breakers: crate::breaker::all(host, &self.policies.breaker, now_ms)
                 .into_iter()
-                .map(super::guard::gauge)
+                .map(|view| super::guard::gauge(view, &self.policies.breaker))
                 .collect(),
             workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
             concurrency: self.concurrency(host, now_ms),

@@ -1,64 +1,50 @@
-//! The breaker in front of every upstream, and what a client gets when it refuses.
+//! The breaker in front of every upstream: leave to call, how calls ended, what is told of it.
 
-use super::answer::Problem;
-use super::exchange::{Exchange, Flow};
-use super::header_map;
+use super::exchange::Exchange;
 use super::host::{Host, LogLevel};
-use super::on_request::Onward;
-use super::vm::Vm;
+use super::registry;
+use super::vm::{Vm, wake};
 use crate::Millis;
-use crate::breaker::{self, Cause, Forced, OutcomeClass, Permit, Refusal, State, Transition, View};
-use crate::cache::reply::{self, Answer};
-use crate::cache::reuse::{self, Failure};
-use crate::cache::{CacheStatus, StoredView};
-use crate::engine::Asked;
-use crate::http::fields::Fields;
+use crate::breaker::{self, BreakerPolicy, Call, Evidence, Forced, OutcomeClass, Permit, Refusal, Transition, View};
 use optimizer_proto::v1::breaker_command::Action;
-use optimizer_proto::v1::{BreakerCommand, BreakerEvent, BreakerGauge, Outcome};
+use optimizer_proto::v1::{BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds};
 use serde_json::json;
 
-/// Why a call is not made, as the client is told.
-pub(super) struct Shed {
-    pub(super) problem: Problem,
-    /// In `Cache-Status`.
-    pub(super) detail: &'static str,
-    /// RFC 9209 section 2.3: the proxy made this response.
-    pub(super) proxy_status: &'static str,
-    pub(super) retry_after_ms: Millis,
-}
-
-impl From<Refusal> for Shed {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            problem: Problem {
-                status: 503,
-                code: "circuit_breaker_open",
-                title: "The upstream is not being called at the moment",
-            },
-            detail: if refusal.cause == Cause::None {
-                "breaker-forced-open"
-            } else {
-                "breaker-open"
-            },
-            proxy_status: "api-optimizer; error=destination_unavailable; details=\"circuit breaker open\"",
-            retry_after_ms: refusal.retry_after_ms,
-        }
-    }
-}
-
 impl Vm {
-    /// Leave of the upstream's breaker, and of the route's own where it has one.
+    /// Leave of the upstream's breaker, and of the route's own where it has one. `can_wait`: something stale may serve instead.
     pub(super) fn admit(
         &mut self,
         host: &impl Host,
         exchange: &Exchange,
+        can_wait: bool,
+        now_ms: Millis,
+    ) -> Result<Vec<Permit>, Refusal> {
+        let own = exchange.route.as_ref().filter(|route| route.own_breaker);
+        self.admit_to(
+            host,
+            &exchange.upstream,
+            own.map(|route| route.name.as_str()),
+            can_wait,
+            now_ms,
+        )
+    }
+
+    /// As [`Vm::admit`], by names. None is needed without an upstream.
+    pub(super) fn admit_to(
+        &mut self,
+        host: &impl Host,
+        upstream: &str,
+        own_route: Option<&str>,
+        can_wait: bool,
         now_ms: Millis,
     ) -> Result<Vec<Permit>, Refusal> {
         let mut permits = Vec::with_capacity(1);
-        permits.extend(self.admit_background(host, &exchange.upstream, now_ms)?);
-        if let Some(route) = exchange.route.as_ref().filter(|route| route.own_breaker) {
-            let name = format!("{}/{}", exchange.upstream, route.name);
-            match self.admit_background(host, &name, now_ms) {
+        if upstream.is_empty() {
+            return Ok(permits);
+        }
+        permits.extend(self.ask_breaker(host, upstream, can_wait, now_ms)?);
+        if let Some(route) = own_route {
+            match self.ask_breaker(host, &route_breaker(upstream, route), can_wait, now_ms) {
                 Ok(permit) => permits.extend(permit),
                 Err(refusal) => {
                     // The upstream's own permit is given back: this call will not be made.
@@ -70,19 +56,20 @@ impl Vm {
         Ok(permits)
     }
 
-    /// Leave of one breaker; none is needed without an upstream.
-    pub(super) fn admit_background(
+    fn ask_breaker(
         &mut self,
         host: &impl Host,
         name: &str,
+        can_wait: bool,
         now_ms: Millis,
     ) -> Result<Option<Permit>, Refusal> {
-        if name.is_empty() {
-            return Ok(None);
-        }
-        let (permit, transition) = breaker::acquire(host, name, &self.policies.breaker, now_ms, host.random())?;
+        let call = Call {
+            holder: self.uid,
+            can_wait,
+        };
+        let (leave, transition) = breaker::acquire(host, name, &self.policies.breaker, &call, now_ms, host.random());
         self.tell(host, transition);
-        Ok(permit)
+        leave
     }
 
     /// Resolves permits, each once.
@@ -101,11 +88,11 @@ impl Vm {
         }
     }
 
-    /// Resolves the permit of a background request by the status of its answer; `None` when there was none.
+    /// Resolves the permits of a background request by the status of its answer; `None` when there was none.
     pub(super) fn settle_background(
         &mut self,
         host: &impl Host,
-        permit: Option<Permit>,
+        permits: Vec<Permit>,
         cluster: &str,
         status: Option<u16>,
         took_ms: Millis,
@@ -116,82 +103,37 @@ impl Vm {
             let upstream = self.recorder.name(cluster);
             self.recorder.error(kind, upstream);
         }
-        self.settle(host, permit.into_iter().collect(), class, took_ms, now_ms);
+        self.settle(host, permits, class, took_ms, now_ms);
     }
 
+    /// What nobody may have noticed for want of calls. By the leader, once a second.
+    pub(super) fn sweep_breakers(&mut self, host: &impl Host, now_ms: Millis) {
+        let vms = registry::vms(host, now_ms);
+        let alive = |uid| vms.iter().any(|vm| vm.uid == uid);
+        let transitions = breaker::sweep(host, &self.policies.breaker, alive, now_ms);
+        transitions
+            .into_iter()
+            .for_each(|transition| self.tell(host, Some(transition)));
+    }
+
+    /// Logs a transition and has the leader report it at once.
     fn tell(&mut self, host: &impl Host, transition: Option<Transition>) {
         let Some(transition) = transition else { return };
-        let (from, to) = (state_name(transition.from), state_name(transition.to));
-        let text = format!(
-            "breaker {}: {from} -> {to} ({})",
-            transition.upstream,
-            transition.cause.code()
-        );
-        host.log(LogLevel::Warn, &text);
+        host.log(LogLevel::Warn, &sentence(&transition));
         self.recorder.event(BreakerEvent {
             upstream: transition.upstream,
-            from: from.to_owned(),
-            to: to.to_owned(),
+            from: transition.from.code().to_owned(),
+            to: transition.to.code().to_owned(),
             cause: transition.cause.code().to_owned(),
             at_ms: transition.at_ms,
+            overruled: transition.overruled,
+            evidence: evidence(transition.evidence),
         });
-    }
-
-    /// A call is refused: something stale if that is allowed, else 503 with when to come back.
-    pub(super) fn shed(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        map: &[u8],
-        onward: Onward,
-        shed: &Shed,
-        now_ms: Millis,
-    ) -> Flow {
-        if let Some(flow) = self.stale_for_refused(host, exchange, map, &onward, shed.detail, now_ms) {
-            return flow;
+        self.hand_over_counts(host);
+        for vm in registry::vms(host, transition.at_ms) {
+            // Where no wake-up arrives, the second's report says it.
+            let _ = host.enqueue(vm.queue, &[wake::REPORT]);
         }
-        exchange.outcome = Outcome::Shed;
-        let status = CacheStatus {
-            forward: Some(onward.cause),
-            detail: Some(shed.detail),
-            ..CacheStatus::default()
-        };
-        let retry_after = shed.retry_after_ms.div_ceil(1_000).max(1).to_string();
-        let more: [(&[u8], &[u8]); 2] = [
-            (b"retry-after", retry_after.as_bytes()),
-            (b"proxy-status", shed.proxy_status.as_bytes()),
-        ];
-        self.answer_problem(host, exchange, &shed.problem, &status, &more)
-    }
-
-    fn stale_for_refused(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        map: &[u8],
-        onward: &Onward,
-        detail: &'static str,
-        now_ms: Millis,
-    ) -> Option<Flow> {
-        let asked = Asked::read(Fields::from(header_map::parse(map)))?;
-        let route = exchange.route.clone()?;
-        let (bytes, _) = onward.stored.as_ref()?;
-        let view = StoredView::decode(bytes, false).ok()?;
-        let directives = asked.directives(&route.freshness);
-        let reuse = reuse::on_failure(&view, &directives, &route.freshness, Failure::Unreachable, now_ms)?;
-        let Answer::Reply(reply) =
-            reply::build(&view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms)
-        else {
-            return None;
-        };
-        let status = CacheStatus {
-            hit: true,
-            ttl_s: Some(reuse.ttl_s),
-            detail: Some(detail),
-            ..CacheStatus::default()
-        };
-        let flow = self.answer(host, exchange, &view, &reply, &status, Outcome::Stale);
-        (flow == Flow::Pause).then_some(flow)
     }
 
     /// An operator's word on a breaker.
@@ -217,13 +159,13 @@ impl Vm {
             steer.expires_in_ms
         };
         let until_ms = now_ms.saturating_add(lasts_ms);
-        if !breaker::steer(host, &steer.upstream, forced, until_ms, now_ms) {
-            return Err("the breaker's record could not be written".to_owned());
+        let policy = &self.policies.breaker;
+        if !policy.enabled {
+            return Err("the settings in force switch circuit breakers off".to_owned());
         }
-        host.log(
-            LogLevel::Warn,
-            &format!("breaker {}: set to {:?} by an operator", steer.upstream, steer.action()),
-        );
+        let transition = breaker::steer(host, &steer.upstream, policy, forced, until_ms, now_ms)
+            .map_err(|error| format!("the breaker's record could not be written: {error}"))?;
+        self.tell(host, transition);
         Ok(json!({ "upstream": steer.upstream }))
     }
 }
@@ -242,20 +184,52 @@ pub(super) fn error_kind(class: OutcomeClass) -> Option<&'static str> {
     })
 }
 
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::Closed => "closed",
-        State::Open => "open",
-        State::HalfOpen => "half_open",
+/// Name of a route's own breaker.
+fn route_breaker(upstream: &str, route: &str) -> String {
+    format!("{upstream}/{route}")
+}
+
+/// A transition as a log line.
+fn sentence(transition: &Transition) -> String {
+    let Transition {
+        upstream,
+        from,
+        to,
+        cause,
+        evidence,
+        ..
+    } = transition;
+    let overruled = if transition.overruled { ", not in force" } else { "" };
+    let mut text = format!(
+        "breaker {upstream}: {} -> {} ({}{overruled})",
+        from.code(),
+        to.code(),
+        cause.code()
+    );
+    if *evidence != Evidence::default() {
+        text += &format!(
+            "; calls={} failures={} slow={} connect_failures_in_a_row={}",
+            evidence.calls, evidence.failures, evidence.slow, evidence.connect_failures
+        );
     }
+    text
+}
+
+fn evidence(seen: Evidence) -> Option<BreakerEvidence> {
+    (seen != Evidence::default()).then_some(BreakerEvidence {
+        calls: seen.calls,
+        failures: seen.failures,
+        slow_calls: seen.slow,
+        connect_failures: seen.connect_failures,
+    })
 }
 
 /// A breaker's view as reported.
-pub(super) fn gauge(view: View) -> BreakerGauge {
+pub(super) fn gauge(view: View, policy: &BreakerPolicy) -> BreakerGauge {
     let (calls, failures, slow_calls) = view.window;
     BreakerGauge {
         upstream: view.upstream,
-        state: view.state.to_owned(),
+        state: view.state.code().to_owned(),
         since_ms: view.since_ms,
         calls,
         failures,
@@ -264,5 +238,21 @@ pub(super) fn gauge(view: View) -> BreakerGauge {
         next_probe_ms: view.next_probe_ms,
         cause: view.cause.code().to_owned(),
         in_flight: view.probes,
+        judged: view.judged.code().to_owned(),
+        would_refuse_total: view.would_refuse,
+        deferred_total: view.deferred,
+        forced_until_ms: view.forced_until_ms,
+        recovering_since_ms: view.recovering_since_ms,
+        connect_failures: view.connect_failures,
+        evidence: evidence(view.evidence),
+        thresholds: Some(BreakerThresholds {
+            failure_rate_percent: policy.failure_rate_percent,
+            slow_call_rate_percent: policy.slow_call_rate_percent,
+            slow_call_ms: policy.slow_call_ms,
+            window_ms: policy.window_ms,
+            minimum_calls: policy.minimum_calls,
+            connect_failures: policy.consecutive_connect_failures,
+            probes: policy.probes,
+        }),
     }
 }

@@ -1,8 +1,7 @@
 //! The concurrency limit in front of every upstream: places for calls, and the short queue of requests that wait for one.
 
-use super::answer::Problem;
+use super::brownout::Shed;
 use super::exchange::{Exchange, Flow, Phase, SharedExchange};
-use super::guard::Shed;
 use super::host::Host;
 use super::on_request::Onward;
 use super::registry;
@@ -243,7 +242,7 @@ impl Vm {
                 upstream.refused += 1;
             }
             vm.land(host, &mut flight, Landing::Failed, now_ms);
-            vm.shed(host, exchange, &request, onward, &Shed::over_limit(), now_ms)
+            vm.shed(host, exchange, &request, &onward, &Shed::over_limit(), now_ms)
         });
         if flow == Some(Flow::Continue) {
             // The host refused the answer; better late than never.
@@ -282,23 +281,6 @@ impl Vm {
         }
         if let Phase::Queued { mut flight, .. } = std::mem::replace(&mut exchange.phase, Phase::Passing) {
             self.land(host, &mut flight, Landing::Failed, now_ms);
-        }
-    }
-}
-
-impl Shed {
-    /// The limit of calls in flight is reached.
-    pub(super) fn over_limit() -> Self {
-        Self {
-            problem: Problem {
-                status: 503,
-                code: "concurrency_limit",
-                title: "The upstream has as many requests as it is given at a time",
-            },
-            detail: "concurrency-limit",
-            // RFC 9209 section 2.3.12.
-            proxy_status: "api-optimizer; error=connection_limit_reached; details=\"concurrency limit\"",
-            retry_after_ms: 1_000,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod background;
 mod bootstrap;
+mod brownout;
 mod capture;
 mod commands;
 mod control;

@@ -21,10 +21,7 @@ impl Vm {
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
             self.abandon(&mut forwarded);
             self.land(host, &mut forwarded.flight, Landing::Failed, now_ns / 1_000_000);
-            let flags = host
-                .property(b"response\0flags")
-                .and_then(|bytes| bytes.try_into().ok())
-                .map_or(0, u64::from_le_bytes);
+            let flags = response_flags(host);
             let details = host.property(b"response\0code_details").unwrap_or_default();
             self.settle_forwarded(host, exchange, &mut forwarded, Some((flags, &details)));
         }
@@ -78,15 +75,10 @@ impl Vm {
     ) {
         let (flags, details) = match ended {
             Some((flags, details)) => (flags, details.to_vec()),
-            None => {
-                let flags = host
-                    .property(b"response\0flags")
-                    .and_then(|bytes| bytes.try_into().ok());
-                (
-                    flags.map_or(0, u64::from_le_bytes),
-                    host.property(b"response\0code_details").unwrap_or_default(),
-                )
-            }
+            None => (
+                response_flags(host),
+                host.property(b"response\0code_details").unwrap_or_default(),
+            ),
         };
         let class = crate::breaker::classify(flags, &details, forwarded.status);
         exchange.upstream_reused = u8::from(self.reused(host));
@@ -112,6 +104,13 @@ impl Vm {
         let permits = std::mem::take(&mut forwarded.permits);
         self.settle(host, permits, class, took_ms, now_ms);
     }
+}
+
+/// Envoy's flags of the response: how it came about.
+pub(super) fn response_flags(host: &impl Host) -> u64 {
+    host.property(b"response\0flags")
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
 }
 
 /// Asking for the protocol costs as much as a lookup in shared data: one request in eight is asked, by chance as the clock has it, so

@@ -1,7 +1,7 @@
 //! The request's headers: answer from the cache, or forward.
 
+use super::brownout::{Shed, Turned};
 use super::exchange::{Exchange, Flow, Forwarded, Phase, SharedExchange, Stored};
-use super::guard::Shed;
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
@@ -256,7 +256,7 @@ impl Vm {
             }
             Place::Full => {
                 self.land(host, &mut flight, Landing::Failed, now_ms);
-                self.shed(host, exchange, &map, onward, &Shed::over_limit(), now_ms)
+                self.shed(host, exchange, &map, &onward, &Shed::over_limit(), now_ms)
             }
             place => self.forward_placed(host, exchange, map, onward, flight, place, now_ms),
         }
@@ -275,14 +275,17 @@ impl Vm {
         now_ms: Millis,
     ) -> Flow {
         let placed = place == Place::Taken;
-        let permits = match self.admit(host, exchange, now_ms) {
+        let permits = match self.admit_or_serve(host, exchange, &map, &onward, now_ms) {
             Ok(permits) => permits,
-            Err(refusal) => {
+            Err(turned) => {
                 if placed {
                     self.give_place(host, &exchange.upstream.clone(), None);
                 }
                 self.land(host, &mut flight, Landing::Failed, now_ms);
-                return self.shed(host, exchange, &map, onward, &Shed::from(refusal), now_ms);
+                return match turned {
+                    Turned::Answered(flow) => flow,
+                    Turned::Away(refusal) => self.shed(host, exchange, &map, &onward, &Shed::from(refusal), now_ms),
+                };
             }
         };
         let validating = onward.validate

@@ -5,6 +5,7 @@ use super::header_map;
 use super::host::{Host, MapKind};
 use super::vm::Vm;
 use crate::Millis;
+use crate::breaker::{self, OutcomeClass};
 use crate::cache::reuse::Failure;
 use crate::cache::status_field::CacheStatus;
 use crate::cache::{self, Framing, groups, storability};
@@ -79,15 +80,15 @@ impl Vm {
         ) else {
             return Flow::Continue;
         };
-        let failure = match status {
-            _ if !from_origin && status >= 500 => Some(Failure::Unreachable),
-            500 | 502 | 503 | 504 => Some(Failure::ServerError),
-            _ => None,
-        };
-        if let Some(failure) = failure
-            && let Some(flow) = self.stale_instead(host, exchange, forwarded, &asked, failure, now_ms)
-        {
-            return flow;
+        if let Some((failure, class)) = failed(host, status, &details) {
+            if let Some(flow) = self.stale_instead(host, exchange, forwarded, &asked, failure, class, now_ms) {
+                return flow;
+            }
+            if failure == Failure::Unreachable
+                && let Some(flow) = self.explain_failure(host, exchange, forwarded, class)
+            {
+                return flow;
+            }
         }
         let mut stored = false;
         if from_origin && route.cache {
@@ -148,6 +149,22 @@ impl Vm {
         for (name, _) in response.iter().filter(|(name, _)| groups::is_tag_field(name)) {
             let _ = host.remove_header(MapKind::Response, name);
         }
+    }
+}
+
+/// Whether the call failed, by whom the response head is: Envoy makes one where the upstream does not answer. What another filter
+/// or a route answers by itself is no failure of the upstream.
+fn failed(host: &impl Host, status: u16, details: &[u8]) -> Option<(Failure, OutcomeClass)> {
+    if details == b"via_upstream" {
+        let class = OutcomeClass::Status(status);
+        return matches!(status, 500 | 502 | 503 | 504).then_some((Failure::ServerError, class));
+    }
+    if status < 500 {
+        return None;
+    }
+    match breaker::classify(super::on_end::response_flags(host), details, status) {
+        OutcomeClass::Local | OutcomeClass::ClientGone | OutcomeClass::Status(_) => None,
+        class => Some((Failure::Unreachable, class)),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What is stored in place of what came: stale for a failure, freshened for a 304; and what an answer to HEAD says about it.
 
+use super::brownout::failure_status;
 use super::exchange::{Exchange, Flow, Forwarded};
 use super::host::Host;
 use super::vm::Vm;
 use crate::Millis;
+use crate::breaker::OutcomeClass;
 use crate::cache::reuse::{self, Failure};
 use crate::cache::status_field::CacheStatus;
 use crate::cache::validation::{self, Freshened, HeadEffect};
@@ -17,6 +19,7 @@ use std::rc::Rc;
 
 impl Vm {
     /// Serves the stored response in place of a failure, where its staleness is allowed.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn stale_instead(
         &mut self,
         host: &impl Host,
@@ -24,6 +27,7 @@ impl Vm {
         forwarded: &mut Forwarded,
         asked: &Asked<'_>,
         failure: Failure,
+        class: OutcomeClass,
         now_ms: Millis,
     ) -> Option<Flow> {
         let route = exchange.route.clone()?;
@@ -42,7 +46,9 @@ impl Vm {
             detail: Some(reuse.reason.code()),
             ..CacheStatus::default()
         };
-        let flow = self.answer(host, exchange, &view, &reply, &status, Outcome::Stale);
+        let proxy_status = failure_status(class).unwrap_or_default();
+        let more: [(&[u8], &[u8]); 1] = [(b"proxy-status", proxy_status.as_bytes())];
+        let flow = self.answer_with(host, exchange, &view, &reply, &status, Outcome::Stale, &more);
         (flow == Flow::Pause).then_some(flow)
     }
 

@@ -9,7 +9,9 @@ use super::link::Link;
 use super::settings_cell;
 use super::{lease, mailbox, registry};
 use crate::Millis;
+use crate::breaker;
 use crate::collapse;
+use crate::limit;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
 use crate::store::{Stamps, Store};
@@ -52,6 +54,8 @@ pub(super) mod wake {
     pub(crate) const SHARE: u8 = b'H';
     /// There may be places within a concurrency limit again.
     pub(crate) const PLACE: u8 = b'C';
+    /// Something happened that the control plane is to know at once.
+    pub(crate) const REPORT: u8 = b'R';
 }
 
 /// The settings that this VM runs on.
@@ -147,6 +151,8 @@ impl Vm {
         registry::seed(host);
         mailbox::seed(host);
         collapse::seed(host);
+        breaker::seed(host);
+        limit::seed(host);
         Store::seed(host);
         Stamps::seed(host);
         if host.get(INSTANCE).is_none() {
@@ -235,6 +241,7 @@ impl Vm {
                 }
                 Some((&wake::SHARE, _)) => self.renew_places(host, true, host.now_ns() / 1_000_000),
                 Some((&wake::PLACE, _)) => places = true,
+                Some((&wake::REPORT, _)) => self.report_at_once(host, host.now_ns() / 1_000_000),
                 Some((&wake::WORK, _)) => self.run_background(host, host.now_ns() / 1_000_000),
                 _ => {}
             }
@@ -311,6 +318,7 @@ impl Vm {
         self.beat(host, now_ms);
         self.renew_places(host, false, now_ms);
         if self.leads {
+            self.sweep_breakers(host, now_ms);
             self.report(host, now_ms);
             self.acknowledge_settings(host, now_ms);
             self.acknowledge_purges(host, now_ms);
@@ -343,7 +351,7 @@ impl Vm {
         self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
     }
 
-    fn hand_over_counts(&mut self, host: &impl Host) {
+    pub(super) fn hand_over_counts(&mut self, host: &impl Host) {
         let Some(delta) = self.recorder.drain() else { return };
         self.stats.count(host, &delta);
         if let Err(back) = mailbox::post(host, self.uid, delta) {

@@ -4,7 +4,7 @@ mod gradient;
 mod pool;
 
 pub use gradient::Gradient;
-pub use pool::{Pool, Standing, Told, all};
+pub use pool::{Pool, Standing, Told, all, seed};
 
 /// What the settings say, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -186,6 +186,7 @@ fn breaker(settings: &Settings) -> BreakerPolicy {
         open_wait_max_ms: set.open_wait_max_ms,
         jitter_percent: set.jitter_percent,
         probes: set.probes,
+        ramp_ms: set.recovery_ramp_ms,
         failures: FailurePolicy {
             statuses: if counts(FailureClass::Status) {
                 set.failure_statuses.clone()

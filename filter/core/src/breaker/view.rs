@@ -1,0 +1,129 @@
+//! Breakers as an operator sees them.
+
+use super::record::{Cause, Evidence, Forced, Record, State};
+use super::{BreakerPolicy, table};
+use crate::Millis;
+use crate::shared_map::SharedMap;
+
+/// Where a breaker stands as calls feel it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Calls pass and are counted.
+    Closed,
+    /// Calls are refused until the wait is over.
+    Open,
+    /// A few calls pass as probes.
+    HalfOpen,
+    /// An operator has calls refused.
+    ForcedOpen,
+    /// An operator lets calls pass.
+    ForcedClosed,
+    /// The breaker judges and counts, and refuses nothing.
+    DryRun,
+}
+
+impl Shown {
+    /// Stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::ForcedClosed => "forced_closed",
+            Self::DryRun => "dry_run",
+        }
+    }
+}
+
+impl From<State> for Shown {
+    fn from(state: State) -> Self {
+        match state {
+            State::Closed => Self::Closed,
+            State::Open => Self::Open,
+            State::HalfOpen => Self::HalfOpen,
+        }
+    }
+}
+
+/// A breaker and its evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Whose.
+    pub upstream: String,
+    /// Where it stands.
+    pub state: Shown,
+    /// Its own judgement, which is the state unless an operator's word or a dry run stands above it.
+    pub judged: Shown,
+    /// Since when it stands there.
+    pub since_ms: Millis,
+    /// Calls, failures and slow calls in the window.
+    pub window: (u64, u64, u64),
+    /// Connect failures in a row.
+    pub connect_failures: u32,
+    /// What it saw when it last opened; nothing while it is closed.
+    pub evidence: Evidence,
+    /// Calls refused since the Envoy started.
+    pub refused: u64,
+    /// Calls it would have refused.
+    pub would_refuse: u64,
+    /// Calls put off during recoveries.
+    pub deferred: u64,
+    /// When the next probe may pass; 0 unless open.
+    pub next_probe_ms: Millis,
+    /// Why it stands there.
+    pub cause: Cause,
+    /// Probes under way.
+    pub probes: u32,
+    /// When the operator's word ends; 0 = there is none.
+    pub forced_until_ms: Millis,
+    /// When the recovery under way began; 0 = there is none.
+    pub recovering_since_ms: Millis,
+}
+
+/// All breakers that have seen a call, by name; none where breakers are switched off.
+pub fn all(map: &impl SharedMap, policy: &BreakerPolicy, now_ms: Millis) -> Vec<View> {
+    if !policy.enabled {
+        return Vec::new();
+    }
+    let mut views: Vec<View> = table::records(map)
+        .map(|(upstream, record)| view(upstream, record, policy, now_ms))
+        .collect();
+    views.sort_by(|a, b| a.upstream.cmp(&b.upstream));
+    views
+}
+
+fn view(upstream: String, mut record: Record, policy: &BreakerPolicy, now_ms: Millis) -> View {
+    record.lapse(policy, now_ms);
+    let forced = record.forced != Forced::None;
+    View {
+        upstream,
+        state: record.shown(policy),
+        judged: record.state.into(),
+        since_ms: if forced {
+            record.forced_since_ms
+        } else {
+            record.since_ms
+        },
+        window: record.window(policy, now_ms),
+        connect_failures: record.connect_failures,
+        evidence: if record.state == State::Closed {
+            Evidence::default()
+        } else {
+            record.evidence
+        },
+        refused: record.refused,
+        would_refuse: record.would_refuse,
+        deferred: record.deferred,
+        next_probe_ms: if record.state == State::Open {
+            record.wait_until_ms
+        } else {
+            0
+        },
+        cause: if forced { Cause::Operator } else { record.cause },
+        probes: u32::try_from(record.probes.len()).unwrap_or(u32::MAX),
+        forced_until_ms: record.forced_until_ms,
+        recovering_since_ms: record.ramp.since_ms,
+    }
+}

@@ -1,0 +1,226 @@
+//! What a client gets when its upstream is not called, or does not answer: something stale where the route's staleness policy allows
+//! it, else a problem that says why and when to come back (RFC 9209 names the cause).
+
+use super::answer::Problem;
+use super::exchange::{Exchange, Flow, Forwarded};
+use super::header_map;
+use super::host::Host;
+use super::on_request::Onward;
+use super::vm::Vm;
+use crate::Millis;
+use crate::breaker::{OutcomeClass, Permit, Refusal, Why};
+use crate::cache::reply::{self, Answer};
+use crate::cache::reuse::{self, Failure};
+use crate::cache::{CacheStatus, StoredView};
+use crate::engine::Asked;
+use crate::http::fields::Fields;
+use optimizer_proto::v1::Outcome;
+
+/// Longest `Retry-After`: an operator may take a forced state back at any time.
+const RETRY_AFTER_MAX_MS: Millis = 60_000;
+
+/// Why a call is not made, as the client is told.
+pub(super) struct Shed {
+    problem: Problem,
+    /// In `Cache-Status`.
+    detail: &'static str,
+    /// RFC 9209.
+    proxy_status: &'static str,
+    retry_after_ms: Millis,
+}
+
+impl Shed {
+    /// The limit of calls in flight is reached.
+    pub(super) fn over_limit() -> Self {
+        Self {
+            problem: Problem {
+                status: 503,
+                code: "concurrency_limit",
+                title: "The upstream has as many requests as it is given at a time",
+            },
+            detail: "concurrency-limit",
+            // RFC 9209 section 2.3.12.
+            proxy_status: "api-optimizer; error=connection_limit_reached; details=\"concurrency limit\"",
+            retry_after_ms: 1_000,
+        }
+    }
+}
+
+impl From<Refusal> for Shed {
+    fn from(refusal: Refusal) -> Self {
+        // RFC 9209 section 2.3.2.
+        let (detail, proxy_status) = match refusal.why {
+            Why::Open => (
+                "breaker-open",
+                "api-optimizer; error=destination_unavailable; details=\"circuit breaker open\"",
+            ),
+            Why::HalfOpen => (
+                "breaker-half-open",
+                "api-optimizer; error=destination_unavailable; details=\"circuit breaker half-open\"",
+            ),
+            Why::ForcedOpen => (
+                "breaker-forced-open",
+                "api-optimizer; error=destination_unavailable; details=\"circuit breaker opened by an operator\"",
+            ),
+            Why::Recovering => (
+                "breaker-recovering",
+                "api-optimizer; error=destination_unavailable; details=\"upstream recovering\"",
+            ),
+        };
+        Self {
+            problem: Problem {
+                status: 503,
+                code: "circuit_breaker_open",
+                title: "The upstream is not being called at the moment",
+            },
+            detail,
+            proxy_status,
+            retry_after_ms: refusal.retry_after_ms,
+        }
+    }
+}
+
+/// What the breaker's refusal comes to.
+pub(super) enum Turned {
+    /// Something stale has been served.
+    Answered(Flow),
+    /// Nothing can be.
+    Away(Refusal),
+}
+
+impl Vm {
+    /// Leave to call. A call that can wait for a recovering upstream, because something stale serves, waits; one that cannot goes.
+    pub(super) fn admit_or_serve(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        map: &[u8],
+        onward: &Onward,
+        now_ms: Millis,
+    ) -> Result<Vec<Permit>, Turned> {
+        let refusal = match self.admit(host, exchange, onward.stored.is_some(), now_ms) {
+            Ok(permits) => return Ok(permits),
+            Err(refusal) => refusal,
+        };
+        if let Some(flow) = self.stale_for_refused(host, exchange, map, onward, &Shed::from(refusal), now_ms) {
+            return Err(Turned::Answered(flow));
+        }
+        if refusal.why == Why::Recovering {
+            return self.admit(host, exchange, false, now_ms).map_err(Turned::Away);
+        }
+        Err(Turned::Away(refusal))
+    }
+
+    /// A call is refused: something stale if that is allowed, else 503 with when to come back.
+    pub(super) fn shed(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        map: &[u8],
+        onward: &Onward,
+        shed: &Shed,
+        now_ms: Millis,
+    ) -> Flow {
+        if let Some(flow) = self.stale_for_refused(host, exchange, map, onward, shed, now_ms) {
+            return flow;
+        }
+        exchange.outcome = Outcome::Shed;
+        let status = CacheStatus {
+            forward: Some(onward.cause),
+            detail: Some(shed.detail),
+            ..CacheStatus::default()
+        };
+        let retry_after = retry_after(shed.retry_after_ms);
+        let more: [(&[u8], &[u8]); 2] = [
+            (b"retry-after", retry_after.as_bytes()),
+            (b"proxy-status", shed.proxy_status.as_bytes()),
+        ];
+        self.answer_problem(host, exchange, &shed.problem, &status, &more)
+    }
+
+    fn stale_for_refused(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        map: &[u8],
+        onward: &Onward,
+        shed: &Shed,
+        now_ms: Millis,
+    ) -> Option<Flow> {
+        let asked = Asked::read(Fields::from(header_map::parse(map)))?;
+        let route = exchange.route.clone()?;
+        let (bytes, _) = onward.stored.as_ref()?;
+        let view = StoredView::decode(bytes, false).ok()?;
+        let directives = asked.directives(&route.freshness);
+        let reuse = reuse::on_failure(&view, &directives, &route.freshness, Failure::Unreachable, now_ms)?;
+        let Answer::Reply(reply) =
+            reply::build(&view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms)
+        else {
+            return None;
+        };
+        let status = CacheStatus {
+            hit: true,
+            ttl_s: Some(reuse.ttl_s),
+            detail: Some(shed.detail),
+            ..CacheStatus::default()
+        };
+        let more: [(&[u8], &[u8]); 1] = [(b"proxy-status", shed.proxy_status.as_bytes())];
+        let flow = self.answer_with(host, exchange, &view, &reply, &status, Outcome::Stale, &more);
+        (flow == Flow::Pause).then_some(flow)
+    }
+
+    /// The upstream did not answer, and nothing stale serves: Envoy's own plain text is replaced by a problem that names the cause.
+    pub(super) fn explain_failure(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        forwarded: &Forwarded,
+        class: OutcomeClass,
+    ) -> Option<Flow> {
+        let (code, title) = match class {
+            OutcomeClass::Timeout => ("upstream_timeout", "The upstream did not answer in time"),
+            OutcomeClass::ProtocolError => ("upstream_protocol_error", "The upstream's answer was no HTTP"),
+            OutcomeClass::Overflow => (
+                "upstream_overflow",
+                "The upstream has as many requests as Envoy gives it",
+            ),
+            _ => ("upstream_unreachable", "The upstream could not be reached"),
+        };
+        let problem = Problem {
+            status: forwarded.status,
+            code,
+            title,
+        };
+        let status = CacheStatus {
+            forward: Some(forwarded.cause),
+            detail: forwarded.detail,
+            ..CacheStatus::default()
+        };
+        let proxy_status = failure_status(class)?;
+        let retry_after = retry_after(0);
+        let more: [(&[u8], &[u8]); 2] = [
+            (b"proxy-status", proxy_status.as_bytes()),
+            (b"retry-after", retry_after.as_bytes()),
+        ];
+        let flow = self.answer_problem(host, exchange, &problem, &status, &more);
+        (flow == Flow::Pause).then_some(flow)
+    }
+}
+
+fn retry_after(ms: Millis) -> String {
+    ms.min(RETRY_AFTER_MAX_MS).div_ceil(1_000).max(1).to_string()
+}
+
+/// `Proxy-Status` of a failure of the upstream (RFC 9209 section 2.3); `None` for what is none.
+pub(super) fn failure_status(class: OutcomeClass) -> Option<String> {
+    let error = match class {
+        OutcomeClass::ConnectFailure => "destination_unavailable",
+        OutcomeClass::Reset | OutcomeClass::Refused => "connection_terminated",
+        OutcomeClass::Timeout => "http_response_timeout",
+        OutcomeClass::ProtocolError => "http_protocol_error",
+        OutcomeClass::Overflow => "connection_limit_reached",
+        OutcomeClass::Status(status) => return Some(format!("api-optimizer; received-status={status}")),
+        OutcomeClass::ClientGone | OutcomeClass::Local => return None,
+    };
+    Some(format!("api-optimizer; error={error}"))
+}
