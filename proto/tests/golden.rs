@@ -83,6 +83,7 @@ fn telemetry() -> v1::FilterMessage {
                 to: "open".into(),
                 cause: "failure_rate".into(),
                 at_ms: 1_699_999_999_500,
+                ..Default::default()
             }],
             reasons: vec![v1::ReasonCount {
                 code: "no_store".into(),
