@@ -2,8 +2,8 @@
 
 mod alerting;
 mod breaker;
-mod canary;
 mod brownout;
+mod canary;
 mod control_plane_lost;
 mod crowd;
 mod durability;

@@ -10,11 +10,8 @@ pub mod advice;
 pub mod alerts;
 pub mod arrival;
 pub mod book;
-<<<<<<< HEAD
-pub mod canary;
-=======
 pub mod breaker_status;
->>>>>>> c640faa (Breaker: evidence, operators' words with an end, recovery at the usual rate, brownout with named causes; reported at once)
+pub mod canary;
 pub mod change;
 pub mod config_map;
 pub mod envoy_stats;
