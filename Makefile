@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap control-plane test deploy-test lint fmt e2e conformance bench bench-quick clean
+.PHONY: help deps deps-test run build wasm wasm-trap control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-telemetry clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -8,7 +8,7 @@ WASM := wasm32-wasip1
 WASM_BUILD := $(CARGO) build --locked -p api-optimizer-filter --target $(WASM) --profile wasm
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run takes from the environment: LISTEN_PORT (10000), ADMIN_PORT (9901), REST_PORT (8080), GRPC_PORT (18000),"
 	@echo "  ORIGIN (host:port in place of the demo API), CONCURRENCY (2 workers), CONFIG_DIR (a ConfigMap volume), ENVOY_BIN,"
@@ -68,6 +68,12 @@ bench-quick: wasm ## The same in short
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench --quick
+
+# The first two compute; the last one is the real control plane with a thousand control streams, for a minute and a half.
+bench-telemetry: ## What counting costs, how exact merged quantiles are, a thousand Envoys
+	$(CARGO) bench --locked -p filter-core --features testing --bench telemetry
+	$(CARGO) bench --locked -p control-domain --bench fleet
+	$(CARGO) test --locked --release -p api-optimizer-control-plane --test envoys -- --ignored --nocapture
 
 clean: ## Remove what was built, installed and written
 	$(CARGO) clean

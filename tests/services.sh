@@ -7,6 +7,9 @@ cd "$(dirname "$0")"
 needed redis-server redis-server
 needed promtool prometheus
 needed amtool prometheus-alertmanager
+# deploy/checks/live.py asks a real Prometheus.
+needed python3 python3
+python3 -c 'import yaml' 2>/dev/null || { can_install && install python3-yaml; } || fail "python3 has no yaml (Debian: python3-yaml)."
 # For the tests of deploy/: the operators' tools.
 needed curl curl
 needed jq jq

@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 pub const SLOT_MS: u64 = 10_000;
 /// Slots kept: one hour.
 pub const SLOTS: usize = 360;
+/// Where memory counts, slots older than five minutes are joined to minutes.
+const FINE: u64 = 30;
+const SLOTS_PER_MINUTE: u64 = 6;
 
 /// The time a delta covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,8 @@ impl Content {
 #[derive(Debug, Clone, PartialEq)]
 struct Slot {
     number: u64,
+    /// The last one joined to it; its own number where none is.
+    last: u64,
     /// Earlier than the slot's own beginning where a report covered a longer time, as the first one after an outage does.
     from_ms: Millis,
     requests: u64,
@@ -76,7 +81,8 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Windows that are seldom read and many: all slots but the newest are kept small.
+    /// Windows that are seldom read and many: all slots but the newest are kept small, and those older than five minutes joined to
+    /// minutes. A longer window then begins with a whole minute.
     #[must_use]
     pub fn packed() -> Self {
         Self {
@@ -99,9 +105,9 @@ impl Windows {
             .map(|series| series.count)
             .fold(0, u64::saturating_add);
         let from_ms = span.from_ms.min(number * SLOT_MS);
-        let place = self.slots.partition_point(|slot| slot.number < number);
+        let place = self.slots.partition_point(|slot| slot.last < number);
         match self.slots.get_mut(place) {
-            Some(slot) if slot.number == number => {
+            Some(slot) if slot.number <= number => {
                 slot.from_ms = slot.from_ms.min(from_ms);
                 slot.requests = slot.requests.saturating_add(requests);
                 slot.content.merge(delta);
@@ -115,6 +121,7 @@ impl Windows {
         let content = Content::Open(Box::new(delta));
         let slot = Slot {
             number,
+            last: number,
             from_ms,
             requests,
             content,
@@ -129,11 +136,31 @@ impl Windows {
                     Content::Packed(_) => break,
                 }
             }
+            self.join_old();
+        }
+    }
+
+    /// Joins the slots that have just become old to the minute they belong to.
+    fn join_old(&mut self) {
+        let newest = self.slots.back().map_or(0, |slot| slot.number);
+        let old = self.slots.partition_point(|slot| slot.last + FINE <= newest);
+        for place in (1..old).rev() {
+            let minute = |slot: Option<&Slot>| slot.map(|slot| slot.number / SLOTS_PER_MINUTE);
+            if minute(self.slots.get(place)) != minute(self.slots.get(place - 1)) {
+                return;
+            }
+            let Some(slot) = self.slots.remove(place) else { return };
+            if let Some(into) = self.slots.get_mut(place - 1) {
+                into.last = slot.last;
+                into.from_ms = into.from_ms.min(slot.from_ms);
+                into.requests = into.requests.saturating_add(slot.requests);
+                into.content.merge(slot.content.delta().into_owned());
+            }
         }
     }
 
     fn fade(&mut self, newest: u64) {
-        let old = |slot: &Slot| newest - slot.number >= SLOTS as u64;
+        let old = |slot: &Slot| newest.saturating_sub(slot.last) >= SLOTS as u64;
         while self.slots.front().is_some_and(old) {
             let cache = self.slots.pop_front().and_then(|slot| slot.content.delta().cache);
             if let Some(cache) = cache.filter(|cache| cache.lookups > 0) {
@@ -147,13 +174,13 @@ impl Windows {
         let last = now_ms / SLOT_MS;
         self.slots
             .iter()
-            .filter(move |slot| (first..=last).contains(&slot.number))
+            .filter(move |slot| slot.last >= first && slot.number <= last)
     }
 
     /// Everything in the slots that touch the last `window_ms`, each with the end of its slot.
     pub fn recent(&self, window_ms: Millis, now_ms: Millis) -> impl Iterator<Item = (Millis, Cow<'_, TelemetryDelta>)> {
         self.slots(window_ms, now_ms)
-            .map(move |slot| (((slot.number + 1) * SLOT_MS).min(now_ms), slot.content.delta()))
+            .map(move |slot| (((slot.last + 1) * SLOT_MS).min(now_ms), slot.content.delta()))
     }
 
     /// Requests in these slots.
@@ -182,7 +209,7 @@ impl Windows {
     pub fn last_lookups(&self, now_ms: Millis) -> Option<Millis> {
         let has_lookups = |slot: &&Slot| slot.content.delta().cache.is_some_and(|cache| cache.lookups > 0);
         let slot = self.slots(now_ms, now_ms).rev().find(has_lookups)?;
-        Some(((slot.number + 1) * SLOT_MS - 1).min(now_ms))
+        Some(((slot.last + 1) * SLOT_MS - 1).min(now_ms))
     }
 
     /// Hits and lookups of the newest slot that had any and is older than what is kept.
@@ -240,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_hour_is_kept_and_no_more() {
-        let mut windows = Windows::packed();
+        let mut windows = Windows::default();
         for slot in 0..1_000 {
             windows.add(lookups(1), second(slot * SLOT_MS));
         }
@@ -248,6 +275,39 @@ mod tests {
         assert_eq!(windows.faded(), Some((0, 1)));
         windows.add(lookups(1), second(0));
         assert_eq!(windows.slots.len(), SLOTS, "too late for a slot");
+    }
+
+    #[test]
+    fn old_slots_of_packed_windows_are_joined_to_minutes_and_nothing_is_lost() {
+        let (mut packed, mut whole) = (Windows::packed(), Windows::default());
+        for slot in 0..1_000 {
+            for windows in [&mut packed, &mut whole] {
+                windows.add(lookups(slot), second(slot * SLOT_MS + 5_000));
+                // One in ten has a second report that comes half an hour late.
+                if slot >= 180 && slot % 10 == 0 {
+                    windows.add(lookups(1), second((slot - 180) * SLOT_MS));
+                }
+            }
+        }
+        assert!(packed.slots.len() < 120, "{}", packed.slots.len());
+        let now_ms = 999 * SLOT_MS + 5_000;
+        assert_eq!(seen(&packed, 240_000, now_ms), seen(&whole, 240_000, now_ms), "fine");
+        for window_ms in [900_000, 3_000_000] {
+            let (joined, exact) = (seen(&packed, window_ms, now_ms), seen(&whole, window_ms, now_ms));
+            let (longer, shorter) = (
+                packed.covered_ms(window_ms, now_ms),
+                whole.covered_ms(window_ms, now_ms),
+            );
+            assert!(
+                joined >= exact && longer >= shorter && longer < shorter + 60_000,
+                "{window_ms}"
+            );
+            assert_eq!(
+                joined,
+                seen(&whole, longer - 1, now_ms),
+                "just what the covered time holds"
+            );
+        }
     }
 
     #[test]
