@@ -700,3 +700,21 @@ fn purge_requests_are_taken_from_listed_addresses_only() {
         "goes to the origin"
     );
 }
+
+#[test]
+fn breaker_and_limit_cost_a_forwarded_request_few_host_calls() {
+    let calls = |settings: &str| {
+        let mut envoy = Envoy::new(settings);
+        // The first call leases places for those that follow.
+        forwarded(envoy.get(&[], "200", &[], b""));
+        envoy.host.host_calls.set(0);
+        forwarded(envoy.get(&[], "200", &[], b""));
+        envoy.host.host_calls.get()
+    };
+    let off = calls(r#"{"cache_enabled":false,"breaker":{"enabled":false},"concurrency":{"enabled":false}}"#);
+    let limit = calls(r#"{"cache_enabled":false,"breaker":{"enabled":false}}"#);
+    let both = calls(r#"{"cache_enabled":false}"#);
+    assert_eq!(limit - off, 0, "places are leased by the handful");
+    // One read when the call begins; one read and one write when it has ended.
+    assert!(both - limit <= 3, "{}", both - limit);
+}
