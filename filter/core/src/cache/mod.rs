@@ -23,6 +23,8 @@ pub mod selecting;
 pub mod status_field;
 pub mod storability;
 pub mod stored_response;
+#[cfg(test)]
+mod tests;
 pub mod validation;
 
 pub use encoder::Encoder;

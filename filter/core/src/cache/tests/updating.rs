@@ -1,0 +1,141 @@
+//! RFC 9111 sections 3.2, 4.3.4 and 4.3.5: a 304 or an answer to HEAD and what is stored.
+
+use super::{NOW, exchange, fields, stored};
+use crate::cache::StoredView;
+use crate::cache::policy::FreshnessPolicy;
+use crate::cache::storability::Exchange;
+use crate::cache::validation::{Freshened, HeadEffect, conditional, freshen, head};
+use crate::http::method::Method;
+
+const STORED: &str =
+    "cache-control: max-age=60 | etag: \"v1\" | x-a: old | x-b: kept | content-encoding: gzip | content-type: a/b";
+
+fn told(bytes: &[u8]) -> String {
+    let view = StoredView::decode(bytes, true).expect("what was freshened");
+    assert_eq!(view.body(), b"0123456789");
+    let shown = |name: &str| {
+        view.get(name.as_bytes())
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .unwrap_or_default()
+    };
+    format!(
+        "{} {} {} {}",
+        view.lifetime_ms() / 1_000,
+        shown("x-a"),
+        shown("x-b"),
+        shown("content-encoding")
+    )
+}
+
+fn at_304<'a>(
+    request: &'a crate::http::fields::Fields<'a>,
+    response: &'a crate::http::fields::Fields<'a>,
+) -> Exchange<'a> {
+    Exchange {
+        request_time_ms: NOW + 100_000,
+        response_time_ms: NOW + 100_000,
+        ..exchange(request, 304, response)
+    }
+}
+
+#[test]
+fn what_a_304_makes_of_it() {
+    let policy = FreshnessPolicy::default();
+    let bytes = stored("", 200, STORED, &policy);
+    let view = StoredView::decode(&bytes, true).expect("what was stored");
+    for (response, expected) in [
+        ("etag: \"v1\" | cache-control: max-age=5", "stored 5 old kept gzip"),
+        ("etag: W/\"v1\" | x-a: new", "stored 60 new kept gzip"),
+        (
+            "x-a: new | content-encoding: br | content-length: 3",
+            "stored 60 new kept gzip",
+        ),
+        ("connection: x-a | x-a: hop", "stored 60 old kept gzip"),
+        ("cache-control: no-store", "served once"),
+        ("cache-control: private", "served once"),
+        ("etag: \"v2\"", "another"),
+    ] {
+        let (request, response_fields) = (fields(""), fields(response));
+        let found = match freshen(&view, &at_304(&request, &response_fields), &policy, 0, 0) {
+            Freshened::Store { bytes, .. } => format!("stored {}", told(&bytes)),
+            Freshened::ServeOnly { .. } => "served once".to_owned(),
+            Freshened::Other => "another".to_owned(),
+        };
+        assert_eq!(found, expected, "{response}");
+    }
+}
+
+#[test]
+fn a_freshened_response_is_as_young_as_the_304() {
+    let policy = FreshnessPolicy::default();
+    let bytes = stored(
+        "",
+        200,
+        &format!("{STORED} | date: Tue, 14 Nov 2023 22:13:20 GMT"),
+        &policy,
+    );
+    let view = StoredView::decode(&bytes, true).expect("what was stored");
+    let (request, response) = (fields(""), fields("date: Tue, 14 Nov 2023 22:15:00 GMT | age: 3"));
+    let Freshened::Store { bytes, .. } = freshen(&view, &at_304(&request, &response), &policy, 0, 0) else {
+        panic!("not stored");
+    };
+    let fresh = StoredView::decode(&bytes, true).expect("what was freshened");
+    assert_eq!(fresh.age_ms(NOW + 101_000), 4_000);
+}
+
+#[test]
+fn what_an_answer_to_head_makes_of_it() {
+    let policy = FreshnessPolicy::default();
+    let bytes = stored("", 200, STORED, &policy);
+    let view = StoredView::decode(&bytes, true).expect("what was stored");
+    for (status, response, expected) in [
+        (
+            200,
+            "etag: \"v1\" | content-length: 10 | x-a: new | cache-control: max-age=9",
+            "stored 9 new kept gzip",
+        ),
+        (200, "x-a: new", "stored 60 new kept gzip"),
+        (200, "etag: \"v2\"", "invalidated"),
+        (200, "content-length: 11", "invalidated"),
+        (200, "cache-control: no-store", "invalidated"),
+        (410, "etag: \"v2\"", "nothing"),
+    ] {
+        let (request, response_fields) = (fields(""), fields(response));
+        let seen = Exchange {
+            method: Method::Head,
+            status,
+            ..at_304(&request, &response_fields)
+        };
+        let found = match head(&view, &seen, &policy, 0, 0) {
+            HeadEffect::Store { bytes, .. } => format!("stored {}", told(&bytes)),
+            HeadEffect::Invalidate => "invalidated".to_owned(),
+            HeadEffect::Nothing => "nothing".to_owned(),
+        };
+        assert_eq!(found, expected, "{status} {response}");
+    }
+}
+
+#[test]
+fn every_validator_there_is_goes_into_the_request() {
+    let policy = FreshnessPolicy::default();
+    for (response, tag, date) in [
+        (
+            "etag: \"v1\" | last-modified: Tue, 14 Nov 2023 20:00:00 GMT",
+            true,
+            true,
+        ),
+        ("etag: W/\"v1\"", true, false),
+        ("last-modified: Tue, 14 Nov 2023 20:00:00 GMT", false, true),
+        ("etag: ", false, false),
+    ] {
+        let bytes = stored("", 200, &format!("cache-control: max-age=60 | {response}"), &policy);
+        let view = StoredView::decode(&bytes, true).expect("what was stored");
+        let found = conditional(&view);
+        assert_eq!(
+            (found.if_none_match.is_some(), found.if_modified_since.is_some()),
+            (tag, date),
+            "{response}"
+        );
+        assert_eq!(found.is_empty(), !tag && !date);
+    }
+}
