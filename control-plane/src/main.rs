@@ -5,6 +5,7 @@ mod app;
 mod changing;
 mod config;
 mod infrastructure;
+mod modules;
 mod plane;
 mod purging;
 mod steering;

@@ -4,6 +4,7 @@ use crate::changing::{self, Pushes};
 use crate::infrastructure::document;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
+use crate::modules::Modules;
 use control_domain::Millis;
 use control_domain::alerts::{Baseline, Board};
 use control_domain::book::{Accepted, Author, Book, Refused};
@@ -106,6 +107,8 @@ pub(crate) struct Plane {
     pub(crate) id: String,
     /// Envoys that take their clusters from here.
     pub(crate) xds: crate::xds::Clients,
+    /// Modules of the filter.
+    pub(crate) modules: Modules,
 }
 
 /// A lock whose holder panicked is still good: every change under it is a whole one.
@@ -127,6 +130,7 @@ impl Plane {
             "settings in force"
         );
         let purge_file = state.as_ref().map(|state| state.path().with_file_name("purges.json"));
+        let modules = Modules::open(state.as_ref().map(|state| state.path().with_file_name("modules")));
         let purges = purge_file
             .as_deref()
             .and_then(|file| document::load(file, Ok))
@@ -166,6 +170,7 @@ impl Plane {
             next_id: AtomicU64::new(1),
             id,
             xds: crate::xds::Clients::default(),
+            modules,
         };
         plane.keep(&mut plane.domain());
         plane
@@ -331,7 +336,7 @@ impl Plane {
             wanted: (domain.book.epoch().to_owned(), domain.book.present().number),
             open_writes: self.tokens.is_none(),
             notifications_waiting: domain.notifications.0,
-            xds_refusals: self.xds.refusals(),
+            xds_faults: self.xds.faults(),
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Bootstrap {
     pub origin: (String, u16),
     /// Port of the control plane on loopback; `None` = the filter runs without one.
     pub grpc_port: Option<u16>,
+    /// Its port for REST, where modules of the filter come from.
+    pub rest_port: Option<u16>,
     /// The filter; `None` = Envoy without it.
     pub wasm: Option<PathBuf>,
     /// Settings document, in one line.
@@ -89,6 +91,7 @@ impl Bootstrap {
             admin_port,
             origin,
             grpc_port: None,
+            rest_port: None,
             wasm: None,
             settings: "{}".to_owned(),
             max_heap_bytes: 4 << 30,
@@ -154,7 +157,7 @@ impl Bootstrap {
         }
     }
 
-    fn values(&self) -> [(&'static str, String); 15] {
+    fn values(&self) -> [(&'static str, String); 16] {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         [
             ("NODE_ID", self.node_id.clone()),
@@ -170,6 +173,7 @@ impl Bootstrap {
             ),
             ("CONTROL_HOST", "127.0.0.1".to_owned()),
             ("GRPC_PORT", self.grpc_port.unwrap_or(0).to_string()),
+            ("REST_PORT", self.rest_port.unwrap_or(0).to_string()),
             ("ORIGIN_HOST", self.origin.0.clone()),
             ("ORIGIN_PORT", self.origin.1.to_string()),
             ("SETTINGS", self.settings.clone()),

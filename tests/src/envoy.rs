@@ -173,6 +173,18 @@ impl Envoy {
         self.admin("GET", &format!("/config_dump?resource={resource}"))?.json()
     }
 
+    /// The value of a runtime key.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn runtime(&self, key: &str) -> Result<String> {
+        let runtime = self.admin("GET", "/runtime")?.json()?;
+        let value = runtime["entries"][key]["final_value"].as_str();
+        value
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::new(format!("no runtime value {key}")))
+    }
+
     fn connections_by_worker(&self) -> Vec<u64> {
         let stats = self.stats("worker_.*downstream_cx_total");
         let ours = format!("listener.{}_{}.worker_", self.listen.ip(), self.listen.port());

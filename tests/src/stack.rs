@@ -26,6 +26,8 @@ pub struct Plan {
     pub config_dir: Option<std::path::PathBuf>,
     /// Envoy takes everything from the control plane; settings without upstreams get the origin as one.
     pub xds: Option<Xds>,
+    /// File of Envoy's access log.
+    pub access_log: Option<std::path::PathBuf>,
     /// More of the control plane's environment.
     pub environment: Vec<(String, String)>,
     /// The control plane asks Envoy's admin interface for its statistics; Envoy does not push them.
@@ -41,6 +43,7 @@ impl Default for Plan {
             trap: false,
             config_dir: None,
             xds: None,
+            access_log: None,
             environment: Vec::new(),
             scraped: false,
         }
@@ -85,6 +88,7 @@ impl Stack {
             let admin = format!("http://127.0.0.1:{}", bootstrap.admin_port);
             environment.push(("ENVOY_ADMIN_URLS".to_owned(), admin));
         }
+        bootstrap.access_log.clone_from(&plan.access_log);
         if plan.control_plane {
             let options = Options {
                 rest_port: free_port()?,
@@ -94,6 +98,7 @@ impl Stack {
                 environment,
             };
             bootstrap.grpc_port = Some(options.grpc_port);
+            bootstrap.rest_port = Some(options.rest_port);
             control = Some(ControlPlane::start(options, folder.path())?);
         }
         if let (Some(xds), Some(control)) = (plan.xds, &mut control) {

@@ -4,6 +4,7 @@ mod alerting;
 mod breaker;
 mod brownout;
 mod canary;
+mod configs;
 mod control_plane_lost;
 mod crowd;
 mod durability;

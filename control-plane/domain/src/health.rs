@@ -49,8 +49,8 @@ pub struct Facts {
     pub open_writes: bool,
     /// Alerts that could not be delivered yet.
     pub notifications_waiting: usize,
-    /// Envoys that refuse what they are told by xDS, with their reasons.
-    pub xds_refusals: Vec<String>,
+    /// What Envoys refuse of what they are told by xDS, and upstreams of theirs that nobody answers for.
+    pub xds_faults: Vec<String>,
 }
 
 fn config_map(facts: &Facts) -> (&'static str, Status, String) {
@@ -124,10 +124,14 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
             format!("{waiting} could not be delivered yet"),
         ),
     });
-    components.push(if facts.xds_refusals.is_empty() {
-        ("xds", Status::Healthy, "nothing refused".to_owned())
+    components.push(if facts.xds_faults.is_empty() {
+        (
+            "xds",
+            Status::Healthy,
+            "nothing refused, every upstream has a healthy endpoint".to_owned(),
+        )
     } else {
-        ("xds", Status::Degraded, facts.xds_refusals.join("; "))
+        ("xds", Status::Degraded, facts.xds_faults.join("; "))
     });
     let status = components
         .iter()

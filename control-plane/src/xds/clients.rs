@@ -34,7 +34,20 @@ struct Client {
     refused: BTreeMap<Kind, (String, Millis)>,
     /// The last revision that it took in whole.
     revision: u64,
+    /// The filter's module it was offered, and the one it runs; `None` = the file on its machine.
+    offered: Option<String>,
+    module: Option<String>,
 }
+
+/// How many endpoints a cluster has, and how many of them are well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Endpoints {
+    pub(crate) all: u64,
+    pub(crate) healthy: u64,
+}
+
+/// Endpoints by upstream.
+pub(crate) type Upstreams = BTreeMap<String, Endpoints>;
 
 impl Client {
     fn settle(&mut self) {
@@ -43,11 +56,16 @@ impl Client {
         }
     }
 
-    fn view(&self) -> Value {
+    fn view(&self, upstreams: Option<&Upstreams>) -> Value {
         let refused: Vec<Value> = self
             .refused
             .iter()
             .map(|(kind, (reason, at_ms))| json!({ "kind": kind.as_str(), "reason": reason, "at": at_ms }))
+            .collect();
+        let upstreams: Vec<Value> = upstreams
+            .into_iter()
+            .flatten()
+            .map(|(name, endpoints)| json!({ "upstream": name, "endpoints": endpoints.all, "healthy": endpoints.healthy }))
             .collect();
         let waiting: Vec<&str> = self.outstanding.iter().map(|kind| kind.as_str()).collect();
         json!({
@@ -57,6 +75,7 @@ impl Client {
             "revision": self.revision,
             "waiting": waiting,
             "refused": refused,
+            "upstreams": upstreams,
         })
     }
 }
@@ -65,6 +84,8 @@ impl Client {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     streams: Mutex<BTreeMap<u64, Client>>,
+    /// By node.
+    upstreams: Mutex<BTreeMap<String, Upstreams>>,
     changed: Notify,
 }
 
@@ -80,14 +101,22 @@ impl Clients {
     }
 
     pub(super) fn leave(&self, stream: u64) {
-        self.lock().remove(&stream);
+        let mut streams = self.lock();
+        let node_id = streams.remove(&stream).map(|client| client.node_id).unwrap_or_default();
+        if !streams.values().any(|client| client.node_id == node_id) {
+            lock(&self.upstreams).remove(&node_id);
+        }
+        drop(streams);
         self.changed.notify_waiters();
     }
 
     /// A response went out.
-    pub(super) fn sent(&self, stream: u64, kind: Kind) {
+    pub(super) fn sent(&self, stream: u64, kind: Kind, module: Option<String>) {
         self.with(stream, |client| {
             client.outstanding.insert(kind);
+            if kind == Kind::Extensions {
+                client.offered = module;
+            }
         });
     }
 
@@ -102,6 +131,9 @@ impl Clients {
             Progress::Accepted(kind) => {
                 client.outstanding.remove(&kind);
                 client.refused.remove(&kind);
+                if kind == Kind::Extensions {
+                    client.module.clone_from(&client.offered);
+                }
             }
             Progress::Refused(kind, reason) => {
                 client.outstanding.remove(&kind);
@@ -122,22 +154,52 @@ impl Clients {
         }
     }
 
+    /// What a node's statistics say about its upstreams.
+    pub(crate) fn endpoints(&self, node_id: &str, upstreams: Upstreams) {
+        let streams = self.lock();
+        if streams.values().any(|client| client.node_id == node_id) {
+            lock(&self.upstreams).insert(node_id.to_owned(), upstreams);
+        }
+    }
+
+    /// Which Envoy runs which module of the filter.
+    pub(crate) fn modules(&self) -> Value {
+        let streams = self.lock();
+        let view = |client: &Client| {
+            json!({
+                "node_id": client.node_id,
+                "offered": client.offered,
+                "in_force": client.module,
+            })
+        };
+        streams.values().map(view).collect()
+    }
+
     /// For the rollout view.
     pub(crate) fn view(&self, revision: u64) -> Value {
         let streams = self.lock();
         let complete = streams.values().all(|client| client.revision == revision);
-        let envoys: Vec<Value> = streams.values().map(Client::view).collect();
+        let upstreams = lock(&self.upstreams);
+        let envoys: Vec<Value> = streams
+            .values()
+            .map(|client| client.view(upstreams.get(&client.node_id)))
+            .collect();
         json!({ "complete": complete, "envoys": envoys })
     }
 
-    /// Who refuses what, as sentences.
-    pub(crate) fn refusals(&self) -> Vec<String> {
+    /// Who refuses what, and whose upstreams have nobody who answers, as sentences.
+    pub(crate) fn faults(&self) -> Vec<String> {
         let streams = self.lock();
         let refusing = streams.values().flat_map(|client| {
             let kinds = client.refused.iter();
             kinds.map(|(kind, (reason, _))| format!("{} refused {}: {reason}", client.node_id, kind.as_str()))
         });
-        refusing.collect()
+        let upstreams = lock(&self.upstreams);
+        let lost = upstreams.iter().flat_map(|(node_id, upstreams)| {
+            let lost = upstreams.iter().filter(|(_, endpoints)| endpoints.healthy == 0);
+            lost.map(move |(name, _)| format!("{node_id} has no healthy endpoint of {name}"))
+        });
+        refusing.chain(lost).collect()
     }
 
     fn with(&self, stream: u64, change: impl FnOnce(&mut Client)) {
@@ -149,8 +211,12 @@ impl Clients {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Client>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.streams)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -167,8 +233,8 @@ mod tests {
     async fn a_revision_is_in_force_when_every_kind_was_accepted() {
         let clients = Clients::default();
         clients.enter(1, "a", "delta", 10);
-        clients.sent(1, Kind::Clusters);
-        clients.sent(1, Kind::Routes);
+        clients.sent(1, Kind::Clusters, None);
+        clients.sent(1, Kind::Routes, None);
         clients.told(1, STEP);
         assert_eq!(clients.view(7)["complete"], false);
         clients.answered(1, Progress::Accepted(Kind::Clusters), 11);
@@ -182,16 +248,50 @@ mod tests {
             view["envoys"][0]["refused"],
             json!([{"kind": "routes", "reason": "no", "at": 12}])
         );
-        assert_eq!(clients.refusals(), ["a refused routes: no"]);
+        assert_eq!(clients.faults(), ["a refused routes: no"]);
         // A refusal settles a step as an acceptance does: the next one is not held back.
         clients.settled(STEP, Duration::from_secs(60)).await;
 
-        clients.sent(1, Kind::Routes);
+        clients.sent(1, Kind::Routes, None);
         clients.answered(1, Progress::Accepted(Kind::Routes), 13);
         assert_eq!(clients.view(7)["complete"], true);
-        assert!(clients.refusals().is_empty());
+        assert!(clients.faults().is_empty());
         clients.leave(1);
         assert_eq!(clients.view(8)["complete"], true);
+    }
+
+    #[test]
+    fn a_module_is_in_force_once_it_was_accepted() {
+        let clients = Clients::default();
+        clients.enter(1, "a", "delta", 10);
+        for (progress, in_force) in [
+            (Progress::refused(Kind::Extensions, String::new()), Value::Null),
+            (Progress::Accepted(Kind::Extensions), json!("new")),
+        ] {
+            clients.sent(1, Kind::Extensions, Some("new".to_owned()));
+            clients.answered(1, progress, 11);
+            assert_eq!(
+                clients.modules(),
+                json!([{"node_id": "a", "offered": "new", "in_force": in_force}])
+            );
+        }
+    }
+
+    #[test]
+    fn an_upstream_without_a_healthy_endpoint_is_a_fault() {
+        let clients = Clients::default();
+        let of = |healthy| Upstreams::from([("api".to_owned(), Endpoints { all: 2, healthy })]);
+        clients.endpoints("a", of(0));
+        assert!(clients.faults().is_empty(), "no Envoy of ours");
+        clients.enter(1, "a", "delta", 10);
+        clients.endpoints("a", of(0));
+        assert_eq!(clients.faults(), ["a has no healthy endpoint of api"]);
+        clients.endpoints("a", of(1));
+        assert!(clients.faults().is_empty());
+        let shown = json!([{"upstream": "api", "endpoints": 2, "healthy": 1}]);
+        assert_eq!(clients.view(0)["envoys"][0]["upstreams"], shown);
+        clients.leave(1);
+        assert!(clients.upstreams.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -60,6 +60,11 @@ impl Variant for Delta {
         self.respond(kind, snapshot, false)
     }
 
+    fn repeat(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DeltaDiscoveryResponse> {
+        self.subscriptions.get_mut(&kind)?.told.clear();
+        self.respond(kind, snapshot, false)
+    }
+
     fn node(request: &DeltaDiscoveryRequest) -> Option<&Node> {
         request.node.as_ref()
     }

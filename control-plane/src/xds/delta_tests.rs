@@ -7,7 +7,7 @@ use serde_json::json;
 fn snapshot(upstreams: &[(&str, u32)]) -> Snapshot {
     let upstream = |(name, weight): &(&str, u32)| json!({"name": name, "endpoints": [{"address": "192.0.2.1:80", "weight": weight}]});
     let upstreams: Vec<_> = upstreams.iter().map(upstream).collect();
-    Snapshot::of(&settings(json!({ "upstreams": upstreams })), &Place::default())
+    Snapshot::of(&settings(json!({ "upstreams": upstreams })), &Place::default(), None)
 }
 
 fn ask(kind: Kind, names: &[&str], nonce: &str) -> DeltaDiscoveryRequest {

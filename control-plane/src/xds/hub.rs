@@ -1,7 +1,7 @@
 //! From revisions of the settings to what every Envoy is to be told.
 
 use super::clients::{Clients, Step};
-use super::place::Place;
+use super::place::{Place, Source};
 use super::snapshot::Snapshot;
 use super::stages::stages;
 use crate::changing::Pushes;
@@ -30,7 +30,7 @@ struct Stage {
 pub(crate) struct Hub {
     plane: Arc<Plane>,
     stage: watch::Sender<Stage>,
-    snapshots: Mutex<(Step, HashMap<Place, Arc<Snapshot>>)>,
+    snapshots: Mutex<(Step, HashMap<(Place, Option<Source>), Arc<Snapshot>>)>,
 }
 
 impl Hub {
@@ -53,6 +53,7 @@ impl Hub {
     /// Follows the plane's settings until told to stop.
     pub(crate) async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut pushes = self.plane.follow();
+        let mut modules = self.plane.modules.watch();
         loop {
             let push = pushes.borrow_and_update().all().clone();
             if let Some(new) = settings_of(&push) {
@@ -60,6 +61,8 @@ impl Hub {
             }
             tokio::select! {
                 changed = pushes.changed() => if changed.is_err() { return },
+                // The same settings are another stage with another module.
+                changed = modules.changed() => if changed.is_err() { return },
                 _ = stopped.changed() => return,
             }
         }
@@ -93,8 +96,13 @@ impl Hub {
         Watch(self.stage.subscribe())
     }
 
-    /// What the Envoys of a place are to be told now.
-    pub(super) fn snapshot(&self, place: &Place) -> (Step, Arc<Snapshot>) {
+    /// Where an Envoy is to have its filter from.
+    pub(super) fn source(&self, place: &Place, node_id: &str) -> Option<Source> {
+        place.source(self.plane.modules.of(node_id))
+    }
+
+    /// What the Envoys of a place with this filter are to be told now.
+    pub(super) fn snapshot(&self, place: &Place, source: Option<Source>) -> (Step, Arc<Snapshot>) {
         let stage = self.stage.borrow().clone();
         let mut made = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if made.0 != stage.step {
@@ -102,8 +110,8 @@ impl Hub {
         }
         let snapshot = made
             .1
-            .entry(place.clone())
-            .or_insert_with(|| Arc::new(Snapshot::of(&stage.settings, place)));
+            .entry((place.clone(), source.clone()))
+            .or_insert_with(|| Arc::new(Snapshot::of(&stage.settings, place, source.as_ref())));
         (stage.step, Arc::clone(snapshot))
     }
 

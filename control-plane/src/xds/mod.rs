@@ -15,6 +15,6 @@ mod sotw;
 mod stages;
 mod variant;
 
-pub(crate) use clients::Clients;
+pub(crate) use clients::{Clients, Endpoints, Upstreams};
 pub(crate) use hub::Hub;
 pub(crate) use service::Ads;

@@ -23,6 +23,15 @@ pub(crate) struct Place {
     pub(crate) wasm: String,
 }
 
+/// Where the filter's code comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// A file of the Envoy's machine.
+    File(String),
+    /// The control plane's module with this SHA-256.
+    Module(String),
+}
+
 impl Default for Place {
     fn default() -> Self {
         Self {
@@ -36,6 +45,12 @@ impl Default for Place {
 }
 
 impl Place {
+    /// Where the filter comes from, given the module that the control plane has for this Envoy; `None` = there is no filter.
+    pub(crate) fn source(&self, module: Option<String>) -> Option<Source> {
+        let file = || (!self.wasm.is_empty()).then(|| Source::File(self.wasm.clone()));
+        module.map(Source::Module).or_else(file)
+    }
+
     /// Reads the node's metadata; what it does not say takes its default.
     ///
     /// # Errors

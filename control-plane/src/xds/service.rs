@@ -1,9 +1,11 @@
 //! The aggregated discovery service: one stream per Envoy, for all kinds of resources.
 
+use super::clients::Step;
 use super::delta::Delta;
 use super::hub::Hub;
 use super::kind::Kind;
-use super::place::Place;
+use super::place::{Place, Source};
+use super::snapshot::Snapshot;
 use super::sotw::Sotw;
 use super::variant::{Progress, Variant};
 use crate::plane::now_ms;
@@ -14,6 +16,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -21,6 +24,9 @@ use tonic::{Request, Response, Status, Streaming};
 const FIRST: Duration = Duration::from_secs(10);
 /// Responses that wait for an Envoy to read them; then it is not told of further changes until it does.
 const QUEUED: usize = 16;
+/// An Envoy refuses a module it has to fetch first. It is told again after this time, then after twice as long, and so on.
+const AGAIN: Duration = Duration::from_millis(250);
+const TRIES: u32 = 7;
 
 /// The service.
 #[derive(Debug)]
@@ -95,6 +101,8 @@ async fn converse<V: Variant>(
         place,
         state: V::default(),
         out,
+        tries: 0,
+        again: None,
     };
     hub.clients()
         .enter(conversation.stream, &conversation.node_id, variant, now_ms());
@@ -102,18 +110,26 @@ async fn converse<V: Variant>(
     let mut stages = hub.watch();
     let mut open = conversation.hear(first).await && conversation.tell().await;
     while open {
+        let again = conversation.again;
         open = tokio::select! {
             message = incoming.message() => match message {
                 Ok(Some(request)) => conversation.hear(request).await,
                 Ok(None) | Err(_) => false,
             },
             changed = stages.changed() => changed && conversation.tell().await,
+            () = at(again), if again.is_some() => conversation.repeat().await,
             _ = stopped.changed() => false,
         };
     }
     hub.clients().leave(conversation.stream);
     tracing::info!(node = conversation.node_id, "xDS stream closed");
     Ok(())
+}
+
+async fn at(when: Option<Instant>) {
+    if let Some(when) = when {
+        tokio::time::sleep_until(when).await;
+    }
 }
 
 struct Conversation<'c, V: Variant> {
@@ -123,11 +139,19 @@ struct Conversation<'c, V: Variant> {
     place: Place,
     state: V,
     out: &'c mpsc::Sender<Result<V::Response, Status>>,
+    /// How often the present module was refused, and when it is offered again.
+    tries: u32,
+    again: Option<Instant>,
 }
 
 impl<V: Variant> Conversation<'_, V> {
+    fn snapshot(&self) -> (Step, Arc<Snapshot>) {
+        let source = self.hub.source(&self.place, &self.node_id);
+        self.hub.snapshot(&self.place, source)
+    }
+
     async fn hear(&mut self, request: V::Request) -> bool {
-        let (_, snapshot) = self.hub.snapshot(&self.place);
+        let (_, snapshot) = self.snapshot();
         let heard = self.state.hear(request, &snapshot);
         if let Some(progress) = heard.progress {
             if let Progress::Refused(kind, reason) = &progress {
@@ -138,6 +162,7 @@ impl<V: Variant> Conversation<'_, V> {
                     "configuration refused, last good stays"
                 );
             }
+            self.judge(&progress);
             self.hub.clients().answered(self.stream, progress, now_ms());
         }
         match heard.response {
@@ -148,7 +173,8 @@ impl<V: Variant> Conversation<'_, V> {
 
     /// Whatever is new, what others refer to first.
     async fn tell(&mut self) -> bool {
-        let (step, snapshot) = self.hub.snapshot(&self.place);
+        let (step, snapshot) = self.snapshot();
+        self.tries = 0;
         for kind in Kind::ALL {
             if let Some(response) = self.state.news(kind, &snapshot)
                 && !self.send(response).await
@@ -160,9 +186,37 @@ impl<V: Variant> Conversation<'_, V> {
         true
     }
 
+    /// A module that is refused may only have to be fetched first.
+    fn judge(&mut self, progress: &Progress) {
+        self.again = match progress {
+            Progress::Accepted(Kind::Extensions) => None,
+            Progress::Refused(Kind::Extensions, _) if self.tries < TRIES => {
+                let wait = AGAIN.saturating_mul(1 << self.tries);
+                self.tries += 1;
+                Some(Instant::now() + wait)
+            }
+            Progress::Refused(Kind::Extensions, _) => None,
+            _ => self.again,
+        };
+    }
+
+    async fn repeat(&mut self) -> bool {
+        self.again = None;
+        let (_, snapshot) = self.snapshot();
+        match self.state.repeat(Kind::Extensions, &snapshot) {
+            Some(response) => self.send(response).await,
+            None => true,
+        }
+    }
+
     async fn send(&self, response: V::Response) -> bool {
         if let Some(kind) = V::kind(&response) {
-            self.hub.clients().sent(self.stream, kind);
+            let source = self.hub.source(&self.place, &self.node_id);
+            let module = match source {
+                Some(Source::Module(sha256)) => Some(sha256),
+                _ => None,
+            };
+            self.hub.clients().sent(self.stream, kind, module);
         }
         self.out.send(Ok(response)).await.is_ok()
     }

@@ -1,7 +1,7 @@
 //! Everything one Envoy is to be told, at one moment.
 
 use super::kind::Kind;
-use super::place::Place;
+use super::place::{Place, Source};
 use super::resources::{self, Resource, fingerprint};
 use optimizer_proto::settings::Settings;
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// What settings mean to the Envoys of a place.
-    pub(crate) fn of(settings: &Settings, place: &Place) -> Self {
-        let filter = (!place.wasm.is_empty()).then(|| resources::filter_from_file(&place.wasm));
+    /// What settings mean to the Envoys of a place that run the filter from `source`.
+    pub(crate) fn of(settings: &Settings, place: &Place, source: Option<&Source>) -> Self {
+        let filter = source.map(resources::filter);
         let clusters = resources::clusters(settings, &place.trusted_ca);
         let endpoints = with_their_clusters(resources::assignments(settings), &clusters);
         let listener = resources::listener(place, filter.is_some());
@@ -62,7 +62,7 @@ mod tests {
     use serde_json::json;
 
     fn versions(document: serde_json::Value, kind: Kind) -> Vec<String> {
-        let snapshot = Snapshot::of(&settings(document), &Place::default());
+        let snapshot = Snapshot::of(&settings(document), &Place::default(), None);
         snapshot
             .resources(kind)
             .map(|resource| resource.version.clone())
@@ -93,21 +93,15 @@ mod tests {
 
     #[test]
     fn the_filter_is_there_where_the_place_has_one() {
-        let place = Place {
-            wasm: "/filter.wasm".to_owned(),
-            ..Place::default()
-        };
-        let settings = settings(json!({}));
+        let (place, settings) = (Place::default(), settings(json!({})));
+        let source = Source::File("/filter.wasm".to_owned());
+        let with = |source: Option<&Source>| Snapshot::of(&settings, &place, source);
         assert!(
-            Snapshot::of(&settings, &place)
+            with(Some(&source))
                 .resource(Kind::Extensions, "api_optimizer")
                 .is_some()
         );
-        assert_eq!(
-            Snapshot::of(&settings, &Place::default())
-                .resources(Kind::Extensions)
-                .count(),
-            0
-        );
+        assert_eq!(with(None).resources(Kind::Extensions).count(), 0);
+        assert_ne!(with(Some(&source)), with(Some(&Source::Module("0".to_owned()))));
     }
 }

@@ -60,6 +60,10 @@ impl Variant for Sotw {
         self.respond(kind, snapshot)
     }
 
+    fn repeat(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DiscoveryResponse> {
+        self.respond(kind, snapshot)
+    }
+
     fn node(request: &DiscoveryRequest) -> Option<&Node> {
         request.node.as_ref()
     }

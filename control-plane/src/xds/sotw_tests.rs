@@ -7,7 +7,7 @@ use serde_json::json;
 fn snapshot(max_connections: u32, weight: u32) -> Snapshot {
     let upstream = |name: &str| json!({"name": name, "endpoints": [{"address": "192.0.2.1:80", "weight": weight}]});
     let document = json!({"max_connections": max_connections, "upstreams": [upstream("a"), upstream("b")]});
-    Snapshot::of(&settings(document), &Place::default())
+    Snapshot::of(&settings(document), &Place::default(), None)
 }
 
 fn ask(kind: Kind, names: &[&str], nonce: &str) -> DiscoveryRequest {

@@ -51,6 +51,9 @@ pub(super) trait Variant: Default + Send + Sync + 'static {
     /// What there is to tell of a kind; `None` where the Envoy has been told, or does not want to know.
     fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<Self::Response>;
 
+    /// A kind once more, told or not.
+    fn repeat(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<Self::Response>;
+
     /// Who sends it; only the first request of a stream must say so.
     fn node(request: &Self::Request) -> Option<&Node>;
 

@@ -3,6 +3,7 @@
 mod alerts;
 mod breaker;
 mod caching;
+mod certificate;
 mod concurrency;
 mod document;
 mod duration;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::duration::format_duration;
 use super::reader::{Findings, ObjectReader, Problem};
-use super::{ViolationCode, names};
+use super::{ViolationCode, certificate, names};
 
 /// Most upstreams a document can have.
 pub const MAX_UPSTREAMS: usize = 256;
@@ -29,8 +29,10 @@ pub struct Upstream {
     pub name: String,
     /// Where it listens, at least one.
     pub endpoints: Vec<Endpoint>,
-    /// True: TLS towards it, checked against the machine's trusted certificates.
+    /// True: TLS towards it.
     pub tls: bool,
+    /// Certificates (PEM) of the authorities that its own must be signed by; `None` = the machine's trusted ones.
+    pub trusted_ca: Option<String>,
     /// True: it speaks HTTP/2.
     pub http2: bool,
     /// Longest time for a connection, ms, 1 ms..=1 min.
@@ -53,6 +55,7 @@ impl Upstream {
                 .filter_map(|(path, value)| Endpoint::read(path, value, object.findings))
                 .collect(),
             tls: object.boolean("tls", false),
+            trusted_ca: object.read("trusted_ca", certificate::certificates),
             http2: object.boolean("http2", false),
             connect_timeout_ms: object.duration("connect_timeout", 5_000, 1..=MINUTE_MS),
             health_check_path: object.read("health_check_path", names::path_prefix),
@@ -63,6 +66,10 @@ impl Upstream {
         if !given {
             let problem = Problem::new(ViolationCode::Missing, "given no name; every upstream needs one");
             findings.refuse(format!("{path}/name"), problem);
+        }
+        if upstream.trusted_ca.is_some() && !upstream.tls {
+            let problem = Problem::new(ViolationCode::Conflict, "given certificates, allowed only with tls");
+            findings.refuse(format!("{path}/trusted_ca"), problem);
         }
         let endpoints_path = format!("{path}/endpoints");
         if upstream.endpoints.is_empty() && findings.sound(&endpoints_path) {
@@ -84,6 +91,9 @@ impl Upstream {
         set("http2", json!(self.http2));
         set("connect_timeout", json!(format_duration(self.connect_timeout_ms)));
         set("outlier_detection", json!(self.outlier_detection));
+        if let Some(certificates) = &self.trusted_ca {
+            set("trusted_ca", json!(certificates));
+        }
         if let Some(path) = &self.health_check_path {
             set("health_check_path", json!(path));
         }

@@ -1,6 +1,7 @@
 //! Envoy's own statistics, pushed by its metrics service sink: what the filter cannot see.
 
 use crate::plane::{Plane, now_ms};
+use crate::xds::{Endpoints, Upstreams};
 use control_domain::envoy_stats::{Counters, Gauges};
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsService;
 use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
@@ -39,6 +40,7 @@ impl MetricsService for Sink {
             let Some(node_id) = &node_id else {
                 return Err(Status::invalid_argument("the first message must name the node"));
             };
+            self.plane.xds.endpoints(node_id, upstreams(&message.envoy_metrics));
             let (counters, gauges) = read(&message.envoy_metrics);
             self.plane
                 .domain()
@@ -62,6 +64,37 @@ fn read(families: &[MetricFamily]) -> (Counters, Gauges) {
         }
     }
     (counters, gauges)
+}
+
+/// Who answers for the upstreams.
+fn upstreams(families: &[MetricFamily]) -> Upstreams {
+    let mut upstreams = Upstreams::new();
+    for family in families {
+        let name = family.name().strip_prefix("cluster.");
+        let Some((cluster, statistic)) = name.and_then(|name| name.rsplit_once('.')) else {
+            continue;
+        };
+        // The control plane is none of them.
+        if cluster.starts_with("control_plane") {
+            continue;
+        }
+        let gauge = family.metric.iter().find_map(|metric| metric.gauge.as_ref());
+        let value = gauge.map_or(0, |gauge| whole(gauge.value()));
+        match statistic {
+            "membership_total" => entry(&mut upstreams, cluster).all = value,
+            "membership_healthy" => entry(&mut upstreams, cluster).healthy = value,
+            // A name that was never resolved has no members, and says nothing about them.
+            "update_attempt" => {
+                entry(&mut upstreams, cluster);
+            }
+            _ => {}
+        }
+    }
+    upstreams
+}
+
+fn entry<'u>(upstreams: &'u mut Upstreams, cluster: &str) -> &'u mut Endpoints {
+    upstreams.entry(cluster.to_owned()).or_default()
 }
 
 /// Envoy's numbers are whole; what is not a number is none.

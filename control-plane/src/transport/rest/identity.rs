@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Paths of which everything but reading needs the role `admin`: they give out or replace users' data, or everything at once.
 const ADMIN: [&str; 2] = ["/cache/restore", "/settings/import"];
+/// Where code comes in that runs in every Envoy.
+const MODULES: &str = "/filter/modules";
 /// A read that gives out users' data.
 const SNAPSHOT: &str = "/cache/snapshot";
 
@@ -54,6 +56,7 @@ fn needed(method: &Method, path: &str) -> Role {
     match path {
         SNAPSHOT => Role::Operator,
         path if ADMIN.contains(&path) => Role::Admin,
+        MODULES => Role::Admin,
         _ if safe => Role::Viewer,
         _ => Role::Operator,
     }

@@ -10,6 +10,7 @@ mod health;
 mod history;
 mod identity;
 mod metrics;
+mod modules;
 mod problem;
 mod prometheus;
 mod purges;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -90,6 +91,11 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         .routes(routes!(settings::apply_profile))
         .routes(routes!(fleet::rollout))
         .routes(routes!(fleet::list))
+        .routes(routes!(modules::upload).layer(DefaultBodyLimit::max(crate::modules::MAX_BYTES)))
+        .routes(routes!(modules::fetch))
+        .routes(routes!(modules::show, modules::start))
+        .routes(routes!(modules::promote))
+        .routes(routes!(modules::abort))
 }
 
 /// The description of this API, as served and as kept in the repository.

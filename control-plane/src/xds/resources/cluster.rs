@@ -3,7 +3,7 @@
 //! `max_connections` is not in here but in the runtime layer: a changed cluster is built anew, and its idle
 //! connections closed.
 
-use super::{Resource, by_address, endpoint, file, from_here, millis, number, tls, truth, upstreams};
+use super::{Resource, by_address, endpoint, from_here, millis, number, tls, truth, upstreams};
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy,
@@ -71,7 +71,7 @@ fn cluster(name: &str, upstream: &Upstream, http2: &Http2, trusted_ca: &str) -> 
             socket_options: vec![no_delay(http2.tcp_no_delay)],
             ..Default::default()
         }),
-        transport_socket: upstream.tls.then(|| tls::towards(upstream, file(trusted_ca))),
+        transport_socket: upstream.tls.then(|| tls::towards(upstream, trusted_ca)),
         health_checks: upstream
             .health_check_path
             .iter()

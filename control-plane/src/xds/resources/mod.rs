@@ -12,7 +12,7 @@ mod tls;
 
 pub(super) use cluster::clusters;
 pub(super) use endpoint::assignments;
-pub(super) use extension::from_file as filter_from_file;
+pub(super) use extension::filter;
 pub(super) use listener::listener;
 pub(super) use route::routes;
 pub(super) use runtime::runtime;
@@ -25,8 +25,9 @@ use std::net::IpAddr;
 
 /// Name of the listener and of its routes.
 const INGRESS: &str = "ingress";
-/// Cluster of the control plane in the bootstrap. Envoy does not let another one of this name replace it.
+/// Clusters of the control plane in the bootstrap, its gRPC and its REST. Envoy does not let another one of this name replace them.
 const CONTROL: &str = "control_plane";
+const CONTROL_REST: &str = "control_plane_rest";
 
 /// One resource with the version that tells its content.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,11 +70,11 @@ pub(super) fn fingerprint(parts: &[&[u8]]) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// The cluster of an upstream: of the same name, but for the one name that is taken.
+/// The cluster of an upstream: of the same name, but for those that are taken.
 fn cluster_name(upstream: &str) -> String {
-    if upstream == CONTROL {
+    if upstream == CONTROL || upstream == CONTROL_REST {
         // No upstream can have a dot in its name, so this one is free.
-        return format!("{CONTROL}.upstream");
+        return format!("{upstream}.upstream");
     }
     upstream.to_owned()
 }
@@ -118,6 +119,13 @@ fn address(host: &str, port: u16) -> core::Address {
 fn file(path: &str) -> core::DataSource {
     core::DataSource {
         specifier: Some(core::data_source::Specifier::Filename(path.to_owned())),
+        ..Default::default()
+    }
+}
+
+fn inline(text: &str) -> core::DataSource {
+    core::DataSource {
+        specifier: Some(core::data_source::Specifier::InlineString(text.to_owned())),
         ..Default::default()
     }
 }

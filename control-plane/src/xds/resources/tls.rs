@@ -1,18 +1,23 @@
 //! TLS towards an upstream.
 
-use super::{Endpoint, Upstream, by_address};
+use super::{Endpoint, Upstream, by_address, file, inline};
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::util::pack_any;
 
-/// A socket that accepts no certificate but one for the endpoint, signed by an authority in `trusted_ca`.
+/// A socket that accepts no certificate but one for the endpoint, signed by an authority of the upstream's, or in the file
+/// `trusted_ca` of the Envoy's machine.
 ///
 /// Endpoints with DNS names are asked for by name (SNI), and must prove that name. IP addresses cannot be asked for; a
 /// certificate must then be for one of the upstream's addresses. Where both are mixed an address proves nothing, and is
 /// not connected to.
-pub(super) fn towards(upstream: &Upstream, trusted_ca: core::DataSource) -> core::TransportSocket {
+pub(super) fn towards(upstream: &Upstream, trusted_ca: &str) -> core::TransportSocket {
+    let trusted_ca = match &upstream.trusted_ca {
+        Some(certificates) => inline(certificates),
+        None => file(trusted_ca),
+    };
     let protocol = if upstream.http2 { "h2" } else { "http/1.1" };
     let by_name = !by_address(upstream);
     let context = tls::UpstreamTlsContext {
@@ -59,7 +64,7 @@ mod tests {
     fn context(address: &str) -> tls::UpstreamTlsContext {
         let upstream = json!({"name": "a", "endpoints": [{"address": address}], "tls": true, "http2": true});
         let settings = settings(json!({ "upstreams": [upstream] }));
-        let socket = towards(&settings.upstreams[0], super::super::file("/ca.crt"));
+        let socket = towards(&settings.upstreams[0], "/ca.crt");
         let Some(core::transport_socket::ConfigType::TypedConfig(any)) = socket.config_type else {
             panic!("no configuration")
         };

@@ -31,6 +31,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Whether the call it is for tries out an upstream that failed before.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+
     /// The upstream it is for.
     #[must_use]
     pub fn upstream(&self) -> &str {

@@ -169,6 +169,12 @@ impl Properties for FakeHost {
         self.called().ok()?;
         self.properties.borrow().get(path).cloned()
     }
+
+    fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), HostError> {
+        self.called()?;
+        self.properties.borrow_mut().insert(path.to_owned(), value.to_owned());
+        Ok(())
+    }
 }
 
 impl Streams for FakeHost {

@@ -10,8 +10,12 @@ use optimizer_proto::v1::breaker_command::Action;
 use optimizer_proto::v1::{BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds};
 use serde_json::json;
 
+/// The breaker's state for the access log; not there while it is closed.
+const STATE: &[u8] = b"api_optimizer.breaker";
+
 impl Vm {
     /// Leave of the upstream's breaker, and of the route's own where it has one. `can_wait`: something stale may serve instead.
+    /// What is not ordinary goes to the access log.
     pub(super) fn admit(
         &mut self,
         host: &impl Host,
@@ -20,13 +24,17 @@ impl Vm {
         now_ms: Millis,
     ) -> Result<Vec<Permit>, Refusal> {
         let own = exchange.route.as_ref().filter(|route| route.own_breaker);
-        self.admit_to(
-            host,
-            &exchange.upstream,
-            own.map(|route| route.name.as_str()),
-            can_wait,
-            now_ms,
-        )
+        let own = own.map(|route| route.name.as_str());
+        let admitted = self.admit_to(host, &exchange.upstream, own, can_wait, now_ms);
+        let state = match &admitted {
+            Err(_) => Some("open"),
+            Ok(permits) => permits.iter().any(Permit::is_probe).then_some("half_open"),
+        };
+        if let Some(state) = state {
+            // A host that refuses costs only the log its field.
+            let _ = host.set_property(STATE, state.as_bytes());
+        }
+        admitted
     }
 
     /// As [`Vm::admit`], by names. None is needed without an upstream.

@@ -99,6 +99,11 @@ pub trait BodySource {
 pub trait Properties {
     /// The attribute at a path whose parts are separated by NUL; `None` when absent.
     fn property(&self, path: &[u8]) -> Option<Vec<u8>>;
+    /// Sets a property of ours on the stream, for Envoy's access log: `FILTER_STATE(wasm.<path>:PLAIN)`.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), HostError>;
 }
 
 /// Answering and resuming streams.

@@ -1,0 +1,93 @@
+//! Modules of the filter, and which Envoys run which.
+
+use super::identity::Caller;
+use super::problem::{Problem, Raw};
+use crate::modules::Refused;
+use crate::plane::Plane;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The body is the module itself.
+#[utoipa::path(put, path = "/filter/modules", tag = "filter", request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 200, description = "Kept; its checksum"), (status = "4XX", description = "Refused")))]
+pub(crate) async fn upload(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Raw(body): Raw,
+) -> Result<Json<Value>, Problem> {
+    let sha256 = plane.modules.add(&body)?;
+    tracing::info!(who = caller.name, sha256, bytes = body.len(), "filter module");
+    Ok(Json(json!({ "sha256": sha256, "bytes": body.len() })))
+}
+
+/// What Envoys fetch.
+#[utoipa::path(get, path = "/filter/modules/{sha256}", tag = "filter", params(("sha256" = String, Path, description = "Its checksum")), responses((status = 200, description = "The module", content_type = "application/wasm"), (status = 404, description = "No such module")))]
+pub(crate) async fn fetch(State(plane): State<Arc<Plane>>, Path(sha256): Path<String>) -> Result<Response, Problem> {
+    let bytes = plane.modules.bytes(&sha256).ok_or_else(Problem::not_found)?;
+    let body = axum::body::Bytes::from_owner(bytes);
+    Ok(([(header::CONTENT_TYPE, "application/wasm")], body).into_response())
+}
+
+#[utoipa::path(get, path = "/filter/rollout", tag = "filter", responses((status = 200, description = "Modules, and which Envoys run which")))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Value> {
+    let mut view = plane.modules.view();
+    if let Some(fields) = view.as_object_mut() {
+        fields.insert("envoys".to_owned(), plane.xds.modules());
+    }
+    Json(view)
+}
+
+/// `{"sha256": "…", "canary_percent": 10}`: gives a module to a share of the Envoys.
+#[utoipa::path(post, path = "/filter/rollout", tag = "filter", request_body(content = serde_json::Value, description = "sha256 and canary_percent"), responses((status = 200, description = "The canaries are told"), (status = "4XX", description = "Refused")))]
+pub(crate) async fn start(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Raw(body): Raw,
+) -> Result<Json<Value>, Problem> {
+    let wanted: Value = serde_json::from_slice(&body).map_err(|error| Problem::malformed_json(&error))?;
+    let fields = wanted.as_object().filter(|fields| fields.len() == 2);
+    let sha256 = fields.and_then(|fields| fields.get("sha256")?.as_str());
+    let percent = fields.and_then(|fields| fields.get("canary_percent")?.as_u64());
+    let percent = percent
+        .and_then(|percent| u8::try_from(percent).ok())
+        .filter(|percent| *percent <= 100);
+    let (Some(sha256), Some(percent)) = (sha256, percent) else {
+        let title = "The body must be {\"sha256\": checksum of a module, \"canary_percent\": 0 to 100}";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_rollout", title));
+    };
+    tracing::info!(who = caller.name, sha256, percent, "filter canary");
+    plane.modules.canary(sha256, percent)?;
+    Ok(Json(plane.modules.view()))
+}
+
+/// The canaries' module becomes everybody's.
+#[utoipa::path(post, path = "/filter/rollout/promote", tag = "filter", responses((status = 200, description = "All are told"), (status = 409, description = "No canary runs")))]
+pub(crate) async fn promote(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<Value>, Problem> {
+    tracing::info!(who = caller.name, "filter canary promoted");
+    plane.modules.promote()?;
+    Ok(Json(plane.modules.view()))
+}
+
+/// The canaries go back to what all others run.
+#[utoipa::path(post, path = "/filter/rollout/abort", tag = "filter", responses((status = 200, description = "The canaries are told"), (status = 409, description = "No canary runs")))]
+pub(crate) async fn abort(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<Value>, Problem> {
+    tracing::info!(who = caller.name, "filter canary aborted");
+    plane.modules.abort()?;
+    Ok(Json(plane.modules.view()))
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let (status, code) = match refused {
+            Refused::NoModule => (StatusCode::UNPROCESSABLE_ENTITY, "no_module"),
+            Refused::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_module"),
+            Refused::NoCanary => (StatusCode::CONFLICT, "no_canary"),
+            Refused::Full => (StatusCode::CONFLICT, "modules_full"),
+            Refused::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
+        };
+        Self::new(status, code, refused.to_string())
+    }
+}
