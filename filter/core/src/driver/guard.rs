@@ -5,7 +5,9 @@ use super::host::{Host, LogLevel};
 use super::registry;
 use super::vm::{Vm, wake};
 use crate::Millis;
-use crate::breaker::{self, BreakerPolicy, Call, Evidence, Forced, OutcomeClass, Permit, Refusal, Transition, View};
+use crate::breaker::{
+    self, BreakerPolicy, Call, Evidence, Forced, OutcomeClass, Permit, Refusal, Transition, View, Why,
+};
 use optimizer_proto::v1::breaker_command::Action;
 use optimizer_proto::v1::{BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds};
 use serde_json::json;
@@ -27,7 +29,11 @@ impl Vm {
         let own = own.map(|route| route.name.as_str());
         let admitted = self.admit_to(host, &exchange.upstream, own, can_wait, now_ms);
         let state = match &admitted {
-            Err(_) => Some("open"),
+            Err(refusal) => Some(match refusal.why {
+                Why::Open | Why::ForcedOpen => "open",
+                Why::HalfOpen => "half_open",
+                Why::Recovering => "recovering",
+            }),
             Ok(permits) => permits.iter().any(Permit::is_probe).then_some("half_open"),
         };
         if let Some(state) = state {
