@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Pages with lifetimes of one to three seconds.
 const PAGES: u64 = 90;
 const CLIENTS: u64 = 3;
+const STEADY_S: u64 = 6;
 /// Between two requests of a client.
 const PACE: Duration = Duration::from_millis(15);
 
@@ -36,6 +37,8 @@ fn now_ms() -> u64 {
 #[derive(Default)]
 struct Seen {
     stop: AtomicBool,
+    /// Pages asked for so far. They grow in number, so that they do not all expire together.
+    pages: AtomicU64,
     asked: AtomicU64,
     bad: AtomicU64,
     /// When a client first got something stale for a call that failed.
@@ -50,7 +53,8 @@ fn client(address: SocketAddr, seen: &Seen, number: u64) {
     while !seen.stop.load(Ordering::SeqCst) {
         // Steps that visit every page in no simple order.
         page = (page + 37) % PAGES;
-        let answer = connection.exchange(&Request::get(&format!("/page/{page}")));
+        let known = page % seen.pages.load(Ordering::SeqCst).max(1);
+        let answer = connection.exchange(&Request::get(&format!("/page/{known}")));
         seen.asked.fetch_add(1, Ordering::SeqCst);
         match answer {
             Ok(answer) if answer.status == 200 => note_stale(seen, &answer),
@@ -123,11 +127,15 @@ fn an_outage_under_load_is_bridged_and_followed_by_no_second_spike() {
             scope.spawn(move || client(address, shared, number));
         }
         let _stop = StopOnDrop(&seen.stop);
-        std::thread::sleep(Duration::from_secs(4));
-        let steady_from = Instant::now();
-        std::thread::sleep(Duration::from_secs(6));
-        let steady_to = Instant::now();
-        let steady = peak(&stack, steady_from, steady_to);
+        for pages in 1..=PAGES {
+            seen.pages.store(pages, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_secs(4) / u32::try_from(PAGES).unwrap());
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        let steady_from = stack.origin.total();
+        std::thread::sleep(Duration::from_secs(STEADY_S));
+        // Per second.
+        let steady = (stack.origin.total() - steady_from) / usize::try_from(STEADY_S).unwrap();
 
         let (asked, bad) = (seen.asked.load(Ordering::SeqCst), seen.bad.load(Ordering::SeqCst));
         assert_eq!(bad, 0, "{:?}", seen.unlike.lock().unwrap());
@@ -151,12 +159,14 @@ fn an_outage_under_load_is_bridged_and_followed_by_no_second_spike() {
         std::thread::sleep(Duration::from_secs(6));
         let after = peak(&stack, revived, Instant::now());
         figures.push(format!(
-            "outage: {asked} requests, {bad} not answered well; origin per second at most {steady} before, {after} after; \
+            "outage: {asked} requests, {bad} not answered well; origin per second {steady} before, at most {after} after; \
              {} ms from the first failing call to open, {} ms from recovery to closed",
             opened_ms.saturating_sub(seen.first_failure_ms.load(Ordering::SeqCst)),
             closed_ms.saturating_sub(revived_ms),
         ));
-        assert!(after * 10 <= steady * 12, "{figures:?}");
+        // The busiest second against the mean: pages expire in waves, so the bound leaves room. All pages at once, as without a ramp,
+        // and again those that live for a second, would be more than twice the mean.
+        assert!(after <= steady * 2, "{figures:?}");
         let status = stack.rest().document("/circuit-breaker/status").unwrap();
         assert!(
             status["upstreams"]["origin"][0]["deferred_calls"].as_u64().unwrap() > 0,
