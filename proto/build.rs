@@ -2,7 +2,11 @@
 //! compiler.
 use std::path::PathBuf;
 
-const FILES: [&str; 2] = ["optimizer/v1/control.proto", "optimizer/v1/telemetry.proto"];
+const FILES: [&str; 3] = [
+    "optimizer/v1/cache_backend.proto",
+    "optimizer/v1/control.proto",
+    "optimizer/v1/telemetry.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in FILES {

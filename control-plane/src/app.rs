@@ -9,6 +9,7 @@ use crate::infrastructure::tokens::TokenFile;
 use crate::infrastructure::{config_dir, envoy_admin};
 use crate::plane::{Options, Plane};
 use crate::steering;
+use crate::tier::{KeyFile, Setup, Tier};
 use crate::transport::{grpc, rest};
 use crate::xds::Hub;
 use std::error::Error;
@@ -28,7 +29,11 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let grpc_listener = listen(config.address, config.grpc_port, "GRPC_PORT").await?;
     let state = config.state_dir.as_deref().map(StateFile::new);
     let tokens = config.auth_tokens_file.clone().map(TokenFile::open).transpose()?;
+    let tier = Arc::new(Tier::new(tier_setup(&config)?)?);
+    let running = Arc::clone(&tier);
+    tokio::spawn(async move { running.run().await });
     let plane = Arc::new(Plane::start(Options {
+        tier,
         state,
         tokens,
         runbook: config.runbook_url.clone(),
@@ -70,6 +75,16 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         Err(_) => tracing::warn!("some requests were still under way"),
     }
     Ok(())
+}
+
+fn tier_setup(config: &Config) -> std::io::Result<Setup> {
+    Ok(Setup {
+        redis_url: config.redis_url.clone(),
+        key_prefix: config.redis_key_prefix.clone(),
+        memory_bytes: config.tier_memory_mb << 20,
+        keys: config.tier_key_file.clone().map(KeyFile::open).transpose()?,
+        compress: !config.tier_uncompressed,
+    })
 }
 
 fn receivers(config: &Config) -> Receivers {

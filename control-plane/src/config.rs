@@ -28,6 +28,28 @@ pub(crate) struct Config {
     #[arg(long, env = "CONFIG_DIR")]
     pub(crate) config_dir: Option<PathBuf>,
 
+    /// Redis for the shared cache tier: redis://, rediss:// (TLS), redis+cluster://host,host or
+    /// redis+sentinel://host,host/service; without one the tier is in this process
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<String>,
+
+    /// Begins every key in Redis
+    #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "api-optimizer")]
+    pub(crate) redis_key_prefix: String,
+
+    /// Memory of a shared cache tier in this process, MB of 2^20 bytes
+    #[arg(long, env = "TIER_MEMORY_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub(crate) tier_memory_mb: u64,
+
+    /// File of keys that encrypt the tier's values: lines of number:base64 of 32 bytes, the first one seals; read again when it
+    /// changes
+    #[arg(long, env = "TIER_KEY_FILE")]
+    pub(crate) tier_key_file: Option<PathBuf>,
+
+    /// Keep the tier's values uncompressed
+    #[arg(long, env = "TIER_UNCOMPRESSED")]
+    pub(crate) tier_uncompressed: bool,
+
     /// File of bearer tokens: a JSON list of {"name", "role": viewer|operator|admin, "token"}; read again when it changes
     #[arg(long, env = "AUTH_TOKENS_FILE")]
     pub(crate) auth_tokens_file: Option<PathBuf>,

@@ -9,6 +9,7 @@ mod modules;
 mod plane;
 mod purging;
 mod steering;
+mod tier;
 mod transfer;
 mod transport;
 mod xds;

@@ -5,6 +5,7 @@ use crate::infrastructure::document;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use crate::modules::Modules;
+use crate::tier::Tier;
 use control_domain::Millis;
 use control_domain::alerts::{Baseline, Board};
 use control_domain::book::{Accepted, Author, Book, Refused};
@@ -72,8 +73,9 @@ impl Event {
 }
 
 /// What a control plane is started with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Options {
+    pub(crate) tier: Arc<Tier>,
     pub(crate) state: Option<StateFile>,
     pub(crate) tokens: Option<TokenFile>,
     /// Link in alerts.
@@ -89,6 +91,7 @@ struct Streams {
 /// The running control plane.
 #[derive(Debug)]
 pub(crate) struct Plane {
+    pub(crate) tier: Arc<Tier>,
     domain: Mutex<Domain>,
     streams: Mutex<Streams>,
     pub(crate) state: Option<StateFile>,
@@ -119,7 +122,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Plane {
     /// A control plane that goes on where its state file ends.
     pub(crate) fn start(options: Options) -> Self {
-        let Options { state, tokens, runbook } = options;
+        let Options {
+            tier,
+            state,
+            tokens,
+            runbook,
+        } = options;
         let now_ms = now_ms();
         let (book, seen) = changing::begin(state.as_ref(), now_ms);
         let (pushes, _) = watch::channel(Arc::new(Pushes::of(&book, None)));
@@ -141,6 +149,7 @@ impl Plane {
             .and_then(|file| document::load(file, Ok))
             .unwrap_or_default();
         let plane = Self {
+            tier,
             domain: Mutex::new(Domain {
                 envoy_stats: EnvoyStats::default(),
                 board: Board::default(),
@@ -337,6 +346,7 @@ impl Plane {
             open_writes: self.tokens.is_none(),
             notifications_waiting: domain.notifications.0,
             xds_faults: self.xds.faults(),
+            tier_fault: self.tier.fault(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::plane::{Event, Plane, now_ms};
 use control_domain::purges::{Purge, Target};
+use control_domain::tier::Subject;
 use optimizer_proto::v1::command::Body;
 use serde_json::json;
 use std::sync::Arc;
@@ -11,11 +12,42 @@ use tokio::task::JoinSet;
 /// An Envoy gets so long to have a purge in force in all its workers.
 const ANSWER: Duration = Duration::from_secs(12);
 
-/// Sends an accepted purge to every connected Envoy. Ends when all have answered or given up.
+/// A tier that cannot record a purge is tried again after this.
+const TIER_RETRY: Duration = Duration::from_secs(1);
+
+/// Records an accepted purge in the shared tier and sends it to every connected Envoy. Ends when all have answered or given up.
 pub(crate) async fn send_to_all(plane: Arc<Plane>, purge: Purge) {
+    // First the tier: what an Envoy gets from it after its own purge is then never what was purged.
+    if in_tier(&plane, &purge).await {
+        plane.tier.owes_no_more(&purge.id);
+        tell(&plane, &purge).await;
+        return;
+    }
+    tell(&plane, &purge).await;
+    while !in_tier(&plane, &purge).await {
+        tokio::time::sleep(TIER_RETRY).await;
+    }
+    // Meanwhile an Envoy may have got from the tier what it had purged itself.
+    plane.domain().purges.reopen(&purge.id);
+    plane.tier.owes_no_more(&purge.id);
+    tell(&plane, &purge).await;
+}
+
+async fn in_tier(plane: &Plane, purge: &Purge) -> bool {
+    let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
+    match plane.tier.purge(&subjects).await {
+        Ok(_) => true,
+        Err(fault) => {
+            tracing::warn!(purge = purge.id, %fault, "purge not recorded in the shared tier, will be tried again");
+            false
+        }
+    }
+}
+
+async fn tell(plane: &Arc<Plane>, purge: &Purge) {
     let mut sending = JoinSet::new();
     for envoy in plane.connected() {
-        let (plane, purge) = (Arc::clone(&plane), purge.clone());
+        let (plane, purge) = (Arc::clone(plane), purge.clone());
         sending.spawn(async move { apply(&plane, &envoy, &purge).await });
     }
     while sending.join_next().await.is_some() {}
@@ -70,8 +102,9 @@ pub(crate) async fn catch_up(plane: Arc<Plane>, envoy: String, started_ms: u64) 
     plane.keep_purges();
 }
 
-/// Tells the live stream.
+/// Tells the live stream, and notes that the shared tier has yet to record it.
 pub(crate) fn announce(plane: &Plane, purge: &Purge) {
+    plane.tier.owes(&purge.id);
     tracing::warn!(
         purge = purge.id,
         who = purge.by,

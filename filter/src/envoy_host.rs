@@ -316,6 +316,19 @@ impl Callouts for EnvoyHost {
         proxy_wasm::hostcalls::dispatch_http_call(cluster, fields, None, Vec::new(), timeout).map_err(|_| CallError)
     }
 
+    fn grpc_call(
+        &self,
+        target: &str,
+        service: &str,
+        method: &str,
+        message: &[u8],
+        timeout: Duration,
+    ) -> Result<u32, HostError> {
+        // Through the SDK for its dispatcher's sake, as for a stream.
+        proxy_wasm::hostcalls::dispatch_grpc_call(target, service, method, Vec::new(), Some(message), timeout)
+            .map_err(|status| HostError(status as u32))
+    }
+
     fn call_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
         const HTTP_CALL_RESPONSE_BODY: u32 = 4;
         buffer(HTTP_CALL_RESPONSE_BODY, size)

@@ -27,6 +27,10 @@ impl Context for Root {
         vm::with(|vm| vm.on_control_close(&EnvoyHost, stream, status));
     }
 
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        vm::with(|vm| vm.on_grpc_answer(&EnvoyHost, token, status, size));
+    }
+
     fn on_http_call_response(&mut self, token: u32, fields: usize, body_size: usize, _trailers: usize) {
         vm::with(|vm| vm.on_call_response(&EnvoyHost, token, fields, body_size));
     }

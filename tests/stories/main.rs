@@ -19,6 +19,7 @@ mod runbook;
 mod settings;
 mod settings_doors;
 mod settings_live;
+mod shared_tier;
 mod steering;
 mod survival;
 mod telemetry;

@@ -51,6 +51,8 @@ pub struct Facts {
     pub notifications_waiting: usize,
     /// What Envoys refuse of what they are told by xDS, and upstreams of theirs that nobody answers for.
     pub xds_faults: Vec<String>,
+    /// Why the shared cache tier cannot be used at the moment.
+    pub tier_fault: Option<String>,
 }
 
 fn config_map(facts: &Facts) -> (&'static str, Status, String) {
@@ -116,6 +118,10 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
         Some(fault) => ("storage", Status::Degraded, fault.clone()),
     });
     components.push(config_map(facts));
+    components.push(match &facts.tier_fault {
+        None => ("shared_tier", Status::Healthy, "usable".to_owned()),
+        Some(fault) => ("shared_tier", Status::Degraded, fault.clone()),
+    });
     components.push(match facts.notifications_waiting {
         0 => ("notifications", Status::Healthy, "none waits".to_owned()),
         waiting => (

@@ -23,6 +23,7 @@ pub mod sequences;
 pub mod snapshot;
 pub mod steering;
 pub mod sum;
+pub mod tier;
 pub mod views;
 pub mod what_if;
 pub mod windows;

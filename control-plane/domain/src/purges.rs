@@ -159,6 +159,13 @@ impl PurgeLog {
         }
     }
 
+    /// All Envoys have to do it once more.
+    pub fn reopen(&mut self, id: &str) {
+        if let Some(purge) = self.purges.iter_mut().find(|purge| purge.id == id) {
+            purge.applied.clear();
+        }
+    }
+
     /// The purges that an Envoy has yet to do: those accepted since it started (0 = not known) without its receipt. One that was
     /// away for longer than is remembered must forget everything: the answer is `None`.
     #[must_use]

@@ -17,6 +17,7 @@ pub mod policy;
 pub mod shared_map;
 pub mod store;
 pub mod telemetry;
+pub mod tier_breaker;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

@@ -9,7 +9,7 @@ use super::reader::{Findings, ObjectReader, escaped, unknown_field};
 use super::size::{format_size, size};
 use super::{
     Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Network, Notice, OBJECT_SIZE, Route,
-    Upstream, Violation, network, number, rules,
+    SharedTier, Upstream, Violation, network, number, rules,
 };
 
 /// Ranges of addresses that may purge.
@@ -41,6 +41,8 @@ pub struct Settings {
     pub breaker: Breaker,
     /// The filter's own limit of calls in flight.
     pub concurrency: Concurrency,
+    /// The cache tier behind all Envoys.
+    pub shared_tier: SharedTier,
     /// Connection pools, where the control plane generates Envoy's clusters.
     pub http2: Http2,
     /// When alerts are raised.
@@ -69,6 +71,7 @@ impl Default for Settings {
             freshness: Freshness::default(),
             breaker: Breaker::default(),
             concurrency: Concurrency::default(),
+            shared_tier: SharedTier::default(),
             http2: Http2::default(),
             alerts: Alerts::default(),
             require_if_match: false,
@@ -122,6 +125,7 @@ impl Settings {
             "freshness": self.freshness.to_json(),
             "breaker": self.breaker.to_json(),
             "concurrency": self.concurrency.to_json(),
+            "shared_tier": self.shared_tier.to_json(),
             "http2": self.http2.to_json(),
             "alerts": self.alerts.to_json(),
             "require_if_match": self.require_if_match,
@@ -163,6 +167,10 @@ impl Settings {
             concurrency: match object.field("concurrency") {
                 Some((path, value)) => Concurrency::read(path, value, object.findings),
                 None => base.concurrency,
+            },
+            shared_tier: match object.field("shared_tier") {
+                Some((path, value)) => SharedTier::read(path, value, object.findings),
+                None => base.shared_tier,
             },
             http2: match object.field("http2") {
                 Some((path, value)) => Http2::read(path, value, object.findings),

@@ -74,7 +74,11 @@ pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Milli
             })
         })
         .collect();
-    let mut reasons: Vec<(&String, &u64)> = whole.reasons.iter().collect();
+    let mut reasons: Vec<(&String, &u64)> = whole
+        .reasons
+        .iter()
+        .filter(|(code, _)| !code.starts_with("tier-"))
+        .collect();
     reasons.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     json!({
         "hit_ratio": number(hit_ratio(fleet, filter, &window, window_ms, now_ms)),

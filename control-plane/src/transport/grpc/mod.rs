@@ -1,5 +1,6 @@
 //! gRPC for Envoys.
 
+mod cache_backend;
 mod control_link;
 mod metrics_sink;
 
@@ -7,6 +8,7 @@ use crate::plane::Plane;
 use crate::xds::{Ads, Hub};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
+use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ pub(crate) async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let sink = metrics_sink::Sink::new(Arc::clone(&plane));
     let sink = MetricsServiceServer::new(sink).max_decoding_message_size(MAX_STATISTICS);
+    let tier = CacheBackendServer::new(cache_backend::Backend::new(Arc::clone(&plane.tier)));
     let link = control_link::Link::new(plane, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
@@ -35,6 +38,7 @@ pub(crate) async fn serve(
         .add_service(service)
         .add_service(sink)
         .add_service(ads)
+        .add_service(tier)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
             // An error means that the sender is gone: time to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;

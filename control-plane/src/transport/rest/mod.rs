@@ -18,6 +18,7 @@ mod query;
 mod settings;
 mod snapshots;
 mod stream;
+mod tier;
 
 use crate::plane::Plane;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -69,6 +70,7 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         .routes(routes!(cache::stats))
         .routes(routes!(cache::invalidation))
         .routes(routes!(cache::explain))
+        .routes(routes!(tier::show))
         .routes(routes!(advice::what_if))
         .routes(routes!(purges::purge))
         .routes(routes!(purges::list))

@@ -126,17 +126,24 @@ pub(crate) async fn purge(
         wait_for(&plane, &id, timeout).await;
     }
     let receipt = receipt(&plane, &id).unwrap_or_default();
-    let late = receipt["late"].as_array().is_some_and(|late| !late.is_empty());
-    let status = if late { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let status = if is_late(&receipt) {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, Json(receipt)).into_response())
+}
+
+/// Somebody connected, or the shared tier, has yet to do it.
+fn is_late(receipt: &Value) -> bool {
+    receipt["late"].as_array().is_some_and(|late| !late.is_empty()) || receipt["shared_tier"] == "late"
 }
 
 async fn wait_for(plane: &Plane, id: &str, timeout: Duration) {
     let deadline = tokio::time::Instant::now() + timeout;
     loop {
         let told = plane.acknowledged.notified();
-        let open =
-            receipt(plane, id).is_some_and(|receipt| receipt["late"].as_array().is_some_and(|late| !late.is_empty()));
+        let open = receipt(plane, id).is_some_and(|receipt| is_late(&receipt));
         if !open || tokio::time::timeout_at(deadline, told).await.is_err() {
             return;
         }
@@ -161,6 +168,7 @@ fn receipt(plane: &Plane, id: &str) -> Option<Value> {
         .filter(|envoy| !purge.applied.contains_key(*envoy))
         .map(|envoy| json!({ "envoy": envoy, "node_id": node(envoy) }))
         .collect();
+    let owed = plane.tier.is_owing(&purge.id);
     // Seen lately and away now: done when they return.
     let away: Vec<Value> = domain
         .fleet
@@ -175,7 +183,8 @@ fn receipt(plane: &Plane, id: &str) -> Option<Value> {
         "reason": purge.reason,
         "targets": purge.targets,
         "soft": purge.soft,
-        "complete": late.is_empty() && away.is_empty(),
+        "complete": late.is_empty() && away.is_empty() && !owed,
+        "shared_tier": if owed { "late" } else { "applied" },
         "applied": applied,
         "late": late,
         "away": away,

@@ -3,6 +3,9 @@
 /// Name of this cache in the field.
 pub const CACHE_NAME: &str = "api-optimizer";
 
+/// Name of the shared tier in the field.
+pub const TIER_NAME: &str = "api-optimizer-tier";
+
 /// Why a request was forwarded (section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Forward {
@@ -44,6 +47,8 @@ impl Forward {
 /// This cache's member of the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStatus<'a> {
+    /// The shared tier had it: a cache of its own in the field, before this one.
+    pub tier_hit: bool,
     /// Answered without forwarding.
     pub hit: bool,
     /// Remaining freshness in seconds, negative when stale.
@@ -68,6 +73,10 @@ impl CacheStatus<'_> {
         for member in upstream.filter(|member| !member.is_empty()) {
             out.extend_from_slice(member);
             out.extend_from_slice(b", ");
+        }
+        if self.tier_hit {
+            out.extend_from_slice(TIER_NAME.as_bytes());
+            out.extend_from_slice(b"; hit, ");
         }
         out.extend_from_slice(CACHE_NAME.as_bytes());
         let mut add = |text: &str| {

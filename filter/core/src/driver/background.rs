@@ -17,6 +17,7 @@ use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::policy::RoutePolicy;
 use crate::store::{Birth, Found, TRAILER_LEN};
+use optimizer_proto::v1::Fence;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ struct Refresh {
     id: crate::store::EntryId,
     route: Rc<RoutePolicy>,
     birth: Birth,
+    fence: Option<Fence>,
     sent_ms: Millis,
     permits: Vec<Permit>,
     /// It holds a place within the upstream's concurrency limit.
@@ -95,6 +97,7 @@ impl Vm {
         }
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         let id = found.id;
+        let fence = self.tier_fence(&route, &asked.fields);
         self.background.waiting.push_back(Refresh {
             cluster,
             request: map.finish(),
@@ -103,6 +106,7 @@ impl Vm {
             id,
             route,
             birth: self.stamps.birth(),
+            fence,
             sent_ms: now_ms,
             permits: Vec::new(),
             placed: false,
@@ -246,7 +250,10 @@ impl Vm {
         };
         encoder.append(&body);
         if let Some(bytes) = encoder.seal() {
-            let key = refresh.key.as_bytes();
+            let key = &refresh.key;
+            let until_ms = plan.usable_until_ms;
+            self.offer(host, key, &request, refresh.fence, &bytes, until_ms, now_ms);
+            let key = key.as_bytes();
             self.insert(
                 host,
                 key,
@@ -273,7 +280,9 @@ impl Vm {
         match validation::freshen(&view, seen, &refresh.route.freshness, now_ms, TRAILER_LEN) {
             Freshened::Store { bytes, usable_until_ms } => {
                 let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
-                let key = refresh.key.as_bytes();
+                let key = &refresh.key;
+                self.offer(host, key, seen.request, refresh.fence, &bytes, usable_until_ms, now_ms);
+                let key = key.as_bytes();
                 self.insert(
                     host,
                     key,

@@ -8,6 +8,8 @@ use serde_json::Value;
 pub struct Bootstrap {
     /// Envoy cluster of the control plane; empty = there is none, the settings below stay in force.
     pub control_cluster: String,
+    /// Envoy cluster of the shared cache tier, where that is not the control plane.
+    pub tier_cluster: String,
     /// Name of this Envoy for the control plane, where Envoy's own `node.id` is not wanted.
     pub node_id: String,
     /// Settings until the control plane sends others.
@@ -37,12 +39,13 @@ impl Bootstrap {
         for (name, value) in fields {
             match (name.as_str(), value) {
                 ("control_cluster", Value::String(text)) => read.control_cluster = text,
+                ("tier_cluster", Value::String(text)) => read.tier_cluster = text,
                 ("node_id", Value::String(text)) => read.node_id = text,
                 ("settings", value) => match Settings::parse(&value) {
                     Ok((settings, _)) => read.settings = settings,
                     Err(found) => violations.extend(found.into_iter().map(below_settings)),
                 },
-                ("control_cluster" | "node_id", _) => {
+                ("control_cluster" | "tier_cluster" | "node_id", _) => {
                     violations.push(violation(
                         &format!("/{name}"),
                         ViolationCode::WrongType,
@@ -52,7 +55,7 @@ impl Bootstrap {
                 _ => violations.push(violation(
                     &format!("/{name}"),
                     ViolationCode::UnknownField,
-                    "known are control_cluster, node_id and settings",
+                    "known are control_cluster, tier_cluster, node_id and settings",
                 )),
             }
         }
@@ -67,16 +70,29 @@ impl Bootstrap {
     /// `None` without a control plane, or with a name too long to be one.
     #[must_use]
     pub fn control_target(&self) -> Option<String> {
-        let size = u8::try_from(self.control_cluster.len())
-            .ok()
-            .filter(|size| (1..=100).contains(size))?;
-        Some(format!(
-            "\u{a}{}\u{a}{}{}",
-            char::from(size + 2),
-            char::from(size),
-            self.control_cluster
-        ))
+        target(&self.control_cluster)
     }
+
+    /// The same for the shared cache tier.
+    #[must_use]
+    pub fn tier_target(&self) -> Option<String> {
+        if self.tier_cluster.is_empty() {
+            self.control_target()
+        } else {
+            target(&self.tier_cluster)
+        }
+    }
+}
+
+fn target(cluster: &str) -> Option<String> {
+    let size = u8::try_from(cluster.len())
+        .ok()
+        .filter(|size| (1..=100).contains(size))?;
+    Some(format!(
+        "\u{a}{}\u{a}{}{cluster}",
+        char::from(size + 2),
+        char::from(size)
+    ))
 }
 
 fn violation(path: &str, code: ViolationCode, message: &str) -> Violation {

@@ -138,6 +138,7 @@ impl Vm {
     ) {
         let Some(key) = &forwarded.key else { return };
         let request = Fields::from(header_map::parse(&forwarded.request));
+        self.offer(host, key, &request, forwarded.fence, &value, usable_until_ms, now_ms);
         self.insert(
             host,
             key.as_bytes(),

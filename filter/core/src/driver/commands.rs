@@ -6,6 +6,7 @@ use super::header_map::{self, MapWriter};
 use super::host::Host;
 use super::on_request::Lookup;
 use super::registry;
+use super::tier_offer;
 use super::vm::{Vm, wake};
 use crate::Millis;
 use crate::cache::{CacheKey, CacheStatus, StoredView};
@@ -144,6 +145,9 @@ impl Vm {
             tags.iter()
                 .try_for_each(|tag| self.purge(host, &command(Kind::Tag, tag), now_ms).map(drop))
         };
+        if done.is_ok() {
+            self.purge_in_tier(host, asked, &tags, now_ms);
+        }
         let problem = match done {
             Ok(()) => Problem {
                 status: 200,
@@ -157,6 +161,17 @@ impl Vm {
             },
         };
         self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[])
+    }
+
+    fn purge_in_tier(&mut self, host: &impl Host, asked: &Asked<'_>, tags: &[&[u8]], now_ms: Millis) {
+        if tags.is_empty() {
+            let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
+            let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
+            self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
+        }
+        for tag in tags {
+            self.invalidate_in_tier(host, tier_offer::tag_subject(b"", tag), now_ms);
+        }
     }
 
     /// `address` as Envoy writes it: `10.0.0.1:1234` or `[::1]:1234`.

@@ -59,6 +59,14 @@ pub(super) enum Phase {
         onward: Box<super::on_request::Onward>,
         flight: Option<u64>,
     },
+    /// Paused until the shared tier has answered, or the deadline is over.
+    Asking {
+        request: Vec<u8>,
+        onward: Box<super::on_request::Onward>,
+        flight: Option<u64>,
+        /// What the tier gives counts as fetched now.
+        birth: Birth,
+    },
     /// On its way to the upstream and back.
     Forwarded(Box<Forwarded>),
 }
@@ -77,6 +85,8 @@ pub(super) struct Forwarded {
     /// We put the stored response's validators into the request.
     pub(super) validating: bool,
     pub(super) birth: Birth,
+    /// The place in the shared tier's order of purges when this fetch began; absent where the response is not offered to it.
+    pub(super) fence: Option<optimizer_proto::v1::Fence>,
     pub(super) sent_ms: Millis,
     /// Until the response head, milliseconds.
     pub(super) answered_after_ms: Option<u64>,

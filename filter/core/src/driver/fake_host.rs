@@ -40,6 +40,7 @@ pub(super) struct FakeHost {
     pub(super) incoming: RefCell<Vec<u8>>,
     pub(super) queued: RefCell<HashMap<u32, Vec<Vec<u8>>>>,
     pub(super) calls: RefCell<Vec<(String, Lines)>>,
+    pub(super) grpc_calls: RefCell<Vec<(String, Vec<u8>)>>,
     pub(super) call_response: RefCell<Lines>,
     pub(super) log: RefCell<Vec<String>>,
     pub(super) failing: Cell<bool>,
@@ -272,6 +273,19 @@ impl Callouts for FakeHost {
             .collect();
         self.calls.borrow_mut().push((cluster.to_owned(), fields));
         u32::try_from(self.calls.borrow().len()).map_err(|_| CallError)
+    }
+
+    fn grpc_call(
+        &self,
+        _target: &str,
+        _service: &str,
+        method: &str,
+        message: &[u8],
+        _timeout: Duration,
+    ) -> Result<u32, HostError> {
+        self.called()?;
+        self.grpc_calls.borrow_mut().push((method.to_owned(), message.to_vec()));
+        u32::try_from(self.grpc_calls.borrow().len()).map_err(|_| HostError(10))
     }
 
     fn call_body(&self, size: usize) -> Result<Vec<u8>, HostError> {

@@ -225,6 +225,19 @@ pub trait Callouts {
     /// # Errors
     /// When the cluster is unknown, or a field value is no text (the SDK's call takes text only).
     fn call(&self, cluster: &str, fields: Vec<(&str, &[u8])>, timeout: Duration) -> Result<u32, CallError>;
+    /// Starts a unary gRPC call; its answer is a message of [`ControlTransport::message`]. `target` as for
+    /// [`ControlTransport::open_stream`]. Only from a root callback.
+    ///
+    /// # Errors
+    /// When the cluster is unknown or cannot be used.
+    fn grpc_call(
+        &self,
+        target: &str,
+        service: &str,
+        method: &str,
+        message: &[u8],
+        timeout: Duration,
+    ) -> Result<u32, HostError>;
     /// Content of the answer in this callback.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What an unsafe method makes untrue (RFC 9111 section 4.4, RFC 9875 section 3).
 
 use super::host::Host;
+use super::tier_offer;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{self, groups, invalidation};
@@ -33,6 +34,7 @@ impl Vm {
                 self.recorder.cache.invalidations += 1;
             }
             self.store.remove(host, key.as_bytes());
+            self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
         }
         if (200..400).contains(&status) {
             let host_name = crate::http::target::normalize_authority(asked.target.scheme, asked.target.authority);
@@ -45,6 +47,7 @@ impl Vm {
                 if self.stamps.purge(host, purge, false, now_ms).is_ok() {
                     self.recorder.cache.invalidations += 1;
                 }
+                self.invalidate_in_tier(host, tier_offer::tag_subject(&host_name, &tag), now_ms);
             }
         }
     }

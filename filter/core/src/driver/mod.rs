@@ -29,6 +29,8 @@ mod soup;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod tier;
+mod tier_offer;
 mod transfer;
 pub mod vm;
 mod waiting;

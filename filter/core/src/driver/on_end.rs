@@ -18,6 +18,11 @@ impl Vm {
         let now_ns = host.now_ns();
         self.stop_waiting(exchange, context);
         self.leave_queue(host, exchange, context, now_ns / 1_000_000);
+        if let Phase::Asking { flight, .. } = &mut exchange.phase {
+            let mut flight = flight.take();
+            exchange.phase = Phase::Passing;
+            self.land(host, &mut flight, Landing::Failed, now_ns / 1_000_000);
+        }
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
             self.abandon(&mut forwarded);
             self.land(host, &mut forwarded.flight, Landing::Failed, now_ns / 1_000_000);

@@ -65,8 +65,12 @@ impl Vm {
             self.waiting.add(hash, context, shared, now_ms);
         }
         let queued = matches!(exchange.phase, Phase::Queued { .. }).then(|| exchange.upstream.clone());
+        let asking = matches!(exchange.phase, Phase::Asking { .. });
         exchange.inside_ns += host.now_ns().saturating_sub(started_ns);
         drop(exchange);
+        if asking {
+            self.ask_tier(host, context, shared, now_ms);
+        }
         if let Some(upstream) = queued {
             self.queue_for_place(host, context, shared, &upstream, now_ms);
         }
@@ -89,7 +93,7 @@ impl Vm {
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
             return self.purge_by_request(host, exchange, &asked, now_ms);
         }
-        let onward = if !route.cache {
+        let mut onward = if !route.cache {
             Onward::plain(Forward::Bypass)
         } else if !asked.method.is_cacheable() {
             Onward::plain(Forward::Method)
@@ -116,6 +120,15 @@ impl Vm {
                 Boarding::Follow | Boarding::Alone => None,
             },
         };
+        if shareable(&asked, &onward, &route) && self.wants_tier(&asked, &route, &mut onward, now_ms) {
+            exchange.phase = Phase::Asking {
+                request: map,
+                onward: Box::new(onward),
+                flight,
+                birth: self.stamps.birth(),
+            };
+            return Flow::Pause;
+        }
         self.forward(host, exchange, map, onward, flight, now_ms)
     }
 
@@ -230,7 +243,7 @@ impl Vm {
         }
     }
 
-    fn forward(
+    pub(super) fn forward(
         &mut self,
         host: &impl Host,
         exchange: &mut Exchange,
@@ -303,6 +316,10 @@ impl Vm {
             Outcome::Bypass
         };
         exchange.upstream_requests = 1;
+        let fence = exchange
+            .route
+            .as_ref()
+            .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
         exchange.phase = Phase::Forwarded(Box::new(Forwarded {
             request: Rc::new(map),
             key: onward.key,
@@ -311,6 +328,7 @@ impl Vm {
             stored: onward.stored.map(|(bytes, id)| Stored { bytes, id }),
             validating,
             birth: self.stamps.birth(),
+            fence,
             sent_ms: now_ms,
             answered_after_ms: None,
             status: 0,

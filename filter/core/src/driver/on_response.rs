@@ -20,7 +20,7 @@ impl Vm {
     pub fn on_response_headers(&mut self, host: &impl Host, exchange: &mut Exchange, end: bool) -> Flow {
         match std::mem::replace(&mut exchange.phase, Phase::Passing) {
             Phase::Passing => Flow::Continue,
-            waiting @ (Phase::Waiting { .. } | Phase::Queued { .. }) => {
+            waiting @ (Phase::Waiting { .. } | Phase::Queued { .. } | Phase::Asking { .. }) => {
                 // Envoy answers a paused request itself, for example when its stream times out; `on_end` clears it away.
                 exchange.phase = waiting;
                 Flow::Continue

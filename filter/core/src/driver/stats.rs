@@ -50,6 +50,16 @@ impl Stats {
                 self.add(host, name, count);
             }
         }
+        for reason in &delta.reasons {
+            match reason.code.as_str() {
+                "tier-hit" => self.add(host, "api_optimizer_tier_hits_total", reason.count),
+                "tier-miss" => self.add(host, "api_optimizer_tier_misses_total", reason.count),
+                "tier-timeout" | "tier-unreachable" => {
+                    self.add(host, "api_optimizer_tier_failures_total", reason.count);
+                }
+                _ => {}
+            }
+        }
         for error in &delta.errors {
             self.add(host, error_name(&error.kind), error.count);
         }

@@ -193,7 +193,7 @@ fn identity(view: &StoredView<'_>) -> u64 {
 }
 
 /// Whether a response may be taken back at all.
-fn sound(view: &StoredView<'_>, now_ms: Millis) -> Result<(), &'static str> {
+pub(super) fn sound(view: &StoredView<'_>, now_ms: Millis) -> Result<(), &'static str> {
     let ahead = now_ms.saturating_add(AHEAD_MS);
     if view.response_time_ms() > ahead || view.request_time_ms() > ahead {
         return Err("from-the-future");

@@ -50,6 +50,8 @@ pub(super) mod wake {
     pub(crate) const WORK: u8 = b'W';
     /// Some whose wait is over are left to be released.
     pub(crate) const READY: u8 = b'R';
+    /// Questions or offers to the shared tier wait in this VM.
+    pub(crate) const TIER: u8 = b'T';
     /// Somebody waits for a place within a concurrency limit: give back what is not needed.
     pub(crate) const SHARE: u8 = b'H';
     /// There may be places within a concurrency limit again.
@@ -86,6 +88,7 @@ pub struct Vm {
     pub(super) background: super::background::Background,
     pub(super) waiting: super::waiting::Waiting,
     pub(super) limiter: super::limiter::Limiter,
+    pub(super) tier: super::tier::TierClient,
     /// VMs alive, as of the last heartbeat.
     pub(super) workers: u32,
     pub(super) stats: super::stats::Stats,
@@ -132,6 +135,7 @@ impl Vm {
             background: super::background::Background::default(),
             waiting: super::waiting::Waiting::default(),
             limiter: super::limiter::Limiter::default(),
+            tier: super::tier::TierClient::default(),
             workers: 1,
             stats: super::stats::Stats::default(),
             upstream_of: UpstreamOf::default(),
@@ -213,6 +217,7 @@ impl Vm {
         self.run_background(host, now_ms);
         self.end_overdue_waits(now_ms);
         self.release_some(host, now_ms);
+        self.run_tier(host, now_ms);
         self.serve_queues(host, now_ms);
     }
 
@@ -239,6 +244,7 @@ impl Vm {
                         self.end_wait(hash);
                     }
                 }
+                Some((&wake::TIER, _)) => self.run_tier(host, host.now_ns() / 1_000_000),
                 Some((&wake::SHARE, _)) => self.renew_places(host, true, host.now_ns() / 1_000_000),
                 Some((&wake::PLACE, _)) => places = true,
                 Some((&wake::REPORT, _)) => self.report_at_once(host, host.now_ns() / 1_000_000),

@@ -87,6 +87,7 @@ impl Vm {
 
     /// Ends the flight of a key.
     pub(super) fn land_key(&mut self, host: &impl Host, hash: u64, landing: Landing, now_ms: Millis) {
+        self.tier_landed(host, hash, landing);
         if !collapse::land(host, hash, self.uid, landing, now_ms) {
             return;
         }
@@ -149,6 +150,7 @@ impl Vm {
             Flow::Pause => {
                 self.wait_again(&waiter);
                 self.queue_again(host, &waiter, now_ms);
+                self.ask_tier(host, waiter.context, &waiter.exchange, now_ms);
             }
         }
     }

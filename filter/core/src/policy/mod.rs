@@ -6,6 +6,7 @@ use crate::breaker::{BreakerPolicy, FailurePolicy};
 use crate::cache::{FreshnessPolicy, KeyPolicy, QueryPolicy};
 use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
+use crate::tier_breaker::TierLimits;
 use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, Settings};
 use route_match::{HostPattern, host_of};
 use std::rc::Rc;
@@ -26,10 +27,29 @@ pub struct RoutePolicy {
     pub freshness: FreshnessPolicy,
     /// Largest content stored, bytes.
     pub max_object: usize,
+    /// Misses ask the shared tier, and what is stored is offered to it.
+    pub tier: bool,
     /// The route has a breaker of its own, beside its upstream's.
     pub own_breaker: bool,
     host: HostPattern,
     path_prefix: Vec<u8>,
+}
+
+/// How the shared tier is used.
+#[derive(Debug)]
+pub struct TierPolicy {
+    /// Any route takes part.
+    pub enabled: bool,
+    /// Sizes of stored responses that are offered.
+    pub sizes: std::ops::RangeInclusive<usize>,
+    /// Longest wait for an answer.
+    pub deadline_ms: u64,
+    /// When it is not asked.
+    pub breaker: TierLimits,
+    /// One fetch for the whole fleet.
+    pub coalesce: bool,
+    /// Longest wait for another Envoy's fetch.
+    pub coalesce_wait_ms: u64,
 }
 
 /// Everything the settings say, compiled.
@@ -39,6 +59,8 @@ pub struct Policies {
     pub breaker: BreakerPolicy,
     /// How many calls an upstream gets at a time.
     pub limit: LimitPolicy,
+    /// How the shared tier is used.
+    pub tier: TierPolicy,
     /// Who may purge by request.
     pub purge_sources: Vec<Network>,
     /// How much is stored.
@@ -59,6 +81,7 @@ impl Policies {
         Self {
             breaker: breaker(settings),
             limit: limit(settings),
+            tier: tier(settings),
             purge_sources: settings.purge_sources.clone(),
             limits: store_limits(settings),
             routes,
@@ -135,9 +158,32 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
             ..FreshnessPolicy::default()
         },
         max_object: usize::try_from(route.max_object_size.unwrap_or(settings.max_object_size)).unwrap_or(usize::MAX),
+        tier: takes_part(route, settings),
         own_breaker: route.breaker,
         host: HostPattern::new(&route.host),
         path_prefix: route.path_prefix.as_bytes().to_vec(),
+    }
+}
+
+fn takes_part(route: &Route, settings: &Settings) -> bool {
+    let tier = &settings.shared_tier;
+    let named = tier.routes.is_empty() || tier.routes.contains(&route.name);
+    tier.enabled && named && route.cache && settings.cache_enabled
+}
+
+fn tier(settings: &Settings) -> TierPolicy {
+    let set = &settings.shared_tier;
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    TierPolicy {
+        enabled: set.enabled && settings.cache_enabled,
+        sizes: size(set.min_size)..=size(set.max_size),
+        deadline_ms: set.deadline_ms,
+        breaker: TierLimits {
+            failures: set.breaker_failures,
+            wait_ms: set.breaker_wait_ms,
+        },
+        coalesce: set.coalesce,
+        coalesce_wait_ms: set.coalesce_wait_ms,
     }
 }
 

@@ -109,7 +109,12 @@ fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
     let reasons = totals
         .reasons
         .iter()
+        .filter(|(reason, _)| !reason.starts_with("tier-"))
         .map(|(reason, count)| (vec![("reason", reason.as_str())], *count));
+    let tier = totals
+        .reasons
+        .iter()
+        .filter_map(|(reason, count)| Some((vec![("result", reason.strip_prefix("tier-")?)], *count)));
     let kinds = |held: u64, limit: u64| {
         [
             (vec![("kind", "held")], held as f64),
@@ -131,6 +136,11 @@ fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
             "api_optimizer_cache_not_used_total",
             "Responses not stored or not reused, by reason.",
             reasons,
+        ),
+        counters(
+            "api_optimizer_shared_tier_total",
+            "What the Envoys asked of the shared tier and offered to it, by what came of it.",
+            tier,
         ),
         gauges(
             "api_optimizer_cache_entries",

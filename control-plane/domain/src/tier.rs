@@ -1,0 +1,338 @@
+//! The shared cache tier's order of purges: which stored responses may still be handed out.
+//!
+//! Every purge has a place in one order, and a response carries the place at which its fetch began. One that concerns it and
+//! comes later makes it unusable, whenever it was written: a late write cannot undo a purge.
+
+use crate::purges::Target;
+use optimizer_proto::v1::{Fence as WireFence, TierSubject, tier_subject::Kind};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+
+/// Subjects remembered apart; beyond that everything stored so far is purged as a whole.
+pub const MAX_SUBJECTS: usize = 50_000;
+/// Longest path prefix that is told apart; a longer one is cut and purges more, not less.
+const MAX_PREFIX: usize = 1_024;
+
+/// A place in the order of purges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fence {
+    /// Milliseconds, of the tier's clock.
+    pub ms: u64,
+    /// Place within the millisecond.
+    pub sequence: u64,
+}
+
+impl Fence {
+    /// Reads `ms-sequence`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (ms, sequence) = text.split_once('-')?;
+        Some(Self {
+            ms: ms.parse().ok()?,
+            sequence: sequence.parse().ok()?,
+        })
+    }
+
+    /// The place after this one, at a time.
+    #[must_use]
+    pub fn next(self, now_ms: u64) -> Self {
+        if now_ms > self.ms {
+            Self {
+                ms: now_ms,
+                sequence: 0,
+            }
+        } else {
+            Self {
+                ms: self.ms,
+                sequence: self.sequence.saturating_add(1),
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Fence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ms, self.sequence)
+    }
+}
+
+impl From<WireFence> for Fence {
+    fn from(wire: WireFence) -> Self {
+        Self {
+            ms: wire.ms,
+            sequence: wire.sequence,
+        }
+    }
+}
+
+impl From<Fence> for WireFence {
+    fn from(fence: Fence) -> Self {
+        Self {
+            ms: fence.ms,
+            sequence: fence.sequence,
+        }
+    }
+}
+
+/// What a purge makes unusable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Subject {
+    /// Everything.
+    All,
+    /// One host.
+    Host {
+        /// Normalised.
+        host: String,
+    },
+    /// Paths that begin so.
+    Prefix {
+        /// Normalised; empty for every host.
+        host: String,
+        /// First characters of the path.
+        path: String,
+    },
+    /// A tag or cache group.
+    Tag {
+        /// Normalised; empty for every host.
+        host: String,
+        /// The tag.
+        tag: String,
+    },
+    /// One URL, whatever its query.
+    Url {
+        /// Normalised.
+        host: String,
+        /// Path without query.
+        path: String,
+    },
+}
+
+impl Subject {
+    /// What an operator's target means here. Never less than the target: what does not read as it should means everything.
+    #[must_use]
+    pub fn of(target: &Target) -> Self {
+        match target {
+            Target::All => Self::All,
+            Target::Host(host) => Self::Host {
+                host: host.to_ascii_lowercase(),
+            },
+            Target::Tag(tag) => Self::Tag {
+                host: String::new(),
+                tag: tag.clone(),
+            },
+            Target::Prefix(prefix) => match host_and_path(prefix) {
+                Some((host, path)) => Self::Prefix { host, path: cut(path) },
+                None => Self::All,
+            },
+            Target::Url(url) => match host_and_path(url) {
+                Some((host, path)) => Self::Url {
+                    host: without_port(&host),
+                    path: path.split(['?', '#']).next().unwrap_or_default().to_owned(),
+                },
+                None => Self::All,
+            },
+        }
+    }
+
+    /// A filter's subject.
+    #[must_use]
+    pub fn of_wire(wire: &TierSubject) -> Self {
+        let (host, value) = (wire.host.clone(), wire.value.clone());
+        match wire.kind() {
+            Kind::Host => Self::Host { host },
+            Kind::Prefix => Self::Prefix {
+                host,
+                path: cut(&value),
+            },
+            Kind::Tag => Self::Tag { host, tag: value },
+            Kind::Url => Self::Url {
+                host: without_port(&host),
+                path: value.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            },
+            // One that this version does not know may mean anything.
+            Kind::All | Kind::Unspecified => Self::All,
+        }
+    }
+}
+
+fn cut(path: &str) -> String {
+    let end = (0..=path.len().min(MAX_PREFIX))
+        .rev()
+        .find(|at| path.is_char_boundary(*at));
+    path.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+}
+
+/// A port may be written where the key has none, and the other way round.
+fn without_port(host: &str) -> String {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name.to_ascii_lowercase(),
+        _ => host.to_ascii_lowercase(),
+    }
+}
+
+fn host_and_path(text: &str) -> Option<(String, &str)> {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let slash = rest.find('/');
+    let (host, path) = match slash {
+        Some(slash) => rest.split_at_checked(slash)?,
+        None => (rest, "/"),
+    };
+    Some((host.to_ascii_lowercase(), path))
+}
+
+/// What purges are compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// Normalised host.
+    pub host: &'a str,
+    /// Path and query.
+    pub path: &'a str,
+    /// Tags and groups.
+    pub tags: &'a [String],
+}
+
+/// All purges, as far as they are known here.
+#[derive(Debug, Clone, Default)]
+pub struct PurgeTable {
+    last: Fence,
+    everything: Fence,
+    hosts: HashMap<String, Fence>,
+    prefixes: HashMap<(String, String), Fence>,
+    lengths: BTreeSet<usize>,
+    tags: HashMap<(String, String), Fence>,
+    urls: HashMap<(String, String), Fence>,
+}
+
+impl PurgeTable {
+    /// The newest place known.
+    #[must_use]
+    pub fn last(&self) -> Fence {
+        self.last
+    }
+
+    /// Takes a purge in. One that is known changes nothing.
+    pub fn record(&mut self, fence: Fence, subject: &Subject) {
+        self.last = self.last.max(fence);
+        if self.subjects() >= MAX_SUBJECTS {
+            self.record_all(fence);
+            return;
+        }
+        let place = match subject {
+            Subject::All => return self.record_all(fence),
+            Subject::Host { host } => self.hosts.entry(host.clone()).or_default(),
+            Subject::Prefix { host, path } => {
+                self.lengths.insert(path.len());
+                self.prefixes.entry((host.clone(), path.clone())).or_default()
+            }
+            Subject::Tag { host, tag } => self.tags.entry((host.clone(), tag.clone())).or_default(),
+            Subject::Url { host, path } => self.urls.entry((host.clone(), path.clone())).or_default(),
+        };
+        *place = (*place).max(fence);
+    }
+
+    fn record_all(&mut self, fence: Fence) {
+        self.everything = self.everything.max(fence);
+        let since = self.everything;
+        self.hosts.retain(|_, place| *place > since);
+        self.prefixes.retain(|_, place| *place > since);
+        self.tags.retain(|_, place| *place > since);
+        self.urls.retain(|_, place| *place > since);
+        self.lengths = self.prefixes.keys().map(|(_, path)| path.len()).collect();
+    }
+
+    fn subjects(&self) -> usize {
+        self.hosts.len() + self.prefixes.len() + self.tags.len() + self.urls.len()
+    }
+
+    /// Whether a response whose fetch began at `fence` has been purged since.
+    #[must_use]
+    pub fn purged(&self, fence: Fence, parts: &Parts<'_>) -> bool {
+        if fence >= self.last {
+            return false;
+        }
+        let since = |place: Option<&Fence>| place.is_some_and(|place| *place > fence);
+        let path_only = parts.path.split('?').next().unwrap_or_default();
+        let any = String::new();
+        self.everything > fence
+            || since(self.hosts.get(parts.host))
+            || since(self.urls.get(&(without_port(parts.host), path_only.to_owned())))
+            || self.lengths.iter().any(|length| {
+                parts.path.get(..*length).is_some_and(|prefix| {
+                    since(self.prefixes.get(&(any.clone(), prefix.to_owned())))
+                        || since(self.prefixes.get(&(parts.host.to_owned(), prefix.to_owned())))
+                })
+            })
+            || parts.tags.iter().any(|tag| {
+                since(self.tags.get(&(any.clone(), tag.clone())))
+                    || since(self.tags.get(&(parts.host.to_owned(), tag.clone())))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Fence {
+        Fence { ms, sequence: 0 }
+    }
+
+    #[test]
+    fn a_purge_reaches_what_began_before_it_and_nothing_else() {
+        let tags = ["shop".to_owned()];
+        let parts = Parts {
+            host: "api.example",
+            path: "/products/7?x=1",
+            tags: &tags,
+        };
+        for (target, hit) in [
+            (Target::All, true),
+            (Target::Host("API.example".to_owned()), true),
+            (Target::Host("other".to_owned()), false),
+            (Target::Prefix("api.example/prod".to_owned()), true),
+            (Target::Prefix("/prod".to_owned()), true),
+            (Target::Prefix("api.example/users".to_owned()), false),
+            (Target::Tag("shop".to_owned()), true),
+            (Target::Tag("cart".to_owned()), false),
+            (Target::Url("http://api.example:80/products/7?other".to_owned()), true),
+            (Target::Url("http://api.example/products/8".to_owned()), false),
+        ] {
+            let mut table = PurgeTable::default();
+            table.record(at(10), &Subject::of(&target));
+            assert_eq!(table.purged(at(9), &parts), hit, "{target:?}");
+            assert!(!table.purged(at(10), &parts), "{target:?} began after it");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_full_purges_more() {
+        let mut table = PurgeTable::default();
+        for number in 0..=MAX_SUBJECTS as u64 {
+            table.record(
+                at(number + 1),
+                &Subject::Host {
+                    host: number.to_string(),
+                },
+            );
+        }
+        let parts = Parts {
+            host: "never named",
+            path: "/",
+            tags: &[],
+        };
+        assert!(table.purged(at(5), &parts));
+        assert!(!table.purged(table.last(), &parts));
+        assert_eq!(table.subjects(), 0);
+    }
+
+    #[test]
+    fn places_are_ordered_also_within_a_millisecond_and_when_the_clock_stands() {
+        let first = Fence::default().next(5);
+        let second = first.next(5);
+        let third = second.next(4);
+        assert!(first < second && second < third);
+        assert_eq!(Fence::parse(&third.to_string()), Some(third));
+        assert_eq!(Fence::parse("x"), None);
+    }
+}

@@ -1,0 +1,329 @@
+//! The shared cache tier: stored responses of the whole fleet, in Redis or, with none configured, in this process.
+//!
+//! Losing it costs latency, never a request: every fault is an answer within a bound, and a miss for the Envoy that asked. What
+//! it may never do is hand out what was purged; see [`control_domain::tier`].
+
+mod backend;
+mod counters;
+mod embedded;
+mod keys;
+mod link;
+mod record;
+mod redis_store;
+mod seal;
+
+pub(crate) use backend::Fault;
+pub(crate) use keys::KeyFile;
+
+use crate::plane::now_ms;
+use backend::{Backend, Id, Lease};
+use control_domain::tier::{Fence, Parts, PurgeTable, Subject};
+use counters::Counters;
+use embedded::Embedded;
+use optimizer_proto::v1::tier_found::Result as Found;
+use optimizer_proto::v1::{TierFound, TierGet, TierPut, TierRelease};
+use prost::Message as _;
+use record::Record;
+use redis_store::RedisStore;
+use seal::Sealer;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Longest life of a stored response in the tier; purges are remembered for longer.
+const MAX_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// A response whose fetch began longer ago is refused: the purges since may not be remembered any more.
+const MAX_FENCE_AGE_MS: u64 = MAX_LIFE_MS;
+/// Largest stored response taken, whatever the settings of an Envoy say.
+const MAX_VALUE: usize = (1 << 20) + (64 << 10);
+const MAX_KEY: usize = 64 << 10;
+const MAX_VARY: usize = 16;
+/// How often one who waits for another's fetch looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const MAX_WAIT_MS: u64 = 10_000;
+/// For so long nobody waits for a key whose response turned out not to be shareable.
+const ALONE_MS: u64 = 10_000;
+
+/// How the tier is set up.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// Where Redis is; `None` = embedded.
+    pub(crate) redis_url: Option<String>,
+    /// Begins every key of ours.
+    pub(crate) key_prefix: String,
+    /// Bytes of an embedded tier.
+    pub(crate) memory_bytes: u64,
+    pub(crate) keys: Option<KeyFile>,
+    pub(crate) compress: bool,
+}
+
+/// The shared cache tier.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    backend: Backend,
+    sealer: Sealer,
+    purges: Mutex<PurgeTable>,
+    /// Operators' purges that are not recorded yet.
+    owed: Mutex<BTreeSet<String>>,
+    pub(crate) counters: Counters,
+}
+
+impl Tier {
+    /// A tier; one on Redis connects by itself and serves nothing until it has.
+    pub(crate) fn new(setup: Setup) -> Result<Self, String> {
+        let mut purges = PurgeTable::default();
+        let backend = match &setup.redis_url {
+            Some(url) => Backend::Redis(RedisStore::new(url, &setup.key_prefix)?),
+            None => {
+                // What an Envoy fetched before this process began may have been purged, and nobody remembers.
+                purges.record(Fence::default().next(now_ms()), &Subject::All);
+                Backend::Embedded(Embedded::new(setup.memory_bytes))
+            }
+        };
+        Ok(Self {
+            backend,
+            sealer: Sealer::new(setup.keys, setup.compress),
+            purges: Mutex::new(purges),
+            owed: Mutex::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Keeps the connection to Redis, and the keys fresh, until told to stop.
+    pub(crate) async fn run(&self) {
+        if let Backend::Redis(store) = &self.backend {
+            store.run(&self.purges).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, PurgeTable> {
+        self.purges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers an Envoy.
+    pub(crate) async fn get(&self, asked: &TierGet) -> Result<TierFound, Fault> {
+        if asked.key.is_empty() || asked.key.len() > MAX_KEY || asked.vary.len() > MAX_VARY {
+            return Err(Fault::Refused("key".to_owned()));
+        }
+        let id = Id::of(&asked.key);
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::from(asked.wait_ms).min(MAX_WAIT_MS));
+        loop {
+            let mut found = self.look(&id, asked).await?;
+            if found.result() != Found::Miss || asked.lease_ms == 0 {
+                return Ok(self.counted(found));
+            }
+            let life = u64::from(asked.lease_ms).min(MAX_WAIT_MS);
+            match self.backend.lease(&id, asked.holder, life).await? {
+                Lease::Granted => {
+                    Counters::add(&self.counters.leases);
+                    return Ok(self.counted(found));
+                }
+                // Nobody may wait for it: every Envoy fetches for itself.
+                Lease::Alone => return Ok(self.counted(found)),
+                Lease::Other if tokio::time::Instant::now() >= deadline => {
+                    found.set_result(Found::Leased);
+                    return Ok(self.counted(found));
+                }
+                Lease::Other => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    fn counted(&self, found: TierFound) -> TierFound {
+        Counters::add(match found.result() {
+            Found::Hit => &self.counters.hits,
+            Found::Vary => &self.counters.vary,
+            Found::Leased => &self.counters.leased,
+            Found::Miss | Found::Unspecified => &self.counters.misses,
+        });
+        found
+    }
+
+    async fn look(&self, id: &Id, asked: &TierGet) -> Result<TierFound, Fault> {
+        let after = self.table().last();
+        let read = self.backend.read(id, asked.variant, after).await?;
+        let now_ms = now_ms();
+        let fence = {
+            let mut table = self.table();
+            for (fence, subject) in &read.purges {
+                table.record(*fence, subject);
+            }
+            table.last()
+        };
+        let mut found = TierFound {
+            fence: Some(fence.into()),
+            now_ms,
+            ..TierFound::default()
+        };
+        if let Some(record) = read.value.and_then(|value| self.open(id, asked, &value, now_ms)) {
+            found.set_result(Found::Hit);
+            found.value = record.value;
+            found.ahead_ms = record.ahead_ms;
+            return Ok(found);
+        }
+        let names = read.vary.as_deref().and_then(record::vary_names).unwrap_or_default();
+        if names.is_empty() || names == asked.vary {
+            found.set_result(Found::Miss);
+        } else {
+            found.set_result(Found::Vary);
+            found.vary = names;
+        }
+        Ok(found)
+    }
+
+    /// A value of the backend, if it may be handed out. Nothing in it is believed before it is checked.
+    fn open(&self, id: &Id, asked: &TierGet, value: &[u8], now_ms: u64) -> Option<Record> {
+        let counters = &self.counters;
+        let Ok(plain) = self.sealer.open(&id.variant(asked.variant), value, Record::MAX_BYTES) else {
+            Counters::add(&counters.damaged);
+            return None;
+        };
+        let Ok(record) = Record::decode(plain.as_slice()) else {
+            Counters::add(&counters.damaged);
+            return None;
+        };
+        if record.key != asked.key {
+            Counters::add(&counters.foreign);
+            return None;
+        }
+        let parts = Parts {
+            host: &record.host,
+            path: &record.path,
+            tags: &record.tags,
+        };
+        let fence = record.fence();
+        let too_old = fence.ms.saturating_add(MAX_FENCE_AGE_MS).saturating_add(MAX_LIFE_MS) < now_ms;
+        if too_old || self.table().purged(fence, &parts) {
+            Counters::add(&counters.purged);
+            return None;
+        }
+        (record.usable_until_ms > now_ms).then_some(record)
+    }
+
+    /// Takes an offer, or says why not.
+    pub(crate) async fn put(&self, offer: TierPut) -> Result<Option<&'static str>, Fault> {
+        let refused = |reason| {
+            Counters::add(&self.counters.refused);
+            Ok(Some(reason))
+        };
+        if offer.key.is_empty() || offer.key.len() > MAX_KEY || offer.vary.len() > MAX_VARY {
+            return refused("key");
+        }
+        if offer.value.is_empty() || offer.value.len() > MAX_VALUE {
+            return refused("size");
+        }
+        let now_ms = now_ms();
+        let Some(fence) = offer.fence.map(Fence::from) else {
+            return refused("no-fence");
+        };
+        if fence.ms.saturating_add(MAX_FENCE_AGE_MS) < now_ms {
+            return refused("old-fence");
+        }
+        let ahead_ms = i64::try_from(now_ms)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(i64::try_from(offer.now_ms).unwrap_or(i64::MAX));
+        let usable_until_ms = offer.usable_until_ms.saturating_add_signed(ahead_ms);
+        let life_ms = usable_until_ms.saturating_sub(now_ms).min(MAX_LIFE_MS);
+        if life_ms == 0 {
+            return refused("expired");
+        }
+        let parts = Parts {
+            host: &offer.host,
+            path: &offer.path,
+            tags: &offer.tags,
+        };
+        if self.table().purged(fence, &parts) {
+            return refused("purged");
+        }
+        let id = Id::of(&offer.key);
+        let variant = offer.variant;
+        let vary = record::vary_text(&offer.vary);
+        let record = Record::of(offer, fence, usable_until_ms, ahead_ms);
+        let Ok(value) = self.sealer.seal(&id.variant(variant), &record.encode_to_vec()) else {
+            return refused("not-sealed");
+        };
+        self.counters.bytes.fetch_add(value.len() as u64, Ordering::Relaxed);
+        self.backend.write(&id, variant, value, vary, life_ms).await?;
+        Counters::add(&self.counters.stores);
+        Ok(None)
+    }
+
+    /// One who held a lease does not bring the response.
+    pub(crate) async fn release(&self, asked: &TierRelease) -> Result<(), Fault> {
+        let alone_ms = if asked.not_shareable { ALONE_MS } else { 0 };
+        self.backend.release(&Id::of(&asked.key), asked.holder, alone_ms).await
+    }
+
+    /// Makes stored responses unusable; done when this returns, for all replicas.
+    pub(crate) async fn purge(&self, subjects: &[Subject]) -> Result<Fence, Fault> {
+        let mut last = Fence::default();
+        for subject in subjects {
+            last = match &self.backend {
+                Backend::Redis(store) => {
+                    let fence = store.purge(subject).await?;
+                    self.table().record(fence, subject);
+                    fence
+                }
+                Backend::Embedded(_) => {
+                    let mut table = self.table();
+                    let fence = table.last().next(now_ms());
+                    table.record(fence, subject);
+                    fence
+                }
+            };
+            Counters::add(&self.counters.purges);
+        }
+        Ok(last)
+    }
+
+    /// A purge has yet to be recorded.
+    pub(crate) fn owes(&self, purge: &str) {
+        self.owed().insert(purge.to_owned());
+    }
+
+    /// A purge is recorded.
+    pub(crate) fn owes_no_more(&self, purge: &str) {
+        self.owed().remove(purge);
+    }
+
+    /// Whether a purge has yet to be recorded.
+    pub(crate) fn is_owing(&self, purge: &str) -> bool {
+        self.owed().contains(purge)
+    }
+
+    fn owed(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the tier cannot be used at the moment.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match &self.backend {
+            Backend::Redis(store) => store.fault(),
+            Backend::Embedded(_) => None,
+        }
+    }
+
+    /// For operators.
+    pub(crate) fn view(&self) -> Value {
+        let (backend, entries) = match &self.backend {
+            Backend::Redis(store) => (store.place(), Value::Null),
+            Backend::Embedded(store) => ("embedded".to_owned(), json!(store.len())),
+        };
+        json!({
+            "backend": backend,
+            "status": if self.fault().is_none() { "healthy" } else { "degraded" },
+            "reason": self.fault(),
+            "entries": entries,
+            "encrypted": self.sealer.encrypts(),
+            "last_purge": self.table().last().to_string(),
+            "counters": self.counters.view(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! The tier in Redis. Only keys below our prefix are touched; never FLUSH, never KEYS.
+//!
+//! | key | content |
+//! |---|---|
+//! | `prefix:{hash}:variant` | a sealed record, with expiry |
+//! | `prefix:{hash}:v` | names of the selecting fields, with expiry |
+//! | `prefix:{hash}:l` | who fetches, with expiry |
+//! | `prefix:purges` | stream of purges; its ids are the places in the order of purges |
+
+use super::backend::{Fault, Id, Lease, Read};
+use super::link::{Address, Connection, ends_connection, reason};
+use control_domain::tier::{Fence, PurgeTable, Subject};
+use redis::{Cmd, FromRedisValue, RedisError, Value};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Purges are kept for longer than any response lives.
+const PURGES_KEPT_MS: u64 = 2 * super::MAX_LIFE_MS + 60 * 60 * 1_000;
+/// Purges read at once.
+const PAGE: usize = 1_000;
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// A connection without traffic is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Gives a lease back if it is still one's own; one step, so that nobody's else is taken.
+const RELEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+     if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end \
+     redis.call('SET', KEYS[1], '0', 'PX', ARGV[2]) return 1";
+
+struct State {
+    connection: Option<Connection>,
+    fault: Option<String>,
+}
+
+/// The store.
+pub(super) struct RedisStore {
+    address: Address,
+    prefix: String,
+    state: Mutex<State>,
+    lost: Notify,
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("address", &self.address.shown())
+            .finish()
+    }
+}
+
+type Entries = Vec<(String, Vec<(String, String)>)>;
+
+impl RedisStore {
+    pub(super) fn new(url: &str, prefix: &str) -> Result<Self, String> {
+        Ok(Self {
+            address: Address::parse(url)?,
+            prefix: format!("{prefix}:tier"),
+            state: Mutex::new(State {
+                connection: None,
+                fault: Some("not connected yet".to_owned()),
+            }),
+            lost: Notify::new(),
+        })
+    }
+
+    pub(super) fn place(&self) -> String {
+        self.address.shown()
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        self.state().fault.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key(&self, id: &Id, kind: &str) -> String {
+        format!("{}:{}:{kind}", self.prefix, id.tag())
+    }
+
+    fn purges(&self) -> String {
+        format!("{}:purges", self.prefix)
+    }
+
+    /// Connects, and connects again. A connection is used by others only when the purges behind it have been looked into.
+    pub(super) async fn run(&self, table: &Mutex<PurgeTable>) {
+        let mut wait = RETRY_MIN;
+        loop {
+            match self.open(table).await {
+                Ok(connection) => {
+                    tracing::info!(redis = self.address.shown(), "shared tier connected");
+                    *self.state() = State {
+                        connection: Some(connection),
+                        fault: None,
+                    };
+                    wait = RETRY_MIN;
+                    self.watch().await;
+                }
+                Err(error) => {
+                    let why = reason(&error);
+                    let mut state = self.state();
+                    if state.fault.as_deref() != Some(&why) {
+                        tracing::warn!(redis = self.address.shown(), reason = why, "shared tier cannot be used");
+                    }
+                    state.fault = Some(why);
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Returns when the connection is lost.
+    async fn watch(&self) {
+        loop {
+            let _ = tokio::time::timeout(LOOK_EVERY, self.lost.notified()).await;
+            if self.state().connection.is_none() {
+                return;
+            }
+            // A failure takes the connection out.
+            let _: Result<String, Fault> = self.ask(&redis::cmd("PING")).await;
+        }
+    }
+
+    async fn open(&self, table: &Mutex<PurgeTable>) -> Result<Connection, RedisError> {
+        let mut connection = self.address.connect().await?;
+        let known = table.lock().unwrap_or_else(PoisonError::into_inner).last();
+        let newest: Entries = connection
+            .ask(
+                redis::cmd("XREVRANGE")
+                    .arg(self.purges())
+                    .arg("+")
+                    .arg("-")
+                    .arg("COUNT")
+                    .arg(1),
+            )
+            .await?;
+        let newest = newest.first().and_then(|(id, _)| Fence::parse(id));
+        // An empty order begins with a purge of everything: whoever fetched before it may have missed one. An order that ends
+        // before what is known here is an older data set: what it holds may have been purged since.
+        if newest.is_none_or(|newest| newest < known) {
+            if known > Fence::default() {
+                tracing::warn!("Redis came back with an older data set: the shared tier is purged as a whole");
+            }
+            let fence: Option<String> = connection.ask(&self.append(&Subject::All)).await?;
+            // A clock that went back with the data gives places that are taken: then nothing there can be trusted yet.
+            if fence
+                .as_deref()
+                .and_then(Fence::parse)
+                .is_none_or(|fence| fence <= known)
+            {
+                return Err(std::io::Error::other("the clock of Redis is behind the order of purges").into());
+            }
+        }
+        let mut after = known;
+        loop {
+            let entries: Entries = connection.ask(&self.after(after)).await?;
+            let more = entries.len() >= PAGE;
+            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            for (fence, subject) in read(entries) {
+                table.record(fence, &subject);
+            }
+            after = table.last();
+            drop(table);
+            if !more {
+                return Ok(connection);
+            }
+        }
+    }
+
+    fn after(&self, known: Fence) -> Cmd {
+        let mut command = redis::cmd("XRANGE");
+        command
+            .arg(self.purges())
+            .arg(format!("({known}"))
+            .arg("+")
+            .arg("COUNT")
+            .arg(PAGE);
+        command
+    }
+
+    fn append(&self, subject: &Subject) -> Cmd {
+        let mut command = redis::cmd("XADD");
+        command
+            .arg(self.purges())
+            .arg("MINID")
+            .arg("~")
+            .arg(crate::plane::now_ms().saturating_sub(PURGES_KEPT_MS))
+            .arg("*")
+            .arg("s")
+            .arg(serde_json::to_string(subject).unwrap_or_default());
+        command
+    }
+
+    /// Runs a command on the connection, and gives the connection up when it turns out to be of no use.
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
+        let (connection, fault) = {
+            let state = self.state();
+            (state.connection.clone(), state.fault.clone())
+        };
+        let Some(mut connection) = connection else {
+            return Err(Fault::Unreachable(fault.unwrap_or_default()));
+        };
+        match connection.ask(command).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                let why = reason(&error);
+                if ends_connection(&error) {
+                    let mut state = self.state();
+                    if state.connection.take().is_some() {
+                        tracing::warn!(reason = why, "shared tier lost");
+                    }
+                    state.fault = Some(why.clone());
+                    drop(state);
+                    self.lost.notify_one();
+                    return Err(Fault::Unreachable(why));
+                }
+                Err(Fault::Refused(why))
+            }
+        }
+    }
+
+    pub(super) async fn read(&self, id: &Id, variant: u64, after: Fence) -> Result<Read, Fault> {
+        let mut values = redis::cmd("MGET");
+        values
+            .arg(self.key(id, &format!("{variant:016x}")))
+            .arg(self.key(id, "v"));
+        // Purges after the value: one that is not seen here was not acknowledged when the value was read.
+        let purges = self.after(after);
+        let (values, purges) = tokio::join!(self.ask::<Vec<Option<Vec<u8>>>>(&values), self.ask::<Entries>(&purges));
+        let (values, purges) = (values?, purges?);
+        if purges.len() >= PAGE {
+            // More than fits: behind by thousands. The next look is closer.
+            return Ok(Read {
+                purges: read(purges),
+                ..Read::default()
+            });
+        }
+        let mut values = values.into_iter();
+        Ok(Read {
+            value: values.next().flatten(),
+            vary: values.next().flatten(),
+            purges: read(purges),
+        })
+    }
+
+    pub(super) async fn write(
+        &self,
+        id: &Id,
+        variant: u64,
+        value: Vec<u8>,
+        vary: Option<Vec<u8>>,
+        life_ms: u64,
+    ) -> Result<(), Fault> {
+        let set = |kind: &str, value: Vec<u8>| {
+            let mut command = redis::cmd("SET");
+            command.arg(self.key(id, kind)).arg(value).arg("PX").arg(life_ms.max(1));
+            command
+        };
+        let written: Result<Value, Fault> = self.ask(&set(&format!("{variant:016x}"), value)).await;
+        self.note(written)?;
+        if let Some(vary) = vary {
+            let written: Result<Value, Fault> = self.ask(&set("v", vary)).await;
+            self.note(written)?;
+        }
+        let _: Value = self.ask(redis::cmd("DEL").arg(self.key(id, "l"))).await?;
+        Ok(())
+    }
+
+    /// A refused write is worth a word in the health: memory that is full, or a right that is missing. The next one that is
+    /// taken clears it.
+    fn note(&self, written: Result<Value, Fault>) -> Result<(), Fault> {
+        let mut state = self.state();
+        match &written {
+            Ok(_) => state.fault = None,
+            Err(Fault::Refused(why)) => state.fault = Some(why.clone()),
+            Err(Fault::Unreachable(_)) => {}
+        }
+        drop(state);
+        written.map(drop)
+    }
+
+    pub(super) async fn lease(&self, id: &Id, holder: u64, life_ms: u64) -> Result<Lease, Fault> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.key(id, "l"))
+            .arg(holder.to_string())
+            .arg("NX")
+            .arg("PX")
+            .arg(life_ms.max(1))
+            .arg("GET");
+        // Answers what was there before: nothing means that it is ours.
+        let held: Option<String> = self.ask(&set).await?;
+        Ok(match held.as_deref() {
+            None => Lease::Granted,
+            Some("0") => Lease::Alone,
+            Some(other) if other == holder.to_string() => Lease::Granted,
+            Some(_) => Lease::Other,
+        })
+    }
+
+    pub(super) async fn release(&self, id: &Id, holder: u64, alone_ms: u64) -> Result<(), Fault> {
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(RELEASE)
+            .arg(1)
+            .arg(self.key(id, "l"))
+            .arg(holder.to_string())
+            .arg(alone_ms.to_string());
+        let _: Value = self.ask(&command).await?;
+        Ok(())
+    }
+
+    /// Appends a purge to the order; its place.
+    pub(super) async fn purge(&self, subject: &Subject) -> Result<Fence, Fault> {
+        let id: Option<String> = self.ask(&self.append(subject)).await?;
+        id.as_deref()
+            .and_then(Fence::parse)
+            .ok_or_else(|| Fault::Refused("no place in the order of purges".to_owned()))
+    }
+}
+
+/// Reads purges. One that does not read as it should may mean anything, so it means everything.
+fn read(entries: Entries) -> Vec<(Fence, Subject)> {
+    let subject = |fields: &[(String, String)]| {
+        let text = fields
+            .iter()
+            .find(|(name, _)| name == "s")
+            .map(|(_, text)| text.as_str());
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or(Subject::All)
+    };
+    entries
+        .iter()
+        .filter_map(|(id, fields)| Some((Fence::parse(id)?, subject(fields))))
+        .collect()
+}

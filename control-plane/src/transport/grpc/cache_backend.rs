@@ -1,0 +1,73 @@
+//! The shared tier for Envoys.
+
+use crate::tier::{Fault, Tier};
+use control_domain::tier::Subject;
+use optimizer_proto::v1::cache_backend_server::CacheBackend;
+use optimizer_proto::v1::{
+    TierFound, TierGet, TierInvalidate, TierInvalidated, TierPut, TierRelease, TierReleased, TierStored,
+};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// Subjects of one call.
+const MAX_SUBJECTS: usize = 1_024;
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    tier: Arc<Tier>,
+}
+
+impl Backend {
+    pub(crate) fn new(tier: Arc<Tier>) -> Self {
+        Self { tier }
+    }
+
+    fn status(&self, fault: Fault) -> Status {
+        self.tier.counters.faulted();
+        match fault {
+            Fault::Unreachable(why) => Status::unavailable(why),
+            Fault::Refused(why) => Status::failed_precondition(why),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl CacheBackend for Backend {
+    async fn get(&self, request: Request<TierGet>) -> Result<Response<TierFound>, Status> {
+        let found = self.tier.get(request.get_ref()).await;
+        found.map(Response::new).map_err(|fault| self.status(fault))
+    }
+
+    async fn put(&self, request: Request<TierPut>) -> Result<Response<TierStored>, Status> {
+        let refused = self
+            .tier
+            .put(request.into_inner())
+            .await
+            .map_err(|fault| self.status(fault))?;
+        Ok(Response::new(TierStored {
+            stored: refused.is_none(),
+            reason: refused.unwrap_or_default().to_owned(),
+        }))
+    }
+
+    async fn release(&self, request: Request<TierRelease>) -> Result<Response<TierReleased>, Status> {
+        let released = self.tier.release(request.get_ref()).await;
+        released
+            .map(|()| Response::new(TierReleased {}))
+            .map_err(|fault| self.status(fault))
+    }
+
+    async fn invalidate(&self, request: Request<TierInvalidate>) -> Result<Response<TierInvalidated>, Status> {
+        let subjects = &request.get_ref().subjects;
+        let subjects: Vec<Subject> = if subjects.len() > MAX_SUBJECTS {
+            vec![Subject::All]
+        } else {
+            subjects.iter().map(Subject::of_wire).collect()
+        };
+        let fence = self.tier.purge(&subjects).await.map_err(|fault| self.status(fault))?;
+        Ok(Response::new(TierInvalidated {
+            fence: Some(fence.into()),
+        }))
+    }
+}

@@ -1,0 +1,423 @@
+//! Asking the shared tier before the origin. The request is paused for at most the deadline; whatever goes wrong, it goes on.
+//!
+//! Calls are made from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then.
+
+use super::exchange::{Exchange, Flow, Phase, SharedExchange};
+use super::header_map;
+use super::host::Host;
+use super::on_request::Onward;
+use super::tier_offer::{Blocks, Work};
+use super::transfer;
+use super::vm::{Vm, wake};
+use crate::Millis;
+use crate::cache::{CacheKey, CacheStatus, StoredView, selecting};
+use crate::collapse::Landing;
+use crate::engine::{Asked, Decision, decide};
+use crate::http::fields::Fields;
+use crate::policy::RoutePolicy;
+use crate::store::{Birth, KeyParts, Verdict};
+use crate::tier_breaker::TierBreaker;
+use optimizer_proto::v1::tier_found::Result as Found;
+use optimizer_proto::v1::{Fence, Outcome, TierFound, TierGet};
+use prost::Message;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+pub(super) const SERVICE: &str = "optimizer.v1.CacheBackend";
+/// Requests that wait for the tier in one VM at most; more go to the origin.
+const MAX_ASKS: usize = 4_096;
+/// Keys whose selecting fields are remembered.
+const MAX_VARYING: usize = 4_096;
+/// An answer that is so much overdue will not come.
+const LOST_MS: u64 = 500;
+/// Differences of clocks below this are of the network.
+const SKEW_MS: u64 = 1_000;
+const GRPC_DEADLINE_EXCEEDED: u32 = 4;
+
+/// A request that waits for the tier's answer.
+#[derive(Debug)]
+pub(super) struct Ask {
+    context: u32,
+    exchange: SharedExchange,
+    key: CacheKey,
+    request: TierGet,
+    timeout_ms: u64,
+    until_ms: Millis,
+    /// Asked again with the selecting fields that the tier named.
+    varied: bool,
+}
+
+impl Ask {
+    /// It waits for another Envoy's fetch.
+    fn waits(&self) -> bool {
+        self.request.wait_ms > 0
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(super) enum Call {
+    Ask(Ask),
+    Work(Work),
+}
+
+/// One VM's part in the shared tier.
+#[derive(Debug, Default)]
+pub struct TierClient {
+    asks: VecDeque<Ask>,
+    pub(super) calls: HashMap<u32, Call>,
+    pub(super) work: VecDeque<Work>,
+    pub(super) breaker: TierBreaker,
+    /// The place in the tier's order of purges as last heard: a fetch that begins now began after it.
+    fence: Option<Fence>,
+    /// Names of the selecting fields by the key's hash.
+    varying: HashMap<u64, Vec<Vec<u8>>>,
+    /// Keys whose lease this VM holds, by their hash.
+    pub(super) leases: HashMap<u64, Vec<u8>>,
+    pub(super) retry_ms: Millis,
+}
+
+impl Vm {
+    /// Whether the tier is to be asked about this miss; if so, the request waits in its phase until [`Vm::ask_tier`].
+    pub(super) fn wants_tier(
+        &mut self,
+        asked: &Asked<'_>,
+        route: &RoutePolicy,
+        onward: &mut Onward,
+        now_ms: Millis,
+    ) -> bool {
+        if !takes_part(route, &asked.fields) || self.bootstrap.tier_target().is_none() {
+            return false;
+        }
+        if self.tier.asks.len() + self.tier.calls.len() >= MAX_ASKS
+            || !self.tier.breaker.admits(self.policies.tier.breaker, now_ms)
+        {
+            self.recorder.reason("tier-not-asked");
+            onward.detail = onward.detail.or(Some("tier-not-asked"));
+            return false;
+        }
+        true
+    }
+
+    /// Queues the question of a request that waits in [`Phase::Asking`].
+    pub(super) fn ask_tier(&mut self, host: &impl Host, context: u32, shared: &SharedExchange, now_ms: Millis) {
+        let Ok(exchange) = shared.try_borrow() else { return };
+        let Phase::Asking {
+            request,
+            onward,
+            flight,
+            ..
+        } = &exchange.phase
+        else {
+            return;
+        };
+        let Some(key) = onward.key.clone() else { return };
+        let tier = &self.policies.tier;
+        let names = self.tier.varying.get(&key.hash()).cloned().unwrap_or_default();
+        let lease = tier.coalesce && flight.is_some();
+        let get = TierGet {
+            key: key.as_bytes().to_vec(),
+            variant: variant(&names, &Fields::from(header_map::parse(request))),
+            vary: names,
+            lease_ms: if lease { millis(tier.coalesce_wait_ms) } else { 0 },
+            holder: self.uid,
+            wait_ms: 0,
+        };
+        self.tier.asks.push_back(Ask {
+            context,
+            exchange: Rc::clone(shared),
+            key,
+            request: get,
+            timeout_ms: tier.deadline_ms,
+            until_ms: now_ms.saturating_add(tier.deadline_ms),
+            varied: false,
+        });
+        // Without a wake-up the next tick does it.
+        let _ = host.enqueue(self.queue, &[wake::TIER]);
+    }
+
+    /// Makes the calls that wait, and lets requests go on whose answer was lost. Root callbacks only.
+    pub(super) fn run_tier(&mut self, host: &impl Host, now_ms: Millis) {
+        while let Some(ask) = self.tier.asks.pop_front() {
+            self.put_question(host, ask, now_ms);
+        }
+        let lost: Vec<u32> = self
+            .tier
+            .calls
+            .iter()
+            .filter_map(|(token, call)| match call {
+                Call::Ask(ask) if now_ms.saturating_sub(ask.until_ms) > LOST_MS => Some(*token),
+                _ => None,
+            })
+            .collect();
+        for token in lost {
+            if let Some(Call::Ask(ask)) = self.tier.calls.remove(&token) {
+                self.tier_answered(host, ask, Err("tier-timeout"), now_ms);
+            }
+        }
+        self.run_tier_work(host, now_ms);
+    }
+
+    fn put_question(&mut self, host: &impl Host, ask: Ask, now_ms: Millis) {
+        let Some(target) = self.bootstrap.tier_target() else {
+            return self.tier_answered(host, ask, Err("tier-unreachable"), now_ms);
+        };
+        let message = ask.request.encode_to_vec();
+        match host.grpc_call(&target, SERVICE, "Get", &message, Duration::from_millis(ask.timeout_ms)) {
+            Ok(token) => drop(self.tier.calls.insert(token, Call::Ask(ask))),
+            Err(_) => self.tier_answered(host, ask, Err("tier-unreachable"), now_ms),
+        }
+    }
+
+    /// A call has ended, with a message when `status` is 0.
+    pub fn on_grpc_answer(&mut self, host: &impl Host, token: u32, status: u32, size: usize) {
+        let Some(call) = self.tier.calls.remove(&token) else {
+            return;
+        };
+        let now_ms = host.now_ns() / 1_000_000;
+        match call {
+            Call::Work(work) => self.tier_work_done(host, work, status == 0, now_ms),
+            Call::Ask(ask) => {
+                let message = (status == 0).then(|| host.message(size).unwrap_or_default());
+                let found = match message.map(|bytes| TierFound::decode(bytes.as_slice())) {
+                    Some(Ok(found)) => Ok(found),
+                    Some(Err(_)) => Err("tier-unreadable"),
+                    None if status == GRPC_DEADLINE_EXCEEDED => Err("tier-timeout"),
+                    None => Err("tier-unreachable"),
+                };
+                self.tier_answered(host, ask, found, now_ms);
+            }
+        }
+        self.run_tier_work(host, now_ms);
+    }
+
+    fn tier_answered(&mut self, host: &impl Host, ask: Ask, found: Result<TierFound, &'static str>, now_ms: Millis) {
+        match &found {
+            Ok(found) => {
+                self.tier.breaker.succeeded();
+                self.tier.fence = found.fence.or(self.tier.fence);
+            }
+            // That another Envoy's fetch takes long says nothing about the tier.
+            Err(reason) if ask.waits() => self.recorder.reason(reason),
+            Err(reason) => {
+                self.tier.breaker.failed(self.policies.tier.breaker, now_ms);
+                self.recorder.reason(reason);
+            }
+        }
+        let granted = found.as_ref().is_ok_and(|found| found.result() == Found::Miss) && ask.request.lease_ms > 0;
+        if granted {
+            self.tier.leases.insert(ask.key.hash(), ask.key.as_bytes().to_vec());
+        }
+        if host.enter(ask.context).is_err() || !self.go_on(host, &ask, found, now_ms) {
+            // The client has gone; whoever waits for its fetch must not.
+            self.tier_landed(host, ask.key.hash(), Landing::Failed);
+        }
+    }
+
+    /// False when the request does not wait any more.
+    fn go_on(&mut self, host: &impl Host, ask: &Ask, found: Result<TierFound, &'static str>, now_ms: Millis) -> bool {
+        let shared = Rc::clone(&ask.exchange);
+        let Ok(mut exchange) = shared.try_borrow_mut() else {
+            return false;
+        };
+        let (request, mut onward, mut flight, birth) = match std::mem::replace(&mut exchange.phase, Phase::Passing) {
+            Phase::Asking {
+                request,
+                onward,
+                flight,
+                birth,
+            } => (request, onward, flight, birth),
+            other => {
+                exchange.phase = other;
+                return false;
+            }
+        };
+        let reason = match found {
+            Ok(mut found) => match found.result() {
+                Found::Hit => {
+                    let answered =
+                        self.serve_from_tier(host, &mut exchange, ask, found, &request, &onward, birth, now_ms);
+                    match answered {
+                        Ok(flow) => {
+                            drop(exchange);
+                            self.land(host, &mut flight, Landing::Stored, now_ms);
+                            if flow == Flow::Continue {
+                                let _ = host.resume_request();
+                            }
+                            return true;
+                        }
+                        Err(reason) => reason,
+                    }
+                }
+                result @ (Found::Vary | Found::Leased) if self.ask_again(ask, &mut found, &request, now_ms) => {
+                    exchange.phase = Phase::Asking {
+                        request,
+                        onward,
+                        flight,
+                        birth,
+                    };
+                    drop(exchange);
+                    self.recorder.reason(if result == Found::Vary {
+                        "tier-vary"
+                    } else {
+                        "tier-waited"
+                    });
+                    let again = self.tier.asks.pop_back();
+                    if let Some(again) = again {
+                        self.put_question(host, again, now_ms);
+                    }
+                    return true;
+                }
+                _ => "tier-miss",
+            },
+            Err(reason) => {
+                onward.detail = onward.detail.or(Some(reason));
+                ""
+            }
+        };
+        if !reason.is_empty() {
+            self.recorder.reason(reason);
+            onward.detail = onward.detail.or(Some(reason));
+        }
+        let flow = self.forward(host, &mut exchange, request, *onward, flight, now_ms);
+        let queued = matches!(exchange.phase, Phase::Queued { .. }).then(|| exchange.upstream.clone());
+        drop(exchange);
+        match (flow, queued) {
+            (Flow::Continue, _) => drop(host.resume_request()),
+            (Flow::Pause, Some(upstream)) => self.queue_for_place(host, ask.context, &shared, &upstream, now_ms),
+            (Flow::Pause, None) => {}
+        }
+        true
+    }
+
+    /// Queues the second question: with the selecting fields that the tier named, or to wait for another Envoy's fetch.
+    fn ask_again(&mut self, ask: &Ask, found: &mut TierFound, request: &[u8], now_ms: Millis) -> bool {
+        let mut get = ask.request.clone();
+        let mut again = (ask.timeout_ms, ask.until_ms, ask.varied);
+        if found.result() == Found::Vary {
+            if ask.varied || found.vary.is_empty() {
+                return false;
+            }
+            let names = std::mem::take(&mut found.vary);
+            get.variant = variant(&names, &Fields::from(header_map::parse(request)));
+            get.vary.clone_from(&names);
+            if self.tier.varying.len() >= MAX_VARYING {
+                self.tier.varying.clear();
+            }
+            self.tier.varying.insert(ask.key.hash(), names);
+            again.2 = true;
+        } else {
+            if ask.waits() || ask.request.lease_ms == 0 {
+                return false;
+            }
+            let tier = &self.policies.tier;
+            get.wait_ms = millis(tier.coalesce_wait_ms);
+            let timeout_ms = tier.coalesce_wait_ms.saturating_add(tier.deadline_ms);
+            again = (timeout_ms, now_ms.saturating_add(timeout_ms), ask.varied);
+        }
+        self.tier.asks.push_back(Ask {
+            context: ask.context,
+            exchange: Rc::clone(&ask.exchange),
+            key: ask.key.clone(),
+            request: get,
+            timeout_ms: again.0,
+            until_ms: again.1,
+            varied: again.2,
+        });
+        true
+    }
+
+    /// Answers with what the tier gave, and keeps it. Nothing in it is believed before it is checked.
+    #[allow(clippy::too_many_arguments)]
+    fn serve_from_tier(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        ask: &Ask,
+        found: TierFound,
+        request: &[u8],
+        onward: &Onward,
+        birth: Birth,
+        now_ms: Millis,
+    ) -> Result<Flow, &'static str> {
+        const DAMAGED: &str = "tier-damaged";
+        let mut value = found.value;
+        correct_clock(&mut value, found.ahead_ms, found.now_ms, now_ms);
+        let asked = Asked::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
+        let route = exchange.route.clone().ok_or(DAMAGED)?;
+        let view = StoredView::decode(&value, true).map_err(|_| DAMAGED)?;
+        if view.key() != ask.key.as_bytes() || transfer::sound(&view, now_ms).is_err() {
+            return Err(DAMAGED);
+        }
+        if !selecting::matches(&view, &asked.fields) {
+            return Err("tier-miss");
+        }
+        let parts = KeyParts {
+            host: ask.key.host(),
+            path: ask.key.path(),
+            url: ask.key.url(),
+        };
+        // What this Envoy purged while the answer was on its way, and what it has yet to tell the tier.
+        let purged = self.stamps.verdict(birth, &parts, view.tags()) != Verdict::Live
+            || Blocks::block(host, ask.key.host(), ask.key.path(), view.tags(), now_ms);
+        if purged {
+            return Err("tier-purged");
+        }
+        let directives = asked.directives(&route.freshness);
+        let decision = decide(&view, &asked, &directives, false, exchange.started_ns, now_ms);
+        let Decision::Reply { reply, reuse, .. } = decision else {
+            return Err("tier-stale");
+        };
+        let status = CacheStatus {
+            tier_hit: true,
+            ttl_s: Some(reuse.ttl_s),
+            forward: Some(onward.cause),
+            stored: true,
+            detail: onward.detail,
+            ..CacheStatus::default()
+        };
+        let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
+        let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
+        drop(reply);
+        self.recorder.reason("tier-hit");
+        let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
+        let usable_until_ms = view.usable_until_ms();
+        let key = ask.key.as_bytes();
+        self.insert(host, key, &asked.fields, birth, value, &vary, usable_until_ms, now_ms);
+        Ok(flow)
+    }
+
+    /// The place in the tier's order of purges for a fetch that begins now; `None` where its response is not to be offered.
+    pub(super) fn tier_fence(&self, route: &RoutePolicy, request: &Fields<'_>) -> Option<Fence> {
+        self.tier.fence.filter(|_| takes_part(route, request))
+    }
+}
+
+/// What is one client's alone stays on its Envoy.
+fn takes_part(route: &RoutePolicy, request: &Fields<'_>) -> bool {
+    route.tier && !request.has(b"authorization")
+}
+
+pub(super) fn variant(names: &[Vec<u8>], request: &Fields<'_>) -> u64 {
+    if names.is_empty() {
+        return 0;
+    }
+    selecting::variant_hash(names.iter().map(Vec::as_slice), request)
+}
+
+fn millis(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(u32::MAX)
+}
+
+/// Brings a response's times into this Envoy's clock: the tier says how its own clock stands to both. Small differences are of
+/// the network, and left alone.
+fn correct_clock(value: &mut [u8], ahead_ms: i64, tier_now_ms: Millis, now_ms: Millis) {
+    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let shift = ahead_ms
+        .saturating_add(signed(now_ms))
+        .saturating_sub(signed(tier_now_ms));
+    if shift.unsigned_abs() >= SKEW_MS {
+        crate::cache::shift_times(value, shift);
+    }
+}

@@ -1,0 +1,245 @@
+//! What a VM tells the shared tier in the background: responses it stored, leases it gives back, what it has made invalid.
+
+use super::host::Host;
+use super::tier::{Call, SERVICE, variant};
+use super::vm::{Vm, wake};
+use crate::Millis;
+use crate::cache::{CacheKey, StoredView};
+use crate::collapse::Landing;
+use crate::http::fields::Fields;
+use crate::shared_map::SharedMap;
+use optimizer_proto::v1::tier_subject::Kind;
+use optimizer_proto::v1::{Fence, TierInvalidate, TierPut, TierRelease, TierSubject};
+use prost::Message;
+use std::time::Duration;
+
+/// Work that waits or is under way in one VM; offers beyond it are not made.
+const MAX_WORK: usize = 256;
+/// Calls under way at once.
+const MAX_CALLS: usize = 32;
+/// Subjects told in one call, and those that wait at most: beyond it everything in the tier is made invalid.
+const MAX_SUBJECTS: usize = 256;
+const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// An invalidation that could not be told is told again after this.
+const RETRY_MS: u64 = 500;
+
+/// One thing to tell the tier.
+#[derive(Debug)]
+pub(super) enum Work {
+    Put(TierPut),
+    Release(TierRelease),
+    Invalidate(Vec<TierSubject>),
+}
+
+impl Vm {
+    /// Offers a response that is about to be stored here.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn offer(
+        &mut self,
+        host: &impl Host,
+        key: &CacheKey,
+        request: &Fields<'_>,
+        fence: Option<Fence>,
+        value: &[u8],
+        usable_until_ms: Millis,
+        now_ms: Millis,
+    ) {
+        let Some(fence) = fence else { return };
+        let admitted = self.policies.tier.sizes.contains(&value.len())
+            && self.tier.work.len() + self.tier.calls.len() < MAX_WORK
+            && self.tier.breaker.is_closed();
+        let Ok(view) = StoredView::decode(value, false) else {
+            return;
+        };
+        if !admitted || usable_until_ms <= now_ms {
+            return self.recorder.reason("tier-not-offered");
+        }
+        let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        // The offer ends the lease.
+        self.tier.leases.remove(&key.hash());
+        self.tier.work.push_back(Work::Put(TierPut {
+            key: key.as_bytes().to_vec(),
+            variant: variant(&vary, request),
+            vary,
+            value: value.to_vec(),
+            fence: Some(fence),
+            host: text(key.host()),
+            path: text(key.path()),
+            tags: view.tags().map(text).collect(),
+            usable_until_ms,
+            now_ms,
+        }));
+        let _ = host.enqueue(self.queue, &[wake::TIER]);
+    }
+
+    /// A fetch has ended: where this VM holds the fleet's lease for it and has not offered the response, it gives the lease back.
+    pub(super) fn tier_landed(&mut self, host: &impl Host, hash: u64, landing: Landing) {
+        let Some(key) = self.tier.leases.remove(&hash) else {
+            return;
+        };
+        if self.tier.work.len() >= MAX_WORK {
+            return;
+        }
+        self.tier.work.push_back(Work::Release(TierRelease {
+            key,
+            holder: self.uid,
+            not_shareable: landing == Landing::NotShareable,
+        }));
+        let _ = host.enqueue(self.queue, &[wake::TIER]);
+    }
+
+    /// Makes responses in the tier unusable, as they have just been here. Until the tier has been told, and for a while after,
+    /// this Envoy takes none of them from it.
+    pub(super) fn invalidate_in_tier(&mut self, host: &impl Host, subject: TierSubject, now_ms: Millis) {
+        if !self.policies.tier.enabled || self.bootstrap.tier_target().is_none() {
+            return;
+        }
+        Blocks::set(host, &subject, now_ms);
+        let waiting = self.tier.work.iter_mut().find_map(|work| match work {
+            Work::Invalidate(subjects) => Some(subjects),
+            _ => None,
+        });
+        match waiting {
+            Some(subjects) if subjects.contains(&subject) => {}
+            Some(subjects) if subjects.len() >= MAX_SUBJECTS => {
+                let everything = TierSubject {
+                    kind: Kind::All.into(),
+                    ..TierSubject::default()
+                };
+                Blocks::set(host, &everything, now_ms);
+                *subjects = vec![everything];
+            }
+            Some(subjects) => subjects.push(subject),
+            None => self.tier.work.push_front(Work::Invalidate(vec![subject])),
+        }
+        let _ = host.enqueue(self.queue, &[wake::TIER]);
+    }
+
+    /// Starts what waits. Root callbacks only.
+    pub(super) fn run_tier_work(&mut self, host: &impl Host, now_ms: Millis) {
+        let Some(target) = self.bootstrap.tier_target() else {
+            return self.tier.work.clear();
+        };
+        while self.tier.calls.len() < MAX_CALLS {
+            if matches!(self.tier.work.front(), Some(Work::Invalidate(_))) && self.waits_to_retry(now_ms) {
+                return;
+            }
+            let Some(work) = self.tier.work.pop_front() else {
+                return;
+            };
+            let (method, message) = match &work {
+                Work::Put(offer) => ("Put", offer.encode_to_vec()),
+                Work::Release(lease) => ("Release", lease.encode_to_vec()),
+                Work::Invalidate(subjects) => {
+                    let subjects = subjects.clone();
+                    ("Invalidate", TierInvalidate { subjects }.encode_to_vec())
+                }
+            };
+            match host.grpc_call(&target, SERVICE, method, &message, CALL_TIMEOUT) {
+                Ok(token) => drop(self.tier.calls.insert(token, Call::Work(work))),
+                Err(_) => self.tier_work_done(host, work, false, now_ms),
+            }
+        }
+    }
+
+    fn waits_to_retry(&self, now_ms: Millis) -> bool {
+        (now_ms..=now_ms.saturating_add(RETRY_MS)).contains(&self.tier.retry_ms) && self.tier.retry_ms > now_ms
+    }
+
+    pub(super) fn tier_work_done(&mut self, host: &impl Host, work: Work, done: bool, now_ms: Millis) {
+        match work {
+            Work::Put(_) => self
+                .recorder
+                .reason(if done { "tier-offered" } else { "tier-offer-lost" }),
+            // It ends by itself.
+            Work::Release(_) => {}
+            Work::Invalidate(_) if done => {}
+            Work::Invalidate(subjects) => {
+                self.recorder.reason("tier-invalidation-late");
+                self.tier.retry_ms = now_ms.saturating_add(RETRY_MS);
+                for subject in subjects {
+                    self.invalidate_again(host, subject, now_ms);
+                }
+            }
+        }
+    }
+
+    fn invalidate_again(&mut self, host: &impl Host, subject: TierSubject, now_ms: Millis) {
+        Blocks::set(host, &subject, now_ms);
+        match self.tier.work.front_mut() {
+            Some(Work::Invalidate(subjects)) if !subjects.contains(&subject) => subjects.push(subject),
+            Some(Work::Invalidate(_)) => {}
+            _ => self.tier.work.push_front(Work::Invalidate(vec![subject])),
+        }
+    }
+}
+
+/// What this Envoy does not take from the tier for a moment, because it has just made it invalid and the tier may not know: a
+/// fixed set of records in shared data. Two subjects that share a record only cost a question to the origin.
+pub(super) struct Blocks;
+
+const RECORDS: u64 = 1_024;
+/// Longer than a retry, so that it is set again before it ends.
+const BLOCKED_MS: u64 = 5_000;
+
+impl Blocks {
+    fn set(map: &impl SharedMap, subject: &TierSubject, now_ms: Millis) {
+        let record = match subject.kind() {
+            Kind::Url => url_record(subject.host.as_bytes(), subject.value.as_bytes()),
+            Kind::Tag => tag_record(subject.value.as_bytes()),
+            _ => RECORDS,
+        };
+        // A host that refuses leaves only the moment until the tier knows.
+        let _ = map.set(&record_key(record), &(now_ms + BLOCKED_MS).to_le_bytes(), None);
+    }
+
+    /// Whether a response may not be taken from the tier now.
+    pub(super) fn block<'t>(
+        map: &impl SharedMap,
+        host: &[u8],
+        path: &[u8],
+        tags: impl Iterator<Item = &'t [u8]>,
+        now_ms: Millis,
+    ) -> bool {
+        let is_set = |record: u64| {
+            map.get(&record_key(record))
+                .and_then(|(bytes, _)| bytes.try_into().ok().map(u64::from_le_bytes))
+                .is_some_and(|until| until > now_ms && until <= now_ms + 2 * BLOCKED_MS)
+        };
+        is_set(RECORDS) || is_set(url_record(host, path)) || tags.map(tag_record).any(is_set)
+    }
+}
+
+fn url_record(host: &[u8], path: &[u8]) -> u64 {
+    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let seed = xxhash_rust::xxh3::xxh3_64(host);
+    xxhash_rust::xxh3::xxh3_64_with_seed(path, seed) % RECORDS
+}
+
+fn tag_record(tag: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(tag, 1) % RECORDS
+}
+
+fn record_key(record: u64) -> [u8; 6] {
+    let [low, high, ..] = record.to_le_bytes();
+    [b'a', b'o', b'1', b't', low, high]
+}
+
+/// The subject of one URL.
+pub(super) fn url_subject(key: &CacheKey) -> TierSubject {
+    TierSubject {
+        kind: Kind::Url.into(),
+        host: String::from_utf8_lossy(key.host()).into_owned(),
+        value: String::from_utf8_lossy(key.path()).into_owned(),
+    }
+}
+
+/// The subject of a tag; of every host without one.
+pub(super) fn tag_subject(host: &[u8], tag: &[u8]) -> TierSubject {
+    TierSubject {
+        kind: Kind::Tag.into(),
+        host: String::from_utf8_lossy(host).into_owned(),
+        value: String::from_utf8_lossy(tag).into_owned(),
+    }
+}
