@@ -58,8 +58,8 @@ impl Redis {
     /// # Errors
     /// It does not answer.
     pub fn ask(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new("redis-cli")
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-t", "2"])
+        let output = Command::new("timeout")
+            .args(["5", "redis-cli", "-h", "127.0.0.1", "-p", &self.port.to_string()])
             .args(arguments)
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
