@@ -31,6 +31,7 @@ mod stats;
 mod tests;
 mod tier;
 mod tier_offer;
+mod tier_serve;
 mod transfer;
 pub mod vm;
 mod waiting;

@@ -2,23 +2,21 @@
 //!
 //! Calls are made from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then.
 
-use super::exchange::{Exchange, Flow, Phase, SharedExchange};
+use super::exchange::{Flow, Phase, SharedExchange};
 use super::header_map;
 use super::host::Host;
 use super::on_request::Onward;
-use super::tier_offer::{Blocks, Work};
-use super::transfer;
+use super::tier_offer::Work;
 use super::vm::{Vm, wake};
 use crate::Millis;
-use crate::cache::{CacheKey, CacheStatus, StoredView, selecting};
+use crate::cache::{CacheKey, selecting};
 use crate::collapse::Landing;
-use crate::engine::{Asked, Decision, decide};
+use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
-use crate::store::{Birth, KeyParts, Verdict};
 use crate::tier_breaker::TierBreaker;
 use optimizer_proto::v1::tier_found::Result as Found;
-use optimizer_proto::v1::{Fence, Outcome, TierFound, TierGet};
+use optimizer_proto::v1::{Fence, TierFound, TierGet};
 use prost::Message;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -31,8 +29,6 @@ const MAX_ASKS: usize = 4_096;
 const MAX_VARYING: usize = 4_096;
 /// An answer that is so much overdue will not come.
 const LOST_MS: u64 = 500;
-/// Differences of clocks below this are of the network.
-const SKEW_MS: u64 = 1_000;
 const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 
 /// A request that waits for the tier's answer.
@@ -40,7 +36,7 @@ const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 pub(super) struct Ask {
     context: u32,
     exchange: SharedExchange,
-    key: CacheKey,
+    pub(super) key: CacheKey,
     request: TierGet,
     timeout_ms: u64,
     until_ms: Millis,
@@ -328,66 +324,6 @@ impl Vm {
         true
     }
 
-    /// Answers with what the tier gave, and keeps it. Nothing in it is believed before it is checked.
-    #[allow(clippy::too_many_arguments)]
-    fn serve_from_tier(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        ask: &Ask,
-        found: TierFound,
-        request: &[u8],
-        onward: &Onward,
-        birth: Birth,
-        now_ms: Millis,
-    ) -> Result<Flow, &'static str> {
-        const DAMAGED: &str = "tier-damaged";
-        let mut value = found.value;
-        correct_clock(&mut value, found.ahead_ms, found.now_ms, now_ms);
-        let asked = Asked::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
-        let route = exchange.route.clone().ok_or(DAMAGED)?;
-        let view = StoredView::decode(&value, true).map_err(|_| DAMAGED)?;
-        if view.key() != ask.key.as_bytes() || transfer::sound(&view, now_ms).is_err() {
-            return Err(DAMAGED);
-        }
-        if !selecting::matches(&view, &asked.fields) {
-            return Err("tier-miss");
-        }
-        let parts = KeyParts {
-            host: ask.key.host(),
-            path: ask.key.path(),
-            url: ask.key.url(),
-        };
-        // What this Envoy purged while the answer was on its way, and what it has yet to tell the tier.
-        let purged = self.stamps.verdict(birth, &parts, view.tags()) != Verdict::Live
-            || Blocks::block(host, ask.key.host(), ask.key.path(), view.tags(), now_ms);
-        if purged {
-            return Err("tier-purged");
-        }
-        let directives = asked.directives(&route.freshness);
-        let decision = decide(&view, &asked, &directives, false, exchange.started_ns, now_ms);
-        let Decision::Reply { reply, reuse, .. } = decision else {
-            return Err("tier-stale");
-        };
-        let status = CacheStatus {
-            tier_hit: true,
-            ttl_s: Some(reuse.ttl_s),
-            forward: Some(onward.cause),
-            stored: true,
-            detail: onward.detail,
-            ..CacheStatus::default()
-        };
-        let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
-        let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
-        drop(reply);
-        self.recorder.reason("tier-hit");
-        let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
-        let usable_until_ms = view.usable_until_ms();
-        let key = ask.key.as_bytes();
-        self.insert(host, key, &asked.fields, birth, value, &vary, usable_until_ms, now_ms);
-        Ok(flow)
-    }
-
     /// The place in the tier's order of purges for a fetch that begins now; `None` where its response is not to be offered.
     pub(super) fn tier_fence(&self, route: &RoutePolicy, request: &Fields<'_>) -> Option<Fence> {
         self.tier.fence.filter(|_| takes_part(route, request))
@@ -408,16 +344,4 @@ pub(super) fn variant(names: &[Vec<u8>], request: &Fields<'_>) -> u64 {
 
 fn millis(ms: u64) -> u32 {
     u32::try_from(ms).unwrap_or(u32::MAX)
-}
-
-/// Brings a response's times into this Envoy's clock: the tier says how its own clock stands to both. Small differences are of
-/// the network, and left alone.
-fn correct_clock(value: &mut [u8], ahead_ms: i64, tier_now_ms: Millis, now_ms: Millis) {
-    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    let shift = ahead_ms
-        .saturating_add(signed(now_ms))
-        .saturating_sub(signed(tier_now_ms));
-    if shift.unsigned_abs() >= SKEW_MS {
-        crate::cache::shift_times(value, shift);
-    }
 }
