@@ -37,10 +37,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         state,
         tokens,
         runbook: config.runbook_url.clone(),
+        warm_start_bytes: config.warm_start_mb.saturating_mul(1_000_000),
     }));
     let notifier = Arc::new(Notifier::new(receivers(&config), config.state_dir.as_deref()));
     let (stop, stopped) = watch::channel(false);
     let state_dir = config.state_dir.clone();
+    tokio::spawn(crate::purging::watch_late(Arc::clone(&plane), stopped.clone()));
     let (judging, until) = (Arc::clone(&plane), stopped.clone());
     tokio::spawn(alerting::deliver(
         Arc::clone(&plane),

@@ -83,6 +83,10 @@ pub(crate) struct Config {
     #[arg(long, env = "RUNBOOK_URL", default_value = "RUNBOOK.md")]
     pub(crate) runbook_url: String,
 
+    /// Megabytes of the fleet's hottest responses that a new Envoy gets when it connects; 0 = it starts cold
+    #[arg(long, env = "WARM_START_MB", default_value_t = 0)]
+    pub(crate) warm_start_mb: u64,
+
     /// Print the OpenAPI description of the REST API and exit
     #[arg(long)]
     pub(crate) print_openapi: bool,

@@ -5,13 +5,16 @@ mod app;
 mod changing;
 mod config;
 mod infrastructure;
+mod inventory;
 mod modules;
 mod plane;
 mod purging;
+mod restoring;
 mod steering;
 mod tier;
 mod transfer;
 mod transport;
+mod warming;
 mod xds;
 
 use clap::Parser;

@@ -5,7 +5,9 @@ use crate::infrastructure::document;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use crate::modules::Modules;
+use crate::purging::Desk;
 use crate::tier::Tier;
+use crate::warming::Warming;
 use control_domain::Millis;
 use control_domain::alerts::{Baseline, Board};
 use control_domain::book::{Accepted, Author, Book, Refused};
@@ -80,6 +82,8 @@ pub(crate) struct Options {
     pub(crate) tokens: Option<TokenFile>,
     /// Link in alerts.
     pub(crate) runbook: String,
+    /// Given to a new Envoy.
+    pub(crate) warm_start_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +99,8 @@ pub(crate) struct Plane {
     domain: Mutex<Domain>,
     streams: Mutex<Streams>,
     pub(crate) state: Option<StateFile>,
-    purge_file: Option<PathBuf>,
+    pub(crate) desk: Desk,
+    pub(crate) warming: Warming,
     steering_file: Option<PathBuf>,
     /// Held while operators' words about breakers go out, so that they arrive in the order in which they were said.
     pub(crate) steering_turn: tokio::sync::Mutex<()>,
@@ -127,6 +132,7 @@ impl Plane {
             state,
             tokens,
             runbook,
+            warm_start_bytes,
         } = options;
         let now_ms = now_ms();
         let (book, seen) = changing::begin(state.as_ref(), now_ms);
@@ -137,12 +143,11 @@ impl Plane {
             revision = book.present().number,
             "settings in force"
         );
-        let purge_file = state.as_ref().map(|state| state.path().with_file_name("purges.json"));
+        let folder = state
+            .as_ref()
+            .and_then(|state| state.path().parent().map(ToOwned::to_owned));
+        let (desk, purges) = Desk::open(folder.as_deref());
         let modules = Modules::open(state.as_ref().map(|state| state.path().with_file_name("modules")));
-        let purges = purge_file
-            .as_deref()
-            .and_then(|file| document::load(file, Ok))
-            .unwrap_or_default();
         let steering_file = state.as_ref().map(|state| state.path().with_file_name("steering.json"));
         let steering = steering_file
             .as_deref()
@@ -167,7 +172,8 @@ impl Plane {
             }),
             streams: Mutex::default(),
             state,
-            purge_file,
+            desk,
+            warming: Warming::new(warm_start_bytes),
             steering_file,
             steering_turn: tokio::sync::Mutex::default(),
             tokens,
@@ -214,15 +220,6 @@ impl Plane {
     /// Events from now on.
     pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
-    }
-
-    /// Writes the purges down.
-    pub(crate) fn keep_purges(&self) {
-        let Some(file) = &self.purge_file else { return };
-        let log = self.domain().purges.clone();
-        if let Err(error) = document::save(file, &log) {
-            tracing::error!(%error, "purges cannot be kept on disk: an Envoy that returns after a restart would not be told of them");
-        }
     }
 
     /// Writes down what operators said about breakers.
@@ -282,6 +279,15 @@ impl Plane {
             .cloned()?;
         let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
         answer
+    }
+
+    /// Sends an Envoy a message that it does not answer.
+    pub(crate) fn tell(&self, envoy: &str, body: Body) {
+        let streams = lock(&self.streams);
+        if let Some((_, sender)) = streams.senders.values().find(|(name, _)| name == envoy) {
+            // A stream that takes no more ends soon.
+            let _ = sender.try_send(ControlMessage { body: Some(body) });
+        }
     }
 
     /// The names of the connected Envoys.

@@ -1,19 +1,110 @@
 //! Purges on their way to the Envoys, and to those that were away.
 
+use crate::infrastructure::purge_journal::PurgeJournal;
 use crate::plane::{Event, Plane, now_ms};
-use control_domain::purges::{Purge, Target};
+use control_domain::purges::{Purge, PurgeLog, Target};
 use control_domain::tier::Subject;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use optimizer_proto::v1::CaughtUp;
 use optimizer_proto::v1::command::Body;
+use optimizer_proto::v1::control_message::Body as ToFilter;
 use serde_json::json;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// An Envoy gets so long to have a purge in force in all its workers.
 const ANSWER: Duration = Duration::from_secs(12);
+/// Between two looks at who is late.
+const ROUND: Duration = Duration::from_secs(5);
+/// A purge younger than this is still on its way.
+const ON_ITS_WAY_MS: u64 = 15_000;
+/// Targets per second on average and at once. An Envoy tells a thousand stamps apart; beyond, they become coarser and purge more
+/// than was asked for.
+const TARGETS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
+const TARGETS_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
 /// A tier that cannot record a purge is tried again after this.
 const TIER_RETRY: Duration = Duration::from_secs(1);
+
+/// What purging needs beside the log: where it is written down, how fast it may go, who is being told.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    journal: Option<PurgeJournal>,
+    rate: DefaultDirectRateLimiter,
+    telling: Mutex<HashSet<String>>,
+}
+
+impl Desk {
+    /// Opens the journal in a folder, and reads it.
+    pub(crate) fn open(folder: Option<&Path>) -> (Self, PurgeLog) {
+        let opened = folder.map(|folder| PurgeJournal::open(folder.join("purges.journal")));
+        let (journal, log) = match opened {
+            Some(Ok((journal, log))) => (Some(journal), log),
+            Some(Err(error)) => {
+                tracing::error!(%error, "purges cannot be kept on disk");
+                (None, PurgeLog::default())
+            }
+            None => (None, PurgeLog::default()),
+        };
+        let desk = Self {
+            journal,
+            rate: RateLimiter::direct(Quota::per_second(TARGETS_PER_SECOND).allow_burst(TARGETS_AT_ONCE)),
+            telling: Mutex::default(),
+        };
+        (desk, log)
+    }
+
+    /// Whether so many more targets may be purged now.
+    pub(crate) fn admits(&self, targets: usize) -> bool {
+        let targets = u32::try_from(targets).ok().and_then(NonZeroU32::new);
+        targets.is_none_or(|targets| matches!(self.rate.check_n(targets), Ok(Ok(()))))
+    }
+
+    /// Writes a purge down. What cannot be written down is in force all the same.
+    pub(crate) fn accepted(&self, purge: &Purge) {
+        let written = self.journal.as_ref().map_or(Ok(()), |journal| journal.accepted(purge));
+        if let Err(error) = written {
+            tracing::error!(%error, "a purge cannot be kept on disk: an Envoy that returns after a restart would not be told of it");
+        }
+    }
+
+    fn reopened(&self, id: &str) {
+        let written = self.journal.as_ref().map_or(Ok(()), |journal| journal.reopened(id));
+        if let Err(error) = written {
+            tracing::error!(%error, "it cannot be kept on disk that a purge has to be done once more");
+        }
+    }
+
+    fn applied(&self, plane: &Plane, id: &str, envoy: &str, at: u64) {
+        let Some(journal) = &self.journal else { return };
+        let mut written = journal.applied(id, envoy, at);
+        if journal.is_long() {
+            let log = plane.domain().purges.clone();
+            written = written.and_then(|()| journal.rewrite(&log));
+        }
+        if let Err(error) = written {
+            tracing::warn!(%error, "a receipt cannot be kept on disk");
+        }
+    }
+
+    /// Marks an Envoy as being told what it missed; false when it is already.
+    fn begin(&self, envoy: &str) -> bool {
+        let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        telling.insert(envoy.to_owned())
+    }
+
+    fn end(&self, envoy: &str) {
+        self.telling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(envoy);
+    }
+}
 
 /// Records an accepted purge in the shared tier and sends it to every connected Envoy. Ends when all have answered or given up.
 pub(crate) async fn send_to_all(plane: Arc<Plane>, purge: Purge) {
@@ -29,6 +120,7 @@ pub(crate) async fn send_to_all(plane: Arc<Plane>, purge: Purge) {
     }
     // Meanwhile an Envoy may have got from the tier what it had purged itself.
     plane.domain().purges.reopen(&purge.id);
+    plane.desk.reopened(&purge.id);
     plane.tier.owes_no_more(&purge.id);
     tell(&plane, &purge).await;
 }
@@ -51,7 +143,6 @@ async fn tell(plane: &Arc<Plane>, purge: &Purge) {
         sending.spawn(async move { apply(&plane, &envoy, &purge).await });
     }
     while sending.join_next().await.is_some() {}
-    plane.keep_purges();
 }
 
 /// Has one Envoy do a purge, and notes its receipt. False when it did not do all of it.
@@ -61,24 +152,35 @@ async fn apply(plane: &Plane, envoy: &str, purge: &Purge) -> bool {
             .command_to(envoy, Body::Purge(target.command(purge.soft)), ANSWER)
             .await;
         if !done.is_some_and(|result| result.ok) {
-            tracing::warn!(
-                envoy,
-                purge = purge.id,
-                "purge not done, will be done when the Envoy returns"
-            );
+            tracing::warn!(envoy, purge = purge.id, "purge not done yet, will be tried again");
             return false;
         }
     }
-    plane.domain().purges.applied(&purge.id, envoy, now_ms());
+    let at = now_ms();
+    plane.domain().purges.applied(&purge.id, envoy, at);
+    plane.desk.applied(plane, &purge.id, envoy, at);
     plane.acknowledged.notify_waiters();
     true
 }
 
-/// Tells an Envoy that has just connected what was purged while it was away.
-pub(crate) async fn catch_up(plane: Arc<Plane>, envoy: String, started_ms: u64) {
-    let missing = plane.domain().purges.missing(&envoy, started_ms);
+/// Tells an Envoy what was purged while it was away, and when that is in force, that there is no more.
+pub(crate) async fn catch_up(plane: Arc<Plane>, envoy: String) {
+    if !plane.desk.begin(&envoy) {
+        return;
+    }
+    if tell_missing(&plane, &envoy).await {
+        plane.tell(&envoy, ToFilter::CaughtUp(CaughtUp {}));
+    }
+    plane.desk.end(&envoy);
+}
+
+async fn tell_missing(plane: &Plane, envoy: &str) -> bool {
+    let missing = {
+        let domain = plane.domain();
+        let started_ms = domain.fleet.get(envoy).map_or(0, |envoy| envoy.started_ms);
+        domain.purges.missing(envoy, started_ms)
+    };
     let missing = match missing {
-        Some(missing) if missing.is_empty() => return,
         Some(missing) => missing,
         None => {
             tracing::warn!(
@@ -86,23 +188,47 @@ pub(crate) async fn catch_up(plane: Arc<Plane>, envoy: String, started_ms: u64) 
                 "away for longer than purges are remembered: its cache is purged as a whole"
             );
             let everything = Body::Purge(Target::All.command(false));
-            let done = plane.command_to(&envoy, everything, ANSWER).await;
+            let done = plane.command_to(envoy, everything, ANSWER).await;
             if !done.is_some_and(|result| result.ok) {
-                return;
+                return false;
             }
             plane.domain().purges.all().cloned().collect()
         }
     };
-    tracing::info!(envoy, count = missing.len(), "purges that an Envoy has missed");
-    for purge in missing.iter() {
-        if !apply(&plane, &envoy, purge).await {
-            return;
+    if !missing.is_empty() {
+        tracing::info!(envoy, count = missing.len(), "purges that an Envoy has missed");
+    }
+    for purge in &missing {
+        if !apply(plane, envoy, purge).await {
+            return false;
         }
     }
-    plane.keep_purges();
+    true
 }
 
-/// Tells the live stream, and notes that the shared tier has yet to record it.
+/// Tries again with connected Envoys that did not answer: one that was stopped need not have lost its connection.
+pub(crate) async fn watch_late(plane: Arc<Plane>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            _ = stopped.changed() => return,
+        }
+        let before = now_ms().saturating_sub(ON_ITS_WAY_MS);
+        for envoy in plane.connected() {
+            let late = {
+                let domain = plane.domain();
+                let started_ms = domain.fleet.get(&envoy).map_or(0, |envoy| envoy.started_ms);
+                let missing = domain.purges.missing(&envoy, started_ms);
+                missing.is_none_or(|missing| missing.iter().any(|purge| purge.at < before))
+            };
+            if late {
+                tokio::spawn(catch_up(Arc::clone(&plane), envoy));
+            }
+        }
+    }
+}
+
+/// Tells the log and the live stream, and notes that the shared tier has yet to record it.
 pub(crate) fn announce(plane: &Plane, purge: &Purge) {
     plane.tier.owes(&purge.id);
     tracing::warn!(

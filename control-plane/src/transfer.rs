@@ -1,22 +1,23 @@
-//! Stored responses between the Envoys and a snapshot document.
+//! Stored responses out of the Envoys, the most valuable first.
 
-use crate::plane::{Plane, now_ms};
+use crate::plane::Plane;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use control_domain::snapshot::{Checksum, Entry, Restored};
+use control_domain::snapshot::Entry;
 use optimizer_proto::v1::command::Body;
-use optimizer_proto::v1::{ExportCommand, ExportItem, ImportCommand};
-use std::collections::HashSet;
+use optimizer_proto::v1::{ExportCommand, ExportItem};
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 /// An Envoy gets so long for one page.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Bytes asked for at a time; a message is limited to 256 KiB.
 const PAGE: u32 = 192 << 10;
-/// Bytes given back at a time.
-const PART: usize = 192 << 10;
 /// Largest record: the largest response that settings allow, with its head.
-const MAX_RECORD: u64 = 17 << 20;
+pub(crate) const MAX_RECORD: u64 = 17 << 20;
+/// Hits from which on, and below which. One band after the other is gone through on all Envoys, so that what is cut off at a size is
+/// the least valuable, without a list of everything in memory.
+const BANDS: [(u32, u32); 4] = [(16, 0), (4, 16), (1, 4), (0, 1)];
 
 /// What goes into a snapshot.
 #[derive(Debug, Clone, Default)]
@@ -25,18 +26,22 @@ pub(crate) struct Wanted {
     pub(crate) max_bytes: u64,
     /// Only this host.
     pub(crate) host: Option<String>,
+    /// Only URLs that begin with this `host/path`.
+    pub(crate) prefix: Option<String>,
+    /// Only what had so many hits.
+    pub(crate) min_hits: u32,
     /// Also what belongs to one identity.
     pub(crate) private: bool,
 }
 
-/// The responses of all Envoys, each once.
+/// The responses of several Envoys, each once.
 pub(crate) struct Export<'p> {
     plane: &'p Plane,
     wanted: Wanted,
     seen: HashSet<u64>,
     bytes: u64,
-    /// Why the snapshot is not complete.
-    pub(crate) incomplete: Option<String>,
+    silent: BTreeSet<String>,
+    capped: bool,
 }
 
 impl<'p> Export<'p> {
@@ -46,7 +51,8 @@ impl<'p> Export<'p> {
             wanted,
             seen: HashSet::new(),
             bytes: 0,
-            incomplete: None,
+            silent: BTreeSet::new(),
+            capped: false,
         }
     }
 
@@ -55,36 +61,69 @@ impl<'p> Export<'p> {
         self.bytes
     }
 
-    /// Goes through one Envoy; `put` gets every entry and answers whether to go on.
-    pub(crate) async fn envoy<F, R>(&mut self, envoy: &str, mut put: F) -> bool
+    /// Why it is not everything; `None` when it is.
+    pub(crate) fn incomplete(&self) -> Option<String> {
+        let silent: Vec<&str> = self.silent.iter().map(String::as_str).collect();
+        match (self.capped, silent.as_slice()) {
+            (false, []) => None,
+            (true, []) => Some("the size asked for is reached".to_owned()),
+            (false, silent) => Some(format!("{} did not answer", silent.join(", "))),
+            (true, silent) => Some(format!(
+                "the size asked for is reached, and {} did not answer",
+                silent.join(", ")
+            )),
+        }
+    }
+
+    /// Goes through the Envoys; `put` gets every entry with its record and answers whether to go on.
+    pub(crate) async fn run<F, R>(&mut self, envoys: &[String], mut put: F)
     where
-        F: FnMut(Entry) -> R,
+        F: FnMut(Entry, Vec<u8>) -> R,
         R: Future<Output = bool>,
     {
-        let mut ask = ExportCommand {
-            max_bytes: PAGE,
-            ..ExportCommand::default()
-        };
+        for (min_hits, below_hits) in BANDS {
+            if below_hits > 0 && below_hits <= self.wanted.min_hits {
+                return;
+            }
+            for envoy in envoys {
+                let ask = ExportCommand {
+                    max_bytes: PAGE,
+                    min_hits: min_hits.max(self.wanted.min_hits),
+                    below_hits,
+                    ..ExportCommand::default()
+                };
+                if !self.silent.contains(envoy) && !self.envoy(envoy, ask, &mut put).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn envoy<F, R>(&mut self, envoy: &str, mut ask: ExportCommand, put: &mut F) -> bool
+    where
+        F: FnMut(Entry, Vec<u8>) -> R,
+        R: Future<Output = bool>,
+    {
         let mut open: Option<(ExportItem, Vec<u8>)> = None;
         loop {
             let answer = self.plane.command_to(envoy, Body::Export(ask), ANSWER).await;
             let Some(page) = answer.and_then(|result| result.page) else {
-                self.incomplete = Some(format!("{envoy} did not answer"));
+                self.silent.insert(envoy.to_owned());
                 return true;
             };
             for item in page.items {
                 let Some((item, record)) = assembled(&mut open, item) else {
                     continue;
                 };
-                let Some(entry) = self.chosen(&item, &record) else {
+                if !self.is_wanted(&item) || !self.seen.insert(item.identity) {
                     continue;
-                };
+                }
                 if self.bytes.saturating_add(record.len() as u64) > self.wanted.max_bytes {
-                    self.incomplete = Some("the size asked for is reached".to_owned());
+                    self.capped = true;
                     return false;
                 }
                 self.bytes += record.len() as u64;
-                if !put(entry).await {
+                if !put(entry(item), record).await {
                     return false;
                 }
             }
@@ -95,24 +134,40 @@ impl<'p> Export<'p> {
         }
     }
 
-    fn chosen(&mut self, item: &ExportItem, record: &[u8]) -> Option<Entry> {
-        let host = item.key.split_once("://").and_then(|(_, rest)| rest.split('/').next());
-        let other_host = self.wanted.host.as_deref().is_some_and(|wanted| host != Some(wanted));
-        if other_host || (item.private && !self.wanted.private) || !self.seen.insert(item.identity) {
-            return None;
-        }
-        Some(Entry {
-            url: item.key.clone(),
-            status: item.status,
-            response_time_ms: item.response_time_ms,
-            usable_until_ms: item.usable_until_ms,
-            freshness_lifetime_ms: item.freshness_lifetime_ms,
-            tags: item.tags.clone(),
-            private: item.private,
-            checksum: Checksum::of(record).text(),
-            record: STANDARD.encode(record),
-        })
+    fn is_wanted(&self, item: &ExportItem) -> bool {
+        let rest = item.key.split_once("://").map_or("", |(_, rest)| rest);
+        let host = rest.split('/').next();
+        let of_host = self.wanted.host.as_deref().is_none_or(|wanted| host == Some(wanted));
+        let of_prefix = self
+            .wanted
+            .prefix
+            .as_deref()
+            .is_none_or(|prefix| rest.starts_with(prefix));
+        of_host && of_prefix && (self.wanted.private || !item.private)
     }
+}
+
+/// Without record and checksum.
+fn entry(item: ExportItem) -> Entry {
+    Entry {
+        url: item.key,
+        status: item.status,
+        response_time_ms: item.response_time_ms,
+        usable_until_ms: item.usable_until_ms,
+        freshness_lifetime_ms: item.freshness_lifetime_ms,
+        tags: item.tags,
+        private: item.private,
+        hits: item.hits,
+        checksum: String::new(),
+        record: String::new(),
+    }
+}
+
+/// As it stands in a snapshot.
+pub(crate) fn written(mut entry: Entry, record: &[u8]) -> Entry {
+    entry.checksum = entry.sum(record).text();
+    entry.record = STANDARD.encode(record);
+    entry
 }
 
 /// Puts the parts of an entry together; `None` until the last one. An entry that changed between two parts is left out.
@@ -136,84 +191,4 @@ fn assembled(open: &mut Option<(ExportItem, Vec<u8>)>, mut item: ExportItem) -> 
         .as_ref()
         .is_some_and(|(head, record)| record.len() as u64 >= head.total);
     if whole { open.take() } else { None }
-}
-
-/// The record of an entry whose checksum and times are right; else the outcome and reason.
-pub(crate) fn verified(entry: &Entry, plane: &Plane) -> Result<Vec<u8>, (&'static str, &'static str)> {
-    let record = STANDARD.decode(&entry.record).map_err(|_| ("refused", "base64"))?;
-    if Checksum::of(&record).text() != entry.checksum {
-        return Err(("refused", "checksum"));
-    }
-    if record.len() as u64 > MAX_RECORD {
-        return Err(("refused", "too-large"));
-    }
-    let now_ms = now_ms();
-    if entry.response_time_ms > now_ms.saturating_add(60_000) {
-        return Err(("refused", "from-the-future"));
-    }
-    if entry.usable_until_ms <= now_ms {
-        return Err(("expired", "expired"));
-    }
-    if plane
-        .domain()
-        .purges
-        .covers(&entry.url, &entry.tags, entry.response_time_ms)
-    {
-        return Err(("refused", "purged"));
-    }
-    Ok(record)
-}
-
-/// Gives a record to every Envoy named. What became of it: the best of their answers.
-pub(crate) async fn give(plane: &Plane, envoys: &[String], record: &[u8]) -> (String, String) {
-    let mut best = ("refused".to_owned(), "no-envoy".to_owned());
-    for envoy in envoys {
-        let (outcome, reason) = give_to(plane, envoy, record).await;
-        if rank(&outcome) >= rank(&best.0) {
-            best = (outcome, reason);
-        }
-    }
-    best
-}
-
-fn rank(outcome: &str) -> u8 {
-    match outcome {
-        "restored" => 3,
-        "kept" => 2,
-        "expired" => 1,
-        _ => 0,
-    }
-}
-
-async fn give_to(plane: &Plane, envoy: &str, record: &[u8]) -> (String, String) {
-    let refused = |reason: &str| ("refused".to_owned(), reason.to_owned());
-    let mut offset = 0;
-    for part in record.chunks(PART) {
-        let command = ImportCommand {
-            part: part.to_vec(),
-            offset: offset as u64,
-            total: record.len() as u64,
-        };
-        offset += part.len();
-        // One part at a time: serving goes first in the worker that takes them.
-        let Some(result) = plane.command_to(envoy, Body::Import(command), ANSWER).await else {
-            return refused("envoy-did-not-answer");
-        };
-        let detail: serde_json::Value = serde_json::from_str(&result.detail).unwrap_or_default();
-        let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
-        match text("outcome").as_str() {
-            "more" => {}
-            "" => return refused("envoy-refused"),
-            _ => return (text("outcome"), text("reason")),
-        }
-    }
-    refused("incomplete")
-}
-
-/// Counts what a dry run finds without giving anything to anybody.
-pub(crate) fn count_dry(restored: &mut Restored, checked: &Result<Vec<u8>, (&'static str, &'static str)>) {
-    match checked {
-        Ok(_) => restored.count("restored", ""),
-        Err((outcome, reason)) => restored.count(outcome, reason),
-    }
 }

@@ -100,6 +100,16 @@ impl Envoy {
         &mut self.process
     }
 
+    /// Stops its execution: connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.process.thaw();
+    }
+
     /// CPU time it has used, in ticks of 1/100 s.
     #[must_use]
     pub fn cpu_ticks(&self) -> u64 {

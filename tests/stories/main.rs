@@ -1,6 +1,8 @@
 //! Stories: the real Envoy with the shipped filter, the real control plane, and an origin that does as told.
 
+mod administration;
 mod alerting;
+mod backup;
 mod breaker;
 mod brownout;
 mod canary;

@@ -1,7 +1,7 @@
 //! From miss-ratio curves to a recommendation.
 
 use crate::Millis;
-use crate::fleet::Fleet;
+use crate::fleet::{Envoy, Fleet};
 use crate::views::number;
 use crate::what_if::Curve;
 use serde_json::{Value, json};
@@ -28,16 +28,22 @@ pub struct Present {
     pub cache_memory_mb: u64,
 }
 
-fn curve(fleet: &Fleet) -> Curve {
+fn is_meant(only: Option<&str>, name: &str, envoy: &Envoy) -> bool {
+    only.is_none_or(|only| only == name || only == envoy.node_id)
+}
+
+/// Of one Envoy, by instance or node id, or of all.
+fn curve(fleet: &Fleet, only: Option<&str>) -> Curve {
     let mut sum = Curve::default();
-    fleet.envoys().for_each(|(_, envoy)| sum.add(envoy.what_if.curve()));
+    let meant = fleet.envoys().filter(|(name, envoy)| is_meant(only, name, envoy));
+    meant.for_each(|(_, envoy)| sum.add(envoy.what_if.curve()));
     sum
 }
 
 /// `GET /cache/what-if`.
 #[must_use]
-pub fn what_if(fleet: &Fleet, present: Present, wanted: Present, now_ms: Millis) -> Value {
-    let curve = curve(fleet);
+pub fn what_if(fleet: &Fleet, only: Option<&str>, present: Present, wanted: Present, now_ms: Millis) -> Value {
+    let curve = curve(fleet, only);
     let shown = |size: Present| {
         let prediction = curve.predict(size.cache_size, size.cache_memory_mb.saturating_mul(MB));
         json!({
@@ -46,9 +52,25 @@ pub fn what_if(fleet: &Fleet, present: Present, wanted: Present, now_ms: Millis)
             "hit_ratio": number(prediction.hit_ratio),
             "hit_ratio_low": number((prediction.hit_ratio - prediction.margin).max(0.0)),
             "hit_ratio_high": number((prediction.hit_ratio + prediction.margin).min(100.0)),
+            "byte_hit_ratio": number(prediction.byte_hit_ratio),
             "origin_share": number(100.0 - prediction.hit_ratio),
         })
     };
+    let each: Vec<Value> = fleet
+        .present(now_ms)
+        .filter(|(name, envoy)| is_meant(only, name, envoy))
+        .map(|(name, envoy)| {
+            let own = envoy.what_if.curve();
+            let prediction = own.predict(wanted.cache_size, wanted.cache_memory_mb.saturating_mul(MB));
+            json!({
+                "envoy": name,
+                "node_id": envoy.node_id,
+                "hit_ratio": number(prediction.hit_ratio),
+                "margin": number(prediction.margin),
+                "samples": own.samples(),
+            })
+        })
+        .collect();
     let around: Vec<Value> = sizes()
         .map(|size| {
             let prediction = curve.predict(size, u64::MAX);
@@ -61,6 +83,10 @@ pub fn what_if(fleet: &Fleet, present: Present, wanted: Present, now_ms: Millis)
         "samples": curve.samples(),
         "enough": curve.samples() >= ENOUGH,
         "curve": around,
+        "envoys": each,
+        // Distances are those of a cache that evicts what was least recently used.
+        "model": "lru",
+        "knee": knee(&curve),
         "as_of": now_ms,
     })
 }
@@ -75,12 +101,18 @@ fn sizes() -> impl Iterator<Item = u64> {
     std::iter::successors(Some(SMALLEST), next)
 }
 
-/// The knee of the curve: the smallest size after which no larger one wins a point more.
+/// The smallest size after which no larger one wins a point more.
+fn knee(curve: &Curve) -> u64 {
+    let ratio = |size: u64| curve.predict(size, u64::MAX).hit_ratio;
+    let best = ratio(LARGEST);
+    sizes().find(|size| best - ratio(*size) < WORTH).unwrap_or(LARGEST)
+}
+
+/// What is recommended: the knee of the curve, the smallest size after which no larger one wins a point more.
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
 pub fn recommendation(fleet: &Fleet, present: Present, now_ms: Millis) -> Value {
-    let curve = curve(fleet);
-    let ratio = |size: u64| curve.predict(size, u64::MAX).hit_ratio;
+    let curve = curve(fleet, None);
     let now = curve.predict(present.cache_size, present.cache_memory_mb.saturating_mul(MB));
     if curve.samples() < ENOUGH {
         return json!({
@@ -92,8 +124,7 @@ pub fn recommendation(fleet: &Fleet, present: Present, now_ms: Millis) -> Value 
             "reason": format!("{} lookups seen, {ENOUGH} are needed: nothing is recommended yet", curve.samples()),
         });
     }
-    let best = ratio(LARGEST);
-    let knee = sizes().find(|size| best - ratio(*size) < WORTH).unwrap_or(LARGEST);
+    let knee = knee(&curve);
     // Within a step of what is there, and no loss: leave it.
     let close = (knee as f64 / present.cache_size.max(1) as f64).ln().abs() < STEP.ln() * 1.5;
     let size = if close { present.cache_size } else { knee };

@@ -34,6 +34,8 @@ pub struct Envoy {
     pub filter_version: String,
     /// What its filter can do.
     pub capabilities: Vec<String>,
+    /// When its process started; 0 = not known.
+    pub started_ms: Millis,
     /// VMs in it.
     pub workers: u32,
     /// The stream it is connected by; `None` when it is away.
@@ -131,6 +133,7 @@ impl Fleet {
         envoy.node_id.clone_from(&hello.node_id);
         envoy.filter_version.clone_from(&hello.filter_version);
         envoy.capabilities.clone_from(&hello.capabilities);
+        envoy.started_ms = hello.started_at_ms;
         envoy.workers = hello.workers;
         envoy.connection = Some(connection);
         envoy.seen_ms = now_ms;
@@ -192,8 +195,9 @@ impl Fleet {
         let Some(mut delta) = report.delta.clone() else {
             return Reported::Merged;
         };
-        if let Some(samples) = delta.samples.take().filter(|_| follows) {
-            envoy.what_if.take(&samples, delta.cache.as_ref(), now_ms);
+        let samples = delta.samples.take();
+        if follows {
+            envoy.what_if.take(samples.as_ref(), delta.cache.as_ref(), now_ms);
         }
         for event in delta.breaker_events.drain(..) {
             if self.events.len() >= MAX_EVENTS {
@@ -232,6 +236,12 @@ impl Fleet {
     #[must_use]
     pub fn node(&self, name: &str) -> &str {
         self.envoys.get(name).map_or("", |envoy| envoy.node_id.as_str())
+    }
+
+    /// One Envoy, by the name of its process.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Envoy> {
+        self.envoys.get(name)
     }
 
     /// All Envoys remembered, by the name of their process.

@@ -119,8 +119,16 @@ pub struct Purge {
     pub applied: BTreeMap<String, Millis>,
 }
 
+impl Purge {
+    /// Whether it asks for the same as another.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.targets == other.targets && self.soft == other.soft
+    }
+}
+
 /// All purges remembered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PurgeLog {
     purges: VecDeque<Purge>,
     /// When the newest purge that is not remembered any more was accepted.
@@ -131,14 +139,12 @@ impl PurgeLog {
     /// Takes a purge in.
     ///
     /// # Errors
-    /// The earlier one with the same idempotency key, if there is one.
+    /// The earlier one with the same id or idempotency key, if there is one.
     pub fn accept(&mut self, purge: Purge) -> Result<(), Box<Purge>> {
         let key = purge.idempotency_key.as_deref();
-        if let Some(earlier) = self
-            .purges
-            .iter()
-            .find(|earlier| key.is_some() && earlier.idempotency_key.as_deref() == key)
-        {
+        let same =
+            |earlier: &&Purge| earlier.id == purge.id || (key.is_some() && earlier.idempotency_key.as_deref() == key);
+        if let Some(earlier) = self.purges.iter().find(same) {
             return Err(Box::new(earlier.clone()));
         }
         if self.purges.len() >= REMEMBERED
@@ -193,7 +199,24 @@ impl PurgeLog {
         self.purges.iter().rev()
     }
 
-    /// Whether a response that was received at `response_ms` has been purged since.
+    /// Everything up to then is not remembered.
+    #[must_use]
+    pub fn forgotten_ms(&self) -> Millis {
+        self.forgotten_ms
+    }
+
+    /// What is written down as forgotten is not remembered.
+    pub fn forget_before(&mut self, at: Millis) {
+        self.forgotten_ms = self.forgotten_ms.max(at);
+    }
+
+    /// All of them, the oldest first.
+    pub fn oldest_first(&self) -> impl Iterator<Item = &Purge> {
+        self.purges.iter()
+    }
+
+    /// Whether a response that was received at `response_ms` has been purged since, softly or not: what a soft purge made stale
+    /// must not come back fresh.
     #[must_use]
     pub fn covers(&self, url: &str, tags: &[String], response_ms: Millis) -> bool {
         if response_ms <= self.forgotten_ms {
@@ -201,7 +224,7 @@ impl PurgeLog {
         }
         self.purges
             .iter()
-            .filter(|purge| purge.at >= response_ms && !purge.soft)
+            .filter(|purge| purge.at >= response_ms)
             .any(|purge| purge.targets.iter().any(|target| target.covers(url, tags)))
     }
 }

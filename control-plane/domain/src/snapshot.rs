@@ -26,10 +26,34 @@ pub struct Entry {
     pub tags: Vec<String>,
     /// It belongs to one identity.
     pub private: bool,
-    /// Checksum of the record, hexadecimal.
+    /// Hits, halved with idle time, where it had most.
+    pub hits: u32,
+    /// Checksum of the record and of everything above, hexadecimal.
     pub checksum: String,
     /// The whole stored response, fields and body, in the store's own versioned and checksummed form; base64.
     pub record: String,
+}
+
+impl Entry {
+    /// The checksum that an entry with this record should have.
+    #[must_use]
+    pub fn sum(&self, record: &[u8]) -> Checksum {
+        let mut sum = Checksum::of(record);
+        for text in std::iter::once(&self.url).chain(&self.tags) {
+            sum.add(&text.len().to_le_bytes());
+            sum.add(text.as_bytes());
+        }
+        let numbers = [
+            u64::from(self.status),
+            self.response_time_ms,
+            self.usable_until_ms,
+            self.freshness_lifetime_ms,
+            u64::from(self.private),
+            u64::from(self.hits),
+        ];
+        numbers.iter().for_each(|number| sum.add(&number.to_le_bytes()));
+        sum
+    }
 }
 
 /// What stands before the entries.
@@ -45,6 +69,8 @@ pub struct Head {
     pub created_at_ms: Millis,
     /// Settings in force then.
     pub settings_revision: u64,
+    /// When the last purge before it was accepted; 0 = there was none.
+    pub purged_until_ms: Millis,
     /// Envoys asked.
     pub envoys: Vec<String>,
 }
@@ -108,6 +134,8 @@ pub struct Restored {
     pub kept: u64,
     /// Past their use.
     pub expired: u64,
+    /// Purged since.
+    pub purged: u64,
     /// Not believed, by reason.
     pub refused: u64,
     /// The reasons.
@@ -115,16 +143,66 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Counts what became of one entry.
-    pub fn count(&mut self, outcome: &str, reason: &str) {
+    /// Counts what became of one entry: `restored`, `kept`, `expired`, `purged`, or why it was refused.
+    pub fn count(&mut self, outcome: &str) {
         match outcome {
             "restored" => self.restored += 1,
             "kept" => self.kept += 1,
             "expired" => self.expired += 1,
-            _ => {
+            "purged" => self.purged += 1,
+            reason => {
                 self.refused += 1;
                 *self.reasons.entry(reason.to_owned()).or_default() += 1;
             }
+        }
+    }
+}
+
+/// How good an outcome is; of several Envoys' the best one counts.
+#[must_use]
+pub fn rank(outcome: &str) -> u8 {
+    match outcome {
+        "restored" => 3,
+        "kept" => 2,
+        "expired" | "purged" => 1,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_an_entry_is_in_its_checksum() {
+        let entry = Entry {
+            url: "http://a/b".to_owned(),
+            status: 200,
+            response_time_ms: 1,
+            usable_until_ms: 2,
+            freshness_lifetime_ms: 3,
+            tags: vec!["t".to_owned()],
+            private: false,
+            hits: 4,
+            checksum: String::new(),
+            record: String::new(),
+        };
+        let sum = entry.sum(b"record");
+        assert_ne!(sum, entry.sum(b"recorD"));
+        let changes: [fn(&mut Entry); 8] = [
+            |entry| entry.url.push('c'),
+            |entry| entry.status = 201,
+            |entry| entry.response_time_ms = 9,
+            |entry| entry.usable_until_ms = 9,
+            |entry| entry.freshness_lifetime_ms = 9,
+            |entry| entry.tags = vec!["u".to_owned()],
+            |entry| entry.private = true,
+            |entry| entry.hits = 9,
+        ];
+        for change in changes {
+            let mut changed = entry.clone();
+            change(&mut changed);
+            assert_ne!(sum, changed.sum(b"record"), "{changed:?}");
         }
     }
 }

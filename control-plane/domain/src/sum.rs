@@ -58,6 +58,21 @@ pub struct Requests {
     pub latency: Sketch,
 }
 
+/// What a route asked of the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RouteSum {
+    /// Requests.
+    pub requests: u64,
+    /// Those that were looked up, and those answered from the cache.
+    pub lookups: u64,
+    /// See `lookups`.
+    pub hits: u64,
+    /// Content bytes sent to clients, and those of them from the cache.
+    pub bytes: u64,
+    /// See `bytes`.
+    pub hit_bytes: u64,
+}
+
 /// The sum.
 #[derive(Debug, Clone, Default)]
 pub struct Sum {
@@ -71,6 +86,14 @@ pub struct Sum {
     pub error_examples: BTreeMap<String, ErrorExample>,
     /// Why responses were not stored or not reused.
     pub reasons: BTreeMap<String, u64>,
+    /// By route.
+    pub routes: BTreeMap<String, RouteSum>,
+    /// Lookups that would have been hits but for a reason.
+    pub lost_hits: BTreeMap<String, u64>,
+    /// What was invalidated, by cause.
+    pub invalidations: BTreeMap<String, u64>,
+    /// What validations found by route: unchanged, changed, milliseconds observed.
+    pub changes: BTreeMap<String, (u64, u64, u64)>,
     /// Cache counters.
     pub cache: CacheCounters,
     /// Content bytes sent to clients.
@@ -83,6 +106,13 @@ pub struct Sum {
     pub upstream_requests: u64,
     /// See `upstream_requests`.
     pub upstream_reused: u64,
+}
+
+/// Whether these requests were looked up, and whether the cache answered them.
+fn looked_up(series: &RequestSeries) -> (bool, bool) {
+    let outcome = Outcome::try_from(series.outcome).unwrap_or_default();
+    let hit = matches!(outcome, Outcome::Hit | Outcome::Stale);
+    (hit || matches!(outcome, Outcome::Revalidated | Outcome::Miss), hit)
 }
 
 impl Sum {
@@ -111,6 +141,13 @@ impl Sum {
         add(&mut requests.count, series.count);
         merge(&mut requests.latency, series.latency_us.as_ref());
         add(&mut self.response_bytes, series.response_bytes);
+        let (looked_up, hit) = looked_up(series);
+        let route = self.routes.entry(series.route.clone()).or_default();
+        add(&mut route.requests, series.count);
+        add(&mut route.lookups, if looked_up { series.count } else { 0 });
+        add(&mut route.hits, if hit { series.count } else { 0 });
+        add(&mut route.bytes, series.response_bytes);
+        add(&mut route.hit_bytes, if hit { series.response_bytes } else { 0 });
         add(&mut self.upstream_requests, series.upstream_requests);
         add(&mut self.upstream_reused, series.upstream_reused);
         if series.protocol > 0 {
@@ -120,9 +157,7 @@ impl Sum {
     }
 
     fn add_lookups(&mut self, series: &RequestSeries) {
-        let outcome = Outcome::try_from(series.outcome).unwrap_or_default();
-        let hit = matches!(outcome, Outcome::Hit | Outcome::Stale);
-        let looked_up = hit || matches!(outcome, Outcome::Revalidated | Outcome::Miss);
+        let (looked_up, hit) = looked_up(series);
         add(&mut self.cache.hits, if hit { series.count } else { 0 });
         add(&mut self.cache.lookups, if looked_up { series.count } else { 0 });
     }
@@ -143,8 +178,20 @@ impl Sum {
     }
 
     fn add_whole(&mut self, delta: &TelemetryDelta) {
-        for reason in &delta.reasons {
-            add(self.reasons.entry(reason.code.clone()).or_default(), reason.count);
+        for (sums, counts) in [
+            (&mut self.reasons, &delta.reasons),
+            (&mut self.lost_hits, &delta.lost_hits),
+            (&mut self.invalidations, &delta.invalidations),
+        ] {
+            for count in counts {
+                add(sums.entry(count.code.clone()).or_default(), count.count);
+            }
+        }
+        for change in &delta.changes {
+            let sum = self.changes.entry(change.route.clone()).or_default();
+            add(&mut sum.0, change.unchanged);
+            add(&mut sum.1, change.changed);
+            add(&mut sum.2, change.observed_ms);
         }
         merge(&mut self.overhead, delta.overhead_ns.as_ref());
         let Some(cache) = delta.cache else { return };

@@ -37,7 +37,18 @@ pub struct WhatIf {
 
 impl WhatIf {
     /// Takes in what an Envoy reports.
-    pub fn take(&mut self, samples: &KeySamples, cache: Option<&CacheCounters>, now_ms: Millis) {
+    ///
+    /// Lookups of a report without samples count as well: they were of keys outside of the sample.
+    pub fn take(&mut self, samples: Option<&KeySamples>, cache: Option<&CacheCounters>, now_ms: Millis) {
+        if let Some(samples) = samples {
+            self.take_samples(samples, now_ms);
+        }
+        if let Some(cache) = cache.filter(|_| self.threshold > 0) {
+            self.curve.account(cache.lookups, self.share());
+        }
+    }
+
+    fn take_samples(&mut self, samples: &KeySamples, now_ms: Millis) {
         let before = self.threshold;
         self.threshold = match self.threshold {
             0 => samples.threshold.clamp(1, EVERY_KEY),
@@ -46,20 +57,15 @@ impl WhatIf {
         if self.threshold < before {
             self.forget();
         }
-        let mut lookups = 0;
         for (key, bytes, usable_s) in samples.events() {
             if !is_sampled(key, self.threshold) {
                 continue;
             }
             if bytes == 0 {
-                lookups += 1;
                 self.looked_up(key, now_ms);
             } else {
                 self.stored(key, bytes, now_ms.saturating_add(u64::from(usable_s) * 1_000));
             }
-        }
-        if let Some(cache) = cache {
-            self.curve.account(cache.lookups, lookups, self.share());
         }
     }
 
@@ -73,7 +79,7 @@ impl WhatIf {
             Some(known) => {
                 let (entries, bytes) = self.order.after(known.place);
                 let fresh = known.bytes > 0 && known.usable_until > now_ms;
-                self.curve.seen(entries, bytes, self.share(), fresh);
+                self.curve.seen((entries, bytes), known.bytes, self.share(), fresh);
                 self.order.remove(known.place);
                 self.place(key, Key { ..known });
             }
@@ -93,6 +99,10 @@ impl WhatIf {
 
     fn stored(&mut self, key: u64, bytes: u32, usable_until: Millis) {
         if let Some(known) = self.keys.get_mut(&key) {
+            if known.bytes == 0 {
+                // The first lookup could not know its size.
+                self.curve.sized(bytes);
+            }
             self.order
                 .resize(known.place, u64::from(bytes) + if bytes > 0 { OVERHEAD } else { 0 });
             (known.bytes, known.usable_until) = (bytes, usable_until);
@@ -212,7 +222,7 @@ mod tests {
                 lookups: events,
                 ..CacheCounters::default()
             };
-            what_if.take(&samples, Some(&cache), 1_000);
+            what_if.take(Some(&samples), Some(&cache), 1_000);
         }
         what_if.curve().predict(size, u64::MAX).hit_ratio
     }
@@ -237,7 +247,7 @@ mod tests {
                 ..KeySamples::default()
             };
             (0..1_500).for_each(|at| samples.push(hash(round * 1_500 + at), 0, 0));
-            what_if.take(&samples, None, 0);
+            what_if.take(Some(&samples), None, 0);
         }
         assert!(what_if.keys() <= MAX_KEYS);
         assert!(what_if.threshold < EVERY_KEY);
@@ -257,7 +267,7 @@ mod tests {
                 lookups: 1,
                 ..CacheCounters::default()
             };
-            what_if.take(&samples, Some(&cache), second * 10_000);
+            what_if.take(Some(&samples), Some(&cache), second * 10_000);
         }
         assert!(what_if.curve().predict(1_000_000, u64::MAX).hit_ratio < 1.0);
     }

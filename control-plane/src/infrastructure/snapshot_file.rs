@@ -1,10 +1,14 @@
 //! Reads a snapshot document as a stream: a gigabyte in the memory of one entry.
 
 use control_domain::snapshot::{Checksum, Entry, FORMAT, VERSION};
+use flate2::read::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use std::cell::Cell;
 use std::fmt;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::rc::Rc;
 
 /// What a whole reading found out about a document.
 #[derive(Debug, Default)]
@@ -34,6 +38,11 @@ impl Report {
         Ok(())
     }
 
+    /// Whether it holds everything that was asked for.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.fields.get("complete") == Some(&Value::Bool(true))
+    }
+
     /// Whether count and checksum at its end are those of its entries.
     pub(crate) fn is_intact(&self) -> bool {
         let text = |name: &str| self.fields.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -42,15 +51,55 @@ impl Report {
     }
 }
 
-/// Reads a document; `put` gets every entry, or `None` for one that is none, and answers whether to go on.
+/// Reads a document, plain or compressed by gzip; `put` gets every entry, or `None` for one that is none, and answers whether to go
+/// on. Seen are bounded pieces only, whatever the document claims to be.
 ///
 /// # Errors
 /// It is no JSON, or ends early.
-pub(crate) fn read(source: impl Read, put: &mut dyn FnMut(Option<Entry>) -> bool) -> Result<Report, serde_json::Error> {
+pub(crate) fn read(source: &mut File, put: &mut dyn FnMut(Option<Entry>) -> bool) -> io::Result<Report> {
+    let mut magic = [0; 2];
+    let begun = source.read(&mut magic)?;
+    source.seek(SeekFrom::Start(0))?;
+    let budget = Rc::new(Cell::new(MAX_PIECE));
+    let file = BufReader::with_capacity(BUFFER, source);
+    let plain: Box<dyn Read + '_> = if begun == 2 && magic == GZIP {
+        Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
+    } else {
+        Box::new(file)
+    };
+    let source = Bounded {
+        source: plain,
+        left: Rc::clone(&budget),
+    };
     let mut deserializer = serde_json::Deserializer::from_reader(source);
-    let report = Document { put }.deserialize(&mut deserializer)?;
+    let mut counted = |entry| {
+        budget.set(MAX_PIECE);
+        put(entry)
+    };
+    let report = Document { put: &mut counted }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(report)
+}
+
+/// Bytes that one entry, or everything before and behind them, may take: the largest record in base64, and some.
+const MAX_PIECE: usize = 48 << 20;
+const BUFFER: usize = 64 << 10;
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Ends a document that wants more memory than any entry needs.
+struct Bounded<R> {
+    source: R,
+    left: Rc<Cell<usize>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        let left = self.left.get().checked_sub(read);
+        self.left
+            .set(left.ok_or_else(|| io::Error::other("an entry is larger than any can be"))?);
+        Ok(read)
+    }
 }
 
 struct Document<'p> {

@@ -239,7 +239,7 @@ fn overhead(entries: u32) {
     }
     let (mut cursor, mut bytes) = (Some(filter_core::store::Cursor::default()), 0);
     while let Some(at) = cursor {
-        let (found, next) = worker.iterate(&map, at, 1000, START + 1000);
+        let (found, next) = worker.iterate(&map, at, 1000, &(0..=u16::MAX), START + 1000);
         kept += found.len();
         bytes += found.iter().map(|exported| exported.value.len()).sum::<usize>();
         cursor = next;

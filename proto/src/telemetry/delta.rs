@@ -9,7 +9,9 @@ use std::cmp::Ordering;
 use prost::Message as _;
 
 use crate::telemetry::Sketch;
-use crate::v1::{BreakerEvent, CacheCounters, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta};
+use crate::v1::{
+    BreakerEvent, CacheCounters, ChangeCount, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
+};
 
 /// Most request series in a delta. Those beyond the first 448 are counted under route and upstream [`OTHER`], by
 /// outcome and protocol.
@@ -18,6 +20,8 @@ pub const MAX_SERIES: usize = 512;
 pub const MAX_ERRORS: usize = 256;
 /// Most reason counts; those beyond are counted under [`OTHER`].
 pub const MAX_REASONS: usize = 128;
+/// Most routes in change counts; those beyond are counted under [`OTHER`].
+pub const MAX_CHANGES: usize = 257;
 /// Most breaker events; the oldest give way.
 pub const MAX_BREAKER_EVENTS: usize = 256;
 /// The label of what has no label of its own.
@@ -34,6 +38,9 @@ pub fn merge(into: &mut TelemetryDelta, from: TelemetryDelta) {
     merge_list(&mut into.requests, from.requests, MAX_SERIES - OVERFLOW_SERIES);
     merge_list(&mut into.errors, from.errors, MAX_ERRORS - 1);
     merge_list(&mut into.reasons, from.reasons, MAX_REASONS - 1);
+    merge_list(&mut into.lost_hits, from.lost_hits, MAX_REASONS - 1);
+    merge_list(&mut into.invalidations, from.invalidations, MAX_REASONS - 1);
+    merge_list(&mut into.changes, from.changes, MAX_CHANGES - 1);
     merge_events(&mut into.breaker_events, from.breaker_events);
     into.cache = match (into.cache.take(), from.cache) {
         (Some(mine), Some(theirs)) => Some(merged_cache(&mine, &theirs)),
@@ -77,6 +84,9 @@ pub fn is_empty(delta: &TelemetryDelta) -> bool {
     delta.requests.is_empty()
         && delta.errors.is_empty()
         && delta.reasons.is_empty()
+        && delta.lost_hits.is_empty()
+        && delta.invalidations.is_empty()
+        && delta.changes.is_empty()
         && delta.breaker_events.is_empty()
         && delta.cache.is_none_or(|cache| cache == CacheCounters::default())
         && no_sketch
@@ -212,6 +222,27 @@ impl Series for ReasonCount {
 
     fn is_other(&self) -> bool {
         self.code == OTHER
+    }
+}
+
+impl Series for ChangeCount {
+    fn order(&self, other: &Self) -> Ordering {
+        self.route.cmp(&other.route)
+    }
+
+    fn add(&mut self, other: Self) {
+        add(&mut self.unchanged, other.unchanged);
+        add(&mut self.changed, other.changed);
+        add(&mut self.observed_ms, other.observed_ms);
+    }
+
+    fn into_other(mut self) -> Self {
+        self.route = OTHER.to_owned();
+        self
+    }
+
+    fn is_other(&self) -> bool {
+        self.route == OTHER
     }
 }
 

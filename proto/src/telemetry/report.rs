@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use super::delta::{MAX_BREAKER_EVENTS, MAX_ERRORS, MAX_REASONS, MAX_SERIES};
+use super::delta::{MAX_BREAKER_EVENTS, MAX_CHANGES, MAX_ERRORS, MAX_REASONS, MAX_SERIES};
 use super::samples::{EVERY_KEY, MAX_SAMPLES};
 use super::{Sketch, SketchFault};
 use crate::v1;
-use crate::v1::{CacheCounters, FilterGauges, RequestSeries, TelemetryDelta, TelemetryReport};
+use crate::v1::{
+    CacheCounters, ChangeCount, FilterGauges, ReasonCount, RequestSeries, TelemetryDelta, TelemetryReport,
+};
 
 const MAX_LABEL: usize = 256;
 const MAX_INSTANCE_ID: usize = 128;
@@ -112,11 +114,14 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
         ReportFault::TooMany,
     )?;
     require(delta.errors.len() <= MAX_ERRORS, "delta.errors", ReportFault::TooMany)?;
-    require(
-        delta.reasons.len() <= MAX_REASONS,
-        "delta.reasons",
-        ReportFault::TooMany,
-    )?;
+    for (name, reasons) in [
+        ("reasons", &delta.reasons),
+        ("lost_hits", &delta.lost_hits),
+        ("invalidations", &delta.invalidations),
+    ] {
+        check_reasons(name, reasons)?;
+    }
+    check_changes(&delta.changes)?;
     require(
         delta.breaker_events.len() <= MAX_BREAKER_EVENTS,
         "delta.breaker_events",
@@ -133,11 +138,6 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
             ReportFault::BadLabel,
         )?;
         require(error.count <= MAX_COUNT, at("count"), ReportFault::ImpossibleCount)?;
-    }
-    for (index, reason) in delta.reasons.iter().enumerate() {
-        let at = |field: &str| format!("delta.reasons[{index}].{field}");
-        require(label(&reason.code), at("code"), ReportFault::BadLabel)?;
-        require(reason.count <= MAX_COUNT, at("count"), ReportFault::ImpossibleCount)?;
     }
     for (index, event) in delta.breaker_events.iter().enumerate() {
         let sound = [&event.upstream, &event.from, &event.to, &event.cause]
@@ -158,6 +158,33 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
     check_sketch(delta.overhead_ns.as_ref())
         .map(drop)
         .map_err(|fault| refused("delta.overhead_ns", ReportFault::BadSketch(fault)))
+}
+
+fn check_reasons(name: &str, reasons: &[ReasonCount]) -> Result<(), RefusedReport> {
+    require(
+        reasons.len() <= MAX_REASONS,
+        format!("delta.{name}"),
+        ReportFault::TooMany,
+    )?;
+    for (index, reason) in reasons.iter().enumerate() {
+        let at = |field: &str| format!("delta.{name}[{index}].{field}");
+        require(label(&reason.code), at("code"), ReportFault::BadLabel)?;
+        require(reason.count <= MAX_COUNT, at("count"), ReportFault::ImpossibleCount)?;
+    }
+    Ok(())
+}
+
+fn check_changes(changes: &[ChangeCount]) -> Result<(), RefusedReport> {
+    require(changes.len() <= MAX_CHANGES, "delta.changes", ReportFault::TooMany)?;
+    for (index, change) in changes.iter().enumerate() {
+        let at = |field: &str| format!("delta.changes[{index}].{field}");
+        require(label(&change.route), at("route"), ReportFault::BadLabel)?;
+        let possible = [change.unchanged, change.changed, change.observed_ms]
+            .iter()
+            .all(|count| *count <= MAX_BYTES);
+        require(possible, at("changed"), ReportFault::ImpossibleCount)?;
+    }
+    Ok(())
 }
 
 fn check_series(series: &RequestSeries) -> Result<(), (&'static str, ReportFault)> {

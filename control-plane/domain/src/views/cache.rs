@@ -2,6 +2,7 @@
 
 use super::{hit_ratio, megabytes, number, per_second};
 use crate::Millis;
+use crate::cache_report;
 use crate::fleet::Fleet;
 use crate::sum::Filter;
 use serde_json::{Value, json};
@@ -71,6 +72,7 @@ pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Milli
                 "node_id": envoy.node_id,
                 "size": envoy.gauges.cache_entries,
                 "memory_usage": megabytes(envoy.gauges.cache_bytes),
+                "hit_ratio": number(own_hit_ratio(fleet, name, window_ms, now_ms)),
             })
         })
         .collect();
@@ -94,11 +96,27 @@ pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Milli
         "default_ttl": default_ttl,
         "average_age": format!("{}s", number(age_ms / 1_000.0)),
         "not_used_because": reasons.into_iter().map(|(code, count)| json!({"reason": code, "count": count})).collect::<Vec<_>>(),
+        "lost_hits": cache_report::lost_hits(&whole),
+        "routes": cache_report::by_route(&window),
         "envoys": envoys,
         "filter": super::shown(filter),
         "window": super::seconds(window_ms),
         "as_of": now_ms,
     })
+}
+
+fn own_hit_ratio(fleet: &Fleet, envoy: &str, window_ms: Millis, now_ms: Millis) -> f64 {
+    let own = Filter {
+        envoy: Some(envoy.to_owned()),
+        ..Filter::default()
+    };
+    hit_ratio(
+        fleet,
+        &own,
+        &fleet.recent_of(&own, window_ms, now_ms),
+        window_ms,
+        now_ms,
+    )
 }
 
 /// `GET /cache/invalidation-stats`.
@@ -113,6 +131,7 @@ pub fn invalidation(fleet: &Fleet, filter: &Filter, window_ms: Millis, now_ms: M
     let covered_ms = fleet.covered_ms(&whole, window_ms, now_ms);
     json!({
         "invalidation_rate": number(per_second(window.cache.invalidations, covered_ms)),
+        "by_cause": cache_report::invalidations(&window),
         "recent_invalidations": window.cache.invalidations,
         "invalidations": fleet.totals().cache.invalidations,
         "filter": super::shown(filter),

@@ -74,12 +74,6 @@ impl Conversation {
         self.plane.catch_up_with(&hello);
         let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
         self.plane.attach(self.connection, &self.envoy, commands);
-        tokio::spawn(crate::purging::catch_up(
-            Arc::clone(&self.plane),
-            self.envoy.clone(),
-            hello.started_at_ms,
-        ));
-        tokio::spawn(crate::steering::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
         tracing::info!(
             envoy = self.envoy,
             node = hello.node_id,
@@ -93,6 +87,9 @@ impl Conversation {
         let mut pushes = self.plane.follow();
         let mut last = pushes.borrow_and_update().to(&self.envoy).clone();
         let mut open = self.send(ToFilter::Welcome(welcome)).await && self.send(ToFilter::Settings(last.clone())).await;
+        tokio::spawn(crate::purging::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
+        crate::warming::connected(&self.plane, &self.envoy);
+        tokio::spawn(crate::steering::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
         while open {
             open = tokio::select! {
                 message = incoming.message() => match message {

@@ -8,6 +8,8 @@ use axum::extract::State;
 use control_domain::advice::{self, Present};
 use control_domain::book::Author;
 use control_domain::change::Change;
+use control_domain::ttl_advice::ttl_advice;
+use control_domain::views::MAX_WINDOW_MS;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub(crate) struct Size {
     cache_size: Option<u64>,
     /// Megabytes; those in force when absent.
     cache_memory_mb: Option<u64>,
+    /// Only this Envoy, by instance or node id.
+    envoy: Option<String>,
 }
 
 fn present(plane: &Plane) -> Present {
@@ -47,13 +51,25 @@ pub(crate) async fn what_if(
         return Err(Problem::bad_query("cache_size", "0", "a whole number above 0"));
     }
     let domain = plane.domain();
-    Ok(Json(advice::what_if(&domain.fleet, present, wanted, now_ms())))
+    Ok(Json(advice::what_if(
+        &domain.fleet,
+        size.envoy.as_deref(),
+        present,
+        wanted,
+        now_ms(),
+    )))
 }
 
 /// What is recommended now.
 pub(super) fn recommendation(plane: &Plane) -> Value {
     let present = present(plane);
-    advice::recommendation(&plane.domain().fleet, present, now_ms())
+    let domain = plane.domain();
+    let mut view = advice::recommendation(&domain.fleet, present, now_ms());
+    if let Some(view) = view.as_object_mut() {
+        let window = domain.fleet.recent(MAX_WINDOW_MS, now_ms());
+        view.insert("ttl".to_owned(), ttl_advice(&window));
+    }
+    view
 }
 
 /// Puts a recommendation into force. False when it is what is in force already.

@@ -2,6 +2,7 @@
 
 use super::problem::{Params, Problem};
 use super::query::{Window, timeout};
+use crate::inventory;
 use crate::plane::{Plane, now_ms};
 use axum::Json;
 use axum::extract::State;
@@ -18,6 +19,7 @@ pub(crate) async fn stats(
     Params(window): Params<Window>,
 ) -> Result<Json<Value>, Problem> {
     let window_ms = window.milliseconds()?;
+    let (inventory, silent) = inventory::taken(&plane).await;
     let domain = plane.domain();
     let ttl = domain
         .book
@@ -26,13 +28,12 @@ pub(crate) async fn stats(
         .get("default_ttl")
         .and_then(Value::as_str)
         .unwrap_or("0s");
-    Ok(Json(views::cache(
-        &domain.fleet,
-        &window.filter(),
-        ttl,
-        window_ms,
-        now_ms(),
-    )))
+    let mut view = views::cache(&domain.fleet, &window.filter(), ttl, window_ms, now_ms());
+    if let (Some(view), Value::Object(inventory)) = (view.as_object_mut(), inventory.view()) {
+        view.extend(inventory);
+        view.insert("not_answered".to_owned(), json!(silent));
+    }
+    Ok(Json(view))
 }
 
 #[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated"), (status = "4XX", description = "Refused; problem+json with a stable code")))]

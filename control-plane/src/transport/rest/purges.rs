@@ -81,8 +81,8 @@ impl PurgeRequest {
 /// Purges on every Envoy, also on those that are away, as soon as they return. With `wait=all` the answer comes when all connected
 /// Envoys have it in force in every worker.
 #[utoipa::path(post, path = "/cache/purge", tag = "cache", params(Write), request_body = PurgeRequest, responses(
-    (status = 200, description = "In force on all connected Envoys"), (status = 202, description = "Accepted; the receipt names who is late"),
-    (status = 422, description = "Not a purge; nothing was purged")))]
+    (status = 200, description = "In force on all Envoys"), (status = 202, description = "Accepted; the receipt names who is late or away"),
+    (status = 422, description = "Not a purge, or the Idempotency-Key of another; nothing was purged"), (status = 429, description = "Too many")))]
 pub(crate) async fn purge(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -111,25 +111,38 @@ pub(crate) async fn purge(
             json!({ "dry_run": true, "targets": purge.targets, "soft": purge.soft, "envoys": plane.connected() });
         return Ok(Json(view).into_response());
     }
+    if !plane.desk.admits(purge.targets.len()) {
+        let title = "More purges than are taken per second; a prefix or a tag reaches many at once";
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_purges", title);
+        return Err(problem.retry_after(Duration::from_secs(1)));
+    }
     let accepted = plane.domain().purges.accept(purge.clone());
     let id = match accepted {
         Ok(()) => {
             purging::announce(&plane, &purge);
             // Written down before it is sent: once an Envoy has done it, it is never forgotten.
-            plane.keep_purges();
+            plane.desk.accepted(&purge);
             tokio::spawn(purging::send_to_all(Arc::clone(&plane), purge.clone()));
             purge.id
         }
-        Err(earlier) => earlier.id,
+        Err(earlier) if earlier.is_like(&purge) => earlier.id,
+        Err(earlier) => {
+            let title = format!("The Idempotency-Key was used for another purge, {}", earlier.id);
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                title,
+            ));
+        }
     };
     if let Some(timeout) = wait {
         wait_for(&plane, &id, timeout).await;
     }
     let receipt = receipt(&plane, &id).unwrap_or_default();
-    let status = if is_late(&receipt) {
-        StatusCode::ACCEPTED
-    } else {
+    let status = if receipt["complete"] == true {
         StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
     };
     Ok((status, Json(receipt)).into_response())
 }
@@ -155,8 +168,8 @@ fn receipt(plane: &Plane, id: &str) -> Option<Value> {
     let domain = plane.domain();
     let purge = domain.purges.get(id)?;
     let node = |envoy: &str| {
-        let found = domain.fleet.envoys().find(|(name, _)| *name == envoy);
-        found.map(|(_, envoy)| envoy.node_id.clone()).unwrap_or_default()
+        let found = domain.fleet.get(envoy);
+        found.map(|envoy| envoy.node_id.clone()).unwrap_or_default()
     };
     let applied: Vec<Value> = purge
         .applied

@@ -5,23 +5,23 @@ use super::problem::{Params, Problem};
 use crate::infrastructure::notify::timestamp;
 use crate::infrastructure::snapshot_file;
 use crate::plane::{Plane, now_ms};
-use crate::transfer::{self, Export, Wanted};
+use crate::restoring::Restore;
+use crate::transfer::{Export, Wanted, written};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_domain::snapshot::{Checksum, Entry, FORMAT, Foot, Head, Restored, VERSION};
-use optimizer_proto::v1::SweepCommand;
-use optimizer_proto::v1::command::Body as Command;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -30,7 +30,8 @@ const QUEUED: usize = 16;
 const DEFAULT_MAX_MB: u64 = 1_024;
 /// Largest snapshot that is taken back.
 const MAX_RESTORE: u64 = 8 << 30;
-const SWEEP_WAIT: Duration = Duration::from_secs(5);
+/// Written at a time.
+const CHUNK: usize = 128 << 10;
 
 /// What goes into the snapshot.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -40,13 +41,27 @@ pub(crate) struct Selection {
     max_mb: Option<u64>,
     /// Only responses of this host.
     host: Option<String>,
+    /// Only responses whose URL begins with this `host/path`.
+    prefix: Option<String>,
+    /// Only responses that had so many hits.
+    #[serde(default)]
+    min_hits: u32,
+    /// `gzip`: the document compressed; it can be restored as it is.
+    compress: Option<Coding>,
     /// Also responses stored for one identity.
     #[serde(default)]
     include_private: bool,
 }
 
-/// The stored responses of all Envoys, each once, as one JSON document. Written as it is gathered: whether it is complete stands
-/// at its end.
+/// How a snapshot is compressed.
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Coding {
+    Gzip,
+}
+
+/// The stored responses of all Envoys, each once, those with most hits first, as one JSON document. Written as it is gathered:
+/// whether it is complete stands at its end.
 #[utoipa::path(post, path = "/cache/snapshot", tag = "cache", params(Selection), responses((status = 200, description = "The snapshot itself")))]
 pub(crate) async fn snapshot(
     State(plane): State<Arc<Plane>>,
@@ -56,17 +71,20 @@ pub(crate) async fn snapshot(
     let wanted = Wanted {
         max_bytes: selection.max_mb.unwrap_or(DEFAULT_MAX_MB).saturating_mul(1_000_000),
         host: selection.host,
+        prefix: selection.prefix,
+        min_hits: selection.min_hits,
         private: selection.include_private,
+    };
+    let kind = match selection.compress {
+        None => "application/json",
+        Some(Coding::Gzip) => "application/gzip",
     };
     tracing::info!(who = caller.name, private = wanted.private, "snapshot");
     let (sender, receiver) = mpsc::channel::<Bytes>(QUEUED);
-    tokio::spawn(write(plane, wanted, sender));
+    tokio::spawn(write(plane, wanted, Out::new(sender, selection.compress)));
     let stream = ReceiverStream::new(receiver).map(Ok::<Bytes, Infallible>);
     (
-        [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::CACHE_CONTROL, "no-store"),
-        ],
+        [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")],
         Body::from_stream(stream),
     )
         .into_response()
@@ -78,43 +96,98 @@ fn opened(document: &impl serde::Serialize) -> String {
     text.strip_suffix('}').map(str::to_owned).unwrap_or_default()
 }
 
-async fn write(plane: Arc<Plane>, wanted: Wanted, sender: mpsc::Sender<Bytes>) {
+/// The answer, in chunks.
+struct Out {
+    sender: mpsc::Sender<Bytes>,
+    plain: Vec<u8>,
+    packed: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl Out {
+    fn new(sender: mpsc::Sender<Bytes>, coding: Option<Coding>) -> Self {
+        let packed = coding.map(|Coding::Gzip| GzEncoder::new(Vec::new(), Compression::fast()));
+        Self {
+            sender,
+            plain: Vec::new(),
+            packed,
+        }
+    }
+
+    /// False when whoever asked has gone.
+    async fn put(&mut self, text: &str) -> bool {
+        let waiting = match &mut self.packed {
+            // Writing into memory does not fail.
+            Some(packed) => packed.write_all(text.as_bytes()).map_or(0, |()| packed.get_ref().len()),
+            None => {
+                self.plain.extend_from_slice(text.as_bytes());
+                self.plain.len()
+            }
+        };
+        if waiting < CHUNK {
+            return true;
+        }
+        let chunk = match &mut self.packed {
+            Some(packed) => std::mem::take(packed.get_mut()),
+            None => std::mem::take(&mut self.plain),
+        };
+        self.sender.send(chunk.into()).await.is_ok()
+    }
+
+    async fn end(self) {
+        let last = match self.packed {
+            Some(packed) => packed.finish().unwrap_or_default(),
+            None => self.plain,
+        };
+        // The connection may be gone; then nobody misses the end.
+        let _ = self.sender.send(last.into()).await;
+    }
+}
+
+async fn write(plane: Arc<Plane>, wanted: Wanted, mut out: Out) {
     let envoys = plane.connected();
     let created_at_ms = now_ms();
+    let (settings_revision, purged_until_ms) = {
+        let domain = plane.domain();
+        let last = domain.purges.all().next().map_or(0, |purge| purge.at);
+        (domain.book.present().number, last)
+    };
     let head = Head {
         format: FORMAT.to_owned(),
         version: VERSION,
         created_at: timestamp(created_at_ms),
         created_at_ms,
-        settings_revision: plane.domain().book.present().number,
+        settings_revision,
+        purged_until_ms,
         envoys: envoys.clone(),
     };
-    if sender
-        .send(format!("{},\"entries\":[", opened(&head)).into())
-        .await
-        .is_err()
-    {
+    if !out.put(&format!("{},\"entries\":[", opened(&head))).await {
         return;
     }
     let mut export = Export::new(&plane, wanted);
-    let (mut count, mut checksum) = (0_u64, Checksum::default());
-    for envoy in &envoys {
-        let go_on = export
-            .envoy(envoy, |entry: Entry| {
-                checksum.add(entry.checksum.as_bytes());
-                let comma = if count == 0 { "" } else { "," };
-                count += 1;
-                let text = format!("{comma}{}", serde_json::to_string(&entry).unwrap_or_default());
-                let sender = sender.clone();
-                // Whoever asked has gone: nobody reads on.
-                async move { sender.send(text.into()).await.is_ok() }
-            })
-            .await;
-        if !go_on {
-            break;
-        }
+    let written = Mutex::new(Written {
+        out,
+        count: 0,
+        checksum: Checksum::default(),
+        listened: true,
+    });
+    export
+        .run(&envoys, |entry, record| {
+            let written = &written;
+            async move { written.lock().await.entry(entry, &record).await }
+        })
+        .await;
+    let Written {
+        mut out,
+        count,
+        checksum,
+        listened,
+    } = written.into_inner();
+    if !listened {
+        return;
     }
-    let incomplete = export.incomplete.clone();
+    let incomplete = export.incomplete();
+    let nobody = envoys.is_empty().then(|| "no Envoy is connected".to_owned());
+    let incomplete = incomplete.or(nobody);
     let foot = Foot {
         complete: incomplete.is_none(),
         incomplete_because: incomplete.unwrap_or_default(),
@@ -123,10 +196,27 @@ async fn write(plane: Arc<Plane>, wanted: Wanted, sender: mpsc::Sender<Bytes>) {
         checksum: checksum.text(),
     };
     let text = serde_json::to_string(&foot).unwrap_or_default();
-    // The connection may be gone; then nobody misses the end.
-    let _ = sender
-        .send(format!("],{}\n", text.trim_start_matches('{')).into())
-        .await;
+    out.put(&format!("],{}\n", text.trim_start_matches('{'))).await;
+    out.end().await;
+}
+
+struct Written {
+    out: Out,
+    count: u64,
+    checksum: Checksum,
+    listened: bool,
+}
+
+impl Written {
+    async fn entry(&mut self, entry: Entry, record: &[u8]) -> bool {
+        let entry = written(entry, record);
+        self.checksum.add(entry.checksum.as_bytes());
+        let comma = if self.count == 0 { "" } else { "," };
+        self.count += 1;
+        let text = format!("{comma}{}", serde_json::to_string(&entry).unwrap_or_default());
+        self.listened = self.out.put(&text).await;
+        self.listened
+    }
 }
 
 /// How a snapshot is taken back.
@@ -154,7 +244,7 @@ pub(crate) async fn restore(
     let file = received(body).await?;
     let (report, file) = tokio::task::spawn_blocking(move || {
         let mut file = file;
-        let report = snapshot_file::read(BufReader::new(&mut file), &mut |_| true);
+        let report = snapshot_file::read(&mut file, &mut |_| true);
         (report, file)
     })
     .await
@@ -167,18 +257,20 @@ pub(crate) async fn restore(
         return Err(Problem::new(StatusCode::CONFLICT, "no_envoy", title));
     }
     tracing::warn!(who = caller.name, dry_run = how.dry_run, "restoring a snapshot");
-    let restored = replay(&plane, file, &envoys, how.dry_run).await?;
-    tracing::warn!(?restored, "snapshot restored");
+    let (restored, silent) = replay(&plane, file, envoys.clone(), how.dry_run).await?;
+    tracing::warn!(?restored, ?silent, dry_run = how.dry_run, "snapshot restored");
     let mut view = serde_json::to_value(&restored).unwrap_or_default();
     if let Some(view) = view.as_object_mut() {
         view.insert("dry_run".to_owned(), json!(how.dry_run));
         view.insert("intact".to_owned(), json!(report.is_intact()));
+        view.insert("complete".to_owned(), json!(report.is_complete()));
         view.insert("envoys".to_owned(), json!(envoys));
+        view.insert("not_answered".to_owned(), json!(silent));
     }
     Ok(Json(view))
 }
 
-fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {
+pub(super) fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {
     let connected = plane.connected();
     let Some(wanted) = wanted else { return connected };
     let domain = plane.domain();
@@ -218,39 +310,23 @@ async fn received(body: Body) -> Result<std::fs::File, Problem> {
 async fn replay(
     plane: &Arc<Plane>,
     mut file: std::fs::File,
-    envoys: &[String],
+    envoys: Vec<String>,
     dry_run: bool,
-) -> Result<Restored, Problem> {
+) -> Result<(Restored, Vec<String>), Problem> {
     file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
     let (sender, mut entries) = mpsc::channel::<Option<Entry>>(QUEUED);
     let reading = tokio::task::spawn_blocking(move || {
-        snapshot_file::read(BufReader::new(file), &mut |entry| sender.blocking_send(entry).is_ok()).map(drop)
+        snapshot_file::read(&mut file, &mut |entry| sender.blocking_send(entry).is_ok()).map(drop)
     });
-    let mut restored = Restored::default();
+    let mut restore = Restore::new(Arc::clone(plane), envoys, dry_run);
     while let Some(entry) = entries.recv().await {
-        restored.read += 1;
-        let Some(entry) = entry else {
-            restored.count("refused", "malformed");
-            continue;
-        };
-        let checked = transfer::verified(&entry, plane);
-        if dry_run {
-            transfer::count_dry(&mut restored, &checked);
-            continue;
-        }
-        match checked {
-            Ok(record) => {
-                let (outcome, reason) = transfer::give(plane, envoys, &record).await;
-                restored.count(&outcome, &reason);
-            }
-            Err((outcome, reason)) => restored.count(outcome, reason),
-        }
+        restore.take(entry.as_ref()).await;
     }
     reading
         .await
         .map_err(|error| failed(&error))?
         .map_err(|error| not_a_snapshot(&error.to_string()))?;
-    Ok(restored)
+    Ok(restore.finish().await)
 }
 
 fn failed(error: &impl std::fmt::Display) -> Problem {
@@ -268,45 +344,4 @@ fn not_a_snapshot(reason: &str) -> Problem {
         "not_a_snapshot",
         format!("This is no snapshot: {reason}. Nothing has changed"),
     )
-}
-
-/// How to optimise.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Optimizing {
-    /// Put the recommendation into force.
-    #[serde(default)]
-    apply: bool,
-}
-
-/// Drops what is expired or purged on every Envoy, and says what it recommends.
-#[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing), responses((status = 200, description = "What was done, and what is recommended")))]
-pub(crate) async fn optimize(
-    State(plane): State<Arc<Plane>>,
-    caller: Caller,
-    Params(optimizing): Params<Optimizing>,
-) -> Result<Json<Value>, Problem> {
-    let answers = plane.command(Command::Sweep(SweepCommand {}), SWEEP_WAIT).await;
-    let mut actions = serde_json::Map::new();
-    let mut silent = Vec::new();
-    for (envoy, answer) in answers {
-        let detail = answer.filter(|answer| answer.ok).map(|answer| answer.detail);
-        let Some(Value::Object(detail)) = detail.and_then(|detail| serde_json::from_str(&detail).ok()) else {
-            silent.push(envoy);
-            continue;
-        };
-        for (name, value) in detail {
-            let sum = actions.get(&name).and_then(Value::as_u64).unwrap_or(0);
-            actions.insert(name, json!(sum.saturating_add(value.as_u64().unwrap_or(0))));
-        }
-    }
-    let recommendation = super::advice::recommendation(&plane);
-    let applied = optimizing.apply && super::advice::apply(&plane, &recommendation, &caller)?;
-    tracing::info!(who = caller.name, applied, "cache optimised");
-    Ok(Json(json!({
-        "actions": actions,
-        "not_answered": silent,
-        "recommendation": recommendation,
-        "applied": applied,
-    })))
 }

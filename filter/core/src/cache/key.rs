@@ -86,6 +86,13 @@ impl CacheKey {
         xxhash_rust::xxh3::xxh3_64(&self.bytes)
     }
 
+    /// Whether a stored key holds the hash of a credential. A control byte that is none of ours may stand in a header's value: then
+    /// it is taken for one rather once too often.
+    #[must_use]
+    pub fn holds_identity(key: &[u8]) -> bool {
+        key.contains(&2)
+    }
+
     /// Host, path and URL of a stored key.
     #[must_use]
     pub fn parts(key: &[u8]) -> KeyParts<'_> {

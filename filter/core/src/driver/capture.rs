@@ -29,7 +29,7 @@ impl Vm {
         let plan = match storability::judge(seen, &route.freshness, seen.response_time_ms) {
             Ok(plan) => plan,
             Err(reason) => {
-                self.recorder.reason(reason.code());
+                self.not_stored(forwarded, reason.code());
                 forwarded.detail = forwarded.detail.or(Some(reason.code()));
                 return false;
             }
@@ -39,12 +39,12 @@ impl Vm {
             _ => CAPTURE_HINT,
         };
         if hint > route.max_object || self.capturing.saturating_add(hint) > CAPTURE_BUDGET {
-            self.recorder.reason("too-large");
+            self.not_stored(forwarded, "too-large");
             forwarded.detail = forwarded.detail.or(Some("too-large"));
             return false;
         }
         let Ok(encoder) = Encoder::begin(key.as_bytes(), seen, &plan, hint, TRAILER_LEN) else {
-            self.recorder.reason("head-too-large");
+            self.not_stored(forwarded, "head-too-large");
             return false;
         };
         self.capturing += hint;
@@ -55,6 +55,13 @@ impl Vm {
             counted: hint,
         });
         true
+    }
+
+    fn not_stored(&mut self, forwarded: &Forwarded, reason: &'static str) {
+        self.recorder.reason(reason);
+        if let Some(key) = &forwarded.key {
+            self.lost.not_stored(key.hash(), reason);
+        }
     }
 
     /// A piece of the response's content.
@@ -70,6 +77,9 @@ impl Vm {
         let length = capture.encoder.body_len().saturating_add(size);
         let more = length.saturating_sub(capture.counted);
         if length > limit || self.capturing.saturating_add(more) > CAPTURE_BUDGET {
+            if let Some(key) = &forwarded.key {
+                self.lost.not_stored(key.hash(), "too-large");
+            }
             self.recorder.reason("too-large");
             self.abandon(forwarded);
             self.land(
@@ -175,8 +185,9 @@ impl Vm {
         let variant = |names: crate::store::VaryNames<'_>| cache::selecting::variant_hash(names.iter(), request);
         let size = entry.value.len();
         match self.store.insert(host, entry, variant, now_ms) {
-            Ok(_) => {
+            Ok(inserted) => {
                 self.recorder.cache.stores += 1;
+                self.recorder.gone("replaced", u64::from(inserted.replaced));
                 let usable_ms = usable_until_ms.saturating_sub(now_ms);
                 self.recorder.stored(xxhash_rust::xxh3::xxh3_64(key), size, usable_ms);
             }

@@ -49,7 +49,8 @@ impl Vm {
                 Ok(json!({}))
             }
             Some(Body::Import(part)) => self.import(host, part, now_ms),
-            Some(Body::Sweep(_)) => Ok(self.sweep(host, now_ms)),
+            Some(Body::Sweep(step)) => Ok(self.sweep(host, step.cursor, now_ms)),
+            Some(Body::Inventory(step)) => Ok(self.inventory(host, step, now_ms)),
             None => Err("this filter does not know the command".to_owned()),
         };
         let (ok, detail) = match done {
@@ -91,8 +92,7 @@ impl Vm {
             .stamps
             .purge(host, what, purge.soft, now_ms)
             .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
-        self.recorder.cache.invalidations += 1;
-        self.recorder.reason(purge_reason(purge.kind()));
+        self.recorder.invalidated(purge_cause(purge.kind()));
         self.beat(host, now_ms);
         let mut item = vec![wake::STAMPS];
         item.extend_from_slice(&self.queue.to_le_bytes());
@@ -299,7 +299,7 @@ fn split_prefix(value: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(value.split_at(slash))
 }
 
-fn purge_reason(kind: Kind) -> &'static str {
+fn purge_cause(kind: Kind) -> &'static str {
     match kind {
         Kind::All => "purge-all",
         Kind::Host => "purge-host",

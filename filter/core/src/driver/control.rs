@@ -61,6 +61,7 @@ impl Vm {
             Step::Open => match host.open_stream(&target, SERVICE, METHOD) {
                 Ok(stream) => {
                     self.link.opened(stream, now_ms);
+                    self.trust.reconnected();
                     self.control = ControlState {
                         last_closed_ms: self.control.last_closed_ms,
                         ..ControlState::default()
@@ -104,6 +105,10 @@ impl Vm {
         if self.root != Some(root) || !self.link.heard(stream, now_ms) {
             return;
         }
+        // Before anything else: what follows must not vouch for what came while everything stood still.
+        if self.notice_pause(host, now_ms) {
+            return;
+        }
         let Ok(bytes) = host.message(size) else { return };
         let Ok(message) = ControlMessage::decode(bytes.as_slice()) else {
             host.log(
@@ -121,9 +126,11 @@ impl Vm {
                 }
             }
             Some(FromControl::Command(command)) => self.obey(host, stream, &command, now_ms),
+            Some(FromControl::CaughtUp(_)) => self.trust.caught_up(),
             // A body this version does not know: the control plane is newer and must live with it.
             Some(FromControl::Welcome(_)) | None => {}
         }
+        self.trust.vouch(host, now_ms);
     }
 
     /// The control stream ended.

@@ -31,7 +31,7 @@ impl Vm {
                 .purge(host, crate::store::Purge::Url(key.url()), false, now_ms)
                 .is_ok()
             {
-                self.recorder.cache.invalidations += 1;
+                self.recorder.invalidated("unsafe-method");
             }
             self.store.remove(host, key.as_bytes());
             self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
@@ -45,7 +45,7 @@ impl Vm {
                     tag: &tag,
                 };
                 if self.stamps.purge(host, purge, false, now_ms).is_ok() {
-                    self.recorder.cache.invalidations += 1;
+                    self.recorder.invalidated("cache-group");
                 }
                 self.invalidate_in_tier(host, tier_offer::tag_subject(&host_name, &tag), now_ms);
             }

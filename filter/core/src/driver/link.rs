@@ -93,6 +93,13 @@ impl Link {
         };
     }
 
+    /// Gives the stream up, to open another at the next tick; answers the one to cancel.
+    pub fn renew(&mut self) -> Option<u32> {
+        let stream = self.stream();
+        self.state = State::Down { retry_at: 0 };
+        stream
+    }
+
     /// A message came; false when it is of a stream given up before.
     pub fn heard(&mut self, from: u32, now_ms: Millis) -> bool {
         match self.state {

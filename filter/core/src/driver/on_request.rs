@@ -144,9 +144,20 @@ impl Vm {
         let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
         self.recorder.looked_up(key.hash());
         let directives = asked.directives(&route.freshness);
+        if self.doubts(host, now_ms) {
+            self.recorder.cache.lookups += 1;
+            return Err(Onward {
+                key: Some(key),
+                detail: Some("catching-up"),
+                ..Onward::plain(Forward::Miss)
+            });
+        }
         let (found, soft) = match self.find(host, &key, &asked.fields, now_ms) {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
+                if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
+                    self.recorder.lost_hit(reason);
+                }
                 if directives.only_if_cached {
                     return Ok(self.answer_timeout(host, exchange));
                 }
@@ -182,6 +193,8 @@ impl Vm {
                     self.recorder.cache.hits += 1;
                     self.recorder.cache.collapsed += u64::from(exchange.collapsed);
                     self.recorder.cache.hit_bytes = self.recorder.cache.hit_bytes.saturating_add(exchange.bytes);
+                    let saved_ms = view.response_time_ms().saturating_sub(view.request_time_ms());
+                    self.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
                 }
                 if refresh && flow == Flow::Pause {
                     self.refresh_later(host, asked, &key, found, now_ms);
@@ -195,6 +208,7 @@ impl Vm {
                 validate,
             } => {
                 self.recorder.reason(reason.code());
+                self.recorder.lost_hit(reason.code());
                 let id = found.id;
                 Err(Onward {
                     cause,

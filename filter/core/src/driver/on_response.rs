@@ -8,7 +8,7 @@ use crate::Millis;
 use crate::breaker::{self, OutcomeClass};
 use crate::cache::reuse::Failure;
 use crate::cache::status_field::CacheStatus;
-use crate::cache::{self, Framing, groups, storability};
+use crate::cache::{self, Framing, StoredView, groups, storability};
 use crate::collapse::Landing;
 use crate::engine::Asked;
 use crate::http::fields::Fields;
@@ -109,6 +109,13 @@ impl Vm {
                 && let Some(flow) = self.freshen(host, exchange, forwarded, &asked, &seen, &route, now_ms)
             {
                 return flow;
+            }
+            if status == 200
+                && forwarded.validating
+                && let Some(held) = &forwarded.stored
+                && let Ok(view) = StoredView::decode(&held.bytes, false)
+            {
+                self.validated(&route, view.response_time_ms(), true, now_ms);
             }
             if stored_as == Method::Get && asked.method.is_unsafe() {
                 forwarded.key = Some(cache::CacheKey::new(&route.key, &asked.target, &asked.fields));

@@ -74,6 +74,7 @@ impl Vm {
         let fresh = StoredView::decode(&bytes, false).ok()?;
         let directives = crate::cache::request_directives::RequestDirectives::default();
         let decision = crate::engine::decide(&fresh, asked, &directives, false, exchange.started_ns, now_ms);
+        self.validated(route, view.response_time_ms(), false, now_ms);
         let (reply, reuse) = match decision {
             Decision::Reply { reply, reuse, .. } => (reply, reuse),
             // Validated this moment, it answers this request even where it may not answer the next one without asking again.
@@ -110,6 +111,14 @@ impl Vm {
         Some(flow)
     }
 
+    /// Learns from a validation how often the content of a route changes.
+    pub(super) fn validated(&mut self, route: &RoutePolicy, responded_ms: Millis, changed: bool, now_ms: Millis) {
+        let name = self.recorder.name(&route.name);
+        self.recorder
+            .validated(name, changed, now_ms.saturating_sub(responded_ms));
+        self.recorder.gone("revalidated-away", u64::from(changed));
+    }
+
     pub(super) fn compare_head(
         &mut self,
         host: &impl Host,
@@ -130,7 +139,7 @@ impl Vm {
                 self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
             }
             HeadEffect::Invalidate => {
-                self.recorder.cache.invalidations += 1;
+                self.recorder.invalidated("head-differs");
                 self.store.discard(host, found.id);
             }
             HeadEffect::Nothing => {}

@@ -5,9 +5,10 @@ use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, language};
 use crate::http::fields::Fields;
-use crate::store::Cursor;
+use crate::store::{Birth, Cursor, Exported, KeyParts, Verdict};
 use optimizer_proto::v1::{ExportCommand, ExportItem, ExportPage, ImportCommand};
 use serde_json::{Value, json};
+use std::ops::RangeInclusive;
 
 /// Largest page, bytes: with its frame it stays below the limit of a message.
 const MAX_PAGE: usize = 192 << 10;
@@ -17,6 +18,8 @@ const ENTRIES: usize = 64;
 const MAX_IMPORT: u64 = (16 << 20) + (1 << 20);
 /// How far the clock of whoever made the snapshot may have been ahead.
 const AHEAD_MS: u64 = 5_000;
+/// Stored responses looked at per step of a sweep for purged ones: about a millisecond.
+const SWEPT: usize = 256;
 
 impl Vm {
     /// The next stored responses. What is stored or removed meanwhile may or may not be seen.
@@ -26,14 +29,19 @@ impl Vm {
         let mut cursor = asked.cursor;
         let mut offset = usize::try_from(asked.offset).unwrap_or(usize::MAX);
         let mut left = budget;
+        self.stamps.refresh(host, now_ms);
+        let hits = hits_of(asked);
         for _ in 0..ENTRIES {
-            let (entries, next) = self.store.iterate(host, Cursor::from_number(cursor), 1, now_ms);
-            if let Some(entry) = entries.first() {
+            let (entries, next) = self.store.iterate(host, Cursor::from_number(cursor), 1, &hits, now_ms);
+            if let Some(entry) = entries
+                .first()
+                .filter(|entry| !self.is_purged(entry.birth, &entry.value))
+            {
                 let rest = entry.value.get(offset..).unwrap_or_default();
                 let part = rest.get(..left).unwrap_or(rest).to_vec();
                 let end = offset.saturating_add(part.len());
                 left = left.saturating_sub(part.len());
-                if let Some(item) = item(&entry.value, part, offset, entry.usable_until_ms) {
+                if let Some(item) = item(entry, part, offset) {
                     page.items.push(item);
                     if end < entry.value.len() {
                         (page.next_cursor, page.next_offset) = (cursor, end as u64);
@@ -57,34 +65,63 @@ impl Vm {
         page
     }
 
-    /// Takes a stored response back. Nothing in it is believed: its checksum, its key, its fields and its times are looked at.
-    pub(super) fn import(&mut self, host: &impl Host, part: &ImportCommand, now_ms: Millis) -> Result<Value, String> {
-        if part.total > MAX_IMPORT {
-            return Ok(outcome("refused", "too-large"));
+    /// Whether a stored response must not be used any more.
+    fn is_purged(&self, birth: Birth, value: &[u8]) -> bool {
+        StoredView::decode(value, false).is_ok_and(|view| self.verdict(birth, &view) == Verdict::Purged)
+    }
+
+    fn verdict(&self, birth: Birth, view: &StoredView<'_>) -> Verdict {
+        let parts = CacheKey::parts(view.key());
+        let parts = KeyParts {
+            host: parts.host,
+            path: parts.path,
+            url: parts.url,
+        };
+        self.stamps.verdict(birth, &parts, view.tags())
+    }
+
+    /// Takes stored responses back. Nothing in them is believed: their checksums, keys, fields and times are looked at. Answers
+    /// what became of each; of a part which is not the last nothing.
+    pub(super) fn import(&mut self, host: &impl Host, asked: &ImportCommand, now_ms: Millis) -> Result<Value, String> {
+        self.stamps.refresh(host, now_ms);
+        if !asked.records.is_empty() {
+            let restored = asked
+                .records
+                .iter()
+                .map(|record| self.restore(host, record.clone(), asked.dry_run, now_ms));
+            return Ok(json!({ "outcomes": restored.collect::<Vec<_>>() }));
+        }
+        if asked.total > MAX_IMPORT {
+            return Ok(json!({ "outcomes": ["too-large"] }));
         }
         let buffer = &mut self.control.importing;
-        if part.offset == 0 {
+        if asked.offset == 0 {
             buffer.clear();
         }
-        if part.offset != buffer.len() as u64 {
+        if asked.offset != buffer.len() as u64 {
             buffer.clear();
             return Err("the parts of a response came out of order".to_owned());
         }
-        buffer.extend_from_slice(&part.part);
-        if (buffer.len() as u64) < part.total {
-            return Ok(outcome("more", ""));
+        buffer.extend_from_slice(&asked.part);
+        if (buffer.len() as u64) < asked.total {
+            return Ok(json!({ "outcomes": [] }));
         }
         let value = std::mem::take(buffer);
-        Ok(self.restore(host, value, now_ms))
+        Ok(json!({ "outcomes": [self.restore(host, value, asked.dry_run, now_ms)] }))
     }
 
-    fn restore(&mut self, host: &impl Host, value: Vec<u8>, now_ms: Millis) -> Value {
+    /// `restored`, `kept` (the cache has a younger one), `expired`, or why it is refused.
+    fn restore(&mut self, host: &impl Host, value: Vec<u8>, dry_run: bool, now_ms: Millis) -> &'static str {
         let view = match StoredView::decode(&value, true) {
             Ok(view) => view,
-            Err(corrupt) => return outcome("refused", corrupt.code()),
+            Err(corrupt) => return corrupt.code(),
         };
         if let Err(reason) = sound(&view, now_ms) {
-            return outcome(if reason == "expired" { "expired" } else { "refused" }, reason);
+            return reason;
+        }
+        let birth = Birth::received(view.response_time_ms());
+        if self.verdict(birth, &view) == Verdict::Purged {
+            return "purged";
         }
         let key = view.key().to_vec();
         let selecting: Vec<(Vec<u8>, Option<Vec<u8>>)> = view
@@ -100,16 +137,18 @@ impl Vm {
             })
             .collect();
         if self.holds_younger(host, &key, &request, response_time_ms, now_ms) {
-            return outcome("kept", "the cache has a younger one");
+            return "kept";
+        }
+        if dry_run {
+            return "restored";
         }
         let vary: Vec<Vec<u8>> = selecting.iter().map(|(name, _)| name.clone()).collect();
         let failures = self.recorder.cache.store_failures;
-        let birth = self.stamps.birth();
         self.insert(host, &key, &request, birth, value, &vary, usable_until_ms, now_ms);
         if self.recorder.cache.store_failures > failures {
-            return outcome("refused", "no-room");
+            return "no-room";
         }
-        outcome("restored", "")
+        "restored"
     }
 
     fn holds_younger(
@@ -128,56 +167,90 @@ impl Vm {
             .is_ok_and(|held| held.key() == key && held.response_time_ms() >= response_time_ms)
     }
 
-    /// Removes what is expired or purged.
-    pub(super) fn sweep(&mut self, host: &impl Host, now_ms: Millis) -> Value {
+    /// Removes what is expired, and step by step what is purged: of that only the responses themselves tell.
+    pub(super) fn sweep(&mut self, host: &impl Host, cursor: u64, now_ms: Millis) -> Value {
         let before = self.store.usage(host, now_ms);
         self.stamps.refresh(host, now_ms);
-        self.store.sweep_all(host, &self.stamps, now_ms);
+        if cursor == 0 {
+            self.store.sweep_all(host, &self.stamps, now_ms);
+        }
+        let (purged, next) = if self.stamps.are_empty() {
+            (0, None)
+        } else {
+            self.sweep_purged(host, cursor, now_ms)
+        };
         let events = self.store.take_events();
         let cache = &mut self.recorder.cache;
         cache.evictions += events.evictions;
         cache.expirations += events.expirations;
-        cache.invalidations += events.purged;
         cache.corrupt_slots += events.corrupt;
         let after = self.store.usage(host, now_ms);
         json!({
             "expired_removed": events.expirations,
-            "purged_removed": events.purged,
+            "purged_removed": events.purged + purged,
             "evicted": events.evictions,
-            "entries": after.entries,
-            "bytes": after.bytes,
             "bytes_freed": before.bytes.saturating_sub(after.bytes),
+            "next": next,
         })
+    }
+
+    fn sweep_purged(&mut self, host: &impl Host, cursor: u64, now_ms: Millis) -> (u64, Option<u64>) {
+        let every = 0..=u16::MAX;
+        let (mut at, mut purged) = (Cursor::from_number(cursor), 0);
+        for _ in 0..SWEPT {
+            let (entries, next) = self.store.iterate(host, at, 1, &every, now_ms);
+            for entry in entries {
+                if self.is_purged(entry.birth, &entry.value) {
+                    purged += u64::from(self.store.discard(host, entry.id));
+                }
+            }
+            match next {
+                Some(next) => at = next,
+                None => return (purged, None),
+            }
+        }
+        (purged, Some(at.number()))
     }
 }
 
-fn outcome(outcome: &str, reason: &str) -> Value {
-    json!({ "outcome": outcome, "reason": reason })
+fn hits_of(asked: &ExportCommand) -> RangeInclusive<u16> {
+    let bound = |hits: u32| u16::try_from(hits).unwrap_or(u16::MAX);
+    let last = match asked.below_hits {
+        0 => u16::MAX,
+        below => bound(below - 1),
+    };
+    bound(asked.min_hits)..=last
 }
 
-fn item(value: &[u8], part: Vec<u8>, offset: usize, usable_until_ms: Millis) -> Option<ExportItem> {
-    let view = StoredView::decode(value, false).ok()?;
+fn item(entry: &Exported, part: Vec<u8>, offset: usize) -> Option<ExportItem> {
+    let view = StoredView::decode(&entry.value, false).ok()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let first = offset == 0;
-    let private = view.key().contains(&2);
     let url = CacheKey::parts(view.key()).url;
     Some(ExportItem {
         part,
         offset: offset as u64,
-        total: value.len() as u64,
+        total: entry.value.len() as u64,
         key: if first { text(url) } else { String::new() },
         status: u32::from(view.status()),
         response_time_ms: view.response_time_ms(),
-        usable_until_ms,
+        usable_until_ms: entry.usable_until_ms,
         freshness_lifetime_ms: view.lifetime_ms(),
         tags: if first {
             view.tags().map(text).collect()
         } else {
             Vec::new()
         },
-        private,
+        private: is_private(&view),
         identity: identity(&view),
+        hits: u32::from(entry.hits),
     })
+}
+
+/// Whether it is one identity's: its key holds a credential's hash, or it was selected by one.
+fn is_private(view: &StoredView<'_>) -> bool {
+    let credential = |name: &[u8]| name == b"authorization" || name == b"cookie";
+    CacheKey::holds_identity(view.key()) || view.selecting().any(|(name, _)| credential(name))
 }
 
 /// The same for the same key and variant on all Envoys.

@@ -15,7 +15,7 @@ use crate::limit;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
 use crate::store::{Stamps, Store};
-use crate::telemetry::{Connections, Recorder, UpstreamOf};
+use crate::telemetry::{Connections, Lost, Recorder, TopKeys, UpstreamOf};
 use optimizer_proto::settings::{Settings, Violation, ViolationCode};
 use optimizer_proto::v1::SettingsPush;
 use std::cell::RefCell;
@@ -82,6 +82,9 @@ pub struct Vm {
     pub(super) store: Store,
     pub(super) stamps: Stamps,
     pub(super) recorder: Recorder,
+    pub(super) lost: Lost,
+    pub(super) top: TopKeys,
+    pub(super) trust: super::trust::Trust,
     pub(super) link: Link,
     pub(super) leads: bool,
     pub(super) control: super::control::ControlState,
@@ -129,6 +132,9 @@ impl Vm {
             stamps: Stamps::default(),
             policies: Rc::new(Policies::compile(&settings)),
             recorder: Recorder::default(),
+            lost: Lost::default(),
+            top: TopKeys::default(),
+            trust: super::trust::Trust::default(),
             link: Link::default(),
             leads: false,
             control: super::control::ControlState::default(),
@@ -207,6 +213,7 @@ impl Vm {
         }
         let now_ms = host.now_ns() / 1_000_000;
         self.adopt(host);
+        self.notice_pause(host, now_ms);
         self.leads = lease::hold(host, self.uid, now_ms);
         if now_ms.abs_diff(self.last_second_ms) >= SECOND_MS {
             self.last_second_ms = now_ms;
@@ -321,6 +328,7 @@ impl Vm {
 
     fn each_second(&mut self, host: &impl Host, now_ms: Millis) {
         self.hand_over_counts(host);
+        self.top.hand_over(host, now_ms);
         self.beat(host, now_ms);
         self.renew_places(host, false, now_ms);
         if self.leads {

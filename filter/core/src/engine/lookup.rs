@@ -53,6 +53,15 @@ impl Missing {
             Self::Purged => Forward::Miss,
         }
     }
+
+    /// What a hit was lost to, if it was lost: `known` says why the key's last response was not stored.
+    pub fn lost(self, known: impl FnOnce() -> Option<&'static str>) -> Option<&'static str> {
+        match self {
+            Self::Uri => known(),
+            Self::Vary => Some("vary"),
+            Self::Purged => None,
+        }
+    }
 }
 
 /// Decides about a stored response whose key and selecting fields match.

@@ -182,6 +182,17 @@ pub struct Exported {
     pub stored_ms: Millis,
     /// Last moment of use, rounded up to a second.
     pub usable_until_ms: Millis,
+    /// Hits, halved with idle time.
+    pub hits: u16,
     /// The bytes that were stored.
     pub value: Vec<u8>,
+}
+
+/// One stored response, as a survey sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surveyed {
+    /// Time since it was stored.
+    pub age_ms: Millis,
+    /// Bytes of memory it takes.
+    pub bytes: u64,
 }

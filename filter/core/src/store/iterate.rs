@@ -1,7 +1,7 @@
 //! Going through all stored responses, a few at a time: for snapshots and administration.
 
-use super::codec::{PAGES, page_key, slot_key};
-use super::entry::{Cursor, EntryId, Exported};
+use super::codec::{PAGES, Tick, page_key, slot_key};
+use super::entry::{Cursor, EntryId, Exported, Surveyed};
 use super::page::Page;
 use super::record::Record;
 use super::slot::{Fit, fit};
@@ -9,15 +9,18 @@ use super::stamps::Birth;
 use super::store::Store;
 use crate::Millis;
 use crate::shared_map::SharedMap;
+use std::ops::RangeInclusive;
 
 impl Store {
     /// Up to `count` stored responses from `cursor` on (start with the default), reading at most `8 * count + 64` pages; `None`
-    /// as the next cursor at the end. What is stored, replaced or removed meanwhile may or may not be seen.
+    /// as the next cursor at the end. Only those with that many hits. What is stored, replaced or removed meanwhile may or may not
+    /// be seen.
     pub fn iterate(
         &mut self,
         map: &impl SharedMap,
         cursor: Cursor,
         count: usize,
+        hits: &RangeInclusive<u16>,
         now_ms: Millis,
     ) -> (Vec<Exported>, Option<Cursor>) {
         let mut found = Vec::new();
@@ -27,7 +30,10 @@ impl Store {
             if page >= PAGES {
                 return (found, None);
             }
-            for record in records_from(map, page, slot) {
+            let wanted = records_from(map, page, slot)
+                .into_iter()
+                .filter(|record| hits.contains(&record.frequency_at(Tick::at(now_ms))));
+            for record in wanted {
                 if found.len() >= count {
                     return (found, Some(Cursor((u64::from(page) << 16) | u64::from(record.slot))));
                 }
@@ -36,6 +42,38 @@ impl Store {
             (page, slot) = (page + 1, 0);
         }
         (found, Some(Cursor(u64::from(page) << 16)))
+    }
+
+    /// Shows `visit` what is stored in up to `pages` pages from `page` on, and of every `stride`th response the bytes; answers the
+    /// next page, `None` at the end.
+    pub fn survey(
+        &self,
+        map: &impl SharedMap,
+        (page, pages): (u16, u16),
+        stride: u64,
+        now_ms: Millis,
+        visit: &mut dyn FnMut(Surveyed, Option<&[u8]>),
+    ) -> Option<u16> {
+        let end = page.saturating_add(pages).min(PAGES);
+        for number in page..end {
+            for record in records_from(map, number, 0) {
+                if record.is_expired(now_ms) {
+                    continue;
+                }
+                let surveyed = Surveyed {
+                    age_ms: now_ms.saturating_sub(record.stored_ms()),
+                    bytes: u64::from(record.weight),
+                };
+                let sampled = record.key % stride.max(1) == 0;
+                let exported = if sampled {
+                    export(map, number, &record, now_ms)
+                } else {
+                    None
+                };
+                visit(surveyed, exported.as_ref().map(|exported| exported.value.as_slice()));
+            }
+        }
+        (end < PAGES).then_some(end)
     }
 }
 
@@ -61,6 +99,7 @@ fn export(map: &impl SharedMap, page: u16, record: &Record, now_ms: Millis) -> O
         birth: Birth(record.birth),
         stored_ms: record.stored_ms(),
         usable_until_ms: u64::from(record.usable_until) * 1000,
+        hits: record.frequency_at(Tick::at(now_ms)),
         value,
     })
 }

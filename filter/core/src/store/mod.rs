@@ -33,7 +33,7 @@ mod tests;
 mod touch;
 mod vary;
 
-pub use entry::{Cursor, Entry, EntryId, Events, Exported, Found, Inserted, StoreError, TRAILER_LEN, Usage};
+pub use entry::{Cursor, Entry, EntryId, Events, Exported, Found, Inserted, StoreError, Surveyed, TRAILER_LEN, Usage};
 pub use limits::{Eviction, Limits};
 pub use stamps::{Birth, KeyParts, Purge, PurgeError, Stamps, Verdict};
 pub use store::Store;

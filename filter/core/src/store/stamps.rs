@@ -21,6 +21,14 @@ const URL: u64 = 4;
 pub struct Birth(pub(super) u32);
 
 impl Birth {
+    /// That of a response which the origin gave at a time and which was not in this store since, as one from a snapshot. Purges
+    /// are numbered by their time at least, so every purge from that second on has a greater number: one too many may apply,
+    /// never one too few.
+    #[must_use]
+    pub fn received(at_ms: Millis) -> Self {
+        Self(floor(at_ms).saturating_sub(1))
+    }
+
     /// For an administrator's listing; greater is younger.
     #[must_use]
     pub fn number(self) -> u32 {
@@ -193,6 +201,12 @@ impl Stamps {
             Stamp { soft, .. } if soft > birth.0 => Verdict::Soft,
             _ => Verdict::Live,
         }
+    }
+
+    /// Whether there was any purge yet.
+    #[must_use]
+    pub fn are_empty(&self) -> bool {
+        self.table.sequence == 0
     }
 
     /// Whether everything was purged, not softly, since this birth.

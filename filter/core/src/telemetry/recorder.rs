@@ -4,7 +4,8 @@ use super::intern::{Name, Names};
 use optimizer_proto::telemetry::samples::EVERY_KEY;
 use optimizer_proto::telemetry::{Sketch, delta};
 use optimizer_proto::v1::{
-    BreakerEvent, CacheCounters, ErrorCount, KeySamples, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
+    BreakerEvent, CacheCounters, ChangeCount, ErrorCount, KeySamples, Outcome, ReasonCount, RequestSeries,
+    TelemetryDelta,
 };
 use std::collections::BTreeMap;
 
@@ -58,6 +59,9 @@ pub struct Recorder {
     series: BTreeMap<Key, Series>,
     errors: BTreeMap<(&'static str, Name), u64>,
     reasons: BTreeMap<&'static str, u64>,
+    lost_hits: BTreeMap<&'static str, u64>,
+    invalidations: BTreeMap<&'static str, u64>,
+    changes: BTreeMap<Name, (u64, u64, u64)>,
     events: Vec<BreakerEvent>,
     overhead: Sketch,
     samples: KeySamples,
@@ -119,6 +123,32 @@ impl Recorder {
         *self.reasons.entry(code).or_default() += 1;
     }
 
+    /// Counts a lookup that would have been a hit but for a reason.
+    pub fn lost_hit(&mut self, code: &'static str) {
+        *self.lost_hits.entry(code).or_default() += 1;
+    }
+
+    /// Counts an invalidation by its cause.
+    pub fn invalidated(&mut self, cause: &'static str) {
+        self.cache.invalidations += 1;
+        *self.invalidations.entry(cause).or_default() += 1;
+    }
+
+    /// Notes by its cause that something stored has gone which a counter of its own counts, or which no rate is about.
+    pub fn gone(&mut self, cause: &'static str, count: u64) {
+        if count > 0 {
+            *self.invalidations.entry(cause).or_default() += count;
+        }
+    }
+
+    /// Counts what a validation found out: whether the content has changed within a time.
+    pub fn validated(&mut self, route: Name, changed: bool, after_ms: u64) {
+        let counts = self.changes.entry(route).or_default();
+        counts.0 += u64::from(!changed);
+        counts.1 += u64::from(changed);
+        counts.2 = counts.2.saturating_add(after_ms);
+    }
+
     /// Keeps a breaker's transition.
     pub fn event(&mut self, event: BreakerEvent) {
         if self.events.len() >= MAX_EVENTS {
@@ -167,11 +197,16 @@ impl Recorder {
                 .collect(),
             cache: Some(std::mem::take(&mut self.cache)).filter(|cache| *cache != CacheCounters::default()),
             breaker_events: std::mem::take(&mut self.events),
-            reasons: std::mem::take(&mut self.reasons)
+            reasons: counted(&mut self.reasons),
+            lost_hits: counted(&mut self.lost_hits),
+            invalidations: counted(&mut self.invalidations),
+            changes: std::mem::take(&mut self.changes)
                 .into_iter()
-                .map(|(code, count)| ReasonCount {
-                    code: code.to_owned(),
-                    count,
+                .map(|(route, (unchanged, changed, observed_ms))| ChangeCount {
+                    route: self.names.name(route).to_owned(),
+                    unchanged,
+                    changed,
+                    observed_ms,
                 })
                 .collect(),
             samples: self.take_samples(),
@@ -207,6 +242,15 @@ impl Recorder {
             upstream_reused: series.upstream_reused,
         }
     }
+}
+
+fn counted(reasons: &mut BTreeMap<&'static str, u64>) -> Vec<ReasonCount> {
+    let taken = std::mem::take(reasons).into_iter();
+    let count = |(code, count): (&str, u64)| ReasonCount {
+        code: code.to_owned(),
+        count,
+    };
+    taken.map(count).collect()
 }
 
 #[cfg(test)]

@@ -328,7 +328,7 @@ fn an_iteration_sees_every_entry_once() {
     let mut seen = std::collections::HashSet::new();
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
-        let (found, next) = store.iterate(&map, at, 37, START);
+        let (found, next) = store.iterate(&map, at, 37, &(0..=u16::MAX), START);
         assert!(found.len() <= 37);
         for exported in found {
             assert_eq!(exported.usable_until_ms, FOREVER);
@@ -337,4 +337,39 @@ fn an_iteration_sees_every_entry_once() {
         cursor = next;
     }
     assert_eq!(seen.len(), 3000);
+}
+
+#[test]
+fn an_iteration_by_hits_and_a_survey_see_the_same_entries() {
+    let map = seeded();
+    let mut store = Store::new(Limits::default(), Eviction::default());
+    for n in 0..300 {
+        put(&mut store, &map, n, START).unwrap();
+    }
+    for n in 0..30 {
+        (0..4).for_each(|_| assert!(use_it(&mut store, &map, n, START)));
+    }
+    store.flush(&map, usize::MAX);
+    let mut count = |hits: &std::ops::RangeInclusive<u16>| {
+        let (mut cursor, mut seen) = (Some(Cursor::default()), 0);
+        while let Some(at) = cursor {
+            let (found, next) = store.iterate(&map, at, 16, hits, START);
+            assert!(found.iter().all(|exported| hits.contains(&exported.hits)));
+            seen += found.len();
+            cursor = next;
+        }
+        seen
+    };
+    assert_eq!((count(&(1..=u16::MAX)), count(&(0..=0))), (30, 270));
+
+    let (mut page, mut entries, mut sampled) = (Some(0), 0, 0);
+    while let Some(from) = page {
+        page = store.survey(&map, (from, 100), 3, START + 5_000, &mut |surveyed, value| {
+            entries += 1;
+            sampled += usize::from(value.is_some());
+            assert!(surveyed.bytes > 0 && (5_000..5_032).contains(&surveyed.age_ms));
+        });
+    }
+    assert_eq!(entries, 300);
+    assert!((50..200).contains(&sampled), "{sampled} of about a hundred");
 }

@@ -39,7 +39,7 @@ fn exercise(store: &mut Store, stamps: &mut Stamps, map: &impl SharedMap, id: En
     let _ = store.discard_corrupt(map, id);
     let _ = store.maintain(map, stamps, 2000, START);
     let _ = store.usage(map, START);
-    let _ = store.iterate(map, Cursor::default(), 10, START);
+    let _ = store.iterate(map, Cursor::default(), 10, &(0..=u16::MAX), START);
     let _ = stamps.purge(map, Purge::All, false, START);
     let _ = stamps.refresh(map, START);
 }

@@ -258,3 +258,21 @@ fn a_lost_table_purges_everything_once() {
     other.purge(&map, Purge::Url(b"y"), false, START).unwrap();
     assert!(other.birth() > birth);
 }
+
+#[test]
+fn a_response_from_elsewhere_is_purged_by_every_purge_since_the_origin_gave_it() {
+    let (map, mut stamps) = (seeded(), Stamps::default());
+    assert!(stamps.are_empty());
+    let before = Birth::received(START - 5_000);
+    stamps.purge(&map, Purge::Host(b"shop.example"), false, START).unwrap();
+    assert!(!stamps.are_empty());
+    assert_eq!(verdict(&stamps, before), Verdict::Purged);
+    assert_eq!(
+        verdict(&stamps, Birth::received(START)),
+        Verdict::Purged,
+        "within the same second: rather once too often"
+    );
+    assert_eq!(verdict(&stamps, Birth::received(START + 2_000)), Verdict::Live);
+    stamps.purge(&map, Purge::All, true, START + 9_000).unwrap();
+    assert_eq!(verdict(&stamps, Birth::received(START + 2_000)), Verdict::Soft);
+}

@@ -1,0 +1,84 @@
+//! How warm a new Envoy is.
+
+/// Progress of a warm start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Warmth {
+    /// `None`: it was never warmed.
+    stage: Option<Stage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stage {
+    wanted: u64,
+    given: u64,
+    ended: bool,
+}
+
+impl Warmth {
+    /// About so many responses are to be given.
+    #[must_use]
+    pub fn begun(wanted: u64) -> Self {
+        let stage = Stage {
+            wanted,
+            given: 0,
+            ended: false,
+        };
+        Self { stage: Some(stage) }
+    }
+
+    /// So many are there now.
+    #[must_use]
+    pub fn given(mut self, given: u64) -> Self {
+        if let Some(stage) = &mut self.stage {
+            stage.given = given;
+        }
+        self
+    }
+
+    /// There are no more to give.
+    #[must_use]
+    pub fn ended(mut self) -> Self {
+        if let Some(stage) = &mut self.stage {
+            stage.ended = true;
+        }
+        self
+    }
+
+    /// Share of what there was to give, percent. 100 for an Envoy that was never to be warmed: nothing would make it warmer.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn percent(self) -> f64 {
+        match self.stage {
+            None => 100.0,
+            Some(Stage { ended: true, .. }) => 100.0,
+            Some(Stage { wanted: 0, .. }) => 0.0,
+            // The number wanted was an estimate; only the end is the end.
+            Some(Stage { wanted, given, .. }) => (given as f64 * 100.0 / wanted as f64).min(99.0),
+        }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self.stage {
+            None => "not_warmed",
+            Some(Stage { ended: true, .. }) => "warm",
+            Some(_) => "warming",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envoy_is_warm_when_there_is_no_more_to_give() {
+        assert!((Warmth::default().percent() - 100.0).abs() < 1e-9);
+        let warming = Warmth::begun(200);
+        assert!(warming.percent() < 1e-9);
+        assert!((warming.given(160).percent() - 80.0).abs() < 1e-9);
+        assert!(warming.given(500).percent() < 100.0);
+        assert!((warming.given(10).ended().percent() - 100.0).abs() < 1e-9);
+    }
+}

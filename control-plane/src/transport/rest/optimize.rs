@@ -1,0 +1,84 @@
+//! The weekly maintenance of the cache, on demand.
+
+use super::identity::Caller;
+use super::problem::{Params, Problem};
+use crate::plane::Plane;
+use axum::Json;
+use axum::extract::State;
+use optimizer_proto::v1::SweepCommand;
+use optimizer_proto::v1::command::Body as Command;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// An Envoy gets so long for one step.
+const STEP: Duration = Duration::from_secs(5);
+/// Steps at most: more than a full store has.
+const STEPS: usize = 10_000;
+
+/// How to optimise.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Optimizing {
+    /// Put the recommendation into force.
+    #[serde(default)]
+    apply: bool,
+}
+
+/// Drops what is expired or purged on every Envoy, and says what it recommends.
+#[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing), responses((status = 200, description = "What was done, and what is recommended")))]
+pub(crate) async fn optimize(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Params(optimizing): Params<Optimizing>,
+) -> Result<Json<Value>, Problem> {
+    let mut sweeping = JoinSet::new();
+    for envoy in plane.connected() {
+        let plane = Arc::clone(&plane);
+        sweeping.spawn(async move { (sweep(&plane, &envoy).await, envoy) });
+    }
+    let mut actions = Map::new();
+    let mut silent = Vec::new();
+    while let Some(swept) = sweeping.join_next().await {
+        match swept {
+            Ok((Some(done), _)) => add(&mut actions, &done),
+            Ok((None, envoy)) => silent.push(envoy),
+            Err(error) => tracing::error!(%error, "sweeping an Envoy failed"),
+        }
+    }
+    let recommendation = super::advice::recommendation(&plane);
+    let applied = optimizing.apply && super::advice::apply(&plane, &recommendation, &caller)?;
+    tracing::info!(who = caller.name, applied, "cache optimised");
+    Ok(Json(json!({
+        "actions": actions,
+        "not_answered": silent,
+        "recommendation": recommendation,
+        "applied": applied,
+    })))
+}
+
+/// Everything an Envoy did; `None` when it stopped answering.
+async fn sweep(plane: &Plane, envoy: &str) -> Option<Map<String, Value>> {
+    let (mut done, mut cursor) = (Map::new(), 0);
+    for _ in 0..STEPS {
+        let command = Command::Sweep(SweepCommand { cursor });
+        let answer = plane.command_to(envoy, command, STEP).await?;
+        let mut step: Map<String, Value> = serde_json::from_str(&answer.detail).ok().filter(|_| answer.ok)?;
+        let next = step.remove("next").and_then(|next| next.as_u64());
+        add(&mut done, &step);
+        match next {
+            Some(next) => cursor = next,
+            None => break,
+        }
+    }
+    Some(done)
+}
+
+fn add(sums: &mut Map<String, Value>, step: &Map<String, Value>) {
+    for (name, value) in step {
+        let sum = sums.get(name).and_then(Value::as_u64).unwrap_or(0);
+        sums.insert(name.clone(), json!(sum.saturating_add(value.as_u64().unwrap_or(0))));
+    }
+}

@@ -1,0 +1,53 @@
+//! Warm starts on demand.
+
+use super::identity::Caller;
+use super::problem::{Params, Problem};
+use super::snapshots::targets;
+use crate::plane::Plane;
+use crate::warming;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const DEFAULT_MAX_MB: u64 = 256;
+
+/// Which Envoy is to be warmed.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Warm {
+    /// By instance or node id.
+    envoy: String,
+    /// Megabytes of responses at most; 256 when absent.
+    max_mb: Option<u64>,
+}
+
+/// Begins to give an Envoy the hottest responses of the others. `/health/ready?warm=` tells how far it is.
+#[utoipa::path(post, path = "/cache/warm", tag = "cache", params(Warm), responses(
+    (status = 202, description = "Begun"), (status = 404, description = "No such Envoy is connected"), (status = 409, description = "There is no other Envoy to warm it from")))]
+pub(crate) async fn warm(
+    State(plane): State<Arc<Plane>>,
+    caller: Caller,
+    Params(warm): Params<Warm>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let envoys = targets(&plane, Some(&warm.envoy));
+    if envoys.is_empty() {
+        let title = format!("No Envoy {} is connected", warm.envoy);
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_envoy", title));
+    }
+    let bytes = warm.max_mb.unwrap_or(DEFAULT_MAX_MB).saturating_mul(1_000_000);
+    tracing::info!(who = caller.name, envoy = warm.envoy, "warming");
+    let mut begun = Vec::new();
+    for envoy in envoys {
+        if warming::begin(&plane, &envoy, bytes) {
+            begun.push(envoy);
+        }
+    }
+    if begun.is_empty() {
+        let title = "There is no other Envoy to warm it from";
+        return Err(Problem::new(StatusCode::CONFLICT, "no_other_envoy", title));
+    }
+    Ok((StatusCode::ACCEPTED, Json(json!({ "warming": begun }))))
+}

@@ -1,0 +1,123 @@
+//! Whether what is stored may be believed after a pause. An Envoy that stood still (a stopped container, a migrated machine, a
+//! swapped-out process) wakes up with its cache and without the purges that it slept through: until the control plane has told
+//! it what it missed, it asks the origin.
+
+use super::host::Host;
+use super::vm::Vm;
+use crate::Millis;
+use crate::shared_map::SharedMap;
+
+/// The tick comes five times a second. One that is so late was not held up by load, everything stood still.
+const PAUSE_MS: u64 = 5_000;
+/// Without a control plane that says what was missed the doubt ends by itself: a cache that serves is worth more than one that
+/// waits for ever.
+const PATIENCE_MS: u64 = 5_000;
+/// When the leader last knew that nothing is missing, milliseconds.
+const KEY: &[u8] = b"ao1/vouched";
+
+/// The doubts of one VM.
+#[derive(Debug, Default)]
+pub struct Trust {
+    ticked_ms: Millis,
+    since: Option<Millis>,
+    /// On the present stream the control plane has said that nothing is missing.
+    in_sync: bool,
+}
+
+impl Trust {
+    /// The control plane has sent what was missed.
+    pub(super) fn caught_up(&mut self) {
+        self.in_sync = true;
+    }
+
+    /// A new stream: what was missed is not known yet.
+    pub(super) fn reconnected(&mut self) {
+        self.in_sync = false;
+    }
+
+    /// The leader heard from the control plane: tells all VMs how far what is stored can be believed.
+    pub(super) fn vouch(&self, map: &impl SharedMap, now_ms: Millis) {
+        if self.in_sync {
+            // A VM in doubt waits for its patience to end when this fails.
+            let _ = map.set(KEY, &now_ms.to_le_bytes(), None);
+        }
+    }
+
+    /// Notes that time passes; true when it stood still since the last time.
+    fn passes(&mut self, now_ms: Millis) -> bool {
+        let paused = self.ticked_ms > 0 && now_ms.saturating_sub(self.ticked_ms) > PAUSE_MS;
+        self.ticked_ms = now_ms;
+        if paused {
+            self.since = Some(now_ms);
+            self.in_sync = false;
+        }
+        paused
+    }
+
+    fn doubts(&mut self, map: &impl SharedMap, now_ms: Millis) -> bool {
+        let Some(since) = self.since else { return false };
+        let vouched = map
+            .get(KEY)
+            .and_then(|(bytes, _)| bytes.try_into().ok())
+            .map_or(0, u64::from_le_bytes);
+        if vouched > since || now_ms.abs_diff(since) > PATIENCE_MS {
+            self.since = None;
+        }
+        self.since.is_some()
+    }
+}
+
+impl Vm {
+    /// Looks whether everything stood still. True then: the purges of other VMs are in force here, and the control stream is
+    /// opened anew, by which the control plane learns that we were away.
+    pub(super) fn notice_pause(&mut self, host: &impl Host, now_ms: Millis) -> bool {
+        if self.bootstrap.control_target().is_none() || !self.trust.passes(now_ms) {
+            return false;
+        }
+        self.stamps.refresh(host, now_ms);
+        if let Some(stream) = self.link.renew() {
+            host.cancel(stream);
+        }
+        true
+    }
+
+    /// Whether purges may be missing, so that nothing stored may be used.
+    pub(super) fn doubts(&mut self, host: &impl Host, now_ms: Millis) -> bool {
+        // Only the tick says that time goes on as usual; a request may be the first thing that happens after a pause.
+        if self.trust.ticked_ms > 0 && now_ms.saturating_sub(self.trust.ticked_ms) > PAUSE_MS {
+            self.notice_pause(host, now_ms);
+        }
+        self.trust.since.is_some() && self.trust.doubts(host, now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_map::MemoryMap;
+
+    #[test]
+    fn after_a_pause_nothing_is_believed_until_the_control_plane_vouches() {
+        let (map, mut leader, mut other) = (MemoryMap::default(), Trust::default(), Trust::default());
+        leader.caught_up();
+        assert!(!leader.passes(1_000) && !other.passes(1_000));
+        leader.vouch(&map, 1_100);
+        assert!(!other.passes(1_000 + PAUSE_MS), "a busy machine");
+        assert!(leader.passes(20_000) && other.passes(20_000));
+        assert!(other.doubts(&map, 20_001));
+        leader.vouch(&map, 20_100);
+        assert!(other.doubts(&map, 20_101), "the leader itself has not caught up");
+        leader.caught_up();
+        leader.vouch(&map, 20_200);
+        assert!(!other.doubts(&map, 20_201) && !leader.doubts(&map, 20_201));
+    }
+
+    #[test]
+    fn doubts_end_by_themselves_and_a_clock_that_goes_back_raises_none() {
+        let (map, mut trust) = (MemoryMap::default(), Trust::default());
+        trust.passes(100_000);
+        assert!(!trust.passes(1_000));
+        assert!(trust.passes(50_000) && trust.doubts(&map, 50_001));
+        assert!(!trust.doubts(&map, 50_001 + PATIENCE_MS));
+    }
+}
