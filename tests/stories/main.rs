@@ -26,4 +26,5 @@ mod steering;
 mod survival;
 mod telemetry;
 mod trap;
+mod tuning;
 mod xds;

@@ -68,6 +68,7 @@ impl Default for Envoy {
             node_id: String::new(),
             filter_version: String::new(),
             capabilities: Vec::new(),
+            started_ms: 0,
             workers: 0,
             connection: None,
             seen_ms: 0,
