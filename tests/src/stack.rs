@@ -62,7 +62,6 @@ pub struct Stack {
     bootstrap: Bootstrap,
     folder: Option<TempDir>,
     plan: Plan,
-    bootstrap: Bootstrap,
 }
 
 impl Stack {
@@ -116,7 +115,6 @@ impl Stack {
             bootstrap,
             folder: Some(folder),
             plan: plan.clone(),
-            bootstrap,
         };
         stack.envoy.wait_ready()?;
         if let Some(control) = &mut stack.control {
