@@ -61,7 +61,6 @@ pub struct Stack {
     pub origin: Origin,
     bootstrap: Bootstrap,
     folder: Option<TempDir>,
-    plan: Plan,
 }
 
 impl Stack {
@@ -114,7 +113,6 @@ impl Stack {
             origin,
             bootstrap,
             folder: Some(folder),
-            plan: plan.clone(),
         };
         stack.envoy.wait_ready()?;
         if let Some(control) = &mut stack.control {
@@ -122,32 +120,6 @@ impl Stack {
             stack.wait_connected()?;
         }
         Ok(stack)
-    }
-
-    /// One more Envoy with the filter, in front of the same origin and on the same control plane, where the plan has one. Ends
-    /// before the stack does.
-    ///
-    /// # Errors
-    /// It does not start, or does not connect.
-    pub fn envoy_beside(&self, node_id: &str) -> Result<Envoy> {
-        let mut bootstrap = self.bootstrap.clone();
-        node_id.clone_into(&mut bootstrap.node_id);
-        (bootstrap.listen_port, bootstrap.admin_port) = (free_port()?, free_port()?);
-        let folder = self.folder.as_ref().map(|folder| folder.path().join(node_id));
-        let folder = folder.ok_or_else(|| Failure::new("the stack has no folder any more"))?;
-        std::fs::create_dir_all(&folder)?;
-        let mut envoy = Envoy::start(&bootstrap, self.plan.workers, &folder)?;
-        envoy.wait_ready()?;
-        if self.control.is_some() {
-            let rest = self.rest();
-            wait::until("one more Envoy connected to the control plane", || {
-                let rollout = rest.document("/settings/rollout").ok()?;
-                let nodes = rollout["envoys"].as_array()?;
-                let connected = nodes.iter().any(|envoy| envoy["node_id"] == node_id);
-                (connected && rollout["complete"] == true).then_some(())
-            })?;
-        }
-        Ok(envoy)
     }
 
     /// Waits until Envoy is connected to the control plane and runs on its settings, in every worker.
@@ -191,6 +163,22 @@ impl Stack {
         std::fs::create_dir_all(&folder)?;
         let mut envoy = Envoy::start(&bootstrap, 1, &folder)?;
         envoy.wait_ready()?;
+        Ok(envoy)
+    }
+
+    /// As [`Stack::another_envoy`], once the control plane has seen it and it runs on the settings.
+    ///
+    /// # Errors
+    /// It does not start, or does not connect.
+    pub fn envoy_beside(&self, node_id: &str) -> Result<Envoy> {
+        let envoy = self.another_envoy(node_id)?;
+        let rest = self.rest();
+        wait::until("one more Envoy connected to the control plane", || {
+            let rollout = rest.document("/settings/rollout").ok()?;
+            let nodes = rollout["envoys"].as_array()?;
+            let connected = nodes.iter().any(|envoy| envoy["node_id"] == node_id);
+            (connected && rollout["complete"] == true).then_some(())
+        })?;
         Ok(envoy)
     }
 
