@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
     ("control-domain", &["optimizer-proto"]),
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
-    ("e2e", &[]),
+    ("e2e", &["optimizer-proto"]),
 ];
 
 /// What the two hearts must not know: hosts, sockets, runtimes, clocks.
