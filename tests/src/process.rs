@@ -114,6 +114,18 @@ impl Process {
             .sum()
     }
 
+    /// Resident memory, MB of 2^20 bytes.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resident_mb(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+        let kilobytes = kilobytes.ok_or_else(|| Failure::new("no resident memory in /proc"))?;
+        Ok(kilobytes / 1_024.0)
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
             // An error means that it is gone.

@@ -12,6 +12,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
     ("control-domain", &["optimizer-proto"]),
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
+    // The simulated Envoys of `bench-fleet` speak the control link.
     ("e2e", &["optimizer-proto"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use crate::contenders::{Lineup, SIZES};
 use crate::load::Load;
-use crate::peers::program;
+use e2e::machine::program;
 use crate::target::{Peer, Target};
 
 /// The limit: Envoy answers by itself.

@@ -89,9 +89,5 @@ fn started(filter: bool, workers: u32, folder: &Path, cores: &Cores) -> Result<E
 
 /// Resident memory; ends it.
 fn resident_mb(mut envoy: Envoy) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", envoy.process().id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-    let kilobytes = kilobytes.ok_or_else(|| Failure::new("no resident memory in /proc"))?;
-    Ok(kilobytes / 1_024.0)
+    envoy.process().resident_mb()
 }

@@ -8,7 +8,6 @@ mod check;
 mod contenders;
 mod footprint;
 mod load;
-mod machine;
 mod numbers;
 mod peers;
 mod push;
@@ -17,7 +16,7 @@ mod target;
 
 use cases::Case;
 use contenders::{Cores, Lineup};
-use e2e::{Failure, Result, artefacts};
+use e2e::{Failure, Result, artefacts, machine};
 use load::Generator;
 use results::Results;
 use serde_json::{Value, json};
@@ -46,6 +45,14 @@ const QUICK: Effort = Effort {
     changes: 50,
 };
 
+/// Compared with or used, and how each tells its version.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("nginx", "-v"),
+    ("varnishd", "-V"),
+    ("wrk", "-v"),
+    ("h2load", "--version"),
+];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
@@ -63,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 fn run(effort: &Effort) -> Result<()> {
-    let machine = machine::describe();
+    let machine = machine::describe(&PROGRAMS);
     println!("{}", serde_json::to_string_pretty(&machine)?);
     let cores = Cores::of_this_machine();
     println!(
@@ -113,18 +120,9 @@ fn load_everything(effort: &Effort, folder: &Path, cores: &Cores) -> Result<(Res
 fn write(document: &Value, results: &Results) -> Result<()> {
     let folder = artefacts::workspace().join("target/bench");
     std::fs::create_dir_all(&folder)?;
-    let machine = &document["machine"];
-    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let caption = format!(
-        "{}, {} processors; Envoy {}; {}",
-        word(&machine["processor"]),
-        machine["processors"],
-        word(&machine["versions"]["envoy"]),
-        word(&machine["date"])
-    );
     let files = [
         ("results.json", serde_json::to_string_pretty(document)? + "\n"),
-        ("chart.svg", chart::svg(results, &caption)),
+        ("chart.svg", chart::svg(results, &machine::caption(&document["machine"]))),
     ];
     for (name, text) in files {
         let path = folder.join(name);

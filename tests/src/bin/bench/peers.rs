@@ -4,16 +4,10 @@
 use crate::contenders::Cores;
 use crate::target::Peer;
 use e2e::Result;
+use e2e::machine::program;
 use e2e::ports::free_port;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-
-/// Where a program is; Debian keeps servers outside of a user's PATH.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let mut places = path.split(':').map(|folder| Path::new(folder).join(name));
-    places.find(|place| place.is_file())
-}
 
 /// nginx with one worker; `None` = it is not installed.
 pub(crate) fn nginx(folder: &Path, cores: &Cores, origin: SocketAddr) -> Result<Option<Peer>> {

@@ -1,28 +1,31 @@
 //! On what, when and with which versions it was measured.
 
-use crate::peers::program;
-use e2e::artefacts;
+use crate::artefacts;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-/// Machine, date and versions.
-pub(crate) fn describe() -> Value {
+/// Where a program is; Debian keeps servers outside of a user's PATH.
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let mut places = path.split(':').map(|folder| Path::new(folder).join(name));
+    places.find(|place| place.is_file())
+}
+
+/// Machine, date and versions: Envoy's, and those that the other programs tell when asked with the flag that each is named with.
+#[must_use]
+pub fn describe(programs: &[(&str, &str)]) -> Value {
     let mut versions = serde_json::Map::new();
     if let Ok(envoy) = artefacts::envoy() {
         // `…  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`
         let text = output(&envoy, "--version");
         versions.insert("envoy".to_owned(), json!(text.split('/').nth_back(3).unwrap_or(&text)));
     }
-    for (name, flag) in [
-        ("nginx", "-v"),
-        ("varnishd", "-V"),
-        ("wrk", "-v"),
-        ("h2load", "--version"),
-    ] {
+    for (name, flag) in programs {
         if let Some(path) = program(name) {
-            versions.insert(name.to_owned(), json!(output(&path, flag)));
+            versions.insert((*name).to_owned(), json!(output(&path, flag)));
         }
     }
     json!({
@@ -33,6 +36,19 @@ pub(crate) fn describe() -> Value {
         "date": httpdate::fmt_http_date(SystemTime::now()),
         "versions": versions,
     })
+}
+
+/// One line about it, for a picture.
+#[must_use]
+pub fn caption(machine: &Value) -> String {
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!(
+        "{}, {} processors; Envoy {}; {}",
+        word(&machine["processor"]),
+        machine["processors"],
+        word(&machine["versions"]["envoy"]),
+        word(&machine["date"])
+    )
 }
 
 /// The first line with a digit of what it prints when asked for its version.
