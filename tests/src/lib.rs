@@ -20,6 +20,7 @@ pub mod process;
 pub mod redis;
 pub mod rest;
 pub mod stack;
+pub mod times;
 pub mod wait;
 
 pub use failure::{Failure, Result};

@@ -2,8 +2,8 @@
 
 use crate::contenders::{Lineup, SIZES};
 use crate::load::Load;
-use e2e::machine::program;
 use crate::target::{Peer, Target};
+use e2e::machine::program;
 
 /// The limit: Envoy answers by itself.
 pub(crate) const DIRECT: &str = "Envoy direct_response";

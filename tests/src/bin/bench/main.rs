@@ -122,7 +122,10 @@ fn write(document: &Value, results: &Results) -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     let files = [
         ("results.json", serde_json::to_string_pretty(document)? + "\n"),
-        ("chart.svg", chart::svg(results, &machine::caption(&document["machine"]))),
+        (
+            "chart.svg",
+            chart::svg(results, &machine::caption(&document["machine"])),
+        ),
     ];
     for (name, text) in files {
         let path = folder.join(name);

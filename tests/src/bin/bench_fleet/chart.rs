@@ -84,7 +84,10 @@ fn panel(out: &mut String, (x, y): (f64, f64), title: &str, lines: &[Line], all:
             let _ = write!(path, "{}{x:.1} {y:.1}", if path.is_empty() { 'M' } else { 'L' });
             let _ = writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{color}\"/>");
         }
-        let _ = writeln!(out, "<path d=\"{path}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>");
+        let _ = writeln!(
+            out,
+            "<path d=\"{path}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>"
+        );
         if let Some(last) = all.last() {
             let (x, y) = at(last.envoys as f64, value(last));
             text(

@@ -120,7 +120,9 @@ impl Envoy {
             .map_err(failed)?;
         let (out, to_send) = mpsc::channel(16);
         self.send(&out, ToPlane::Hello(self.hello())).await?;
-        let answer = ControlLinkClient::new(channel).connect(ReceiverStream::new(to_send)).await;
+        let answer = ControlLinkClient::new(channel)
+            .connect(ReceiverStream::new(to_send))
+            .await;
         let mut incoming = answer.map_err(failed)?.into_inner();
         drop(place);
         // The reports of a fleet are spread over the second.

@@ -5,8 +5,8 @@ use e2e::control_plane::{ControlPlane, Options};
 use e2e::ports::free_port;
 use e2e::process::Process;
 use e2e::rest::Rest;
+use e2e::times::Times;
 use e2e::{Failure, Result};
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -27,30 +27,6 @@ const READ: [&str; 5] = [
 ];
 /// What is as long as the fleet is large.
 const READ_WHOLE: [&str; 2] = ["/fleet", "/metrics"];
-
-/// A latency distribution, in microseconds.
-pub(crate) struct Times(Histogram<u64>);
-
-impl Times {
-    fn new() -> Result<Self> {
-        let histogram = Histogram::new_with_bounds(1, 600_000_000, 3);
-        histogram.map(Self).map_err(|error| Failure::new(error.to_string()))
-    }
-
-    fn add(&mut self, time: Duration) {
-        self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    }
-
-    /// A quantile in milliseconds.
-    #[allow(clippy::cast_precision_loss)]
-    pub(crate) fn ms(&self, share: f64) -> f64 {
-        self.0.value_at_quantile(share) as f64 / 1_000.0
-    }
-
-    fn to_json(&self) -> Value {
-        json!({"p50": self.ms(0.5), "p99": self.ms(0.99), "max": self.ms(1.0), "samples": self.0.len()})
-    }
-}
 
 /// What was seen at one size of the fleet.
 pub(crate) struct Seen {
@@ -73,7 +49,11 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn to_json(&self) -> Value {
-        let by_path: BTreeMap<_, _> = self.by_path.iter().map(|(path, times)| (path, times.to_json())).collect();
+        let by_path: BTreeMap<_, _> = self
+            .by_path
+            .iter()
+            .map(|(path, times)| (path, times.to_json()))
+            .collect();
         json!({
             "envoys": self.envoys,
             "connect_s": self.connect_s,
@@ -130,10 +110,10 @@ pub(crate) fn measure(envoys: u64, seconds: u64) -> Result<Seen> {
         }
     }
     let wanted = envoys * started.len() as u64;
-    if seen.push.0.len() < wanted {
+    if seen.push.count() < wanted {
         return Err(Failure::new(format!(
             "{} of {wanted} pushes arrived",
-            seen.push.0.len()
+            seen.push.count()
         )));
     }
     let counters = &fleet.counters;
