@@ -91,6 +91,8 @@ pub(super) struct Forwarded {
     /// Until the response head, milliseconds.
     pub(super) answered_after_ms: Option<u64>,
     pub(super) status: u16,
+    /// The response head came from the upstream, and not from Envoy in its place.
+    pub(super) from_origin: bool,
     pub(super) permits: Vec<Permit>,
     /// It holds a place within the upstream's concurrency limit.
     pub(super) placed: bool,

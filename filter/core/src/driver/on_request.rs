@@ -228,7 +228,8 @@ impl Vm {
         let Some(found) = self.store.lookup(host, key.as_bytes(), variant, now_ms) else {
             return Lookup::Missing(Missing::Uri);
         };
-        let view = match StoredView::decode(found.value(), found.value().len() <= VERIFIED_WHOLE) {
+        let whole = !found.is_checked() && found.value().len() <= VERIFIED_WHOLE;
+        let view = match StoredView::decode(found.value(), whole) {
             Ok(view) => view,
             Err(corrupt) => {
                 self.recorder.reason(corrupt.code());
@@ -247,7 +248,11 @@ impl Vm {
             path: key.path(),
             url: key.url(),
         };
-        match self.stamps.verdict(found.birth, &parts, view.tags()) {
+        let verdict = self.stamps.verdict(found.birth, &parts, view.tags());
+        if verdict != Verdict::Purged {
+            self.store.keep(&found);
+        }
+        match verdict {
             Verdict::Live => Lookup::Usable { found, soft: false },
             Verdict::Soft => Lookup::Usable { found, soft: true },
             Verdict::Purged => {
@@ -346,6 +351,7 @@ impl Vm {
             sent_ms: now_ms,
             answered_after_ms: None,
             status: 0,
+            from_origin: false,
             permits,
             placed,
             flight,
@@ -366,7 +372,8 @@ fn shareable(asked: &Asked<'_>, onward: &Onward, route: &RoutePolicy) -> bool {
 
 const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
 
-/// Stored responses up to this size are compared with their checksum as a whole on every use, larger ones only their heads:
+/// Stored responses up to this size are compared with their checksum as a whole whenever they come from shared data, larger ones
+/// only their heads:
 /// a megabyte costs as much to sum up as to send.
 const VERIFIED_WHOLE: usize = 16 << 10;
 

@@ -43,7 +43,7 @@ impl Vm {
                 match &exchange.phase {
                     Phase::Answered { .. } => {
                         self.land(host, &mut forwarded.flight, Landing::Failed, started_ns / 1_000_000);
-                        self.settle_forwarded(host, exchange, &mut forwarded, None);
+                        self.settle_forwarded(host, exchange, &mut forwarded, started_ns / 1_000_000);
                     }
                     _ => exchange.phase = Phase::Forwarded(forwarded),
                 }
@@ -73,6 +73,7 @@ impl Vm {
         forwarded.answered_after_ms = Some(now_ms.saturating_sub(forwarded.sent_ms));
         let details = host.property(b"response\0code_details").unwrap_or_default();
         let from_origin = details == b"via_upstream";
+        forwarded.from_origin = from_origin;
         let request_map = Rc::clone(&forwarded.request);
         let (Some(asked), Some(route)) = (
             Asked::read(Fields::from(header_map::parse(&request_map))),

@@ -143,6 +143,47 @@ fn a_miss_is_stored_and_the_next_request_is_a_hit() {
         "host calls of a hit: {}",
         envoy.host.host_calls.get()
     );
+    // From now on this worker keeps it: the page alone is read.
+    envoy.host.host_calls.set(0);
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"not asked")).body, b"hello world");
+    assert!(envoy.host.host_calls.get() <= 7, "{}", envoy.host.host_calls.get());
+}
+
+#[test]
+fn a_forwarded_request_costs_few_host_calls() {
+    let mut envoy = Envoy::new("{}");
+    let no_store = [("cache-control", "no-store")];
+    forwarded(envoy.get(&[], "200", &no_store, b"x"));
+    envoy.host.host_calls.set(0);
+    forwarded(envoy.get(&[], "200", &no_store, b"x"));
+    // Request: two clock readings, header map, page, flight, cluster, breaker, one field. Response: two clock readings, header map,
+    // details, one field. End: clock, flags, local address, breaker read and written, and one time in eight the protocol.
+    assert!(envoy.host.host_calls.get() <= 19, "{}", envoy.host.host_calls.get());
+}
+
+#[test]
+fn what_a_worker_keeps_is_not_served_after_it_was_replaced_or_purged() {
+    let mut envoy = Envoy::new("{}");
+    forwarded(envoy.get(&[], "200", &FRESH, b"one"));
+    for _ in 0..3 {
+        assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"one");
+    }
+    let no_cache = [("cache-control", "no-cache")];
+    forwarded(envoy.get(&no_cache, "200", &FRESH, b"two"));
+    for _ in 0..3 {
+        assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"two");
+    }
+    // Another worker discards it: only shared data tells.
+    let mut post = GET.to_vec();
+    post[0] = (":method", "POST");
+    let mut other = Vm::new();
+    other.on_start(&envoy.host);
+    other.on_configure(&envoy.host, ROOT, br#"{"control_cluster":"control","settings":{}}"#);
+    std::mem::swap(&mut envoy.vm, &mut other);
+    forwarded(envoy.ask(&post, "200", &[], b"done"));
+    std::mem::swap(&mut envoy.vm, &mut other);
+    forwarded(envoy.get(&[], "200", &FRESH, b"three"));
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"three");
 }
 
 #[test]

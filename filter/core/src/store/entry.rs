@@ -1,9 +1,11 @@
 //! What goes into the store and what comes out of it.
 
+use super::hot::Name;
 use super::record::Record;
 use super::stamps::Birth;
 use crate::Millis;
 use std::fmt;
+use std::rc::Rc;
 
 /// Bytes the store appends to a response. Whoever builds the value should reserve as much spare capacity, so that
 /// [`insert`](super::Store::insert) moves no body.
@@ -62,8 +64,10 @@ pub struct Found {
     pub birth: Birth,
     /// When it was stored, rounded down to 16 ms.
     pub stored_ms: Millis,
-    pub(super) value: Vec<u8>,
+    pub(super) name: Name,
+    pub(super) value: Rc<Vec<u8>>,
     pub(super) len: usize,
+    pub(super) checked: bool,
 }
 
 impl Found {
@@ -73,11 +77,18 @@ impl Found {
         self.value.get(..self.len).unwrap_or_default()
     }
 
-    /// The bytes that were stored, without copying them.
+    /// The bytes that were stored, copied only where this worker keeps them.
     #[must_use]
-    pub fn into_value(mut self) -> Vec<u8> {
-        self.value.truncate(self.len);
-        self.value
+    pub fn into_value(self) -> Vec<u8> {
+        let mut value = Rc::unwrap_or_clone(self.value);
+        value.truncate(self.len);
+        value
+    }
+
+    /// It comes from this worker's own memory, whose content was found to be sound before it got there.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.checked
     }
 }
 

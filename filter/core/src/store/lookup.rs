@@ -2,6 +2,7 @@
 
 use super::codec::{Tick, key_hash, page_key, page_of, slot_key};
 use super::entry::{EntryId, Found};
+use super::hot::Name;
 use super::limits::Eviction;
 use super::page::records_of;
 use super::record::Record;
@@ -11,6 +12,7 @@ use super::store::Store;
 use super::vary::VaryNames;
 use crate::Millis;
 use crate::shared_map::SharedMap;
+use std::rc::Rc;
 
 /// Different `Vary` sets of one key whose variant hash is kept during a lookup.
 const MEMO: usize = 4;
@@ -19,7 +21,8 @@ const MEMO: usize = 4;
 const ABANDONED_TICKS: u32 = 10_000 / 16;
 
 impl Store {
-    /// Finds the response for a key: two reads when there is one, one when there is none (two more when a race was lost).
+    /// Finds the response for a key: two reads when there is one (one where this worker keeps
+    /// it), one when there is none (two more when a race was lost).
     ///
     /// `variant` hashes the request's values of the named fields; it is called once for each different `Vary` set stored
     /// under the key (more often when there are many), not for a response without `Vary`. It must give what it gave to
@@ -45,18 +48,23 @@ impl Store {
             }
             seen = Some(record.generation);
             let id = EntryId::new(number, &record, is_settled(self.policy, &record, now_ms));
+            let name = Name::of(number, &record);
+            let found = |value, len, checked| Found {
+                id,
+                birth: Birth(record.birth),
+                stored_ms: record.stored_ms(),
+                name,
+                value,
+                len,
+                checked,
+            };
+            if let Some((value, len)) = self.hot.get(name) {
+                return Some(found(value, len, true));
+            }
             let value = map.get(&slot_key(number, record.slot)).map(|(value, _)| value);
             match value.as_ref().map_or(Fit::Other, |value| fit(value, number, &record)) {
                 Fit::Own(len) => {
-                    let value = value?;
-                    let stored_ms = record.stored_ms();
-                    return Some(Found {
-                        id,
-                        birth: Birth(record.birth),
-                        stored_ms,
-                        value,
-                        len,
-                    });
+                    return Some(found(Rc::new(value?), len, false));
                 }
                 // Being written or just replaced by another worker: the page tells on a second look.
                 Fit::Other => self.events.races += 1,

@@ -13,6 +13,7 @@ mod codec;
 mod directory;
 mod entry;
 mod eviction;
+mod hot;
 mod insert;
 mod iterate;
 mod ledger;

@@ -2,7 +2,8 @@
 
 use super::account::{self, Account};
 use super::codec::{LEDGER_KEY, Tick, full_ticks, ticks_to_ms};
-use super::entry::{EntryId, Events, Usage};
+use super::entry::{EntryId, Events, Found, Usage};
+use super::hot::Hot;
 use super::ledger::Ledger;
 use super::limits::{Eviction, Limits};
 use super::touch::TouchLog;
@@ -19,6 +20,7 @@ pub struct Store {
     pub(super) vary: VaryTable,
     pub(super) account: Account,
     pub(super) events: Events,
+    pub(super) hot: Hot,
 }
 
 impl Store {
@@ -44,6 +46,7 @@ impl Store {
     pub fn configure(&mut self, limits: Limits, policy: Eviction) {
         self.limits = limits;
         self.policy = policy;
+        self.hot.clear();
     }
 
     /// Notes a hit. Writes nothing shared; [`flush`](Self::flush) does. Nothing is noted where the directory knew enough when
@@ -51,6 +54,14 @@ impl Store {
     pub fn touch(&mut self, id: EntryId, now_ms: Millis) {
         if !id.settled && !self.touches.note(id, Tick::at(now_ms)) {
             self.events.touches_lost += 1;
+        }
+    }
+
+    /// Keeps a response that was found, and found to be sound, in this worker's own memory; [`Found::is_checked`] tells of it when it
+    /// is found there.
+    pub fn keep(&mut self, found: &Found) {
+        if !found.checked {
+            self.hot.put(found.name, &found.value, found.len, self.limits.bytes);
         }
     }
 

@@ -1,0 +1,128 @@
+//! The responses a worker serves most, in its own memory: a hit on one costs one read of shared data, that of its page, and no second
+//! check of its content.
+//!
+//! The page stays the truth: it is read on every lookup, and names by its generation the very response that may be taken from here.
+//! What is replaced, discarded or purged is thus never found again.
+
+use super::record::Record;
+use std::rc::Rc;
+
+const PLACES: usize = 64;
+/// Larger ones are seldom hot, and few of them would fill the budget.
+const LARGEST: usize = 128 << 10;
+/// Bytes a worker keeps at most, on top of the store's own limit.
+const BUDGET: u64 = 2 << 20;
+/// And at most this part of the store's limit: a small store keeps small copies.
+const PART: u64 = 32;
+
+/// Which response: its place and what stood there in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name {
+    page: u16,
+    slot: u16,
+    generation: u32,
+    key: u64,
+    variant: u32,
+}
+
+impl Name {
+    pub(super) fn of(page: u16, record: &Record) -> Self {
+        Self {
+            page,
+            slot: record.slot,
+            generation: record.generation,
+            key: record.key,
+            variant: record.variant,
+        }
+    }
+
+    fn place(self) -> usize {
+        // Pages and slots are spread by hashes and small numbers already.
+        (usize::from(self.page) ^ (usize::from(self.slot) << 3)) % PLACES
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    name: Name,
+    value: Rc<Vec<u8>>,
+    len: usize,
+}
+
+/// A fixed number of places; whoever comes takes the place of whoever was there.
+#[derive(Debug, Default)]
+pub(super) struct Hot {
+    places: Vec<Option<Kept>>,
+    bytes: usize,
+}
+
+impl Hot {
+    /// The response of that very name, and its length without the trailer.
+    pub(super) fn get(&self, name: Name) -> Option<(Rc<Vec<u8>>, usize)> {
+        let kept = self.places.get(name.place())?.as_ref()?;
+        (kept.name == name).then(|| (Rc::clone(&kept.value), kept.len))
+    }
+
+    /// Keeps a response, if one that large is to be kept where the store's limit is `limit` bytes.
+    pub(super) fn put(&mut self, name: Name, value: &Rc<Vec<u8>>, len: usize, limit: u64) {
+        let budget = usize::try_from(BUDGET.min(limit / PART)).unwrap_or(usize::MAX);
+        if value.len() > LARGEST.min(budget) {
+            return;
+        }
+        if self.bytes + value.len() > budget {
+            self.clear();
+        }
+        if self.places.is_empty() {
+            self.places.resize_with(PLACES, || None);
+        }
+        if let Some(place) = self.places.get_mut(name.place()) {
+            let value = Rc::clone(value);
+            self.bytes += value.len();
+            let before = place.replace(Kept { name, value, len });
+            self.bytes -= before.map_or(0, |kept| kept.value.len());
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(slot: u16, generation: u32) -> Name {
+        let mut record = Record::new(1, 0, 0, 0);
+        record.slot = slot;
+        record.generation = generation;
+        Name::of(3, &record)
+    }
+
+    #[test]
+    fn only_the_very_response_is_found() {
+        let mut hot = Hot::default();
+        let value = Rc::new(b"response".to_vec());
+        hot.put(name(1, 1), &value, 8, 64 << 20);
+        assert_eq!(hot.get(name(1, 1)).map(|(_, len)| len), Some(8));
+        assert!(hot.get(name(1, 2)).is_none(), "replaced since");
+        assert!(hot.get(name(2, 1)).is_none());
+    }
+
+    #[test]
+    fn the_budget_holds() {
+        let mut hot = Hot::default();
+        for slot in 0..500 {
+            hot.put(name(slot, 1), &Rc::new(vec![0; 100 << 10]), 1, 64 << 20);
+            let held: usize = hot.places.iter().flatten().map(|kept| kept.value.len()).sum();
+            assert_eq!(held, hot.bytes);
+            assert!(held <= 2 << 20);
+        }
+        hot.put(name(1, 9), &Rc::new(vec![0; LARGEST + 1]), 1, 64 << 20);
+        assert!(hot.get(name(1, 9)).is_none(), "too large");
+        hot.clear();
+        hot.put(name(1, 9), &Rc::new(vec![0; 40 << 10]), 1, 1 << 20);
+        assert!(hot.get(name(1, 9)).is_none(), "more than its part of a small store");
+    }
+}
