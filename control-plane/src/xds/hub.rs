@@ -25,12 +25,15 @@ struct Stage {
     settings: Arc<Settings>,
 }
 
+/// By where an Envoy stands and where it has its filter from.
+type Snapshots = HashMap<(Place, Option<Source>), Arc<Snapshot>>;
+
 /// The present stage, and the snapshots made of it.
 #[derive(Debug)]
 pub(crate) struct Hub {
     plane: Arc<Plane>,
     stage: watch::Sender<Stage>,
-    snapshots: Mutex<(Step, HashMap<(Place, Option<Source>), Arc<Snapshot>>)>,
+    snapshots: Mutex<(Step, Snapshots)>,
 }
 
 impl Hub {
