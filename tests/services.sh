@@ -12,6 +12,7 @@ needed python3 python3
 python3 -c 'import yaml' 2>/dev/null || { can_install && install python3-yaml; } || fail "python3 has no yaml (Debian: python3-yaml)."
 # For the tests of deploy/: the operators' tools.
 needed curl curl
+needed openssl openssl
 needed jq jq
 needed bc bc
 needed shellcheck shellcheck

@@ -10,7 +10,8 @@ use crate::infrastructure::{config_dir, envoy_admin};
 use crate::plane::{Options, Plane};
 use crate::steering;
 use crate::tier::{KeyFile, Setup, Tier};
-use crate::transport::{grpc, rest};
+use crate::transport::tls::{self, Acceptor, Files};
+use crate::transport::{grpc, incoming, rest};
 use crate::xds::Hub;
 use std::error::Error;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    tls::install_provider();
+    let (rest_tls, grpc_tls) = encryption(&config)?;
     let rest_listener = listen(config.address, config.rest_port, "REST_PORT").await?;
     let grpc_listener = listen(config.address, config.grpc_port, "GRPC_PORT").await?;
     let state = config.state_dir.as_deref().map(StateFile::new);
@@ -38,6 +41,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         tokens,
         runbook: config.runbook_url.clone(),
         warm_start_bytes: config.warm_start_mb.saturating_mul(1_000_000),
+        writes_per_second: config.writes_per_second,
     }));
     let notifier = Arc::new(Notifier::new(receivers(&config), config.state_dir.as_deref()));
     let (stop, stopped) = watch::channel(false);
@@ -62,15 +66,17 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
     let hub = Arc::new(Hub::new(Arc::clone(&plane)));
     tokio::spawn(Arc::clone(&hub).run(stopped.clone()));
-    let grpc = tokio::spawn(grpc::serve(Arc::clone(&plane), hub, grpc_listener, stopped.clone()));
-    let rest = tokio::spawn(rest::serve(plane, rest_listener, stopped));
+    let envoys = incoming::accept(grpc_listener, grpc_tls, stopped.clone());
+    let operators = incoming::accept(rest_listener, rest_tls, stopped.clone());
+    let grpc = tokio::spawn(grpc::serve(Arc::clone(&plane), hub, envoys, stopped.clone()));
+    let rest = tokio::spawn(rest::serve(plane, operators, stopped));
     asked_to_stop().await?;
     tracing::info!("stopping");
     stop.send_replace(true);
     let ended = tokio::time::timeout(DRAIN, async { (rest.await, grpc.await, judging.await) }).await;
     match ended {
         Ok((rest, grpc, judging)) => {
-            rest??;
+            rest?;
             grpc??;
             judging?;
         }
@@ -98,6 +104,26 @@ fn receivers(config: &Config) -> Receivers {
         alertmanager: config.alertmanager_url.clone(),
         runbook: Some(config.runbook_url.clone()),
     }
+}
+
+/// TLS for REST and for gRPC, where there are certificates.
+fn encryption(config: &Config) -> Result<(Option<Acceptor>, Option<Acceptor>), String> {
+    let config = config.clone();
+    let rest = Files::of(
+        "REST",
+        config.rest_tls_cert_file,
+        config.rest_tls_key_file,
+        config.rest_tls_client_ca_file,
+    )?;
+    let grpc = Files::of(
+        "GRPC",
+        config.grpc_tls_cert_file,
+        config.grpc_tls_key_file,
+        config.grpc_tls_client_ca_file,
+    )?;
+    let rest = rest.map(|files| Acceptor::open(files, &["h2", "http/1.1"]));
+    let grpc = grpc.map(|files| Acceptor::open(files, &["h2"]));
+    Ok((rest.transpose()?, grpc.transpose()?))
 }
 
 async fn listen(address: std::net::IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {

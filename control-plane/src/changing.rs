@@ -238,7 +238,7 @@ impl Plane {
         }
     }
 
-    /// The ConfigMap cannot be read or written; the settings stay.
+    /// The ConfigMap cannot be read; the settings stay.
     pub(crate) fn config_map_fails(&self, fault: String) {
         let mut domain = self.domain();
         if domain.config_map_fault.as_ref() != Some(&fault) {

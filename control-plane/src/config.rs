@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 /// Control plane of the API Latency Optimizer.
@@ -49,6 +50,35 @@ pub(crate) struct Config {
     /// Keep the tier's values uncompressed
     #[arg(long, env = "TIER_UNCOMPRESSED")]
     pub(crate) tier_uncompressed: bool,
+
+    /// Certificate chain for TLS on the REST port (PEM; read again when it changes)
+    #[arg(long, env = "REST_TLS_CERT_FILE")]
+    pub(crate) rest_tls_cert_file: Option<PathBuf>,
+
+    /// Its key
+    #[arg(long, env = "REST_TLS_KEY_FILE")]
+    pub(crate) rest_tls_key_file: Option<PathBuf>,
+
+    /// Authorities for clients of the REST port: with them, only who shows a certificate is let in
+    #[arg(long, env = "REST_TLS_CLIENT_CA_FILE")]
+    pub(crate) rest_tls_client_ca_file: Option<PathBuf>,
+
+    /// Certificate chain for TLS on the gRPC port (PEM; read again when it changes)
+    #[arg(long, env = "GRPC_TLS_CERT_FILE")]
+    pub(crate) grpc_tls_cert_file: Option<PathBuf>,
+
+    /// Its key
+    #[arg(long, env = "GRPC_TLS_KEY_FILE")]
+    pub(crate) grpc_tls_key_file: Option<PathBuf>,
+
+    /// Authorities for Envoys: with them, only who shows a certificate is let in
+    #[arg(long, env = "GRPC_TLS_CLIENT_CA_FILE")]
+    pub(crate) grpc_tls_client_ca_file: Option<PathBuf>,
+
+    /// Writing requests taken per second, from all clients together: far above what operators and scripts do, below what would
+    /// keep the fleet busy with nothing but pushes
+    #[arg(long, env = "WRITES_PER_SECOND", default_value = "500")]
+    pub(crate) writes_per_second: NonZeroU32,
 
     /// File of bearer tokens: a JSON list of {"name", "role": viewer|operator|admin, "token"}; read again when it changes
     #[arg(long, env = "AUTH_TOKENS_FILE")]

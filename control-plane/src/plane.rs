@@ -37,8 +37,6 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 pub(crate) const COMMANDS_QUEUED: usize = 64;
 /// Events a slow listener may be behind.
 const EVENTS_QUEUED: usize = 256;
-/// Far above what operators and scripts do; below what would keep the fleet busy with nothing but pushes.
-const WRITES_PER_SECOND: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
 /// What the lock protects.
 #[derive(Debug)]
@@ -84,6 +82,7 @@ pub(crate) struct Options {
     pub(crate) runbook: String,
     /// Given to a new Envoy.
     pub(crate) warm_start_bytes: u64,
+    pub(crate) writes_per_second: NonZeroU32,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +132,7 @@ impl Plane {
             tokens,
             runbook,
             warm_start_bytes,
+            writes_per_second,
         } = options;
         let now_ms = now_ms();
         let (book, seen) = changing::begin(state.as_ref(), now_ms);
@@ -179,7 +179,7 @@ impl Plane {
             tokens,
             runbook,
             events: broadcast::channel(EVENTS_QUEUED).0,
-            writes: RateLimiter::direct(Quota::per_second(WRITES_PER_SECOND)),
+            writes: RateLimiter::direct(Quota::per_second(writes_per_second)),
             pushes,
             acknowledged: Notify::new(),
             next_id: AtomicU64::new(1),

@@ -17,6 +17,8 @@ pub enum Part {
     Filter,
     /// The control plane's cluster.
     Control,
+    /// TLS to the control plane.
+    ControlTls,
     /// Envoy's own statistics, pushed to the control plane.
     Statistics,
     /// More HTTP/1 options on the client's side.
@@ -33,6 +35,7 @@ impl Part {
             Self::Routes => "routes",
             Self::Filter => "filter",
             Self::Control => "control",
+            Self::ControlTls => "control-tls",
             Self::Statistics => "statistics",
             Self::DownstreamHttp1 => "downstream-http1",
             Self::UpstreamHttp1 => "upstream-http1",

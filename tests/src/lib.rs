@@ -5,15 +5,13 @@
 
 pub mod artefacts;
 pub mod bootstrap;
+pub mod certificates;
 pub mod client;
 pub mod control_plane;
 pub mod envoy;
 pub mod failure;
-<<<<<<< HEAD
 pub mod fleet;
-=======
 pub mod machine;
->>>>>>> 50a5d6b (bench-fleet: the control plane under 100 to 5,000 simulated Envoys)
 pub mod origin;
 pub mod ports;
 pub mod process;

@@ -8,6 +8,7 @@ use crate::ports::free_port;
 use crate::rest::Rest;
 use crate::{Failure, Result, artefacts, wait};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -32,6 +33,10 @@ pub struct Plan {
     pub environment: Vec<(String, String)>,
     /// The control plane asks Envoy's admin interface for its statistics; Envoy does not push them.
     pub scraped: bool,
+    /// Port for Envoys; a free one when `None`.
+    pub grpc_port: Option<u16>,
+    /// Parts of Envoy's configuration to replace.
+    pub parts: BTreeMap<Part, String>,
 }
 
 impl Default for Plan {
@@ -46,6 +51,8 @@ impl Default for Plan {
             access_log: None,
             environment: Vec::new(),
             scraped: false,
+            grpc_port: None,
+            parts: BTreeMap::new(),
         }
     }
 }
@@ -82,6 +89,7 @@ impl Stack {
             artefacts::filter()?
         });
         bootstrap.settings = plan.settings.to_string();
+        bootstrap.parts.clone_from(&plan.parts);
         let mut environment = plan.environment.clone();
         if plan.scraped {
             bootstrap.parts.insert(Part::Statistics, String::new());
@@ -92,7 +100,7 @@ impl Stack {
         if plan.control_plane {
             let options = Options {
                 rest_port: free_port()?,
-                grpc_port: free_port()?,
+                grpc_port: plan.grpc_port.map_or_else(free_port, Ok)?,
                 state_dir: folder.path().join("state"),
                 config_dir: plan.config_dir.clone(),
                 environment,

@@ -127,15 +127,6 @@ impl ConfigMap {
         &self.seen
     }
 
-    /// These keys were written by the control plane itself: seeing them is no change.
-    pub fn wrote(&mut self, keys: &BTreeMap<String, String>) {
-        for (key, text) in keys {
-            self.seen.insert(key.clone(), text.clone());
-            self.refused.remove(key);
-            self.adjusted.remove(key);
-        }
-    }
-
     /// Keys whose present value is refused, with the reason.
     #[must_use]
     pub fn refused(&self) -> &BTreeMap<String, String> {
@@ -279,14 +270,5 @@ mod tests {
         let intake = map.look(&keys(&[("freshness.ttl_ceiling", "1h"), ("cache_size", "5")]), &present);
         assert_eq!(set(&intake), ["/cache_size"]);
         assert!(map.refused().contains_key("freshness.ttl_ceiling"));
-    }
-
-    #[test]
-    fn what_was_written_back_is_no_change() {
-        let mut map = ConfigMap::default();
-        map.look(&keys(&[("cache_size", "5")]), &present());
-        let back = keys(&[("cache_size", "9")]);
-        map.wrote(&back);
-        assert_eq!(map.look(&back, &present()), Intake::default());
     }
 }

@@ -5,25 +5,34 @@ mod control_link;
 mod metrics_sink;
 
 use crate::plane::Plane;
+use crate::transport::incoming::Io;
 use crate::xds::{Ads, Hub};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
 
 /// All statistics of an Envoy with many clusters in one message.
 const MAX_STATISTICS: usize = 16 << 20;
+
+impl Connected for Io {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
 
 /// Serves until told to stop.
 pub(crate) async fn serve(
     plane: Arc<Plane>,
     hub: Arc<Hub>,
-    listener: TcpListener,
+    incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let sink = metrics_sink::Sink::new(Arc::clone(&plane));
@@ -32,6 +41,7 @@ pub(crate) async fn serve(
     let link = control_link::Link::new(plane, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
+    let incoming = ReceiverStream::new(incoming).map(|(io, _)| Ok::<_, std::io::Error>(io));
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
@@ -39,7 +49,7 @@ pub(crate) async fn serve(
         .add_service(sink)
         .add_service(ads)
         .add_service(tier)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone: time to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         })

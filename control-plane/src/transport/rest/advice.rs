@@ -17,6 +17,7 @@ use std::sync::Arc;
 /// A size per Envoy.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Size {
     /// Entries; those in force when absent.
     cache_size: Option<u64>,

@@ -19,6 +19,7 @@ const MAX_TEXT: usize = 256;
 /// Which alerts are wanted.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Which {
     /// Also those whose condition has not lasted long enough yet.
     #[serde(default)]

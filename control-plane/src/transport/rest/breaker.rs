@@ -43,6 +43,7 @@ pub(crate) async fn audit(State(plane): State<Arc<Plane>>) -> Json<Value> {
 /// How long a forced state lasts.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Steer {
     /// How long it lasts, for example `10m`, up to 24h. When absent: until `reset`; five minutes after the control plane is gone it ends all the same.
     expires_in: Option<String>,

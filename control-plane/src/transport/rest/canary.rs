@@ -2,7 +2,7 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use super::query::Write;
+use super::query::{SettingsWrite, Write};
 use super::settings::{differences, reason, rollout_of};
 use crate::plane::{Plane, now_ms};
 use axum::Json;
@@ -74,14 +74,17 @@ pub(crate) async fn promote(
 }
 
 /// `POST /settings/canary/abort`: the settings that all others have are issued again.
-#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(Write), responses((status = 200, description = "Given up"), (status = 202, description = "Some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json")))]
+#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite), responses((status = 200, description = "Given up"), (status = 202, description = "Some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json")))]
 pub(crate) async fn abort(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
-    Params(write): Params<Write>,
+    Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wait = write.wait()?;
+    if write.share()?.is_some() {
+        return Err(Problem::bad_query("canary", "", "nothing: all who had it lose it"));
+    }
     if write.dry_run {
         return Ok(Json(json!({ "dry_run": true, "revision": on_trial(&plane)? })).into_response());
     }

@@ -28,6 +28,7 @@ pub(crate) async fn live() -> Json<Value> {
 /// Whether an Envoy is warm enough.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Gate {
     /// Percent of what there is to warm the Envoys with; without it only the API itself is asked about.
     warm: Option<f64>,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 /// What of the history is wanted.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Part {
     /// The newest so many.
     limit: Option<usize>,

@@ -16,6 +16,7 @@ mod problem;
 mod prometheus;
 mod purges;
 mod query;
+mod server;
 mod settings;
 mod snapshots;
 mod stream;
@@ -23,6 +24,7 @@ mod tier;
 mod warm;
 
 use crate::plane::Plane;
+use crate::transport::incoming::Io;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -32,8 +34,7 @@ use problem::Problem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -145,14 +146,8 @@ async fn in_time(request: Request, next: Next) -> Result<Response, Problem> {
 /// Serves until told to stop.
 pub(crate) async fn serve(
     plane: Arc<Plane>,
-    listener: TcpListener,
-    mut stopped: watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    let app = router(plane).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            // An error means that the sender is gone: time to stop as well.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        })
-        .await
+    incoming: mpsc::Receiver<(Io, SocketAddr)>,
+    stopped: watch::Receiver<bool>,
+) {
+    server::serve(router(plane), incoming, stopped).await;
 }

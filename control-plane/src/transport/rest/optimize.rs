@@ -21,6 +21,7 @@ const STEPS: usize = 10_000;
 /// How to optimise.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Optimizing {
     /// Put the recommendation into force.
     #[serde(default)]

@@ -12,6 +12,7 @@ const DEFAULT_TIMEOUT_MS: u64 = 2_000;
 /// Over which time a figure is.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Window {
     /// From 10s to 1h; 5m when absent.
     window: Option<String>,
@@ -46,7 +47,29 @@ impl Window {
 /// How a write is to be done.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Write {
+    /// Only says what would come of it.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    /// `all`: the answer comes when every Envoy has it, or with 202 and the stragglers.
+    wait: Option<String>,
+    /// How long at most, 2s when absent.
+    timeout: Option<String>,
+}
+
+impl Write {
+    /// How long to wait for the whole fleet; `None` when nobody asked to.
+    pub(crate) fn wait(&self) -> Result<Option<Duration>, Problem> {
+        waiting(self.wait.as_deref(), self.timeout.as_deref())
+    }
+}
+
+/// How a change of settings is to be done.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SettingsWrite {
     /// Only says what would come of it.
     #[serde(default)]
     pub(crate) dry_run: bool,
@@ -60,7 +83,12 @@ pub(crate) struct Write {
     pub(crate) reason: Option<String>,
 }
 
-impl Write {
+impl SettingsWrite {
+    /// How long to wait for the whole fleet; `None` when nobody asked to.
+    pub(crate) fn wait(&self) -> Result<Option<Duration>, Problem> {
+        waiting(self.wait.as_deref(), self.timeout.as_deref())
+    }
+
     /// The share of the fleet that is to try it; `None` for all.
     pub(crate) fn share(&self) -> Result<Option<u8>, Problem> {
         let Some(text) = &self.canary else { return Ok(None) };
@@ -70,14 +98,13 @@ impl Write {
             .map(Some)
             .ok_or_else(|| Problem::bad_query("canary", text, "a whole number from 1 to 99, in percent"))
     }
+}
 
-    /// How long to wait for the whole fleet; `None` when nobody asked to.
-    pub(crate) fn wait(&self) -> Result<Option<Duration>, Problem> {
-        match self.wait.as_deref() {
-            None => Ok(None),
-            Some("all") => timeout(self.timeout.as_deref()).map(Some),
-            Some(other) => Err(Problem::bad_query("wait", other, "all")),
-        }
+fn waiting(wait: Option<&str>, limit: Option<&str>) -> Result<Option<Duration>, Problem> {
+    match wait {
+        None => Ok(None),
+        Some("all") => timeout(limit).map(Some),
+        Some(other) => Err(Problem::bad_query("wait", other, "all")),
     }
 }
 

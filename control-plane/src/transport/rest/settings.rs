@@ -2,7 +2,7 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem, Raw};
-use super::query::Write;
+use super::query::SettingsWrite;
 use crate::plane::{Plane, proposing};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -25,11 +25,11 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Response {
 }
 
 /// `PUT /settings`: the whole document; what it leaves out takes its built-in default.
-#[utoipa::path(put, path = "/settings", tag = "settings", params(Write), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Replaces the document"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Replaces the document"), (status = 202, description = "Taken; some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn replace(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
-    Params(write): Params<Write>,
+    Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
@@ -39,11 +39,11 @@ pub(crate) async fn replace(
 }
 
 /// `PATCH /settings`: JSON Patch or JSON Merge Patch, by content type.
-#[utoipa::path(patch, path = "/settings", tag = "settings", params(Write), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "JSON Patch or JSON Merge Patch"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "JSON Patch or JSON Merge Patch"), (status = 202, description = "Taken; some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn patch(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
-    Params(write): Params<Write>,
+    Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
@@ -66,11 +66,11 @@ pub(crate) async fn patch(
 }
 
 /// `POST /settings/rollback` with `{"revision": n}`, or without a body to the revision before.
-#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(Write), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Back to an earlier revision"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Back to an earlier revision"), (status = 202, description = "Taken; some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn rollback(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
-    Params(write): Params<Write>,
+    Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
@@ -98,13 +98,13 @@ pub(crate) async fn rollback(
 }
 
 /// `POST /settings/profile/{name}`: a named set of settings; with `dry_run` the difference it would make.
-#[utoipa::path(post, path = "/settings/profile/{name}", tag = "settings", params(("name" = String, Path, description = "Name of a profile"), Write),
-    responses((status = 200, description = "Applied, or what would change"), (status = 404, description = "No such profile")))]
+#[utoipa::path(post, path = "/settings/profile/{name}", tag = "settings", params(("name" = String, Path, description = "Name of a profile"), SettingsWrite),
+    responses((status = 200, description = "Applied, or what would change"), (status = 202, description = "Taken; some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn apply_profile(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Path(name): Path<String>,
-    Params(write): Params<Write>,
+    Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Some(patch) = profile(&name) else {
@@ -136,7 +136,7 @@ async fn write_settings(
     plane: &Plane,
     headers: &HeaderMap,
     caller: &Caller,
-    write: &Write,
+    write: &SettingsWrite,
     propose: impl Fn(&Book, Option<u64>, Author, u64) -> Result<Accepted, Refused>,
 ) -> Result<Response, Problem> {
     let wait = write.wait()?;
@@ -263,13 +263,13 @@ fn expected_revision(plane: &Plane, headers: &HeaderMap) -> Result<Option<u64>, 
 }
 
 /// Why, as given with the write: by parameter or by header.
-pub(super) fn reason(headers: &HeaderMap, write: &Write) -> String {
+pub(super) fn reason(headers: &HeaderMap, write: &SettingsWrite) -> String {
     let header = || headers.get("x-reason").and_then(|value| value.to_str().ok());
     let given = write.reason.as_deref().or_else(header).unwrap_or_default();
     given.chars().take(256).collect()
 }
 
-fn author(headers: &HeaderMap, caller: &Caller, write: &Write) -> Author {
+fn author(headers: &HeaderMap, caller: &Caller, write: &SettingsWrite) -> Author {
     Author {
         who: caller.name.clone(),
         door: "rest".to_owned(),

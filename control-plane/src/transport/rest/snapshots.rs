@@ -36,6 +36,7 @@ const CHUNK: usize = 128 << 10;
 /// What goes into the snapshot.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Selection {
     /// Stop at this size of stored responses, megabytes; 1024 when absent.
     max_mb: Option<u64>,
@@ -222,6 +223,7 @@ impl Written {
 /// How a snapshot is taken back.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct How {
     /// Only say what would become of it.
     #[serde(default)]

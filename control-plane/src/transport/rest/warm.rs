@@ -17,6 +17,7 @@ const DEFAULT_MAX_MB: u64 = 256;
 /// Which Envoy is to be warmed.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Warm {
     /// By instance or node id.
     envoy: String,
