@@ -180,7 +180,7 @@ impl Envoy {
                 self.counters.connected.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
-            None => Ok(()),
+            Some(FromPlane::CaughtUp(_)) | None => Ok(()),
         }
     }
 
