@@ -42,7 +42,10 @@ pub(crate) struct Desk {
 impl Desk {
     /// Opens the journal in a folder, and reads it.
     pub(crate) fn open(folder: Option<&Path>) -> (Self, PurgeLog) {
-        let opened = folder.map(|folder| PurgeJournal::open(folder.join("purges.journal")));
+        // The folder may not be there yet: the settings make it when they are first written.
+        let opened = folder.map(|folder| {
+            std::fs::create_dir_all(folder).and_then(|()| PurgeJournal::open(folder.join("purges.journal")))
+        });
         let (journal, log) = match opened {
             Some(Ok((journal, log))) => (Some(journal), log),
             Some(Err(error)) => {

@@ -68,6 +68,7 @@ const EXAMPLES: &[Example] = &[
     ("get", "/cache/what-if", "/cache/what-if?cache_size=100", "", 200),
     ("get", "/cache/what-if", "/cache/what-if?cache_size=none", "", 400),
     ("post", "/cache/optimize", "/cache/optimize", "", 200),
+    ("post", "/cache/warm", "/cache/warm?envoy=nobody", "", 404),
     ("post", "/cache/snapshot", "/cache/snapshot", "", 200),
     ("post", "/cache/restore", "/cache/restore", r#"{"no":"snapshot"}"#, 422),
     (

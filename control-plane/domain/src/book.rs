@@ -114,6 +114,8 @@ impl Book {
             .zip(history.iter().skip(1))
             .all(|(older, newer)| older.number < newer.number)
             && history.back().is_none_or(|last| last.number < present.number);
+        // A journal holds more lines than the history keeps.
+        history.drain(..history.len().saturating_sub(HISTORY - 1));
         in_order.then_some(Self {
             epoch,
             history,

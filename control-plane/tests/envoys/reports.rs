@@ -140,8 +140,14 @@ async fn bad_reports_are_refused_counted_and_attributed() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}");
     }
-    let pending = plane.document("/alerts/active?pending=true").await;
-    assert!(pending.to_string().contains("reports_refused"), "{pending}");
+    for attempt in 1.. {
+        let pending = plane.document("/alerts/active?pending=true").await;
+        if pending.to_string().contains("reports_refused") {
+            break;
+        }
+        assert!(attempt < 300, "{pending}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 /// Reports of an Envoy not merged for a cause.
