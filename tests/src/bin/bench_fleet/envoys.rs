@@ -74,10 +74,10 @@ impl Envoys {
             let (opening, stopped) = (Arc::clone(&opening), stopped.clone());
             let counters = Arc::clone(&counters);
             runtime.spawn(async move {
-                if let Err(failure) = envoy.run(address, &opening, stopped).await {
-                    if counters.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                        eprintln!("An Envoy lost its stream: {failure}");
-                    }
+                if let Err(failure) = envoy.run(address, &opening, stopped).await
+                    && counters.lost.fetch_add(1, Ordering::Relaxed) == 0
+                {
+                    eprintln!("An Envoy lost its stream: {failure}");
                 }
             });
         }
