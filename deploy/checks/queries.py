@@ -27,6 +27,11 @@ KUBELET = {
 }
 QUOTED_NAME = re.compile(r'"((?:api_optimizer|process)_[a-z0-9_]+)"')
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_:]*")
+# What the Prometheus library's process collector exposes on Linux.
+PROCESS = {
+    "process_cpu_seconds_total", "process_open_fds", "process_max_fds", "process_virtual_memory_bytes", "process_resident_memory_bytes",
+    "process_start_time_seconds", "process_threads",
+}  # fmt: skip
 FUNCTION_OR_KEYWORD = set(
     """and or unless by without on ignoring group_left group_right offset bool sum max min avg count topk rate increase vector absent
     clamp_min clamp_max histogram_quantile label_replace label_values round""".split()
@@ -38,7 +43,10 @@ def from_source(*folders):
     names = set()
     for folder in folders:
         for path in sorted((REPOSITORY / folder).rglob("*.rs")):
-            names |= set(QUOTED_NAME.findall(path.read_text()))
+            text = path.read_text()
+            names |= set(QUOTED_NAME.findall(text))
+            if "ProcessCollector::" in text:
+                names |= PROCESS
     return names
 
 
