@@ -23,6 +23,24 @@ impl fmt::Display for SetError {
     }
 }
 
+/// What a place holds before its first record. Not an empty value: of that the host tells no version, so two workers could
+/// overwrite each other's first record.
+const NOTHING: &[u8] = &[0];
+
+/// Creates a table's places, which two workers must not create at once. Done by the base VM, before the workers.
+pub(crate) fn seed_places<K: AsRef<[u8]>>(map: &impl SharedMap, places: u64, key: impl Fn(u64) -> K) {
+    if map.get(key(places.saturating_sub(1)).as_ref()).is_some() {
+        return;
+    }
+    for place in 0..places {
+        let key = key(place);
+        if map.get(key.as_ref()).is_none() {
+            // A failure leaves a place absent; of two first records in it one may then be lost.
+            let _ = map.set(key.as_ref(), NOTHING, None);
+        }
+    }
+}
+
 /// Process-wide shared data as Envoy offers it.
 ///
 /// There is no delete and no listing: a key once set stays for the life of the process, so callers use a fixed set of keys.

@@ -5,7 +5,7 @@ use super::policy::BreakerPolicy;
 use super::record::{Cause, Evidence, Forced, Record, State};
 use super::{Call, OutcomeClass, Permit, Refusal, Shown, Transition, Why};
 use crate::Millis;
-use crate::shared_map::{Cas, SetError, SharedMap};
+use crate::shared_map::{Cas, SetError, SharedMap, seed_places};
 
 /// Records. An Envoy with more upstreams than this goes without a breaker for the rest.
 const PLACES: u64 = 256;
@@ -18,22 +18,9 @@ const BUSY_RETRY_MS: Millis = 1_000;
 /// Longest a forced state lasts without being renewed: 24 hours.
 pub(super) const FORCED_MAX_MS: u64 = 86_400_000;
 
-/// What a place holds before its first record. Not an empty value: of that the host tells no version, so two workers could
-/// overwrite each other's first sample.
-const NOTHING: &[u8] = &[0];
-
-/// Creates the places, which two workers must not create at once. Done by the base VM, before the workers.
+/// Creates the places; see [`seed_places`].
 pub fn seed(map: &impl SharedMap) {
-    if map.get(&place_key(PLACES - 1)).is_some() {
-        return;
-    }
-    for place in 0..PLACES {
-        let key = place_key(place);
-        if map.get(&key).is_none() {
-            // A failure leaves a place absent; of two first samples in it one may then be lost.
-            let _ = map.set(&key, NOTHING, None);
-        }
-    }
+    seed_places(map, PLACES, place_key);
 }
 
 /// Asks for leave to call. Reads once and writes nothing while the breaker is closed and the upstream not just recovering. Refused or

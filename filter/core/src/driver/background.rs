@@ -6,7 +6,8 @@
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
-use super::vm::{Vm, wake};
+use super::vm::Vm;
+use super::wake::Wake;
 use crate::Millis;
 use crate::breaker::{self, OutcomeClass, Permit};
 use crate::cache::validation::{self, Freshened};
@@ -112,7 +113,7 @@ impl Vm {
             placed: false,
         });
         // Without a wake-up the next tick does it.
-        let _ = host.enqueue(self.queue, &[wake::WORK]);
+        let _ = host.enqueue(self.queue, &[Wake::Work.byte()]);
     }
 
     /// Starts what waits. In root callbacks only.

@@ -7,7 +7,8 @@ use super::host::Host;
 use super::on_request::Lookup;
 use super::registry;
 use super::tier_offer;
-use super::vm::{Vm, wake};
+use super::vm::Vm;
+use super::wake::Wake;
 use crate::Millis;
 use crate::cache::{CacheKey, CacheStatus, StoredView};
 use crate::engine::{Asked, Decision, decide};
@@ -94,7 +95,7 @@ impl Vm {
             .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
         self.recorder.invalidated(purge_cause(purge.kind()));
         self.beat(host, now_ms);
-        let mut item = vec![wake::STAMPS];
+        let mut item = vec![Wake::Stamps.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
         for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
             // One that cannot be woken sees the purge at its next tick.

@@ -1,8 +1,10 @@
 //! The VM's part in the control link: settings in, acknowledgements and telemetry out.
 
 use super::host::{Host, LogLevel};
+use super::instance;
 use super::link::Step;
-use super::vm::{RootId, Vm, fingerprint, instance, parse_document, started_ms, title, wake};
+use super::vm::{RootId, Vm, fingerprint, parse_document, title};
+use super::wake::Wake;
 use super::{mailbox, registry, settings_cell};
 use crate::Millis;
 use optimizer_proto::settings::{Violation, ViolationCode};
@@ -77,13 +79,13 @@ impl Vm {
     fn hello(&self, host: &impl Host, now_ms: Millis) -> Hello {
         Hello {
             node_id: self.node_id(host),
-            instance_id: instance(host),
+            instance_id: instance::name(host),
             filter_version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: optimizer_proto::PROTOCOL,
             revision: self.in_force.revision,
             workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
-            started_at_ms: started_ms(host),
+            started_at_ms: instance::started_ms(host),
             epoch: self.in_force.epoch.clone(),
         }
     }
@@ -195,7 +197,7 @@ impl Vm {
     }
 
     fn wake_others(&self, host: &impl Host, now_ms: Millis) {
-        let mut item = vec![wake::SETTINGS];
+        let mut item = vec![Wake::Settings.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
         for vm in registry::vms(host, now_ms) {
             if vm.uid != self.uid {
@@ -260,7 +262,7 @@ impl Vm {
     fn open_report(&self, host: &impl Host, now_ms: Millis) -> TelemetryReport {
         TelemetryReport {
             sequence: 0,
-            instance_id: instance(host),
+            instance_id: instance::name(host),
             closed_at_ms: now_ms,
             // A VM that has just become leader does not know when the last report was closed.
             span_ms: match self.control.last_closed_ms {
@@ -330,7 +332,7 @@ impl Vm {
         self.beat(host, now_ms);
         if let Ok(leader) = leader.try_into().map(u32::from_le_bytes) {
             // A lost wake-up costs the leader a second.
-            let _ = host.enqueue(leader, &[wake::PURGED]);
+            let _ = host.enqueue(leader, &[Wake::Purged.byte()]);
         }
     }
 

@@ -3,7 +3,8 @@
 use super::exchange::Exchange;
 use super::host::{Host, LogLevel};
 use super::registry;
-use super::vm::{Vm, wake};
+use super::vm::Vm;
+use super::wake::Wake;
 use crate::Millis;
 use crate::breaker::{
     self, BreakerPolicy, Call, Evidence, Forced, OutcomeClass, Permit, Refusal, Transition, View, Why,
@@ -146,7 +147,7 @@ impl Vm {
         self.hand_over_counts(host);
         for vm in registry::vms(host, transition.at_ms) {
             // Where no wake-up arrives, the second's report says it.
-            let _ = host.enqueue(vm.queue, &[wake::REPORT]);
+            let _ = host.enqueue(vm.queue, &[Wake::Report.byte()]);
         }
     }
 

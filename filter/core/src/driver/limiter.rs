@@ -5,8 +5,9 @@ use super::exchange::{Exchange, Flow, Phase, SharedExchange};
 use super::host::Host;
 use super::on_request::Onward;
 use super::registry;
-use super::vm::{Vm, wake};
+use super::vm::Vm;
 use super::waiting::RELEASED_AT_ONCE;
+use super::wake::Wake;
 use crate::Millis;
 use crate::collapse::Landing;
 use crate::limit::{Gradient, LimitPolicy, Pool, Told};
@@ -113,7 +114,7 @@ impl Vm {
         }
         if !upstream.queue.is_empty() {
             // Another stream may only go on from a root callback.
-            let _ = host.enqueue(self.queue, &[wake::PLACE]);
+            let _ = host.enqueue(self.queue, &[Wake::Place.byte()]);
         }
     }
 
@@ -137,14 +138,14 @@ impl Vm {
             until_ms,
         });
         if first {
-            self.tell_others(host, wake::SHARE, now_ms);
+            self.tell_others(host, Wake::Share, now_ms);
         }
     }
 
-    fn tell_others(&self, host: &impl Host, what: u8, now_ms: Millis) {
+    fn tell_others(&self, host: &impl Host, what: Wake, now_ms: Millis) {
         for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
             // One that cannot be woken looks at its next tick.
-            let _ = host.enqueue(vm.queue, &[what]);
+            let _ = host.enqueue(vm.queue, &[what.byte()]);
         }
     }
 
@@ -163,7 +164,7 @@ impl Vm {
                 .renew(host, name, self.uid, policies.limit.limit, generous, told, now_ms);
         }
         if generous && freed {
-            self.tell_others(host, wake::PLACE, now_ms);
+            self.tell_others(host, Wake::Place, now_ms);
         }
     }
 
@@ -212,7 +213,7 @@ impl Vm {
             }
         }
         // Who is left is looked at in a callback of its own, or at the next tick.
-        let _ = host.enqueue(self.queue, &[wake::PLACE]);
+        let _ = host.enqueue(self.queue, &[Wake::Place.byte()]);
     }
 
     fn set_off(&mut self, host: &impl Host, queued: &Queued, place: Place, now_ms: Millis) {

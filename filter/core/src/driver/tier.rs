@@ -7,7 +7,8 @@ use super::header_map;
 use super::host::Host;
 use super::on_request::Onward;
 use super::tier_offer::Work;
-use super::vm::{Vm, wake};
+use super::vm::Vm;
+use super::wake::Wake;
 use crate::Millis;
 use crate::cache::{CacheKey, selecting};
 use crate::collapse::Landing;
@@ -130,7 +131,7 @@ impl Vm {
             varied: false,
         });
         // Without a wake-up the next tick does it.
-        let _ = host.enqueue(self.queue, &[wake::TIER]);
+        let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }
 
     /// Makes the calls that wait, and lets requests go on whose answer was lost. Root callbacks only.

@@ -2,7 +2,8 @@
 
 use super::host::Host;
 use super::tier::{Call, SERVICE, variant};
-use super::vm::{Vm, wake};
+use super::vm::Vm;
+use super::wake::Wake;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView};
 use crate::collapse::Landing;
@@ -70,7 +71,7 @@ impl Vm {
             usable_until_ms,
             now_ms,
         }));
-        let _ = host.enqueue(self.queue, &[wake::TIER]);
+        let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }
 
     /// A fetch has ended: where this VM holds the fleet's lease for it and has not offered the response, it gives the lease back.
@@ -86,7 +87,7 @@ impl Vm {
             holder: self.uid,
             not_shareable: landing == Landing::NotShareable,
         }));
-        let _ = host.enqueue(self.queue, &[wake::TIER]);
+        let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }
 
     /// Makes responses in the tier unusable, as they have just been here. Until the tier has been told, and for a while after,
@@ -113,7 +114,7 @@ impl Vm {
             Some(subjects) => subjects.push(subject),
             None => self.tier.work.push_front(Work::Invalidate(vec![subject])),
         }
-        let _ = host.enqueue(self.queue, &[wake::TIER]);
+        let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }
 
     /// Starts what waits. Root callbacks only.

@@ -7,7 +7,8 @@ use super::bootstrap::Bootstrap;
 use super::host::{Host, LogLevel};
 use super::link::Link;
 use super::settings_cell;
-use super::{lease, mailbox, registry};
+use super::wake::Wake;
+use super::{instance, lease, mailbox, registry};
 use crate::Millis;
 use crate::breaker;
 use crate::collapse;
@@ -28,37 +29,10 @@ const SECOND_MS: u64 = 1_000;
 /// Directory pages written and read per tick: a few hundred microseconds of a worker at most.
 const FLUSH_PAGES: usize = 64;
 const MAINTAIN_PAGES: usize = 64;
-const INSTANCE: &[u8] = b"ao1/instance";
 
 /// A root context of this VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RootId(pub u32);
-
-/// What a wake-up between VMs says: its first byte.
-pub(super) mod wake {
-    /// New settings are in the cell; the leader's queue follows.
-    pub(crate) const SETTINGS: u8 = b'S';
-    /// A VM has taken the settings over.
-    pub(crate) const ADOPTED: u8 = b'A';
-    /// Somebody purged.
-    pub(crate) const STAMPS: u8 = b'P';
-    /// A VM has taken a purge over.
-    pub(crate) const PURGED: u8 = b'Q';
-    /// A fetch others wait for has ended; the key's hash follows.
-    pub(crate) const LANDED: u8 = b'L';
-    /// Background work of this VM waits.
-    pub(crate) const WORK: u8 = b'W';
-    /// Some whose wait is over are left to be released.
-    pub(crate) const READY: u8 = b'R';
-    /// Questions or offers to the shared tier wait in this VM.
-    pub(crate) const TIER: u8 = b'T';
-    /// Somebody waits for a place within a concurrency limit: give back what is not needed.
-    pub(crate) const SHARE: u8 = b'H';
-    /// There may be places within a concurrency limit again.
-    pub(crate) const PLACE: u8 = b'C';
-    /// Something happened that the control plane is to know at once.
-    pub(crate) const REPORT: u8 = b'R';
-}
 
 /// The settings that this VM runs on.
 #[derive(Debug, Default, Clone)]
@@ -165,11 +139,7 @@ impl Vm {
         limit::seed(host);
         Store::seed(host);
         Stamps::seed(host);
-        if host.get(INSTANCE).is_none() {
-            // Failing leaves the instance without a name until the next VM starts; the control plane then goes by the node id.
-            let name = format!("{:016x}@{}", host.random(), host.now_ns() / 1_000_000);
-            let _ = host.set(INSTANCE, name.as_bytes(), None);
-        }
+        instance::seed(host);
     }
 
     /// A plugin configuration came. The newest root takes over from older ones.
@@ -235,28 +205,33 @@ impl Vm {
         }
         let mut places = false;
         while let Some(item) = host.dequeue(queue) {
-            match item.split_first() {
-                Some((&wake::SETTINGS, leader)) => {
+            let Some((said, rest)) = Wake::read(&item) else {
+                continue;
+            };
+            let now_ms = host.now_ns() / 1_000_000;
+            match said {
+                Wake::Settings => {
                     self.adopt(host);
-                    if let Ok(leader) = leader.try_into().map(u32::from_le_bytes) {
+                    if let Ok(leader) = rest.try_into().map(u32::from_le_bytes) {
                         // A lost wake-up costs the leader one tick.
-                        let _ = host.enqueue(leader, &[wake::ADOPTED]);
+                        let _ = host.enqueue(leader, &[Wake::Adopted.byte()]);
                     }
                 }
-                Some((&wake::ADOPTED, _)) => self.acknowledge_settings(host, host.now_ns() / 1_000_000),
-                Some((&wake::STAMPS, leader)) => self.adopt_purges(host, leader),
-                Some((&wake::PURGED, _)) => self.acknowledge_purges(host, host.now_ns() / 1_000_000),
-                Some((&wake::LANDED, hash)) => {
-                    if let Ok(hash) = hash.try_into().map(u64::from_le_bytes) {
+                Wake::Adopted => self.acknowledge_settings(host, now_ms),
+                Wake::Stamps => self.adopt_purges(host, rest),
+                Wake::Purged => self.acknowledge_purges(host, now_ms),
+                Wake::Landed => {
+                    if let Ok(hash) = rest.try_into().map(u64::from_le_bytes) {
                         self.end_wait(hash);
                     }
                 }
-                Some((&wake::TIER, _)) => self.run_tier(host, host.now_ns() / 1_000_000),
-                Some((&wake::SHARE, _)) => self.renew_places(host, true, host.now_ns() / 1_000_000),
-                Some((&wake::PLACE, _)) => places = true,
-                Some((&wake::REPORT, _)) => self.report_at_once(host, host.now_ns() / 1_000_000),
-                Some((&wake::WORK, _)) => self.run_background(host, host.now_ns() / 1_000_000),
-                _ => {}
+                Wake::Tier => self.run_tier(host, now_ms),
+                Wake::Share => self.renew_places(host, true, now_ms),
+                Wake::Place => places = true,
+                Wake::Report => self.report_at_once(host, now_ms),
+                Wake::Work => self.run_background(host, now_ms),
+                // Those are released below, whatever woke this VM.
+                Wake::Ready => {}
             }
         }
         // Once, after the queue is empty: what these leave for a further callback is not to be taken up in this one.
@@ -397,27 +372,6 @@ pub(super) fn parse_document(document: &[u8]) -> Result<(Settings, Vec<Violation
 /// A short stand-in for an epoch's name, to compare VMs by.
 pub(super) fn fingerprint(epoch: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(epoch.as_bytes())
-}
-
-/// Name of this Envoy process.
-pub(super) fn instance(host: &impl Host) -> String {
-    named(host).0
-}
-
-/// When this Envoy process started; 0 if that is not known.
-pub(super) fn started_ms(host: &impl Host) -> Millis {
-    named(host).1
-}
-
-fn named(host: &impl Host) -> (String, Millis) {
-    let text = host
-        .get(INSTANCE)
-        .map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
-    match text.split_once('@') {
-        Some((name, started)) => (name.to_owned(), started.parse().unwrap_or(0)),
-        None => (text, 0),
-    }
 }
 
 /// What a push says about itself, for a log line.

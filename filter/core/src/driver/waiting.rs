@@ -3,7 +3,8 @@
 use super::exchange::{Exchange, Flow, Phase, SharedExchange};
 use super::host::Host;
 use super::registry;
-use super::vm::{Vm, wake};
+use super::vm::Vm;
+use super::wake::Wake;
 use crate::Millis;
 use crate::collapse::{self, Landing};
 use std::collections::{HashMap, VecDeque};
@@ -91,7 +92,7 @@ impl Vm {
         if !collapse::land(host, hash, self.uid, landing, now_ms) {
             return;
         }
-        let mut item = vec![wake::LANDED];
+        let mut item = vec![Wake::Landed.byte()];
         item.extend_from_slice(&hash.to_le_bytes());
         // Also to ourselves: another stream may only be answered from a root callback, else Envoy stops the current one.
         let vms = registry::vms(host, now_ms);
@@ -128,7 +129,7 @@ impl Vm {
         }
         if !self.waiting.ready.is_empty() {
             // Without it the next tick goes on.
-            let _ = host.enqueue(self.queue, &[wake::READY]);
+            let _ = host.enqueue(self.queue, &[Wake::Ready.byte()]);
         }
     }
 

@@ -2,7 +2,7 @@
 //! again: most calls cost no access to shared data. What all hold together never exceeds the limit.
 
 use crate::Millis;
-use crate::shared_map::{Cas, SetError, SharedMap};
+use crate::shared_map::{Cas, SetError, SharedMap, seed_places};
 
 /// Records: upstreams that are limited. One beyond these goes without a limit.
 const PLACES: u64 = 128;
@@ -14,22 +14,9 @@ const GONE_AFTER_MS: u64 = 5_000;
 const SHARE: u32 = 32;
 const MAX_HOLDERS: usize = 512;
 
-/// What a place holds before its first record. Not an empty value: of that the host tells no version, so two workers could
-/// overwrite each other's first lease.
-const NOTHING: &[u8] = &[0];
-
-/// Creates the places, which two workers must not create at once. Done by the base VM, before the workers.
+/// Creates the places; see [`seed_places`].
 pub fn seed(map: &impl SharedMap) {
-    if map.get(&place_key(PLACES - 1)).is_some() {
-        return;
-    }
-    for place in 0..PLACES {
-        let key = place_key(place);
-        if map.get(&key).is_none() {
-            // A failure leaves a place absent; of two first leases in it one may then be lost, until it is renewed.
-            let _ = map.set(&key, NOTHING, None);
-        }
-    }
+    seed_places(map, PLACES, place_key);
 }
 
 /// What one worker holds of one upstream's limit.
