@@ -18,6 +18,7 @@ pub mod process;
 pub mod redis;
 pub mod rest;
 pub mod stack;
+pub mod svg;
 pub mod times;
 pub mod wait;
 

@@ -163,6 +163,18 @@ async fn wait_for(plane: &Plane, id: &str, timeout: Duration) {
     }
 }
 
+/// What was asked for.
+fn summary(purge: &Purge) -> Value {
+    json!({
+        "id": purge.id,
+        "at": purge.at,
+        "by": purge.by,
+        "reason": purge.reason,
+        "targets": purge.targets,
+        "soft": purge.soft,
+    })
+}
+
 fn receipt(plane: &Plane, id: &str) -> Option<Value> {
     let connected = plane.connected();
     let domain = plane.domain();
@@ -189,19 +201,13 @@ fn receipt(plane: &Plane, id: &str) -> Option<Value> {
         .filter(|(name, envoy)| envoy.connection.is_none() && !purge.applied.contains_key(*name))
         .map(|(name, envoy)| json!({ "envoy": name, "node_id": envoy.node_id }))
         .collect();
-    Some(json!({
-        "id": purge.id,
-        "at": purge.at,
-        "by": purge.by,
-        "reason": purge.reason,
-        "targets": purge.targets,
-        "soft": purge.soft,
-        "complete": late.is_empty() && away.is_empty() && !owed,
-        "shared_tier": if owed { "late" } else { "applied" },
-        "applied": applied,
-        "late": late,
-        "away": away,
-    }))
+    let mut receipt = summary(purge);
+    receipt["complete"] = json!(late.is_empty() && away.is_empty() && !owed);
+    receipt["shared_tier"] = json!(if owed { "late" } else { "applied" });
+    receipt["applied"] = json!(applied);
+    receipt["late"] = json!(late);
+    receipt["away"] = json!(away);
+    Some(receipt)
 }
 
 /// The receipt of a purge.
@@ -226,15 +232,9 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Value> {
         .all()
         .take(200)
         .map(|purge| {
-            json!({
-                "id": purge.id,
-                "at": purge.at,
-                "by": purge.by,
-                "reason": purge.reason,
-                "targets": purge.targets,
-                "soft": purge.soft,
-                "applied_by": purge.applied.len(),
-            })
+            let mut listed = summary(purge);
+            listed["applied_by"] = json!(purge.applied.len());
+            listed
         })
         .collect();
     Json(json!(listed))

@@ -4,6 +4,7 @@ use crate::cases::{DIRECT, FORWARDED, HIT, NATIVE, NGINX, PLAIN, VARNISH, key};
 use crate::contenders::SIZES;
 use crate::numbers::Spread;
 use crate::results::Results;
+use e2e::svg::text;
 use std::fmt::Write;
 
 const WIDTH: f64 = 860.0;
@@ -138,20 +139,12 @@ fn line(out: &mut String, from: (f64, f64), to: (f64, f64), color: &str) {
     );
 }
 
-fn text(out: &mut String, (x, y): (f64, f64), content: &str, attributes: &str) {
-    let content = content.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" {attributes}>{content}</text>");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn markup_in_a_text_stays_text() {
-        let mut out = String::new();
-        text(&mut out, (1.0, 2.0), "a <b> & c", "");
-        assert_eq!(out, "<text x=\"1.0\" y=\"2.0\" >a &lt;b> &amp; c</text>\n");
+    fn nothing_measured_is_an_empty_picture() {
         assert!(svg(&Results::default(), "nothing").ends_with("</svg>\n"));
     }
 }

@@ -1,6 +1,7 @@
 //! Growth with the fleet as a picture: one small panel for each figure, both axes from zero, so that linear looks linear.
 
 use crate::measure::Seen;
+use e2e::svg::text;
 use std::fmt::Write;
 
 const WIDTH: f64 = 860.0;
@@ -107,11 +108,6 @@ fn short(value: f64) -> String {
         1.0.. => format!("{value:.1}"),
         _ => format!("{value:.3}"),
     }
-}
-
-fn text(out: &mut String, (x, y): (f64, f64), content: &str, attributes: &str) {
-    let content = content.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" {attributes}>{content}</text>");
 }
 
 #[cfg(test)]
