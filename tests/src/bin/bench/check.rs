@@ -6,11 +6,11 @@ use e2e::client::{Connection, Request, Response};
 use e2e::envoy::Envoy;
 use e2e::{Failure, Result};
 
-/// Asks every server for everything twice.
-pub(crate) fn everything(lineup: &Lineup) -> Result<()> {
+/// Asks every server for everything twice. `time` names this check: what is new is so once.
+pub(crate) fn everything(lineup: &Lineup, time: &str) -> Result<()> {
     for size in SIZES {
         for envoy in [&lineup.ours, &lineup.two_workers] {
-            ours(envoy, size)?;
+            ours(envoy, size, time)?;
         }
         let path = format!("/{size}");
         lineup.native.get(&path)?;
@@ -36,7 +36,7 @@ pub(crate) fn everything(lineup: &Lineup) -> Result<()> {
     Ok(())
 }
 
-fn ours(envoy: &Envoy, size: usize) -> Result<()> {
+fn ours(envoy: &Envoy, size: usize, time: &str) -> Result<()> {
     for path in ["", "/no-store", "/plain/no-store", "/direct", "/slow/no-store"] {
         let whole = format!("{path}/{size}");
         envoy.get(&whole)?;
@@ -48,7 +48,7 @@ fn ours(envoy: &Envoy, size: usize) -> Result<()> {
             answer.is_hit() == path.is_empty(),
         )?;
     }
-    let answer = envoy.get(&format!("/{size}?new"))?;
+    let answer = envoy.get(&format!("/{size}?new={time}"))?;
     let stored = answer.cache_status().contains("stored");
     demand("a new URL of ours", &answer, size, stored)
 }

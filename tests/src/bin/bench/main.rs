@@ -102,7 +102,7 @@ fn run(effort: &Effort) -> Result<()> {
 /// Every case once in each round. The contenders take turns, so that what else the machine does meets all.
 fn load_everything(effort: &Effort, folder: &Path, cores: &Cores) -> Result<(Results, Vec<Case>, Vec<String>)> {
     let mut lineup = Lineup::start(folder, cores)?;
-    check::everything(&lineup)?;
+    check::everything(&lineup, "before")?;
     let (cases, skipped) = cases::all(&mut lineup);
     let mut generator = Generator::new(&cores.load, effort.seconds, folder)?;
     let mut results = Results::default();
@@ -113,7 +113,7 @@ fn load_everything(effort: &Effort, folder: &Path, cores: &Cores) -> Result<(Res
             results.add(case, sample);
         }
     }
-    check::everything(&lineup)?;
+    check::everything(&lineup, "after")?;
     Ok((results, cases, skipped))
 }
 
