@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-trouble bench-telemetry clean
+.PHONY: help deps deps-test run build wasm wasm-trap control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-trouble bench-telemetry fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -82,6 +82,17 @@ bench-fleet: ## How the control plane grows: 100, 1,000 and 5,000 simulated Envo
 bench-trouble: wasm wasm-trap ## Latency of an open loop under purges, outages, pushes, restores and traps
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-trouble
 	$(TARGET_DIR)/release/bench-trouble
+
+# Needs a nightly toolchain: the coverage that guides the fuzzer is a flag of the unstable compiler. Findings stay in filter/core/fuzz/artifacts.
+FUZZ_SECONDS ?= 60
+FUZZ_TOOLS := $(abspath $(TARGET_DIR))/fuzz-tools
+FUZZ_TARGETS := $(notdir $(basename $(wildcard filter/core/fuzz/fuzz_targets/*.rs)))
+
+fuzz: ## Everything that reads bytes of the network, with random ones: FUZZ_SECONDS (60) for each target
+	@PATH="$(FUZZ_TOOLS)/bin:$$PATH" command -v cargo-fuzz >/dev/null || $(CARGO) install --locked --root $(FUZZ_TOOLS) cargo-fuzz@0.13.2
+	cd filter/core && for target in $(FUZZ_TARGETS); do \
+		PATH="$(FUZZ_TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
+	done
 
 clean: ## Remove what was built, installed and written
 	$(CARGO) clean

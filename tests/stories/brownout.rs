@@ -13,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// Pages with lifetimes of one to three seconds.
 const PAGES: u64 = 90;
 const CLIENTS: u64 = 3;
-const STEADY_S: u64 = 6;
+/// As long before the outage as after it.
+const WATCHED: Duration = Duration::from_secs(8);
 /// Between two requests of a client.
 const PACE: Duration = Duration::from_millis(15);
 
@@ -77,7 +78,7 @@ fn note_stale(seen: &Seen, answer: &Response) {
     }
 }
 
-/// The most requests within a second that the origin got between two moments.
+/// The most requests within any second that the origin got between two moments.
 fn peak(stack: &Stack, from: Instant, to: Instant) -> usize {
     let at: Vec<Instant> = stack
         .origin
@@ -113,7 +114,7 @@ fn an_outage_under_load_is_bridged_and_followed_by_no_second_spike() {
     let mut stack = Stack::start(&Plan::default(), origin()).unwrap();
     stack
         .change_settings(&json!({
-            "breaker": {"window": "2s", "minimum_calls": 10, "open_wait": "400ms", "open_wait_max": "800ms", "probes": 2, "recovery_ramp": "20s"},
+            "breaker": {"window": "5s", "minimum_calls": 10, "open_wait": "400ms", "open_wait_max": "800ms", "probes": 2, "recovery_ramp": "20s"},
             "freshness": {"max_stale_on_outage": "1h"},
         }))
         .unwrap();
@@ -132,10 +133,9 @@ fn an_outage_under_load_is_bridged_and_followed_by_no_second_spike() {
             std::thread::sleep(Duration::from_secs(4) / u32::try_from(PAGES).unwrap());
         }
         std::thread::sleep(Duration::from_secs(2));
-        let steady_from = stack.origin.total();
-        std::thread::sleep(Duration::from_secs(STEADY_S));
-        // Per second.
-        let steady = (stack.origin.total() - steady_from) / usize::try_from(STEADY_S).unwrap();
+        let steady_from = Instant::now();
+        std::thread::sleep(WATCHED);
+        let steady = peak(&stack, steady_from, Instant::now());
 
         let (asked, bad) = (seen.asked.load(Ordering::SeqCst), seen.bad.load(Ordering::SeqCst));
         assert_eq!(bad, 0, "{:?}", seen.unlike.lock().unwrap());
@@ -156,17 +156,16 @@ fn an_outage_under_load_is_bridged_and_followed_by_no_second_spike() {
         let revived = Instant::now();
         stack.origin.revive().unwrap();
         let closed_ms = event(&stack, "closed");
-        std::thread::sleep(Duration::from_secs(6));
+        std::thread::sleep(WATCHED);
         let after = peak(&stack, revived, Instant::now());
         figures.push(format!(
-            "outage: {asked} requests, {bad} not answered well; origin per second {steady} before, at most {after} after; \
+            "outage: {asked} requests, {bad} not answered well; origin in its busiest second {steady} before, {after} after; \
              {} ms from the first failing call to open, {} ms from recovery to closed",
             opened_ms.saturating_sub(seen.first_failure_ms.load(Ordering::SeqCst)),
             closed_ms.saturating_sub(revived_ms),
         ));
-        // The busiest second against the mean: pages expire in waves, so the bound leaves room. All pages at once, as without a ramp,
-        // and again those that live for a second, would be more than twice the mean.
-        assert!(after <= steady * 2, "{figures:?}");
+        // Busiest second against busiest second: in steady state pages expire in waves too. Without a ramp all pages would come at once.
+        assert!(after * 10 <= steady * 12, "{figures:?}");
         let status = stack.rest().document("/circuit-breaker/status").unwrap();
         assert!(
             status["upstreams"]["origin"][0]["deferred_calls"].as_u64().unwrap() > 0,

@@ -72,8 +72,8 @@ pub struct Breaker {
     pub jitter_percent: u32,
     /// Calls let through in the half-open state, 1..=1,000.
     pub probes: u32,
-    /// How long after a recovery calls that can wait are held to the usual rate, ms, 0..=10 min; 0 = not. Then twice as many for as
-    /// long, and so on.
+    /// How long after a recovery calls that can wait are held to the usual rate, ms, 0..=10 min; 0 = not. Then, as long as some have
+    /// to wait, twice as many for as long, and so on.
     pub recovery_ramp_ms: u64,
     /// Statuses that are failures: ascending, each once, 429 or 500..=599, at most 64.
     pub failure_statuses: Vec<u16>,

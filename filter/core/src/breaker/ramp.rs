@@ -12,7 +12,8 @@ const SHARE_PERCENT: u64 = 105;
 const BURST_MS: u64 = 50;
 /// Calls that could not wait are paid back by those that can, for at most this time's worth.
 const DEBT_MS: u64 = 1_000;
-/// Nothing had to wait for so long: the upstream gets what it got before.
+/// The recovery is over when, its ramp behind it, nothing had to wait for so long. Not before the ramp's end: what was fetched anew in
+/// its course expires in waves, of which several may meet when for seconds nothing has waited.
 const QUIET_MS: u64 = 2_000;
 
 /// The bucket of tokens of one recovery.
@@ -53,7 +54,9 @@ impl Ramp {
     /// Whether a call may be made now. `can_wait`: something stale serves in its place.
     pub(super) fn admit(&mut self, can_wait: bool, window_ms: Millis, ramp_ms: Millis, now_ms: Millis) -> bool {
         let clock_went_back = now_ms < self.filled_ms;
-        if ramp_ms == 0 || clock_went_back || now_ms.saturating_sub(self.deferred_ms) > QUIET_MS {
+        let behind = now_ms.saturating_sub(self.since_ms) > ramp_ms;
+        let quiet = now_ms.saturating_sub(self.deferred_ms) > QUIET_MS;
+        if ramp_ms == 0 || clock_went_back || (behind && quiet) {
             self.end();
             return true;
         }
@@ -132,14 +135,29 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_nothing_waits_any_more_and_at_once_without_a_ramp() {
+    fn a_wave_that_comes_after_a_quiet_time_waits_as_well() {
+        let mut ramp = Ramp {
+            usual: 1_000,
+            ..Ramp::default()
+        };
+        ramp.begin(1_000_000);
+        let wave = (0..1_000)
+            .filter(|ms| ramp.admit(true, 10_000, 30_000, 1_020_000 + ms))
+            .count();
+        assert!((95..=120).contains(&wave), "{wave}");
+    }
+
+    #[test]
+    fn it_ends_after_its_time_when_nothing_waits_any_more_and_at_once_without_a_ramp() {
         let mut ramp = Ramp {
             usual: 1,
             ..Ramp::default()
         };
         ramp.begin(1_000);
         assert!(!ramp.admit(true, 10_000, 30_000, 1_001));
-        assert!(ramp.admit(true, 10_000, 30_000, 1_001 + QUIET_MS + 1));
+        assert!(ramp.admit(false, 10_000, 30_000, 1_001 + QUIET_MS + 1));
+        assert!(ramp.is_under_way());
+        assert!(ramp.admit(true, 10_000, 30_000, 1_000 + 30_001));
         assert!(!ramp.is_under_way());
         ramp.begin(1_000);
         assert!(ramp.admit(true, 10_000, 0, 1_001));
