@@ -2,20 +2,21 @@
 
 use super::language;
 use super::stored_response::StoredView;
-use crate::http::fields::{Fields, is_token};
+use crate::http::fields::{Fields, is_token, trim};
 use crate::http::list::members;
+use std::borrow::Cow;
 
 /// The field names of all `Vary` lines: lower-case, sorted, without repetition. `None` when `*` is among them.
 #[must_use]
-pub fn vary_names<'a>(response: &Fields<'a>) -> Option<Vec<std::borrow::Cow<'a, [u8]>>> {
-    let mut names: Vec<std::borrow::Cow<'a, [u8]>> = Vec::new();
+pub fn vary_names<'a>(response: &Fields<'a>) -> Option<Vec<Cow<'a, [u8]>>> {
+    let mut names: Vec<Cow<'a, [u8]>> = Vec::new();
     for line in response.lines_of(b"vary") {
         for name in members(line) {
             // What is no field name is read cautiously, as the asterisk: no telling what it selects by.
             if name == b"*" || !is_token(name) {
                 return None;
             }
-            names.push(std::borrow::Cow::Owned(name.to_ascii_lowercase()));
+            names.push(Cow::Owned(name.to_ascii_lowercase()));
         }
     }
     names.sort_unstable();
@@ -53,22 +54,33 @@ pub fn normalised(name: &[u8], request: &Fields<'_>) -> Option<Vec<u8>> {
     if let Some(chosen) = language::value(name, request) {
         return chosen;
     }
-    if !request.has(name) {
-        return None;
+    let mut lines = request.all(name);
+    // Lines are joined before they are taken apart: a quoted string that one of them does not close goes on in the next one, here as
+    // for whoever reads the joined value.
+    let mut joined = Cow::Borrowed(lines.next()?);
+    for line in lines {
+        let value = joined.to_mut();
+        value.push(b',');
+        value.extend_from_slice(line);
     }
-    let fold_case = matches!(name, b"accept-encoding" | b"accept-language" | b"accept-charset");
-    let fold = |member: &[u8]| {
-        if fold_case {
-            member.to_ascii_lowercase()
-        } else {
-            member.to_vec()
-        }
+    let listed = match name {
+        b"accept-language" => languages(&joined),
+        b"accept-encoding" | b"accept-charset" => members(&joined).map(<[u8]>::to_ascii_lowercase).collect(),
+        _ => members(&joined).map(<[u8]>::to_vec).collect(),
     };
-    let mut listed: Vec<Vec<u8>> = request.all(name).flat_map(members).map(fold).collect();
-    if name == b"accept-language" {
-        listed.sort_by_cached_key(|member| (std::cmp::Reverse(language::weight(member)), member.clone()));
-    }
     Some(listed.join(&b','))
+}
+
+/// Quotes mean nothing in them: no order could be given to members that are halves of a quoted string.
+fn languages(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut listed: Vec<Vec<u8>> = value
+        .split(|byte| *byte == b',')
+        .map(trim)
+        .filter(|member| !member.is_empty())
+        .map(<[u8]>::to_ascii_lowercase)
+        .collect();
+    listed.sort_by_cached_key(|member| (std::cmp::Reverse(language::weight(member)), member.clone()));
+    listed
 }
 
 #[cfg(test)]
@@ -92,5 +104,26 @@ mod tests {
             assert_eq!(of(one) == of(other), same, "{name}: {one} / {other}");
         }
         assert_eq!(normalised(b"x", &Fields::default()), None);
+    }
+    #[test]
+    fn a_normalised_value_is_its_own_normal_form() {
+        // A restored response is found by the values it was stored with.
+        for name in ["x-tenant", "accept-language", "accept-encoding"] {
+            for lines in [
+                vec!["a , \"b", "c ,, d\""],
+                vec!["\"open", "x , \\\"", "y"],
+                vec!["b\"x;q=0.1, a", "c\" , d;q=0.2"],
+                vec!["\"x", "q\"r ,, s"],
+                vec!["", " , ", "a"],
+            ] {
+                let of = |lines: &[&[u8]]| {
+                    let fields = lines.iter().map(|line| (name.as_bytes(), *line)).collect();
+                    normalised(name.as_bytes(), &fields)
+                };
+                let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+                let once = of(&lines).unwrap();
+                assert_eq!(of(&[&once]).as_deref(), Some(once.as_slice()), "{name}: {lines:?}");
+            }
+        }
     }
 }
