@@ -88,7 +88,27 @@ pub(crate) struct Options {
 #[derive(Debug, Default)]
 struct Streams {
     senders: HashMap<ConnectionId, (String, mpsc::Sender<ControlMessage>)>,
+    /// The newest connection of each Envoy.
+    by_envoy: HashMap<String, ConnectionId>,
     waiting: HashMap<String, oneshot::Sender<CommandResult>>,
+}
+
+impl Streams {
+    fn to(&self, envoy: &str) -> Option<&(String, mpsc::Sender<ControlMessage>)> {
+        self.senders.get(self.by_envoy.get(envoy)?)
+    }
+
+    fn attach(&mut self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
+        self.senders.insert(connection, (envoy.to_owned(), sender));
+        self.by_envoy.insert(envoy.to_owned(), connection);
+    }
+
+    fn detach(&mut self, connection: ConnectionId, envoy: &str) {
+        self.senders.remove(&connection);
+        if self.by_envoy.get(envoy) == Some(&connection) {
+            self.by_envoy.remove(envoy);
+        }
+    }
 }
 
 /// The running control plane.
@@ -243,14 +263,12 @@ impl Plane {
 
     /// Makes a stream reachable for commands.
     pub(crate) fn attach(&self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
-        lock(&self.streams)
-            .senders
-            .insert(connection, (envoy.to_owned(), sender));
+        lock(&self.streams).attach(connection, envoy, sender);
     }
 
     /// A stream ended.
     pub(crate) fn detach(&self, connection: ConnectionId, envoy: &str) {
-        lock(&self.streams).senders.remove(&connection);
+        lock(&self.streams).detach(connection, envoy);
         self.domain().fleet.gone(envoy, connection);
         self.acknowledged.notify_waiters();
     }
@@ -272,11 +290,7 @@ impl Plane {
 
     /// Sends a command to one connected Envoy; `None` when it is not connected or does not answer in time.
     pub(crate) async fn command_to(&self, envoy: &str, body: CommandBody, timeout: Duration) -> Option<CommandResult> {
-        let target = lock(&self.streams)
-            .senders
-            .values()
-            .find(|(name, _)| name == envoy)
-            .cloned()?;
+        let target = lock(&self.streams).to(envoy).cloned()?;
         let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
         answer
     }
@@ -284,7 +298,7 @@ impl Plane {
     /// Sends an Envoy a message that it does not answer.
     pub(crate) fn tell(&self, envoy: &str, body: Body) {
         let streams = lock(&self.streams);
-        if let Some((_, sender)) = streams.senders.values().find(|(name, _)| name == envoy) {
+        if let Some((_, sender)) = streams.to(envoy) {
             // A stream that takes no more ends soon.
             let _ = sender.try_send(ControlMessage { body: Some(body) });
         }

@@ -67,9 +67,7 @@ prop_compose! {
 
 fn sum<'d>(deltas: impl IntoIterator<Item = &'d v1::TelemetryDelta>) -> v1::TelemetryDelta {
     let mut total = v1::TelemetryDelta::default();
-    deltas
-        .into_iter()
-        .for_each(|delta| delta::merge(&mut total, delta.clone()));
+    deltas.into_iter().for_each(|delta| delta::merge(&mut total, delta));
     total
 }
 
@@ -221,7 +219,7 @@ fn cardinality_is_bounded_and_nothing_is_lost() {
             }],
             ..Default::default()
         };
-        delta::merge(&mut total, delta);
+        delta::merge(&mut total, &delta);
     }
     assert!(total.requests.len() <= MAX_SERIES && total.requests.len() > 440);
     assert_eq!((total.errors.len(), total.reasons.len()), (MAX_ERRORS, MAX_REASONS));

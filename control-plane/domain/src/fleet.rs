@@ -206,9 +206,9 @@ impl Fleet {
             }
             self.events.push_back((envoy.node_id.clone(), event));
         }
-        envoy.windows.add(delta.clone(), span);
-        delta::merge(&mut self.totals, delta.clone());
-        self.windows.add(delta, span);
+        envoy.windows.add(&delta, span);
+        delta::merge(&mut self.totals, &delta);
+        self.windows.add(&delta, span);
         Reported::Merged
     }
 

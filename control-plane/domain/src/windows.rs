@@ -40,7 +40,7 @@ impl Content {
         }
     }
 
-    fn merge(&mut self, more: TelemetryDelta) {
+    fn merge(&mut self, more: &TelemetryDelta) {
         match self {
             Self::Open(delta) => delta::merge(delta, more),
             Self::Packed(_) => {
@@ -65,8 +65,21 @@ struct Slot {
     last: u64,
     /// Earlier than the slot's own beginning where a report covered a longer time, as the first one after an outage does.
     from_ms: Millis,
+    // Beside the content, so that questions about every Envoy of a fleet need not unpack it.
     requests: u64,
+    lookups: u64,
+    hits: u64,
     content: Content,
+}
+
+impl Slot {
+    fn count(&mut self, delta: &TelemetryDelta) {
+        let requests = delta.requests.iter().map(|series| series.count);
+        self.requests = requests.fold(self.requests, u64::saturating_add);
+        let cache = delta.cache.unwrap_or_default();
+        self.lookups = self.lookups.saturating_add(cache.lookups);
+        self.hits = self.hits.saturating_add(cache.hits);
+    }
 }
 
 /// The windows of one Envoy, or of the whole fleet.
@@ -92,40 +105,37 @@ impl Windows {
     }
 
     /// Merges a delta into the slot of its end. One older than the hour is left out.
-    pub fn add(&mut self, delta: TelemetryDelta, span: Span) {
+    pub fn add(&mut self, delta: &TelemetryDelta, span: Span) {
         self.since_ms = Some(self.since_ms.map_or(span.from_ms, |since| since.min(span.from_ms)));
         let number = span.at_ms / SLOT_MS;
         let newest = self.slots.back().map_or(number, |slot| slot.number.max(number));
         if newest - number >= SLOTS as u64 {
             return;
         }
-        let requests = delta
-            .requests
-            .iter()
-            .map(|series| series.count)
-            .fold(0, u64::saturating_add);
         let from_ms = span.from_ms.min(number * SLOT_MS);
         let place = self.slots.partition_point(|slot| slot.last < number);
         match self.slots.get_mut(place) {
             Some(slot) if slot.number <= number => {
                 slot.from_ms = slot.from_ms.min(from_ms);
-                slot.requests = slot.requests.saturating_add(requests);
                 slot.content.merge(delta);
+                slot.count(delta);
             }
-            _ => self.open(place, number, from_ms, requests, delta),
+            _ => self.open(place, number, from_ms, delta),
         }
         self.fade(newest);
     }
 
-    fn open(&mut self, place: usize, number: u64, from_ms: Millis, requests: u64, delta: TelemetryDelta) {
-        let content = Content::Open(Box::new(delta));
-        let slot = Slot {
+    fn open(&mut self, place: usize, number: u64, from_ms: Millis, delta: &TelemetryDelta) {
+        let mut slot = Slot {
             number,
             last: number,
             from_ms,
-            requests,
-            content,
+            requests: 0,
+            lookups: 0,
+            hits: 0,
+            content: Content::Open(Box::new(delta.clone())),
         };
+        slot.count(delta);
         self.slots.insert(place, slot);
         if self.packed {
             let newest = self.slots.len() - 1;
@@ -154,7 +164,9 @@ impl Windows {
                 into.last = slot.last;
                 into.from_ms = into.from_ms.min(slot.from_ms);
                 into.requests = into.requests.saturating_add(slot.requests);
-                into.content.merge(slot.content.delta().into_owned());
+                into.lookups = into.lookups.saturating_add(slot.lookups);
+                into.hits = into.hits.saturating_add(slot.hits);
+                into.content.merge(&slot.content.delta());
             }
         }
     }
@@ -162,9 +174,8 @@ impl Windows {
     fn fade(&mut self, newest: u64) {
         let old = |slot: &Slot| newest.saturating_sub(slot.last) >= SLOTS as u64;
         while self.slots.front().is_some_and(old) {
-            let cache = self.slots.pop_front().and_then(|slot| slot.content.delta().cache);
-            if let Some(cache) = cache.filter(|cache| cache.lookups > 0) {
-                self.faded = Some((cache.hits, cache.lookups));
+            if let Some(slot) = self.slots.pop_front().filter(|slot| slot.lookups > 0) {
+                self.faded = Some((slot.hits, slot.lookups));
             }
         }
     }
@@ -190,6 +201,14 @@ impl Windows {
             .fold(0, |sum, slot| sum.saturating_add(slot.requests))
     }
 
+    /// Hits and lookups in these slots.
+    #[must_use]
+    pub fn hits_and_lookups(&self, window_ms: Millis, now_ms: Millis) -> (u64, u64) {
+        self.slots(window_ms, now_ms).fold((0, 0), |(hits, lookups), slot| {
+            (hits.saturating_add(slot.hits), lookups.saturating_add(slot.lookups))
+        })
+    }
+
     /// The time these slots speak of: from the beginning of the first, but not from before anything was known, until now. Rates
     /// are per this time. At least a second.
     #[must_use]
@@ -207,8 +226,7 @@ impl Windows {
     /// The end of the newest slot up to now with lookups, for an idle cache's hit ratio.
     #[must_use]
     pub fn last_lookups(&self, now_ms: Millis) -> Option<Millis> {
-        let has_lookups = |slot: &&Slot| slot.content.delta().cache.is_some_and(|cache| cache.lookups > 0);
-        let slot = self.slots(now_ms, now_ms).rev().find(has_lookups)?;
+        let slot = self.slots(now_ms, now_ms).rev().find(|slot| slot.lookups > 0)?;
         Some(((slot.last + 1) * SLOT_MS - 1).min(now_ms))
     }
 
@@ -250,6 +268,7 @@ mod tests {
         let mut sum = Sum::default();
         windows.recent(window_ms, now_ms).for_each(|(_, delta)| sum.add(&delta));
         assert_eq!(sum.cache.lookups, windows.requests(window_ms, now_ms));
+        assert_eq!((0, sum.cache.lookups), windows.hits_and_lookups(window_ms, now_ms));
         sum.cache.lookups
     }
 
@@ -257,7 +276,7 @@ mod tests {
     fn a_window_sees_its_own_slots_in_any_order_of_arrival() {
         for mut windows in [Windows::default(), Windows::packed()] {
             for at_ms in [3_600_000, 3_000_000, 3_590_000, 3_600_500, 3_000_100] {
-                windows.add(lookups(1), second(at_ms));
+                windows.add(&lookups(1), second(at_ms));
             }
             assert_eq!(seen(&windows, 60_000, 3_601_000), 3);
             assert_eq!(seen(&windows, 3_600_000, 3_601_000), 5);
@@ -269,11 +288,11 @@ mod tests {
     fn an_hour_is_kept_and_no_more() {
         let mut windows = Windows::default();
         for slot in 0..1_000 {
-            windows.add(lookups(1), second(slot * SLOT_MS));
+            windows.add(&lookups(1), second(slot * SLOT_MS));
         }
         assert_eq!(windows.slots.len(), SLOTS);
         assert_eq!(windows.faded(), Some((0, 1)));
-        windows.add(lookups(1), second(0));
+        windows.add(&lookups(1), second(0));
         assert_eq!(windows.slots.len(), SLOTS, "too late for a slot");
     }
 
@@ -282,10 +301,10 @@ mod tests {
         let (mut packed, mut whole) = (Windows::packed(), Windows::default());
         for slot in 0..1_000 {
             for windows in [&mut packed, &mut whole] {
-                windows.add(lookups(slot), second(slot * SLOT_MS + 5_000));
+                windows.add(&lookups(slot), second(slot * SLOT_MS + 5_000));
                 // One in ten has a second report that comes half an hour late.
                 if slot >= 180 && slot % 10 == 0 {
-                    windows.add(lookups(1), second((slot - 180) * SLOT_MS));
+                    windows.add(&lookups(1), second((slot - 180) * SLOT_MS));
                 }
             }
         }
@@ -313,14 +332,14 @@ mod tests {
     #[test]
     fn rates_are_per_the_time_that_is_covered() {
         let mut windows = Windows::default();
-        windows.add(lookups(1), second(100_000));
+        windows.add(&lookups(1), second(100_000));
         assert_eq!(windows.covered_ms(300_000, 105_000), 6_000, "known for six seconds");
         assert_eq!(windows.covered_ms(60_000, 405_000), 65_000, "whole slots");
         let outage = Span {
             from_ms: 405_000,
             at_ms: 1_005_000,
         };
-        windows.add(lookups(600), outage);
+        windows.add(&lookups(600), outage);
         assert_eq!(
             windows.covered_ms(60_000, 1_005_000),
             600_000,

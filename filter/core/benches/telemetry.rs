@@ -74,7 +74,7 @@ fn quantiles() {
     for number in 0..WORKERS {
         // It divides without a rest.
         let delta = worker(0x9e37_79b9 + number as u64 * 7_919, SAMPLES / WORKERS, &mut exact);
-        delta::merge(&mut merged, delta);
+        delta::merge(&mut merged, &delta);
     }
     exact.sort_unstable();
     let latency = merged.requests.into_iter().find_map(|series| series.latency_us);

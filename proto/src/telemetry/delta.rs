@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use prost::Message as _;
 
-use crate::telemetry::Sketch;
+use super::sketch_wire;
 use crate::v1::{
     BreakerEvent, CacheCounters, ChangeCount, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
 };
@@ -34,20 +34,25 @@ const OVERFLOW_SERIES: usize = 64;
 
 /// Adds `from` to `into`, series by series; sums saturate, and the limits of this module hold. The result is in
 /// canonical order.
-pub fn merge(into: &mut TelemetryDelta, from: TelemetryDelta) {
-    merge_list(&mut into.requests, from.requests, MAX_SERIES - OVERFLOW_SERIES);
-    merge_list(&mut into.errors, from.errors, MAX_ERRORS - 1);
-    merge_list(&mut into.reasons, from.reasons, MAX_REASONS - 1);
-    merge_list(&mut into.lost_hits, from.lost_hits, MAX_REASONS - 1);
-    merge_list(&mut into.invalidations, from.invalidations, MAX_REASONS - 1);
-    merge_list(&mut into.changes, from.changes, MAX_CHANGES - 1);
-    merge_events(&mut into.breaker_events, from.breaker_events);
+///
+/// The control plane does this several times for each report of each Envoy. So what is already there is added to in place:
+/// only a series that is new, or a sketch that grows, allocates.
+pub fn merge(into: &mut TelemetryDelta, from: &TelemetryDelta) {
+    merge_list(&mut into.requests, &from.requests, MAX_SERIES - OVERFLOW_SERIES);
+    merge_list(&mut into.errors, &from.errors, MAX_ERRORS - 1);
+    merge_list(&mut into.reasons, &from.reasons, MAX_REASONS - 1);
+    merge_list(&mut into.lost_hits, &from.lost_hits, MAX_REASONS - 1);
+    merge_list(&mut into.invalidations, &from.invalidations, MAX_REASONS - 1);
+    merge_list(&mut into.changes, &from.changes, MAX_CHANGES - 1);
+    merge_events(&mut into.breaker_events, &from.breaker_events);
     into.cache = match (into.cache.take(), from.cache) {
         (Some(mine), Some(theirs)) => Some(merged_cache(&mine, &theirs)),
         (mine, theirs) => mine.or(theirs),
     };
-    into.overhead_ns = merged_sketch(into.overhead_ns.take(), from.overhead_ns);
-    into.samples = super::samples::merged(into.samples.take(), from.samples);
+    sketch_wire::merge(&mut into.overhead_ns, from.overhead_ns.as_ref());
+    if from.samples.is_some() {
+        into.samples = super::samples::merged(into.samples.take(), from.samples.clone());
+    }
 }
 
 /// Takes out of `pending` what fits into one message of `max_bytes`; what is left belongs into the report after it.
@@ -93,36 +98,23 @@ pub fn is_empty(delta: &TelemetryDelta) -> bool {
         && delta.samples.as_ref().is_none_or(|samples| samples.keys.is_empty())
 }
 
-/// Adds one sketch to another. One that is impossible counts as none.
-#[must_use]
-pub fn merged_sketch(into: Option<crate::v1::Sketch>, from: Option<crate::v1::Sketch>) -> Option<crate::v1::Sketch> {
-    let decode = |message: Option<crate::v1::Sketch>| message.and_then(|message| Sketch::try_from(message).ok());
-    match (decode(into), decode(from)) {
-        (Some(mut mine), Some(theirs)) => {
-            mine.merge(&theirs);
-            Some(mine.into())
-        }
-        (mine, theirs) => mine.or(theirs).map(Into::into),
-    }
-}
-
 /// An element of a list that merges by key.
-trait Series: Sized {
+trait Series: Clone {
     /// Orders by key alone.
     fn order(&self, other: &Self) -> Ordering;
     /// Adds another of the same key.
-    fn add(&mut self, other: Self);
+    fn add(&mut self, other: &Self);
     /// Gives up the labels that are not bounded by themselves.
-    fn into_other(self) -> Self;
-    /// True for what [`Series::into_other`] gives: it always has room.
+    fn as_other(&self) -> Self;
+    /// True for what [`Series::as_other`] gives: it always has room.
     fn is_other(&self) -> bool;
 }
 
-fn merge_list<T: Series>(into: &mut Vec<T>, from: Vec<T>, own_series: usize) {
+fn merge_list<T: Series>(into: &mut Vec<T>, from: &[T], own_series: usize) {
     if !into.is_sorted_by(|left, right| left.order(right) == Ordering::Less) {
         // Made elsewhere, perhaps with a key twice: bring it into order first.
         for series in std::mem::take(into) {
-            insert(into, series, own_series);
+            insert(into, &series, own_series);
         }
     }
     for series in from {
@@ -130,23 +122,23 @@ fn merge_list<T: Series>(into: &mut Vec<T>, from: Vec<T>, own_series: usize) {
     }
 }
 
-fn insert<T: Series>(list: &mut Vec<T>, series: T, own_series: usize) {
-    let position = |list: &[T], series: &T| list.binary_search_by(|candidate| candidate.order(series));
-    let (series, position) = match position(list, &series) {
+fn insert<T: Series>(list: &mut Vec<T>, series: &T, own_series: usize) {
+    match list.binary_search_by(|candidate| candidate.order(series)) {
+        Ok(found) => add_at(list, found, series),
         Err(_) if list.len() >= own_series && !series.is_other() => {
-            let other = series.into_other();
-            let position = position(list, &other);
-            (other, position)
-        }
-        position => (series, position),
-    };
-    match position {
-        Ok(found) => {
-            if let Some(existing) = list.get_mut(found) {
-                existing.add(series);
+            let other = series.as_other();
+            match list.binary_search_by(|candidate| candidate.order(&other)) {
+                Ok(found) => add_at(list, found, series),
+                Err(gap) => list.insert(gap, other),
             }
         }
-        Err(gap) => list.insert(gap, series),
+        Err(gap) => list.insert(gap, series.clone()),
+    }
+}
+
+fn add_at<T: Series>(list: &mut [T], place: usize, series: &T) {
+    if let Some(existing) = list.get_mut(place) {
+        existing.add(series);
     }
 }
 
@@ -160,22 +152,24 @@ impl Series for RequestSeries {
         ))
     }
 
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         add(&mut self.count, other.count);
         add(&mut self.response_bytes, other.response_bytes);
         add(&mut self.upstream_requests, other.upstream_requests);
         add(&mut self.upstream_reused, other.upstream_reused);
-        self.latency_us = merged_sketch(self.latency_us.take(), other.latency_us);
+        sketch_wire::merge(&mut self.latency_us, other.latency_us.as_ref());
     }
 
-    fn into_other(mut self) -> Self {
-        self.route = OTHER.to_owned();
-        self.upstream = OTHER.to_owned();
-        self.outcome = Outcome::try_from(self.outcome).unwrap_or_default().into();
-        if !PROTOCOLS.contains(&self.protocol) {
-            self.protocol = 0;
+    fn as_other(&self) -> Self {
+        Self {
+            route: OTHER.to_owned(),
+            upstream: OTHER.to_owned(),
+            outcome: Outcome::try_from(self.outcome).unwrap_or_default().into(),
+            protocol: Some(self.protocol)
+                .filter(|known| PROTOCOLS.contains(known))
+                .unwrap_or_default(),
+            ..self.clone()
         }
-        self
     }
 
     fn is_other(&self) -> bool {
@@ -191,14 +185,16 @@ impl Series for ErrorCount {
         (&self.kind, &self.upstream).cmp(&(&other.kind, &other.upstream))
     }
 
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         add(&mut self.count, other.count);
     }
 
-    fn into_other(mut self) -> Self {
-        self.kind = OTHER.to_owned();
-        self.upstream = OTHER.to_owned();
-        self
+    fn as_other(&self) -> Self {
+        Self {
+            kind: OTHER.to_owned(),
+            upstream: OTHER.to_owned(),
+            ..*self
+        }
     }
 
     fn is_other(&self) -> bool {
@@ -211,13 +207,15 @@ impl Series for ReasonCount {
         self.code.cmp(&other.code)
     }
 
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         add(&mut self.count, other.count);
     }
 
-    fn into_other(mut self) -> Self {
-        self.code = OTHER.to_owned();
-        self
+    fn as_other(&self) -> Self {
+        Self {
+            code: OTHER.to_owned(),
+            ..*self
+        }
     }
 
     fn is_other(&self) -> bool {
@@ -230,15 +228,17 @@ impl Series for ChangeCount {
         self.route.cmp(&other.route)
     }
 
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         add(&mut self.unchanged, other.unchanged);
         add(&mut self.changed, other.changed);
         add(&mut self.observed_ms, other.observed_ms);
     }
 
-    fn into_other(mut self) -> Self {
-        self.route = OTHER.to_owned();
-        self
+    fn as_other(&self) -> Self {
+        Self {
+            route: OTHER.to_owned(),
+            ..*self
+        }
     }
 
     fn is_other(&self) -> bool {
@@ -246,11 +246,11 @@ impl Series for ChangeCount {
     }
 }
 
-fn merge_events(into: &mut Vec<BreakerEvent>, from: Vec<BreakerEvent>) {
+fn merge_events(into: &mut Vec<BreakerEvent>, from: &[BreakerEvent]) {
     if from.is_empty() {
         return;
     }
-    into.extend(from);
+    into.extend_from_slice(from);
     into.sort_by(event_order);
     let excess = into.len().saturating_sub(MAX_BREAKER_EVENTS);
     into.drain(..excess);

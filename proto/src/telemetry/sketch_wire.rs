@@ -1,6 +1,7 @@
 //! The sketch as a message, and what makes a received one impossible.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::sketch::{BINS, MAX_VALUE, Sketch, bin_of};
 use crate::v1;
@@ -66,6 +67,59 @@ impl TryFrom<v1::Sketch> for Sketch {
         sketch.check()?;
         Ok(sketch)
     }
+}
+
+/// Adds one sketch to another, both as messages, without making sketches of them. One whose bins are out of range counts as
+/// none; whatever else may be impossible about a received one is for the check of its report to find.
+pub(super) fn merge(into: &mut Option<v1::Sketch>, from: Option<&v1::Sketch>) {
+    let Some((from, theirs)) = from.and_then(|from| bins_of(from).map(|bins| (from, bins))) else {
+        return;
+    };
+    let Some((mine, own)) = into.as_mut().and_then(|mine| bins_of(mine).map(|bins| (mine, bins))) else {
+        *into = Some(from.clone());
+        return;
+    };
+    if is_empty(from) {
+        return;
+    }
+    if is_empty(mine) {
+        mine.clone_from(from);
+        return;
+    }
+    mine.min = mine.min.min(from.min);
+    mine.max = mine.max.max(from.max);
+    mine.sum = mine.sum.saturating_add(from.sum);
+    mine.zero_count = mine.zero_count.saturating_add(from.zero_count);
+    if theirs.is_empty() {
+        return;
+    }
+    let own = if own.is_empty() {
+        theirs.start..theirs.start
+    } else {
+        own
+    };
+    let (start, end) = (own.start.min(theirs.start), own.end.max(theirs.end));
+    if start < own.start {
+        let lower = std::iter::repeat_n(0, own.start - start);
+        mine.counts.splice(..0, lower);
+    }
+    mine.counts.resize(end - start, 0);
+    mine.offset = i32::try_from(start).unwrap_or(i32::MAX);
+    let counts = mine.counts.iter_mut().skip(theirs.start - start);
+    for (count, more) in counts.zip(&from.counts) {
+        *count = count.saturating_add(*more);
+    }
+}
+
+fn is_empty(message: &v1::Sketch) -> bool {
+    message.zero_count == 0 && message.counts.iter().all(|count| *count == 0)
+}
+
+/// The bins a message has counts for; `None` where they are out of range.
+fn bins_of(message: &v1::Sketch) -> Option<Range<usize>> {
+    let start = usize::try_from(message.offset).ok()?;
+    let end = start.checked_add(message.counts.len())?;
+    (end <= BINS).then_some(start..end)
 }
 
 /// Drops empty bins at both ends.

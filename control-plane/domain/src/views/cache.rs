@@ -1,5 +1,6 @@
 //! `GET /cache/stats` and `GET /cache/invalidation-stats`.
 
+use super::performance::hit_ratio_of;
 use super::{hit_ratio, megabytes, number, per_second};
 use crate::Millis;
 use crate::cache_report;
@@ -72,7 +73,7 @@ pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Milli
                 "node_id": envoy.node_id,
                 "size": envoy.gauges.cache_entries,
                 "memory_usage": megabytes(envoy.gauges.cache_bytes),
-                "hit_ratio": number(own_hit_ratio(fleet, name, window_ms, now_ms)),
+                "hit_ratio": number(hit_ratio_of(&envoy.windows, window_ms, now_ms)),
             })
         })
         .collect();
@@ -103,20 +104,6 @@ pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Milli
         "window": super::seconds(window_ms),
         "as_of": now_ms,
     })
-}
-
-fn own_hit_ratio(fleet: &Fleet, envoy: &str, window_ms: Millis, now_ms: Millis) -> f64 {
-    let own = Filter {
-        envoy: Some(envoy.to_owned()),
-        ..Filter::default()
-    };
-    hit_ratio(
-        fleet,
-        &own,
-        &fleet.recent_of(&own, window_ms, now_ms),
-        window_ms,
-        now_ms,
-    )
 }
 
 /// `GET /cache/invalidation-stats`.

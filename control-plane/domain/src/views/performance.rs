@@ -5,6 +5,7 @@ use crate::Millis;
 use crate::envoy_stats::EnvoyStats;
 use crate::fleet::Fleet;
 use crate::sum::{Filter, Sum};
+use crate::windows::Windows;
 use serde_json::{Value, json};
 
 /// What Envoys hold and count as a whole, whatever route or upstream is asked for.
@@ -101,6 +102,23 @@ pub fn hit_ratio(fleet: &Fleet, filter: &Filter, window: &Sum, window_ms: Millis
     match faded.fold((0, 0), |sum, (hits, lookups)| (sum.0 + hits, sum.1 + lookups)) {
         (_, 0) => 100.0,
         (hits, lookups) => percent(hits, lookups),
+    }
+}
+
+/// The hit ratio of one Envoy, from the windows it has of its own; falls back as [`hit_ratio`] does.
+pub(super) fn hit_ratio_of(windows: &Windows, window_ms: Millis, now_ms: Millis) -> f64 {
+    let recent = windows.hits_and_lookups(window_ms, now_ms);
+    let last = || {
+        let last_ms = windows.last_lookups(now_ms)?;
+        Some(windows.hits_and_lookups(window_ms, last_ms)).filter(|(_, lookups)| *lookups > 0)
+    };
+    match Some(recent)
+        .filter(|(_, lookups)| *lookups > 0)
+        .or_else(last)
+        .or(windows.faded())
+    {
+        None | Some((_, 0)) => 100.0,
+        Some((hits, lookups)) => percent(hits, lookups),
     }
 }
 

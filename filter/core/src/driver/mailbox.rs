@@ -46,7 +46,7 @@ pub fn post(map: &impl SharedMap, vm: u64, posted: TelemetryDelta) -> Result<(),
             Some((bytes, cas)) => {
                 // What cannot be read cannot be kept either: a newer filter's format, or damage.
                 let mut present = TelemetryDelta::decode(bytes.as_slice()).unwrap_or_default();
-                delta::merge(&mut present, posted.clone());
+                delta::merge(&mut present, &posted);
                 (present, Some(cas))
             }
             None => (posted.clone(), None),
@@ -68,7 +68,7 @@ fn collect(map: &impl SharedMap) -> TelemetryDelta {
             };
             if map.set(&key, NOTHING, Some(cas)).is_ok() {
                 if let Ok(posted) = TelemetryDelta::decode(bytes.as_slice()) {
-                    delta::merge(&mut all, posted);
+                    delta::merge(&mut all, &posted);
                 }
                 break;
             }
@@ -165,7 +165,7 @@ mod tests {
                     scope.spawn(move || {
                         let mut carried = TelemetryDelta::default();
                         for _ in 0..200 {
-                            delta::merge(&mut carried, lookups(1));
+                            delta::merge(&mut carried, &lookups(1));
                             carried =
                                 post(map, vm % 2, carried).map_or_else(|back| *back, |()| TelemetryDelta::default());
                         }

@@ -177,7 +177,7 @@ impl Recorder {
 
     /// Takes back a delta that could not be handed over.
     pub fn carry(&mut self, delta: TelemetryDelta) {
-        delta::merge(&mut self.carried, delta);
+        delta::merge(&mut self.carried, &delta);
     }
 
     /// Everything since the last call; `None` when nothing happened.
@@ -214,7 +214,7 @@ impl Recorder {
         };
         let carried = std::mem::take(&mut self.carried);
         if !delta::is_empty(&carried) {
-            delta::merge(&mut drained, carried);
+            delta::merge(&mut drained, &carried);
         }
         (!delta::is_empty(&drained)).then_some(drained)
     }
