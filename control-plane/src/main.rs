@@ -19,6 +19,11 @@ mod xds;
 
 use clap::Parser;
 
+/// A fleet's reports are allocated and freed by the thousand each second: a third of the processor time went into the C library's
+/// allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let config = config::Config::parse();
