@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-trouble bench-telemetry fuzz clean
+.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-trouble bench-telemetry fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -59,12 +59,15 @@ conformance: wasm ## The public HTTP caching suite through Envoy and the filter
 	tests/conformance/install.sh
 	$(CARGO) run --locked --quiet -p e2e --bin conformance
 
-bench: wasm ## What the filter costs, as ratios in one run
+wasm-pass-through: deps ## A filter that does nothing, for the benchmark
+	$(WASM_BUILD) --example pass_through
+
+bench: wasm wasm-pass-through ## What the filter costs, as ratios in one run
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench
 
-bench-quick: wasm ## The same in short
+bench-quick: wasm wasm-pass-through ## The same in short
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench --quick

@@ -33,6 +33,15 @@ pub fn trap_filter() -> Result<PathBuf> {
     found("OPTIMIZER_TRAP_WASM", path, "make wasm-trap")
 }
 
+/// The filter that does nothing. `OPTIMIZER_PASS_THROUGH_WASM` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn pass_through_filter() -> Result<PathBuf> {
+    let path = || Ok(target()?.join("wasm32-wasip1/wasm/examples/pass_through.wasm"));
+    found("OPTIMIZER_PASS_THROUGH_WASM", path, "make wasm-pass-through")
+}
+
 /// The control plane, built in the same profile as the caller. `OPTIMIZER_CONTROL_PLANE` names another file.
 ///
 /// # Errors

@@ -7,6 +7,10 @@ use e2e::machine::program;
 
 /// The limit: Envoy answers by itself.
 pub(crate) const DIRECT: &str = "Envoy direct_response";
+/// The limit for anything that is a Proxy-Wasm filter: Envoy answers by itself, behind a filter that does nothing.
+pub(crate) const IDLE_DIRECT: &str = "direct_response, idle Wasm filter";
+/// Envoy forwards through a filter that does nothing.
+pub(crate) const IDLE_FORWARDED: &str = "forwarded, idle Wasm filter";
 /// A hit of ours.
 pub(crate) const HIT: &str = "our hit";
 /// A hit of Envoy's own cache filter.
@@ -54,6 +58,7 @@ pub(crate) fn all(lineup: &mut Lineup) -> (Vec<Case>, Vec<String>) {
     let mut cases = Cases::default();
     let ours = Target::of(&mut lineup.ours);
     let two = Target::of(&mut lineup.two_workers);
+    let idle = Target::of(&mut lineup.pass_through);
     let native = Target::of(&mut lineup.native);
     let nginx = cases.peer(NGINX, lineup.nginx.as_ref());
     let varnish = cases.peer(VARNISH, lineup.varnish.as_ref());
@@ -61,12 +66,14 @@ pub(crate) fn all(lineup: &mut Lineup) -> (Vec<Case>, Vec<String>) {
         cases.size = size;
         let (stored, unstored) = (format!("/{size}"), format!("/no-store/{size}"));
         cases.add(DIRECT, DIRECT, ours, &format!("/direct{stored}"), Load::Http1);
+        cases.add(IDLE_DIRECT, DIRECT, idle, &format!("/direct{stored}"), Load::Http1);
         cases.add(HIT, DIRECT, ours, &stored, Load::Http1);
         cases.add(NATIVE, DIRECT, native, &stored, Load::Http1);
         for (name, peer) in [(NGINX, nginx), (VARNISH, varnish)] {
             cases.add_if(name, DIRECT, peer, &stored, Load::Http1);
         }
         cases.add(PLAIN, PLAIN, ours, &format!("/plain{unstored}"), Load::Http1);
+        cases.add(IDLE_FORWARDED, PLAIN, idle, &unstored, Load::Http1);
         cases.add(FORWARDED, PLAIN, ours, &unstored, Load::Http1);
     }
     cases.size = SIZES.into_iter().min().unwrap_or_default();

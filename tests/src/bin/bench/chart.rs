@@ -1,6 +1,6 @@
 //! The ratios as a picture: bars with a whisker from the lowest to the highest round.
 
-use crate::cases::{DIRECT, FORWARDED, HIT, NATIVE, NGINX, PLAIN, VARNISH, key};
+use crate::cases::{DIRECT, FORWARDED, HIT, IDLE_DIRECT, IDLE_FORWARDED, NATIVE, NGINX, PLAIN, VARNISH, key};
 use crate::contenders::SIZES;
 use crate::numbers::Spread;
 use crate::results::Results;
@@ -59,8 +59,8 @@ pub(crate) fn svg(results: &Results, caption: &str) -> String {
 
 fn panels(results: &Results) -> Vec<Panel> {
     let kinds: [(&str, &'static str, &[&'static str]); 2] = [
-        ("hit", DIRECT, &[DIRECT, HIT, NATIVE, NGINX, VARNISH]),
-        ("forwarded", PLAIN, &[PLAIN, FORWARDED]),
+        ("hit", DIRECT, &[DIRECT, IDLE_DIRECT, HIT, NATIVE, NGINX, VARNISH]),
+        ("forwarded", PLAIN, &[PLAIN, IDLE_FORWARDED, FORWARDED]),
     ];
     let mut panels = Vec::new();
     for (kind, base, names) in kinds {

@@ -12,6 +12,15 @@ pub(crate) fn everything(lineup: &Lineup, time: &str) -> Result<()> {
         for envoy in [&lineup.ours, &lineup.two_workers] {
             ours(envoy, size, time)?;
         }
+        for path in ["/direct", "/no-store"] {
+            let answer = lineup.pass_through.get(&format!("{path}/{size}"))?;
+            demand(
+                "the idle filter",
+                &answer,
+                size,
+                answer.header("cache-status").is_none(),
+            )?;
+        }
         let path = format!("/{size}");
         lineup.native.get(&path)?;
         let answer = lineup.native.get(&path)?;

@@ -83,6 +83,7 @@ fn numbers(list: &str) -> Vec<usize> {
 pub(crate) struct Lineup {
     pub(crate) ours: Envoy,
     pub(crate) two_workers: Envoy,
+    pub(crate) pass_through: Envoy,
     pub(crate) native: Envoy,
     pub(crate) nginx: Option<Peer>,
     pub(crate) varnish: Option<Peer>,
@@ -97,6 +98,7 @@ impl Lineup {
         Ok(Self {
             ours: ours(folder, cores, address.port(), 1)?,
             two_workers: ours(folder, cores, address.port(), 2)?,
+            pass_through: pass_through(folder, cores, address.port())?,
             native: native(folder, cores, address.port())?,
             nginx: peers::nginx(folder, cores, address)?,
             varnish: peers::varnish(folder, cores, address)?,
@@ -130,6 +132,14 @@ fn ours(folder: &Path, cores: &Cores, origin: u16, workers: u32) -> Result<Envoy
     bootstrap.parts.insert(Part::Routes, routes);
     let name = format!("ours-{workers}");
     started(&bootstrap, &name, folder, workers, &cores.server_wrapper())
+}
+
+/// Envoy with a Proxy-Wasm filter that does nothing, in front of everything.
+fn pass_through(folder: &Path, cores: &Cores, origin: u16) -> Result<Envoy> {
+    let mut bootstrap = bare(origin)?;
+    bootstrap.wasm = Some(artefacts::pass_through_filter()?);
+    bootstrap.parts.insert(Part::Routes, direct_routes(""));
+    started(&bootstrap, "pass-through", folder, 1, &cores.server_wrapper())
 }
 
 /// Envoy that answers `/direct/{size}` and has no origin, with our filter in front of it or without any.

@@ -1,6 +1,6 @@
 //! Samples by case, and what follows from them.
 
-use crate::cases::{Case, DIRECT, FORWARDED, HIT, NATIVE, NGINX, PLAIN, VARNISH, key};
+use crate::cases::{Case, DIRECT, FORWARDED, HIT, IDLE_DIRECT, IDLE_FORWARDED, NATIVE, NGINX, PLAIN, VARNISH, key};
 use crate::contenders::SIZES;
 use crate::load::Sample;
 use crate::numbers::Spread;
@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Pairs whose ratio is asked for, besides each case's own base.
-const PAIRS: [(&str, &str); 5] = [
+const PAIRS: [(&str, &str); 7] = [
+    (HIT, IDLE_DIRECT),
+    (FORWARDED, IDLE_FORWARDED),
     (HIT, NATIVE),
     (HIT, NGINX),
     (HIT, VARNISH),
