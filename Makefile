@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-trouble bench-telemetry fuzz clean
+.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-trouble bench-telemetry bench-instructions fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -8,7 +8,7 @@ WASM := wasm32-wasip1
 WASM_BUILD := $(CARGO) build --locked -p api-optimizer-filter --target $(WASM) --profile wasm
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run takes from the environment: LISTEN_PORT (10000), ADMIN_PORT (9901), REST_PORT (8080), GRPC_PORT (18000),"
 	@echo "  ORIGIN (host:port in place of the demo API), CONCURRENCY (2 workers), CONFIG_DIR (a ConfigMap volume), ENVOY_BIN,"
@@ -96,6 +96,10 @@ fuzz: ## Everything that reads bytes of the network, with random ones: FUZZ_SECO
 	cd filter/core && for target in $(FUZZ_TARGETS); do \
 		PATH="$(FUZZ_TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
 	done
+
+bench-instructions: ## Instructions of the hot path's parts against their budgets, under valgrind
+	tests/bench/valgrind.sh
+	$(CARGO) bench --locked -p filter-core --features testing --bench instructions
 
 clean: ## Remove what was built, installed and written
 	$(CARGO) clean

@@ -1,0 +1,113 @@
+//! What is measured, in time by `parts` and in instructions by `instructions`.
+
+mod decision;
+
+use filter_core::breaker::{self, BreakerPolicy, OutcomeClass};
+use filter_core::shared_map::MemoryMap;
+use filter_core::store::{Entry, Eviction, Limits, Stamps, Store};
+use optimizer_proto::telemetry::Sketch;
+use std::hint::black_box;
+
+const NOW: u64 = 1_800_000_000_000;
+const ENTRIES: u32 = 1_000;
+
+/// A part of the product, made ready, to be called any number of times.
+pub(crate) type Part = Box<dyn FnMut()>;
+
+/// All parts by name.
+pub(crate) const PARTS: [(&str, fn() -> Part); 6] = [
+    ("hit decision, 15 fields, 1 kB", || Box::new(decision::hits())),
+    ("store: lookup of 1 kB", || Box::new(lookup())),
+    ("store: insertion that evicts", || Box::new(insertion())),
+    ("sketch: record", || Box::new(record())),
+    ("sketch: merge", || Box::new(merge())),
+    ("breaker: admit and resolve", || Box::new(breaker())),
+];
+
+fn key(number: u32) -> [u8; 32] {
+    let mut key = *b"https://api.example/products/000";
+    key[28..].copy_from_slice(&number.to_le_bytes());
+    key
+}
+
+fn insert(store: &mut Store, map: &MemoryMap, stamps: &mut Stamps, number: u32) {
+    let mut value = Vec::with_capacity(1_100);
+    value.resize(1_024, b'x');
+    let entry = Entry {
+        key: &key(number),
+        vary: &[],
+        usable_until_ms: NOW + 3_600_000,
+        birth: stamps.birth(),
+        value,
+    };
+    store.insert(map, entry, |_| 0, NOW).expect("room for it");
+}
+
+fn filled() -> (Store, MemoryMap, Stamps) {
+    let map = MemoryMap::default();
+    Store::seed(&map);
+    let limits = Limits {
+        entries: ENTRIES,
+        ..Limits::default()
+    };
+    let (mut store, mut stamps) = (Store::new(limits, Eviction::default()), Stamps::default());
+    for number in 0..ENTRIES {
+        insert(&mut store, &map, &mut stamps, number);
+    }
+    (store, map, stamps)
+}
+
+fn lookup() -> impl FnMut() {
+    let (mut store, map, mut stamps) = filled();
+    insert(&mut store, &map, &mut stamps, 7);
+    move || {
+        let found = store.lookup(&map, &key(7), |_| 0, NOW).expect("stored last");
+        black_box(found.value());
+    }
+}
+
+fn insertion() -> impl FnMut() {
+    let (mut store, map, mut stamps) = filled();
+    let mut number = ENTRIES;
+    move || {
+        number += 1;
+        insert(&mut store, &map, &mut stamps, number);
+    }
+}
+
+fn record() -> impl FnMut() {
+    let mut sketch = Sketch::new();
+    let mut value = 1_u64;
+    move || {
+        // Over five decades, always the same.
+        value = value * 7 % 99_991 + 1;
+        sketch.record(black_box(value));
+    }
+}
+
+fn merge() -> impl FnMut() {
+    let mut from = Sketch::new();
+    (1..500_u64).for_each(|value| from.record(value * value));
+    let mut into = from.clone();
+    move || into.merge(black_box(&from))
+}
+
+fn breaker() -> impl FnMut() {
+    let (map, policy) = (MemoryMap::default(), BreakerPolicy::default());
+    let mut now = NOW;
+    move || {
+        now += 1;
+        let (permit, _) = breaker::acquire(&map, "catalogue", &policy, now, 1).expect("closed");
+        if let Some(permit) = permit {
+            black_box(breaker::resolve(
+                &map,
+                permit,
+                &policy,
+                OutcomeClass::Status(200),
+                3,
+                now,
+                1,
+            ));
+        }
+    }
+}
