@@ -8,6 +8,7 @@ use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
 use crate::infrastructure::{config_dir, envoy_admin};
 use crate::plane::{Options, Plane};
+use crate::replicas::Replicas;
 use crate::steering;
 use crate::tier::{KeyFile, Setup, Tier};
 use crate::transport::tls::{self, Acceptor, Files};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Requests under way get so long to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -35,9 +36,11 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let tier = Arc::new(Tier::new(tier_setup(&config)?)?);
     let running = Arc::clone(&tier);
     tokio::spawn(async move { running.run().await });
+    let replicas = shared(&config)?;
     let plane = Arc::new(Plane::start(Options {
         tier,
         state,
+        replicas: replicas.clone(),
         tokens,
         runbook: config.runbook_url.clone(),
         warm_start_bytes: config.warm_start_mb.saturating_mul(1_000_000),
@@ -62,13 +65,16 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         let envoys = config.envoy_admin_urls;
         tokio::spawn(envoy_admin::scrape(Arc::clone(&plane), envoys, stopped.clone()));
     }
+    if let Some(replicas) = replicas {
+        tokio::spawn(replicas.run(Arc::clone(&plane), stopped.clone()));
+    }
     tokio::spawn(changing::keep_trying(Arc::clone(&plane), stopped.clone()));
     tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
     let hub = Arc::new(Hub::new(Arc::clone(&plane)));
     tokio::spawn(Arc::clone(&hub).run(stopped.clone()));
     let envoys = incoming::accept(grpc_listener, grpc_tls, stopped.clone());
     let operators = incoming::accept(rest_listener, rest_tls, stopped.clone());
-    let grpc = tokio::spawn(grpc::serve(Arc::clone(&plane), hub, envoys, stopped.clone()));
+    let grpc = tokio::spawn(serve_envoys(Arc::clone(&plane), hub, envoys, stopped.clone()));
     let rest = tokio::spawn(rest::serve(plane, operators, stopped));
     asked_to_stop().await?;
     tracing::info!("stopping");
@@ -83,6 +89,28 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         Err(_) => tracing::warn!("some requests were still under way"),
     }
     Ok(())
+}
+
+/// Takes Envoys in as soon as there are settings to give them.
+async fn serve_envoys(
+    plane: Arc<Plane>,
+    hub: Arc<Hub>,
+    envoys: mpsc::Receiver<(incoming::Io, SocketAddr)>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    tokio::select! {
+        () = plane.settings_known() => {}
+        _ = stopped.changed() => return Ok(()),
+    }
+    grpc::serve(plane, hub, envoys, stopped).await
+}
+
+fn shared(config: &Config) -> Result<Option<Arc<Replicas>>, String> {
+    let url = config.redis_url.as_deref().filter(|_| config.replicas);
+    let replicas = url
+        .map(|url| Replicas::new(url, &config.redis_key_prefix))
+        .transpose()?;
+    Ok(replicas.map(Arc::new))
 }
 
 fn tier_setup(config: &Config) -> std::io::Result<Setup> {

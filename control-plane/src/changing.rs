@@ -2,9 +2,12 @@
 
 use crate::infrastructure::state_file::{Restored, StateFile};
 use crate::plane::{Domain, Event, Plane, now_ms};
+use crate::repository::{Unput, Version};
 use control_domain::Millis;
+use control_domain::agreement::{Agreed, Verdict, judge};
 use control_domain::book::{Accepted, Author, Book, Refused};
 use control_domain::canary::Canary;
+use control_domain::config_map::{ConfigMap, Intake};
 use control_domain::fleet::Standing;
 use optimizer_proto::v1::{Hello, SettingsPush};
 use serde_json::json;
@@ -86,103 +89,218 @@ pub(crate) fn begin(state: Option<&StateFile>, now_ms: Millis) -> (Book, BTreeMa
     (book, seen)
 }
 
+/// Writers that come first are given way to so often.
+const ATTEMPTS: u32 = 8;
+
 impl Plane {
     /// Proposes a change; accepted, it is kept and on its way to all Envoys when this returns, or with a `share` to that many
     /// percent of them.
-    pub(crate) fn change(
+    pub(crate) async fn change(
         &self,
         expected: Option<u64>,
         author: Author,
         dry_run: bool,
         share: Option<u8>,
-        propose: impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused>,
+        propose: impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + Send + Sync,
     ) -> Result<Written, Refused> {
-        let mut domain = self.domain();
-        let domain = &mut *domain;
-        if let Some(canary) = domain.canary.as_ref().filter(|_| !dry_run) {
-            return Err(Refused::CanaryUnderWay(canary.revision.number));
-        }
-        let accepted = propose(&domain.book, expected, author, now_ms())?;
-        let mut canary = false;
-        if accepted.changed && !dry_run {
-            if let Some(share) = share {
-                let picked = Canary::pick(accepted.revision.clone(), share, self.connected());
-                domain.canary = Some(picked.ok_or(Refused::NoEnvoy)?);
-                canary = true;
-                self.publish(domain, "canary");
-            } else {
-                domain.book.accept(accepted.revision.clone());
-                self.publish(domain, "settings");
+        let connected = self.connected();
+        let kind = if share.is_some() { "canary" } else { "settings" };
+        let made = self.commit(kind, |domain| {
+            if let Some(canary) = domain.canary.as_ref().filter(|_| !dry_run) {
+                return Err(Refused::CanaryUnderWay(canary.revision.number));
             }
-        }
+            let accepted = propose(&domain.book, expected, author.clone(), now_ms())?;
+            if !accepted.changed || dry_run {
+                return Ok((None, accepted));
+            }
+            let mut new = domain.agreed();
+            if let Some(share) = share {
+                let picked = Canary::pick(accepted.revision.clone(), share, connected.clone());
+                new.canary = Some(picked.ok_or(Refused::NoEnvoy)?);
+            } else {
+                new.book.accept(accepted.revision.clone());
+            }
+            Ok((Some(new), accepted))
+        });
+        let accepted = made.await?;
+        let canary = share.is_some() && accepted.changed && !dry_run;
         Ok(Written {
             accepted,
             canary,
-            not_kept: domain.storage_fault.clone().filter(|_| !canary),
+            not_kept: self.domain().storage_fault.clone().filter(|_| !canary),
         })
     }
 
     /// The canary becomes the settings of all.
-    pub(crate) fn promote(&self) -> Result<u64, Refused> {
-        let mut domain = self.domain();
-        let canary = domain.canary.take().ok_or(Refused::NoCanary)?;
-        let number = canary.revision.number;
-        domain.book.accept(canary.revision);
-        self.publish(&mut domain, "settings");
-        Ok(number)
+    pub(crate) async fn promote(&self) -> Result<u64, Refused> {
+        let made = self.commit("settings", |domain| {
+            let mut new = domain.agreed();
+            let canary = new.canary.take().ok_or(Refused::NoCanary)?;
+            let number = canary.revision.number;
+            new.book.accept(canary.revision);
+            Ok((Some(new), number))
+        });
+        made.await
     }
 
     /// The canary is given up: the settings in force are issued again, above it.
-    pub(crate) fn abort(&self, who: String, reason: &str) -> Result<u64, Refused> {
-        let mut domain = self.domain();
-        let canary = domain.canary.take().ok_or(Refused::NoCanary)?;
-        let reason = format!("canary {} given up {reason}", canary.revision.number);
-        let author = Author {
-            who,
-            door: "canary".to_owned(),
-            reason: reason.trim_end().to_owned(),
-        };
-        domain.book.reissue(canary.revision.number, author, now_ms());
-        self.publish(&mut domain, "settings");
-        Ok(domain.book.present().number)
+    pub(crate) async fn abort(&self, who: String, reason: &str) -> Result<u64, Refused> {
+        let made = self.commit("settings", |domain| {
+            let mut new = domain.agreed();
+            let canary = new.canary.take().ok_or(Refused::NoCanary)?;
+            let reason = format!("canary {} given up {reason}", canary.revision.number);
+            let author = Author {
+                who: who.clone(),
+                door: "canary".to_owned(),
+                reason: reason.trim_end().to_owned(),
+            };
+            new.book.reissue(canary.revision.number, author, now_ms());
+            let number = new.book.present().number;
+            Ok((Some(new), number))
+        });
+        made.await
     }
 
     /// An Envoy that runs on a revision above ours, of our own history, had it from before a disk was lost: it would take nothing
     /// that we number below.
-    pub(crate) fn catch_up_with(&self, hello: &Hello) {
-        let mut domain = self.domain();
-        let canary = domain.canary.as_ref().map_or(0, |canary| canary.revision.number);
-        let present = domain.book.present().number.max(canary);
-        let ahead = hello.revision.saturating_sub(present);
-        if hello.epoch != domain.book.epoch() || ahead == 0 {
+    pub(crate) async fn catch_up_with(&self, hello: &Hello) {
+        if self.is_ahead(&self.domain(), hello) == 0 {
             return;
         }
-        if ahead > MOST_AHEAD {
-            tracing::error!(
+        // Another replica may have made it, and this one not heard of it yet.
+        if let Err(reason) = self.refresh().await {
+            tracing::warn!(reason, node = hello.node_id, "an Envoy knows a later revision");
+            return;
+        }
+        let made = self.commit("settings", |domain| {
+            let ahead = self.is_ahead(domain, hello);
+            if ahead == 0 || ahead > MOST_AHEAD {
+                return Ok((None, ahead));
+            }
+            let mut new = domain.agreed();
+            new.canary = None;
+            let author = Author {
+                who: hello.node_id.clone(),
+                door: "recovery".to_owned(),
+                reason: format!("revision {} was in force and is lost", hello.revision),
+            };
+            new.book.reissue(hello.revision, author, now_ms());
+            Ok((Some(new), ahead))
+        });
+        match made.await {
+            Ok(0) => {}
+            Ok(ahead) if ahead > MOST_AHEAD => tracing::error!(
                 node = hello.node_id,
                 revision = hello.revision,
                 "an Envoy claims an impossible revision"
-            );
-            return;
+            ),
+            Ok(_) => tracing::warn!(
+                node = hello.node_id,
+                theirs = hello.revision,
+                "revisions were lost, going on above them"
+            ),
+            Err(refused) => tracing::warn!(%refused, node = hello.node_id, "an Envoy knows a later revision"),
         }
-        tracing::warn!(
-            node = hello.node_id,
-            theirs = hello.revision,
-            ours = present,
-            "revisions were lost, going on above them"
-        );
-        domain.canary = None;
-        let author = Author {
-            who: hello.node_id.clone(),
-            door: "recovery".to_owned(),
-            reason: format!("revision {} was in force and is lost", hello.revision),
-        };
-        domain.book.reissue(hello.revision, author, now_ms());
-        self.publish(&mut domain, "settings");
     }
 
-    /// Keeps what is new and pushes it, in this order: what an Envoy runs on survives a restart.
-    fn publish(&self, domain: &mut Domain, kind: &'static str) {
+    fn is_ahead(&self, domain: &Domain, hello: &Hello) -> u64 {
+        let canary = domain.canary.as_ref().map_or(0, |canary| canary.revision.number);
+        let present = domain.book.present().number.max(canary);
+        let ours = hello.epoch == domain.book.epoch();
+        hello.revision.saturating_sub(present) * u64::from(ours)
+    }
+
+    /// Puts what `make` makes of the present state in its place, in the repository and only then here. A writer that came first
+    /// is heard first: `make` is asked again.
+    async fn commit<T>(
+        &self,
+        kind: &'static str,
+        make: impl Fn(&Domain) -> Result<(Option<Agreed>, T), Refused> + Send + Sync,
+    ) -> Result<T, Refused> {
+        let mut version = self.version.lock().await;
+        for _ in 0..ATTEMPTS {
+            let (new, out) = make(&self.domain())?;
+            let Some(new) = new else { return Ok(out) };
+            match self.repository.put(&version, &new).await {
+                Ok(put) => {
+                    *version = put.version;
+                    self.adopt(new, put.not_kept, kind);
+                    return Ok(out);
+                }
+                Err(Unput::Conflict) => self.refresh_from(&mut version).await.map_err(Refused::Unavailable)?,
+                Err(Unput::Unavailable(reason)) => return Err(Refused::Unavailable(reason)),
+            }
+        }
+        Err(Refused::Unavailable("too many write at once".to_owned()))
+    }
+
+    /// Takes in what another replica has changed. What the repository has lost is put back.
+    pub(crate) async fn refresh(&self) -> Result<(), String> {
+        let mut version = self.version.lock().await;
+        self.refresh_from(&mut version).await
+    }
+
+    async fn refresh_from(&self, version: &mut Version) -> Result<(), String> {
+        for _ in 0..ATTEMPTS {
+            let present = self.repository.version().await?;
+            if present == *version && !(present.is_empty() && self.replicas.is_some()) {
+                return Ok(());
+            }
+            let ours = self.domain().agreed();
+            let (base, new) = match self.repository.load(&ours.book).await? {
+                Some((base, theirs)) => match judge(&ours.book, &theirs.book) {
+                    Verdict::Theirs => {
+                        *version = base;
+                        self.adopt(theirs, None, "settings");
+                        return Ok(());
+                    }
+                    Verdict::TheirsAnew => (base, reissued(theirs)),
+                    Verdict::Ours => (base, ours),
+                },
+                None => (Version::new(), ours),
+            };
+            match self.repository.put(&base, &new).await {
+                Ok(put) => {
+                    tracing::warn!(
+                        revision = new.book.present().number,
+                        "settings put back into what is shared"
+                    );
+                    *version = put.version;
+                    self.adopt(new, put.not_kept, "settings");
+                    return Ok(());
+                }
+                Err(Unput::Conflict) => {}
+                Err(Unput::Unavailable(reason)) => return Err(reason),
+            }
+        }
+        Err("too many write at once".to_owned())
+    }
+
+    /// A state comes into force: it is kept on this machine and pushed.
+    fn adopt(&self, new: Agreed, not_kept: Option<String>, kind: &'static str) {
+        let mut domain = self.domain();
+        let domain = &mut *domain;
+        let before = domain.agreed();
+        if before == new {
+            domain.storage_fault = not_kept;
+            return;
+        }
+        if *domain.config_map.seen() != new.seen {
+            domain.config_map = ConfigMap::having_seen(new.seen);
+        }
+        (domain.book, domain.canary) = (new.book, new.canary);
+        domain.storage_fault = not_kept;
+        if self.replicas.is_some() {
+            // What the other replicas have as well is kept here for a start without them.
+            self.keep(domain);
+        }
+        if before.book != domain.book || before.canary != domain.canary {
+            self.publish(domain, kind);
+        }
+    }
+
+    /// Tells of what is in force now, and pushes it.
+    fn publish(&self, domain: &Domain, kind: &'static str) {
         let revision = match (&domain.canary, kind) {
             (Some(canary), "canary") => &canary.revision,
             _ => domain.book.present(),
@@ -199,25 +317,14 @@ impl Plane {
             kind,
             json!({ "revision": revision.number, "who": revision.author.who, "door": revision.author.door }),
         ));
-        self.keep(domain);
         self.pushes
             .send_replace(Arc::new(Pushes::of(&domain.book, domain.canary.as_ref())));
     }
 
     /// Looks at the ConfigMap's keys. While a canary is judged they wait.
-    pub(crate) fn look_at_config_map(&self, keys: &BTreeMap<String, String>) {
-        let intake = {
-            let mut domain = self.domain();
-            let domain = &mut *domain;
-            domain.config_map_fault = None;
-            if domain.canary.is_some() || domain.config_map.seen() == keys {
-                return;
-            }
-            let intake = domain.config_map.look(keys, &domain.book.present().document);
-            if intake.change.is_none() {
-                self.keep(domain);
-            }
-            intake
+    pub(crate) async fn look_at_config_map(&self, keys: &BTreeMap<String, String>) {
+        let Some((looked, intake)) = self.judge_keys(keys) else {
+            return;
         };
         for (key, reason) in &intake.refused {
             tracing::warn!(key, reason, "ConfigMap value refused, last good stays");
@@ -225,17 +332,58 @@ impl Plane {
         for (key, notice) in &intake.notices {
             tracing::info!(key, notice, "ConfigMap value adjusted");
         }
-        let Some(change) = intake.change else { return };
         let author = Author {
             who: "ConfigMap".to_owned(),
             door: "config_map".to_owned(),
             reason: String::new(),
         };
-        let propose = crate::plane::proposing(&change);
-        // The keys were judged against the settings of a moment ago: only another door in between can refuse them now.
-        if let Err(refused) = self.change(None, author, false, None, propose) {
-            tracing::error!(%refused, "ConfigMap refused as a whole, last good stays");
+        let made = self.commit("settings", |domain| {
+            let mut new = domain.agreed();
+            new.seen.clone_from(keys);
+            if let Some(change) = &intake.change {
+                match domain.book.propose(change, None, author.clone(), now_ms()) {
+                    Ok(accepted) => {
+                        if accepted.changed {
+                            new.book.accept(accepted.revision);
+                        }
+                    }
+                    // The keys were judged against the settings of a moment ago: only another door in between can refuse them now.
+                    Err(refused) => tracing::error!(%refused, "ConfigMap refused as a whole, last good stays"),
+                }
+            }
+            Ok((Some(new), ()))
+        });
+        match made.await {
+            Ok(()) => self.domain().config_map = looked,
+            Err(refused) => {
+                tracing::warn!(%refused, "ConfigMap keys have to wait");
+                if let Some(replicas) = &self.replicas {
+                    replicas.forget_mount();
+                }
+            }
         }
+    }
+
+    /// What is new in the keys; `None` when there is nothing, or now is not the time.
+    fn judge_keys(&self, keys: &BTreeMap<String, String>) -> Option<(ConfigMap, Intake)> {
+        let mut domain = self.domain();
+        domain.config_map_fault = None;
+        if domain.canary.is_some() {
+            return None;
+        }
+        if let Some(replicas) = &self.replicas {
+            let in_touch = replicas.has_joined() && replicas.fault().is_none();
+            // A volume that still shows what it showed before is behind that of the replica whose keys are in force.
+            if !in_touch || !replicas.mounts_anew(keys) {
+                return None;
+            }
+        }
+        if domain.config_map.seen() == keys {
+            return None;
+        }
+        let mut looked = domain.config_map.clone();
+        let intake = looked.look(keys, &domain.book.present().document);
+        Some((looked, intake))
     }
 
     /// The ConfigMap cannot be read; the settings stay.
@@ -249,11 +397,8 @@ impl Plane {
 
     pub(crate) fn keep(&self, domain: &mut Domain) {
         let Some(state) = &self.state else { return };
-        let fault = state.save(&domain.book, domain.config_map.seen()).err().map(|error| {
-            tracing::error!(%error, path = %state.path().display(), "settings cannot be kept on disk");
-            format!("settings are in force but cannot be kept: {error}")
-        });
-        domain.storage_fault = fault;
+        let saved = state.save(&domain.book, domain.config_map.seen());
+        domain.storage_fault = saved.err().map(|error| state.fault(&error));
     }
 
     /// Waits until everyone who is to run on a revision does; answers who does not when time is up, or when nobody but refusers is
@@ -289,6 +434,17 @@ impl Plane {
             }
         }
     }
+}
+
+/// Settings in force, under a number that no Envoy has with another document.
+fn reissued(mut theirs: Agreed) -> Agreed {
+    let author = Author {
+        who: String::new(),
+        door: "recovery".to_owned(),
+        reason: "two documents had this number".to_owned(),
+    };
+    theirs.book.reissue(0, author, now_ms());
+    theirs
 }
 
 /// Tries again to keep what could not be kept, until told to stop.

@@ -34,6 +34,11 @@ pub(crate) struct Config {
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
 
+    /// Act as one with all other control planes that have the same Redis and key prefix: settings, purges, operators' words, alerts
+    /// and figures are shared, and any of them answers for the whole fleet
+    #[arg(long, env = "REPLICAS", requires = "redis_url")]
+    pub(crate) replicas: bool,
+
     /// Begins every key in Redis
     #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "api-optimizer")]
     pub(crate) redis_key_prefix: String,

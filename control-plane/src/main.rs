@@ -9,6 +9,8 @@ mod inventory;
 mod modules;
 mod plane;
 mod purging;
+mod replicas;
+mod repository;
 mod restoring;
 mod steering;
 mod tier;

@@ -6,9 +6,12 @@ use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use crate::modules::Modules;
 use crate::purging::Desk;
+use crate::replicas::Replicas;
+use crate::repository::{self, Repository, Version};
 use crate::tier::Tier;
 use crate::warming::Warming;
 use control_domain::Millis;
+use control_domain::agreement::Agreed;
 use control_domain::alerts::{Baseline, Board};
 use control_domain::book::{Accepted, Author, Book, Refused};
 use control_domain::canary::Canary;
@@ -59,6 +62,17 @@ pub(crate) struct Domain {
     pub(crate) storage_fault: Option<String>,
 }
 
+impl Domain {
+    /// What replicas agree on.
+    pub(crate) fn agreed(&self) -> Agreed {
+        Agreed {
+            book: self.book.clone(),
+            canary: self.canary.clone(),
+            seen: self.config_map.seen().clone(),
+        }
+    }
+}
+
 /// Something that happened, for the live stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
@@ -77,6 +91,8 @@ impl Event {
 pub(crate) struct Options {
     pub(crate) tier: Arc<Tier>,
     pub(crate) state: Option<StateFile>,
+    /// Others that act as one with this control plane.
+    pub(crate) replicas: Option<Arc<Replicas>>,
     pub(crate) tokens: Option<TokenFile>,
     /// Link in alerts.
     pub(crate) runbook: String,
@@ -117,7 +133,12 @@ pub(crate) struct Plane {
     pub(crate) tier: Arc<Tier>,
     domain: Mutex<Domain>,
     streams: Mutex<Streams>,
-    pub(crate) state: Option<StateFile>,
+    pub(crate) state: Option<Arc<StateFile>>,
+    pub(crate) replicas: Option<Arc<Replicas>>,
+    /// Who decides which of two writers was first.
+    pub(crate) repository: Arc<dyn Repository>,
+    /// The state of the repository that is in force here; held while it changes.
+    pub(crate) version: tokio::sync::Mutex<Version>,
     pub(crate) desk: Desk,
     pub(crate) warming: Warming,
     steering_file: Option<PathBuf>,
@@ -149,13 +170,16 @@ impl Plane {
         let Options {
             tier,
             state,
+            replicas,
             tokens,
             runbook,
             warm_start_bytes,
             writes_per_second,
         } = options;
         let now_ms = now_ms();
-        let (book, seen) = changing::begin(state.as_ref(), now_ms);
+        let state = state.map(Arc::new);
+        let repository = repository::open(state.as_ref(), replicas.as_deref());
+        let (book, seen) = changing::begin(state.as_deref(), now_ms);
         let (pushes, _) = watch::channel(Arc::new(Pushes::of(&book, None)));
         let id = format!("{:x}-{now_ms:x}", std::process::id());
         tracing::info!(
@@ -192,6 +216,9 @@ impl Plane {
             }),
             streams: Mutex::default(),
             state,
+            replicas,
+            repository,
+            version: tokio::sync::Mutex::default(),
             desk,
             warming: Warming::new(warm_start_bytes),
             steering_file,
@@ -214,6 +241,19 @@ impl Plane {
     /// The domain. Held for computations only, never over an await.
     pub(crate) fn domain(&self) -> MutexGuard<'_, Domain> {
         lock(&self.domain)
+    }
+
+    /// Whether there are settings to go by: one of several replicas that comes up with nothing waits for the others' word.
+    pub(crate) fn has_settings(&self) -> bool {
+        let joined = self.replicas.as_ref().is_none_or(|replicas| replicas.has_joined());
+        joined || !self.domain().book.is_untouched()
+    }
+
+    /// Returns once there are settings to go by.
+    pub(crate) async fn settings_known(&self) {
+        if let Some(replicas) = self.replicas.as_ref().filter(|_| !self.has_settings()) {
+            replicas.joined().await;
+        }
     }
 
     /// The credentials in force; `None` when none are configured.
@@ -367,6 +407,8 @@ impl Plane {
             notifications_waiting: domain.notifications.0,
             xds_faults: self.xds.faults(),
             tier_fault: self.tier.fault(),
+            shared: self.replicas.is_some(),
+            replicas_fault: self.replicas.as_ref().and_then(|replicas| replicas.fault()),
         }
     }
 }

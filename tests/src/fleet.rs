@@ -28,11 +28,33 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts replicas with these settings, and no Envoy yet.
+    /// Starts control planes with these settings, each for itself but for the tier, and no Envoy yet.
     ///
     /// # Errors
     /// Something is not built or does not start.
     pub fn start(with_redis: bool, replicas: usize, settings: Value, origin: Origin) -> Result<Self> {
+        Self::start_with(with_redis, replicas, settings, origin, &[])
+    }
+
+    /// Starts replicas that act as one.
+    ///
+    /// # Errors
+    /// Something is not built or does not start.
+    pub fn replicated(replicas: usize, settings: Value, origin: Origin) -> Result<Self> {
+        Self::start_with(true, replicas, settings, origin, &[("REPLICAS", "true")])
+    }
+
+    /// As the others, with more in the environment of the control planes.
+    ///
+    /// # Errors
+    /// Something is not built or does not start.
+    pub fn start_with(
+        with_redis: bool,
+        replicas: usize,
+        settings: Value,
+        origin: Origin,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("optimizer-").tempdir()?;
         let redis = if with_redis {
             Some(Redis::start(folder.path())?)
@@ -52,16 +74,23 @@ impl Fleet {
             let own = folder.path().join(format!("control-{number}"));
             std::fs::create_dir_all(&own)?;
             let url = fleet.redis.as_ref().map(|redis| ("REDIS_URL".to_owned(), redis.url()));
+            let more = environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             let options = Options {
                 rest_port: free_port()?,
                 grpc_port: free_port()?,
                 state_dir: own.join("state"),
                 config_dir: None,
-                environment: url.into_iter().collect(),
+                environment: url.into_iter().chain(more).collect(),
             };
             fleet.grpc_ports.push(options.grpc_port);
             let mut control = ControlPlane::start(options, &own)?;
             control.wait_live()?;
+            wait::until("the control plane ready", || {
+                let answer = control.rest().get("/health/ready").ok()?;
+                (answer.status == 200).then_some(())
+            })?;
             let answer = control.rest().merge_patch("/settings", &fleet.settings)?;
             if answer.status != 200 {
                 return Err(Failure::new(format!("{}: {}", answer.status, answer.text())));

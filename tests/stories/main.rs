@@ -19,6 +19,7 @@ mod live;
 mod not_stored;
 mod operations;
 mod prometheus;
+mod replicas;
 mod runbook;
 mod settings;
 mod settings_doors;

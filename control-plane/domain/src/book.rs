@@ -5,6 +5,7 @@ use crate::change::{Change, ChangeError};
 use optimizer_proto::settings::{Notice, Settings, Violation};
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Revisions kept; older ones cannot be rolled back to.
 pub const HISTORY: usize = 200;
@@ -33,12 +34,12 @@ pub struct Revision {
     pub document: Value,
 }
 
-/// The settings and their history.
+/// The settings and their history. A copy shares the revisions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Book {
     epoch: String,
-    history: VecDeque<Revision>,
-    present: Revision,
+    history: VecDeque<Arc<Revision>>,
+    present: Arc<Revision>,
 }
 
 /// Why a proposal was refused; nothing has changed then.
@@ -70,6 +71,9 @@ pub enum Refused {
     /// There is nobody to try a canary on.
     #[error("no Envoy is connected to try the revision on")]
     NoEnvoy,
+    /// The replicas cannot agree on it at the moment.
+    #[error("no settings can be written at the moment: {0}")]
+    Unavailable(String),
 }
 
 /// A proposal that would be accepted.
@@ -100,14 +104,14 @@ impl Book {
         Self {
             epoch,
             history: VecDeque::new(),
-            present,
+            present: Arc::new(present),
         }
     }
 
     /// A history read back; the last revision is in force. `None` without any, or out of order.
     #[must_use]
     pub fn restored(epoch: String, revisions: Vec<Revision>) -> Option<Self> {
-        let mut history: VecDeque<Revision> = revisions.into();
+        let mut history: VecDeque<Arc<Revision>> = revisions.into_iter().map(Arc::new).collect();
         let present = history.pop_back()?;
         let in_order = history
             .iter()
@@ -137,7 +141,30 @@ impl Book {
 
     /// All revisions kept, oldest first, the present one last.
     pub fn revisions(&self) -> impl Iterator<Item = &Revision> {
-        self.history.iter().chain(std::iter::once(&self.present))
+        self.history
+            .iter()
+            .chain(std::iter::once(&self.present))
+            .map(AsRef::as_ref)
+    }
+
+    /// This history with what came after it; `None` when something is missing between.
+    #[must_use]
+    pub fn extended(&self, newer: Vec<Revision>) -> Option<Self> {
+        let mut longer = self.clone();
+        newer
+            .into_iter()
+            .all(|revision| {
+                let next = revision.number > longer.present.number;
+                longer.put(revision);
+                next
+            })
+            .then_some(longer)
+    }
+
+    /// Nobody has changed anything yet: what is in force was in force at the start.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.revisions().all(|revision| revision.author.door == "start")
     }
 
     /// Checks a change and says what would come of it; changes nothing.
@@ -160,7 +187,7 @@ impl Book {
         let document = settings.to_json();
         if document == self.present.document {
             return Ok(Accepted {
-                revision: self.present.clone(),
+                revision: Revision::clone(&self.present),
                 notices,
                 changed: false,
             });
@@ -248,7 +275,8 @@ impl Book {
     }
 
     fn put(&mut self, revision: Revision) {
-        self.history.push_back(std::mem::replace(&mut self.present, revision));
+        let before = std::mem::replace(&mut self.present, Arc::new(revision));
+        self.history.push_back(before);
         if self.history.len() >= HISTORY {
             self.history.pop_front();
         }

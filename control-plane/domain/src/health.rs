@@ -53,6 +53,10 @@ pub struct Facts {
     pub xds_faults: Vec<String>,
     /// Why the shared cache tier cannot be used at the moment.
     pub tier_fault: Option<String>,
+    /// There are, or may be, other replicas of this control plane.
+    pub shared: bool,
+    /// Why nothing can be agreed on with them at the moment.
+    pub replicas_fault: Option<String>,
 }
 
 fn config_map(facts: &Facts) -> (&'static str, Status, String) {
@@ -121,6 +125,15 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
     components.push(match &facts.tier_fault {
         None => ("shared_tier", Status::Healthy, "usable".to_owned()),
         Some(fault) => ("shared_tier", Status::Degraded, fault.clone()),
+    });
+    components.push(match &facts.replicas_fault {
+        None if facts.shared => ("replicas", Status::Healthy, "in touch".to_owned()),
+        None => ("replicas", Status::Healthy, "not shared".to_owned()),
+        Some(fault) => (
+            "replicas",
+            Status::Degraded,
+            format!("settings are read-only, and what is known of other replicas is old: {fault}"),
+        ),
     });
     components.push(match facts.notifications_waiting {
         0 => ("notifications", Status::Healthy, "none waits".to_owned()),

@@ -7,6 +7,7 @@
 )]
 
 pub mod advice;
+pub mod agreement;
 pub mod alerts;
 pub mod arrival;
 pub mod book;

@@ -22,7 +22,7 @@ pub(crate) async fn watch(plane: Arc<Plane>, directory: PathBuf, mut stopped: wa
             tokio::task::spawn_blocking(move || read(&directory)).await
         };
         match read {
-            Ok(Ok(keys)) => plane.look_at_config_map(&keys),
+            Ok(Ok(keys)) => plane.look_at_config_map(&keys).await,
             Ok(Err(error)) => plane.config_map_fails(format!("{}: {error}", directory.display())),
             Err(error) => plane.config_map_fails(error.to_string()),
         }

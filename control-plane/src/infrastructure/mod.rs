@@ -8,6 +8,7 @@ pub(crate) mod envoy_admin;
 pub(crate) mod journal;
 pub(crate) mod notify;
 pub(crate) mod purge_journal;
+pub(crate) mod redis;
 pub(crate) mod snapshot_file;
 pub(crate) mod state_file;
 pub(crate) mod system;

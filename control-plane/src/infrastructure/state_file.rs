@@ -60,8 +60,9 @@ struct Document {
     config_map: BTreeMap<String, String>,
 }
 
+/// A revision as it is written down.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+pub(crate) struct Kept {
     number: u64,
     at_ms: u64,
     who: String,
@@ -82,6 +83,12 @@ impl StateFile {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells the log, and what is to be told to operators.
+    pub(crate) fn fault(&self, error: &io::Error) -> String {
+        tracing::error!(%error, path = %self.path.display(), "settings cannot be kept on disk");
+        format!("settings are in force but cannot be kept: {error}")
     }
 
     /// Writes what is new; after a crash at any point either this or the state before is read back.
@@ -177,7 +184,7 @@ fn accept(state: Document) -> io::Result<(Book, BTreeMap<String, String>)> {
     Ok((book, state.config_map))
 }
 
-fn keep(revision: &Revision) -> Kept {
+pub(crate) fn keep(revision: &Revision) -> Kept {
     Kept {
         number: revision.number,
         at_ms: revision.at_ms,
@@ -188,7 +195,7 @@ fn keep(revision: &Revision) -> Kept {
     }
 }
 
-fn unkeep(kept: Kept) -> Revision {
+pub(crate) fn unkeep(kept: Kept) -> Revision {
     Revision {
         number: kept.number,
         at_ms: kept.at_ms,

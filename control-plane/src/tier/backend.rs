@@ -2,19 +2,9 @@
 
 use super::embedded::Embedded;
 use super::redis_store::RedisStore;
+pub(crate) use crate::infrastructure::redis::Fault;
 use control_domain::tier::{Fence, Subject};
 use xxhash_rust::xxh3::xxh3_128;
-
-/// Why an operation failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
-    /// The engine behind the tier does not answer.
-    #[error("unreachable: {0}")]
-    Unreachable(String),
-    /// It answers, and refuses.
-    #[error("refused: {0}")]
-    Refused(String),
-}
 
 /// A key's place in the tier.
 #[derive(Debug, Clone, PartialEq, Eq)]

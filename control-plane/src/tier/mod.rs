@@ -7,7 +7,6 @@ mod backend;
 mod counters;
 mod embedded;
 mod keys;
-mod link;
 mod record;
 mod redis_store;
 mod seal;

@@ -8,45 +8,25 @@
 //! | `prefix:purges` | stream of purges; its ids are the places in the order of purges |
 
 use super::backend::{Fault, Id, Lease, Read};
-use super::link::{Address, Connection, ends_connection, reason};
+use crate::infrastructure::redis::{Connection, Wire};
 use control_domain::tier::{Fence, PurgeTable, Subject};
-use redis::{Cmd, FromRedisValue, RedisError, Value};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::sync::Notify;
+use redis::{Cmd, RedisError, Value};
+use std::sync::{Mutex, PoisonError};
 
 /// Purges are kept for longer than any response lives.
 const PURGES_KEPT_MS: u64 = 2 * super::MAX_LIFE_MS + 60 * 60 * 1_000;
 /// Purges read at once.
 const PAGE: usize = 1_000;
-const RETRY_MIN: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(2);
-/// A connection without traffic is looked at so often.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Gives a lease back if it is still one's own; one step, so that nobody's else is taken.
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
      if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end \
      redis.call('SET', KEYS[1], '0', 'PX', ARGV[2]) return 1";
 
-struct State {
-    connection: Option<Connection>,
-    fault: Option<String>,
-}
-
 /// The store.
+#[derive(Debug)]
 pub(super) struct RedisStore {
-    address: Address,
+    wire: Wire,
     prefix: String,
-    state: Mutex<State>,
-    lost: Notify,
-}
-
-impl std::fmt::Debug for RedisStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisStore")
-            .field("address", &self.address.shown())
-            .finish()
-    }
 }
 
 type Entries = Vec<(String, Vec<(String, String)>)>;
@@ -54,26 +34,17 @@ type Entries = Vec<(String, Vec<(String, String)>)>;
 impl RedisStore {
     pub(super) fn new(url: &str, prefix: &str) -> Result<Self, String> {
         Ok(Self {
-            address: Address::parse(url)?,
+            wire: Wire::new(url, "shared tier")?,
             prefix: format!("{prefix}:tier"),
-            state: Mutex::new(State {
-                connection: None,
-                fault: Some("not connected yet".to_owned()),
-            }),
-            lost: Notify::new(),
         })
     }
 
     pub(super) fn place(&self) -> String {
-        self.address.shown()
+        self.wire.address().shown()
     }
 
     pub(super) fn fault(&self) -> Option<String> {
-        self.state().fault.clone()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wire.fault()
     }
 
     fn key(&self, id: &Id, kind: &str) -> String {
@@ -86,46 +57,20 @@ impl RedisStore {
 
     /// Connects, and connects again. A connection is used by others only when the purges behind it have been looked into.
     pub(super) async fn run(&self, table: &Mutex<PurgeTable>) {
-        let mut wait = RETRY_MIN;
         loop {
             match self.open(table).await {
                 Ok(connection) => {
-                    tracing::info!(redis = self.address.shown(), "shared tier connected");
-                    *self.state() = State {
-                        connection: Some(connection),
-                        fault: None,
-                    };
-                    wait = RETRY_MIN;
-                    self.watch().await;
+                    self.wire.is_up(connection);
+                    self.wire.until_lost().await;
                 }
-                Err(error) => {
-                    let why = reason(&error);
-                    let mut state = self.state();
-                    if state.fault.as_deref() != Some(&why) {
-                        tracing::warn!(redis = self.address.shown(), reason = why, "shared tier cannot be used");
-                    }
-                    state.fault = Some(why);
-                }
+                Err(error) => self.wire.is_down(&error),
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_MAX);
-        }
-    }
-
-    /// Returns when the connection is lost.
-    async fn watch(&self) {
-        loop {
-            let _ = tokio::time::timeout(LOOK_EVERY, self.lost.notified()).await;
-            if self.state().connection.is_none() {
-                return;
-            }
-            // A failure takes the connection out.
-            let _: Result<String, Fault> = self.ask(&redis::cmd("PING")).await;
+            self.wire.pause().await;
         }
     }
 
     async fn open(&self, table: &Mutex<PurgeTable>) -> Result<Connection, RedisError> {
-        let mut connection = self.address.connect().await?;
+        let mut connection = self.wire.address().connect().await?;
         let known = table.lock().unwrap_or_else(PoisonError::into_inner).last();
         let newest: Entries = connection
             .ask(
@@ -194,34 +139,6 @@ impl RedisStore {
         command
     }
 
-    /// Runs a command on the connection, and gives the connection up when it turns out to be of no use.
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
-        let (connection, fault) = {
-            let state = self.state();
-            (state.connection.clone(), state.fault.clone())
-        };
-        let Some(mut connection) = connection else {
-            return Err(Fault::Unreachable(fault.unwrap_or_default()));
-        };
-        match connection.ask(command).await {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                let why = reason(&error);
-                if ends_connection(&error) {
-                    let mut state = self.state();
-                    if state.connection.take().is_some() {
-                        tracing::warn!(reason = why, "shared tier lost");
-                    }
-                    state.fault = Some(why.clone());
-                    drop(state);
-                    self.lost.notify_one();
-                    return Err(Fault::Unreachable(why));
-                }
-                Err(Fault::Refused(why))
-            }
-        }
-    }
-
     pub(super) async fn read(&self, id: &Id, variant: u64, after: Fence) -> Result<Read, Fault> {
         let mut values = redis::cmd("MGET");
         values
@@ -229,7 +146,10 @@ impl RedisStore {
             .arg(self.key(id, "v"));
         // Purges after the value: one that is not seen here was not acknowledged when the value was read.
         let purges = self.after(after);
-        let (values, purges) = tokio::join!(self.ask::<Vec<Option<Vec<u8>>>>(&values), self.ask::<Entries>(&purges));
+        let (values, purges) = tokio::join!(
+            self.wire.ask::<Vec<Option<Vec<u8>>>>(&values),
+            self.wire.ask::<Entries>(&purges)
+        );
         let (values, purges) = (values?, purges?);
         if purges.len() >= PAGE {
             // More than fits: behind by thousands. The next look is closer.
@@ -259,27 +179,14 @@ impl RedisStore {
             command.arg(self.key(id, kind)).arg(value).arg("PX").arg(life_ms.max(1));
             command
         };
-        let written: Result<Value, Fault> = self.ask(&set(&format!("{variant:016x}"), value)).await;
-        self.note(written)?;
+        let written: Result<Value, Fault> = self.wire.ask(&set(&format!("{variant:016x}"), value)).await;
+        self.wire.note(written)?;
         if let Some(vary) = vary {
-            let written: Result<Value, Fault> = self.ask(&set("v", vary)).await;
-            self.note(written)?;
+            let written: Result<Value, Fault> = self.wire.ask(&set("v", vary)).await;
+            self.wire.note(written)?;
         }
-        let _: Value = self.ask(redis::cmd("DEL").arg(self.key(id, "l"))).await?;
+        let _: Value = self.wire.ask(redis::cmd("DEL").arg(self.key(id, "l"))).await?;
         Ok(())
-    }
-
-    /// A refused write is worth a word in the health: memory that is full, or a right that is missing. The next one that is
-    /// taken clears it.
-    fn note(&self, written: Result<Value, Fault>) -> Result<(), Fault> {
-        let mut state = self.state();
-        match &written {
-            Ok(_) => state.fault = None,
-            Err(Fault::Refused(why)) => state.fault = Some(why.clone()),
-            Err(Fault::Unreachable(_)) => {}
-        }
-        drop(state);
-        written.map(drop)
     }
 
     pub(super) async fn lease(&self, id: &Id, holder: u64, life_ms: u64) -> Result<Lease, Fault> {
@@ -291,7 +198,7 @@ impl RedisStore {
             .arg(life_ms.max(1))
             .arg("GET");
         // Answers what was there before: nothing means that it is ours.
-        let held: Option<String> = self.ask(&set).await?;
+        let held: Option<String> = self.wire.ask(&set).await?;
         Ok(match held.as_deref() {
             None => Lease::Granted,
             Some("0") => Lease::Alone,
@@ -308,13 +215,13 @@ impl RedisStore {
             .arg(self.key(id, "l"))
             .arg(holder.to_string())
             .arg(alone_ms.to_string());
-        let _: Value = self.ask(&command).await?;
+        let _: Value = self.wire.ask(&command).await?;
         Ok(())
     }
 
     /// Appends a purge to the order; its place.
     pub(super) async fn purge(&self, subject: &Subject) -> Result<Fence, Fault> {
-        let id: Option<String> = self.ask(&self.append(subject)).await?;
+        let id: Option<String> = self.wire.ask(&self.append(subject)).await?;
         id.as_deref()
             .and_then(Fence::parse)
             .ok_or_else(|| Fault::Refused("no place in the order of purges".to_owned()))

@@ -71,7 +71,7 @@ impl Conversation {
         };
         self.envoy = instance(&hello);
         self.plane.domain().fleet.hello(&hello, self.connection, now_ms());
-        self.plane.catch_up_with(&hello);
+        self.plane.catch_up_with(&hello).await;
         let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
         self.plane.attach(self.connection, &self.envoy, commands);
         tracing::info!(

@@ -74,7 +74,7 @@ pub(super) fn recommendation(plane: &Plane) -> Value {
 }
 
 /// Puts a recommendation into force. False when it is what is in force already.
-pub(super) fn apply(plane: &Plane, recommendation: &Value, caller: &Caller) -> Result<bool, Problem> {
+pub(super) async fn apply(plane: &Plane, recommendation: &Value, caller: &Caller) -> Result<bool, Problem> {
     let change = Change::Merge(json!({
         "cache_size": recommendation["cache_size"],
         "cache_memory_mb": recommendation["cache_memory_mb"],
@@ -85,7 +85,8 @@ pub(super) fn apply(plane: &Plane, recommendation: &Value, caller: &Caller) -> R
         reason: recommendation["reason"].as_str().unwrap_or_default().to_owned(),
     };
     Ok(plane
-        .change(None, author, false, None, proposing(&change))?
+        .change(None, author, false, None, proposing(&change))
+        .await?
         .accepted
         .changed)
 }

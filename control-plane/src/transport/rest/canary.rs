@@ -70,7 +70,7 @@ pub(crate) async fn promote(
     if write.dry_run {
         return Ok(Json(json!({ "dry_run": true, "revision": on_trial(&plane)? })).into_response());
     }
-    Ok(done(rollout_of(&plane, plane.promote()?, wait).await))
+    Ok(done(rollout_of(&plane, plane.promote().await?, wait).await))
 }
 
 /// `POST /settings/canary/abort`: the settings that all others have are issued again.
@@ -88,7 +88,7 @@ pub(crate) async fn abort(
     if write.dry_run {
         return Ok(Json(json!({ "dry_run": true, "revision": on_trial(&plane)? })).into_response());
     }
-    let number = plane.abort(caller.name, &reason(&headers, &write))?;
+    let number = plane.abort(caller.name, &reason(&headers, &write)).await?;
     Ok(done(rollout_of(&plane, number, wait).await))
 }
 

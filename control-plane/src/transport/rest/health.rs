@@ -38,13 +38,17 @@ pub(crate) struct Gate {
 
 /// The settings are loaded and the API can serve. Never red because the fleet is away: all replicas would leave the load
 /// balancer at once. With `warm` it is the gate of a warm start: red until the Envoys are that warm.
-#[utoipa::path(get, path = "/health/ready", tag = "health", params(Gate), responses((status = 200, description = "It can serve"), (status = 503, description = "An Envoy is not warm enough yet")))]
+#[utoipa::path(get, path = "/health/ready", tag = "health", params(Gate), responses((status = 200, description = "It can serve"), (status = 503, description = "An Envoy is not warm enough yet, or a new replica has not heard of the settings in force")))]
 pub(crate) async fn ready(
     State(plane): State<Arc<Plane>>,
     Params(gate): Params<Gate>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let revision = plane.domain().book.present().number;
     let mut view = json!({ "status": "ready", "revision": revision });
+    if !plane.has_settings() {
+        view["status"] = json!("waiting for the settings of the other replicas");
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, Json(view)));
+    }
     let Some(wanted) = gate.warm else {
         return Ok((StatusCode::OK, Json(view)));
     };

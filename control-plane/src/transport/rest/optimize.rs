@@ -50,7 +50,7 @@ pub(crate) async fn optimize(
         }
     }
     let recommendation = super::advice::recommendation(&plane);
-    let applied = optimizing.apply && super::advice::apply(&plane, &recommendation, &caller)?;
+    let applied = optimizing.apply && super::advice::apply(&plane, &recommendation, &caller).await?;
     tracing::info!(who = caller.name, applied, "cache optimised");
     Ok(Json(json!({
         "actions": actions,

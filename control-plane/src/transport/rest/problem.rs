@@ -142,6 +142,11 @@ impl Problem {
         problem
     }
 
+    /// The replicas cannot agree on anything at the moment.
+    pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "replicas_unavailable", reason).retry_after(Duration::from_secs(1))
+    }
+
     /// When to try again.
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         self.headers.push((header::RETRY_AFTER, wait.as_secs().to_string()));
@@ -169,6 +174,7 @@ impl From<Refused> for Problem {
             }
             Refused::NoCanary => Self::new(StatusCode::CONFLICT, "no_canary", text),
             Refused::NoEnvoy => Self::new(StatusCode::CONFLICT, "no_envoy", text),
+            Refused::Unavailable(_) => Self::unavailable(text),
             Refused::UnknownRevision(_) => Self::new(StatusCode::NOT_FOUND, "unknown_revision", text),
             Refused::Violations(violations) => {
                 let listed: Vec<Value> = violations

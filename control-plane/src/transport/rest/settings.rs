@@ -137,7 +137,7 @@ async fn write_settings(
     headers: &HeaderMap,
     caller: &Caller,
     write: &SettingsWrite,
-    propose: impl Fn(&Book, Option<u64>, Author, u64) -> Result<Accepted, Refused>,
+    propose: impl Fn(&Book, Option<u64>, Author, u64) -> Result<Accepted, Refused> + Send + Sync,
 ) -> Result<Response, Problem> {
     let wait = write.wait()?;
     let before = plane.domain().book.present().document.clone();
@@ -152,7 +152,7 @@ async fn write_settings(
     }
     let share = write.share()?;
     let author = author(headers, caller, write);
-    let written = plane.change(expected, author, write.dry_run, share, propose)?;
+    let written = plane.change(expected, author, write.dry_run, share, propose).await?;
     let accepted = &written.accepted;
     let number = accepted.revision.number;
     let (status, mut body) = if write.dry_run {

@@ -4,6 +4,10 @@
 //! Reconnecting is done here and not by the client library: after a break the data set behind the address may be another one,
 //! and nothing may be read from it before that was looked into.
 
+mod wire;
+
+pub(crate) use wire::{Fault, Wire};
+
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -12,12 +16,12 @@ use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, IntoConnectionIn
 use std::time::Duration;
 
 /// A server that does not answer for so long is as good as gone.
-pub(super) const ANSWER: Duration = Duration::from_millis(250);
+pub(crate) const ANSWER: Duration = Duration::from_millis(250);
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// Where Redis is.
 #[derive(Debug, Clone)]
-pub(super) enum Address {
+pub(crate) enum Address {
     /// `redis://` or `rediss://`.
     Single(String),
     /// `redis+cluster://host:port,host:port`, with `rediss` for TLS.
@@ -34,7 +38,7 @@ pub(super) enum Address {
 
 impl Address {
     /// Reads `REDIS_URL`.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").ok_or("REDIS_URL: no scheme")?;
         match scheme {
             "redis" | "rediss" | "redis+unix" | "unix" => {
@@ -62,7 +66,7 @@ impl Address {
     }
 
     /// For operators, without credentials.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let bare = |url: &str| {
             let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
             let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
@@ -79,10 +83,15 @@ impl Address {
     }
 
     /// Connects, and sees that the server answers.
-    pub(super) async fn connect(&self) -> RedisResult<Connection> {
+    pub(crate) async fn connect(&self) -> RedisResult<Connection> {
+        self.connect_for(ANSWER).await
+    }
+
+    /// A connection whose commands may take so long.
+    pub(crate) async fn connect_for(&self, answer: Duration) -> RedisResult<Connection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER));
+            .set_response_timeout(Some(answer));
         match self {
             Self::Single(url) => {
                 let client = Client::open(url.as_str())?;
@@ -93,7 +102,7 @@ impl Address {
             Self::Cluster(urls) => {
                 let client = ClusterClientBuilder::new(urls.iter().map(String::as_str))
                     .connection_timeout(CONNECT)
-                    .response_timeout(ANSWER)
+                    .response_timeout(answer)
                     .retries(1)
                     .build()?;
                 Ok(Connection::Cluster(client.get_async_connection().await?))
@@ -153,31 +162,40 @@ fn sentinel(rest: &str) -> Result<Address, String> {
 
 /// An open connection.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl Connection {
     /// Runs one command.
-    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+    pub(crate) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        self.ask_for(command, ANSWER).await
+    }
+
+    /// Runs one command that may take so long.
+    pub(crate) async fn ask_for<T: FromRedisValue>(&mut self, command: &Cmd, answer: Duration) -> RedisResult<T> {
         match self {
-            Self::Single(connection) => run(command, connection).await,
-            Self::Cluster(connection) => run(command, connection).await,
+            Self::Single(connection) => run(command, connection, answer).await,
+            Self::Cluster(connection) => run(command, connection, answer).await,
         }
     }
 }
 
-async fn run<T: FromRedisValue>(command: &Cmd, connection: &mut impl ConnectionLike) -> RedisResult<T> {
+async fn run<T: FromRedisValue>(
+    command: &Cmd,
+    connection: &mut impl ConnectionLike,
+    answer: Duration,
+) -> RedisResult<T> {
     // The library's own time-out covers the answer; this one also what waits before it is sent.
-    match tokio::time::timeout(ANSWER, command.query_async(connection)).await {
+    match tokio::time::timeout(answer, command.query_async(connection)).await {
         Ok(answer) => answer,
         Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
     }
 }
 
 /// What went wrong, in one line without secrets.
-pub(super) fn reason(error: &RedisError) -> String {
+pub(crate) fn reason(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         (Some(code), None) => code.to_owned(),
@@ -187,7 +205,7 @@ pub(super) fn reason(error: &RedisError) -> String {
 }
 
 /// Whether the connection is of no use any more: it broke, or its server is not (or no longer) the one to write to.
-pub(super) fn ends_connection(error: &RedisError) -> bool {
+pub(crate) fn ends_connection(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_timeout()
         || error.is_connection_dropped()

@@ -1,0 +1,51 @@
+//! Settings that end with the process.
+
+use super::{Put, Repository, Unput, Version};
+use control_domain::agreement::Agreed;
+use control_domain::book::Book;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The place.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryRepository {
+    present: Mutex<(u64, Option<Agreed>)>,
+}
+
+impl MemoryRepository {
+    fn present(&self) -> MutexGuard<'_, (u64, Option<Agreed>)> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names by number, for places with one writing process.
+pub(super) fn name(number: u64) -> Version {
+    if number == 0 {
+        Version::new()
+    } else {
+        number.to_string()
+    }
+}
+
+#[tonic::async_trait]
+impl Repository for MemoryRepository {
+    async fn version(&self) -> Result<Version, String> {
+        Ok(name(self.present().0))
+    }
+
+    async fn load(&self, _: &Book) -> Result<Option<(Version, Agreed)>, String> {
+        let present = self.present();
+        Ok(present.1.clone().map(|agreed| (name(present.0), agreed)))
+    }
+
+    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, Unput> {
+        let mut present = self.present();
+        if *base != name(present.0) {
+            return Err(Unput::Conflict);
+        }
+        *present = (present.0 + 1, Some(new.clone()));
+        Ok(Put {
+            version: name(present.0),
+            not_kept: None,
+        })
+    }
+}
