@@ -22,8 +22,8 @@ const TAIL: usize = 16;
 
 /// KEYS: state, revisions, changes. ARGV: base, name, rest, "whole" or not, revisions…
 const PUT: &str = "local present = redis.call('GET', KEYS[1]) or '' \
-     if (string.match(present, '^([^\n]*)\n') or '') ~= ARGV[1] then return 0 end \
-     redis.call('SET', KEYS[1], ARGV[2] .. '\n' .. ARGV[3]) \
+     if (string.match(present, '^([^\\n]*)\\n') or '') ~= ARGV[1] then return 0 end \
+     redis.call('SET', KEYS[1], ARGV[2] .. '\\n' .. ARGV[3]) \
      if ARGV[4] == 'whole' then redis.call('DEL', KEYS[2]) end \
      for place = 6, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[place]) end \
      redis.call('LTRIM', KEYS[2], -tonumber(ARGV[5]), -1) \
