@@ -228,4 +228,20 @@ mod tests {
         assert_ne!(of(b"1", b"t"), of(b"1", b"u"));
         assert!(!of(b"1", b"secret").as_bytes().windows(6).any(|part| part == b"secret"));
     }
+
+    #[test]
+    fn cookies_of_the_policy_belong_to_the_key_hashed_and_no_others() {
+        let policy = KeyPolicy {
+            cookies: vec![b"plan".to_vec()],
+            ..KeyPolicy::default()
+        };
+        let of = |cookies: &'static [u8]| key(&policy, "a", "/", vec![(b"cookie", cookies)]);
+        let gold = of(b"plan=gold");
+        assert_eq!(gold, of(b"session=1; plan=gold; theme=dark"));
+        for other in ["plan=silver", "Plan=gold", "myplan=gold", "", "plan=gold; plan=silver"] {
+            assert_ne!(gold, of(other.as_bytes()), "{other}");
+        }
+        assert!(!gold.as_bytes().windows(4).any(|part| part == b"gold"));
+        assert!(CacheKey::holds_identity(gold.as_bytes()));
+    }
 }

@@ -2,22 +2,20 @@
 
 use super::answer::Problem;
 use super::exchange::{Exchange, Flow};
-use super::header_map::{self, MapWriter};
 use super::host::Host;
-use super::on_request::Lookup;
 use super::registry;
 use super::tier_offer;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
-use crate::cache::{CacheKey, CacheStatus, StoredView};
-use crate::engine::{Asked, Decision, decide};
+use crate::cache::{CacheKey, CacheStatus};
+use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::target::Target;
 use crate::store::Purge;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::purge_command::Kind;
-use optimizer_proto::v1::{Command, ExplainCommand, ExportPage, PurgeCommand};
+use optimizer_proto::v1::{Command, ExportPage, PurgeCommand};
 use serde_json::json;
 
 /// Tags of one `PURGE`.
@@ -212,82 +210,6 @@ impl Vm {
         let key = CacheKey::new(&route.key, &target, &Fields::from(Vec::new()));
         (!authority.is_empty()).then(|| key.url().to_vec())
     }
-
-    /// What the filter would do with this request now, and why, by the code that does it.
-    fn explain(&mut self, host: &impl Host, ask: &ExplainCommand, now_ms: Millis) -> Result<serde_json::Value, String> {
-        let mut map = MapWriter::default();
-        for (name, value) in [
-            (":method", &ask.method),
-            (":scheme", &ask.scheme),
-            (":authority", &ask.authority),
-            (":path", &ask.path),
-        ] {
-            map.push(name.as_bytes(), value.as_bytes());
-        }
-        for field in &ask.fields {
-            map.push(&field.name.to_ascii_lowercase(), &field.value);
-        }
-        let map = map.finish();
-        let asked =
-            Asked::read(Fields::from(header_map::parse(&map))).ok_or("method, authority and path are needed")?;
-        let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
-        let base =
-            |decision: &str, reason: &str| json!({ "decision": decision, "reason": reason, "route": route.name });
-        if !route.cache {
-            return Ok(base("forward", "bypass"));
-        }
-        if !asked.method.is_cacheable() {
-            return Ok(base("forward", "method"));
-        }
-        let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
-        let directives = asked.directives(&route.freshness);
-        let counted = self.recorder.cache;
-        let looked_up = self.find(host, &key, &asked.fields, now_ms);
-        // A question is no traffic.
-        self.recorder.cache = counted;
-        let shown_key = String::from_utf8_lossy(key.as_bytes()).into_owned();
-        let (found, soft) = match looked_up {
-            Lookup::Usable { found, soft } => (found, soft),
-            Lookup::Missing(missing) => {
-                let decision = if directives.only_if_cached {
-                    "gateway-timeout"
-                } else {
-                    "forward"
-                };
-                return Ok(merged(
-                    base(decision, missing.cause().code()),
-                    json!({ "key": shown_key }),
-                ));
-            }
-        };
-        let view = StoredView::decode(found.value(), true).map_err(|corrupt| corrupt.code().to_owned())?;
-        let stored = json!({
-            "key": shown_key,
-            "stored": {
-                "status": view.status(),
-                "age_ms": view.age_ms(now_ms),
-                "freshness_lifetime_ms": view.lifetime_ms(),
-                "usable_until_ms": view.usable_until_ms(),
-                "body_bytes": view.body().len(),
-                "soft_purged": soft,
-                "selecting": view.selecting().map(|(name, value)| json!({
-                    "name": String::from_utf8_lossy(name),
-                    "value": value.map(String::from_utf8_lossy),
-                })).collect::<Vec<_>>(),
-            },
-        });
-        let head = match decide(&view, &asked, &directives, soft, 0, now_ms) {
-            Decision::Reply { reply, reuse, refresh } => merged(
-                base("serve", reuse.reason.code()),
-                json!({ "status": reply.status, "age_s": reuse.age_s, "ttl_s": reuse.ttl_s, "refresh": refresh }),
-            ),
-            Decision::Forward { reason, validate, .. } => {
-                merged(base("forward", reason.code()), json!({ "validate": validate }))
-            }
-            Decision::Timeout => base("gateway-timeout", "only-if-cached"),
-        };
-        Ok(merged(head, stored))
-    }
 }
 
 /// `host/path`, also with a scheme in front; without a host the path holds for all.
@@ -308,11 +230,4 @@ fn purge_cause(kind: Kind) -> &'static str {
         Kind::Tag => "purge-tag",
         Kind::Url | Kind::Unspecified => "purge-url",
     }
-}
-
-fn merged(mut into: serde_json::Value, more: serde_json::Value) -> serde_json::Value {
-    if let (Some(into), serde_json::Value::Object(more)) = (into.as_object_mut(), more) {
-        into.extend(more);
-    }
-    into
 }

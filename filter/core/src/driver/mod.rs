@@ -8,6 +8,7 @@ mod capture;
 mod commands;
 mod control;
 pub mod exchange;
+mod explain;
 #[cfg(test)]
 mod fake_host;
 mod guard;

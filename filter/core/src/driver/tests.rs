@@ -783,3 +783,81 @@ fn who_stood_still_asks_the_origin_until_it_has_caught_up() {
     envoy.control(ToFilter::CaughtUp(optimizer_proto::v1::CaughtUp {}));
     replied(envoy.get(&[], "500", &[], b""));
 }
+
+fn explained(envoy: &mut Envoy, fields: &[(&str, &str)]) -> serde_json::Value {
+    let command = optimizer_proto::v1::Command {
+        id: "1".to_owned(),
+        body: Some(optimizer_proto::v1::command::Body::Explain(
+            optimizer_proto::v1::ExplainCommand {
+                method: "GET".to_owned(),
+                scheme: "http".to_owned(),
+                authority: "api.example".to_owned(),
+                path: "/a?b=1".to_owned(),
+                fields: fields
+                    .iter()
+                    .map(|(name, value)| optimizer_proto::v1::HeaderField {
+                        name: name.as_bytes().to_vec(),
+                        value: value.as_bytes().to_vec(),
+                    })
+                    .collect(),
+            },
+        )),
+    };
+    let done = envoy.vm.execute(&envoy.host, &command, envoy.host.now_ms.get());
+    assert!(done.ok, "{}", done.detail);
+    serde_json::from_str(&done.detail).unwrap()
+}
+
+#[test]
+fn an_explanation_names_the_policy_and_lists_variants_also_where_none_fits() {
+    let mut envoy = Envoy::new(r#"{"routes":[{"name":"a","path_prefix":"/a","ttl_ceiling":"30s"}]}"#);
+    let varied = [("cache-control", "max-age=60"), ("vary", "x-tenant")];
+    for tenant in ["one", "two"] {
+        forwarded(envoy.get(&[("x-tenant", tenant)], "200", &varied, b"content"));
+    }
+    let missed = explained(&mut envoy, &[("x-tenant", "three")]);
+    assert_eq!(
+        (&missed["decision"], &missed["route"]),
+        (&"forward".into(), &"a".into())
+    );
+    assert_eq!(
+        (&missed["policy"]["path_prefix"], &missed["policy"]["ttl_ceiling_ms"]),
+        (&"/a".into(), &30_000.into())
+    );
+    let variants = missed["variants"].as_array().unwrap();
+    let mut tenants: Vec<_> = variants
+        .iter()
+        .map(|variant| variant["selecting"][0]["value"].as_str().unwrap())
+        .collect();
+    tenants.sort_unstable();
+    assert_eq!(tenants, ["one", "two"]);
+    assert!(
+        variants
+            .iter()
+            .all(|variant| variant["selected"] == false && variant["freshness_lifetime_ms"] == 30_000)
+    );
+
+    let hit = explained(&mut envoy, &[("x-tenant", "two")]);
+    assert_eq!(hit["decision"], "serve", "{hit}");
+    let selected = hit["variants"].as_array().unwrap();
+    assert_eq!(selected.iter().filter(|variant| variant["selected"] == true).count(), 1);
+    assert_eq!(hit["stored"]["body_bytes"], 7);
+}
+
+#[test]
+fn a_routes_limit_of_size_and_its_override_of_lifetimes_hold() {
+    let mut envoy = Envoy::new(
+        r#"{"routes":[{"name":"a","path_prefix":"/a","max_object_size":"1KiB","ttl_override":"5s","stale_if_error":"10s"}]}"#,
+    );
+    forwarded(envoy.get(&[], "200", &FRESH, &[b'x'; 1_025]));
+    forwarded(envoy.get(&[], "200", &[], &[b'x'; 1_024]));
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body.len(), 1_024);
+    envoy.wait(5_000);
+    let stale = replied(envoy.get(&[], "503", &[], b""));
+    assert!(
+        stale.field("cache-status").unwrap().contains("stale-if-error"),
+        "{stale:?}"
+    );
+    envoy.wait(11_000);
+    assert_eq!(forwarded(envoy.get(&[], "503", &[], b"")).0, "503");
+}

@@ -1,5 +1,6 @@
 //! Checked settings, compiled to what the hot path reads.
 
+mod describe;
 mod route_match;
 
 use crate::breaker::{BreakerPolicy, FailurePolicy};
@@ -280,6 +281,32 @@ mod tests {
             900_000
         );
         assert!(!policies.route(b"x", b"/private").cache);
+    }
+
+    #[test]
+    fn every_knob_of_a_route_reaches_its_policy() {
+        let policies = Policies::compile(&settings(
+            r#"{"routes":[{"name":"a","host":"*.example","path_prefix":"/p","default_ttl":"2s","ttl_floor":"1s","ttl_ceiling":"3s",
+                "ttl_override":"4s","stale_while_revalidate":"5s","stale_if_error":"6s","max_stale_on_outage":"7s",
+                "key_query":{"mode":"exclude","names":["utm"]},"key_headers":["X-Tenant"],"key_cookies":["Plan"],
+                "isolate_authorization":true,"ignore_request_cache_control":true,"max_object_size":"8KiB","breaker":true}]}"#,
+        ));
+        let mut described = policies.route(b"shop.example", b"/p/1").describe();
+        let rest = described.as_object_mut().unwrap();
+        rest.remove("heuristic_fraction_percent");
+        rest.remove("jitter_percent");
+        let expected = serde_json::json!({
+            "host": "*.example", "path_prefix": "/p", "cache": true,
+            "key": {
+                "query": { "mode": "exclude", "names": ["utm"] },
+                "headers": ["x-tenant"], "cookies": ["Plan"], "isolate_authorization": true,
+            },
+            "default_ttl_ms": 2_000, "ttl_floor_ms": 1_000, "ttl_ceiling_ms": 3_000, "ttl_override_ms": 4_000,
+            "stale_while_revalidate_ms": 5_000, "stale_if_error_ms": 6_000, "max_stale_on_outage_ms": 7_000,
+            "ignore_request_cache_control": true, "max_object_bytes": 8_192, "shared_tier": false, "breaker": true,
+        });
+        assert_eq!(described, expected);
+        assert_eq!(policies.route(b"other", b"/p").name, DEFAULT_ROUTE);
     }
 
     #[test]

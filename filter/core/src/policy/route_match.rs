@@ -1,5 +1,7 @@
 //! Which route a request belongs to: the first of the list whose host and path prefix fit.
 
+use std::fmt;
+
 /// A host pattern: `*`, an exact host, or `*.suffix` for every host below a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HostPattern {
@@ -29,6 +31,16 @@ impl HostPattern {
                         .get(host.len() - suffix.len()..)
                         .is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
             }
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(exact) => f.write_str(&String::from_utf8_lossy(exact)),
+            Self::Below(suffix) => write!(f, "*{}", String::from_utf8_lossy(suffix)),
         }
     }
 }

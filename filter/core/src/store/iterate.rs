@@ -1,6 +1,6 @@
 //! Going through all stored responses, a few at a time: for snapshots and administration.
 
-use super::codec::{PAGES, Tick, page_key, slot_key};
+use super::codec::{PAGES, Tick, key_hash, page_key, page_of, slot_key};
 use super::entry::{Cursor, EntryId, Exported, Surveyed};
 use super::page::Page;
 use super::record::Record;
@@ -42,6 +42,18 @@ impl Store {
             (page, slot) = (page + 1, 0);
         }
         (found, Some(Cursor(u64::from(page) << 16)))
+    }
+
+    /// Up to `count` responses of a key, whatever their selecting fields. The caller has yet to compare the whole key.
+    pub fn variants(&self, map: &impl SharedMap, key: &[u8], count: usize, now_ms: Millis) -> Vec<Exported> {
+        let hash = key_hash(key);
+        let page = page_of(hash);
+        records_from(map, page, 0)
+            .iter()
+            .filter(|record| record.key == hash)
+            .filter_map(|record| export(map, page, record, now_ms))
+            .take(count)
+            .collect()
     }
 
     /// Shows `visit` what is stored in up to `pages` pages from `page` on, and of every `stride`th response the bytes; answers the
