@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-trouble bench-telemetry bench-instructions fuzz clean
+.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -71,6 +71,12 @@ bench-quick: wasm wasm-pass-through ## The same in short
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench --quick
+
+bench-core: ## Natively: a hit's decision, and what breaker and limit cost a forwarded request
+	$(CARGO) bench --locked -p filter-core --features testing --bench parts --bench limit
+
+bench-hit-ratio: ## Hit ratio of each policy, requests and bytes, beside the clairvoyant bound; bytes of overhead per entry
+	$(CARGO) bench --locked -p filter-core --features testing --bench hit_ratio
 
 # The first two compute; the last one is the real control plane with a thousand control streams, for a minute and a half.
 bench-telemetry: ## What counting costs, how exact merged quantiles are, a thousand Envoys

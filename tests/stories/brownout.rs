@@ -252,3 +252,46 @@ fn staleness_has_a_ceiling_and_some_responses_have_none() {
         "the client wants none of it"
     );
 }
+
+#[test]
+fn windows_of_staleness_hold_while_the_breaker_is_open() {
+    let origin = Origin::start(|request| match request.path.as_str() {
+        "/while" => Reply::ok("while").header("cache-control", "max-age=1, stale-while-revalidate=4"),
+        "/if" => Reply::ok("if").header("cache-control", "max-age=1, stale-if-error=5"),
+        "/strict" => Reply::ok("strict").header("cache-control", "max-age=1, stale-if-error=60, must-revalidate"),
+        _ => Reply::ok("neither").max_age(1),
+    })
+    .unwrap();
+    let stack = Stack::start(&Plan::default(), origin).unwrap();
+    stack
+        .change_settings(&json!({"freshness": {"max_stale_on_outage": "0s"}}))
+        .unwrap();
+    let windows = [("/while", 4), ("/if", 5), ("/strict", 0), ("/neither", 0)];
+    for (path, _) in windows {
+        assert_eq!(stack.envoy.get(path).unwrap().status, 200);
+    }
+    let asked = stack.origin.total();
+    let word = Request::new("POST", "/circuit-breaker/origin/force-open");
+    wait::until("the upstream known, and its breaker open", || {
+        (stack.rest().send(&word).ok()?.status == 200).then_some(())
+    })
+    .unwrap();
+    for (path, window_s) in windows {
+        let mut stale = 0;
+        wait::until("the end of the window", || {
+            let answer = stack.envoy.get(path).unwrap();
+            if answer.status == 503 {
+                return Some(());
+            }
+            let age = answer.number("age").unwrap_or_default();
+            assert!(age <= 1 + window_s, "{path} at {age} s");
+            stale += usize::from(answer.cache_status().contains("ttl=-"));
+            None
+        })
+        .unwrap();
+        // Those looked at later may have passed their windows already.
+        assert!(path != "/while" || stale > 0, "{path} within its window");
+        assert!(window_s > 0 || stale == 0, "{path} is never stale");
+    }
+    assert_eq!(stack.origin.total(), asked, "nor was the origin asked");
+}

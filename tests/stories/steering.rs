@@ -180,3 +180,30 @@ fn what_cannot_be_meant_is_refused() {
     stack.change_settings(&json!({"breaker": {"enabled": false}})).unwrap();
     assert_eq!(say(&stack, "origin/force-open").status, 409);
 }
+
+#[test]
+fn a_word_is_in_force_on_every_envoy_of_the_fleet() {
+    let stack = stack();
+    let second = stack.envoy_beside("second").unwrap();
+    assert_eq!(second.get("/x").unwrap().status, 200);
+    for (word, status) in [("force-open", 503), ("force-close", 200), ("reset", 200)] {
+        let said = std::time::Instant::now();
+        let answer = say(&stack, &format!("origin/{word}")).json().unwrap();
+        // The answer itself says so, and it is true at once.
+        assert_eq!(
+            (&answer["in_force_on"], &answer["not_on"]),
+            (&json!(2), &json!([])),
+            "{word}"
+        );
+        let answered = said.elapsed();
+        assert_eq!(second.get("/x").unwrap().status, status, "{word}");
+        for connection in &mut stack.envoy.connection_per_worker().unwrap() {
+            assert_eq!(
+                connection.exchange(&Request::get("/x")).unwrap().status,
+                status,
+                "{word}"
+            );
+        }
+        println!("{word}: in force on two Envoys after {} ms", answered.as_millis());
+    }
+}

@@ -3,6 +3,7 @@
 use super::host::Host;
 use super::tier_offer;
 use super::vm::Vm;
+use super::wake::Wake;
 use crate::Millis;
 use crate::cache::{self, groups, invalidation};
 use crate::engine::Asked;
@@ -23,6 +24,7 @@ impl Vm {
         if !asked.method.is_unsafe() {
             return;
         }
+        let mut stamped = false;
         for target in invalidation::targets(asked.method, &asked.target, status, response) {
             let key = cache::CacheKey::new(&route.key, &target.as_target(), &asked.fields);
             // A stamp and not a removal: it reaches every variant and identity of the URL, and a fetch still in flight.
@@ -32,6 +34,8 @@ impl Vm {
                 .is_ok()
             {
                 self.recorder.invalidated("unsafe-method");
+                // Under the key itself nothing is left; under keys with other fields something may be.
+                stamped |= key.as_bytes() != key.url();
             }
             self.store.remove(host, key.as_bytes());
             self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
@@ -46,9 +50,13 @@ impl Vm {
                 };
                 if self.stamps.purge(host, purge, false, now_ms).is_ok() {
                     self.recorder.invalidated("cache-group");
+                    stamped = true;
                 }
                 self.invalidate_in_tier(host, tier_offer::tag_subject(&host_name, &tag), now_ms);
             }
+        }
+        if stamped {
+            self.tell_others(host, Wake::Stamps, now_ms);
         }
     }
 }

@@ -142,7 +142,8 @@ impl Vm {
         }
     }
 
-    fn tell_others(&self, host: &impl Host, what: Wake, now_ms: Millis) {
+    /// Wakes the other VMs.
+    pub(super) fn tell_others(&self, host: &impl Host, what: Wake, now_ms: Millis) {
         for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
             // One that cannot be woken looks at its next tick.
             let _ = host.enqueue(vm.queue, &[what.byte()]);

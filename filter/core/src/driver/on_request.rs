@@ -226,7 +226,11 @@ impl Vm {
         self.recorder.cache.lookups += 1;
         let variant = |names: crate::store::VaryNames<'_>| selecting::variant_hash(names.iter(), request);
         let Some(found) = self.store.lookup(host, key.as_bytes(), variant, now_ms) else {
-            return Lookup::Missing(Missing::Uri);
+            return Lookup::Missing(if self.store.passed_over_variants() {
+                Missing::Vary
+            } else {
+                Missing::Uri
+            });
         };
         let whole = !found.is_checked() && found.value().len() <= VERIFIED_WHOLE;
         let view = match StoredView::decode(found.value(), whole) {

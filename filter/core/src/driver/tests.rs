@@ -861,3 +861,29 @@ fn a_routes_limit_of_size_and_its_override_of_lifetimes_hold() {
     envoy.wait(11_000);
     assert_eq!(forwarded(envoy.get(&[], "503", &[], b"")).0, "503");
 }
+
+#[test]
+fn other_workers_hear_of_an_invalidated_group_at_once() {
+    let mut first = Envoy::new("{}");
+    let grouped = [("cache-control", "max-age=60"), ("cache-groups", "\"prices\"")];
+    forwarded(first.get(&[], "200", &grouped, b"body"));
+    let host = FakeHost {
+        map: std::rc::Rc::clone(&first.host.map),
+        ..FakeHost::default()
+    };
+    host.now_ms.set(first.host.now_ms.get());
+    host.random.set(99);
+    let mut second = Envoy { host, vm: Vm::new() };
+    second.vm.on_start(&second.host);
+    second.vm.on_configure(&second.host, ROOT, b"{}");
+    second.vm.on_tick(&second.host, ROOT);
+    replied(second.get(&[], "500", &[], b""));
+
+    let mut post = GET.to_vec();
+    (post[0], post[3]) = ((":method", "POST"), (":path", "/change"));
+    first.host.queued.borrow_mut().clear();
+    forwarded(first.ask(&post, "200", &[("cache-group-invalidation", "\"prices\"")], b"done"));
+    let told = first.host.queued.borrow();
+    let stamps = vec![super::wake::Wake::Stamps.byte()];
+    assert!(told.values().flatten().any(|item| *item == stamps), "{told:?}");
+}

@@ -36,6 +36,7 @@ impl Store {
     ) -> Option<Found> {
         let hash = key_hash(key);
         let number = page_of(hash);
+        self.passed_over = false;
         let mut seen = None;
         for _ in 0..2 {
             let (bytes, _) = map.get(&page_key(number))?;
@@ -75,6 +76,12 @@ impl Store {
             }
         }
         None
+    }
+
+    /// Whether the last lookup passed over responses of the key that other selecting values had chosen.
+    #[must_use]
+    pub fn passed_over_variants(&self) -> bool {
+        self.passed_over
     }
 
     fn newest_match(
@@ -118,6 +125,8 @@ impl Store {
             };
             if record.variant == wanted {
                 best = Some(record);
+            } else {
+                self.passed_over = true;
             }
         }
         best

@@ -21,6 +21,7 @@ pub struct Store {
     pub(super) account: Account,
     pub(super) events: Events,
     pub(super) hot: Hot,
+    pub(super) passed_over: bool,
 }
 
 impl Store {
