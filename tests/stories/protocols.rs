@@ -174,6 +174,7 @@ fn http_2_on_both_sides_is_cached_like_any_other() {
     assert!(part.starts_with("HTTP/2 206") && part.ends_with("pa"), "{part}");
     assert!(by_http2(&ours, "/page", &["--head"]).starts_with("HTTP/2 200"));
     // The same stored response by HTTP/1.1.
-    assert!(ours.get("/page").unwrap().is_hit());
+    let same = Request::get("/page").header("host", ours.address().to_string());
+    assert!(ours.fetch(&same).unwrap().is_hit());
     assert_eq!((origin.count("/page"), origin.count("/trailers")), (1, 2));
 }
