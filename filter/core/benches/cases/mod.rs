@@ -2,7 +2,7 @@
 
 mod decision;
 
-use filter_core::breaker::{self, BreakerPolicy, OutcomeClass};
+use filter_core::breaker::{self, BreakerPolicy, Call, OutcomeClass};
 use filter_core::shared_map::MemoryMap;
 use filter_core::store::{Entry, Eviction, Limits, Stamps, Store};
 use optimizer_proto::telemetry::Sketch;
@@ -94,11 +94,15 @@ fn merge() -> impl FnMut() {
 
 fn breaker() -> impl FnMut() {
     let (map, policy) = (MemoryMap::default(), BreakerPolicy::default());
+    let call = Call {
+        holder: 1,
+        can_wait: false,
+    };
     let mut now = NOW;
     move || {
         now += 1;
-        let (permit, _) = breaker::acquire(&map, "catalogue", &policy, now, 1).expect("closed");
-        if let Some(permit) = permit {
+        let (admitted, _) = breaker::acquire(&map, "catalogue", &policy, &call, now, 1);
+        if let Ok(Some(permit)) = admitted {
             black_box(breaker::resolve(
                 &map,
                 permit,
