@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::infrastructure::notify::{Notifier, Receivers};
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
-use crate::infrastructure::{config_dir, envoy_admin};
+use crate::infrastructure::{config_dir, envoy_admin, system};
 use crate::plane::{Options, Plane};
 use crate::replicas::Replicas;
 use crate::steering;
@@ -14,6 +14,7 @@ use crate::tier::{KeyFile, Setup, Tier};
 use crate::transport::tls::{self, Acceptor, Files};
 use crate::transport::{grpc, incoming, rest};
 use crate::xds::Hub;
+use control_domain::machine::Machine;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +45,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         tokens,
         runbook: config.runbook_url.clone(),
         warm_start_bytes: config.warm_start_mb.saturating_mul(1_000_000),
+        machine: Machine {
+            memory_mb: config.envoy_memory_mb.or_else(system::memory_mb),
+        },
         writes_per_second: config.writes_per_second,
     }));
     let notifier = Arc::new(Notifier::new(receivers(&config), config.state_dir.as_deref()));

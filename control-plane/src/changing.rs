@@ -110,6 +110,9 @@ impl Plane {
                 return Err(Refused::CanaryUnderWay(canary.revision.number));
             }
             let accepted = propose(&domain.book, expected, author.clone(), now_ms())?;
+            self.machine
+                .judge(&accepted.revision.document, &domain.book.present().document)
+                .map_err(Refused::Violations)?;
             if !accepted.changed || dry_run {
                 return Ok((None, accepted));
             }
@@ -382,7 +385,7 @@ impl Plane {
             return None;
         }
         let mut looked = domain.config_map.clone();
-        let intake = looked.look(keys, &domain.book.present().document);
+        let intake = looked.look(keys, &domain.book.present().document, self.machine);
         Some((looked, intake))
     }
 

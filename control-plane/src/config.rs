@@ -43,6 +43,11 @@ pub(crate) struct Config {
     #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "api-optimizer")]
     pub(crate) redis_key_prefix: String,
 
+    /// Memory of the smallest machine (or container) that runs an Envoy, MB of 2^20 bytes: a larger `cache_memory_mb` is refused.
+    /// Without it, the memory of this machine
+    #[arg(long, env = "ENVOY_MEMORY_MB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) envoy_memory_mb: Option<u64>,
+
     /// Memory of a shared cache tier in this process, MB of 2^20 bytes
     #[arg(long, env = "TIER_MEMORY_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub(crate) tier_memory_mb: u64,

@@ -20,6 +20,7 @@ use control_domain::config_map::ConfigMap;
 use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::{ConnectionId, Fleet};
 use control_domain::health::Facts;
+use control_domain::machine::Machine;
 use control_domain::purges::PurgeLog;
 use control_domain::steering::Steering;
 use control_domain::views::System;
@@ -98,6 +99,7 @@ pub(crate) struct Options {
     pub(crate) runbook: String,
     /// Given to a new Envoy.
     pub(crate) warm_start_bytes: u64,
+    pub(crate) machine: Machine,
     pub(crate) writes_per_second: NonZeroU32,
 }
 
@@ -131,6 +133,8 @@ impl Streams {
 #[derive(Debug)]
 pub(crate) struct Plane {
     pub(crate) tier: Arc<Tier>,
+    /// What Envoys run on.
+    pub(crate) machine: Machine,
     domain: Mutex<Domain>,
     streams: Mutex<Streams>,
     pub(crate) state: Option<Arc<StateFile>>,
@@ -174,6 +178,7 @@ impl Plane {
             tokens,
             runbook,
             warm_start_bytes,
+            machine,
             writes_per_second,
         } = options;
         let now_ms = now_ms();
@@ -215,6 +220,7 @@ impl Plane {
                 storage_fault: None,
             }),
             streams: Mutex::default(),
+            machine,
             state,
             replicas,
             repository,

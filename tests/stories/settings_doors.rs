@@ -292,3 +292,28 @@ fn a_config_map_volume_is_followed_key_by_key() {
         "{health}"
     );
 }
+
+#[test]
+fn a_cache_larger_than_the_machine_is_refused_at_every_door_with_the_reason() {
+    let plan = Plan {
+        environment: vec![("ENVOY_MEMORY_MB".to_owned(), "512".to_owned())],
+        ..Plan::default()
+    };
+    let stack = Stack::start(&plan, Origin::start(|_| Reply::ok("x")).unwrap()).unwrap();
+    let rest = stack.rest();
+    let before = rest.document("/settings").unwrap();
+    for dry in ["", "?dry_run=true"] {
+        let too_much = json!({"cache_memory_mb": 513, "cache_size": 77});
+        let answer = rest.merge_patch(&format!("/settings{dry}"), &too_much).unwrap();
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        let violation = answer.json().unwrap()["violations"][0].clone();
+        assert_eq!(violation["path"], "/cache_memory_mb", "{violation}");
+        assert!(violation["message"].as_str().unwrap().contains("512 MB"), "{violation}");
+    }
+    assert_eq!(
+        rest.document("/settings").unwrap(),
+        before,
+        "a bad value changes nothing"
+    );
+    stack.change_settings(&json!({"cache_memory_mb": 512})).unwrap();
+}

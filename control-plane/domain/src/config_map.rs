@@ -1,6 +1,7 @@
 //! The ConfigMap's keys as a door to the settings: each key judged by itself.
 
 use crate::change::Change;
+use crate::machine::Machine;
 use optimizer_proto::settings::{Settings, Violation, check_key, key_pointer};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +34,7 @@ impl ConfigMap {
     /// value leaves its setting as it is, as does one that contradicts the others or `present`, the settings in force.
     ///
     /// A refused key has never been in force, so it is tried again with whatever changes next.
-    pub fn look(&mut self, keys: &BTreeMap<String, String>, present: &Value) -> Intake {
+    pub fn look(&mut self, keys: &BTreeMap<String, String>, present: &Value, machine: Machine) -> Intake {
         let mut intake = Intake::default();
         if self.seen == *keys {
             return intake;
@@ -60,7 +61,7 @@ impl ConfigMap {
                 }
             }
         }
-        self.leave_out_contradictions(&mut candidates, present);
+        self.leave_out_contradictions(&mut candidates, present, machine);
         intake.refused = self
             .refused
             .iter()
@@ -74,9 +75,9 @@ impl ConfigMap {
     }
 
     /// Rules across fields: as long as the keys together break one, those that are told of it are refused.
-    fn leave_out_contradictions(&mut self, candidates: &mut Candidates, present: &Value) {
+    fn leave_out_contradictions(&mut self, candidates: &mut Candidates, present: &Value, machine: Machine) {
         while !candidates.is_empty() {
-            let Err(violations) = judged(candidates, present) else {
+            let Err(violations) = judged(candidates, present, machine) else {
                 return;
             };
             let blamed: BTreeSet<String> = candidates
@@ -89,7 +90,7 @@ impl ConfigMap {
                 let spoils = |key: &&String| {
                     let mut rest = candidates.clone();
                     rest.remove(*key);
-                    judged(&rest, present).is_ok()
+                    judged(&rest, present, machine).is_ok()
                 };
                 match candidates.keys().find(spoils) {
                     Some(key) => BTreeSet::from([key.clone()]),
@@ -146,10 +147,11 @@ impl ConfigMap {
     }
 }
 
-fn judged(candidates: &Candidates, present: &Value) -> Result<(), Vec<Violation>> {
+fn judged(candidates: &Candidates, present: &Value, machine: Machine) -> Result<(), Vec<Violation>> {
     // Good keys always apply: each names a field of the document.
     let document = change(candidates).apply(present).unwrap_or(Value::Null);
-    Settings::parse(&document).map(|_| ())
+    let (settings, _) = Settings::parse(&document)?;
+    machine.judge(&settings.to_json(), present)
 }
 
 fn change(candidates: &Candidates) -> Change {
@@ -206,7 +208,7 @@ mod tests {
         for bad in ["", "0", "abc", "-5", "1e9999", "NaN", " ", "1200.0.0"] {
             let mut map = ConfigMap::default();
             let all = [("cache_size", bad), ("default_ttl", "15m"), ("max_connections", "50")];
-            let intake = map.look(&keys(&all), &present());
+            let intake = map.look(&keys(&all), &present(), Machine::default());
             assert_eq!(set(&intake), ["/default_ttl", "/max_connections"], "{bad:?}");
             assert_eq!(intake.refused[0].0, "cache_size");
             let healed = [
@@ -214,7 +216,7 @@ mod tests {
                 ("default_ttl", "15m"),
                 ("max_connections", "50"),
             ];
-            let intake = map.look(&keys(&healed), &present());
+            let intake = map.look(&keys(&healed), &present(), Machine::default());
             assert_eq!(
                 intake.change,
                 Some(Change::Patch(
@@ -230,13 +232,27 @@ mod tests {
     fn what_did_not_change_is_not_looked_at_again() {
         let mut map = ConfigMap::default();
         let bad = keys(&[("cache_size", "abc")]);
-        assert_eq!(map.look(&bad, &present()).refused.len(), 1);
-        assert_eq!(map.look(&bad, &present()), Intake::default(), "said once");
+        assert_eq!(map.look(&bad, &present(), Machine::default()).refused.len(), 1);
+        assert_eq!(
+            map.look(&bad, &present(), Machine::default()),
+            Intake::default(),
+            "said once"
+        );
         assert_eq!((map.refused().len(), map.refusals()), (1, 1), "and remembered");
         let again = ConfigMap::having_seen(map.seen().clone());
         assert_eq!(again.refused().len(), 1, "also over a restart");
-        map.look(&keys(&[]), &present());
+        map.look(&keys(&[]), &present(), Machine::default());
         assert!(map.refused().is_empty());
+    }
+
+    #[test]
+    fn a_key_beyond_the_machine_is_refused_alone() {
+        let mut map = ConfigMap::default();
+        let machine = Machine { memory_mb: Some(512) };
+        let all = [("cache_memory_mb", "513"), ("cache_size", "77")];
+        let intake = map.look(&keys(&all), &present(), machine);
+        assert_eq!(set(&intake), ["/cache_size"]);
+        assert_eq!(intake.refused[0].0, "cache_memory_mb");
     }
 
     #[test]
@@ -247,7 +263,7 @@ mod tests {
             ("default_ttl", "2h"),
             ("freshness.ttl_ceiling", "1h"),
         ];
-        let intake = map.look(&keys(&all), &present());
+        let intake = map.look(&keys(&all), &present(), Machine::default());
         assert_eq!(set(&intake), ["/cache_size", "/freshness/ttl_ceiling"]);
         assert!(map.refused()["default_ttl"].contains("above"), "{:?}", map.refused());
         let mut lower = present();
@@ -257,7 +273,7 @@ mod tests {
             ("default_ttl", "2h"),
             ("freshness.ttl_ceiling", "3h"),
         ];
-        let intake = map.look(&keys(&wider), &lower);
+        let intake = map.look(&keys(&wider), &lower, Machine::default());
         assert_eq!(set(&intake), ["/default_ttl", "/freshness/ttl_ceiling"], "tried again");
         assert!(map.refused().is_empty());
     }
@@ -267,7 +283,11 @@ mod tests {
         let mut present = present();
         present["default_ttl"] = json!("2h");
         let mut map = ConfigMap::default();
-        let intake = map.look(&keys(&[("freshness.ttl_ceiling", "1h"), ("cache_size", "5")]), &present);
+        let intake = map.look(
+            &keys(&[("freshness.ttl_ceiling", "1h"), ("cache_size", "5")]),
+            &present,
+            Machine::default(),
+        );
         assert_eq!(set(&intake), ["/cache_size"]);
         assert!(map.refused().contains_key("freshness.ttl_ceiling"));
     }

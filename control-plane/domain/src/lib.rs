@@ -20,6 +20,7 @@ pub mod envoy_stats;
 pub mod fleet;
 mod fleet_figures;
 pub mod health;
+pub mod machine;
 pub mod purges;
 pub mod sequences;
 pub mod snapshot;

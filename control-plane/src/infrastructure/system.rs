@@ -15,6 +15,14 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// Memory of the machine, MB of 2^20 bytes; `None` where the system does not tell. Not the limit of the own cgroup, which says nothing
+/// of an Envoy's.
+pub(crate) fn memory_mb() -> Option<u64> {
+    let mut machine = Machine::new();
+    machine.refresh_memory();
+    Some(machine.total_memory() >> 20).filter(|memory| *memory > 0)
+}
+
 /// Measures the machine now and then: processor time is a growth between two looks.
 pub(crate) struct Sampler {
     machine: Machine,
