@@ -97,6 +97,38 @@ fn a_leader_whose_client_reads_nothing_does_not_hold_up_its_followers() {
     );
 }
 
+#[test]
+fn a_crowd_at_a_response_of_the_largest_size_costs_one_fetch() {
+    const CLIENTS: usize = 40;
+    const SIZE: usize = 15 * MB;
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| Reply::ok(vec![b'x'; SIZE]).max_age(60).behind(&held)).unwrap();
+    let plan = Plan {
+        control_plane: false,
+        settings: json!({"max_object_size": "16MiB", "cache_memory_mb": 128}),
+        ..Plan::default()
+    };
+    let stack = Stack::start(&plan, origin).unwrap();
+    let vms = stack.envoy.stat(VMS);
+    scope(|threads| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| spawn(threads, || stack.envoy.get("/herd").unwrap()))
+            .collect();
+        wait::until("all requests in Envoy", || {
+            (stack.envoy.stat("http.ingress.downstream_rq_active") >= CLIENTS as u64).then_some(())
+        })
+        .unwrap();
+        gate.open();
+        for client in clients {
+            let answer = client.join().unwrap();
+            assert_eq!((answer.status, answer.body.len()), (200, SIZE));
+        }
+    });
+    assert_eq!(stack.origin.total(), 1);
+    assert_eq!(stack.envoy.stat(VMS), vms, "no VM died");
+}
+
 /// Clients that take a little of a large response and then nothing.
 fn slow_clients(stack: &Stack, number: usize) -> Vec<Connection> {
     let mut clients: Vec<Connection> = (0..number)
