@@ -13,6 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// Pages with lifetimes of one to three seconds.
 const PAGES: u64 = 90;
 const CLIENTS: u64 = 3;
+/// What a rate is measured over: a machine that stands still for a moment moves requests into the next one.
+const SPAN: Duration = Duration::from_secs(2);
 /// As long before the outage as after it.
 const WATCHED: Duration = Duration::from_secs(8);
 /// Between two requests of a client.
@@ -78,7 +80,7 @@ fn note_stale(seen: &Seen, answer: &Response) {
     }
 }
 
-/// The most requests within any second that the origin got between two moments.
+/// The most requests within any [`SPAN`] that the origin got between two moments.
 fn peak(stack: &Stack, from: Instant, to: Instant) -> usize {
     let at: Vec<Instant> = stack
         .origin
@@ -87,11 +89,7 @@ fn peak(stack: &Stack, from: Instant, to: Instant) -> usize {
         .map(|request| request.at)
         .filter(|at| (from..to).contains(at))
         .collect();
-    let within = |start: Instant| {
-        at.iter()
-            .filter(|at| (start..start + Duration::from_secs(1)).contains(at))
-            .count()
-    };
+    let within = |start: Instant| at.iter().filter(|at| (start..start + SPAN).contains(at)).count();
     at.iter().map(|start| within(*start)).max().unwrap_or(0)
 }
 
@@ -159,12 +157,12 @@ fn an_outage_under_load_is_bridged_and_followed_by_no_second_spike() {
         std::thread::sleep(WATCHED);
         let after = peak(&stack, revived, Instant::now());
         figures.push(format!(
-            "outage: {asked} requests, {bad} not answered well; origin in its busiest second {steady} before, {after} after; \
+            "outage: {asked} requests, {bad} not answered well; origin in its busiest two seconds {steady} before, {after} after; \
              {} ms from the first failing call to open, {} ms from recovery to closed",
             opened_ms.saturating_sub(seen.first_failure_ms.load(Ordering::SeqCst)),
             closed_ms.saturating_sub(revived_ms),
         ));
-        // Busiest second against busiest second: in steady state pages expire in waves too. Without a ramp all pages would come at once.
+        // Busiest time against busiest time: in steady state pages expire in waves too. Without a ramp all pages would come at once.
         assert!(after * 10 <= steady * 12, "{figures:?}");
         let status = stack.rest().document("/circuit-breaker/status").unwrap();
         assert!(
