@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::infrastructure::notify::{Notifier, Receivers};
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
-use crate::infrastructure::{config_dir, envoy_admin, system};
+use crate::infrastructure::{config_dir, envoy_admin, kube_config_map, system};
 use crate::plane::{Options, Plane};
 use crate::replicas::Replicas;
 use crate::steering;
@@ -62,9 +62,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     ));
     let judging = tokio::spawn(async move { alerting::run(judging, notifier, state_dir.as_deref(), until).await });
     tokio::spawn(steering::renew(Arc::clone(&plane), stopped.clone()));
-    if let Some(directory) = config.config_dir {
-        tokio::spawn(config_dir::watch(Arc::clone(&plane), directory, stopped.clone()));
-    }
+    follow_config_map(&config, &plane, &stopped);
     if !config.envoy_admin_urls.is_empty() {
         let envoys = config.envoy_admin_urls;
         tokio::spawn(envoy_admin::scrape(Arc::clone(&plane), envoys, stopped.clone()));
@@ -115,6 +113,28 @@ fn shared(config: &Config) -> Result<Option<Arc<Replicas>>, String> {
         .map(|url| Replicas::new(url, &config.redis_key_prefix))
         .transpose()?;
     Ok(replicas.map(Arc::new))
+}
+
+/// One way to the ConfigMap: what the kubelet has not brought up to date yet would undo what the API has shown.
+fn follow_config_map(config: &Config, plane: &Arc<Plane>, stopped: &watch::Receiver<bool>) {
+    let (plane, stopped) = (Arc::clone(plane), stopped.clone());
+    match (&config.kube_config_map, &config.config_dir) {
+        (Some(name), volume) => {
+            if volume.is_some() {
+                tracing::info!("KUBE_CONFIG_MAP is set: CONFIG_DIR is not read");
+            }
+            let source = kube_config_map::Source {
+                name: name.clone(),
+                namespace: config.kube_namespace.clone(),
+                write_back: config.kube_write_back,
+            };
+            tokio::spawn(kube_config_map::follow(plane, source, stopped));
+        }
+        (None, Some(directory)) => {
+            tokio::spawn(config_dir::watch(plane, directory.clone(), stopped));
+        }
+        (None, None) => {}
+    }
 }
 
 fn tier_setup(config: &Config) -> std::io::Result<Setup> {

@@ -367,6 +367,22 @@ impl Plane {
         }
     }
 
+    /// Keys were written to the ConfigMap from here: when it shows them, nothing has changed.
+    pub(crate) async fn wrote_config_map(&self, keys: &BTreeMap<String, String>) {
+        let mut looked = self.domain().config_map.clone();
+        looked.wrote(keys);
+        let made = self.commit("settings", |domain| {
+            let mut new = domain.agreed();
+            new.seen.extend(keys.clone());
+            Ok((Some(new), ()))
+        });
+        match made.await {
+            Ok(()) => self.domain().config_map = looked,
+            // Seen again, it is the change that it already is.
+            Err(refused) => tracing::warn!(%refused, "what was written to the ConfigMap is not noted"),
+        }
+    }
+
     /// What is new in the keys; `None` when there is nothing, or now is not the time.
     fn judge_keys(&self, keys: &BTreeMap<String, String>) -> Option<(ConfigMap, Intake)> {
         let mut domain = self.domain();

@@ -29,6 +29,19 @@ pub(crate) struct Config {
     #[arg(long, env = "CONFIG_DIR")]
     pub(crate) config_dir: Option<PathBuf>,
 
+    /// Name of a ConfigMap to watch through the Kubernetes API, in place of CONFIG_DIR: a change is in force at once, without waiting
+    /// for the kubelet. Needs get, list and watch of this object
+    #[arg(long, env = "KUBE_CONFIG_MAP")]
+    pub(crate) kube_config_map: Option<String>,
+
+    /// Its namespace; by default that of the pod, or of the kubeconfig
+    #[arg(long, env = "KUBE_NAMESPACE", requires = "kube_config_map")]
+    pub(crate) kube_namespace: Option<String>,
+
+    /// Write changes that came by other doors back to that ConfigMap. Needs patch of this object too
+    #[arg(long, env = "KUBE_WRITE_BACK", requires = "kube_config_map")]
+    pub(crate) kube_write_back: bool,
+
     /// Redis for the shared cache tier: redis://, rediss:// (TLS), redis+cluster://host,host or
     /// redis+sentinel://host,host/service; without one the tier is in this process
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]

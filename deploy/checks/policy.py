@@ -206,6 +206,14 @@ def roles_name_what_exists(objects):
                 yield f"{item}: services {sorted(names - services)}"
 
 
+def control_planes_touch_one_config_map(objects):
+    """The rights of a control plane at the API server end at the object it follows."""
+    allowed = [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["api-optimizer-config"], "verbs": ["get", "list", "watch", "patch"]}]
+    found = [item.at("rules") for item in objects.of("Role") if item.name == "api-optimizer-config-map"]
+    if found != [allowed]:
+        yield f"Role api-optimizer-config-map must be there once, and allow no more than {allowed}"
+
+
 RULES = [
     images_are_pinned,
     pods_are_unprivileged,
@@ -226,6 +234,7 @@ RULES = [
     isolation_replaces,
     rights_are_few,
     roles_name_what_exists,
+    control_planes_touch_one_config_map,
 ]
 
 

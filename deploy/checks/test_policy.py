@@ -37,6 +37,10 @@ def role(items):
     return find(items, "Role", "api-optimizer-operator", "base/")
 
 
+def config_map_rule(items):
+    return find(items, "Role", "api-optimizer-config-map", "options/").body["rules"][0]
+
+
 def extra(items, kind, file="deployment/production/more.yaml", **body):
     items.items.append(objects.Item(file, {"kind": kind, "metadata": {"name": "more"}, **body}))
 
@@ -101,6 +105,10 @@ FAULTS = {
     ],
     "roles_name_what_exists": [
         lambda items: [rule["resourceNames"].append("gone") for rule in role(items).body["rules"] if "resourceNames" in rule],
+    ],
+    "control_planes_touch_one_config_map": [
+        lambda items: config_map_rule(items).pop("resourceNames"),
+        lambda items: config_map_rule(items)["verbs"].append("delete"),
     ],
 }
 

@@ -11,6 +11,8 @@ pub mod control_plane;
 pub mod envoy;
 pub mod failure;
 pub mod fleet;
+pub mod h2_origin;
+pub mod kube;
 pub mod machine;
 pub mod origin;
 pub mod ports;

@@ -122,6 +122,14 @@ impl ConfigMap {
         }
     }
 
+    /// Keys that were written to the ConfigMap from here: when it shows them, nothing has changed.
+    pub fn wrote(&mut self, keys: &BTreeMap<String, String>) {
+        for (key, text) in keys {
+            self.seen.insert(key.clone(), text.clone());
+            self.adjusted.remove(key);
+        }
+    }
+
     /// The keys as last seen, to be kept over a restart.
     #[must_use]
     pub fn seen(&self) -> &BTreeMap<String, String> {

@@ -32,6 +32,7 @@ pub mod views;
 pub mod warm;
 pub mod what_if;
 pub mod windows;
+pub mod write_back;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

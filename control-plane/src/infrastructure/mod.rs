@@ -6,6 +6,7 @@ pub(crate) mod config_dir;
 pub(crate) mod document;
 pub(crate) mod envoy_admin;
 pub(crate) mod journal;
+pub(crate) mod kube_config_map;
 pub(crate) mod notify;
 pub(crate) mod purge_journal;
 pub(crate) mod redis;

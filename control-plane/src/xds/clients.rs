@@ -18,6 +18,8 @@ pub(super) struct Step {
     pub(super) revision: u64,
     /// Whether it is the last one on that way.
     pub(super) last: bool,
+    /// Of a canary, not of all.
+    pub(super) trial: bool,
 }
 
 /// One stream.
@@ -142,12 +144,14 @@ impl Clients {
         });
     }
 
-    /// Waits until every Envoy has answered for a step, or time is up.
-    pub(super) async fn settled(&self, step: Step, timeout: Duration) {
+    /// Waits until every Envoy that it concerns has answered for a step, or time is up.
+    pub(super) async fn settled(&self, step: Step, concerned: impl Fn(&str) -> bool, timeout: Duration) {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {
             let changed = self.changed.notified();
-            let waiting = |client: &Client| client.told.number < step.number || !client.outstanding.is_empty();
+            let waiting = |client: &Client| {
+                concerned(&client.node_id) && (client.told.number < step.number || !client.outstanding.is_empty())
+            };
             if !self.lock().values().any(waiting) || tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return;
             }
@@ -175,10 +179,14 @@ impl Clients {
         streams.values().map(view).collect()
     }
 
-    /// For the rollout view.
-    pub(crate) fn view(&self, revision: u64) -> Value {
+    /// For the rollout view: whether everyone has the revision in force, or that of the canary if it is told of it.
+    pub(crate) fn view(&self, revision: u64, canary: Option<u64>) -> Value {
         let streams = self.lock();
-        let complete = streams.values().all(|client| client.revision == revision);
+        let there = |client: &Client| {
+            let tries = client.told.trial && canary == Some(client.revision);
+            tries || client.revision == revision
+        };
+        let complete = streams.values().all(there);
         let upstreams = lock(&self.upstreams);
         let envoys: Vec<Value> = streams
             .values()
@@ -227,6 +235,7 @@ mod tests {
         number: 3,
         revision: 7,
         last: true,
+        trial: false,
     };
 
     #[tokio::test]
@@ -236,10 +245,10 @@ mod tests {
         clients.sent(1, Kind::Clusters, None);
         clients.sent(1, Kind::Routes, None);
         clients.told(1, STEP);
-        assert_eq!(clients.view(7)["complete"], false);
+        assert_eq!(clients.view(7, None)["complete"], false);
         clients.answered(1, Progress::Accepted(Kind::Clusters), 11);
         clients.answered(1, Progress::refused(Kind::Routes, "no".to_owned()), 12);
-        let view = clients.view(7);
+        let view = clients.view(7, None);
         assert_eq!(
             (&view["complete"], &view["envoys"][0]["revision"]),
             (&json!(false), &json!(0))
@@ -250,14 +259,14 @@ mod tests {
         );
         assert_eq!(clients.faults(), ["a refused routes: no"]);
         // A refusal settles a step as an acceptance does: the next one is not held back.
-        clients.settled(STEP, Duration::from_secs(60)).await;
+        clients.settled(STEP, |_| true, Duration::from_secs(60)).await;
 
         clients.sent(1, Kind::Routes, None);
         clients.answered(1, Progress::Accepted(Kind::Routes), 13);
-        assert_eq!(clients.view(7)["complete"], true);
+        assert_eq!(clients.view(7, None)["complete"], true);
         assert!(clients.faults().is_empty());
         clients.leave(1);
-        assert_eq!(clients.view(8)["complete"], true);
+        assert_eq!(clients.view(8, None)["complete"], true);
     }
 
     #[test]
@@ -289,7 +298,7 @@ mod tests {
         clients.endpoints("a", of(1));
         assert!(clients.faults().is_empty());
         let shown = json!([{"upstream": "api", "endpoints": 2, "healthy": 1}]);
-        assert_eq!(clients.view(0)["envoys"][0]["upstreams"], shown);
+        assert_eq!(clients.view(0, None)["envoys"][0]["upstreams"], shown);
         clients.leave(1);
         assert!(clients.upstreams.lock().unwrap().is_empty());
     }
@@ -298,6 +307,6 @@ mod tests {
     async fn who_does_not_answer_holds_nobody_up_for_ever() {
         let clients = Clients::default();
         clients.enter(1, "a", "sotw", 10);
-        clients.settled(STEP, Duration::from_millis(10)).await;
+        clients.settled(STEP, |_| true, Duration::from_millis(10)).await;
     }
 }

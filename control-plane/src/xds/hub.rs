@@ -8,7 +8,7 @@ use crate::changing::Pushes;
 use crate::plane::Plane;
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::SettingsPush;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,15 +25,39 @@ struct Stage {
     settings: Arc<Settings>,
 }
 
-/// By where an Envoy stands and where it has its filter from.
-type Snapshots = HashMap<(Place, Option<Source>), Arc<Snapshot>>;
+/// Nodes of a canary.
+type Nodes = Arc<BTreeSet<String>>;
 
-/// The present stage, and the snapshots made of it.
+#[derive(Debug, Clone)]
+struct Stages {
+    all: Stage,
+    /// What the nodes of a canary are told instead.
+    trial: Option<(Nodes, Stage)>,
+}
+
+impl Stages {
+    fn of(&self, node_id: &str) -> &Stage {
+        match &self.trial {
+            Some((nodes, stage)) if nodes.contains(node_id) => stage,
+            _ => &self.all,
+        }
+    }
+
+    fn numbers(&self) -> [u64; 2] {
+        let trial = self.trial.as_ref().map_or(0, |(_, stage)| stage.step.number);
+        [self.all.step.number, trial]
+    }
+}
+
+/// By step, where an Envoy stands, and where it has its filter from.
+type Snapshots = HashMap<(u64, Place, Option<Source>), Arc<Snapshot>>;
+
+/// The present stages, and the snapshots made of them.
 #[derive(Debug)]
 pub(crate) struct Hub {
     plane: Arc<Plane>,
-    stage: watch::Sender<Stage>,
-    snapshots: Mutex<(Step, Snapshots)>,
+    stages: watch::Sender<Stages>,
+    snapshots: Mutex<Snapshots>,
 }
 
 impl Hub {
@@ -44,11 +68,13 @@ impl Hub {
             number: 1,
             revision: push.revision,
             last: true,
+            trial: false,
         };
         let settings = Arc::new(settings_of(&push).unwrap_or_default());
+        let all = Stage { step, settings };
         Self {
             plane,
-            stage: watch::channel(Stage { step, settings }).0,
+            stages: watch::channel(Stages { all, trial: None }).0,
             snapshots: Mutex::default(),
         }
     }
@@ -60,7 +86,7 @@ impl Hub {
         loop {
             let push = pushes.borrow_and_update().all().clone();
             if let Some(new) = settings_of(&push) {
-                self.go_to(&new, &push, &pushes).await;
+                self.go_to(&new, push.revision, &pushes).await;
             }
             tokio::select! {
                 changed = pushes.changed() => if changed.is_err() { return },
@@ -71,32 +97,83 @@ impl Hub {
         }
     }
 
-    /// Leads to new settings step by step; breaks off where still newer ones have come.
-    async fn go_to(&self, new: &Settings, push: &SettingsPush, pushes: &watch::Receiver<Arc<Pushes>>) {
-        let old = Arc::clone(&self.stage.borrow().settings);
+    async fn go_to(&self, new: &Settings, revision: u64, pushes: &watch::Receiver<Arc<Pushes>>) {
+        let trial = self.trial();
+        if !self.lead(None, new, revision, pushes).await {
+            return;
+        }
+        // A trial that is over comes back to the others by steps of its own, promoted or given up: only at the end of them is what
+        // all have the same.
+        let tried = self.stages.borrow().trial.as_ref().map(|(nodes, _)| Arc::clone(nodes));
+        if let Some(nodes) = tried.filter(|tried| trial.as_ref().is_none_or(|(nodes, ..)| nodes != tried)) {
+            if !self.lead(Some(&nodes), new, revision, pushes).await {
+                return;
+            }
+            self.stages.send_modify(|stages| stages.trial = None);
+        }
+        if let Some((nodes, settings, revision)) = &trial {
+            self.lead(Some(nodes), settings, *revision, pushes).await;
+        }
+    }
+
+    /// The canary knows processes, by their control streams; xDS knows nodes.
+    fn trial(&self) -> Option<(Nodes, Settings, u64)> {
+        let domain = self.plane.domain();
+        let canary = domain.canary.as_ref()?;
+        let chosen = domain.fleet.envoys().filter(|(name, _)| canary.envoys.contains(*name));
+        let nodes: BTreeSet<String> = chosen.map(|(_, envoy)| envoy.node_id.clone()).collect();
+        let (settings, _) = Settings::parse(&canary.revision.document).ok()?;
+        (!nodes.is_empty()).then(|| (Arc::new(nodes), settings, canary.revision.number))
+    }
+
+    /// Leads all, or the nodes of a trial, to new settings step by step; false where still newer ones have come before the end.
+    async fn lead(
+        &self,
+        trial: Option<&Nodes>,
+        new: &Settings,
+        revision: u64,
+        pushes: &watch::Receiver<Arc<Pushes>>,
+    ) -> bool {
+        let old = {
+            let present = self.stages.borrow();
+            let stage = match (trial, &present.trial) {
+                (Some(_), Some((_, under_way))) => under_way,
+                _ => &present.all,
+            };
+            Arc::clone(&stage.settings)
+        };
         let mut ahead = stages(&old, new).into_iter().peekable();
         while let Some(settings) = ahead.next() {
             let last = ahead.peek().is_none();
+            let [all, tried] = self.stages.borrow().numbers();
             let step = Step {
-                number: self.stage.borrow().step.number + 1,
-                revision: push.revision,
+                number: all.max(tried) + 1,
+                revision,
                 last,
+                trial: trial.is_some(),
             };
             let settings = Arc::new(settings);
-            self.stage.send_replace(Stage { step, settings });
+            let stage = Stage { step, settings };
+            self.stages.send_modify(|stages| match trial {
+                Some(nodes) => stages.trial = Some((Arc::clone(nodes), stage)),
+                None => stages.all = stage,
+            });
             if !last {
-                self.plane.xds.settled(step, ANSWER).await;
+                let present = self.stages.borrow().clone();
+                let concerned = |node_id: &str| present.of(node_id).step == step;
+                self.plane.xds.settled(step, concerned, ANSWER).await;
                 tokio::time::sleep(WARMING).await;
                 if pushes.has_changed().unwrap_or(true) {
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 
     /// Tells when there is another stage.
     pub(super) fn watch(&self) -> Watch {
-        Watch(self.stage.subscribe())
+        Watch(self.stages.subscribe())
     }
 
     /// Where an Envoy is to have its filter from.
@@ -104,18 +181,19 @@ impl Hub {
         place.source(self.plane.modules.of(node_id))
     }
 
-    /// What the Envoys of a place with this filter are to be told now.
-    pub(super) fn snapshot(&self, place: &Place, source: Option<Source>) -> (Step, Arc<Snapshot>) {
-        let stage = self.stage.borrow().clone();
+    /// What a node at this place, with this filter, is to be told now.
+    pub(super) fn snapshot(&self, node_id: &str, place: &Place, source: Option<Source>) -> (Step, Arc<Snapshot>) {
+        let present = self.stages.borrow().clone();
+        let stage = present.of(node_id);
         let mut made = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.0 != stage.step {
-            *made = (stage.step, HashMap::new());
+        let key = (stage.step.number, place.clone(), source);
+        if let Some(snapshot) = made.get(&key) {
+            return (stage.step, Arc::clone(snapshot));
         }
-        let snapshot = made
-            .1
-            .entry((place.clone(), source.clone()))
-            .or_insert_with(|| Arc::new(Snapshot::of(&stage.settings, place, source.as_ref())));
-        (stage.step, Arc::clone(snapshot))
+        let snapshot = Arc::new(Snapshot::of(&stage.settings, place, key.2.as_ref()));
+        made.retain(|(number, ..), _| present.numbers().contains(number));
+        made.insert(key, Arc::clone(&snapshot));
+        (stage.step, snapshot)
     }
 
     pub(super) fn clients(&self) -> &Clients {
@@ -129,7 +207,7 @@ impl Hub {
 
 /// Wakes at every stage.
 #[derive(Debug)]
-pub(super) struct Watch(watch::Receiver<Stage>);
+pub(super) struct Watch(watch::Receiver<Stages>);
 
 impl Watch {
     /// Waits for the next stage; false when there will be none.

@@ -147,7 +147,7 @@ struct Conversation<'c, V: Variant> {
 impl<V: Variant> Conversation<'_, V> {
     fn snapshot(&self) -> (Step, Arc<Snapshot>) {
         let source = self.hub.source(&self.place, &self.node_id);
-        self.hub.snapshot(&self.place, source)
+        self.hub.snapshot(&self.node_id, &self.place, source)
     }
 
     async fn hear(&mut self, request: V::Request) -> bool {

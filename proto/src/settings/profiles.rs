@@ -18,22 +18,23 @@ pub const PROFILES: [&str; 6] = [
 #[must_use]
 pub fn profile(name: &str) -> Option<Value> {
     let cache = |size: &str, ttl: &str, policy: &str| json!({ "cache_size": size, "default_ttl": ttl, "eviction_policy": policy });
-    let pools = |connections: u32, idle: &str, compression: bool| {
+    let pools = |connections: u32, streams: u32, idle: &str, compression: bool| {
         json!({ "http2": {
             "max_connections_per_host": connections,
             "idle_timeout": idle,
             "keep_alive": true,
             "tcp_no_delay": true,
             "compression": compression,
+            "max_concurrent_streams": streams,
         }})
     };
     match name {
         "high_traffic_low_latency" => Some(cache("large", "short", "lru")),
         "medium_traffic_balanced" => Some(cache("medium", "medium", "lfu")),
         "low_traffic_high_throughput" => Some(cache("small", "long", "fifo")),
-        "high_concurrency" => Some(pools(30, "60s", false)),
-        "low_latency" => Some(pools(10, "30s", false)),
-        "bandwidth_optimized" => Some(pools(5, "120s", true)),
+        "high_concurrency" => Some(pools(30, 200, "60s", false)),
+        "low_latency" => Some(pools(10, 50, "30s", false)),
+        "bandwidth_optimized" => Some(pools(5, 100, "120s", true)),
         _ => None,
     }
 }

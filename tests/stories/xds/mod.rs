@@ -1,7 +1,9 @@
 //! Envoys that take clusters, routes, filter and limits from the control plane.
 
+mod canary;
 mod changes;
 mod faults;
+mod http2;
 mod limits;
 mod modules;
 mod profiles;

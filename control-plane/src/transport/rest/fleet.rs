@@ -61,14 +61,15 @@ pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Value> {
         })
         .collect();
     let stragglers = domain.fleet.stragglers(epoch, present);
+    let canary = domain.canary.as_ref().map(|canary| canary.revision.number);
     Json(json!({
         "revision": present,
         "epoch": epoch,
         "complete": stragglers.is_empty(),
         "stragglers": stragglers,
-        "canary": domain.canary.as_ref().map(|canary| canary.revision.number),
+        "canary": canary,
         "envoys": envoys,
-        "xds": plane.xds.view(present),
+        "xds": plane.xds.view(present, canary),
     }))
 }
 
