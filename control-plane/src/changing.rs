@@ -2,7 +2,7 @@
 
 use crate::infrastructure::state_file::{Restored, StateFile};
 use crate::plane::{Domain, Event, Plane, now_ms};
-use crate::repository::{Unput, Version};
+use crate::repository::{Unput, Version, off_the_runtime};
 use control_domain::Millis;
 use control_domain::agreement::{Agreed, Verdict, judge};
 use control_domain::book::{Accepted, Author, Book, Refused};
@@ -282,7 +282,6 @@ impl Plane {
     /// A state comes into force: it is kept on this machine and pushed.
     fn adopt(&self, new: Agreed, not_kept: Option<String>, kind: &'static str) {
         let mut domain = self.domain();
-        let domain = &mut *domain;
         let before = domain.agreed();
         if before == new {
             domain.storage_fault = not_kept;
@@ -293,12 +292,13 @@ impl Plane {
         }
         (domain.book, domain.canary) = (new.book, new.canary);
         domain.storage_fault = not_kept;
+        if before.book != domain.book || before.canary != domain.canary {
+            self.publish(&domain, kind);
+        }
+        drop(domain);
         if self.replicas.is_some() {
             // What the other replicas have as well is kept here for a start without them.
-            self.keep(domain);
-        }
-        if before.book != domain.book || before.canary != domain.canary {
-            self.publish(domain, kind);
+            self.keep();
         }
     }
 
@@ -414,10 +414,15 @@ impl Plane {
         }
     }
 
-    pub(crate) fn keep(&self, domain: &mut Domain) {
+    /// Keeps the settings in the files of this machine. The domain is not held meanwhile: telemetry and pushes do not wait for a disk.
+    pub(crate) fn keep(&self) {
         let Some(state) = &self.state else { return };
-        let saved = state.save(&domain.book, domain.config_map.seen());
-        domain.storage_fault = saved.err().map(|error| state.fault(&error));
+        let newest = || {
+            let domain = self.domain();
+            (domain.book.clone(), domain.config_map.seen().clone())
+        };
+        let saved = off_the_runtime(|| state.save_newest(newest));
+        self.domain().storage_fault = saved.err().map(|error| state.fault(&error));
     }
 
     /// Waits until everyone who is to run on a revision does; answers who does not when time is up, or when nobody but refusers is
@@ -473,12 +478,12 @@ pub(crate) async fn keep_trying(plane: Arc<Plane>, mut stopped: watch::Receiver<
             () = tokio::time::sleep(RETRY) => {}
             _ = stopped.changed() => return,
         }
-        let mut domain = plane.domain();
-        if domain.storage_fault.is_some() {
-            plane.keep(&mut domain);
-            if domain.storage_fault.is_none() {
-                tracing::info!("settings are kept again");
-            }
+        if plane.domain().storage_fault.is_none() {
+            continue;
+        }
+        plane.keep();
+        if plane.domain().storage_fault.is_none() {
+            tracing::info!("settings are kept again");
         }
     }
 }

@@ -240,7 +240,7 @@ impl Plane {
             xds: crate::xds::Clients::default(),
             modules,
         };
-        plane.keep(&mut plane.domain());
+        plane.keep();
         plane
     }
 

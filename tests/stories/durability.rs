@@ -246,3 +246,38 @@ fn checksum(text: &str) -> String {
     });
     format!("{sum:016x}")
 }
+
+#[test]
+fn a_disk_that_hangs_holds_up_nothing_but_the_change() {
+    let stack = Stack::start(&Plan::default(), origin()).unwrap();
+    let journal = stack.folder().join("state/settings.journal");
+    stack.change_settings(&json!({"cache_size": 501})).unwrap();
+    stack.change_settings(&json!({"cache_size": 502})).unwrap();
+    // Nobody reads the other end: to open it takes until somebody does.
+    std::fs::remove_file(&journal).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&journal)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let rest = stack.rest();
+    let change = thread::spawn(move || rest.merge_patch("/settings", &json!({"cache_size": 503})).unwrap());
+    let samples = || stack.rest().document("/metrics/performance").unwrap()["sample_count"].clone();
+    for page in 1..=3 {
+        assert_eq!(stack.envoy.get(&format!("/{page}")).unwrap().status, 200);
+        wait::until("telemetry coming in", || (samples() == page).then_some(())).unwrap();
+    }
+    let rollout = stack.rest().document("/settings/rollout").unwrap();
+    assert_eq!(
+        (&rollout["revision"], &rollout["complete"], change.is_finished()),
+        (&json!(3), &json!(true), false),
+        "not in force before it is kept"
+    );
+    // Let go, it cannot be synced, and says so.
+    drop(std::fs::File::open(&journal).unwrap());
+    let answer = change.join().unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(stack.rest().document("/settings").unwrap()["cache_size"], 503);
+}

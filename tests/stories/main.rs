@@ -12,6 +12,7 @@ mod control_plane_lost;
 mod crowd;
 mod drain;
 mod durability;
+mod examples;
 mod fake_control_plane;
 mod guarded;
 mod hits;

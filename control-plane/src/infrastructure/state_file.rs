@@ -94,6 +94,17 @@ impl StateFile {
     /// Writes what is new; after a crash at any point either this or the state before is read back.
     pub(crate) fn save(&self, book: &Book, seen: &BTreeMap<String, String>) -> io::Result<()> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.save_into(&mut kept, book, seen)
+    }
+
+    /// As [`StateFile::save`], of what there is when it is this one's turn: of two at a time the later keeps the newer.
+    pub(crate) fn save_newest(&self, newest: impl FnOnce() -> (Book, BTreeMap<String, String>)) -> io::Result<()> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (book, seen) = newest();
+        self.save_into(&mut kept, &book, &seen)
+    }
+
+    fn save_into(&self, kept: &mut Option<Held>, book: &Book, seen: &BTreeMap<String, String>) -> io::Result<()> {
         // Whatever fails below leaves the files in doubt: the next time everything is written.
         let held = kept
             .take()

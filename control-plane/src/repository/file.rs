@@ -6,6 +6,7 @@ use crate::infrastructure::state_file::StateFile;
 use control_domain::agreement::Agreed;
 use control_domain::book::Book;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The place.
 #[derive(Debug)]
@@ -24,6 +25,16 @@ impl FileRepository {
 
     fn number(&self) -> MutexGuard<'_, u64> {
         self.number.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A disk may take its time: what else the thread had to do goes on elsewhere.
+pub(crate) fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
+    let several = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if several {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }
 
@@ -49,7 +60,7 @@ impl Repository for FileRepository {
         if *base != name(*number) {
             return Err(Unput::Conflict);
         }
-        let saved = self.file.save(&new.book, &new.seen);
+        let saved = off_the_runtime(|| self.file.save(&new.book, &new.seen));
         *number += 1;
         Ok(Put {
             version: name(*number),

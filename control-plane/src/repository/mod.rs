@@ -7,6 +7,7 @@ mod memory;
 mod redis;
 
 use file::FileRepository;
+pub(crate) use file::off_the_runtime;
 use memory::MemoryRepository;
 use redis::RedisRepository;
 

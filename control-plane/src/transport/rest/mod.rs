@@ -25,7 +25,7 @@ mod warm;
 
 use crate::plane::Plane;
 use crate::transport::incoming::Io;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -118,7 +118,7 @@ fn router(plane: Arc<Plane>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&plane), identity::guard))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, in_time))
         .layer(Extension(Arc::clone(&requests)))
         .layer(middleware::from_fn_with_state(requests, prometheus::Requests::count))
         .with_state(plane)
@@ -128,19 +128,17 @@ fn router(plane: Arc<Plane>) -> Router {
 /// What takes as long as it takes: a gigabyte comes in and goes out at the pace of the Envoys.
 const UNHURRIED: [&str; 2] = ["/cache/restore", "/cache/optimize"];
 
-async fn in_time(request: Request, next: Next) -> Result<Response, Problem> {
+async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Result<Response, Problem> {
     if UNHURRIED.contains(&request.uri().path()) {
         return Ok(next.run(request).await);
     }
-    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
-        .await
-        .map_err(|_| {
-            Problem::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "took_too_long",
-                "The request took longer than a minute and was given up on",
-            )
-        })
+    tokio::time::timeout(limit, next.run(request)).await.map_err(|_| {
+        Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "took_too_long",
+            "The request took longer than a minute and was given up on",
+        )
+    })
 }
 
 /// Serves until told to stop.
@@ -150,4 +148,36 @@ pub(crate) async fn serve(
     stopped: watch::Receiver<bool>,
 ) {
     server::serve(router(plane), incoming, stopped).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+
+    /// What the middleware makes of a handler that takes a quarter of a second.
+    async fn asked(path: &str, limit: Duration) -> (u16, String) {
+        let slow = || async {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            "done"
+        };
+        let router = Router::new()
+            .route("/settings", get(slow))
+            .route("/cache/restore", get(slow))
+            .layer(middleware::from_fn_with_state(limit, in_time));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_given_up_on_but_for_what_may_take_long() {
+        let short = Duration::from_millis(20);
+        let (status, text) = asked("/settings", short).await;
+        assert!(status == 504 && text.contains("took_too_long"), "{status}: {text}");
+        assert_eq!(asked("/cache/restore", short).await, (200, "done".to_owned()));
+        assert_eq!(asked("/settings", REQUEST_TIMEOUT).await, (200, "done".to_owned()));
+    }
 }
