@@ -30,10 +30,10 @@ fn names_are_resolved_by_envoy_and_addresses_come_by_eds() {
 
 #[test]
 fn a_profile_is_what_its_cluster_says() {
-    for (name, per_host, idle_s) in [
-        ("high_concurrency", 30, 60),
-        ("low_latency", 10, 30),
-        ("bandwidth_optimized", 5, 120),
+    for (name, per_host, streams, idle_s) in [
+        ("high_concurrency", 30, 200, 60),
+        ("low_latency", 10, 50, 30),
+        ("bandwidth_optimized", 5, 100, 120),
     ] {
         let cluster = of_profile(name, true);
         let limits = &cluster.circuit_breakers.as_ref().unwrap().per_host_thresholds[0];
@@ -51,7 +51,7 @@ fn a_profile_is_what_its_cluster_says() {
             panic!("no HTTP/2")
         };
         assert!(
-            http2.connection_keepalive.is_some() && http2.max_concurrent_streams == number(100),
+            http2.connection_keepalive.is_some() && http2.max_concurrent_streams == number(streams),
             "{name}"
         );
         assert!(
