@@ -45,6 +45,7 @@ pub(crate) async fn run(
     let mut sampler = Sampler::new(state_dir);
     let mut beat = each_second();
     let mut round = 0_u32;
+    let mut led = false;
     loop {
         tokio::select! {
             _ = beat.tick() => {}
@@ -58,7 +59,14 @@ pub(crate) async fn run(
         let hour_began = judge(&plane);
         // Before anybody is told: who is told of an alert must be told of its end, also after a restart.
         file.keep(&plane, hour_began);
-        tell(&plane, &notifier);
+        if notifies(&plane) {
+            take_over(&plane, &notifier, &mut led).await;
+            if tell(&plane, &notifier) {
+                keep_for_others(&plane, &notifier).await;
+            }
+        } else {
+            led = false;
+        }
     }
     file.keep(&plane, true);
 }
@@ -71,9 +79,34 @@ pub(crate) async fn deliver(plane: Arc<Plane>, notifier: Arc<Notifier>, mut stop
             _ = beat.tick() => {}
             _ = stopped.changed() => return,
         }
-        let firing = told_about(&plane);
-        notifier.deliver(&firing).await;
+        if notifies(&plane) {
+            let firing = told_about(&plane);
+            if notifier.deliver(&firing).await {
+                keep_for_others(&plane, &notifier).await;
+            }
+        }
         plane.domain().notifications = notifier.standing();
+    }
+}
+
+/// Whether it is this replica that tells the receivers.
+fn notifies(plane: &Plane) -> bool {
+    plane.replicas.as_ref().is_none_or(|replicas| replicas.leads())
+}
+
+/// Who begins to notify goes on with what the one before has told.
+async fn take_over(plane: &Plane, notifier: &Notifier, led: &mut bool) {
+    if let Some(replicas) = plane.replicas.as_ref().filter(|_| !*led)
+        && let Some(outbox) = replicas.outbox().await
+    {
+        notifier.go_on_with(outbox);
+    }
+    *led = true;
+}
+
+async fn keep_for_others(plane: &Plane, notifier: &Notifier) {
+    if let Some(replicas) = &plane.replicas {
+        replicas.keep_outbox(&notifier.outbox()).await;
     }
 }
 
@@ -112,7 +145,8 @@ fn judge(plane: &Plane) -> bool {
     hour_began
 }
 
-fn tell(plane: &Plane, notifier: &Notifier) {
+/// True when there is something new to tell.
+fn tell(plane: &Plane, notifier: &Notifier) -> bool {
     let now_ms = now_ms();
     let domain = plane.domain();
     let firing: Vec<(&Alert, bool)> = domain
@@ -121,7 +155,7 @@ fn tell(plane: &Plane, notifier: &Notifier) {
         .into_iter()
         .map(|alert| (alert, !domain.board.is_silenced(&alert.name, now_ms)))
         .collect();
-    notifier.reconcile(&firing, now_ms);
+    notifier.reconcile(&firing, now_ms)
 }
 
 fn figures(domain: &Domain, settings: &Settings, now_ms: u64) -> Figures {

@@ -103,7 +103,7 @@ impl Plane {
         share: Option<u8>,
         propose: impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + Send + Sync,
     ) -> Result<Written, Refused> {
-        let connected = self.connected();
+        let connected = self.everywhere();
         let kind = if share.is_some() { "canary" } else { "settings" };
         let made = self.commit(kind, |domain| {
             if let Some(canary) = domain.canary.as_ref().filter(|_| !dry_run) {

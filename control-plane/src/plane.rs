@@ -6,7 +6,7 @@ use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use crate::modules::Modules;
 use crate::purging::Desk;
-use crate::replicas::Replicas;
+use crate::replicas::{Entry, Replicas};
 use crate::repository::{self, Repository, Version};
 use crate::tier::Tier;
 use crate::warming::Warming;
@@ -249,6 +249,38 @@ impl Plane {
         lock(&self.domain)
     }
 
+    /// Tells the other replicas, where there may be any.
+    pub(crate) fn share_later(&self, entry: impl FnOnce() -> Entry) {
+        if let Some(replicas) = &self.replicas {
+            replicas.share_later(&entry());
+        }
+    }
+
+    /// Tells the other replicas, and waits until they can know; false when that has to wait for Redis.
+    pub(crate) async fn share(&self, entry: impl FnOnce() -> Entry) -> bool {
+        match &self.replicas {
+            Some(replicas) => replicas.share(&entry()).await,
+            None => true,
+        }
+    }
+
+    /// A name for a connection that begins now.
+    pub(crate) fn connection_id(&self) -> ConnectionId {
+        self.replicas
+            .as_ref()
+            .map_or_else(|| self.next_id(), |replicas| replicas.connection_id())
+    }
+
+    /// The names of the Envoys connected to any replica.
+    pub(crate) fn everywhere(&self) -> Vec<String> {
+        if self.replicas.is_none() {
+            return self.connected();
+        }
+        let domain = self.domain();
+        let there = domain.fleet.envoys().filter(|(_, envoy)| envoy.connection.is_some());
+        there.map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// Whether there are settings to go by: one of several replicas that comes up with nothing waits for the others' word.
     pub(crate) fn has_settings(&self) -> bool {
         let joined = self.replicas.as_ref().is_none_or(|replicas| replicas.has_joined());
@@ -316,6 +348,9 @@ impl Plane {
     pub(crate) fn detach(&self, connection: ConnectionId, envoy: &str) {
         lock(&self.streams).detach(connection, envoy);
         self.domain().fleet.gone(envoy, connection);
+        if let Some(replicas) = &self.replicas {
+            replicas.left(envoy, connection);
+        }
         self.acknowledged.notify_waiters();
     }
 

@@ -2,6 +2,7 @@
 
 use crate::infrastructure::purge_journal::PurgeJournal;
 use crate::plane::{Event, Plane, now_ms};
+use crate::replicas::Entry;
 use control_domain::purges::{Purge, PurgeLog, Target};
 use control_domain::tier::Subject;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -109,10 +110,25 @@ impl Desk {
     }
 }
 
+/// Another replica has accepted a purge and recorded it in the shared tier; the Envoys of this one are told here.
+pub(crate) fn heard(plane: &Arc<Plane>, purge: &Purge, is_new: bool) {
+    plane.desk.accepted(purge);
+    if is_new {
+        plane.announce(event(purge));
+        let (plane, purge) = (Arc::clone(plane), purge.clone());
+        tokio::spawn(async move { tell(&plane, &purge).await });
+    }
+}
+
+fn event(purge: &Purge) -> Event {
+    let about = json!({ "id": purge.id, "by": purge.by, "targets": purge.targets, "soft": purge.soft });
+    Event::new("purge", about)
+}
+
 /// Records an accepted purge in the shared tier and sends it to every connected Envoy. Ends when all have answered or given up.
 pub(crate) async fn send_to_all(plane: Arc<Plane>, purge: Purge) {
     // First the tier: what an Envoy gets from it after its own purge is then never what was purged.
-    if in_tier(&plane, &purge).await {
+    if !plane.tier.is_owing(&purge.id) || in_tier(&plane, &purge).await {
         plane.tier.owes_no_more(&purge.id);
         tell(&plane, &purge).await;
         return;
@@ -124,11 +140,12 @@ pub(crate) async fn send_to_all(plane: Arc<Plane>, purge: Purge) {
     // Meanwhile an Envoy may have got from the tier what it had purged itself.
     plane.domain().purges.reopen(&purge.id);
     plane.desk.reopened(&purge.id);
+    plane.share_later(|| Entry::Reopened { id: purge.id.clone() });
     plane.tier.owes_no_more(&purge.id);
     tell(&plane, &purge).await;
 }
 
-async fn in_tier(plane: &Plane, purge: &Purge) -> bool {
+pub(crate) async fn in_tier(plane: &Plane, purge: &Purge) -> bool {
     let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
     match plane.tier.purge(&subjects).await {
         Ok(_) => true,
@@ -162,6 +179,11 @@ async fn apply(plane: &Plane, envoy: &str, purge: &Purge) -> bool {
     let at = now_ms();
     plane.domain().purges.applied(&purge.id, envoy, at);
     plane.desk.applied(plane, &purge.id, envoy, at);
+    plane.share_later(|| Entry::Applied {
+        id: purge.id.clone(),
+        envoy: envoy.to_owned(),
+        at,
+    });
     plane.acknowledged.notify_waiters();
     true
 }
@@ -242,8 +264,5 @@ pub(crate) fn announce(plane: &Plane, purge: &Purge) {
         targets = ?purge.targets,
         "purge"
     );
-    plane.announce(Event::new(
-        "purge",
-        json!({ "id": purge.id, "by": purge.by, "targets": purge.targets, "soft": purge.soft }),
-    ));
+    plane.announce(event(purge));
 }

@@ -1,6 +1,7 @@
 //! Operators' words about breakers on their way to the Envoys, and to those that were away.
 
 use crate::plane::{Plane, now_ms};
+use crate::replicas::Entry;
 use control_domain::steering::{LEASE_MS, Said};
 use optimizer_proto::v1::CommandResult;
 use optimizer_proto::v1::command::Body;
@@ -27,7 +28,17 @@ pub(crate) async fn say(plane: &Plane, said: Said) -> Vec<Answer> {
     );
     plane.domain().steering.say(said.clone());
     plane.keep_steering();
+    plane.share(|| Entry::Said { said: said.clone() }).await;
     plane.command(Body::Breaker(said.command(now_ms())), ANSWER).await
+}
+
+/// Tells the Envoys of this replica the last word about a breaker, said over another one.
+pub(crate) async fn repeat(plane: Arc<Plane>, upstream: String) {
+    let _turn = plane.steering_turn.lock().await;
+    let last = plane.domain().steering.last(&upstream).cloned();
+    if let Some(said) = last {
+        plane.command(Body::Breaker(said.command(now_ms())), ANSWER).await;
+    }
 }
 
 /// Tells an Envoy that has just connected what holds.

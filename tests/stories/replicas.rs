@@ -1,10 +1,12 @@
 //! Replicas of the control plane that act as one through Redis.
 
-use e2e::client::Request;
+use e2e::client::{Request, Response};
 use e2e::fleet::Fleet;
-use e2e::origin::{Origin, Reply};
+use e2e::origin::{Origin, Received, Reply};
 use e2e::wait;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Replicas with an Envoy at each.
 fn fleet() -> Fleet {
@@ -117,4 +119,194 @@ fn settings_are_one_for_all_replicas() {
         assert!(resize(&fleet, replica, size) > more);
         resized(&fleet, 1 - replica, size);
     }
+}
+
+/// The origin answers with its version, which `version` sets.
+fn versioned() -> (Fleet, Arc<AtomicU64>) {
+    let version = Arc::new(AtomicU64::new(1));
+    let told = Arc::clone(&version);
+    let origin = Origin::start(move |_| Reply::ok(format!("version {}", told.load(Ordering::SeqCst))).max_age(600));
+    let mut fleet = Fleet::replicated(2, json!({}), origin.unwrap()).unwrap();
+    for replica in [0, 1, 1] {
+        fleet.add_envoy(replica).unwrap();
+    }
+    (fleet, version)
+}
+
+fn text(fleet: &Fleet, envoy: usize) -> String {
+    fleet.envoys[envoy].get("/page").unwrap().text()
+}
+
+fn purge(fleet: &Fleet, replica: usize, query: &str, key: &str) -> Response {
+    let purge = Request::new("POST", &format!("/cache/purge{query}"))
+        .header("content-type", "application/json")
+        .header("idempotency-key", key)
+        .body(json!({"all": true}).to_string());
+    fleet.rest(replica).send(&purge).unwrap()
+}
+
+fn receipt_complete(fleet: &Fleet, replica: usize, id: &str, by: usize) {
+    wait::until(&format!("the receipt of {id} complete at replica {replica}"), || {
+        let receipt = fleet.rest(replica).document(&format!("/cache/purges/{id}")).ok()?;
+        let applied = receipt["applied"].as_array().map_or(0, Vec::len);
+        (receipt["complete"] == true && applied == by).then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_purge_over_any_replica_reaches_every_envoy() {
+    let (mut fleet, version) = versioned();
+    let fill = |fleet: &Fleet| (0..3).for_each(|envoy| drop(text(fleet, envoy)));
+    fill(&fleet);
+    for replica in [0, 1] {
+        wait::until("all Envoys known to all replicas", || {
+            let envoys = fleet.rest(replica).document("/fleet").ok()?;
+            let connected = |envoy: &&Value| envoy["connected"] == true;
+            (envoys.as_array()?.iter().filter(connected).count() == 3).then_some(())
+        })
+        .unwrap();
+    }
+    version.store(2, Ordering::SeqCst);
+    let answer = purge(&fleet, 0, "?wait=all&timeout=20s", "first");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let receipt = answer.json().unwrap();
+    assert_eq!(receipt["applied"].as_array().unwrap().len(), 3, "{receipt}");
+    (0..3).for_each(|envoy| assert_eq!(text(&fleet, envoy), "version 2"));
+    let id = receipt["id"].as_str().unwrap();
+    receipt_complete(&fleet, 1, id, 3);
+    let again = purge(&fleet, 1, "?wait=all&timeout=20s", "first").json().unwrap();
+    assert_eq!(again["id"], id, "done once");
+
+    // Its replica dies as soon as it is accepted: the other one's Envoys do it, its own when it is back.
+    version.store(3, Ordering::SeqCst);
+    let accepted = purge(&fleet, 0, "", "second").json().unwrap();
+    fleet.controls[0].kill();
+    let id = accepted["id"].as_str().unwrap();
+    for envoy in [1, 2] {
+        wait::until("purged over the other replica", || {
+            (text(&fleet, envoy) == "version 3").then_some(())
+        })
+        .unwrap();
+    }
+    fleet.controls[0].restart().unwrap();
+    fleet.controls[0].wait_live().unwrap();
+    receipt_complete(&fleet, 1, id, 3);
+    assert_eq!(text(&fleet, 0), "version 3");
+
+    // Without Redis it is done where it can be, and says so; the others do it when Redis is back, empty.
+    fleet.redis.as_mut().unwrap().kill();
+    version.store(4, Ordering::SeqCst);
+    let late = purge(&fleet, 1, "", "third");
+    assert_eq!(late.status, 202, "{}", late.text());
+    let late = late.json().unwrap();
+    assert_eq!((&late["replicas"], &late["complete"]), (&json!("late"), &json!(false)));
+    for envoy in [1, 2] {
+        wait::until("purged without Redis", || {
+            (text(&fleet, envoy) == "version 4").then_some(())
+        })
+        .unwrap();
+    }
+    assert_eq!(text(&fleet, 0), "version 3");
+    fleet.redis.as_mut().unwrap().restart().unwrap();
+    for replica in [0, 1] {
+        receipt_complete(&fleet, replica, late["id"].as_str().unwrap(), 3);
+    }
+    assert_eq!(text(&fleet, 0), "version 4");
+}
+
+#[test]
+fn any_replica_answers_for_the_whole_fleet() {
+    let webhook = Origin::start(|_| Reply::new(202)).unwrap();
+    let url = format!("http://{}/hook", webhook.address());
+    let origin = Origin::start(|request| {
+        if request.path.starts_with("/bad") {
+            Reply::new(500)
+        } else {
+            Reply::ok("well")
+        }
+    });
+    let rules = json!({"alerts": {"minimum_samples": 10, "resolve_after": "30m", "error_rate": {"for": "1s"}}, "breaker": {"minimum_calls": 1000}});
+    let environment = [("REPLICAS", "true"), ("ALERT_WEBHOOK_URL", url.as_str())];
+    let mut fleet = Fleet::start_with(true, 2, rules, origin.unwrap(), &environment).unwrap();
+    for replica in [0, 1, 1] {
+        fleet.add_envoy(replica).unwrap();
+    }
+    for number in 0..30 {
+        fleet.envoys[number % 3].get(&format!("/well/{number}")).unwrap();
+    }
+    for number in 0..30 {
+        fleet.envoys[number % 3].get(&format!("/bad/{number}")).unwrap();
+    }
+    let counted = |replica: usize| {
+        let performance = fleet.rest(replica).document("/metrics/performance").ok()?;
+        performance["sample_count"].as_u64()
+    };
+    for replica in [0, 1] {
+        wait::until("every request counted at each replica", || {
+            (counted(replica)? >= 60).then_some(())
+        })
+        .unwrap();
+        assert_eq!(counted(replica), Some(60), "once");
+    }
+
+    // An operator's word over one replica is in force on the Envoys of the other, and in both audits.
+    let word = Request::new("POST", "/circuit-breaker/origin/force-open?expires_in=5m");
+    let said = fleet.rest(0).send(&word).unwrap();
+    assert_eq!(said.status, 200, "{}", said.text());
+    for envoy in 0..3 {
+        wait::until("the forced state in force", || {
+            (fleet.envoys[envoy].get("/new").ok()?.status == 503).then_some(())
+        })
+        .unwrap();
+    }
+    assert_eq!(
+        document(&fleet, 0, "/circuit-breaker/audit"),
+        document(&fleet, 1, "/circuit-breaker/audit")
+    );
+
+    // The alert is on at both, seen over one it is seen at the other, and told once, also when who told it dies.
+    let alert = |replica: usize| {
+        let listed = fleet.rest(replica).document("/alerts/active").ok()?;
+        listed
+            .as_array()?
+            .iter()
+            .find(|alert| alert["name"] == "error_rate")
+            .cloned()
+    };
+    let told = |webhook: &Origin| {
+        let about = |request: &Received| String::from_utf8_lossy(&request.body).contains("error_rate");
+        webhook.received().iter().filter(|request| about(request)).count()
+    };
+    let first = wait::until("the alert", || alert(0)).unwrap();
+    let other = wait::until("the alert at the other replica", || alert(1)).unwrap();
+    assert_eq!(first["id"], other["id"]);
+    let path = format!("/alerts/{}/ack", first["id"].as_str().unwrap());
+    assert_eq!(fleet.rest(1).send(&Request::new("POST", &path)).unwrap().status, 200);
+    wait::until("seen at the other replica", || {
+        (alert(0)?["acknowledged_by"] != "").then_some(())
+    })
+    .unwrap();
+    wait::until("the alert told", || (told(&webhook) > 0).then_some(())).unwrap();
+    let lease = fleet
+        .redis
+        .as_ref()
+        .unwrap()
+        .ask(&["GET", "api-optimizer:{replicas}:lease"])
+        .unwrap();
+    fleet.controls[0].kill();
+    wait::until("the other replica leading", || {
+        let redis = fleet.redis.as_ref()?;
+        let alive = redis.ask(&["ZCARD", "api-optimizer:{replicas}:alive"]).ok()?;
+        let holder = redis.ask(&["GET", "api-optimizer:{replicas}:lease"]).ok()?;
+        (alive == "2" && !holder.is_empty() && holder != lease).then_some(())
+    })
+    .unwrap();
+    wait::until("only its Envoys connected", || {
+        let envoys = fleet.rest(1).document("/fleet").ok()?;
+        let connected = |envoy: &&Value| envoy["connected"] == true;
+        (envoys.as_array()?.iter().filter(connected).count() == 2).then_some(())
+    })
+    .unwrap();
+    assert_eq!(told(&webhook), 1);
 }

@@ -22,8 +22,16 @@ const FOLLOWED: usize = 256;
 /// Breaker events remembered.
 const MAX_EVENTS: usize = 1_000;
 
-/// Identifies one connection of an Envoy.
+/// Identifies one connection of an Envoy: when it began, and at the end the number of the replica that holds it.
 pub type ConnectionId = u64;
+/// Bits of a replica's number.
+pub const REPLICA_BITS: u32 = 20;
+
+/// The number of the replica that holds a connection.
+#[must_use]
+pub fn replica_of(connection: ConnectionId) -> u64 {
+    connection & ((1 << REPLICA_BITS) - 1)
+}
 
 /// One Envoy process.
 #[derive(Debug, Clone)]
@@ -138,6 +146,21 @@ impl Fleet {
         envoy.workers = hello.workers;
         envoy.connection = Some(connection);
         envoy.seen_ms = now_ms;
+    }
+
+    /// Another replica has heard an Envoy. One that has come here since, or to a third replica, stays there.
+    pub fn hello_elsewhere(&mut self, hello: &Hello, connection: ConnectionId, now_ms: Millis) {
+        let present = self.get(&instance(hello)).and_then(|envoy| envoy.connection);
+        if present.is_none_or(|present| present < connection) {
+            self.hello(hello, connection, now_ms);
+        }
+    }
+
+    /// The connections of replicas that are gone are gone with them.
+    pub fn keep_connections_of(&mut self, alive: impl Fn(u64) -> bool) {
+        for envoy in self.envoys.values_mut() {
+            envoy.connection = envoy.connection.filter(|connection| alive(replica_of(*connection)));
+        }
     }
 
     /// A connection ended. One that was replaced by a newer of the same Envoy changes nothing.
@@ -416,6 +439,21 @@ mod tests {
         assert_eq!(fleet.stragglers("e", 3), ["node-b"], "another connection ended");
         fleet.gone("b", 2);
         assert!(fleet.stragglers("e", 3).is_empty());
+    }
+
+    #[test]
+    fn an_envoy_is_where_it_came_last_and_nowhere_when_that_replica_is_gone() {
+        let at = |when: u64, replica: u64| when << REPLICA_BITS | replica;
+        let mut fleet = Fleet::default();
+        fleet.hello(&hello("a"), at(1, 7), 0);
+        fleet.hello_elsewhere(&hello("a"), at(2, 8), 0);
+        fleet.hello_elsewhere(&hello("a"), at(1, 9), 0);
+        assert_eq!(fleet.get("a").unwrap().connection, Some(at(2, 8)));
+        fleet.gone("a", at(1, 7));
+        fleet.keep_connections_of(|replica| replica == 8);
+        assert_eq!(fleet.get("a").unwrap().connection, Some(at(2, 8)));
+        fleet.keep_connections_of(|replica| replica == 7);
+        assert_eq!(fleet.get("a").unwrap().connection, None);
     }
 
     #[test]

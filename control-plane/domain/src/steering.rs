@@ -103,17 +103,30 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Takes a word in; it replaces what was said before about the same breaker.
-    pub fn say(&mut self, said: Said) {
-        if said.action == Word::Reset {
+    /// Takes a word in; it replaces what was said before about the same breaker. Replicas hear of words in different orders: one
+    /// that was said before another about the same breaker changes nothing any more. False when it was known.
+    pub fn say(&mut self, said: Said) -> bool {
+        if self.log.contains(&said) {
+            return false;
+        }
+        let place = self.log.partition_point(|other| other.at <= said.at);
+        let overruled = self.log.iter().skip(place).any(|other| other.upstream == said.upstream);
+        if !overruled && said.action == Word::Reset {
             self.in_force.remove(&said.upstream);
-        } else {
+        } else if !overruled {
             self.in_force.insert(said.upstream.clone(), said.clone());
         }
-        if self.log.len() >= MAX_ENTRIES {
+        self.log.insert(place, said);
+        if self.log.len() > MAX_ENTRIES {
             self.log.pop_front();
         }
-        self.log.push_back(said);
+        true
+    }
+
+    /// The last word about a breaker.
+    #[must_use]
+    pub fn last(&self, upstream: &str) -> Option<&Said> {
+        self.log.iter().rev().find(|said| said.upstream == upstream)
     }
 
     /// What holds now, by breaker.
@@ -169,6 +182,31 @@ mod tests {
     }
 
     #[test]
+    fn replicas_that_hear_words_in_any_order_end_alike() {
+        let mut words = vec![
+            said("a", Word::ForceOpen, None),
+            said("a", Word::Reset, None),
+            said("a", Word::DryRun, None),
+            said("b", Word::ForceOpen, None),
+            said("b", Word::Reset, None),
+        ];
+        (1..).zip(&mut words).for_each(|(at, word)| word.at = at);
+        let heard = |words: &[Said]| {
+            let mut steering = Steering::default();
+            words.iter().for_each(|word| assert!(steering.say(word.clone())));
+            steering
+        };
+        let usual = heard(&words);
+        assert_eq!(usual.in_force(9).count(), 1);
+        for turn in 1..words.len() {
+            words.rotate_left(1);
+            assert_eq!(heard(&words), usual, "{turn}");
+        }
+        words.reverse();
+        assert_eq!(heard(&words), usual);
+    }
+
+    #[test]
     fn an_envoy_is_told_how_long_it_still_holds() {
         let ends = |word: Said, now_ms| word.command(now_ms).expires_in_ms;
         assert_eq!(ends(said("a", Word::ForceOpen, Some(5_000)), 2_000), 3_000);
@@ -179,7 +217,11 @@ mod tests {
     #[test]
     fn the_log_is_bounded_and_survives_its_json() {
         let mut steering = Steering::default();
-        (0..MAX_ENTRIES + 10).for_each(|_| steering.say(said("a", Word::DryRun, None)));
+        for at in 0..MAX_ENTRIES as u64 + 10 {
+            let mut word = said("a", Word::DryRun, None);
+            word.at = at;
+            assert!(steering.say(word.clone()) && !steering.say(word));
+        }
         assert_eq!(steering.log().count(), MAX_ENTRIES);
         let text = serde_json::to_string(&steering).unwrap();
         assert_eq!(serde_json::from_str::<Steering>(&text).unwrap(), steering);

@@ -80,8 +80,19 @@ impl Notifier {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner).standing()
     }
 
-    /// Writes down what every receiver must be told. `firing`: the alerts that are on, and whether anybody wants to be told.
-    pub(crate) fn reconcile(&self, firing: &[(&Alert, bool)], now_ms: Millis) {
+    /// What waits and what was told.
+    pub(crate) fn outbox(&self) -> Outbox {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on where another replica ended.
+    pub(crate) fn go_on_with(&self, outbox: Outbox) {
+        *self.outbox.lock().unwrap_or_else(PoisonError::into_inner) = outbox;
+    }
+
+    /// Writes down what every receiver must be told. `firing`: the alerts that are on, and whether anybody wants to be told. True when
+    /// there is something new.
+    pub(crate) fn reconcile(&self, firing: &[(&Alert, bool)], now_ms: Millis) -> bool {
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
         for (name, configured) in self.receivers.configured() {
@@ -90,6 +101,7 @@ impl Notifier {
         if changed {
             self.keep(&outbox);
         }
+        changed
     }
 
     fn keep(&self, outbox: &Outbox) {
@@ -100,7 +112,8 @@ impl Notifier {
     }
 
     /// Sends what is due, to all receivers at once: one that hangs delays none of the others. `firing` are the alerts that are on.
-    pub(crate) async fn deliver(&self, firing: &[Alert]) {
+    /// True when something was sent.
+    pub(crate) async fn deliver(&self, firing: &[Alert]) -> bool {
         let now_ms = now_ms();
         let due = self.outbox.lock().unwrap_or_else(PoisonError::into_inner).due(now_ms);
         let of = |receiver: &'static str| {
@@ -115,6 +128,7 @@ impl Notifier {
         };
         self.deliver_to(due.iter().filter(gone).collect()).await;
         self.remind(firing, now_ms).await;
+        !due.is_empty()
     }
 
     async fn deliver_to(&self, notifications: Vec<&Notification>) {

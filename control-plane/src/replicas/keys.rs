@@ -29,4 +29,37 @@ impl Keys {
     pub(crate) fn changes(&self) -> String {
         self.key("changes")
     }
+
+    /// Stream of what must not be forgotten.
+    pub(crate) fn journal(&self) -> String {
+        self.key("journal")
+    }
+
+    /// Stream of what Envoys tell.
+    pub(crate) fn news(&self) -> String {
+        self.key("news")
+    }
+
+    /// When each replica was last there.
+    pub(crate) fn alive(&self) -> String {
+        self.key("alive")
+    }
+
+    /// Who notifies.
+    pub(crate) fn lease(&self) -> String {
+        self.key("lease")
+    }
+
+    /// What receivers of alerts have been told.
+    pub(crate) fn outbox(&self) -> String {
+        self.key("outbox")
+    }
+
+    /// The purge that an Idempotency-Key was used for.
+    pub(crate) fn idempotency(&self, key: &str) -> String {
+        self.key(&format!(
+            "purge-key:{:032x}",
+            xxhash_rust::xxh3::xxh3_128(key.as_bytes())
+        ))
+    }
 }

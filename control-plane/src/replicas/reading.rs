@@ -1,62 +1,151 @@
 //! The connection on which a replica hears: one command that waits for whatever comes in the streams.
 
+use super::entry::{Entry, JOURNAL_ENTRIES, News};
 use super::keys::Keys;
 use crate::infrastructure::redis::{Address, Connection};
+use control_domain::Millis;
 use redis::RedisError;
 use std::time::Duration;
 
 /// The command returns after this when nothing comes.
-const BLOCK: Duration = Duration::from_millis(1_000);
+const BLOCK_MS: u64 = 1_000;
 /// A server that says nothing for so long is gone.
-const ANSWER: Duration = Duration::from_millis(1_500);
+const ANSWER: Duration = Duration::from_millis(2_000);
+/// Entries of a stream at once.
+const PAGE: usize = 500;
+const BEGINNING: &str = "0-0";
 
 /// Entries of a stream: id, and fields with their values.
 type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
 
 /// What has come.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct Heard {
     /// The settings changed.
     pub(super) settings: bool,
+    pub(super) journal: Vec<Entry>,
+    pub(super) news: Vec<News>,
+}
+
+/// How far a replica has read, also over a lost connection.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    changes: String,
+    journal: String,
+    news: String,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            changes: BEGINNING.to_owned(),
+            journal: BEGINNING.to_owned(),
+            news: BEGINNING.to_owned(),
+        }
+    }
 }
 
 /// Reads the streams.
 pub(super) struct Reader {
     connection: Connection,
-    changes: String,
-    /// The last entry taken.
-    after: String,
+    keys: Keys,
+    from: String,
+    pub(super) places: Places,
+    /// The journal is not the one that was read before: it has lost entries.
+    pub(super) journal_is_new: bool,
+    /// Everything in the journal up to then is forgotten.
+    pub(super) forgotten_ms: Option<Millis>,
 }
 
 impl Reader {
-    pub(super) async fn open(address: &Address, keys: &Keys) -> Result<Self, RedisError> {
+    /// Goes on where reading ended; where the journal has lost what was read last, from its beginning.
+    pub(super) async fn open(
+        address: &Address,
+        keys: &Keys,
+        from: &str,
+        mut places: Places,
+    ) -> Result<Self, RedisError> {
         let mut connection = address.connect_for(ANSWER).await?;
-        let changes = keys.changes();
-        let mut newest = redis::cmd("XREVRANGE");
-        newest.arg(&changes).arg("+").arg("-").arg("COUNT").arg(1);
-        let newest: Entries = connection.ask(&newest).await?;
+        let mut there = redis::cmd("XRANGE");
+        there.arg(keys.journal()).arg(&places.journal).arg(&places.journal);
+        let there: Entries = connection.ask(&there).await?;
+        let journal_is_new = there.is_empty();
+        let mut forgotten_ms = None;
+        if journal_is_new {
+            BEGINNING.clone_into(&mut places.journal);
+            let length: usize = connection.ask(redis::cmd("XLEN").arg(keys.journal())).await?;
+            if length >= JOURNAL_ENTRIES {
+                let mut first = redis::cmd("XRANGE");
+                first.arg(keys.journal()).arg("-").arg("+").arg("COUNT").arg(1);
+                let first: Entries = connection.ask(&first).await?;
+                let ms = first.first().and_then(|(id, _)| id.split('-').next()?.parse().ok());
+                forgotten_ms = ms;
+            }
+        }
         Ok(Self {
             connection,
-            changes,
-            after: newest.into_iter().next().map_or_else(|| "0".to_owned(), |(id, _)| id),
+            keys: keys.clone(),
+            from: from.to_owned(),
+            places,
+            journal_is_new,
+            forgotten_ms,
         })
     }
 
-    /// Waits for news, but not for long.
-    pub(super) async fn next(&mut self) -> Result<News, RedisError> {
+    /// Waits for what comes, but not for long. What this replica said itself is left out.
+    pub(super) async fn next(&mut self) -> Result<Heard, RedisError> {
         let mut command = redis::cmd("XREAD");
         command
+            .arg("COUNT")
+            .arg(PAGE)
             .arg("BLOCK")
-            .arg(BLOCK.as_millis() as u64)
+            .arg(BLOCK_MS)
             .arg("STREAMS")
-            .arg(&self.changes)
-            .arg(&self.after);
+            .arg(self.keys.changes())
+            .arg(self.keys.journal())
+            .arg(self.keys.news())
+            .arg(&self.places.changes)
+            .arg(&self.places.journal)
+            .arg(&self.places.news);
         let streams: Option<Vec<(String, Entries)>> = self.connection.ask_for(&command, ANSWER).await?;
-        let mut news = News::default();
-        for (id, fields) in streams.into_iter().flatten().flat_map(|(_, entries)| entries) {
-            news.settings |= fields.iter().any(|(_, what)| what == b"settings");
-            self.after = id;
+        let mut heard = Heard::default();
+        for (stream, entries) in streams.into_iter().flatten() {
+            let Some(last) = entries.last().map(|(id, _)| id.clone()) else {
+                continue;
+            };
+            let others = entries
+                .iter()
+                .map(|(_, fields)| fields)
+                .filter(|fields| !self.is_own(fields));
+            if stream == self.keys.changes() {
+                heard.settings = true;
+                self.places.changes = last;
+            } else if stream == self.keys.journal() {
+                heard.journal = others.filter_map(|fields| entry(fields)).collect();
+                self.places.journal = last;
+            } else {
+                heard.news = others.filter_map(|fields| News::read(fields)).collect();
+                self.places.news = last;
+            }
         }
-        Ok(news)
+        Ok(heard)
+    }
+
+    fn is_own(&self, fields: &[(String, Vec<u8>)]) -> bool {
+        fields
+            .iter()
+            .any(|(name, from)| name == "from" && from == self.from.as_bytes())
+    }
+}
+
+/// One that a newer replica wrote in another form is passed over.
+fn entry(fields: &[(String, Vec<u8>)]) -> Option<Entry> {
+    let text = fields.iter().find(|(name, _)| name == "entry").map(|(_, text)| text)?;
+    match serde_json::from_slice(text) {
+        Ok(entry) => Some(entry),
+        Err(error) => {
+            tracing::warn!(%error, "an entry of the shared journal cannot be read");
+            None
+        }
     }
 }

@@ -13,6 +13,7 @@ use optimizer_proto::settings::Settings;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn first() -> Agreed {
     Agreed {
@@ -93,8 +94,8 @@ async fn files() {
 }
 
 async fn connected(redis: &Redis) -> RedisRepository {
-    let wire = Arc::new(Wire::new(&redis.url(), "test").unwrap());
-    wire.is_up(wire.address().connect().await.unwrap());
+    let wire = Arc::new(Wire::new(&redis.url(), "test", Duration::from_secs(10)).unwrap());
+    wire.is_up(wire.connect().await.unwrap());
     RedisRepository::new(wire, Keys::new("test"))
 }
 

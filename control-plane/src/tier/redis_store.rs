@@ -8,7 +8,7 @@
 //! | `prefix:purges` | stream of purges; its ids are the places in the order of purges |
 
 use super::backend::{Fault, Id, Lease, Read};
-use crate::infrastructure::redis::{Connection, Wire};
+use crate::infrastructure::redis::{ANSWER, Connection, Wire};
 use control_domain::tier::{Fence, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
 use std::sync::{Mutex, PoisonError};
@@ -34,7 +34,7 @@ type Entries = Vec<(String, Vec<(String, String)>)>;
 impl RedisStore {
     pub(super) fn new(url: &str, prefix: &str) -> Result<Self, String> {
         Ok(Self {
-            wire: Wire::new(url, "shared tier")?,
+            wire: Wire::new(url, "shared tier", ANSWER)?,
             prefix: format!("{prefix}:tier"),
         })
     }
@@ -70,7 +70,7 @@ impl RedisStore {
     }
 
     async fn open(&self, table: &Mutex<PurgeTable>) -> Result<Connection, RedisError> {
-        let mut connection = self.wire.address().connect().await?;
+        let mut connection = self.wire.connect().await?;
         let known = table.lock().unwrap_or_else(PoisonError::into_inner).last();
         let newest: Entries = connection
             .ask(

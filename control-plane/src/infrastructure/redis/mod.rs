@@ -82,12 +82,7 @@ impl Address {
         }
     }
 
-    /// Connects, and sees that the server answers.
-    pub(crate) async fn connect(&self) -> RedisResult<Connection> {
-        self.connect_for(ANSWER).await
-    }
-
-    /// A connection whose commands may take so long.
+    /// Connects, and sees that the server answers. Commands may take so long.
     pub(crate) async fn connect_for(&self, answer: Duration) -> RedisResult<Connection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))

@@ -33,6 +33,8 @@ pub(crate) struct Wire {
     address: Address,
     /// What it serves, for the log.
     purpose: &'static str,
+    /// A command may take so long.
+    answer: Duration,
     state: Mutex<State>,
     lost: Notify,
 }
@@ -45,10 +47,11 @@ impl std::fmt::Debug for Wire {
 
 impl Wire {
     /// Not connected yet.
-    pub(crate) fn new(url: &str, purpose: &'static str) -> Result<Self, String> {
+    pub(crate) fn new(url: &str, purpose: &'static str, answer: Duration) -> Result<Self, String> {
         Ok(Self {
             address: Address::parse(url)?,
             purpose,
+            answer,
             state: Mutex::new(State {
                 connection: None,
                 fault: Some("not connected yet".to_owned()),
@@ -60,6 +63,11 @@ impl Wire {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Opens a connection for it.
+    pub(crate) async fn connect(&self) -> Result<Connection, RedisError> {
+        self.address.connect_for(self.answer).await
     }
 
     /// Why nothing can be asked, or what was refused last.
@@ -139,7 +147,7 @@ impl Wire {
         let Some(mut connection) = connection else {
             return Err(Fault::Unreachable(fault.unwrap_or_default()));
         };
-        match connection.ask(command).await {
+        match connection.ask_for(command, self.answer).await {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 let why = reason(&error);

@@ -40,7 +40,7 @@ impl ControlLink for Link {
         let (sender, receiver) = mpsc::channel(COMMANDS_QUEUED);
         let conversation = Conversation {
             plane: Arc::clone(&self.plane),
-            connection: self.plane.next_id(),
+            connection: self.plane.connection_id(),
             envoy: String::new(),
             out: sender,
         };
@@ -71,6 +71,9 @@ impl Conversation {
         };
         self.envoy = instance(&hello);
         self.plane.domain().fleet.hello(&hello, self.connection, now_ms());
+        if let Some(replicas) = &self.plane.replicas {
+            replicas.connected(&self.envoy, &hello, self.connection);
+        }
         self.plane.catch_up_with(&hello).await;
         let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
         self.plane.attach(self.connection, &self.envoy, commands);
@@ -144,12 +147,21 @@ impl Conversation {
                     tracing::warn!(envoy = self.envoy, revision = ack.revision, violations = ?ack.violations, "settings refused");
                 }
                 self.plane.domain().fleet.acknowledged(&self.envoy, &ack, now_ms());
+                if let Some(replicas) = &self.plane.replicas {
+                    replicas.acknowledged(&self.envoy, &ack);
+                }
                 self.plane.acknowledged.notify_waiters();
                 true
             }
             Some(FromFilter::Telemetry(report)) => {
                 let sequence = report.sequence;
-                self.merge(report);
+                let replicas = self.plane.replicas.clone();
+                let shared = replicas.map(|replicas| (replicas, report.clone()));
+                if self.merge(report)
+                    && let Some((replicas, report)) = shared
+                {
+                    replicas.reported(&self.envoy, report).await;
+                }
                 self.send(ToFilter::TelemetryAck(TelemetryAck { sequence })).await
             }
             Some(FromFilter::CommandResult(result)) => {
@@ -161,7 +173,8 @@ impl Conversation {
     }
 
     /// A report that cannot be is counted and dropped, and acknowledged all the same: sent again it would be no better.
-    fn merge(&self, report: TelemetryReport) {
+    /// True when it was merged.
+    fn merge(&self, report: TelemetryReport) -> bool {
         let now_ms = now_ms();
         let mut domain = self.plane.domain();
         if let Err(refused) = optimizer_proto::telemetry::check_report(&report, now_ms) {
@@ -169,7 +182,7 @@ impl Conversation {
             domain.fleet.refused_report(&self.envoy, cause, &refused.field, now_ms);
             drop(domain);
             tracing::warn!(envoy = self.envoy, field = %refused.field, fault = refused.fault.as_str(), "telemetry refused");
-            return;
+            return false;
         }
         if report.instance_id != self.envoy {
             domain
@@ -181,7 +194,7 @@ impl Conversation {
                 named = report.instance_id,
                 "telemetry of another Envoy refused"
             );
-            return;
+            return false;
         }
         match domain.fleet.reported(&self.envoy, &report, now_ms) {
             Reported::Merged => {
@@ -189,9 +202,11 @@ impl Conversation {
                 drop(domain);
                 let events = report.delta.iter().flat_map(|delta| &delta.breaker_events);
                 events.for_each(|event| self.plane.announce(Event::new("breaker", breaker_event(&node, event))));
+                return true;
             }
             Reported::Duplicate => tracing::debug!(envoy = self.envoy, "telemetry seen before"),
             Reported::Stranger => tracing::debug!(envoy = self.envoy, "telemetry of an Envoy forgotten meanwhile"),
         }
+        false
     }
 }

@@ -3,6 +3,7 @@
 use super::problem::{Body, Params, Problem};
 use super::query::duration;
 use crate::plane::{Plane, now_ms};
+use crate::replicas::Entry;
 use crate::transport::rest::identity::Caller;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -76,8 +77,11 @@ pub(crate) async fn acknowledge(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    if plane.domain().board.acknowledge(&id, &caller.name) {
+    let known = plane.domain().board.acknowledge(&id, &caller.name);
+    if known {
         tracing::info!(alert = id, who = caller.name, "alert acknowledged");
+        let (seen, by) = (id.clone(), caller.name.clone());
+        plane.share(|| Entry::Acknowledged { id: seen, by }).await;
         return Ok(Json(json!({ "id": id, "acknowledged_by": caller.name })));
     }
     Err(Problem::new(
@@ -127,7 +131,9 @@ pub(crate) async fn silence(
         "alert silenced"
     );
     let view = json!(silence);
-    if plane.domain().board.silence(silence) {
+    let kept = plane.domain().board.silence(silence.clone());
+    if kept {
+        plane.share(|| Entry::Silenced { silence }).await;
         Ok((StatusCode::CREATED, Json(view)))
     } else {
         Err(Problem::new(
@@ -151,7 +157,9 @@ pub(crate) async fn unsilence(
     State(plane): State<Arc<Plane>>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    if plane.domain().board.unsilence(&name) {
+    let ended = plane.domain().board.unsilence(&name);
+    if ended {
+        plane.share(|| Entry::Unsilenced { name }).await;
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(Problem::new(

@@ -83,6 +83,11 @@ pub(crate) async fn steer(
     if let Some(answer) = answer.as_object_mut() {
         answer.insert("in_force_on".to_owned(), json!(done.len()));
         answer.insert("not_on".to_owned(), json!(late));
+        let here: BTreeSet<&String> = answers.iter().map(|(envoy, _)| envoy).collect();
+        let mut elsewhere = plane.everywhere();
+        elsewhere.retain(|envoy| !here.contains(envoy));
+        // Told by the replicas that they are connected to.
+        answer.insert("told_elsewhere".to_owned(), json!(elsewhere));
     }
     Ok(Json(answer))
 }

@@ -108,7 +108,7 @@ pub(crate) async fn purge(
     };
     if write.dry_run {
         let view =
-            json!({ "dry_run": true, "targets": purge.targets, "soft": purge.soft, "envoys": plane.connected() });
+            json!({ "dry_run": true, "targets": purge.targets, "soft": purge.soft, "envoys": plane.everywhere() });
         return Ok(Json(view).into_response());
     }
     if !plane.desk.admits(purge.targets.len()) {
@@ -116,12 +116,8 @@ pub(crate) async fn purge(
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_purges", title);
         return Err(problem.retry_after(Duration::from_secs(1)));
     }
-    let accepted = plane.domain().purges.accept(purge.clone());
-    let id = match accepted {
+    let id = match accept(&plane, &purge).await {
         Ok(()) => {
-            purging::announce(&plane, &purge);
-            // Written down before it is sent: once an Envoy has done it, it is never forgotten.
-            plane.desk.accepted(&purge);
             tokio::spawn(purging::send_to_all(Arc::clone(&plane), purge.clone()));
             purge.id
         }
@@ -147,9 +143,34 @@ pub(crate) async fn purge(
     Ok((status, Json(receipt)).into_response())
 }
 
-/// Somebody connected, or the shared tier, has yet to do it.
+/// Takes a purge in for all replicas, unless there was one with the same key.
+async fn accept(plane: &Arc<Plane>, purge: &Purge) -> Result<(), Box<Purge>> {
+    if let Some(replicas) = &plane.replicas
+        && let Some(earlier) = replicas.use_key(purge).await
+    {
+        // This replica may not have heard of it yet.
+        let _ = plane.domain().purges.accept(earlier.clone());
+        return Err(Box::new(earlier));
+    }
+    plane.domain().purges.accept(purge.clone())?;
+    purging::announce(plane, purge);
+    // Written down before it is sent: once an Envoy has done it, it is never forgotten.
+    plane.desk.accepted(purge);
+    if let Some(replicas) = &plane.replicas {
+        // The tier before the other replicas: their Envoys must not get from it what they are about to purge.
+        if purging::in_tier(plane, purge).await {
+            plane.tier.owes_no_more(&purge.id);
+        }
+        replicas.share_purge(purge).await;
+    }
+    Ok(())
+}
+
+/// Somebody connected, the shared tier, or another replica, has yet to do it.
 fn is_late(receipt: &Value) -> bool {
-    receipt["late"].as_array().is_some_and(|late| !late.is_empty()) || receipt["shared_tier"] == "late"
+    receipt["late"].as_array().is_some_and(|late| !late.is_empty())
+        || receipt["shared_tier"] == "late"
+        || receipt["replicas"] == "late"
 }
 
 async fn wait_for(plane: &Plane, id: &str, timeout: Duration) {
@@ -176,7 +197,8 @@ fn summary(purge: &Purge) -> Value {
 }
 
 fn receipt(plane: &Plane, id: &str) -> Option<Value> {
-    let connected = plane.connected();
+    let connected = plane.everywhere();
+    let unshared = plane.replicas.as_ref().is_some_and(|replicas| replicas.is_unshared(id));
     let domain = plane.domain();
     let purge = domain.purges.get(id)?;
     let node = |envoy: &str| {
@@ -202,7 +224,8 @@ fn receipt(plane: &Plane, id: &str) -> Option<Value> {
         .map(|(name, envoy)| json!({ "envoy": name, "node_id": envoy.node_id }))
         .collect();
     let mut receipt = summary(purge);
-    receipt["complete"] = json!(late.is_empty() && away.is_empty() && !owed);
+    receipt["complete"] = json!(late.is_empty() && away.is_empty() && !owed && !unshared);
+    receipt["replicas"] = json!(if unshared { "late" } else { "told" });
     receipt["shared_tier"] = json!(if owed { "late" } else { "applied" });
     receipt["applied"] = json!(applied);
     receipt["late"] = json!(late);
