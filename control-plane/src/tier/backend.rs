@@ -54,7 +54,7 @@ pub(super) enum Lease {
 #[derive(Debug)]
 pub(super) enum Backend {
     Embedded(Embedded),
-    Redis(RedisStore),
+    Redis(Box<RedisStore>),
 }
 
 impl Backend {

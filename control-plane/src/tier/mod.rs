@@ -74,7 +74,7 @@ impl Tier {
     pub(crate) fn new(setup: Setup) -> Result<Self, String> {
         let mut purges = PurgeTable::default();
         let backend = match &setup.redis_url {
-            Some(url) => Backend::Redis(RedisStore::new(url, &setup.key_prefix)?),
+            Some(url) => Backend::Redis(Box::new(RedisStore::new(url, &setup.key_prefix)?)),
             None => {
                 // What an Envoy fetched before this process began may have been purged, and nobody remembers.
                 purges.record(Fence::default().next(now_ms()), &Subject::All);
