@@ -15,6 +15,14 @@ pub(super) const JOURNAL_ENTRIES: usize = 50_000;
 /// News kept at least, for a replica that comes up or was cut off.
 const NEWS_ENTRIES: usize = 20_000;
 
+/// The beginning of what appends to a stream that keeps so many entries.
+fn appending(stream: &str, kept: usize, from: &str) -> Cmd {
+    let mut command = redis::cmd("XADD");
+    command.arg(stream).arg("MAXLEN").arg("~").arg(kept).arg("*");
+    command.arg("from").arg(from);
+    command
+}
+
 /// What must not be forgotten.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
@@ -37,15 +45,8 @@ pub(crate) enum Entry {
 
 impl Entry {
     pub(super) fn command(&self, stream: &str, from: &str) -> Cmd {
-        let mut command = redis::cmd("XADD");
+        let mut command = appending(stream, JOURNAL_ENTRIES, from);
         command
-            .arg(stream)
-            .arg("MAXLEN")
-            .arg("~")
-            .arg(JOURNAL_ENTRIES)
-            .arg("*")
-            .arg("from")
-            .arg(from)
             .arg("entry")
             .arg(serde_json::to_string(self).unwrap_or_default());
         command
@@ -65,15 +66,8 @@ pub(crate) struct News {
 
 impl News {
     pub(super) fn command(&self, stream: &str, from: &str) -> Cmd {
-        let mut command = redis::cmd("XADD");
+        let mut command = appending(stream, NEWS_ENTRIES, from);
         command
-            .arg(stream)
-            .arg("MAXLEN")
-            .arg("~")
-            .arg(NEWS_ENTRIES)
-            .arg("*")
-            .arg("from")
-            .arg(from)
             .arg("hello")
             .arg(self.hello.encode_to_vec())
             .arg("connection")

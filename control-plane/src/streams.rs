@@ -1,0 +1,135 @@
+//! The control streams: commands out, answers back.
+
+use crate::plane::{Plane, lock};
+use control_domain::fleet::ConnectionId;
+use optimizer_proto::v1::command::Body as CommandBody;
+use optimizer_proto::v1::control_message::Body;
+use optimizer_proto::v1::{Command, CommandResult, ControlMessage};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// The streams that stand, and who waits for an answer on them.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    senders: HashMap<ConnectionId, (String, mpsc::Sender<ControlMessage>)>,
+    /// The newest connection of each Envoy.
+    by_envoy: HashMap<String, ConnectionId>,
+    waiting: HashMap<String, oneshot::Sender<CommandResult>>,
+}
+
+impl Streams {
+    fn to(&self, envoy: &str) -> Option<&(String, mpsc::Sender<ControlMessage>)> {
+        self.senders.get(self.by_envoy.get(envoy)?)
+    }
+
+    fn attach(&mut self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
+        self.senders.insert(connection, (envoy.to_owned(), sender));
+        self.by_envoy.insert(envoy.to_owned(), connection);
+    }
+
+    fn detach(&mut self, connection: ConnectionId, envoy: &str) {
+        self.senders.remove(&connection);
+        if self.by_envoy.get(envoy) == Some(&connection) {
+            self.by_envoy.remove(envoy);
+        }
+    }
+}
+
+impl Plane {
+    /// Makes a stream reachable for commands.
+    pub(crate) fn attach(&self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
+        lock(&self.streams).attach(connection, envoy, sender);
+    }
+
+    /// A stream ended.
+    pub(crate) fn detach(&self, connection: ConnectionId, envoy: &str) {
+        lock(&self.streams).detach(connection, envoy);
+        self.domain().fleet.gone(envoy, connection);
+        if let Some(replicas) = &self.replicas {
+            replicas.left(envoy, connection);
+        }
+        self.acknowledged.notify_waiters();
+    }
+
+    /// Hands a command's result to whoever waits for it.
+    pub(crate) fn answered(&self, result: CommandResult) {
+        if let Some(waiting) = lock(&self.streams).waiting.remove(&result.id) {
+            // Whoever asked may have given up.
+            let _ = waiting.send(result);
+        }
+    }
+
+    /// Sends a command to all connected Envoys and waits for their answers; `None` for one that did not answer in time.
+    pub(crate) async fn command(&self, body: CommandBody, timeout: Duration) -> Vec<(String, Option<CommandResult>)> {
+        let targets: Vec<(String, mpsc::Sender<ControlMessage>)> =
+            lock(&self.streams).senders.values().cloned().collect();
+        self.ask(targets, body, timeout).await
+    }
+
+    /// Sends a command to one connected Envoy; `None` when it is not connected or does not answer in time.
+    pub(crate) async fn command_to(&self, envoy: &str, body: CommandBody, timeout: Duration) -> Option<CommandResult> {
+        let target = lock(&self.streams).to(envoy).cloned()?;
+        let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
+        answer
+    }
+
+    /// Sends an Envoy a message that it does not answer.
+    pub(crate) fn tell(&self, envoy: &str, body: Body) {
+        let streams = lock(&self.streams);
+        if let Some((_, sender)) = streams.to(envoy) {
+            // A stream that takes no more ends soon.
+            let _ = sender.try_send(ControlMessage { body: Some(body) });
+        }
+    }
+
+    /// The names of the connected Envoys.
+    pub(crate) fn connected(&self) -> Vec<String> {
+        let mut names: Vec<String> = lock(&self.streams)
+            .senders
+            .values()
+            .map(|(name, _)| name.clone())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    async fn ask(
+        &self,
+        targets: Vec<(String, mpsc::Sender<ControlMessage>)>,
+        body: CommandBody,
+        timeout: Duration,
+    ) -> Vec<(String, Option<CommandResult>)> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut asked = Vec::new();
+        for (envoy, sender) in targets {
+            let id = format!("{}-{}", self.id, self.next_id());
+            let (answer, answered) = oneshot::channel();
+            lock(&self.streams).waiting.insert(id.clone(), answer);
+            let command = Command {
+                id: id.clone(),
+                body: Some(body.clone()),
+            };
+            let sent = sender
+                .try_send(ControlMessage {
+                    body: Some(Body::Command(command)),
+                })
+                .is_ok();
+            asked.push((envoy, id, sent.then_some(answered)));
+        }
+        let mut results = Vec::new();
+        for (envoy, id, answered) in asked {
+            let result = match answered {
+                Some(answered) => tokio::time::timeout_at(deadline, answered)
+                    .await
+                    .ok()
+                    .and_then(Result::ok),
+                None => None,
+            };
+            lock(&self.streams).waiting.remove(&id);
+            results.push((envoy, result));
+        }
+        results
+    }
+}
