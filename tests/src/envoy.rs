@@ -10,6 +10,23 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
+/// Has Envoy judge a configuration, in YAML or JSON, without running it.
+///
+/// # Errors
+/// There is no Envoy, or it refuses the configuration; with what it says.
+pub fn validate(configuration: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("envoy.yaml");
+    std::fs::write(&path, configuration)?;
+    let mut command = Command::new(artefacts::envoy()?);
+    command.args(["--mode", "validate", "--config-path"]).arg(&path);
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
 /// A running Envoy.
 #[derive(Debug)]
 pub struct Envoy {
@@ -149,6 +166,16 @@ impl Envoy {
     #[must_use]
     pub fn stat(&self, name: &str) -> u64 {
         self.stats(name).get(name).copied().unwrap_or(0)
+    }
+
+    /// Waits until so many requests are in Envoy at once.
+    ///
+    /// # Errors
+    /// It takes too long.
+    pub fn wait_for_requests(&self, count: usize) -> Result<()> {
+        wait::until("all requests in Envoy", || {
+            (self.stat("http.ingress.downstream_rq_active") >= count as u64).then_some(())
+        })
     }
 
     /// A connection to each worker, in the order of the workers. The kernel deals connections out, so this opens more until

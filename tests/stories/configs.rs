@@ -3,25 +3,15 @@
 use e2e::artefacts;
 use e2e::bootstrap::{Bootstrap, Xds};
 use e2e::client::Request;
+use e2e::envoy::validate;
 use e2e::origin::{Origin, Reply};
 use e2e::stack::{Plan, Stack};
 use e2e::wait;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::process::Command;
 
 fn validated(name: &str, bootstrap: &Bootstrap) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("envoy.yaml");
-    std::fs::write(&path, bootstrap.render().unwrap()).unwrap();
-    let mut command = Command::new(artefacts::envoy().unwrap());
-    command.args(["--mode", "validate", "--config-path"]).arg(&path);
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{name}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    validate(&bootstrap.render().unwrap()).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
 }
 
 fn whole() -> Bootstrap {

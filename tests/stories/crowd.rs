@@ -40,10 +40,7 @@ fn a_thousand_clients_of_one_missing_key_cost_one_fetch() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| spawn(threads, || stack.envoy.get("/herd").unwrap()))
             .collect();
-        wait::until("all requests in Envoy", || {
-            (stack.envoy.stat("http.ingress.downstream_rq_active") >= CLIENTS as u64).then_some(())
-        })
-        .unwrap();
+        stack.envoy.wait_for_requests(CLIENTS).unwrap();
         gate.open();
         let mut collapsed = 0;
         for client in clients {
@@ -79,10 +76,7 @@ fn a_leader_whose_client_reads_nothing_does_not_hold_up_its_followers() {
         let followers: Vec<_> = (0..20)
             .map(|_| spawn(threads, || stack.envoy.get("/large").unwrap()))
             .collect();
-        wait::until("all requests in Envoy", || {
-            (stack.envoy.stat("http.ingress.downstream_rq_active") >= 21).then_some(())
-        })
-        .unwrap();
+        stack.envoy.wait_for_requests(21).unwrap();
         gate.open();
         for follower in followers {
             let answer = follower.join().unwrap();
@@ -115,10 +109,7 @@ fn a_crowd_at_a_response_of_the_largest_size_costs_one_fetch() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| spawn(threads, || stack.envoy.get("/herd").unwrap()))
             .collect();
-        wait::until("all requests in Envoy", || {
-            (stack.envoy.stat("http.ingress.downstream_rq_active") >= CLIENTS as u64).then_some(())
-        })
-        .unwrap();
+        stack.envoy.wait_for_requests(CLIENTS).unwrap();
         gate.open();
         for client in clients {
             let answer = client.join().unwrap();

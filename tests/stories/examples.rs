@@ -3,9 +3,9 @@
 //! here is what a later change of ours could break.
 
 use e2e::artefacts;
+use e2e::envoy::validate;
 use optimizer_proto::settings::{Settings, profile};
 use serde_json::{Value, json};
-use std::process::Command;
 
 fn objects(name: &str) -> Vec<Value> {
     let path = artefacts::workspace().join("envoy/examples").join(name);
@@ -44,18 +44,8 @@ fn taken_by_envoy(name: &str, cluster: &Value) {
     let port =
         cluster.pointer("/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value");
     assert_eq!(port, Some(&json!(18_000)), "{name}");
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("envoy.json");
     let bootstrap = json!({"static_resources": {"clusters": [cluster]}});
-    std::fs::write(&path, bootstrap.to_string()).unwrap();
-    let mut command = Command::new(artefacts::envoy().unwrap());
-    command.args(["--mode", "validate", "--config-path"]).arg(&path);
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{name}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    validate(&bootstrap.to_string()).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
 }
 
 #[test]

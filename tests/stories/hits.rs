@@ -3,7 +3,6 @@
 use e2e::client::{Request, Response};
 use e2e::origin::{Gate, Origin, Reply};
 use e2e::stack::{Plan, Stack};
-use e2e::wait;
 use serde_json::json;
 
 fn product() -> Reply {
@@ -117,10 +116,7 @@ fn many_clients_of_one_missing_key_cost_one_fetch() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| scope.spawn(|| stack.envoy.get("/herd").unwrap()))
             .collect();
-        wait::until("all requests in Envoy", || {
-            (stack.envoy.stat("http.ingress.downstream_rq_active") >= CLIENTS as u64).then_some(())
-        })
-        .unwrap();
+        stack.envoy.wait_for_requests(CLIENTS).unwrap();
         gate.open();
         for client in clients {
             let answer = client.join().unwrap();
