@@ -4,6 +4,7 @@ use crate::alerting;
 use crate::changing;
 use crate::config::Config;
 use crate::infrastructure::notify::{Notifier, Receivers};
+use crate::infrastructure::redis::{Endpoint, TlsFiles};
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
 use crate::infrastructure::{config_dir, envoy_admin, kube_config_map, system};
@@ -34,10 +35,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let grpc_listener = listen(config.address, config.grpc_port, "GRPC_PORT").await?;
     let state = config.state_dir.as_deref().map(StateFile::new);
     let tokens = config.auth_tokens_file.clone().map(TokenFile::open).transpose()?;
-    let tier = Arc::new(Tier::new(tier_setup(&config)?)?);
+    let redis = redis(&config)?;
+    let tier = Arc::new(Tier::new(tier_setup(&config, redis.clone())?));
     let running = Arc::clone(&tier);
     tokio::spawn(async move { running.run().await });
-    let replicas = shared(&config)?;
+    let shared = redis.filter(|_| config.replicas);
+    let replicas = shared.map(|redis| Arc::new(Replicas::new(redis, &config.redis_key_prefix)));
     let plane = Arc::new(Plane::start(Options {
         tier,
         state,
@@ -107,12 +110,14 @@ async fn serve_envoys(
     grpc::serve(plane, hub, envoys, stopped).await
 }
 
-fn shared(config: &Config) -> Result<Option<Arc<Replicas>>, String> {
-    let url = config.redis_url.as_deref().filter(|_| config.replicas);
-    let replicas = url
-        .map(|url| Replicas::new(url, &config.redis_key_prefix))
-        .transpose()?;
-    Ok(replicas.map(Arc::new))
+fn redis(config: &Config) -> Result<Option<Endpoint>, String> {
+    let tls = TlsFiles::of(
+        config.redis_tls_ca_file.clone(),
+        config.redis_tls_cert_file.clone(),
+        config.redis_tls_key_file.clone(),
+    )?;
+    let url = config.redis_url.as_deref();
+    url.map(|url| Endpoint::parse(url, tls)).transpose()
 }
 
 /// One way to the ConfigMap: what the kubelet has not brought up to date yet would undo what the API has shown.
@@ -137,9 +142,9 @@ fn follow_config_map(config: &Config, plane: &Arc<Plane>, stopped: &watch::Recei
     }
 }
 
-fn tier_setup(config: &Config) -> std::io::Result<Setup> {
+fn tier_setup(config: &Config, redis: Option<Endpoint>) -> std::io::Result<Setup> {
     Ok(Setup {
-        redis_url: config.redis_url.clone(),
+        redis,
         key_prefix: config.redis_key_prefix.clone(),
         memory_bytes: config.tier_memory_mb << 20,
         keys: config.tier_key_file.clone().map(KeyFile::open).transpose()?,

@@ -42,10 +42,23 @@ pub(crate) struct Config {
     #[arg(long, env = "KUBE_WRITE_BACK", requires = "kube_config_map")]
     pub(crate) kube_write_back: bool,
 
-    /// Redis for the shared cache tier: redis://, rediss:// (TLS), redis+cluster://host,host or
-    /// redis+sentinel://host,host/service; without one the tier is in this process
+    /// Redis for the shared cache tier: redis://user:password@host:port/db, redis+cluster://user:password@host:port,host:port or
+    /// redis+sentinel://user:password@host:port,host:port/service/db, and the same with rediss for TLS; without one the tier is in
+    /// this process
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
+
+    /// Authorities of the certificates of Redis (PEM); without it, those of this machine
+    #[arg(long, env = "REDIS_TLS_CA_FILE", requires = "redis_url")]
+    pub(crate) redis_tls_ca_file: Option<PathBuf>,
+
+    /// Certificate chain that is shown to a Redis which asks for one (PEM)
+    #[arg(long, env = "REDIS_TLS_CERT_FILE", requires = "redis_url")]
+    pub(crate) redis_tls_cert_file: Option<PathBuf>,
+
+    /// Its key
+    #[arg(long, env = "REDIS_TLS_KEY_FILE", requires = "redis_url")]
+    pub(crate) redis_tls_key_file: Option<PathBuf>,
 
     /// Act as one with all other control planes that have the same Redis and key prefix: settings, purges, operators' words, alerts
     /// and figures are shared, and any of them answers for the whole fleet

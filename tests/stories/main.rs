@@ -23,6 +23,7 @@ mod not_stored;
 mod operations;
 mod prometheus;
 mod protocols;
+mod redis_forms;
 mod replicas;
 mod routes;
 mod runbook;

@@ -15,13 +15,13 @@ fn settings() -> Value {
     json!({"shared_tier": {"enabled": true, "deadline": "1s", "coalesce_wait": "10s"}})
 }
 
-fn get(fleet: &Fleet, envoy: usize, path: &str) -> Response {
+pub(super) fn get(fleet: &Fleet, envoy: usize, path: &str) -> Response {
     let answer = fleet.envoys[envoy].get(path).unwrap();
     assert_eq!(answer.status, 200, "{path} of Envoy {envoy}: {}", answer.text());
     answer
 }
 
-fn from_tier(answer: &Response) -> bool {
+pub(super) fn from_tier(answer: &Response) -> bool {
     answer
         .header("cache-status")
         .is_some_and(|value| value.contains("api-optimizer-tier; hit"))

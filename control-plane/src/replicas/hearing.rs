@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, News};
 use super::reading::Reader;
-use super::{Replicas, lock};
+use super::{LOOK_EVERY, Replicas, lock};
 use crate::plane::{Event, Plane, now_ms};
 use control_domain::breaker_status::breaker_event;
 use control_domain::fleet::{Fleet, Reported, instance};
@@ -10,7 +10,9 @@ use control_domain::purges::Purge;
 use optimizer_proto::v1::SettingsAck;
 use redis::RedisError;
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A purge or a word that is older is no news: an Envoy that has not done it is told when it connects, or soon after.
 const FRESH_MS: u64 = 30_000;
@@ -18,7 +20,7 @@ const FRESH_MS: u64 = 30_000;
 /// Hears until the connection fails.
 pub(super) async fn hear(replicas: &Replicas, plane: &Arc<Plane>) -> RedisError {
     let places = lock(&replicas.places).clone();
-    let opened = Reader::open(replicas.wire.address(), &replicas.keys, &replicas.id(), places).await;
+    let opened = Reader::open(replicas.wire.endpoint(), &replicas.keys, &replicas.id(), places).await;
     let mut reader = match opened {
         Ok(reader) => reader,
         Err(error) => return error,
@@ -28,7 +30,15 @@ pub(super) async fn hear(replicas: &Replicas, plane: &Arc<Plane>) -> RedisError 
     }
     // Of a new journal everything is read before what it lacks is put back.
     let mut known = reader.journal_is_new.then(BTreeSet::new);
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= LOOK_EVERY {
+            match reader.goes_on().await {
+                Ok(true) => looked = Instant::now(),
+                Ok(false) => return io::Error::other("the shared journal lost entries").into(),
+                Err(error) => return error,
+            }
+        }
         let heard = match reader.next().await {
             Ok(heard) => heard,
             Err(error) => return error,

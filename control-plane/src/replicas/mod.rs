@@ -8,7 +8,7 @@ mod reading;
 
 pub(crate) use entry::{Entry, News};
 
-use crate::infrastructure::redis::{Fault, Wire};
+use crate::infrastructure::redis::{Endpoint, Fault, Wire};
 use crate::plane::{Plane, now_ms};
 use control_domain::alerts::Outbox;
 use control_domain::fleet::{ConnectionId, REPLICA_BITS};
@@ -87,10 +87,11 @@ pub(crate) fn random() -> u64 {
 
 impl Replicas {
     /// Replicas below a prefix in one Redis.
-    pub(crate) fn new(url: &str, prefix: &str) -> Result<Self, String> {
-        Ok(Self {
-            wire: Arc::new(Wire::new(url, "what replicas share", ANSWER)?),
-            keys: Keys::new(prefix),
+    pub(crate) fn new(redis: Endpoint, prefix: &str) -> Self {
+        let keys = Keys::new(prefix);
+        Self {
+            wire: Arc::new(Wire::new(redis, "what replicas share", ANSWER, keys.settings())),
+            keys,
             number: random() & ((1 << REPLICA_BITS) - 1),
             joined: watch::channel(false).0,
             mounted: Mutex::default(),
@@ -100,7 +101,7 @@ impl Replicas {
             unshared: Mutex::default(),
             places: Mutex::default(),
             leads: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Why nothing can be agreed on at the moment.

@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, JOURNAL_ENTRIES, News};
 use super::keys::Keys;
-use crate::infrastructure::redis::{Address, Connection};
+use crate::infrastructure::redis::{Connection, Endpoint};
 use control_domain::Millis;
 use redis::RedisError;
 use std::time::Duration;
@@ -60,24 +60,23 @@ pub(super) struct Reader {
 impl Reader {
     /// Goes on where reading ended; where the journal has lost what was read last, from its beginning.
     pub(super) async fn open(
-        address: &Address,
+        redis: &Endpoint,
         keys: &Keys,
         from: &str,
         mut places: Places,
     ) -> Result<Self, RedisError> {
-        let mut connection = address.connect_for(ANSWER).await?;
-        let mut there = redis::cmd("XRANGE");
-        there.arg(keys.journal()).arg(&places.journal).arg(&places.journal);
-        let there: Entries = connection.ask(&there).await?;
-        let journal_is_new = there.is_empty();
+        let mut connection = redis.connect_for(ANSWER).await?;
+        let journal_is_new = !has(&mut connection, keys, &places.journal).await?;
         let mut forgotten_ms = None;
         if journal_is_new {
             BEGINNING.clone_into(&mut places.journal);
-            let length: usize = connection.ask(redis::cmd("XLEN").arg(keys.journal())).await?;
+            let length: usize = connection
+                .ask_for(redis::cmd("XLEN").arg(keys.journal()), ANSWER)
+                .await?;
             if length >= JOURNAL_ENTRIES {
                 let mut first = redis::cmd("XRANGE");
                 first.arg(keys.journal()).arg("-").arg("+").arg("COUNT").arg(1);
-                let first: Entries = connection.ask(&first).await?;
+                let first: Entries = connection.ask_for(&first, ANSWER).await?;
                 let ms = first.first().and_then(|(id, _)| id.split('-').next()?.parse().ok());
                 forgotten_ms = ms;
             }
@@ -131,11 +130,25 @@ impl Reader {
         Ok(heard)
     }
 
+    /// Whether the journal still has what was read last. Behind a cluster, or a name, another server may have taken over that
+    /// lacks the newest entries, and nothing else tells.
+    pub(super) async fn goes_on(&mut self) -> Result<bool, RedisError> {
+        let nothing_read = self.places.journal == BEGINNING;
+        Ok(nothing_read || has(&mut self.connection, &self.keys, &self.places.journal).await?)
+    }
+
     fn is_own(&self, fields: &[(String, Vec<u8>)]) -> bool {
         fields
             .iter()
             .any(|(name, from)| name == "from" && from == self.from.as_bytes())
     }
+}
+
+async fn has(connection: &mut Connection, keys: &Keys, place: &str) -> Result<bool, RedisError> {
+    let mut there = redis::cmd("XRANGE");
+    there.arg(keys.journal()).arg(place).arg(place);
+    let there: Entries = connection.ask_for(&there, ANSWER).await?;
+    Ok(!there.is_empty())
 }
 
 /// One that a newer replica wrote in another form is passed over.

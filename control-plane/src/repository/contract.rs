@@ -1,7 +1,7 @@
 //! One suite for every place settings can be kept in: this process, files, and a real Redis.
 
 use super::{FileRepository, MemoryRepository, RedisRepository, Repository, Unput, Version};
-use crate::infrastructure::redis::Wire;
+use crate::infrastructure::redis::{Endpoint, TlsFiles, Wire};
 use crate::infrastructure::state_file::StateFile;
 use crate::replicas::keys::Keys;
 use control_domain::agreement::Agreed;
@@ -94,7 +94,8 @@ async fn files() {
 }
 
 async fn connected(redis: &Redis) -> RedisRepository {
-    let wire = Arc::new(Wire::new(&redis.url(), "test", Duration::from_secs(10)).unwrap());
+    let endpoint = Endpoint::parse(&redis.url(), TlsFiles::default()).unwrap();
+    let wire = Arc::new(Wire::new(endpoint, "test", Duration::from_secs(10), "test".to_owned()));
     wire.is_up(wire.connect().await.unwrap());
     RedisRepository::new(wire, Keys::new("test"))
 }

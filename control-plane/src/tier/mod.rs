@@ -14,6 +14,7 @@ mod seal;
 pub(crate) use backend::Fault;
 pub(crate) use keys::KeyFile;
 
+use crate::infrastructure::redis::Endpoint;
 use crate::plane::now_ms;
 use backend::{Backend, Id, Lease};
 use control_domain::tier::{Fence, Parts, PurgeTable, Subject};
@@ -49,7 +50,7 @@ const ALONE_MS: u64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Setup {
     /// Where Redis is; `None` = embedded.
-    pub(crate) redis_url: Option<String>,
+    pub(crate) redis: Option<Endpoint>,
     /// Begins every key of ours.
     pub(crate) key_prefix: String,
     /// Bytes of an embedded tier.
@@ -71,23 +72,23 @@ pub(crate) struct Tier {
 
 impl Tier {
     /// A tier; one on Redis connects by itself and serves nothing until it has.
-    pub(crate) fn new(setup: Setup) -> Result<Self, String> {
+    pub(crate) fn new(setup: Setup) -> Self {
         let mut purges = PurgeTable::default();
-        let backend = match &setup.redis_url {
-            Some(url) => Backend::Redis(Box::new(RedisStore::new(url, &setup.key_prefix)?)),
+        let backend = match setup.redis {
+            Some(endpoint) => Backend::Redis(Box::new(RedisStore::new(endpoint, &setup.key_prefix))),
             None => {
                 // What an Envoy fetched before this process began may have been purged, and nobody remembers.
                 purges.record(Fence::default().next(now_ms()), &Subject::All);
                 Backend::Embedded(Embedded::new(setup.memory_bytes))
             }
         };
-        Ok(Self {
+        Self {
             backend,
             sealer: Sealer::new(setup.keys, setup.compress),
             purges: Mutex::new(purges),
             owed: Mutex::default(),
             counters: Counters::default(),
-        })
+        }
     }
 
     /// Keeps the connection to Redis, and the keys fresh, until told to stop.

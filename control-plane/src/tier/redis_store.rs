@@ -8,13 +8,15 @@
 //! | `prefix:purges` | stream of purges; its ids are the places in the order of purges |
 
 use super::backend::{Fault, Id, Lease, Read};
-use crate::infrastructure::redis::{ANSWER, Connection, Wire};
+use crate::infrastructure::redis::{ANSWER, Connection, Endpoint, Wire};
 use control_domain::tier::{Fence, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
 use std::sync::{Mutex, PoisonError};
 
 /// Purges are kept for longer than any response lives.
 const PURGES_KEPT_MS: u64 = 2 * super::MAX_LIFE_MS + 60 * 60 * 1_000;
+/// A purge that is older concerns no response that may still be taken or handed out.
+const PURGES_ASKED_FOR_MS: u64 = super::MAX_FENCE_AGE_MS + super::MAX_LIFE_MS;
 /// Purges read at once.
 const PAGE: usize = 1_000;
 /// Gives a lease back if it is still one's own; one step, so that nobody's else is taken.
@@ -32,15 +34,16 @@ pub(super) struct RedisStore {
 type Entries = Vec<(String, Vec<(String, String)>)>;
 
 impl RedisStore {
-    pub(super) fn new(url: &str, prefix: &str) -> Result<Self, String> {
-        Ok(Self {
-            wire: Wire::new(url, "shared tier", ANSWER)?,
-            prefix: format!("{prefix}:tier"),
-        })
+    pub(super) fn new(endpoint: Endpoint, prefix: &str) -> Self {
+        let prefix = format!("{prefix}:tier");
+        Self {
+            wire: Wire::new(endpoint, "shared tier", ANSWER, purges(&prefix)),
+            prefix,
+        }
     }
 
     pub(super) fn place(&self) -> String {
-        self.wire.address().shown()
+        self.wire.endpoint().shown()
     }
 
     pub(super) fn fault(&self) -> Option<String> {
@@ -52,7 +55,7 @@ impl RedisStore {
     }
 
     fn purges(&self) -> String {
-        format!("{}:purges", self.prefix)
+        purges(&self.prefix)
     }
 
     /// Connects, and connects again. A connection is used by others only when the purges behind it have been looked into.
@@ -72,20 +75,7 @@ impl RedisStore {
     async fn open(&self, table: &Mutex<PurgeTable>) -> Result<Connection, RedisError> {
         let mut connection = self.wire.connect().await?;
         let known = table.lock().unwrap_or_else(PoisonError::into_inner).last();
-        let newest: Entries = connection
-            .ask(
-                redis::cmd("XREVRANGE")
-                    .arg(self.purges())
-                    .arg("+")
-                    .arg("-")
-                    .arg("COUNT")
-                    .arg(1),
-            )
-            .await?;
-        let newest = newest.first().and_then(|(id, _)| Fence::parse(id));
-        // An empty order begins with a purge of everything: whoever fetched before it may have missed one. An order that ends
-        // before what is known here is an older data set: what it holds may have been purged since.
-        if newest.is_none_or(|newest| newest < known) {
+        if self.is_another_order(&mut connection, known).await? {
             if known > Fence::default() {
                 tracing::warn!("Redis came back with an older data set: the shared tier is purged as a whole");
             }
@@ -101,7 +91,7 @@ impl RedisStore {
         }
         let mut after = known;
         loop {
-            let entries: Entries = connection.ask(&self.after(after)).await?;
+            let entries: Entries = connection.ask(&self.range(&format!("({after}"))).await?;
             let more = entries.len() >= PAGE;
             let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
             for (fence, subject) in read(entries) {
@@ -115,14 +105,25 @@ impl RedisStore {
         }
     }
 
-    fn after(&self, known: Fence) -> Cmd {
+    /// Whether the order of purges is not the one that is known here. An empty one begins with a purge of everything: whoever
+    /// fetched before it may have missed one. One that lacks what is known here is of an older data set: what it holds may have
+    /// been purged since, and others may never have heard of it.
+    async fn is_another_order(&self, connection: &mut Connection, known: Fence) -> Result<bool, RedisError> {
+        let mut newest = redis::cmd("XREVRANGE");
+        newest.arg(self.purges()).arg("+").arg("-").arg("COUNT").arg(1);
+        let newest: Entries = connection.ask(&newest).await?;
+        let newest = newest.first().and_then(|(id, _)| Fence::parse(id));
+        if newest.is_none_or(|newest| newest < known) {
+            return Ok(true);
+        }
+        let entries: Entries = connection.ask(&self.range(&known.to_string())).await?;
+        Ok(!goes_on(known, &entries))
+    }
+
+    /// Purges from a place on.
+    fn range(&self, from: &str) -> Cmd {
         let mut command = redis::cmd("XRANGE");
-        command
-            .arg(self.purges())
-            .arg(format!("({known}"))
-            .arg("+")
-            .arg("COUNT")
-            .arg(PAGE);
+        command.arg(self.purges()).arg(from).arg("+").arg("COUNT").arg(PAGE);
         command
     }
 
@@ -139,22 +140,34 @@ impl RedisStore {
         command
     }
 
-    pub(super) async fn read(&self, id: &Id, variant: u64, after: Fence) -> Result<Read, Fault> {
+    pub(super) async fn read(&self, id: &Id, variant: u64, known: Fence) -> Result<Read, Fault> {
         let mut values = redis::cmd("MGET");
         values
             .arg(self.key(id, &format!("{variant:016x}")))
             .arg(self.key(id, "v"));
-        // Purges after the value: one that is not seen here was not acknowledged when the value was read.
-        let purges = self.after(after);
-        let (values, purges) = tokio::join!(
-            self.wire.ask::<Vec<Option<Vec<u8>>>>(&values),
-            self.wire.ask::<Entries>(&purges)
-        );
-        let (values, purges) = (values?, purges?);
-        if purges.len() >= PAGE {
+        let purges = self.range(&known.to_string());
+        let values = self.wire.ask::<Vec<Option<Vec<u8>>>>(&values);
+        let purges = self.wire.ask::<Entries>(&purges);
+        // Purges after the value: one that is not seen here was not acknowledged when the value was read. On one connection that
+        // is the order in which they are sent.
+        let (values, purges) = if self.wire.is_cluster() {
+            (values.await?, purges.await?)
+        } else {
+            let (values, purges) = tokio::join!(values, purges);
+            (values?, purges?)
+        };
+        if !goes_on(known, &purges) {
+            let why = "the order of purges is not the one that was known";
+            self.wire.give_up(why.to_owned());
+            return Err(Fault::Unreachable(why.to_owned()));
+        }
+        let is_more = purges.len() >= PAGE;
+        let mut purges = read(purges);
+        purges.retain(|(fence, _)| *fence > known);
+        if is_more {
             // More than fits: behind by thousands. The next look is closer.
             return Ok(Read {
-                purges: read(purges),
+                purges,
                 ..Read::default()
             });
         }
@@ -162,7 +175,7 @@ impl RedisStore {
         Ok(Read {
             value: values.next().flatten(),
             vary: values.next().flatten(),
-            purges: read(purges),
+            purges,
         })
     }
 
@@ -226,6 +239,17 @@ impl RedisStore {
             .and_then(Fence::parse)
             .ok_or_else(|| Fault::Refused("no place in the order of purges".to_owned()))
     }
+}
+
+fn purges(prefix: &str) -> String {
+    format!("{prefix}:purges")
+}
+
+/// Whether the purges from a known place on begin with that one: else the data set is another one than it was, by a failover that
+/// the client library did not tell of. One that may have been dropped for its age tells nothing.
+fn goes_on(known: Fence, from_it: &Entries) -> bool {
+    let is_old = known.ms.saturating_add(PURGES_ASKED_FOR_MS) < crate::plane::now_ms();
+    is_old || from_it.first().and_then(|(id, _)| Fence::parse(id)) == Some(known)
 }
 
 /// Reads purges. One that does not read as it should may mean anything, so it means everything.

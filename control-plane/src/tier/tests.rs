@@ -3,13 +3,12 @@ use optimizer_proto::v1::Fence as WireFence;
 
 fn embedded() -> Tier {
     Tier::new(Setup {
-        redis_url: None,
+        redis: None,
         key_prefix: "test".to_owned(),
         memory_bytes: 1 << 20,
         keys: None,
         compress: true,
     })
-    .unwrap()
 }
 
 fn ask(key: &str) -> TierGet {

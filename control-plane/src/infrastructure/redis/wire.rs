@@ -1,13 +1,15 @@
 //! A connection that is there or is not, and why.
 
-use super::{Address, Connection, ends_connection, reason};
-use redis::{Cmd, FromRedisValue, RedisError};
+use super::{Connection, Endpoint, ends_connection, reason};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// A connection without traffic is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Slots of every Redis Cluster, by its specification.
+const SLOTS: u32 = 16_384;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -25,54 +27,66 @@ pub(crate) enum Fault {
 struct State {
     connection: Option<Connection>,
     fault: Option<String>,
+    /// What a part of a cluster lacks.
+    partly: Option<String>,
     wait: Duration,
 }
 
 /// What commands run on, for one purpose.
 pub(crate) struct Wire {
-    address: Address,
+    endpoint: Endpoint,
     /// What it serves, for the log.
     purpose: &'static str,
     /// A command may take so long.
     answer: Duration,
+    /// Without the server of this key nothing else is of use.
+    key: String,
     state: Mutex<State>,
     lost: Notify,
 }
 
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wire").field("address", &self.address.shown()).finish()
+        f.debug_struct("Wire").field("address", &self.endpoint.shown()).finish()
     }
 }
 
 impl Wire {
     /// Not connected yet.
-    pub(crate) fn new(url: &str, purpose: &'static str, answer: Duration) -> Result<Self, String> {
-        Ok(Self {
-            address: Address::parse(url)?,
+    pub(crate) fn new(endpoint: Endpoint, purpose: &'static str, answer: Duration, key: String) -> Self {
+        Self {
+            endpoint,
             purpose,
             answer,
+            key,
             state: Mutex::new(State {
                 connection: None,
                 fault: Some("not connected yet".to_owned()),
+                partly: None,
                 wait: RETRY_MIN,
             }),
             lost: Notify::new(),
-        })
+        }
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Opens a connection for it.
     pub(crate) async fn connect(&self) -> Result<Connection, RedisError> {
-        self.address.connect_for(self.answer).await
+        self.endpoint.connect_for(self.answer).await
     }
 
     /// Why nothing can be asked, or what was refused last.
     pub(crate) fn fault(&self) -> Option<String> {
-        self.state().fault.clone()
+        let state = self.state();
+        state.fault.clone().or_else(|| state.partly.clone())
+    }
+
+    /// Whether two commands may be answered by two servers.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.state().connection.as_ref().is_some_and(Connection::is_cluster)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,10 +95,11 @@ impl Wire {
 
     /// From now on commands run on this.
     pub(crate) fn is_up(&self, connection: Connection) {
-        tracing::info!(redis = self.address.shown(), "{} connected", self.purpose);
+        tracing::info!(redis = self.endpoint.shown(), "{} connected", self.purpose);
         *self.state() = State {
             connection: Some(connection),
             fault: None,
+            partly: None,
             wait: RETRY_MIN,
         };
     }
@@ -95,7 +110,7 @@ impl Wire {
         let mut state = self.state();
         if state.fault.as_deref() != Some(&why) {
             tracing::warn!(
-                redis = self.address.shown(),
+                redis = self.endpoint.shown(),
                 reason = why,
                 "{} cannot be used",
                 self.purpose
@@ -130,11 +145,24 @@ impl Wire {
     pub(crate) async fn until_lost(&self) {
         loop {
             let _ = tokio::time::timeout(LOOK_EVERY, self.lost.notified()).await;
-            if self.state().connection.is_none() {
+            let Some(connection) = self.state().connection.clone() else {
                 return;
-            }
-            // A failure takes the connection out.
-            let _: Result<String, Fault> = self.ask(&redis::cmd("PING")).await;
+            };
+            self.look(connection).await;
+        }
+    }
+
+    /// Gives the connection up when the server of the key is lost, and notes what other servers lack.
+    async fn look(&self, mut connection: Connection) {
+        let mut there = redis::cmd("EXISTS");
+        there.arg(&self.key);
+        let there: RedisResult<u64> = connection.ask_for(&there, self.answer).await;
+        if let Some(error) = there.err().filter(ends_connection) {
+            return self.give_up(reason(&error));
+        }
+        if connection.is_cluster() {
+            let about: RedisResult<String> = connection.ask_for(redis::cmd("CLUSTER").arg("INFO"), self.answer).await;
+            self.state().partly = about.ok().and_then(|about| unserved(&about));
         }
     }
 
@@ -151,11 +179,16 @@ impl Wire {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 let why = reason(&error);
-                if ends_connection(&error) {
-                    self.give_up(why.clone());
-                    return Err(Fault::Unreachable(why));
+                if !ends_connection(&error) {
+                    return Err(Fault::Refused(why));
                 }
-                Err(Fault::Refused(why))
+                if connection.is_cluster() {
+                    // Others of it may still answer.
+                    self.state().partly = Some(why.clone());
+                } else {
+                    self.give_up(why.clone());
+                }
+                Err(Fault::Unreachable(why))
             }
         }
     }
@@ -171,5 +204,29 @@ impl Wire {
         }
         drop(state);
         written
+    }
+}
+
+/// What a cluster says of keys that no server answers for.
+fn unserved(about: &str) -> Option<String> {
+    let number = |name: &str| -> Option<u32> {
+        let mut lines = about.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = lines.find(|(own, _)| *own == name)?;
+        value.trim().parse().ok()
+    };
+    let served = number("cluster_slots_ok")?;
+    (served < SLOTS).then(|| format!("{} of {SLOTS} slots of the cluster are not served", SLOTS - served))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unserved;
+
+    #[test]
+    fn slots_that_nobody_serves_are_told() {
+        let about = |served: u32| format!("cluster_state:ok\r\ncluster_slots_ok:{served}\r\n");
+        assert_eq!(unserved(&about(16_384)), None);
+        let told = unserved(&about(10_923)).unwrap();
+        assert_eq!(told, "5461 of 16384 slots of the cluster are not served");
     }
 }

@@ -1,5 +1,12 @@
-//! A real Redis.
+//! A real Redis: a server alone, a cluster, or a master with a replica and Sentinels.
 
+mod cluster;
+mod sentinel;
+
+pub use cluster::Cluster;
+pub use sentinel::Guarded;
+
+use crate::certificates::Certificates;
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::{Failure, Result, wait};
@@ -11,6 +18,10 @@ use std::process::Command;
 pub struct Redis {
     port: u16,
     folder: PathBuf,
+    /// More of the server's configuration.
+    configuration: Vec<String>,
+    /// How `redis-cli` gets in.
+    entrance: Vec<String>,
     process: Option<Process>,
 }
 
@@ -20,16 +31,53 @@ impl Redis {
     /// # Errors
     /// It is not installed, or does not start.
     pub fn start(folder: &Path) -> Result<Self> {
+        Self::start_with(folder, &[])
+    }
+
+    /// As [`Redis::start`], with more of its configuration, as options of the command line.
+    ///
+    /// # Errors
+    /// It is not installed, or does not start.
+    pub fn start_with(folder: &Path, configuration: &[&str]) -> Result<Self> {
+        Self::begin(folder, free_port()?, configuration, &[])
+    }
+
+    /// As [`Redis::start_with`], one that speaks TLS alone, and only with clients that show a certificate.
+    ///
+    /// # Errors
+    /// It is not installed, or does not start.
+    pub fn start_encrypted(folder: &Path, certificates: &Certificates, configuration: &[&str]) -> Result<Self> {
+        let port = free_port()?;
+        let file = |name: &str| certificates.file(name);
+        let (ca, certificate, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+        let number = port.to_string();
+        let server = [
+            ["--port", "0"],
+            ["--tls-port", &number],
+            ["--tls-ca-cert-file", &ca],
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
+        ];
+        let (own, own_key) = (file("client.pem"), file("client.key"));
+        let client = ["--tls", "--cacert", &ca, "--cert", &own, "--key", &own_key];
+        Self::begin(folder, port, &[server.as_flattened(), configuration].concat(), &client)
+    }
+
+    fn begin(folder: &Path, port: u16, configuration: &[&str], entrance: &[&str]) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let owned = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect();
         let mut redis = Self {
-            port: free_port()?,
+            port,
             folder: folder.to_owned(),
+            configuration: owned(configuration),
+            entrance: owned(entrance),
             process: None,
         };
         redis.restart()?;
         Ok(redis)
     }
 
-    /// Starts it again on the same port, empty.
+    /// Starts it again on the same port, with what is in its folder: nothing, unless a copy was saved there.
     ///
     /// # Errors
     /// It does not start.
@@ -39,12 +87,25 @@ impl Redis {
         command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
-            .arg(&self.folder);
+            .arg(&self.folder)
+            .args(&self.configuration);
         self.process = Some(Process::start("Redis", &mut command, &self.folder.join("redis.log"))?);
         wait::until("Redis answering", || {
             self.ask(&["PING"]).ok().filter(|answer| answer == "PONG")
         })?;
         Ok(())
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it keeps its files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Its URL.
@@ -60,6 +121,7 @@ impl Redis {
     pub fn ask(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new("timeout")
             .args(["5", "redis-cli", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(&self.entrance)
             .args(arguments)
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
