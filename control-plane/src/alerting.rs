@@ -140,7 +140,7 @@ fn judge(plane: &Plane) -> bool {
             summary = alert.summary,
             "alert"
         );
-        plane.announce(Event::new("alert", serde_json::to_value(&alert).unwrap_or_default()));
+        plane.announce(Event::new("alert", &alert));
     }
     hour_began
 }

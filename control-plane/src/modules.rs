@@ -2,13 +2,13 @@
 
 use crate::infrastructure::document;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 /// Largest module.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
@@ -220,24 +220,57 @@ impl Modules {
     }
 
     /// Modules and rollout.
-    pub(crate) fn view(&self) -> Value {
+    pub(crate) fn view(&self) -> ModuleRollout {
         let state = self.lock();
-        let modules: Vec<Value> = state
-            .modules
-            .iter()
-            .map(|(sha256, module)| json!({ "sha256": sha256, "bytes": module.bytes.len() }))
-            .collect();
+        let modules = state.modules.iter().map(|(sha256, module)| KeptModule {
+            sha256: sha256.clone(),
+            bytes: module.bytes.len(),
+        });
         let canary = state.rollout.canary.as_ref();
-        json!({
-            "modules": modules,
-            "stable": state.rollout.stable,
-            "canary": canary.map(|canary| json!({ "sha256": canary.sha256, "percent": canary.percent })),
-        })
+        ModuleRollout {
+            modules: modules.collect(),
+            stable: state.rollout.stable.clone(),
+            canary: canary.map(|canary| ModuleCanary {
+                sha256: canary.sha256.clone(),
+                percent: canary.percent,
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which modules there are, and which is given to whom.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ModuleRollout {
+    /// All that are kept.
+    modules: Vec<KeptModule>,
+    /// The checksum of everybody's; null = the file on each machine.
+    #[schema(required = true)]
+    stable: Option<String>,
+    /// The one that is tried; null when none is.
+    #[schema(required = true)]
+    canary: Option<ModuleCanary>,
+}
+
+/// A module.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct KeptModule {
+    /// Its checksum, by which it is named.
+    sha256: String,
+    /// Its size.
+    bytes: usize,
+}
+
+/// A module that is tried.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ModuleCanary {
+    /// Its checksum.
+    sha256: String,
+    /// Percent of the Envoys that get it.
+    percent: u8,
 }
 
 fn load(directory: &Path, state: &mut State) -> io::Result<()> {

@@ -79,7 +79,8 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub(crate) fn new(kind: &'static str, data: Value) -> Self {
+    pub(crate) fn new(kind: &'static str, data: impl serde::Serialize) -> Self {
+        let data = serde_json::to_value(data).unwrap_or_default();
         Self { kind, data }
     }
 }

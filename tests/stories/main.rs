@@ -10,6 +10,7 @@ mod configs;
 mod contract;
 mod control_plane_lost;
 mod crowd;
+mod description;
 mod drain;
 mod durability;
 mod examples;

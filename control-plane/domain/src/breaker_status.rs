@@ -2,21 +2,169 @@
 
 use crate::Millis;
 use crate::fleet::{Envoy, Fleet};
-use crate::steering::Steering;
+use crate::steering::{Said, Steering};
 use crate::sum::Filter;
-use crate::views::{number, rank, state_of, worst_state};
+use crate::views::{Figure, number, rank, state_of, worst_state};
 use optimizer_proto::v1::{BreakerEvent, BreakerEvidence, BreakerGauge, ConcurrencyGauge};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Every breaker.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct BreakerStatus {
+    /// The worst of all: closed, half_open or open.
+    pub state: &'static str,
+    /// Failures in the windows of all breakers.
+    pub failure_count: u64,
+    /// Envoys with a breaker in the worst state.
+    pub envoys_in_state: u64,
+    /// Envoys present.
+    pub envoys: usize,
+    /// By upstream, and `upstream/route` for a route's own: the breaker on each Envoy.
+    pub upstreams: BTreeMap<String, Vec<Breaker>>,
+    /// By upstream: calls under way on each Envoy.
+    pub concurrency: BTreeMap<String, Vec<Concurrency>>,
+    /// What operators have put in place of the breakers' judgement.
+    pub steered: Vec<Said>,
+    /// Now, milliseconds since 1970.
+    pub as_of: Millis,
+}
+
+/// Calls under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Concurrency {
+    /// Instance id of the Envoy.
+    pub envoy: String,
+    /// Its node id.
+    pub node_id: String,
+    /// Calls now.
+    pub in_flight: u64,
+    /// How many there may be.
+    pub limit: u64,
+    /// Requests that wait for a place.
+    pub waiting: u64,
+    /// Requests refused since the Envoy started.
+    pub refused: u64,
+}
+
+/// A breaker on one Envoy. What does not apply is left out.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Breaker {
+    /// Instance id of the Envoy.
+    pub envoy: String,
+    /// Its node id.
+    pub node_id: String,
+    /// In force: closed, open, half_open, forced_open, forced_closed or dry_run.
+    pub state: String,
+    /// What the breaker itself would do.
+    pub judged: String,
+    /// Since when it is so, milliseconds since 1970.
+    pub since: Millis,
+    /// Why.
+    pub cause: String,
+    /// Calls in the window.
+    pub calls: u64,
+    /// Failures among them.
+    pub failures: u64,
+    /// Slow ones among them.
+    pub slow_calls: u64,
+    /// Percent.
+    pub failure_rate: Figure,
+    /// Percent.
+    pub slow_call_rate: Figure,
+    /// Connections that could not be made, one after the other.
+    pub connect_failures_in_a_row: u32,
+    /// Calls refused since the Envoy started.
+    pub refused_calls: u64,
+    /// Calls a dry run would have refused.
+    pub would_refuse_calls: u64,
+    /// Calls put off after an outage because something stale could be served.
+    pub deferred_calls: u64,
+    /// When it tries again, milliseconds since 1970; 0 = it is not open.
+    pub next_probe: Millis,
+    /// Probes under way.
+    pub probes_in_flight: u32,
+    /// What it judges by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// What it opened on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_on: Option<Evidence>,
+    /// When a forced state ends by itself, milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forced_until: Option<Millis>,
+    /// Since when calls are let through at a pace, milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovering_since: Option<Millis>,
+}
+
+/// What a breaker judges by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Thresholds {
+    /// Percent.
+    pub failure_rate: u32,
+    /// Percent.
+    pub slow_call_rate: u32,
+    /// From so many milliseconds on a call is slow.
+    pub slow_call_ms: u64,
+    /// Calls below which it does not judge.
+    pub minimum_calls: u32,
+    /// Milliseconds it looks back.
+    pub window_ms: u64,
+    /// Connections that could not be made, one after the other.
+    pub connect_failures_in_a_row: u32,
+    /// Probes at a time.
+    pub probes: u32,
+}
+
+/// What a breaker saw when it opened.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Evidence {
+    /// Calls in the window.
+    pub calls: u64,
+    /// Failures among them.
+    pub failures: u64,
+    /// Slow ones among them.
+    pub slow_calls: u64,
+    /// Percent.
+    pub failure_rate: Figure,
+    /// Percent.
+    pub slow_call_rate: Figure,
+    /// Connections that could not be made, one after the other.
+    pub connect_failures_in_a_row: u32,
+}
+
+/// A transition of a breaker.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Transition {
+    /// Node id of the Envoy.
+    pub node_id: String,
+    /// The breaker.
+    pub upstream: String,
+    /// State before.
+    pub from: String,
+    /// State after.
+    pub to: String,
+    /// Why.
+    pub cause: String,
+    /// False when an operator's word overruled it.
+    pub in_force: bool,
+    /// Milliseconds since 1970.
+    pub at: Millis,
+    /// What it opened on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_on: Option<Evidence>,
+}
 
 /// The worst state with how many Envoys are in it, each breaker on each Envoy, and what operators have said.
 #[must_use]
-pub fn breaker_status(fleet: &Fleet, steering: &Steering, now_ms: Millis) -> Value {
+pub fn breaker_status(fleet: &Fleet, steering: &Steering, now_ms: Millis) -> BreakerStatus {
     let worst = worst_state(fleet, &Filter::default(), now_ms);
     let mut failures = 0_u64;
     let mut in_worst = 0_u64;
-    let mut upstreams: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    let mut concurrency: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    let mut upstreams: BTreeMap<String, Vec<Breaker>> = BTreeMap::new();
+    let mut concurrency: BTreeMap<String, Vec<Concurrency>> = BTreeMap::new();
     for (name, envoy) in fleet.present(now_ms) {
         let gauges = &envoy.gauges;
         let is_worst = gauges
@@ -26,121 +174,104 @@ pub fn breaker_status(fleet: &Fleet, steering: &Steering, now_ms: Millis) -> Val
         in_worst += u64::from(is_worst);
         for gauge in &gauges.concurrency {
             let entry = limit(name, envoy, gauge);
-            concurrency.entry(&gauge.upstream).or_default().push(entry);
+            concurrency.entry(gauge.upstream.clone()).or_default().push(entry);
         }
         for gauge in &gauges.breakers {
             let opened = gauge.evidence.map_or(0, |evidence| evidence.failures);
             // The window may have moved on since it opened; the failures that opened it are what is asked for.
             failures = failures.saturating_add(gauge.failures.max(opened));
             let entry = breaker(name, envoy, gauge);
-            upstreams.entry(&gauge.upstream).or_default().push(entry);
+            upstreams.entry(gauge.upstream.clone()).or_default().push(entry);
         }
     }
-    json!({
-        "state": worst,
-        "failure_count": failures,
-        "envoys_in_state": in_worst,
-        "envoys": fleet.present(now_ms).count(),
-        "upstreams": upstreams,
-        "concurrency": concurrency,
-        "steered": steering.in_force(now_ms).collect::<Vec<_>>(),
-        "as_of": now_ms,
-    })
+    BreakerStatus {
+        state: worst,
+        failure_count: failures,
+        envoys_in_state: in_worst,
+        envoys: fleet.present(now_ms).count(),
+        upstreams,
+        concurrency,
+        steered: steering.in_force(now_ms).cloned().collect(),
+        as_of: now_ms,
+    }
 }
 
-fn limit(name: &str, envoy: &Envoy, gauge: &ConcurrencyGauge) -> Value {
-    json!({
-        "envoy": name,
-        "node_id": envoy.node_id,
-        "in_flight": gauge.in_use,
-        "limit": gauge.limit,
-        "waiting": gauge.waiting,
-        "refused": gauge.refused_total,
-    })
+fn limit(name: &str, envoy: &Envoy, gauge: &ConcurrencyGauge) -> Concurrency {
+    Concurrency {
+        envoy: name.to_owned(),
+        node_id: envoy.node_id.clone(),
+        in_flight: gauge.in_use,
+        limit: gauge.limit,
+        waiting: gauge.waiting,
+        refused: gauge.refused_total,
+    }
 }
 
 /// A field that does not apply is left out: nothing here is ever null.
-fn breaker(name: &str, envoy: &Envoy, gauge: &BreakerGauge) -> Value {
-    let mut entry = json!({
-        "envoy": name,
-        "node_id": envoy.node_id,
-        "state": gauge.state,
-        "judged": gauge.judged,
-        "since": gauge.since_ms,
-        "cause": gauge.cause,
-        "calls": gauge.calls,
-        "failures": gauge.failures,
-        "slow_calls": gauge.slow_calls,
-        "failure_rate": percent(gauge.failures, gauge.calls),
-        "slow_call_rate": percent(gauge.slow_calls, gauge.calls),
-        "connect_failures_in_a_row": gauge.connect_failures,
-        "refused_calls": gauge.refused_total,
-        "would_refuse_calls": gauge.would_refuse_total,
-        "deferred_calls": gauge.deferred_total,
-        "next_probe": gauge.next_probe_ms,
-        "probes_in_flight": gauge.in_flight,
+fn breaker(name: &str, envoy: &Envoy, gauge: &BreakerGauge) -> Breaker {
+    let thresholds = gauge.thresholds.as_ref().map(|limits| Thresholds {
+        failure_rate: limits.failure_rate_percent,
+        slow_call_rate: limits.slow_call_rate_percent,
+        slow_call_ms: limits.slow_call_ms,
+        minimum_calls: limits.minimum_calls,
+        window_ms: limits.window_ms,
+        connect_failures_in_a_row: limits.connect_failures,
+        probes: limits.probes,
     });
-    let mut more = Map::new();
-    if let Some(limits) = &gauge.thresholds {
-        let thresholds = json!({
-            "failure_rate": limits.failure_rate_percent,
-            "slow_call_rate": limits.slow_call_rate_percent,
-            "slow_call_ms": limits.slow_call_ms,
-            "minimum_calls": limits.minimum_calls,
-            "window_ms": limits.window_ms,
-            "connect_failures_in_a_row": limits.connect_failures,
-            "probes": limits.probes,
-        });
-        more.insert("thresholds".to_owned(), thresholds);
+    let set = |at_ms: Millis| Some(at_ms).filter(|at_ms| *at_ms > 0);
+    Breaker {
+        envoy: name.to_owned(),
+        node_id: envoy.node_id.clone(),
+        state: gauge.state.clone(),
+        judged: gauge.judged.clone(),
+        since: gauge.since_ms,
+        cause: gauge.cause.clone(),
+        calls: gauge.calls,
+        failures: gauge.failures,
+        slow_calls: gauge.slow_calls,
+        failure_rate: percent(gauge.failures, gauge.calls),
+        slow_call_rate: percent(gauge.slow_calls, gauge.calls),
+        connect_failures_in_a_row: gauge.connect_failures,
+        refused_calls: gauge.refused_total,
+        would_refuse_calls: gauge.would_refuse_total,
+        deferred_calls: gauge.deferred_total,
+        next_probe: gauge.next_probe_ms,
+        probes_in_flight: gauge.in_flight,
+        thresholds,
+        opened_on: gauge.evidence.as_ref().map(seen),
+        forced_until: set(gauge.forced_until_ms),
+        recovering_since: set(gauge.recovering_since_ms),
     }
-    if let Some(evidence) = &gauge.evidence {
-        more.insert("opened_on".to_owned(), seen(evidence));
-    }
-    for (field, at_ms) in [
-        ("forced_until", gauge.forced_until_ms),
-        ("recovering_since", gauge.recovering_since_ms),
-    ] {
-        if at_ms > 0 {
-            more.insert(field.to_owned(), json!(at_ms));
-        }
-    }
-    if let Some(entry) = entry.as_object_mut() {
-        entry.extend(more);
-    }
-    entry
 }
 
-fn seen(evidence: &BreakerEvidence) -> Value {
-    json!({
-        "calls": evidence.calls,
-        "failures": evidence.failures,
-        "slow_calls": evidence.slow_calls,
-        "failure_rate": percent(evidence.failures, evidence.calls),
-        "slow_call_rate": percent(evidence.slow_calls, evidence.calls),
-        "connect_failures_in_a_row": evidence.connect_failures,
-    })
+fn seen(evidence: &BreakerEvidence) -> Evidence {
+    Evidence {
+        calls: evidence.calls,
+        failures: evidence.failures,
+        slow_calls: evidence.slow_calls,
+        failure_rate: percent(evidence.failures, evidence.calls),
+        slow_call_rate: percent(evidence.slow_calls, evidence.calls),
+        connect_failures_in_a_row: evidence.connect_failures,
+    }
 }
 
 /// A transition, as told in lists and live.
 #[must_use]
-pub fn breaker_event(node: &str, event: &BreakerEvent) -> Value {
-    let mut entry = json!({
-        "node_id": node,
-        "upstream": event.upstream,
-        "from": event.from,
-        "to": event.to,
-        "cause": event.cause,
-        "in_force": !event.overruled,
-        "at": event.at_ms,
-    });
-    if let (Some(entry), Some(evidence)) = (entry.as_object_mut(), &event.evidence) {
-        entry.insert("opened_on".to_owned(), seen(evidence));
+pub fn breaker_event(node: &str, event: &BreakerEvent) -> Transition {
+    Transition {
+        node_id: node.to_owned(),
+        upstream: event.upstream.clone(),
+        from: event.from.clone(),
+        to: event.to.clone(),
+        cause: event.cause.clone(),
+        in_force: !event.overruled,
+        at: event.at_ms,
+        opened_on: event.evidence.as_ref().map(seen),
     }
-    entry
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn percent(part: u64, whole: u64) -> Value {
+fn percent(part: u64, whole: u64) -> Figure {
     number(if whole == 0 {
         0.0
     } else {
@@ -152,6 +283,7 @@ fn percent(part: u64, whole: u64) -> Value {
 mod tests {
     use super::*;
     use optimizer_proto::v1::{BreakerThresholds, FilterGauges, Hello, TelemetryReport};
+    use serde_json::json;
 
     fn fleet(gauge: BreakerGauge) -> Fleet {
         let mut fleet = Fleet::default();
@@ -190,7 +322,7 @@ mod tests {
             }),
             ..Default::default()
         };
-        let status = breaker_status(&fleet(gauge), &Steering::default(), 2_000);
+        let status = json!(breaker_status(&fleet(gauge), &Steering::default(), 2_000));
         assert_eq!(
             (&status["state"], &status["failure_count"]),
             (&json!("open"), &json!(30))
@@ -208,7 +340,11 @@ mod tests {
 
     #[test]
     fn what_does_not_apply_is_left_out() {
-        let status = breaker_status(&fleet(BreakerGauge::default()), &Steering::default(), 2_000);
+        let status = json!(breaker_status(
+            &fleet(BreakerGauge::default()),
+            &Steering::default(),
+            2_000
+        ));
         let shown = status["upstreams"][""][0].as_object().unwrap();
         for field in ["opened_on", "forced_until", "recovering_since", "thresholds"] {
             assert!(!shown.contains_key(field), "{field}");

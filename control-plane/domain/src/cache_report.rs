@@ -2,9 +2,11 @@
 //! and the inventories of the Envoys added up.
 
 use crate::sum::{RouteSum, Sum};
-use crate::views::{number, percent};
-use serde_json::{Map, Value, json};
+use crate::views::{Figure, number, percent};
+use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Keys listed per measure.
 const LISTED: usize = 20;
@@ -24,37 +26,61 @@ const CAUSES: [&str; 11] = [
     "purged-removed",
 ];
 
+/// How well a route is cached.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct RouteCache {
+    /// Its name.
+    pub route: String,
+    /// Requests.
+    pub requests: u64,
+    /// Percent of the lookups.
+    pub hit_ratio: Figure,
+    /// Percent of the bytes.
+    pub byte_hit_ratio: Figure,
+    /// Bytes sent to clients.
+    pub bytes: u64,
+}
+
+/// Hits lost to one reason.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct LostHit {
+    /// Its code.
+    pub reason: String,
+    /// Hits lost.
+    pub count: u64,
+    /// Percent of all lookups.
+    pub points: Figure,
+    /// What would have had to be otherwise.
+    pub a_hit_if: &'static str,
+}
+
 /// Hit ratio and bytes of every route with traffic, the busiest first.
 #[must_use]
-pub fn by_route(window: &Sum) -> Value {
+pub fn by_route(window: &Sum) -> Vec<RouteCache> {
     let mut routes: Vec<(&String, &RouteSum)> = window.routes.iter().collect();
     routes.sort_by(|a, b| b.1.requests.cmp(&a.1.requests).then(a.0.cmp(b.0)));
-    let shown = routes.into_iter().map(|(name, route)| {
-        json!({
-            "route": name,
-            "requests": route.requests,
-            "hit_ratio": number(percent(route.hits, route.lookups)),
-            "byte_hit_ratio": number(percent(route.hit_bytes, route.bytes)),
-            "bytes": route.bytes,
-        })
-    });
-    Value::Array(shown.collect())
+    let shown = |(name, route): (&String, &RouteSum)| RouteCache {
+        route: name.clone(),
+        requests: route.requests,
+        hit_ratio: number(percent(route.hits, route.lookups)),
+        byte_hit_ratio: number(percent(route.hit_bytes, route.bytes)),
+        bytes: route.bytes,
+    };
+    routes.into_iter().map(shown).collect()
 }
 
 /// Hits lost, by what they were lost to, the most first; each with what would have made it a hit.
 #[must_use]
-pub fn lost_hits(window: &Sum) -> Value {
+pub fn lost_hits(window: &Sum) -> Vec<LostHit> {
     let mut lost: Vec<(&String, &u64)> = window.lost_hits.iter().collect();
     lost.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    let shown = lost.into_iter().map(|(reason, count)| {
-        json!({
-            "reason": reason,
-            "count": count,
-            "points": number(percent(*count, window.cache.lookups)),
-            "a_hit_if": a_hit_if(reason),
-        })
-    });
-    Value::Array(shown.collect())
+    let shown = |(reason, count): (&String, &u64)| LostHit {
+        reason: reason.clone(),
+        count: *count,
+        points: number(percent(*count, window.cache.lookups)),
+        a_hit_if: a_hit_if(reason),
+    };
+    lost.into_iter().map(shown).collect()
 }
 
 /// What would have to be otherwise.
@@ -84,34 +110,76 @@ fn a_hit_if(reason: &str) -> &'static str {
 /// `GET /cache/invalidation-stats`: counts by cause. `entries` is what is counted in entries that have gone and is no part of the
 /// rate, which is about events.
 #[must_use]
-pub fn invalidations(window: &Sum) -> Value {
-    let mut causes: BTreeMap<&str, u64> = CAUSES.iter().map(|cause| (*cause, 0)).collect();
+pub fn invalidations(window: &Sum) -> BTreeMap<String, u64> {
+    let mut causes: BTreeMap<String, u64> = CAUSES.iter().map(|cause| ((*cause).to_owned(), 0)).collect();
     causes.extend(
         window
             .invalidations
             .iter()
-            .map(|(cause, count)| (cause.as_str(), *count)),
+            .map(|(cause, count)| (cause.clone(), *count)),
     );
-    json!(causes)
+    causes
+}
+
+/// What all Envoys have stored, as counted by them; absent what none of them counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Stored {
+    /// By age.
+    pub by_age: BTreeMap<String, Tally>,
+    /// By size of the body.
+    pub by_size: BTreeMap<String, Tally>,
+    /// By content type, from a sample.
+    pub by_content_type: BTreeMap<String, Tally>,
+    /// The top keys of each measure.
+    pub top_keys: BTreeMap<String, Vec<TopKey>>,
+}
+
+/// Stored responses of a class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Tally {
+    /// How many.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One of the top keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TopKey {
+    /// Its URL.
+    pub url: String,
+    /// Hits, misses or bytes; never too low.
+    pub count: u64,
+    /// By how much it may be too high.
+    pub error: u64,
 }
 
 /// Inventories of several Envoys, added up.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
-    classes: BTreeMap<String, BTreeMap<String, (u64, u64)>>,
+    stored: Stored,
     top: BTreeMap<String, BTreeMap<String, (u64, u64)>>,
 }
 
 impl Inventory {
     /// Adds a step of an Envoy's; content types stand for `stride` times as many.
     pub fn add(&mut self, step: &Value, stride: u64) {
-        for (kind, factor) in [("by_age", 1), ("by_size", 1), ("by_content_type", stride)] {
-            let classes = self.classes.entry(kind.to_owned()).or_default();
+        let Stored {
+            by_age,
+            by_size,
+            by_content_type,
+            ..
+        } = &mut self.stored;
+        for (kind, classes, factor) in [
+            ("by_age", by_age, 1),
+            ("by_size", by_size, 1),
+            ("by_content_type", by_content_type, stride),
+        ] {
             for (name, tally) in step[kind].as_object().into_iter().flatten() {
                 let number = |at: usize| tally[at].as_u64().unwrap_or(0).saturating_mul(factor);
-                let (entries, bytes) = classes.entry(name.clone()).or_default();
-                *entries = entries.saturating_add(number(0));
-                *bytes = bytes.saturating_add(number(1));
+                let sum = classes.entry(name.clone()).or_default();
+                sum.entries = sum.entries.saturating_add(number(0));
+                sum.bytes = sum.bytes.saturating_add(number(1));
             }
         }
         for (measure, keys) in step["top"].as_object().into_iter().flatten() {
@@ -129,31 +197,27 @@ impl Inventory {
 
     /// As shown.
     #[must_use]
-    pub fn view(&self) -> Value {
-        let mut view = Map::new();
-        for (kind, classes) in &self.classes {
-            let shown = classes
-                .iter()
-                .map(|(name, (entries, bytes))| (name.clone(), json!({ "entries": entries, "bytes": bytes })));
-            view.insert(kind.clone(), Value::Object(shown.collect()));
-        }
-        let top = self.top.iter().map(|(measure, keys)| {
-            let mut keys: Vec<_> = keys.iter().collect();
-            keys.sort_by(|a, b| b.1.0.cmp(&a.1.0).then(a.0.cmp(b.0)));
-            let shown = keys
+    pub fn view(self) -> Stored {
+        let ranked = |(measure, keys): (String, BTreeMap<String, (u64, u64)>)| {
+            let mut keys: Vec<TopKey> = keys
                 .into_iter()
-                .take(LISTED)
-                .map(|(url, (count, error))| json!({ "url": url, "count": count, "error": error }));
-            (measure.clone(), Value::Array(shown.collect()))
-        });
-        view.insert("top_keys".to_owned(), Value::Object(top.collect()));
-        Value::Object(view)
+                .map(|(url, (count, error))| TopKey { url, count, error })
+                .collect();
+            keys.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.url.cmp(&b.url)));
+            keys.truncate(LISTED);
+            (measure, keys)
+        };
+        Stored {
+            top_keys: self.top.into_iter().map(ranked).collect(),
+            ..self.stored
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn lost_hits_are_ranked_and_say_what_to_do() {
@@ -162,7 +226,7 @@ mod tests {
         for (reason, count) in [("private", 5), ("no-store", 50)] {
             sum.lost_hits.insert(reason.to_owned(), count);
         }
-        let view = lost_hits(&sum);
+        let view = json!(lost_hits(&sum));
         assert_eq!(
             (&view[0]["reason"], &view[0]["points"]),
             (&json!("no-store"), &json!(25))
@@ -181,7 +245,7 @@ mod tests {
             });
             inventory.add(&step, 10);
         }
-        let view = inventory.view();
+        let view = json!(inventory.view());
         assert_eq!(view["by_age"]["under_10s"], json!({"entries": 7, "bytes": 200}));
         assert_eq!(
             view["by_content_type"]["text/html"],

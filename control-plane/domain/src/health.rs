@@ -4,11 +4,13 @@ use crate::Millis;
 use crate::fleet::Fleet;
 use crate::sum::Filter;
 use crate::views;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// How well the whole is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All well.
     Healthy,
@@ -18,16 +20,26 @@ pub enum Status {
     Unhealthy,
 }
 
-impl Status {
-    /// The runbook's word.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
+/// The whole and every component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Summary {
+    /// The worst of all components.
+    pub status: Status,
+    /// By name.
+    pub components: BTreeMap<&'static str, Component>,
+    /// Whether writes need credentials.
+    pub settings_writes: &'static str,
+    /// Now, milliseconds since 1970.
+    pub as_of: Millis,
+}
+
+/// One component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Component {
+    /// How well it is.
+    pub status: Status,
+    /// Why.
+    pub reason: String,
 }
 
 /// What is known beside the fleet.
@@ -75,8 +87,8 @@ fn config_map(facts: &Facts) -> (&'static str, Status, String) {
 
 /// `GET /health`.
 #[must_use]
-pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) {
-    let mut components: Vec<(&str, Status, String)> = Vec::new();
+pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> Summary {
+    let mut components: Vec<(&'static str, Status, String)> = Vec::new();
     let present = fleet.present(now_ms).count();
     components.push(if present == 0 {
         ("fleet", Status::Degraded, "no Envoy is connected".to_owned())
@@ -157,24 +169,21 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> (Status, Value) 
         .map(|(_, status, _)| *status)
         .max()
         .unwrap_or(Status::Healthy);
-    let listed: serde_json::Map<String, Value> = components
+    let components = components
         .into_iter()
-        .map(|(name, status, reason)| (name.to_owned(), json!({ "status": status.word(), "reason": reason })))
+        .map(|(name, status, reason)| (name, Component { status, reason }))
         .collect();
     let writes = if facts.open_writes {
         "open to everyone who reaches this port"
     } else {
         "guarded"
     };
-    (
+    Summary {
         status,
-        json!({
-            "status": status.word(),
-            "components": listed,
-            "settings_writes": writes,
-            "as_of": now_ms,
-        }),
-    )
+        components,
+        settings_writes: writes,
+        as_of: now_ms,
+    }
 }
 
 #[cfg(test)]
@@ -189,10 +198,8 @@ mod tests {
             wanted: ("e".to_owned(), 2),
             ..Facts::default()
         };
-        assert_eq!(
-            summary(&fleet, &facts, 0).1["components"]["fleet"]["status"],
-            "degraded"
-        );
+        let component = |summary: &Summary, name: &str| summary.components[name].clone();
+        assert_eq!(component(&summary(&fleet, &facts, 0), "fleet").status, Status::Degraded);
         fleet.hello(
             &Hello {
                 instance_id: "a".to_owned(),
@@ -202,8 +209,8 @@ mod tests {
             0,
         );
         assert_eq!(
-            summary(&fleet, &facts, 0).1["components"]["rollout"]["status"],
-            "degraded"
+            component(&summary(&fleet, &facts, 0), "rollout").status,
+            Status::Degraded
         );
         let ack = SettingsAck {
             revision: 2,
@@ -212,9 +219,9 @@ mod tests {
             ..Default::default()
         };
         fleet.acknowledged("a", &ack, 0);
-        assert_eq!(summary(&fleet, &facts, 0).0, Status::Healthy);
+        assert_eq!(summary(&fleet, &facts, 0).status, Status::Healthy);
         let refused = BTreeMap::from([("cache_size".to_owned(), "empty".to_owned())]);
-        let (status, view) = summary(
+        let whole = summary(
             &fleet,
             &Facts {
                 refused_keys: refused,
@@ -222,7 +229,7 @@ mod tests {
             },
             0,
         );
-        assert_eq!(status, Status::Degraded);
-        assert_eq!(view["components"]["config_map"]["reason"], "cache_size: empty");
+        assert_eq!(whole.status, Status::Degraded);
+        assert_eq!(component(&whole, "config_map").reason, "cache_size: empty");
     }
 }

@@ -17,7 +17,7 @@ pub const MAX_TARGETS: usize = 64;
 const MAX_VALUE: usize = 8_192;
 
 /// One thing to purge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", content = "value", rename_all = "lowercase")]
 pub enum Target {
     /// Everything.

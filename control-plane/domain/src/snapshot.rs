@@ -9,7 +9,7 @@ pub const FORMAT: &str = "api-optimizer-cache-snapshot";
 pub const VERSION: u32 = 1;
 
 /// One stored response.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Its URL, for people.
@@ -57,7 +57,7 @@ impl Entry {
 }
 
 /// What stands before the entries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Head {
     /// [`FORMAT`].
     pub format: String,
@@ -76,7 +76,7 @@ pub struct Head {
 }
 
 /// What stands behind them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Foot {
     /// Everything that was asked for is in it.
     pub complete: bool,
@@ -124,7 +124,7 @@ impl Checksum {
 }
 
 /// What became of a restore.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Restored {
     /// Entries read.
     pub read: u64,

@@ -14,7 +14,7 @@ pub const LONGEST_MS: u64 = 86_400_000;
 const MAX_ENTRIES: usize = 1_000;
 
 /// What an operator can say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// Refuse every call.
@@ -56,7 +56,7 @@ impl Word {
 }
 
 /// A word said, as the audit log keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Said {
     /// When.
     pub at: Millis,

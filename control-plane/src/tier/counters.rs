@@ -1,6 +1,6 @@
 //! What the tier has done since this process began.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
@@ -11,10 +11,15 @@ macro_rules! counters {
             $($(#[$about])* pub(crate) $name: AtomicU64),*
         }
 
+        /// Their values.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+        pub(crate) struct Counts {
+            $($(#[$about])* $name: u64),*
+        }
+
         impl Counters {
-            /// All of them with their names.
-            pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.load(Ordering::Relaxed))),*]
+            pub(crate) fn counts(&self) -> Counts {
+                Counts { $($name: self.$name.load(Ordering::Relaxed)),* }
             }
         }
     };
@@ -56,14 +61,5 @@ impl Counters {
 
     pub(crate) fn faulted(&self) {
         Self::add(&self.faults);
-    }
-
-    pub(crate) fn view(&self) -> Value {
-        let listed: Map<String, Value> = self
-            .all()
-            .into_iter()
-            .map(|(name, count)| (name.to_owned(), json!(count)))
-            .collect();
-        Value::Object(listed)
     }
 }

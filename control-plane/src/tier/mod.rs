@@ -18,7 +18,7 @@ use crate::infrastructure::redis::Endpoint;
 use crate::plane::now_ms;
 use backend::{Backend, Id, Lease};
 use control_domain::tier::{Fence, Parts, PurgeTable, Subject};
-use counters::Counters;
+use counters::{Counters, Counts};
 use embedded::Embedded;
 use optimizer_proto::v1::tier_found::Result as Found;
 use optimizer_proto::v1::{TierFound, TierGet, TierPut, TierRelease};
@@ -26,11 +26,12 @@ use prost::Message as _;
 use record::Record;
 use redis_store::RedisStore;
 use seal::Sealer;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Longest life of a stored response in the tier; purges are remembered for longer.
 const MAX_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -308,21 +309,42 @@ impl Tier {
     }
 
     /// For operators.
-    pub(crate) fn view(&self) -> Value {
+    pub(crate) fn view(&self) -> TierView {
         let (backend, entries) = match &self.backend {
-            Backend::Redis(store) => (store.place(), Value::Null),
-            Backend::Embedded(store) => ("embedded".to_owned(), json!(store.len())),
+            Backend::Redis(store) => (store.place(), None),
+            Backend::Embedded(store) => ("embedded".to_owned(), Some(store.len())),
         };
-        json!({
-            "backend": backend,
-            "status": if self.fault().is_none() { "healthy" } else { "degraded" },
-            "reason": self.fault(),
-            "entries": entries,
-            "encrypted": self.sealer.encrypts(),
-            "last_purge": self.table().last().to_string(),
-            "counters": self.counters.view(),
-        })
+        TierView {
+            backend,
+            status: if self.fault().is_none() { "healthy" } else { "degraded" },
+            reason: self.fault(),
+            entries,
+            encrypted: self.sealer.encrypts(),
+            last_purge: self.table().last().to_string(),
+            counters: self.counters.counts(),
+        }
     }
+}
+
+/// The shared tier, for operators.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TierView {
+    /// `embedded`, or where Redis is.
+    backend: String,
+    /// `healthy` or `degraded`.
+    status: &'static str,
+    /// Why it cannot be used; null when it can.
+    #[schema(required = true)]
+    reason: Option<String>,
+    /// Stored responses; null where they are in Redis.
+    #[schema(required = true)]
+    entries: Option<usize>,
+    /// Values are encrypted.
+    encrypted: bool,
+    /// Place of the last purge in their order.
+    last_purge: String,
+    /// Since this process began.
+    counters: Counts,
 }
 
 #[cfg(test)]

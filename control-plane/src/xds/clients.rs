@@ -3,11 +3,12 @@
 use super::kind::Kind;
 use super::variant::Progress;
 use control_domain::Millis;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use utoipa::ToSchema;
 
 /// A step on the way to a revision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +52,69 @@ pub(crate) struct Endpoints {
 /// Endpoints by upstream.
 pub(crate) type Upstreams = BTreeMap<String, Endpoints>;
 
+/// How far the settings have come by xDS.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct XdsRollout {
+    /// Every Envoy that is configured by xDS has the revision in force, or that of the canary it tries.
+    complete: bool,
+    /// Each of them.
+    envoys: Vec<XdsEnvoy>,
+}
+
+/// An Envoy that is configured by xDS.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct XdsEnvoy {
+    /// Its node id.
+    node_id: String,
+    /// `sotw` or `delta`.
+    variant: &'static str,
+    /// Since when its stream is open, milliseconds since 1970.
+    since: Millis,
+    /// The last revision that it took in whole.
+    revision: u64,
+    /// Kinds of resources it has not answered for.
+    waiting: Vec<&'static str>,
+    /// What it refuses.
+    refused: Vec<XdsRefusal>,
+    /// Its upstreams, by its own statistics.
+    upstreams: Vec<XdsUpstream>,
+}
+
+/// A kind of resources that an Envoy refuses.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct XdsRefusal {
+    /// Which.
+    kind: &'static str,
+    /// In Envoy's words.
+    reason: String,
+    /// When, milliseconds since 1970.
+    at: Millis,
+}
+
+/// An upstream as an Envoy sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct XdsUpstream {
+    /// Its name.
+    upstream: String,
+    /// Its endpoints.
+    endpoints: u64,
+    /// Those of them that are well.
+    healthy: u64,
+}
+
+/// Which module of the filter an Envoy runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnvoyModule {
+    /// Its node id.
+    node_id: String,
+    /// The checksum it was offered last; null = the file on its machine.
+    #[schema(required = true)]
+    offered: Option<String>,
+    /// The checksum of what it runs; null = the file on its machine.
+    #[schema(required = true)]
+    in_force: Option<String>,
+}
+
 impl Client {
     fn settle(&mut self) {
         if self.told.last && self.outstanding.is_empty() && self.refused.is_empty() {
@@ -58,27 +122,26 @@ impl Client {
         }
     }
 
-    fn view(&self, upstreams: Option<&Upstreams>) -> Value {
-        let refused: Vec<Value> = self
-            .refused
-            .iter()
-            .map(|(kind, (reason, at_ms))| json!({ "kind": kind.as_str(), "reason": reason, "at": at_ms }))
-            .collect();
-        let upstreams: Vec<Value> = upstreams
-            .into_iter()
-            .flatten()
-            .map(|(name, endpoints)| json!({ "upstream": name, "endpoints": endpoints.all, "healthy": endpoints.healthy }))
-            .collect();
-        let waiting: Vec<&str> = self.outstanding.iter().map(|kind| kind.as_str()).collect();
-        json!({
-            "node_id": self.node_id,
-            "variant": self.variant,
-            "since": self.since_ms,
-            "revision": self.revision,
-            "waiting": waiting,
-            "refused": refused,
-            "upstreams": upstreams,
-        })
+    fn view(&self, upstreams: Option<&Upstreams>) -> XdsEnvoy {
+        let refused = self.refused.iter().map(|(kind, (reason, at_ms))| XdsRefusal {
+            kind: kind.as_str(),
+            reason: reason.clone(),
+            at: *at_ms,
+        });
+        let upstreams = upstreams.into_iter().flatten().map(|(name, endpoints)| XdsUpstream {
+            upstream: name.clone(),
+            endpoints: endpoints.all,
+            healthy: endpoints.healthy,
+        });
+        XdsEnvoy {
+            node_id: self.node_id.clone(),
+            variant: self.variant,
+            since: self.since_ms,
+            revision: self.revision,
+            waiting: self.outstanding.iter().map(|kind| kind.as_str()).collect(),
+            refused: refused.collect(),
+            upstreams: upstreams.collect(),
+        }
     }
 }
 
@@ -167,20 +230,18 @@ impl Clients {
     }
 
     /// Which Envoy runs which module of the filter.
-    pub(crate) fn modules(&self) -> Value {
+    pub(crate) fn modules(&self) -> Vec<EnvoyModule> {
         let streams = self.lock();
-        let view = |client: &Client| {
-            json!({
-                "node_id": client.node_id,
-                "offered": client.offered,
-                "in_force": client.module,
-            })
+        let view = |client: &Client| EnvoyModule {
+            node_id: client.node_id.clone(),
+            offered: client.offered.clone(),
+            in_force: client.module.clone(),
         };
         streams.values().map(view).collect()
     }
 
     /// For the rollout view: whether everyone has the revision in force, or that of the canary if it is told of it.
-    pub(crate) fn view(&self, revision: u64, canary: Option<u64>) -> Value {
+    pub(crate) fn view(&self, revision: u64, canary: Option<u64>) -> XdsRollout {
         let streams = self.lock();
         let there = |client: &Client| {
             let tries = client.told.trial && canary == Some(client.revision);
@@ -188,11 +249,11 @@ impl Clients {
         };
         let complete = streams.values().all(there);
         let upstreams = lock(&self.upstreams);
-        let envoys: Vec<Value> = streams
+        let envoys = streams
             .values()
             .map(|client| client.view(upstreams.get(&client.node_id)))
             .collect();
-        json!({ "complete": complete, "envoys": envoys })
+        XdsRollout { complete, envoys }
     }
 
     /// Who refuses what, and whose upstreams have nobody who answers, as sentences.
@@ -230,6 +291,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     const STEP: Step = Step {
         number: 3,
@@ -245,10 +307,10 @@ mod tests {
         clients.sent(1, Kind::Clusters, None);
         clients.sent(1, Kind::Routes, None);
         clients.told(1, STEP);
-        assert_eq!(clients.view(7, None)["complete"], false);
+        assert!(!clients.view(7, None).complete);
         clients.answered(1, Progress::Accepted(Kind::Clusters), 11);
         clients.answered(1, Progress::refused(Kind::Routes, "no".to_owned()), 12);
-        let view = clients.view(7, None);
+        let view = json!(clients.view(7, None));
         assert_eq!(
             (&view["complete"], &view["envoys"][0]["revision"]),
             (&json!(false), &json!(0))
@@ -263,10 +325,10 @@ mod tests {
 
         clients.sent(1, Kind::Routes, None);
         clients.answered(1, Progress::Accepted(Kind::Routes), 13);
-        assert_eq!(clients.view(7, None)["complete"], true);
+        assert!(clients.view(7, None).complete);
         assert!(clients.faults().is_empty());
         clients.leave(1);
-        assert_eq!(clients.view(8, None)["complete"], true);
+        assert!(clients.view(8, None).complete);
     }
 
     #[test]
@@ -280,7 +342,7 @@ mod tests {
             clients.sent(1, Kind::Extensions, Some("new".to_owned()));
             clients.answered(1, progress, 11);
             assert_eq!(
-                clients.modules(),
+                json!(clients.modules()),
                 json!([{"node_id": "a", "offered": "new", "in_force": in_force}])
             );
         }
@@ -298,7 +360,7 @@ mod tests {
         clients.endpoints("a", of(1));
         assert!(clients.faults().is_empty());
         let shown = json!([{"upstream": "api", "endpoints": 2, "healthy": 1}]);
-        assert_eq!(clients.view(0, None)["envoys"][0]["upstreams"], shown);
+        assert_eq!(json!(clients.view(0, None))["envoys"][0]["upstreams"], shown);
         clients.leave(1);
         assert!(clients.upstreams.lock().unwrap().is_empty());
     }

@@ -15,6 +15,6 @@ mod sotw;
 mod stages;
 mod variant;
 
-pub(crate) use clients::{Clients, Endpoints, Upstreams};
+pub(crate) use clients::{Clients, Endpoints, EnvoyModule, Upstreams, XdsRollout};
 pub(crate) use hub::Hub;
 pub(crate) use service::Ads;

@@ -12,7 +12,7 @@ const MAX_ALERTS: usize = 1_000;
 const MAX_SILENCES: usize = 200;
 
 /// Where an alert stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Its condition holds, not for long enough yet.
@@ -24,7 +24,7 @@ pub enum State {
 }
 
 /// An alert.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Alert {
     /// Stable over the alert's life and from one to the next with the same name and labels; the key for removing duplicates.
     pub id: String,
@@ -65,7 +65,7 @@ impl Alert {
 }
 
 /// Alerts of a name that nobody wants to be told of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Silence {
     /// The rule's name.
     pub name: String,

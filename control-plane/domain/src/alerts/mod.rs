@@ -15,7 +15,7 @@ pub use rules::{Condition, Figures, conditions};
 use serde::{Deserialize, Serialize};
 
 /// How bad it is. The runbook's SEV-1 is `critical`, its SEV-2 and SEV-3 are `warning`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Nearing trouble.

@@ -3,6 +3,7 @@
 mod breakers;
 mod cache;
 mod errors;
+mod figure;
 mod performance;
 mod system;
 #[cfg(test)]
@@ -10,15 +11,17 @@ mod tests;
 
 pub use breakers::worst_state;
 pub(crate) use breakers::{rank, state_of};
-pub use cache::{Held, cache, held, held_of, invalidation};
-pub use errors::errors;
-pub use performance::{hit_ratio, performance};
-pub use system::{System, system};
+pub use cache::{CacheStats, EnvoyCache, Held, InvalidationStats, NotUsed, cache, held, held_of, invalidation};
+pub use errors::{ErrorDetail, Errors, errors};
+pub use figure::{Figure, number};
+pub use performance::{Performance, Sources, hit_ratio, performance};
+pub use system::{EnvoyMachine, Limits, Machine, System, system};
 
 use crate::sum::Filter;
 use optimizer_proto::telemetry::Sketch;
 use optimizer_proto::v1::Outcome;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The window of a figure when none is asked for: five minutes.
 pub const DEFAULT_WINDOW_MS: u64 = 300_000;
@@ -54,21 +57,6 @@ pub const MISSED: [Outcome; 2] = [Outcome::Miss, Outcome::Revalidated];
 /// Went to the upstream, for whatever reason.
 pub const FORWARDED: [Outcome; 4] = [Outcome::Revalidated, Outcome::Miss, Outcome::Bypass, Outcome::Error];
 
-/// Rounded to four decimals, never NaN, infinite or so small that JSON would write an exponent.
-#[must_use]
-pub fn number(value: f64) -> Value {
-    let rounded = (value * 10_000.0).round() / 10_000.0;
-    if !rounded.is_finite() {
-        return json!(0);
-    }
-    if rounded.fract() == 0.0 && rounded.abs() < 9.0e15 {
-        // A whole number is written as one: jq and bc read `12` and `12.0` alike, people prefer the first.
-        #[allow(clippy::cast_possible_truncation)]
-        return json!(rounded as i64);
-    }
-    json!(rounded)
-}
-
 /// A share in percent; 0 of nothing.
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
@@ -81,11 +69,11 @@ pub fn percent(part: u64, whole: u64) -> f64 {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn megabytes(bytes: u64) -> Value {
+fn megabytes(bytes: u64) -> Figure {
     number(bytes as f64 / 1_000_000.0)
 }
 
-fn milliseconds(sketch: &Sketch, quantile: f64) -> Value {
+fn milliseconds(sketch: &Sketch, quantile: f64) -> Figure {
     number(sketch.quantile(quantile).unwrap_or(0.0) / 1_000.0)
 }
 
@@ -99,15 +87,24 @@ fn seconds(window_ms: u64) -> String {
     format!("{}s", window_ms / 1_000)
 }
 
-/// What was asked for, as the answer tells it.
-fn shown(filter: &Filter) -> Value {
-    let mut parts = serde_json::Map::new();
-    for (name, value) in [
-        ("envoy", &filter.envoy),
-        ("route", &filter.route),
-        ("upstream", &filter.upstream),
-    ] {
-        parts.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
+/// The part of the traffic that was asked for; what is absent was not asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Part {
+    /// Only this Envoy, by instance or node id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envoy: Option<String>,
+    /// Only requests of this route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Only requests to this upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+}
+
+fn shown(filter: &Filter) -> Part {
+    Part {
+        envoy: filter.envoy.clone(),
+        route: filter.route.clone(),
+        upstream: filter.upstream.clone(),
     }
-    Value::Object(parts)
 }

@@ -1,11 +1,13 @@
 //! `GET /metrics/system`: memory, processor, disk and connections, of the control plane's machine and of the Envoys.
 
-use super::{megabytes, number};
+use super::{Figure, Part, megabytes, number};
 use crate::Millis;
 use crate::envoy_stats::{EnvoyStats, Gauges};
 use crate::fleet::Fleet;
 use crate::sum::Filter;
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// The control plane's own machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -24,6 +26,79 @@ pub struct System {
     pub cpu_limit_cores: Option<f64>,
 }
 
+/// Memory, processor, disk and connections.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Machine {
+    /// Memory in use, percent of the machine or of the cgroup's limit.
+    pub memory_usage: Figure,
+    /// Processor in use, percent of the machine or of the cgroup's quota.
+    pub cpu_usage: Figure,
+    /// The same.
+    pub cpu_usage_percent: Figure,
+    /// Disk in use where the state is kept, percent.
+    pub disk_usage: Figure,
+    /// Resident memory of the process, megabytes.
+    pub memory_usage_mb: Figure,
+    /// What percentages are of.
+    pub limits: Limits,
+    /// Connections of all Envoys to upstreams.
+    pub open_connections: u64,
+    /// Connections of clients to all Envoys.
+    pub client_connections: u64,
+    /// The setting.
+    pub max_connections: u64,
+    /// Connections of the upstream nearest to its limit, percent of it.
+    pub open_connections_percent: Figure,
+    /// Which one that is.
+    pub fullest_upstream: String,
+    /// Each Envoy that sends statistics.
+    pub envoys: Vec<EnvoyMachine>,
+    /// The part that was asked for.
+    pub filter: Part,
+    /// What of it makes no difference here.
+    pub not_filtered: Vec<&'static str>,
+    /// Always `now`.
+    pub window: &'static str,
+    /// Now, milliseconds since 1970.
+    pub as_of: Millis,
+}
+
+/// What the percentages are of.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Limits {
+    /// Whose: machine or cgroup.
+    pub memory: &'static str,
+    /// The cgroup's limit, megabytes; 0 = none.
+    pub memory_mb: Figure,
+    /// Whose: machine or cgroup.
+    pub cpu: &'static str,
+    /// The cgroup's limit, cores; 0 = none.
+    pub cpu_cores: Figure,
+}
+
+/// One Envoy, by its own statistics.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct EnvoyMachine {
+    /// Its node id.
+    pub node_id: String,
+    /// Memory it holds from the operating system, megabytes.
+    pub memory_usage_mb: Figure,
+    /// Memory in use on its heap, megabytes.
+    pub heap_mb: Figure,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Worker threads.
+    pub workers: u64,
+    /// 1 unless it is draining.
+    pub live: u64,
+    /// Connections of clients.
+    pub client_connections: u64,
+    /// Connections to the upstreams asked for.
+    pub upstream_connections: u64,
+    /// Connections by upstream.
+    pub upstreams: BTreeMap<String, u64>,
+}
+
 /// Everything in one document.
 #[must_use]
 pub fn system(
@@ -33,11 +108,11 @@ pub fn system(
     filter: &Filter,
     max_connections: u64,
     now_ms: Millis,
-) -> Value {
+) -> Machine {
     let share = |value: Option<f64>| number(value.unwrap_or(0.0));
     let node = fleet.node_of(filter);
     let wanted = |name: &str| node.is_none_or(|node| node == name);
-    let envoys: Vec<Value> = stats
+    let envoys = stats
         .present(now_ms)
         .filter(|(name, _)| wanted(name))
         .map(|(name, gauges)| envoy(name, gauges, filter))
@@ -53,42 +128,42 @@ pub fn system(
                 )
             });
     let fullest = stats.fullest(node, filter, max_connections, now_ms);
-    json!({
-        "memory_usage": share(system.memory_percent),
-        "cpu_usage": share(system.cpu_percent),
-        "cpu_usage_percent": share(system.cpu_percent),
-        "disk_usage": share(system.disk_percent),
-        "memory_usage_mb": megabytes(system.resident_bytes),
-        "limits": {
-            "memory": system.memory_limit_bytes.map_or("machine", |_| "cgroup"),
-            "memory_mb": megabytes(system.memory_limit_bytes.unwrap_or(0)),
-            "cpu": system.cpu_limit_cores.map_or("machine", |_| "cgroup"),
-            "cpu_cores": share(system.cpu_limit_cores),
+    Machine {
+        memory_usage: share(system.memory_percent),
+        cpu_usage: share(system.cpu_percent),
+        cpu_usage_percent: share(system.cpu_percent),
+        disk_usage: share(system.disk_percent),
+        memory_usage_mb: megabytes(system.resident_bytes),
+        limits: Limits {
+            memory: system.memory_limit_bytes.map_or("machine", |_| "cgroup"),
+            memory_mb: megabytes(system.memory_limit_bytes.unwrap_or(0)),
+            cpu: system.cpu_limit_cores.map_or("machine", |_| "cgroup"),
+            cpu_cores: share(system.cpu_limit_cores),
         },
-        "open_connections": open,
-        "client_connections": clients,
-        "max_connections": max_connections,
-        "open_connections_percent": share(fullest.as_ref().map(|fullest| fullest.percent)),
-        "fullest_upstream": fullest.map_or_else(String::new, |fullest| fullest.upstream),
-        "envoys": envoys,
-        "filter": super::shown(filter),
+        open_connections: open,
+        client_connections: clients,
+        max_connections,
+        open_connections_percent: share(fullest.as_ref().map(|fullest| fullest.percent)),
+        fullest_upstream: fullest.map_or_else(String::new, |fullest| fullest.upstream),
+        envoys,
+        filter: super::shown(filter),
         // Machines and connections are no matter of routes.
-        "not_filtered": if filter.route.is_some() { json!(["route"]) } else { json!([]) },
-        "window": "now",
-        "as_of": now_ms,
-    })
+        not_filtered: filter.route.iter().map(|_| "route").collect(),
+        window: "now",
+        as_of: now_ms,
+    }
 }
 
-fn envoy(name: &str, gauges: &Gauges, filter: &Filter) -> Value {
-    json!({
-        "node_id": name,
-        "memory_usage_mb": megabytes(gauges.memory_bytes),
-        "heap_mb": megabytes(gauges.heap_bytes),
-        "uptime_seconds": gauges.uptime_s,
-        "workers": gauges.concurrency,
-        "live": gauges.live,
-        "client_connections": gauges.downstream_open,
-        "upstream_connections": gauges.upstream_open(filter),
-        "upstreams": gauges.upstreams,
-    })
+fn envoy(name: &str, gauges: &Gauges, filter: &Filter) -> EnvoyMachine {
+    EnvoyMachine {
+        node_id: name.to_owned(),
+        memory_usage_mb: megabytes(gauges.memory_bytes),
+        heap_mb: megabytes(gauges.heap_bytes),
+        uptime_seconds: gauges.uptime_s,
+        workers: gauges.concurrency,
+        live: gauges.live,
+        client_connections: gauges.downstream_open,
+        upstream_connections: gauges.upstream_open(filter),
+        upstreams: gauges.upstreams.clone(),
+    }
 }

@@ -6,6 +6,12 @@ use crate::fleet::Fleet;
 use optimizer_proto::v1::{
     BreakerGauge, CacheCounters, FilterGauges, Hello, RequestSeries, TelemetryDelta, TelemetryReport,
 };
+use serde_json::{Value, json};
+
+/// As answered.
+fn json(view: impl Serialize) -> Value {
+    serde_json::to_value(view).unwrap()
+}
 
 #[test]
 fn numbers_are_what_bc_can_read() {
@@ -24,14 +30,14 @@ fn numbers_are_what_bc_can_read() {
 
 #[test]
 fn without_traffic_every_field_is_there() {
-    let view = performance(
+    let view = json(performance(
         &Fleet::default(),
         &EnvoyStats::default(),
         &Filter::default(),
         DEFAULT_WINDOW_MS,
         0,
         1,
-    );
+    ));
     for (field, value) in [
         ("p95_latency", json!(0)),
         ("error_rate", json!(0)),
@@ -94,14 +100,14 @@ fn the_figures_are_those_of_the_fleet() {
         };
         fleet.reported(name, &report, 1_000);
     }
-    let view = performance(
+    let view = json(performance(
         &fleet,
         &EnvoyStats::default(),
         &Filter::default(),
         60_000,
         9_000_000,
         2_000,
-    );
+    ));
     assert_eq!(
         (&view["error_rate"], &view["cache_hit_ratio"]),
         (&json!(50), &json!(50))
@@ -122,12 +128,16 @@ fn the_figures_are_those_of_the_fleet() {
     assert_eq!(view["circuit_breaker_state"], "half_open");
     let p95 = view["p95_latency"].as_f64().unwrap();
     assert!((2.9..3.1).contains(&p95), "{p95}");
-    let status = crate::breaker_status::breaker_status(&fleet, &crate::steering::Steering::default(), 2_000);
+    let status = json(crate::breaker_status::breaker_status(
+        &fleet,
+        &crate::steering::Steering::default(),
+        2_000,
+    ));
     assert_eq!(
         (&status["failure_count"], &status["envoys_in_state"]),
         (&json!(4), &json!(1))
     );
-    assert_eq!(cache(&fleet, &Filter::default(), "5m", 60_000, 2_000)["size"], json!(6));
+    assert_eq!(cache(&fleet, &Filter::default(), "5m", 60_000, 2_000).size, 6);
 }
 
 /// Every field of a document, with those of its objects.
@@ -152,11 +162,11 @@ fn nothing_is_null_or_in_exponent_form_whatever_is_asked_for() {
         },
     ] {
         for view in [
-            performance(&fleet, &stats, &filter, 60_000, 1, 1),
-            errors(&fleet, &filter, 60_000, 1),
-            system(&System::default(), &fleet, &stats, &filter, 20, 1),
-            cache(&fleet, &filter, "5m", 60_000, 1),
-            invalidation(&fleet, &filter, 60_000, 1),
+            json(performance(&fleet, &stats, &filter, 60_000, 1, 1)),
+            json(errors(&fleet, &filter, 60_000, 1)),
+            json(system(&System::default(), &fleet, &stats, &filter, 20, 1)),
+            json(cache(&fleet, &filter, "5m", 60_000, 1)),
+            json(invalidation(&fleet, &filter, 60_000, 1)),
         ] {
             assert!(leaves(&view).into_iter().all(|leaf| !leaf.is_null()), "{view}");
             let exponent = |leaf: &Value| leaf.is_number() && leaf.to_string().contains('e');
@@ -195,8 +205,7 @@ fn an_idle_cache_tells_the_hit_ratio_of_its_last_traffic() {
         };
         fleet.reported("a", &report, now_ms);
         let ratio = |now_ms| {
-            performance(&fleet, &EnvoyStats::default(), &Filter::default(), 60_000, 1, now_ms)["cache_hit_ratio"]
-                .clone()
+            json(performance(&fleet, &EnvoyStats::default(), &Filter::default(), 60_000, 1, now_ms).cache_hit_ratio)
         };
         (ratio(now_ms), ratio(now_ms + 1_000_000))
     };

@@ -5,12 +5,12 @@ use super::problem::{Params, Problem};
 use crate::plane::{Plane, now_ms, proposing};
 use axum::Json;
 use axum::extract::State;
-use control_domain::advice::{self, Present};
+use control_domain::advice::{self, Predictions, Present};
 use control_domain::book::Author;
 use control_domain::change::Change;
-use control_domain::ttl_advice::ttl_advice;
+use control_domain::ttl_advice::{TtlAdvice, ttl_advice};
 use control_domain::views::MAX_WINDOW_MS;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -38,11 +38,11 @@ fn present(plane: &Plane) -> Present {
 }
 
 /// What the fleet's hit ratio and origin load would be with another size of every cache, from the lookups seen so far.
-#[utoipa::path(get, path = "/cache/what-if", tag = "cache", params(Size), responses((status = 200, description = "Prediction with its interval, and the curve around it"), (status = 400, description = "Not a size")))]
+#[utoipa::path(get, path = "/cache/what-if", tag = "cache", params(Size), responses((status = 200, description = "Prediction with its interval, and the curve around it", body = Predictions), (status = 400, description = "Not a size")))]
 pub(crate) async fn what_if(
     State(plane): State<Arc<Plane>>,
     Params(size): Params<Size>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Predictions>, Problem> {
     let present = present(&plane);
     let wanted = Present {
         cache_size: size.cache_size.unwrap_or(present.cache_size),
@@ -61,28 +61,36 @@ pub(crate) async fn what_if(
     )))
 }
 
+/// What is recommended.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Recommended {
+    #[serde(flatten)]
+    size: advice::Recommendation,
+    /// Lifetimes of routes with enough validations.
+    ttl: Vec<TtlAdvice>,
+}
+
 /// What is recommended now.
-pub(super) fn recommendation(plane: &Plane) -> Value {
+pub(super) fn recommendation(plane: &Plane) -> Recommended {
     let present = present(plane);
     let domain = plane.domain();
-    let mut view = advice::recommendation(&domain.fleet, present, now_ms());
-    if let Some(view) = view.as_object_mut() {
-        let window = domain.fleet.recent(MAX_WINDOW_MS, now_ms());
-        view.insert("ttl".to_owned(), ttl_advice(&window));
+    Recommended {
+        size: advice::recommendation(&domain.fleet, present, now_ms()),
+        ttl: ttl_advice(&domain.fleet.recent(MAX_WINDOW_MS, now_ms())),
     }
-    view
 }
 
 /// Puts a recommendation into force. False when it is what is in force already.
-pub(super) async fn apply(plane: &Plane, recommendation: &Value, caller: &Caller) -> Result<bool, Problem> {
+pub(super) async fn apply(plane: &Plane, recommendation: &Recommended, caller: &Caller) -> Result<bool, Problem> {
+    let size = &recommendation.size;
     let change = Change::Merge(json!({
-        "cache_size": recommendation["cache_size"],
-        "cache_memory_mb": recommendation["cache_memory_mb"],
+        "cache_size": size.cache_size,
+        "cache_memory_mb": size.cache_memory_mb,
     }));
     let author = Author {
         who: caller.name.clone(),
         door: "optimize".to_owned(),
-        reason: recommendation["reason"].as_str().unwrap_or_default().to_owned(),
+        reason: size.reason.clone(),
     };
     Ok(plane
         .change(None, author, false, None, proposing(&change))

@@ -8,11 +8,12 @@ use crate::transport::rest::identity::Caller;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use control_domain::alerts::{Alert, Silence, about};
-use control_domain::views::number;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use control_domain::alerts::{Alert, Severity, Silence, State as Stage, about};
+use control_domain::views::{Figure, number};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 const MAX_SILENCE_MS: u64 = 7 * 86_400_000;
 const MAX_TEXT: usize = 256;
@@ -27,62 +28,111 @@ pub(crate) struct Which {
     pending: bool,
 }
 
-fn shown(alert: &Alert, runbook: &str, silenced: bool) -> Value {
-    let mut view = serde_json::to_value(alert).unwrap_or_default();
-    if let Some(view) = view.as_object_mut() {
-        let about = about(&alert.name, alert.severity);
-        view.insert("runbook".to_owned(), json!(format!("{runbook}#{}", about.anchor)));
-        view.insert("sev".to_owned(), json!(about.sev));
-        view.insert("value".to_owned(), number(alert.value));
-        view.insert("silenced".to_owned(), json!(silenced));
-        view.insert(
-            "acknowledged_by".to_owned(),
-            json!(alert.acknowledged_by.as_deref().unwrap_or_default()),
-        );
+/// An alert as shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AlertView {
+    /// Stable over the alert's life and from one to the next with the same name and labels.
+    id: String,
+    /// The rule.
+    name: String,
+    /// How bad.
+    severity: Severity,
+    /// The runbook's SEV-0 to SEV-3.
+    sev: u8,
+    /// Where it stands.
+    state: Stage,
+    /// Since when its condition holds, milliseconds since 1970.
+    since: u64,
+    /// When it ended; 0 while it lasts.
+    resolved_at: u64,
+    /// The figure, as last seen.
+    value: Figure,
+    /// What it is compared with.
+    threshold: f64,
+    /// What it is about.
+    labels: BTreeMap<String, String>,
+    /// One sentence.
+    summary: String,
+    /// Who has seen it; empty when nobody has.
+    acknowledged_by: String,
+    /// Nobody is told of it at the moment.
+    silenced: bool,
+    /// What to do.
+    runbook: String,
+}
+
+fn shown(alert: &Alert, runbook: &str, silenced: bool) -> AlertView {
+    let about = about(&alert.name, alert.severity);
+    AlertView {
+        id: alert.id.clone(),
+        name: alert.name.clone(),
+        severity: alert.severity,
+        sev: about.sev,
+        state: alert.state,
+        since: alert.since,
+        resolved_at: alert.resolved_at,
+        value: number(alert.value),
+        threshold: alert.threshold,
+        labels: alert.labels.clone(),
+        summary: alert.summary.clone(),
+        acknowledged_by: alert.acknowledged_by.clone().unwrap_or_default(),
+        silenced,
+        runbook: format!("{runbook}#{}", about.anchor),
     }
-    view
+}
+
+/// Who has seen an alert.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Acknowledged {
+    /// Its id.
+    id: String,
+    /// Who.
+    acknowledged_by: String,
 }
 
 /// Alerts that are on, the worst first, as a bare array.
-#[utoipa::path(get, path = "/alerts/active", tag = "alerts", params(Which), responses((status = 200, description = "Array of alerts, empty when none")))]
-pub(crate) async fn active(State(plane): State<Arc<Plane>>, Params(which): Params<Which>) -> Json<Value> {
+#[utoipa::path(get, path = "/alerts/active", tag = "alerts", params(Which), responses((status = 200, description = "Array of alerts, empty when none", body = Vec<AlertView>)))]
+pub(crate) async fn active(State(plane): State<Arc<Plane>>, Params(which): Params<Which>) -> Json<Vec<AlertView>> {
     let domain = plane.domain();
     let now_ms = now_ms();
-    let listed: Vec<Value> = domain
+    let listed = domain
         .board
         .active(which.pending)
         .into_iter()
         .map(|alert| shown(alert, plane.runbook(), domain.board.is_silenced(&alert.name, now_ms)))
         .collect();
-    Json(json!(listed))
+    Json(listed)
 }
 
 /// Alerts that ended, the newest first.
-#[utoipa::path(get, path = "/alerts/history", tag = "alerts", responses((status = 200, description = "Array of alerts that ended")))]
-pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Value> {
+#[utoipa::path(get, path = "/alerts/history", tag = "alerts", responses((status = 200, description = "Array of alerts that ended", body = Vec<AlertView>)))]
+pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Vec<AlertView>> {
     let domain = plane.domain();
-    let listed: Vec<Value> = domain
+    let listed = domain
         .board
         .history()
         .map(|alert| shown(alert, plane.runbook(), false))
         .collect();
-    Json(json!(listed))
+    Json(listed)
 }
 
 /// Somebody has seen an alert and is at it.
 #[utoipa::path(post, path = "/alerts/{id}/ack", tag = "alerts", params(("id" = String, Path, description = "Id of a firing alert")),
-    responses((status = 200, description = "Acknowledged"), (status = 404, description = "No such alert is on")))]
+    responses((status = 200, description = "Acknowledged", body = Acknowledged), (status = 404, description = "No such alert is on")))]
 pub(crate) async fn acknowledge(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Acknowledged>, Problem> {
     let known = plane.domain().board.acknowledge(&id, &caller.name);
     if known {
         tracing::info!(alert = id, who = caller.name, "alert acknowledged");
         let (seen, by) = (id.clone(), caller.name.clone());
         plane.share(|| Entry::Acknowledged { id: seen, by }).await;
-        return Ok(Json(json!({ "id": id, "acknowledged_by": caller.name })));
+        return Ok(Json(Acknowledged {
+            id,
+            acknowledged_by: caller.name,
+        }));
     }
     Err(Problem::new(
         StatusCode::NOT_FOUND,
@@ -106,12 +156,12 @@ pub(crate) struct SilenceRequest {
 
 /// Begins a silence, or changes the one of that name.
 #[utoipa::path(post, path = "/alerts/silences", tag = "alerts", request_body = SilenceRequest,
-    responses((status = 201, description = "In force"), (status = 422, description = "Not a silence")))]
+    responses((status = 201, description = "In force", body = Silence), (status = 422, description = "Not a silence")))]
 pub(crate) async fn silence(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Body(asked): Body<SilenceRequest>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<Silence>), Problem> {
     let lasts = duration(&asked.expires_in)
         .filter(|lasts| (1..=MAX_SILENCE_MS).contains(lasts))
         .ok_or_else(|| Problem::invalid("/expires_in", &asked.expires_in, "a duration up to 168h such as \"1h\""))?;
@@ -130,7 +180,7 @@ pub(crate) async fn silence(
         until = silence.until,
         "alert silenced"
     );
-    let view = json!(silence);
+    let view = silence.clone();
     let kept = plane.domain().board.silence(silence.clone());
     if kept {
         plane.share(|| Entry::Silenced { silence }).await;
@@ -145,9 +195,9 @@ pub(crate) async fn silence(
 }
 
 /// The silences in force.
-#[utoipa::path(get, path = "/alerts/silences", tag = "alerts", responses((status = 200, description = "Array of silences")))]
-pub(crate) async fn silences(State(plane): State<Arc<Plane>>) -> Json<Value> {
-    Json(json!(plane.domain().board.silences()))
+#[utoipa::path(get, path = "/alerts/silences", tag = "alerts", responses((status = 200, description = "Array of silences", body = Vec<Silence>)))]
+pub(crate) async fn silences(State(plane): State<Arc<Plane>>) -> Json<Vec<Silence>> {
+    Json(plane.domain().board.silences().to_vec())
 }
 
 /// Ends a silence.

@@ -8,9 +8,9 @@ use crate::steering;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use control_domain::breaker_status::{breaker_event, breaker_status};
+use control_domain::breaker_status::{BreakerStatus, Transition, breaker_event, breaker_status};
 use control_domain::steering::{LONGEST_MS, Said, Word};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,26 +18,26 @@ use std::sync::Arc;
 /// Longest reason kept, characters.
 const MAX_REASON: usize = 256;
 
-#[utoipa::path(get, path = "/circuit-breaker/status", tag = "breaker", responses((status = 200, description = "Worst state, and every breaker on every Envoy with its evidence")))]
-pub(crate) async fn status(State(plane): State<Arc<Plane>>) -> Json<Value> {
+#[utoipa::path(get, path = "/circuit-breaker/status", tag = "breaker", responses((status = 200, description = "Worst state, and every breaker on every Envoy with its evidence", body = BreakerStatus)))]
+pub(crate) async fn status(State(plane): State<Arc<Plane>>) -> Json<BreakerStatus> {
     let domain = plane.domain();
     Json(breaker_status(&domain.fleet, &domain.steering, now_ms()))
 }
 
-#[utoipa::path(get, path = "/circuit-breaker/events", tag = "breaker", responses((status = 200, description = "Transitions, the newest last")))]
-pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Json<Value> {
+#[utoipa::path(get, path = "/circuit-breaker/events", tag = "breaker", responses((status = 200, description = "Transitions, the newest last", body = Vec<Transition>)))]
+pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Json<Vec<Transition>> {
     let domain = plane.domain();
-    let events: Vec<Value> = domain
+    let events = domain
         .fleet
         .events()
         .map(|(node, event)| breaker_event(node, event))
         .collect();
-    Json(json!(events))
+    Json(events)
 }
 
-#[utoipa::path(get, path = "/circuit-breaker/audit", tag = "breaker", responses((status = 200, description = "What operators said about breakers, the newest last")))]
-pub(crate) async fn audit(State(plane): State<Arc<Plane>>) -> Json<Value> {
-    Json(json!(plane.domain().steering.log().collect::<Vec<_>>()))
+#[utoipa::path(get, path = "/circuit-breaker/audit", tag = "breaker", responses((status = 200, description = "What operators said about breakers, the newest last", body = Vec<Said>)))]
+pub(crate) async fn audit(State(plane): State<Arc<Plane>>) -> Json<Vec<Said>> {
+    Json(plane.domain().steering.log().cloned().collect())
 }
 
 /// How long a forced state lasts.
@@ -51,15 +51,28 @@ pub(crate) struct Steer {
     reason: Option<String>,
 }
 
+/// A word said, and who has heard it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Steered {
+    #[serde(flatten)]
+    said: Said,
+    /// On how many Envoys it is in force.
+    in_force_on: usize,
+    /// Envoys that did not take it in time.
+    not_on: Vec<String>,
+    /// Told by the replicas that they are connected to.
+    told_elsewhere: Vec<String>,
+}
+
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
-#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset"), Steer), responses((status = 200, description = "An operator's word in place of the breaker's judgement"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset"), Steer), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = Steered), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn steer(
     State(plane): State<Arc<Plane>>,
     Path((upstream, action)): Path<(String, String)>,
     Params(steer): Params<Steer>,
     caller: Caller,
     headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Steered>, Problem> {
     let action = Word::parse(&action).ok_or_else(Problem::not_found)?;
     let at = now_ms();
     let until = expiry(&steer, action)?.map(|expiry| at.saturating_add(expiry));
@@ -78,18 +91,15 @@ pub(crate) async fn steer(
     let (done, late): (Vec<_>, Vec<_>) = answers
         .iter()
         .partition(|(_, result)| result.as_ref().is_some_and(|result| result.ok));
-    let late: Vec<&String> = late.iter().map(|(envoy, _)| envoy).collect();
-    let mut answer = json!(said);
-    if let Some(answer) = answer.as_object_mut() {
-        answer.insert("in_force_on".to_owned(), json!(done.len()));
-        answer.insert("not_on".to_owned(), json!(late));
-        let here: BTreeSet<&String> = answers.iter().map(|(envoy, _)| envoy).collect();
-        let mut elsewhere = plane.everywhere();
-        elsewhere.retain(|envoy| !here.contains(envoy));
-        // Told by the replicas that they are connected to.
-        answer.insert("told_elsewhere".to_owned(), json!(elsewhere));
-    }
-    Ok(Json(answer))
+    let here: BTreeSet<&String> = answers.iter().map(|(envoy, _)| envoy).collect();
+    let mut elsewhere = plane.everywhere();
+    elsewhere.retain(|envoy| !here.contains(envoy));
+    Ok(Json(Steered {
+        said,
+        in_force_on: done.len(),
+        not_on: late.into_iter().map(|(envoy, _)| envoy.clone()).collect(),
+        told_elsewhere: elsewhere,
+    }))
 }
 
 fn expiry(steer: &Steer, action: Word) -> Result<Option<u64>, Problem> {

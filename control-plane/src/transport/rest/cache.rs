@@ -7,17 +7,50 @@ use crate::plane::{Plane, now_ms};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control_domain::views;
+use control_domain::cache_report::Stored;
+use control_domain::views::{self, CacheStats, InvalidationStats};
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{ExplainCommand, HeaderField};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[utoipa::path(get, path = "/cache/stats", tag = "cache", params(Window), responses((status = 200, description = "What is stored"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+/// What is stored, by counters and as counted by the Envoys.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CacheView {
+    #[serde(flatten)]
+    stats: CacheStats,
+    #[serde(flatten)]
+    stored: Stored,
+    /// Envoys that did not count in time.
+    not_answered: Vec<String>,
+}
+
+/// What the Envoys would do with a request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Explanations {
+    /// Each of them.
+    envoys: Vec<Explained>,
+}
+
+/// What one Envoy would do with a request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Explained {
+    /// Its instance id.
+    envoy: String,
+    /// It answered in time.
+    answered: bool,
+    /// In the words of its filter, whose version may be another: decision, reason, route, policy, and what is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Value>,
+}
+
+#[utoipa::path(get, path = "/cache/stats", tag = "cache", params(Window), responses((status = 200, description = "What is stored", body = CacheView), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn stats(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<CacheView>, Problem> {
     let window_ms = window.milliseconds()?;
     let (inventory, silent) = inventory::taken(&plane).await;
     let domain = plane.domain();
@@ -28,19 +61,18 @@ pub(crate) async fn stats(
         .get("default_ttl")
         .and_then(Value::as_str)
         .unwrap_or("0s");
-    let mut view = views::cache(&domain.fleet, &window.filter(), ttl, window_ms, now_ms());
-    if let (Some(view), Value::Object(inventory)) = (view.as_object_mut(), inventory.view()) {
-        view.extend(inventory);
-        view.insert("not_answered".to_owned(), json!(silent));
-    }
-    Ok(Json(view))
+    Ok(Json(CacheView {
+        stats: views::cache(&domain.fleet, &window.filter(), ttl, window_ms, now_ms()),
+        stored: inventory.view(),
+        not_answered: silent,
+    }))
 }
 
-#[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated", body = InvalidationStats), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn invalidation(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<InvalidationStats>, Problem> {
     let window_ms = window.milliseconds()?;
     Ok(Json(views::invalidation(
         &plane.domain().fleet,
@@ -51,11 +83,11 @@ pub(crate) async fn invalidation(
 }
 
 /// `?url=…&method=…&header=Name: value` (repeatable): what each Envoy would do with this request now, and why.
-#[utoipa::path(get, path = "/cache/explain", tag = "cache", params(("url" = String, Query, description = "Absolute URL"), ("method" = Option<String>, Query, description = "GET when absent"), ("header" = Option<Vec<String>>, Query, description = "`Name: value`, repeatable"), ("timeout" = Option<String>, Query, description = "How long to wait for Envoys, 2s when absent")), responses((status = 200, description = "What each Envoy would do with a request now, and why"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/cache/explain", tag = "cache", params(("url" = String, Query, description = "Absolute URL"), ("method" = Option<String>, Query, description = "GET when absent"), ("header" = Option<Vec<String>>, Query, description = "`Name: value`, repeatable"), ("timeout" = Option<String>, Query, description = "How long to wait for Envoys, 2s when absent")), responses((status = 200, description = "What each Envoy would do with a request now, and why", body = Explanations), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn explain(
     State(plane): State<Arc<Plane>>,
     Params(parameters): Params<Vec<(String, String)>>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Explanations>, Problem> {
     let command = question(&parameters)?;
     let wait = timeout(
         parameters
@@ -63,26 +95,25 @@ pub(crate) async fn explain(
             .find(|(name, _)| name == "timeout")
             .map(|(_, text)| text.as_str()),
     )?;
-    let answers: Vec<Value> = plane
+    let envoys: Vec<Explained> = plane
         .command(Body::Explain(command), wait)
         .await
         .into_iter()
-        .map(|(envoy, result)| match result {
-            Some(result) => {
-                let detail = serde_json::from_str(&result.detail).unwrap_or(Value::String(result.detail));
-                json!({ "envoy": envoy, "answered": true, "explanation": detail })
-            }
-            None => json!({ "envoy": envoy, "answered": false }),
+        .map(|(envoy, result)| Explained {
+            envoy,
+            answered: result.is_some(),
+            explanation: result
+                .map(|result| serde_json::from_str(&result.detail).unwrap_or(Value::String(result.detail))),
         })
         .collect();
-    if answers.is_empty() {
+    if envoys.is_empty() {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no_envoy",
             "No Envoy is connected to answer",
         ));
     }
-    Ok(Json(json!({ "envoys": answers })))
+    Ok(Json(Explanations { envoys }))
 }
 
 fn question(parameters: &[(String, String)]) -> Result<ExplainCommand, Problem> {

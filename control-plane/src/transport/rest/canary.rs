@@ -1,9 +1,10 @@
 //! A revision on trial on a part of the fleet: seen, promoted, given up.
 
+use super::answers::{Difference, Reached, differences};
 use super::identity::Caller;
 use super::problem::{Params, Problem};
 use super::query::{SettingsWrite, Write};
-use super::settings::{differences, reason, rollout_of};
+use super::settings::{reason, rollout_of};
 use crate::plane::{Plane, now_ms};
 use axum::Json;
 use axum::extract::State;
@@ -15,66 +16,153 @@ use control_domain::fleet::{Envoy, Fleet};
 use control_domain::sum::Sum;
 use control_domain::views;
 use optimizer_proto::v1::Outcome;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Whether something is on trial.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Trial {
+    /// Null when nothing is.
+    #[schema(required = true)]
+    canary: Option<OnTrial>,
+}
+
+/// A revision on trial.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OnTrial {
+    /// Its number.
+    revision: u64,
+    /// What all others run on.
+    base: u64,
+    /// Percent of the Envoys that try it.
+    share: u8,
+    /// Since when, milliseconds since 1970.
+    since: u64,
+    /// By whom.
+    who: String,
+    /// Why.
+    reason: String,
+    /// What differs from what all others have.
+    changes: Vec<Difference>,
+    /// Who tries it.
+    envoys: Vec<Trying>,
+    /// How both parts of the fleet fare since.
+    figures: Compared,
+}
+
+/// An Envoy that tries it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Trying {
+    /// Its instance id.
+    envoy: String,
+    /// Its node id.
+    node_id: String,
+    /// It is there.
+    connected: bool,
+    /// It runs on it.
+    in_force: bool,
+    /// It refuses it.
+    refused: bool,
+}
+
+/// Both parts of the fleet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Compared {
+    /// Those that try it.
+    canary: PartFigures,
+    /// All others.
+    others: PartFigures,
+}
+
+/// How a part of the fleet fares.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PartFigures {
+    /// Requests.
+    requests: u64,
+    /// Percent.
+    error_rate: f64,
+    /// Percent.
+    cache_hit_ratio: f64,
+    /// Milliseconds.
+    p95_latency: f64,
+}
+
+/// What would be promoted or given up.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WouldEnd {
+    /// Always true.
+    dry_run: bool,
+    /// The revision on trial.
+    revision: u64,
+}
+
+/// What became of the trial, or with `dry_run` would.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Ended {
+    /// What is in force for all.
+    Done(Reached),
+    /// Nothing was done.
+    Would(WouldEnd),
+}
 
 /// `GET /settings/canary`: what is tried, on whom, and how they fare beside the others.
-#[utoipa::path(get, path = "/settings/canary", tag = "settings", responses((status = 200, description = "The revision on trial, who has it, and figures of both parts of the fleet; {\"canary\": null} without one")))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Value> {
+#[utoipa::path(get, path = "/settings/canary", tag = "settings", responses((status = 200, description = "The revision on trial, who has it, and figures of both parts of the fleet; {\"canary\": null} without one", body = Trial)))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Trial> {
     let domain = plane.domain();
     let Some(canary) = &domain.canary else {
-        return Json(json!({ "canary": null }));
+        return Json(Trial { canary: None });
     };
     let (epoch, number, now_ms) = (domain.book.epoch(), canary.revision.number, now_ms());
-    let envoys: Vec<Value> = domain
+    let envoys = domain
         .fleet
         .envoys()
         .filter(|(name, _)| canary.envoys.contains(*name))
         .map(|(name, envoy)| {
             let refused = envoy.refused.as_ref().is_some_and(|(refused, _)| *refused == number);
-            json!({
-                "envoy": name,
-                "node_id": envoy.node_id,
-                "connected": envoy.connection.is_some(),
-                "in_force": envoy.runs_on(epoch, number),
-                "refused": refused,
-            })
+            Trying {
+                envoy: name.to_owned(),
+                node_id: envoy.node_id.clone(),
+                connected: envoy.connection.is_some(),
+                in_force: envoy.runs_on(epoch, number),
+                refused,
+            }
         })
         .collect();
     let window_ms = now_ms.saturating_sub(canary.revision.at_ms);
-    Json(json!({
-        "canary": {
-            "revision": number,
-            "base": domain.book.present().number,
-            "share": canary.share,
-            "since": canary.revision.at_ms,
-            "who": canary.revision.author.who,
-            "reason": canary.revision.author.reason,
-            "changes": differences(&domain.book.present().document, &canary.revision.document),
-            "envoys": envoys,
-            "figures": {
-                "canary": figures(&domain.fleet, canary, true, window_ms, now_ms),
-                "others": figures(&domain.fleet, canary, false, window_ms, now_ms),
-            },
-        }
-    }))
+    let canary = OnTrial {
+        revision: number,
+        base: domain.book.present().number,
+        share: canary.share,
+        since: canary.revision.at_ms,
+        who: canary.revision.author.who.clone(),
+        reason: canary.revision.author.reason.clone(),
+        changes: differences(&domain.book.present().document, &canary.revision.document),
+        envoys,
+        figures: Compared {
+            canary: figures(&domain.fleet, canary, true, window_ms, now_ms),
+            others: figures(&domain.fleet, canary, false, window_ms, now_ms),
+        },
+    };
+    Json(Trial { canary: Some(canary) })
 }
 
 /// `POST /settings/canary/promote`: what was tried becomes the settings of all.
-#[utoipa::path(post, path = "/settings/canary/promote", tag = "settings", params(Write), responses((status = 200, description = "In force for all"), (status = 202, description = "Some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json")))]
+#[utoipa::path(post, path = "/settings/canary/promote", tag = "settings", params(Write), responses((status = 200, description = "In force for all", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = "4XX", description = "Refused; problem+json")))]
 pub(crate) async fn promote(
     State(plane): State<Arc<Plane>>,
     Params(write): Params<Write>,
 ) -> Result<Response, Problem> {
     let wait = write.wait()?;
     if write.dry_run {
-        return Ok(Json(json!({ "dry_run": true, "revision": on_trial(&plane)? })).into_response());
+        return would_end(&plane);
     }
     Ok(done(rollout_of(&plane, plane.promote().await?, wait).await))
 }
 
 /// `POST /settings/canary/abort`: the settings that all others have are issued again.
-#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite), responses((status = 200, description = "Given up"), (status = 202, description = "Some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json")))]
+#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite), responses((status = 200, description = "Given up", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = "4XX", description = "Refused; problem+json")))]
 pub(crate) async fn abort(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -86,7 +174,7 @@ pub(crate) async fn abort(
         return Err(Problem::bad_query("canary", "", "nothing: all who had it lose it"));
     }
     if write.dry_run {
-        return Ok(Json(json!({ "dry_run": true, "revision": on_trial(&plane)? })).into_response());
+        return would_end(&plane);
     }
     let number = plane.abort(caller.name, &reason(&headers, &write)).await?;
     Ok(done(rollout_of(&plane, number, wait).await))
@@ -97,12 +185,20 @@ fn on_trial(plane: &Plane) -> Result<u64, Problem> {
     number.ok_or_else(|| Problem::from(Refused::NoCanary))
 }
 
-fn done((status, body): (StatusCode, Value)) -> Response {
-    (status, Json(body)).into_response()
+fn would_end(plane: &Plane) -> Result<Response, Problem> {
+    let would = WouldEnd {
+        dry_run: true,
+        revision: on_trial(plane)?,
+    };
+    Ok(Json(Ended::Would(would)).into_response())
+}
+
+fn done((status, reached): (StatusCode, Reached)) -> Response {
+    (status, Json(Ended::Done(reached))).into_response()
 }
 
 /// How one part of the fleet fares since the trial began, at the resolution of the windows.
-fn figures(fleet: &Fleet, canary: &Canary, of_canary: bool, window_ms: u64, now_ms: u64) -> Value {
+fn figures(fleet: &Fleet, canary: &Canary, of_canary: bool, window_ms: u64, now_ms: u64) -> PartFigures {
     let mut sum = Sum::default();
     let wanted = |(name, _): &(&str, &Envoy)| canary.envoys.contains(*name) == of_canary;
     for (_, envoy) in fleet.envoys().filter(wanted) {
@@ -112,10 +208,10 @@ fn figures(fleet: &Fleet, canary: &Canary, of_canary: bool, window_ms: u64, now_
             .for_each(|(_, delta)| sum.add(&delta));
     }
     let requests = sum.requests();
-    json!({
-        "requests": requests,
-        "error_rate": views::percent(sum.count(Outcome::Error), requests),
-        "cache_hit_ratio": views::percent(sum.cache.hits, sum.cache.lookups),
-        "p95_latency": sum.latency().quantile(0.95).unwrap_or(0.0) / 1_000.0,
-    })
+    PartFigures {
+        requests,
+        error_rate: views::percent(sum.count(Outcome::Error), requests),
+        cache_hit_ratio: views::percent(sum.cache.hits, sum.cache.lookups),
+        p95_latency: sum.latency().quantile(0.95).unwrap_or(0.0) / 1_000.0,
+    }
 }

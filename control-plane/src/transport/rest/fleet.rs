@@ -1,76 +1,171 @@
 //! The Envoys and what they run on.
 
-use super::settings::violations;
+use super::answers::{Finding, violations};
 use crate::plane::{Domain, Plane, now_ms};
+use crate::xds::XdsRollout;
 use axum::Json;
 use axum::extract::State;
 use control_domain::fleet::Envoy;
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[utoipa::path(get, path = "/fleet", tag = "fleet", responses((status = 200, description = "Every Envoy")))]
-pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Value> {
-    let domain = plane.domain();
-    let now_ms = now_ms();
-    let envoys: Vec<Value> = domain
-        .fleet
-        .envoys()
-        .map(|(name, envoy)| {
-            json!({
-                "envoy": name,
-                "node_id": envoy.node_id,
-                "version": envoy.filter_version,
-                "capabilities": envoy.capabilities,
-                "workers": envoy.workers,
-                "connected": envoy.connection.is_some(),
-                "last_seen": envoy.seen_ms,
-                "silent_for_ms": now_ms.saturating_sub(envoy.seen_ms),
-                "revision": envoy.in_force.as_ref().map(|(_, revision)| revision),
-                "epoch": envoy.in_force.as_ref().map(|(epoch, _)| epoch),
-                "reports_not_merged": envoy.faults.by_cause,
-                "last_refused_report": envoy.faults.last.as_ref().map(|(field, at)| json!({ "field": field, "at": at })),
-                "behind": behind(envoy, &domain),
-                "in_force_since": envoy.in_force_ms,
-                "lag_ms": lag_ms(envoy, &domain),
-                "ignored": envoy.ignored.iter().map(|unknown| unknown.path.as_str()).collect::<Vec<_>>(),
-                "refused": refused(envoy),
-            })
-        })
-        .collect();
-    Json(json!(envoys))
+/// An Envoy.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnvoyView {
+    /// Its instance id.
+    envoy: String,
+    /// Its node id.
+    node_id: String,
+    /// Version of its filter.
+    version: String,
+    /// What its filter can do.
+    capabilities: Vec<String>,
+    /// Its workers.
+    workers: u32,
+    /// Its control stream is open.
+    connected: bool,
+    /// When it was last heard, milliseconds since 1970.
+    last_seen: u64,
+    /// Milliseconds since.
+    silent_for_ms: u64,
+    /// The revision it runs on; null before it has told.
+    #[schema(required = true)]
+    revision: Option<u64>,
+    /// The history that revision is of.
+    #[schema(required = true)]
+    epoch: Option<String>,
+    /// Reports that were not merged, by cause.
+    reports_not_merged: BTreeMap<&'static str, u64>,
+    /// The last report that could not be true; null when there was none.
+    #[schema(required = true)]
+    last_refused_report: Option<RefusedReport>,
+    /// Revisions it lacks.
+    behind: u64,
+    /// Since when it runs on its revision, milliseconds since 1970.
+    in_force_since: u64,
+    /// From acceptance to in force, milliseconds; null when not known.
+    #[schema(required = true)]
+    lag_ms: Option<u64>,
+    /// Fields of the settings that it does not know and does without.
+    ignored: Vec<String>,
+    /// What it refuses; null when nothing.
+    #[schema(required = true)]
+    refused: Option<RefusedRevision>,
 }
 
-#[utoipa::path(get, path = "/settings/rollout", tag = "settings", responses((status = 200, description = "Which Envoy runs on which revision")))]
-pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Value> {
+/// A report that could not be true.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RefusedReport {
+    /// Field that was wrong.
+    field: String,
+    /// When, milliseconds since 1970.
+    at: u64,
+}
+
+/// A revision that an Envoy refuses.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RefusedRevision {
+    /// Its number.
+    revision: u64,
+    /// Why.
+    violations: Vec<Finding>,
+}
+
+/// How far the settings in force have come.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Rollout {
+    /// The revision in force.
+    revision: u64,
+    /// The history it is of.
+    epoch: String,
+    /// Every connected Envoy runs on it.
+    complete: bool,
+    /// Those that do not.
+    stragglers: Vec<String>,
+    /// The revision on trial; null without one.
+    #[schema(required = true)]
+    canary: Option<u64>,
+    /// Connected Envoys.
+    envoys: Vec<EnvoyRollout>,
+    /// What Envoys take by xDS.
+    xds: XdsRollout,
+}
+
+/// How far one Envoy is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnvoyRollout {
+    /// Its instance id.
+    envoy: String,
+    /// Its node id.
+    node_id: String,
+    /// The revision it runs on; 0 = none of this history.
+    revision: u64,
+    /// Revisions it lacks.
+    behind: u64,
+    /// From acceptance to in force, milliseconds; null when not known.
+    #[schema(required = true)]
+    lag_ms: Option<u64>,
+    /// What it refuses; null when nothing.
+    #[schema(required = true)]
+    refused: Option<RefusedRevision>,
+}
+
+#[utoipa::path(get, path = "/fleet", tag = "fleet", responses((status = 200, description = "Every Envoy", body = Vec<EnvoyView>)))]
+pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<EnvoyView>> {
+    let domain = plane.domain();
+    let now_ms = now_ms();
+    let view = |(name, envoy): (&str, &Envoy)| EnvoyView {
+        envoy: name.to_owned(),
+        node_id: envoy.node_id.clone(),
+        version: envoy.filter_version.clone(),
+        capabilities: envoy.capabilities.clone(),
+        workers: envoy.workers,
+        connected: envoy.connection.is_some(),
+        last_seen: envoy.seen_ms,
+        silent_for_ms: now_ms.saturating_sub(envoy.seen_ms),
+        revision: envoy.in_force.as_ref().map(|(_, revision)| *revision),
+        epoch: envoy.in_force.as_ref().map(|(epoch, _)| epoch.clone()),
+        reports_not_merged: envoy.faults.by_cause.clone(),
+        last_refused_report: envoy.faults.last.clone().map(|(field, at)| RefusedReport { field, at }),
+        behind: behind(envoy, &domain),
+        in_force_since: envoy.in_force_ms,
+        lag_ms: lag_ms(envoy, &domain),
+        ignored: envoy.ignored.iter().map(|unknown| unknown.path.clone()).collect(),
+        refused: refused(envoy),
+    };
+    Json(domain.fleet.envoys().map(view).collect())
+}
+
+#[utoipa::path(get, path = "/settings/rollout", tag = "settings", responses((status = 200, description = "Which Envoy runs on which revision", body = Rollout)))]
+pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Rollout> {
     let domain = plane.domain();
     let (epoch, present) = (domain.book.epoch(), domain.book.present().number);
-    let envoys: Vec<Value> = domain
+    let envoys = domain
         .fleet
         .envoys()
         .filter(|(_, envoy)| envoy.connection.is_some())
-        .map(|(name, envoy)| {
-            let revision = in_force(envoy, epoch).unwrap_or(0);
-            json!({
-                "envoy": name,
-                "node_id": envoy.node_id,
-                "revision": revision,
-                "behind": behind(envoy, &domain),
-                "lag_ms": lag_ms(envoy, &domain),
-                "refused": refused(envoy),
-            })
+        .map(|(name, envoy)| EnvoyRollout {
+            envoy: name.to_owned(),
+            node_id: envoy.node_id.clone(),
+            revision: in_force(envoy, epoch).unwrap_or(0),
+            behind: behind(envoy, &domain),
+            lag_ms: lag_ms(envoy, &domain),
+            refused: refused(envoy),
         })
         .collect();
     let stragglers = domain.fleet.stragglers(epoch, present);
     let canary = domain.canary.as_ref().map(|canary| canary.revision.number);
-    Json(json!({
-        "revision": present,
-        "epoch": epoch,
-        "complete": stragglers.is_empty(),
-        "stragglers": stragglers,
-        "canary": canary,
-        "envoys": envoys,
-        "xds": plane.xds.view(present, canary),
-    }))
+    Json(Rollout {
+        revision: present,
+        epoch: epoch.to_owned(),
+        complete: stragglers.is_empty(),
+        stragglers,
+        canary,
+        envoys,
+        xds: plane.xds.view(present, canary),
+    })
 }
 
 /// The revision of our history that an Envoy runs on.
@@ -93,7 +188,10 @@ fn lag_ms(envoy: &Envoy, domain: &Domain) -> Option<u64> {
     envoy.in_force_ms.checked_sub(revision.at_ms)
 }
 
-fn refused(envoy: &Envoy) -> Option<Value> {
+fn refused(envoy: &Envoy) -> Option<RefusedRevision> {
     let (revision, why) = envoy.refused.as_ref()?;
-    Some(json!({ "revision": revision, "violations": violations(why) }))
+    Some(RefusedRevision {
+        revision: *revision,
+        violations: violations(why),
+    })
 }

@@ -6,23 +6,53 @@ use crate::plane::{Plane, now_ms};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control_domain::health;
-use control_domain::views::number;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use control_domain::health::{self, Summary};
+use control_domain::views::{Figure, number};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Alive {
+    /// Always `alive`.
+    status: &'static str,
+}
+
+/// Whether it can serve, or the Envoys are warm enough.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    /// `ready`, `warming`, `not_connected`, or what it waits for.
+    status: &'static str,
+    /// The settings in force.
+    revision: u64,
+    /// How warm each Envoy is; only when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    envoys: Option<Vec<EnvoyWarmth>>,
+}
+
+/// How warm an Envoy is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnvoyWarmth {
+    /// Its instance id.
+    envoy: String,
+    /// Percent of what there is to warm it with.
+    warm: Figure,
+    /// `not_warmed`, `warming` or `warm`.
+    state: &'static str,
+}
 
 /// Always 200: what is wrong is in the document. Whoever wants a status code asks `/health/live` or `/health/ready`.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "Summary with the reason of every component")))]
-pub(crate) async fn summary(State(plane): State<Arc<Plane>>) -> Json<Value> {
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "Summary with the reason of every component", body = Summary)))]
+pub(crate) async fn summary(State(plane): State<Arc<Plane>>) -> Json<Summary> {
     let domain = plane.domain();
-    Json(health::summary(&domain.fleet, &plane.facts(&domain), now_ms()).1)
+    Json(health::summary(&domain.fleet, &plane.facts(&domain), now_ms()))
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "The process answers")))]
-pub(crate) async fn live() -> Json<Value> {
-    Json(json!({ "status": "alive" }))
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "The process answers", body = Alive)))]
+pub(crate) async fn live() -> Json<Alive> {
+    Json(Alive { status: "alive" })
 }
 
 /// Whether an Envoy is warm enough.
@@ -38,15 +68,19 @@ pub(crate) struct Gate {
 
 /// The settings are loaded and the API can serve. Never red because the fleet is away: all replicas would leave the load
 /// balancer at once. With `warm` it is the gate of a warm start: red until the Envoys are that warm.
-#[utoipa::path(get, path = "/health/ready", tag = "health", params(Gate), responses((status = 200, description = "It can serve"), (status = 503, description = "An Envoy is not warm enough yet, or a new replica has not heard of the settings in force")))]
+#[utoipa::path(get, path = "/health/ready", tag = "health", params(Gate), responses((status = 200, description = "It can serve", body = Readiness), (status = 503, description = "An Envoy is not warm enough yet, or a new replica has not heard of the settings in force", body = Readiness)))]
 pub(crate) async fn ready(
     State(plane): State<Arc<Plane>>,
     Params(gate): Params<Gate>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<Readiness>), Problem> {
     let revision = plane.domain().book.present().number;
-    let mut view = json!({ "status": "ready", "revision": revision });
+    let mut view = Readiness {
+        status: "ready",
+        revision,
+        envoys: None,
+    };
     if !plane.has_settings() {
-        view["status"] = json!("waiting for the settings of the other replicas");
+        view.status = "waiting for the settings of the other replicas";
         return Ok((StatusCode::SERVICE_UNAVAILABLE, Json(view)));
     }
     let Some(wanted) = gate.warm else {
@@ -63,13 +97,15 @@ pub(crate) async fn ready(
     let there = gate.envoy.is_none() || !envoys.is_empty();
     let warmths: Vec<_> = envoys.iter().map(|envoy| (envoy, plane.warming.of(envoy))).collect();
     let ready = there && warmths.iter().all(|(_, warmth)| warmth.percent() >= wanted);
-    view["envoys"] = warmths
-        .iter()
-        .map(|(envoy, warmth)| json!({ "envoy": envoy, "warm": number(warmth.percent()), "state": warmth.word() }))
-        .collect();
+    let shown = warmths.into_iter().map(|(envoy, warmth)| EnvoyWarmth {
+        envoy: envoy.clone(),
+        warm: number(warmth.percent()),
+        state: warmth.word(),
+    });
+    view.envoys = Some(shown.collect());
     if ready {
         return Ok((StatusCode::OK, Json(view)));
     }
-    view["status"] = json!(if there { "warming" } else { "not_connected" });
+    view.status = if there { "warming" } else { "not_connected" };
     Ok((StatusCode::SERVICE_UNAVAILABLE, Json(view)))
 }

@@ -1,16 +1,17 @@
 //! Who changed what, when, by which door and why.
 
+use super::answers::{Difference, Settings, differences};
 use super::problem::{Params, Problem};
-use super::settings::differences;
 use crate::plane::Plane;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_domain::book::Revision;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// What of the history is wanted.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -26,8 +27,29 @@ pub(crate) struct Part {
     format: Option<String>,
 }
 
+/// One revision.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Recorded {
+    /// Its number.
+    revision: u64,
+    /// When it was accepted, milliseconds since 1970.
+    at: u64,
+    /// By whom.
+    who: String,
+    /// By which door.
+    door: String,
+    /// Why.
+    reason: String,
+    /// What differs from the one before; nothing for the oldest one kept.
+    changes: Vec<Difference>,
+    /// The whole document, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Settings>)]
+    settings: Option<Value>,
+}
+
 /// `GET /settings/history`: all revisions kept, oldest first, with what each changed.
-#[utoipa::path(get, path = "/settings/history", tag = "settings", params(Part), responses((status = 200, description = "Revisions kept, oldest first, with what each changed"), (status = "4XX", description = "Refused; problem+json")))]
+#[utoipa::path(get, path = "/settings/history", tag = "settings", params(Part), responses((status = 200, description = "Revisions kept, oldest first, with what each changed", content((Vec<Recorded> = "application/json"), (Recorded = "application/x-ndjson"))), (status = "4XX", description = "Refused; problem+json")))]
 pub(crate) async fn list(State(plane): State<Arc<Plane>>, Params(part): Params<Part>) -> Result<Response, Problem> {
     let revisions: Vec<Revision> = plane.domain().book.revisions().cloned().collect();
     let skipped = revisions.len().saturating_sub(part.limit.unwrap_or(usize::MAX));
@@ -40,9 +62,9 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, Params(part): Params<P
         before = Some(&revision.document);
     }
     match part.format.as_deref() {
-        None | Some("json") => Ok(Json(json!(listed)).into_response()),
+        None | Some("json") => Ok(Json(listed).into_response()),
         Some("ndjson") => {
-            let text: String = listed.iter().map(|entry| format!("{entry}\n")).collect();
+            let text: String = listed.iter().filter_map(line).collect();
             Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
         }
         Some(other) => Err(Problem::bad_query("format", other, "json or ndjson")),
@@ -50,8 +72,11 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, Params(part): Params<P
 }
 
 /// `GET /settings/history/{revision}`: one revision with its document.
-#[utoipa::path(get, path = "/settings/history/{revision}", tag = "settings", params(("revision" = u64, Path, description = "Its number")), responses((status = 200, description = "The revision with its document"), (status = "4XX", description = "Not kept; problem+json")))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>, Path(number): Path<String>) -> Result<Json<Value>, Problem> {
+#[utoipa::path(get, path = "/settings/history/{revision}", tag = "settings", params(("revision" = u64, Path, description = "Its number")), responses((status = 200, description = "The revision with its document", body = Recorded), (status = "4XX", description = "Not kept; problem+json")))]
+pub(crate) async fn show(
+    State(plane): State<Arc<Plane>>,
+    Path(number): Path<String>,
+) -> Result<Json<Recorded>, Problem> {
     let unknown = || {
         let title = format!("revision {number} is not in the history");
         Problem::new(StatusCode::NOT_FOUND, "unknown_revision", title)
@@ -68,17 +93,18 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, Path(number): Path<Str
     Err(unknown())
 }
 
-fn entry(revision: &Revision, before: Option<&Value>, with_document: bool) -> Value {
-    let mut entry = json!({
-        "revision": revision.number,
-        "at": revision.at_ms,
-        "who": revision.author.who,
-        "door": revision.author.door,
-        "reason": revision.author.reason,
-        "changes": before.map_or_else(Vec::new, |before| differences(before, &revision.document)),
-    });
-    if let Some(fields) = entry.as_object_mut().filter(|_| with_document) {
-        fields.insert("settings".to_owned(), revision.document.clone());
+fn line(entry: &Recorded) -> Option<String> {
+    Some(serde_json::to_string(entry).ok()? + "\n")
+}
+
+fn entry(revision: &Revision, before: Option<&Value>, with_document: bool) -> Recorded {
+    Recorded {
+        revision: revision.number,
+        at: revision.at_ms,
+        who: revision.author.who.clone(),
+        door: revision.author.door.clone(),
+        reason: revision.author.reason.clone(),
+        changes: before.map_or_else(Vec::new, |before| differences(before, &revision.document)),
+        settings: with_document.then(|| revision.document.clone()),
     }
-    entry
 }

@@ -6,15 +6,15 @@ use crate::infrastructure::system;
 use crate::plane::{Plane, now_ms};
 use axum::Json;
 use axum::extract::State;
-use control_domain::views;
+use control_domain::views::{self, Errors, Machine, Performance};
 use serde_json::Value;
 use std::sync::Arc;
 
-#[utoipa::path(get, path = "/metrics/performance", tag = "metrics", params(Window), responses((status = 200, description = "Latency, hit ratio, errors and throughput of the fleet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/metrics/performance", tag = "metrics", params(Window), responses((status = 200, description = "Latency, hit ratio, errors and throughput of the fleet", body = Performance), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn performance(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Performance>, Problem> {
     let window_ms = window.milliseconds()?;
     let domain = plane.domain();
     Ok(Json(views::performance(
@@ -27,11 +27,11 @@ pub(crate) async fn performance(
     )))
 }
 
-#[utoipa::path(get, path = "/metrics/errors", tag = "metrics", params(Window), responses((status = 200, description = "Failures of upstreams by type"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/metrics/errors", tag = "metrics", params(Window), responses((status = 200, description = "Failures of upstreams by type", body = Errors), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn errors(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Errors>, Problem> {
     let window_ms = window.milliseconds()?;
     Ok(Json(views::errors(
         &plane.domain().fleet,
@@ -42,11 +42,11 @@ pub(crate) async fn errors(
 }
 
 /// Memory, processor, disk and connections.
-#[utoipa::path(get, path = "/metrics/system", tag = "metrics", params(Window), responses((status = 200, description = "The control plane's machine, and the Envoys"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/metrics/system", tag = "metrics", params(Window), responses((status = 200, description = "The control plane's machine, and the Envoys", body = Machine), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn machine(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Machine>, Problem> {
     // Figures of this moment, whatever the window; a wrong one is refused all the same.
     window.milliseconds()?;
     let domain = plane.domain();

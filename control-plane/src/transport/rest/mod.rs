@@ -2,9 +2,11 @@
 
 mod advice;
 mod alerts;
+mod answers;
 mod breaker;
 mod cache;
 mod canary;
+mod description;
 mod fleet;
 mod health;
 mod history;
@@ -107,7 +109,7 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
 /// The description of this API, as served and as kept in the repository.
 pub(crate) fn description() -> String {
     let (_, api) = resources().split_for_parts();
-    api.to_pretty_json().unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&description::completed(&api)).unwrap_or_default() + "\n"
 }
 
 fn router(plane: Arc<Plane>) -> Router {
@@ -122,7 +124,7 @@ fn router(plane: Arc<Plane>) -> Router {
         .layer(Extension(Arc::clone(&requests)))
         .layer(middleware::from_fn_with_state(requests, prometheus::Requests::count))
         .with_state(plane)
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
+        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", description::completed(&api)))
 }
 
 /// What takes as long as it takes: a gigabyte comes in and goes out at the pace of the Envoys.

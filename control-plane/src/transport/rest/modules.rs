@@ -2,25 +2,49 @@
 
 use super::identity::Caller;
 use super::problem::{Problem, Raw};
-use crate::modules::Refused;
+use crate::modules::{ModuleRollout, Refused};
 use crate::plane::Plane;
+use crate::xds::EnvoyModule;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// A module that was kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Uploaded {
+    /// Its checksum, by which it is named.
+    sha256: String,
+    /// Its size.
+    bytes: usize,
+}
+
+/// Modules, and which Envoys run which.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ModulesView {
+    #[serde(flatten)]
+    rollout: ModuleRollout,
+    /// Every Envoy that takes its filter by xDS.
+    envoys: Vec<EnvoyModule>,
+}
 
 /// The body is the module itself.
-#[utoipa::path(put, path = "/filter/modules", tag = "filter", request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 200, description = "Kept; its checksum"), (status = "4XX", description = "Refused")))]
+#[utoipa::path(put, path = "/filter/modules", tag = "filter", request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 200, description = "Kept; its checksum", body = Uploaded), (status = "4XX", description = "Refused")))]
 pub(crate) async fn upload(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Raw(body): Raw,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Uploaded>, Problem> {
     let sha256 = plane.modules.add(&body)?;
     tracing::info!(who = caller.name, sha256, bytes = body.len(), "filter module");
-    Ok(Json(json!({ "sha256": sha256, "bytes": body.len() })))
+    Ok(Json(Uploaded {
+        sha256,
+        bytes: body.len(),
+    }))
 }
 
 /// What Envoys fetch.
@@ -31,22 +55,21 @@ pub(crate) async fn fetch(State(plane): State<Arc<Plane>>, Path(sha256): Path<St
     Ok(([(header::CONTENT_TYPE, "application/wasm")], body).into_response())
 }
 
-#[utoipa::path(get, path = "/filter/rollout", tag = "filter", responses((status = 200, description = "Modules, and which Envoys run which")))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Value> {
-    let mut view = plane.modules.view();
-    if let Some(fields) = view.as_object_mut() {
-        fields.insert("envoys".to_owned(), plane.xds.modules());
-    }
-    Json(view)
+#[utoipa::path(get, path = "/filter/rollout", tag = "filter", responses((status = 200, description = "Modules, and which Envoys run which", body = ModulesView)))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<ModulesView> {
+    Json(ModulesView {
+        rollout: plane.modules.view(),
+        envoys: plane.xds.modules(),
+    })
 }
 
 /// `{"sha256": "…", "canary_percent": 10}`: gives a module to a share of the Envoys.
-#[utoipa::path(post, path = "/filter/rollout", tag = "filter", request_body(content = serde_json::Value, description = "sha256 and canary_percent"), responses((status = 200, description = "The canaries are told"), (status = "4XX", description = "Refused")))]
+#[utoipa::path(post, path = "/filter/rollout", tag = "filter", request_body(content = serde_json::Value, description = "sha256 and canary_percent"), responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = "4XX", description = "Refused")))]
 pub(crate) async fn start(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Raw(body): Raw,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<ModuleRollout>, Problem> {
     let wanted: Value = serde_json::from_slice(&body).map_err(|error| Problem::malformed_json(&error))?;
     let fields = wanted.as_object().filter(|fields| fields.len() == 2);
     let sha256 = fields.and_then(|fields| fields.get("sha256")?.as_str());
@@ -64,16 +87,16 @@ pub(crate) async fn start(
 }
 
 /// The canaries' module becomes everybody's.
-#[utoipa::path(post, path = "/filter/rollout/promote", tag = "filter", responses((status = 200, description = "All are told"), (status = 409, description = "No canary runs")))]
-pub(crate) async fn promote(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<Value>, Problem> {
+#[utoipa::path(post, path = "/filter/rollout/promote", tag = "filter", responses((status = 200, description = "All are told", body = ModuleRollout), (status = 409, description = "No canary runs")))]
+pub(crate) async fn promote(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<ModuleRollout>, Problem> {
     tracing::info!(who = caller.name, "filter canary promoted");
     plane.modules.promote()?;
     Ok(Json(plane.modules.view()))
 }
 
 /// The canaries go back to what all others run.
-#[utoipa::path(post, path = "/filter/rollout/abort", tag = "filter", responses((status = 200, description = "The canaries are told"), (status = 409, description = "No canary runs")))]
-pub(crate) async fn abort(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<Value>, Problem> {
+#[utoipa::path(post, path = "/filter/rollout/abort", tag = "filter", responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = 409, description = "No canary runs")))]
+pub(crate) async fn abort(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<ModuleRollout>, Problem> {
     tracing::info!(who = caller.name, "filter canary aborted");
     plane.modules.abort()?;
     Ok(Json(plane.modules.view()))

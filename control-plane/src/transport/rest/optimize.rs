@@ -1,5 +1,6 @@
 //! The weekly maintenance of the cache, on demand.
 
+use super::advice::Recommended;
 use super::identity::Caller;
 use super::problem::{Params, Problem};
 use crate::plane::Plane;
@@ -7,8 +8,9 @@ use axum::Json;
 use axum::extract::State;
 use optimizer_proto::v1::SweepCommand;
 use optimizer_proto::v1::command::Body as Command;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -28,19 +30,32 @@ pub(crate) struct Optimizing {
     apply: bool,
 }
 
+/// What was done, and what is recommended.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Optimized {
+    /// What all Envoys did together: entries looked at and dropped, by why.
+    actions: BTreeMap<String, u64>,
+    /// Envoys that stopped answering.
+    not_answered: Vec<String>,
+    /// Which sizes and lifetimes are recommended.
+    recommendation: Recommended,
+    /// They were put into force.
+    applied: bool,
+}
+
 /// Drops what is expired or purged on every Envoy, and says what it recommends.
-#[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing), responses((status = 200, description = "What was done, and what is recommended")))]
+#[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing), responses((status = 200, description = "What was done, and what is recommended", body = Optimized)))]
 pub(crate) async fn optimize(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Params(optimizing): Params<Optimizing>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Optimized>, Problem> {
     let mut sweeping = JoinSet::new();
     for envoy in plane.connected() {
         let plane = Arc::clone(&plane);
         sweeping.spawn(async move { (sweep(&plane, &envoy).await, envoy) });
     }
-    let mut actions = Map::new();
+    let mut actions = BTreeMap::new();
     let mut silent = Vec::new();
     while let Some(swept) = sweeping.join_next().await {
         match swept {
@@ -52,23 +67,26 @@ pub(crate) async fn optimize(
     let recommendation = super::advice::recommendation(&plane);
     let applied = optimizing.apply && super::advice::apply(&plane, &recommendation, &caller).await?;
     tracing::info!(who = caller.name, applied, "cache optimised");
-    Ok(Json(json!({
-        "actions": actions,
-        "not_answered": silent,
-        "recommendation": recommendation,
-        "applied": applied,
-    })))
+    Ok(Json(Optimized {
+        actions,
+        not_answered: silent,
+        recommendation,
+        applied,
+    }))
 }
 
 /// Everything an Envoy did; `None` when it stopped answering.
-async fn sweep(plane: &Plane, envoy: &str) -> Option<Map<String, Value>> {
-    let (mut done, mut cursor) = (Map::new(), 0);
+async fn sweep(plane: &Plane, envoy: &str) -> Option<BTreeMap<String, u64>> {
+    let (mut done, mut cursor) = (BTreeMap::new(), 0);
     for _ in 0..STEPS {
         let command = Command::Sweep(SweepCommand { cursor });
         let answer = plane.command_to(envoy, command, STEP).await?;
         let mut step: Map<String, Value> = serde_json::from_str(&answer.detail).ok().filter(|_| answer.ok)?;
         let next = step.remove("next").and_then(|next| next.as_u64());
-        add(&mut done, &step);
+        let step = step
+            .into_iter()
+            .map(|(name, value)| (name, value.as_u64().unwrap_or(0)));
+        add(&mut done, &step.collect());
         match next {
             Some(next) => cursor = next,
             None => break,
@@ -77,9 +95,9 @@ async fn sweep(plane: &Plane, envoy: &str) -> Option<Map<String, Value>> {
     Some(done)
 }
 
-fn add(sums: &mut Map<String, Value>, step: &Map<String, Value>) {
-    for (name, value) in step {
-        let sum = sums.get(name).and_then(Value::as_u64).unwrap_or(0);
-        sums.insert(name.clone(), json!(sum.saturating_add(value.as_u64().unwrap_or(0))));
+fn add(sums: &mut BTreeMap<String, u64>, step: &BTreeMap<String, u64>) {
+    for (name, count) in step {
+        let sum = sums.entry(name.clone()).or_default();
+        *sum = sum.saturating_add(*count);
     }
 }

@@ -1,5 +1,6 @@
 //! Errors for people and programs: problem+json (RFC 9457). The only place where a refusal becomes a status.
 
+use super::answers::Finding;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::HeaderName;
@@ -7,18 +8,37 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_domain::book::Refused;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// An error answer.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
-    code: &'static str,
-    title: String,
-    detail: Value,
+    details: Box<ProblemDetails>,
     headers: Vec<(HeaderName, String)>,
+}
+
+/// What went wrong (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemDetails {
+    /// URN made of the code.
+    #[serde(rename = "type")]
+    kind: String,
+    /// What went wrong, for people.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What went wrong, for programs; stable.
+    code: &'static str,
+    /// What is wrong with which field, where fields are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violations: Option<Vec<Finding>>,
+    /// The revision that stands in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
 }
 
 /// A JSON body; what is wrong with it is told as a problem.
@@ -74,9 +94,14 @@ impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
         Self {
             status,
-            code,
-            title: title.into(),
-            detail: json!({}),
+            details: Box::new(ProblemDetails {
+                kind: format!("urn:api-optimizer:problem:{code}"),
+                title: title.into(),
+                status: status.as_u16(),
+                code,
+                violations: None,
+                revision: None,
+            }),
             headers: Vec::new(),
         }
     }
@@ -99,10 +124,7 @@ impl Problem {
             "malformed_json",
             format!("The body is no JSON: {reason}"),
         )
-        .with(
-            "violations",
-            json!([{ "path": "", "code": "malformed", "message": reason.to_string() }]),
-        )
+        .finding("", reason.to_string())
     }
 
     pub(crate) fn media_type() -> Self {
@@ -128,10 +150,7 @@ impl Problem {
             "invalid_body",
             "The body is refused; nothing has changed",
         )
-        .with(
-            "violations",
-            json!([{ "path": path, "code": "malformed", "message": message }]),
-        )
+        .finding(path, message)
     }
 
     pub(crate) fn unauthorized(title: &str) -> Self {
@@ -153,11 +172,23 @@ impl Problem {
         self
     }
 
-    pub(crate) fn with(mut self, field: &str, value: Value) -> Self {
-        if let Some(detail) = self.detail.as_object_mut() {
-            detail.insert(field.to_owned(), value);
-        }
+    /// The revision that stands in the way.
+    fn revision(mut self, number: u64) -> Self {
+        self.details.revision = Some(number);
         self
+    }
+
+    fn violations(mut self, found: Vec<Finding>) -> Self {
+        self.details.violations = Some(found);
+        self
+    }
+
+    fn finding(self, path: &str, message: String) -> Self {
+        self.violations(vec![Finding {
+            path: path.to_owned(),
+            code: "malformed".to_owned(),
+            message,
+        }])
     }
 }
 
@@ -166,27 +197,28 @@ impl From<Refused> for Problem {
         let text = refused.to_string();
         match refused {
             Refused::Conflict { present, .. } => {
-                Self::new(StatusCode::PRECONDITION_FAILED, "revision_conflict", text).with("revision", json!(present))
+                Self::new(StatusCode::PRECONDITION_FAILED, "revision_conflict", text).revision(present)
             }
             Refused::Change(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "patch_does_not_apply", text),
             Refused::CanaryUnderWay(number) => {
-                Self::new(StatusCode::CONFLICT, "canary_under_way", text).with("revision", json!(number))
+                Self::new(StatusCode::CONFLICT, "canary_under_way", text).revision(number)
             }
             Refused::NoCanary => Self::new(StatusCode::CONFLICT, "no_canary", text),
             Refused::NoEnvoy => Self::new(StatusCode::CONFLICT, "no_envoy", text),
             Refused::Unavailable(_) => Self::unavailable(text),
             Refused::UnknownRevision(_) => Self::new(StatusCode::NOT_FOUND, "unknown_revision", text),
             Refused::Violations(violations) => {
-                let listed: Vec<Value> = violations
-                    .iter()
-                    .map(|found| json!({ "path": found.path, "code": found.code.as_str(), "message": found.message }))
-                    .collect();
+                let listed = violations.into_iter().map(|found| Finding {
+                    code: found.code.as_str().to_owned(),
+                    path: found.path,
+                    message: found.message,
+                });
                 Self::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
                     "invalid_settings",
                     "The settings are refused; nothing has changed",
                 )
-                .with("violations", json!(listed))
+                .violations(listed.collect())
             }
         }
     }
@@ -194,16 +226,8 @@ impl From<Refused> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": format!("urn:api-optimizer:problem:{}", self.code),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "code": self.code,
-        });
-        if let (Some(body), Value::Object(detail)) = (body.as_object_mut(), self.detail) {
-            body.extend(detail);
-        }
-        let mut response = (self.status, body.to_string()).into_response();
+        let body = serde_json::to_vec(&self.details).unwrap_or_default();
+        let mut response = (self.status, body).into_response();
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),

@@ -10,10 +10,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use control_domain::purges::{MAX_TARGETS, Purge, Target};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Word of a receipt.
+const LATE: &str = "late";
 
 /// What is to be purged: at least one of the fields.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
@@ -39,6 +41,96 @@ pub(crate) struct PurgeRequest {
     /// Why.
     #[serde(default)]
     reason: String,
+}
+
+/// What was asked for.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct PurgeSummary {
+    /// By which its receipt is asked for.
+    id: String,
+    /// When it was accepted, milliseconds since 1970.
+    at: u64,
+    /// By whom.
+    by: String,
+    /// Why.
+    reason: String,
+    /// What is purged.
+    targets: Vec<Target>,
+    /// What is stored becomes stale instead of going.
+    soft: bool,
+}
+
+/// A purge, and who has done it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Receipt {
+    #[serde(flatten)]
+    purge: PurgeSummary,
+    /// Done everywhere.
+    complete: bool,
+    /// `told`, or `late`.
+    replicas: &'static str,
+    /// `applied`, or `late`.
+    shared_tier: &'static str,
+    /// Envoys that have it in force in all workers.
+    applied: Vec<Applied>,
+    /// Connected Envoys that have not.
+    late: Vec<Named>,
+    /// Envoys that are away and will do it when they return.
+    away: Vec<Named>,
+}
+
+/// An Envoy that has done a purge.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Applied {
+    /// Its instance id.
+    envoy: String,
+    /// Its node id.
+    node_id: String,
+    /// When, milliseconds since 1970.
+    at: u64,
+    /// Milliseconds after it was accepted.
+    after_ms: u64,
+}
+
+/// An Envoy.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Named {
+    /// Its instance id.
+    envoy: String,
+    /// Its node id.
+    node_id: String,
+}
+
+/// What would be purged, and where.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct WouldPurge {
+    /// Always true.
+    dry_run: bool,
+    /// What would be purged.
+    targets: Vec<Target>,
+    /// What is stored would become stale instead of going.
+    soft: bool,
+    /// Connected Envoys.
+    envoys: Vec<String>,
+}
+
+/// The receipt, or with `dry_run` what would be done.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub(crate) enum PurgeAnswer {
+    /// It was accepted.
+    Done(Receipt),
+    /// Nothing was done.
+    Would(WouldPurge),
+}
+
+/// A purge that is remembered.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct PurgeListed {
+    #[serde(flatten)]
+    purge: PurgeSummary,
+    /// How many Envoys have done it.
+    applied_by: usize,
 }
 
 impl PurgeRequest {
@@ -81,7 +173,7 @@ impl PurgeRequest {
 /// Purges on every Envoy, also on those that are away, as soon as they return. With `wait=all` the answer comes when all connected
 /// Envoys have it in force in every worker.
 #[utoipa::path(post, path = "/cache/purge", tag = "cache", params(Write), request_body = PurgeRequest, responses(
-    (status = 200, description = "In force on all Envoys"), (status = 202, description = "Accepted; the receipt names who is late or away"),
+    (status = 200, description = "In force on all Envoys", body = PurgeAnswer), (status = 202, description = "Accepted; the receipt names who is late or away", body = PurgeAnswer),
     (status = 422, description = "Not a purge, or the Idempotency-Key of another; nothing was purged"), (status = 429, description = "Too many")))]
 pub(crate) async fn purge(
     State(plane): State<Arc<Plane>>,
@@ -107,9 +199,13 @@ pub(crate) async fn purge(
         applied: std::collections::BTreeMap::new(),
     };
     if write.dry_run {
-        let view =
-            json!({ "dry_run": true, "targets": purge.targets, "soft": purge.soft, "envoys": plane.everywhere() });
-        return Ok(Json(view).into_response());
+        let would = WouldPurge {
+            dry_run: true,
+            targets: purge.targets,
+            soft: purge.soft,
+            envoys: plane.everywhere(),
+        };
+        return Ok(Json(PurgeAnswer::Would(would)).into_response());
     }
     if !plane.desk.admits(purge.targets.len()) {
         let title = "More purges than are taken per second; a prefix or a tag reaches many at once";
@@ -134,13 +230,13 @@ pub(crate) async fn purge(
     if let Some(timeout) = wait {
         wait_for(&plane, &id, timeout).await;
     }
-    let receipt = receipt(&plane, &id).unwrap_or_default();
-    let status = if receipt["complete"] == true {
+    let receipt = receipt(&plane, &id).ok_or_else(|| unknown(&id))?;
+    let status = if receipt.complete {
         StatusCode::OK
     } else {
         StatusCode::ACCEPTED
     };
-    Ok((status, Json(receipt)).into_response())
+    Ok((status, Json(PurgeAnswer::Done(receipt))).into_response())
 }
 
 /// Takes a purge in for all replicas, unless there was one with the same key.
@@ -167,10 +263,8 @@ async fn accept(plane: &Arc<Plane>, purge: &Purge) -> Result<(), Box<Purge>> {
 }
 
 /// Somebody connected, the shared tier, or another replica, has yet to do it.
-fn is_late(receipt: &Value) -> bool {
-    receipt["late"].as_array().is_some_and(|late| !late.is_empty())
-        || receipt["shared_tier"] == "late"
-        || receipt["replicas"] == "late"
+fn is_late(receipt: &Receipt) -> bool {
+    !receipt.late.is_empty() || receipt.shared_tier == LATE || receipt.replicas == LATE
 }
 
 async fn wait_for(plane: &Plane, id: &str, timeout: Duration) {
@@ -184,81 +278,82 @@ async fn wait_for(plane: &Plane, id: &str, timeout: Duration) {
     }
 }
 
-/// What was asked for.
-fn summary(purge: &Purge) -> Value {
-    json!({
-        "id": purge.id,
-        "at": purge.at,
-        "by": purge.by,
-        "reason": purge.reason,
-        "targets": purge.targets,
-        "soft": purge.soft,
-    })
+fn summary(purge: &Purge) -> PurgeSummary {
+    PurgeSummary {
+        id: purge.id.clone(),
+        at: purge.at,
+        by: purge.by.clone(),
+        reason: purge.reason.clone(),
+        targets: purge.targets.clone(),
+        soft: purge.soft,
+    }
 }
 
-fn receipt(plane: &Plane, id: &str) -> Option<Value> {
+fn receipt(plane: &Plane, id: &str) -> Option<Receipt> {
     let connected = plane.everywhere();
     let unshared = plane.replicas.as_ref().is_some_and(|replicas| replicas.is_unshared(id));
     let domain = plane.domain();
     let purge = domain.purges.get(id)?;
-    let node = |envoy: &str| {
-        let found = domain.fleet.get(envoy);
-        found.map(|envoy| envoy.node_id.clone()).unwrap_or_default()
+    let named = |envoy: &String| Named {
+        envoy: envoy.clone(),
+        node_id: domain
+            .fleet
+            .get(envoy)
+            .map(|envoy| envoy.node_id.clone())
+            .unwrap_or_default(),
     };
-    let applied: Vec<Value> = purge
-        .applied
-        .iter()
-        .map(|(envoy, at)| json!({ "envoy": envoy, "node_id": node(envoy), "at": at, "after_ms": at.saturating_sub(purge.at) }))
-        .collect();
-    let late: Vec<Value> = connected
-        .iter()
-        .filter(|envoy| !purge.applied.contains_key(*envoy))
-        .map(|envoy| json!({ "envoy": envoy, "node_id": node(envoy) }))
-        .collect();
+    let applied = purge.applied.iter().map(|(envoy, at)| {
+        let Named { envoy, node_id } = named(envoy);
+        Applied {
+            envoy,
+            node_id,
+            at: *at,
+            after_ms: at.saturating_sub(purge.at),
+        }
+    });
+    let late = connected.iter().filter(|envoy| !purge.applied.contains_key(*envoy));
+    let late: Vec<Named> = late.map(named).collect();
     let owed = plane.tier.is_owing(&purge.id);
     // Seen lately and away now: done when they return.
-    let away: Vec<Value> = domain
+    let away: Vec<Named> = domain
         .fleet
         .envoys()
         .filter(|(name, envoy)| envoy.connection.is_none() && !purge.applied.contains_key(*name))
-        .map(|(name, envoy)| json!({ "envoy": name, "node_id": envoy.node_id }))
+        .map(|(name, envoy)| Named {
+            envoy: name.to_owned(),
+            node_id: envoy.node_id.clone(),
+        })
         .collect();
-    let mut receipt = summary(purge);
-    receipt["complete"] = json!(late.is_empty() && away.is_empty() && !owed && !unshared);
-    receipt["replicas"] = json!(if unshared { "late" } else { "told" });
-    receipt["shared_tier"] = json!(if owed { "late" } else { "applied" });
-    receipt["applied"] = json!(applied);
-    receipt["late"] = json!(late);
-    receipt["away"] = json!(away);
-    Some(receipt)
+    Some(Receipt {
+        purge: summary(purge),
+        complete: late.is_empty() && away.is_empty() && !owed && !unshared,
+        replicas: if unshared { LATE } else { "told" },
+        shared_tier: if owed { LATE } else { "applied" },
+        applied: applied.collect(),
+        late,
+        away,
+    })
+}
+
+fn unknown(id: &str) -> Problem {
+    let title = format!("No purge {id} is remembered");
+    Problem::new(StatusCode::NOT_FOUND, "unknown_purge", title)
 }
 
 /// The receipt of a purge.
 #[utoipa::path(get, path = "/cache/purges/{id}", tag = "cache", params(("id" = String, Path, description = "Id of a purge")),
-    responses((status = 200, description = "Who has done it, and who has not"), (status = 404, description = "No such purge is remembered")))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    receipt(&plane, &id).map(Json).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown_purge",
-            format!("No purge {id} is remembered"),
-        )
-    })
+    responses((status = 200, description = "Who has done it, and who has not", body = Receipt), (status = 404, description = "No such purge is remembered")))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>, Path(id): Path<String>) -> Result<Json<Receipt>, Problem> {
+    receipt(&plane, &id).map(Json).ok_or_else(|| unknown(&id))
 }
 
 /// The purges remembered, the newest first.
-#[utoipa::path(get, path = "/cache/purges", tag = "cache", responses((status = 200, description = "Array of purges")))]
-pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Value> {
+#[utoipa::path(get, path = "/cache/purges", tag = "cache", responses((status = 200, description = "Array of purges", body = Vec<PurgeListed>)))]
+pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<PurgeListed>> {
     let domain = plane.domain();
-    let listed: Vec<Value> = domain
-        .purges
-        .all()
-        .take(200)
-        .map(|purge| {
-            let mut listed = summary(purge);
-            listed["applied_by"] = json!(purge.applied.len());
-            listed
-        })
-        .collect();
-    Json(json!(listed))
+    let listed = domain.purges.all().take(200).map(|purge| PurgeListed {
+        purge: summary(purge),
+        applied_by: purge.applied.len(),
+    });
+    Json(listed.collect())
 }

@@ -1,5 +1,6 @@
 //! The settings document.
 
+use super::answers::{Difference, Reached, RefusedBy, Settings, differences, violations};
 use super::identity::Caller;
 use super::problem::{Params, Problem, Raw};
 use super::query::SettingsWrite;
@@ -8,16 +9,57 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use control_domain::book::{Accepted, Author, Book, Refused, difference};
+use control_domain::book::{Accepted, Author, Book, Refused};
 use control_domain::change::Change;
-use optimizer_proto::settings::{PROFILES, profile};
-use optimizer_proto::v1::Violation;
-use serde_json::{Value, json};
+use control_domain::fleet::Standing;
+use optimizer_proto::settings::{Notice, PROFILES, profile};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::ToSchema;
+
+/// What a change of settings made, or with `dry_run` would make.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Written {
+    #[serde(flatten)]
+    reached: Reached,
+    /// False when the settings were so already; then the revision is the one in force.
+    changed: bool,
+    /// Nothing was written.
+    dry_run: bool,
+    /// It is on trial on a part of the fleet.
+    canary: bool,
+    /// What differs from the settings before.
+    changes: Vec<Difference>,
+    /// Values that were adjusted, and whether it could not be kept on disk.
+    notices: Vec<Adjusted>,
+    /// The document as it is now.
+    #[schema(value_type = Settings)]
+    settings: Value,
+}
+
+/// A value that was taken in another form.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Adjusted {
+    /// JSON Pointer of the field; empty when it concerns all.
+    path: String,
+    /// What was made of it.
+    message: String,
+}
+
+impl From<&Notice> for Adjusted {
+    fn from(notice: &Notice) -> Self {
+        Self {
+            path: notice.path.clone(),
+            message: notice.message.clone(),
+        }
+    }
+}
 
 /// `GET /settings`: the whole document; its entity tag is epoch and revision.
-#[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, description = "The document; its entity tag is the revision")))]
+#[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, description = "The document; its entity tag is the revision", body = Settings)))]
 pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Response {
     let domain = plane.domain();
     let present = domain.book.present();
@@ -25,7 +67,7 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Response {
 }
 
 /// `PUT /settings`: the whole document; what it leaves out takes its built-in default.
-#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Replaces the document"), (status = 202, description = "Taken; some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Replaces the document", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn replace(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -39,7 +81,7 @@ pub(crate) async fn replace(
 }
 
 /// `PATCH /settings`: JSON Patch or JSON Merge Patch, by content type.
-#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "JSON Patch or JSON Merge Patch"), (status = 202, description = "Taken; some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "JSON Patch or JSON Merge Patch", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn patch(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -66,7 +108,7 @@ pub(crate) async fn patch(
 }
 
 /// `POST /settings/rollback` with `{"revision": n}`, or without a body to the revision before.
-#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Back to an earlier revision"), (status = 202, description = "Taken; some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Back to an earlier revision", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn rollback(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -99,7 +141,7 @@ pub(crate) async fn rollback(
 
 /// `POST /settings/profile/{name}`: a named set of settings; with `dry_run` the difference it would make.
 #[utoipa::path(post, path = "/settings/profile/{name}", tag = "settings", params(("name" = String, Path, description = "Name of a profile"), SettingsWrite),
-    responses((status = 200, description = "Applied, or what would change"), (status = 202, description = "Taken; some Envoys do not run on it yet"), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+    responses((status = 200, description = "Applied, or what would change", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn apply_profile(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -123,13 +165,10 @@ pub(crate) async fn apply_profile(
 }
 
 /// `GET /settings/profiles`: every profile with what it sets.
-#[utoipa::path(get, path = "/settings/profiles", tag = "settings", responses((status = 200, description = "Profiles by name")))]
-pub(crate) async fn profiles() -> Json<Value> {
-    let listed: serde_json::Map<String, Value> = PROFILES
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), profile(name)?)))
-        .collect();
-    Json(Value::Object(listed))
+#[utoipa::path(get, path = "/settings/profiles", tag = "settings", responses((status = 200, description = "Profiles by name: what each sets", body = BTreeMap<String, serde_json::Value>)))]
+pub(crate) async fn profiles() -> Json<BTreeMap<&'static str, Value>> {
+    let listed = PROFILES.iter().filter_map(|name| Some((*name, profile(name)?)));
+    Json(listed.collect())
 }
 
 async fn write_settings(
@@ -155,84 +194,62 @@ async fn write_settings(
     let written = plane.change(expected, author, write.dry_run, share, propose).await?;
     let accepted = &written.accepted;
     let number = accepted.revision.number;
-    let (status, mut body) = if write.dry_run {
-        (StatusCode::OK, json!({ "revision": number }))
+    let (status, reached) = if write.dry_run {
+        (StatusCode::OK, reached(number, Standing::default()))
     } else {
         rollout_of(plane, number, wait).await
     };
-    let mut notices: Vec<Value> = accepted
-        .notices
-        .iter()
-        .map(|notice| json!({ "path": notice.path, "message": notice.message }))
-        .collect();
-    notices.extend(
-        written
-            .not_kept
-            .as_ref()
-            .map(|why| json!({ "path": "", "message": why })),
-    );
-    let rest = json!({
-        "changed": accepted.changed,
-        "dry_run": write.dry_run,
-        "canary": written.canary,
-        "changes": differences(&before, &accepted.revision.document),
-        "notices": notices,
-        "settings": accepted.revision.document,
-    });
-    if let (Some(body), Value::Object(rest)) = (body.as_object_mut(), rest) {
-        body.extend(rest);
-    }
+    let mut notices: Vec<Adjusted> = accepted.notices.iter().map(Adjusted::from).collect();
+    notices.extend(written.not_kept.as_ref().map(|why| Adjusted {
+        path: String::new(),
+        message: why.clone(),
+    }));
+    let body = Written {
+        reached,
+        changed: accepted.changed,
+        dry_run: write.dry_run,
+        canary: written.canary,
+        changes: differences(&before, &accepted.revision.document),
+        notices,
+        settings: accepted.revision.document.clone(),
+    };
     let mut response = tagged(&plane.domain().book, number, body);
     *response.status_mut() = status;
     Ok(response)
 }
 
 /// What a write answers of its rollout: 200 when nobody was waited for or all have it, else 202 with who does not.
-pub(super) async fn rollout_of(plane: &Plane, number: u64, wait: Option<Duration>) -> (StatusCode, Value) {
+pub(super) async fn rollout_of(plane: &Plane, number: u64, wait: Option<Duration>) -> (StatusCode, Reached) {
     let standing = match wait {
         Some(timeout) => plane.wait_for_all(number, timeout).await,
-        None => {
-            return (
-                StatusCode::OK,
-                json!({ "revision": number, "stragglers": [], "refused": [] }),
-            );
-        }
+        None => Standing::default(),
     };
-    let refused: Vec<Value> = standing
-        .refused
-        .iter()
-        .map(|(envoy, why)| json!({ "envoy": envoy, "violations": violations(why) }))
-        .collect();
-    let complete = standing.late.is_empty() && refused.is_empty();
+    let complete = standing.late.is_empty() && standing.refused.is_empty();
     let status = if complete { StatusCode::OK } else { StatusCode::ACCEPTED };
-    (
-        status,
-        json!({ "revision": number, "stragglers": standing.late, "refused": refused }),
-    )
+    (status, reached(number, standing))
 }
 
-/// What an Envoy finds wrong.
-pub(super) fn violations(found: &[Violation]) -> Vec<Value> {
-    let one = |found: &Violation| json!({ "path": found.path, "code": found.code, "message": found.message });
-    found.iter().map(one).collect()
+fn reached(revision: u64, standing: Standing) -> Reached {
+    let refused = standing.refused.into_iter().map(|(envoy, why)| RefusedBy {
+        envoy,
+        violations: violations(&why),
+    });
+    Reached {
+        revision,
+        stragglers: standing.late,
+        refused: refused.collect(),
+    }
 }
 
 fn parse(body: &[u8]) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error))
 }
 
-pub(super) fn differences(before: &Value, after: &Value) -> Vec<Value> {
-    difference(before, after)
-        .into_iter()
-        .map(|(path, before, after)| json!({ "path": path, "before": before, "after": after }))
-        .collect()
-}
-
 fn entity_tag(epoch: &str, revision: u64) -> String {
     format!("\"{epoch}-{revision}\"")
 }
 
-fn tagged(book: &Book, revision: u64, body: Value) -> Response {
+fn tagged(book: &Book, revision: u64, body: impl Serialize) -> Response {
     let tag = entity_tag(book.epoch(), revision);
     (
         [(header::ETAG, tag), (header::CACHE_CONTROL, "no-store".to_owned())],

@@ -15,8 +15,7 @@ use axum::response::{IntoResponse, Response};
 use control_domain::snapshot::{Checksum, Entry, FORMAT, Foot, Head, Restored, VERSION};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -61,9 +60,38 @@ enum Coding {
     Gzip,
 }
 
+/// A snapshot: what stands before the entries, they, and what stands behind them.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "only described; it is written as it is gathered")]
+pub(crate) struct Snapshot {
+    #[serde(flatten)]
+    head: Head,
+    /// Stored responses, those with most hits first.
+    entries: Vec<Entry>,
+    #[serde(flatten)]
+    foot: Foot,
+}
+
+/// What became of a snapshot.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct RestoreReport {
+    #[serde(flatten)]
+    restored: Restored,
+    /// Nothing was restored; only what would become of it.
+    dry_run: bool,
+    /// Count and checksum are right.
+    intact: bool,
+    /// It holds everything that was asked for when it was made.
+    complete: bool,
+    /// Envoys it was given to.
+    envoys: Vec<String>,
+    /// Those among them that stopped answering.
+    not_answered: Vec<String>,
+}
+
 /// The stored responses of all Envoys, each once, those with most hits first, as one JSON document. Written as it is gathered:
 /// whether it is complete stands at its end.
-#[utoipa::path(post, path = "/cache/snapshot", tag = "cache", params(Selection), responses((status = 200, description = "The snapshot itself")))]
+#[utoipa::path(post, path = "/cache/snapshot", tag = "cache", params(Selection), responses((status = 200, description = "The snapshot itself", body = Snapshot)))]
 pub(crate) async fn snapshot(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -235,14 +263,14 @@ pub(crate) struct How {
 /// Takes a snapshot back. The whole document is read and judged before any of it is given to an Envoy; every entry is judged by
 /// itself, here and by the filter.
 #[utoipa::path(post, path = "/cache/restore", tag = "cache", params(How), request_body(content = serde_json::Value, description = "A snapshot"), responses(
-    (status = 200, description = "Counts of what was restored, kept, expired and refused, with reasons"),
+    (status = 200, description = "Counts of what was restored, kept, expired and refused, with reasons", body = RestoreReport),
     (status = 422, description = "Not a snapshot, or damaged so that it cannot be read; nothing has changed")))]
 pub(crate) async fn restore(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Params(how): Params<How>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<RestoreReport>, Problem> {
     let file = received(body).await?;
     let (report, file) = tokio::task::spawn_blocking(move || {
         let mut file = file;
@@ -261,15 +289,14 @@ pub(crate) async fn restore(
     tracing::warn!(who = caller.name, dry_run = how.dry_run, "restoring a snapshot");
     let (restored, silent) = replay(&plane, file, envoys.clone(), how.dry_run).await?;
     tracing::warn!(?restored, ?silent, dry_run = how.dry_run, "snapshot restored");
-    let mut view = serde_json::to_value(&restored).unwrap_or_default();
-    if let Some(view) = view.as_object_mut() {
-        view.insert("dry_run".to_owned(), json!(how.dry_run));
-        view.insert("intact".to_owned(), json!(report.is_intact()));
-        view.insert("complete".to_owned(), json!(report.is_complete()));
-        view.insert("envoys".to_owned(), json!(envoys));
-        view.insert("not_answered".to_owned(), json!(silent));
-    }
-    Ok(Json(view))
+    Ok(Json(RestoreReport {
+        restored,
+        dry_run: how.dry_run,
+        intact: report.is_intact(),
+        complete: report.is_complete(),
+        envoys,
+        not_answered: silent,
+    }))
 }
 
 pub(super) fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use control_domain::sum::Filter;
 use control_domain::views;
-use serde_json::Value;
+use serde::Serialize;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,9 @@ use tokio_stream::{Stream, StreamExt};
 /// The window behind the figures of the live stream.
 const WINDOW_MS: u64 = 60_000;
 
-fn sse(kind: &str, data: &Value) -> SseEvent {
-    SseEvent::default().event(kind).data(data.to_string())
+fn sse(kind: &str, data: &impl Serialize) -> SseEvent {
+    let data = serde_json::to_string(data).unwrap_or_default();
+    SseEvent::default().event(kind).data(data)
 }
 
 /// Settings, alerts, breakers, purges, as they change.

@@ -1,13 +1,13 @@
 //! The shared cache tier.
 
 use crate::plane::Plane;
+use crate::tier::TierView;
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// Where the shared tier is, how it is, and what it has done since this process began.
-#[utoipa::path(get, path = "/cache/tier", tag = "cache", responses((status = 200, description = "State and counters of the shared tier")))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Value> {
+#[utoipa::path(get, path = "/cache/tier", tag = "cache", responses((status = 200, description = "State and counters of the shared tier", body = TierView)))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<TierView> {
     Json(plane.tier.view())
 }

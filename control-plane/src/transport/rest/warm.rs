@@ -8,8 +8,7 @@ use crate::warming;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 const DEFAULT_MAX_MB: u64 = 256;
@@ -25,14 +24,21 @@ pub(crate) struct Warm {
     max_mb: Option<u64>,
 }
 
+/// What has begun.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Begun {
+    /// Envoys that are being warmed.
+    warming: Vec<String>,
+}
+
 /// Begins to give an Envoy the hottest responses of the others. `/health/ready?warm=` tells how far it is.
 #[utoipa::path(post, path = "/cache/warm", tag = "cache", params(Warm), responses(
-    (status = 202, description = "Begun"), (status = 404, description = "No such Envoy is connected"), (status = 409, description = "There is no other Envoy to warm it from")))]
+    (status = 202, description = "Begun", body = Begun), (status = 404, description = "No such Envoy is connected"), (status = 409, description = "There is no other Envoy to warm it from")))]
 pub(crate) async fn warm(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Params(warm): Params<Warm>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<Begun>), Problem> {
     let envoys = targets(&plane, Some(&warm.envoy));
     if envoys.is_empty() {
         let title = format!("No Envoy {} is connected", warm.envoy);
@@ -50,5 +56,5 @@ pub(crate) async fn warm(
         let title = "There is no other Envoy to warm it from";
         return Err(Problem::new(StatusCode::CONFLICT, "no_other_envoy", title));
     }
-    Ok((StatusCode::ACCEPTED, Json(json!({ "warming": begun }))))
+    Ok((StatusCode::ACCEPTED, Json(Begun { warming: begun })))
 }

@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use prometheus::{Encoder, TextEncoder};
 use std::sync::Arc;
 
-#[utoipa::path(get, path = "/metrics", tag = "metrics", responses((status = 200, description = "Prometheus exposition of the fleet and of the control plane itself")))]
+#[utoipa::path(get, path = "/metrics", tag = "metrics", responses((status = 200, description = "Prometheus exposition of the fleet and of the control plane itself", body = String, content_type = "text/plain")))]
 pub(crate) async fn exposition(
     State(plane): State<Arc<Plane>>,
     Extension(requests): Extension<Arc<Requests>>,

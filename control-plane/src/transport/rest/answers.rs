@@ -1,0 +1,81 @@
+//! Parts of answers that several resources share.
+
+use control_domain::book::difference;
+use optimizer_proto::v1::Violation;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// The settings document: the runbook's three keys, and a section for each other topic.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only described; the document itself is kept as it was checked")]
+pub(crate) struct Settings {
+    /// Entries that each Envoy may store.
+    cache_size: u64,
+    /// Lifetime of responses that give none, with its unit.
+    default_ttl: String,
+    /// Connections of each Envoy to an upstream.
+    max_connections: u64,
+    #[serde(flatten)]
+    more: BTreeMap<String, Value>,
+}
+
+/// Something that is wrong with a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Finding {
+    /// JSON Pointer of the field.
+    pub(crate) path: String,
+    /// Stable word for what is wrong.
+    pub(crate) code: String,
+    /// What was given and what is allowed.
+    pub(crate) message: String,
+}
+
+/// What an Envoy finds wrong.
+pub(super) fn violations(found: &[Violation]) -> Vec<Finding> {
+    let one = |found: &Violation| Finding {
+        path: found.path.clone(),
+        code: found.code.clone(),
+        message: found.message.clone(),
+    };
+    found.iter().map(one).collect()
+}
+
+/// A field in which two settings documents differ.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Difference {
+    /// JSON Pointer of the field.
+    path: String,
+    /// Null where there was none.
+    before: Value,
+    /// Null where there is none.
+    after: Value,
+}
+
+pub(super) fn differences(before: &Value, after: &Value) -> Vec<Difference> {
+    difference(before, after)
+        .into_iter()
+        .map(|(path, before, after)| Difference { path, before, after })
+        .collect()
+}
+
+/// How far a change of settings has come.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Reached {
+    /// The revision it made.
+    pub(crate) revision: u64,
+    /// Envoys that do not run on it yet; only with `wait=all`.
+    pub(crate) stragglers: Vec<String>,
+    /// Envoys that refuse it; only with `wait=all`.
+    pub(crate) refused: Vec<RefusedBy>,
+}
+
+/// An Envoy that refuses a revision.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RefusedBy {
+    /// Its instance id.
+    pub(crate) envoy: String,
+    /// Why.
+    pub(crate) violations: Vec<Finding>,
+}
