@@ -66,13 +66,14 @@ def containers_are_probed(objects):
 
 
 def pods_drain(objects):
-    """15 to 30 seconds, and time left for the end itself."""
+    """15 to 30 seconds, and time left for the end itself; Envoy waits for what is in flight twice, in the hook and after SIGTERM."""
     for item in ours(objects):
         grace = item.pod.get("terminationGracePeriodSeconds", 30)
         for container in item.containers:
             command = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", "0"])
             seconds = int(command[-1])
-            if not 15 <= seconds <= 30 or grace < seconds + 10:
+            end = 22 if command[0].endswith("/drain") else 10
+            if not 15 <= seconds <= 30 or grace < seconds + end:
                 yield f"{item}: container {container['name']} drains {seconds} s of {grace} s"
 
 

@@ -1,7 +1,7 @@
 //! Child processes with their output in a file, signalled by their own id only.
 
 use crate::{Failure, Result, wait};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -72,20 +72,31 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// Asks it to end (SIGTERM).
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// Asks it to end (SIGTERM) and kills it when it does not.
     pub fn stop(&mut self) {
         if self.ended().is_some() {
             return;
         }
-        self.signal(Signal::TERM);
+        self.terminate();
         if wait::until_within(GRACE, "its end", || self.ended()).is_err() {
             self.kill();
         }
     }
 
-    /// Ends it at once (SIGKILL).
+    /// Ends it at once (SIGKILL), with what it has started.
     pub fn kill(&mut self) {
-        // An error means that it is gone.
+        if let Some(group) = self
+            .pid()
+            .filter(|_| self.child.try_wait().is_ok_and(|status| status.is_none()))
+        {
+            // An error means that it is gone.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -127,10 +138,14 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
+        if let Some(pid) = self.pid() {
             // An error means that it is gone.
             let _ = kill_process(pid, signal);
         }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.id()).ok().and_then(Pid::from_raw)
     }
 }
 

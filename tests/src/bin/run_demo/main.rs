@@ -38,6 +38,7 @@ fn run() -> Result<()> {
         attend(&mut product, &stop)?;
     }
     println!("Stopping ...");
+    product.drain();
     drop(product);
     println!("Stopped.");
     Ok(())

@@ -74,6 +74,18 @@ impl Product {
         self.demo.is_none() || ask().is_ok_and(|answer| answer.status == 200)
     }
 
+    /// Lets requests in flight end and takes no others, as the image does before it ends; there is no load balancer to tell.
+    pub(crate) fn drain(&self) {
+        let mut drain = Command::new("bash");
+        drain
+            .arg(artefacts::workspace().join("deploy/docker/drain"))
+            .args(["0", "4"])
+            .env("ADMIN_PORT", self.envoy.admin_address().port().to_string());
+        if let Err(error) = drain.status() {
+            eprintln!("requests in flight are not waited for: {error}");
+        }
+    }
+
     /// A sentence about a process that ended; `None` while all run.
     pub(crate) fn fallen(&mut self) -> Option<String> {
         let logs = self.logs.display().to_string();
