@@ -113,4 +113,4 @@ bench-instructions: ## Instructions of the hot path's parts against their budget
 
 clean: ## Remove what was built, installed and written
 	$(CARGO) clean
-	rm -rf .envoy .state tests/conformance/node_modules
+	rm -rf .envoy .state tests/conformance/node_modules deploy/checks/examples/node_modules

