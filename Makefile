@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-admin bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -87,6 +87,10 @@ bench-telemetry: ## What counting costs, how exact merged quantiles are, a thous
 bench-fleet: ## How the control plane grows: 100, 1,000 and 5,000 simulated Envoys
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-fleet
 	$(TARGET_DIR)/release/bench-fleet
+
+bench-xds: wasm ## Live tuning by xDS: a change to in force in Envoy; 1,000 simulated Envoys with 100 clusters
+	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-xds
+	$(TARGET_DIR)/release/bench-xds
 
 bench-admin: wasm ## Purge, snapshot and restore of a full cache
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-admin

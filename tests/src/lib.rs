@@ -23,5 +23,6 @@ pub mod stack;
 pub mod svg;
 pub mod times;
 pub mod wait;
+pub mod xds_clients;
 
 pub use failure::{Failure, Result};
