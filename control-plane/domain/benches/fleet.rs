@@ -6,8 +6,10 @@ use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::Fleet;
 use control_domain::sum::Filter;
 use control_domain::views;
+use control_domain::what_if::{MOST_KEYS, WhatIf};
 use optimizer_proto::telemetry::Sketch;
-use optimizer_proto::v1::{CacheCounters, Hello, RequestSeries, TelemetryDelta, TelemetryReport};
+use optimizer_proto::telemetry::samples::{EVERY_KEY, Event};
+use optimizer_proto::v1::{CacheCounters, Hello, KeySamples, RequestSeries, TelemetryDelta, TelemetryReport};
 use std::hint::black_box;
 
 const ENVOYS: usize = 1_000;
@@ -112,4 +114,45 @@ fn main() {
         let view = views::performance(&fleet, &EnvoyStats::default(), &filter, window_ms, 0, now_ms);
         assert!(view.sample_count > 0, "{view:?}");
     }
+    following();
+}
+
+/// What one Envoy's sampled lookups cost to follow: a skewed choice among 100,000 keys.
+fn following() {
+    let mut what_if = WhatIf::default();
+    let (mut state, mut events) = (88_172_645_463_325_252_u64, 0);
+    let mut taking = 0.0;
+    for second in 0..2_000_u64 {
+        let mut samples = KeySamples {
+            threshold: EVERY_KEY >> 5,
+            ..KeySamples::default()
+        };
+        while samples.keys.len() < 256 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let unit = (state >> 11) as f64 / (1_u64 << 53) as f64;
+            let rank = 100_000_f64.powf(unit) as u64;
+            let key = (rank + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) | 1;
+            for bytes in [0, 2_000] {
+                samples.push(Event {
+                    key: key.wrapping_mul(0xbf58_476d_1ce4_e5b9),
+                    bytes,
+                    usable_s: 600,
+                    fresh_s: 600,
+                });
+            }
+        }
+        events += samples.keys.len() / 2;
+        let started = cpu_seconds();
+        what_if.take(Some(&samples), None, MOST_KEYS, second * 1_000);
+        taking += cpu_seconds() - started;
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let each = taking * 1e6 / events as f64;
+    println!(
+        "  one sampled lookup in {} miniature caches: {each:.1} us; {} KB per Envoy",
+        5 * 25,
+        what_if.memory() >> 10
+    );
 }

@@ -3,7 +3,7 @@
 use crate::Millis;
 use crate::arrival::Arrival;
 use crate::sequences::Sequences;
-use crate::what_if::WhatIf;
+use crate::what_if::{self, WhatIf};
 use crate::windows::{Span, Windows};
 use optimizer_proto::telemetry::delta;
 use optimizer_proto::v1::{
@@ -17,8 +17,10 @@ pub const FORGOTTEN_AFTER_MS: u64 = 3_600_000;
 const PRESENT_MS: u64 = 5_000;
 /// Envoys remembered at most.
 const MAX_ENVOYS: usize = 20_000;
-/// In a larger fleet no miss-ratio curves are drawn: half a megabyte each.
-const FOLLOWED: usize = 256;
+/// Sampled keys followed of all Envoys together; in a large fleet fewer of each are enough. In one that is larger still no miss-ratio
+/// curves are drawn.
+const FOLLOWED_KEYS: usize = FOLLOWED * what_if::LEAST_KEYS;
+const FOLLOWED: usize = 1_280;
 /// Breaker events remembered.
 const MAX_EVENTS: usize = 1_000;
 
@@ -192,6 +194,7 @@ impl Fleet {
     /// An Envoy reported; the report has passed its checks. What it tells of breakers is in the report still.
     pub fn reported(&mut self, name: &str, report: &TelemetryReport, now_ms: Millis) -> Reported {
         let follows = self.envoys.len() <= FOLLOWED;
+        let most = FOLLOWED_KEYS / self.envoys.len().max(1);
         let Some(envoy) = self.envoys.get_mut(name) else {
             return Reported::Stranger;
         };
@@ -221,7 +224,7 @@ impl Fleet {
         };
         let samples = delta.samples.take();
         if follows {
-            envoy.what_if.take(samples.as_ref(), delta.cache.as_ref(), now_ms);
+            envoy.what_if.take(samples.as_ref(), delta.cache.as_ref(), most, now_ms);
         }
         for event in delta.breaker_events.drain(..) {
             if self.events.len() >= MAX_EVENTS {

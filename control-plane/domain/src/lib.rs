@@ -21,6 +21,7 @@ pub mod fleet;
 mod fleet_figures;
 pub mod health;
 pub mod machine;
+pub mod predictions;
 pub mod purges;
 pub mod sequences;
 pub mod snapshot;

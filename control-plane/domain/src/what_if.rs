@@ -1,72 +1,125 @@
-//! What a cache of another size would do: miss-ratio curves from a sample of the keys (SHARDS).
+//! What a cache of another size or policy would do, from a sample of the keys (SHARDS, Waldspurger et al., FAST 2015): miniature caches of
+//! many sizes, one row for each policy, are led through the sampled lookups.
 //!
-//! The distance of a lookup is how many other keys were looked up since the last lookup of its own. A cache that holds more entries
-//! than that would have it. Only sampled keys are followed, a share R of all; a distance among them stands for 1/R times as much.
+//! A share R of the keys is followed; a cache of R times the entries has the hit ratio of the whole one.
 
 mod curve;
-mod order;
+mod keys;
+mod mini;
+mod policy;
+
+#[cfg(test)]
+mod tests;
 
 pub use curve::{Curve, Prediction};
 
 use crate::Millis;
-use optimizer_proto::telemetry::samples::{EVERY_KEY, is_sampled};
+use curve::{GROUPS, Hits, Lookups};
+use keys::{KeyId, Keys};
+use mini::{Mini, Now};
+use optimizer_proto::settings::EvictionPolicy;
+use optimizer_proto::telemetry::samples::{EVERY_KEY, Event, is_sampled};
 use optimizer_proto::v1::{CacheCounters, KeySamples};
-use order::Order;
-use std::collections::HashMap;
 
-/// Keys followed per Envoy: less than a megabyte. Beyond, fewer are sampled.
-const MAX_KEYS: usize = 6_144;
+/// Keys followed of one Envoy at most: with all miniature caches less than a megabyte.
+pub const MOST_KEYS: usize = 2_048;
+/// Keys followed at least of one Envoy among thousands.
+pub const LEAST_KEYS: usize = 256;
+/// A key not looked up for so long makes room for another one.
+const IDLE_MS: Millis = 3_600_000;
+/// Counts are halved when so many lookups are in them, so that old traffic is forgotten.
+const FORGET_AT: f64 = 200_000.0;
+/// Sizes that are tried: the smallest, and how much larger each is than the one before.
+const SMALLEST: f64 = 64.0;
+const STEP: f64 = 1.5;
+const SIZES: usize = 25;
 /// Memory a stored response takes beyond its bytes.
-const OVERHEAD: u64 = 374;
+const OVERHEAD: f64 = 374.0;
 
-#[derive(Debug, Clone, Copy)]
-struct Key {
-    place: u32,
-    bytes: u32,
-    usable_until: Millis,
+/// A miniature cache with its hits.
+#[derive(Debug, Clone)]
+struct Trial {
+    size: u64,
+    mini: Mini,
+    hits: Hits,
+}
+
+/// All sizes under one policy.
+#[derive(Debug, Clone)]
+struct Row {
+    policy: EvictionPolicy,
+    trials: Vec<Trial>,
 }
 
 /// The lookups of one Envoy.
 #[derive(Debug, Clone, Default)]
 pub struct WhatIf {
     threshold: u32,
-    keys: HashMap<u64, Key>,
-    order: Order,
-    curve: Curve,
+    most: usize,
+    keys: Keys,
+    lookups: Lookups,
+    seen: u64,
+    at: u32,
+    rows: Vec<Row>,
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+fn sizes() -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(SMALLEST), |size| Some(size * STEP))
+        .map(|size| size.round() as u64)
+        .take(SIZES)
 }
 
 impl WhatIf {
-    /// Takes in what an Envoy reports.
+    /// Takes in what an Envoy reports; at most `most` of its keys are followed.
     ///
     /// Lookups of a report without samples count as well: they were of keys outside of the sample.
-    pub fn take(&mut self, samples: Option<&KeySamples>, cache: Option<&CacheCounters>, now_ms: Millis) {
+    pub fn take(&mut self, samples: Option<&KeySamples>, cache: Option<&CacheCounters>, most: usize, now_ms: Millis) {
         if let Some(samples) = samples {
-            self.take_samples(samples, now_ms);
+            self.begin(most.clamp(LEAST_KEYS, MOST_KEYS));
+            self.follow_less(samples.threshold.clamp(1, EVERY_KEY));
+            for event in samples.events() {
+                self.event(&event, now_ms);
+            }
         }
         if let Some(cache) = cache.filter(|_| self.threshold > 0) {
-            self.curve.account(cache.lookups, self.share());
+            #[allow(clippy::cast_precision_loss)]
+            let lookups = cache.lookups as f64;
+            self.lookups.expected += lookups * self.share();
+        }
+        if self.lookups.expected > FORGET_AT {
+            self.scale(0.5);
         }
     }
 
-    fn take_samples(&mut self, samples: &KeySamples, now_ms: Millis) {
-        let before = self.threshold;
-        self.threshold = match self.threshold {
-            0 => samples.threshold.clamp(1, EVERY_KEY),
-            own => own.min(samples.threshold.max(1)),
+    /// Only an Envoy that reports lookups costs the memory.
+    fn begin(&mut self, most: usize) {
+        self.most = most;
+        if !self.rows.is_empty() {
+            return;
+        }
+        self.threshold = EVERY_KEY;
+        let row = |(_, policy): &(&str, EvictionPolicy)| Row {
+            policy: *policy,
+            trials: sizes()
+                .map(|size| Trial {
+                    size,
+                    mini: Mini::new(*policy, size, 1.0, most),
+                    hits: Hits::default(),
+                })
+                .collect(),
         };
-        if self.threshold < before {
-            self.forget();
-        }
-        for (key, bytes, usable_s) in samples.events() {
-            if !is_sampled(key, self.threshold) {
-                continue;
-            }
-            if bytes == 0 {
-                self.looked_up(key, now_ms);
-            } else {
-                self.stored(key, bytes, now_ms.saturating_add(u64::from(usable_s) * 1_000));
-            }
-        }
+        self.rows = EvictionPolicy::WORDS.iter().map(row).collect();
+    }
+
+    fn scale(&mut self, by: f64) {
+        self.lookups.scale(by);
+        let trials = self.rows.iter_mut().flat_map(|row| &mut row.trials);
+        trials.for_each(|trial| trial.hits.scale(by));
     }
 
     /// Share of the keys that is followed.
@@ -74,201 +127,136 @@ impl WhatIf {
         f64::from(self.threshold) / f64::from(EVERY_KEY)
     }
 
-    fn looked_up(&mut self, key: u64, now_ms: Millis) {
-        match self.keys.get(&key).copied() {
-            Some(known) => {
-                let (entries, bytes) = self.order.after(known.place);
-                let fresh = known.bytes > 0 && known.usable_until > now_ms;
-                self.curve.seen((entries, bytes), known.bytes, self.share(), fresh);
-                self.order.remove(known.place);
-                self.place(key, Key { ..known });
-            }
-            None => {
-                self.curve.first();
-                self.place(
-                    key,
-                    Key {
-                        place: 0,
-                        bytes: 0,
-                        usable_until: 0,
-                    },
-                );
-            }
+    fn event(&mut self, event: &Event, now_ms: Millis) {
+        if !is_sampled(event.key, self.threshold) {
+            return;
+        }
+        if event.bytes == 0 {
+            self.looked_up(event.key, now_ms);
+        } else if let Some(id) = self.keys.find(event.key) {
+            self.stored(id, event, now_ms);
         }
     }
 
-    fn stored(&mut self, key: u64, bytes: u32, usable_until: Millis) {
-        if let Some(known) = self.keys.get_mut(&key) {
-            if known.bytes == 0 {
-                // The first lookup could not know its size.
-                self.curve.sized(bytes);
-            }
-            self.order
-                .resize(known.place, u64::from(bytes) + if bytes > 0 { OVERHEAD } else { 0 });
-            (known.bytes, known.usable_until) = (bytes, usable_until);
-        }
-    }
-
-    fn place(&mut self, key: u64, mut state: Key) {
-        let size = if state.bytes > 0 {
-            u64::from(state.bytes) + OVERHEAD
-        } else {
-            0
+    fn looked_up(&mut self, hash: u64, now_ms: Millis) {
+        let Some(id) = self.keys.find(hash).or_else(|| self.followed(hash, now_ms)) else {
+            return;
         };
-        if self.order.is_full() {
-            self.renumber();
-        }
-        state.place = self.order.push(size);
-        self.keys.insert(key, state);
-        while self.keys.len() > MAX_KEYS && self.threshold > 1 {
-            self.threshold /= 2;
-            self.forget();
-        }
-    }
-
-    /// Gives up the keys that are not sampled any more.
-    fn forget(&mut self) {
-        let threshold = self.threshold;
-        let order = &mut self.order;
-        self.keys.retain(|key, state| {
-            let stays = is_sampled(*key, threshold);
-            if !stays {
-                order.remove(state.place);
+        self.at = self.at.wrapping_add(1);
+        let key = self.keys.get(id);
+        let (group, bytes) = (group(hash), f64::from(key.bytes));
+        let now = Now {
+            keys: &self.keys,
+            at: self.at,
+            ms: now_ms,
+        };
+        for trial in self.rows.iter_mut().flat_map(|row| &mut row.trials) {
+            if trial.mini.look_up(id, &key, &now) {
+                add(&mut trial.hits.groups, group, 1.0);
+                add(&mut trial.hits.bytes, group, bytes);
             }
-            stays
-        });
-    }
-
-    /// Moves all places together at the beginning.
-    fn renumber(&mut self) {
-        let mut states: Vec<&mut Key> = self.keys.values_mut().collect();
-        states.sort_unstable_by_key(|state| state.place);
-        self.order = Order::default();
-        for state in states {
-            let size = if state.bytes > 0 {
-                u64::from(state.bytes) + OVERHEAD
-            } else {
-                0
-            };
-            state.place = self.order.push(size);
+        }
+        self.seen += 1;
+        add(&mut self.lookups.groups, group, 1.0);
+        add(&mut self.lookups.bytes, group, bytes);
+        if let Some(key) = self.keys.get_mut(id) {
+            (key.used, key.used_ms) = (self.at, now_ms);
         }
     }
 
-    /// What is known so far.
-    #[must_use]
-    pub fn curve(&self) -> &Curve {
-        &self.curve
+    /// A key that was not followed so far; others may have to go for it.
+    fn followed(&mut self, hash: u64, now_ms: Millis) -> Option<KeyId> {
+        if self.keys.len() >= self.most {
+            let since = now_ms.saturating_sub(IDLE_MS);
+            self.forget(|key| key.used_ms >= since);
+        }
+        while self.keys.len() >= self.most && self.threshold > 1 {
+            self.follow_less(self.threshold / 2);
+        }
+        if is_sampled(hash, self.threshold) {
+            self.keys.add(hash)
+        } else {
+            None
+        }
     }
 
-    /// Keys followed, as a measure of how much is behind a prediction.
+    fn stored(&mut self, id: KeyId, event: &Event, now_ms: Millis) {
+        let Some(key) = self.keys.get_mut(id) else { return };
+        let before = key.bytes;
+        let until = |seconds: u32| now_ms.saturating_add(u64::from(seconds) * 1_000);
+        key.bytes = event.bytes;
+        (key.fresh_until, key.usable_until) = (until(event.fresh_s), until(event.usable_s));
+        let key = *key;
+        let now = Now {
+            keys: &self.keys,
+            at: self.at,
+            ms: now_ms,
+        };
+        for trial in self.rows.iter_mut().flat_map(|row| &mut row.trials) {
+            trial.mini.resized(id, before, key.bytes);
+            if before == 0 {
+                trial.mini.admit(id, &key, &now);
+            }
+        }
+        if before == 0 {
+            // Its first lookup could not know its size.
+            add(&mut self.lookups.bytes, group(key.hash), f64::from(key.bytes));
+        }
+    }
+
+    fn follow_less(&mut self, threshold: u32) {
+        if threshold < self.threshold {
+            // What was counted when more keys were followed must not weigh more than what is counted from here on.
+            self.scale(f64::from(threshold) / f64::from(self.threshold));
+            self.threshold = threshold;
+            self.forget(|key| is_sampled(key.hash, threshold));
+        }
+    }
+
+    fn forget(&mut self, stays: impl Fn(&keys::Key) -> bool) {
+        let gone = self.keys.retain(stays);
+        let (keys, share, most) = (&self.keys, f64::from(self.threshold) / f64::from(EVERY_KEY), self.most);
+        for trial in self.rows.iter_mut().flat_map(|row| &mut row.trials) {
+            trial.mini.forget(&gone, keys, share, most);
+        }
+    }
+
+    /// What is known so far about a policy.
     #[must_use]
-    pub fn keys(&self) -> usize {
-        self.keys.len()
+    pub fn curve(&self, policy: EvictionPolicy) -> Curve {
+        let mut curve = Curve::of(self.seen);
+        let row = self.rows.iter().find(|row| row.policy == policy);
+        for trial in row.into_iter().flat_map(|row| &row.trials) {
+            let (entries, bytes) = trial.mini.held();
+            #[allow(clippy::cast_precision_loss)]
+            let held = bytes as f64 + entries as f64 * OVERHEAD;
+            curve.count(trial.size, &self.lookups, &trial.hits, self.share(), held);
+        }
+        curve
+    }
+
+    /// Sampled lookups so far.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.seen
+    }
+
+    /// Bytes of memory that following takes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let trials = self.rows.iter().flat_map(|row| &row.trials);
+        let minis = trials.map(|trial| size_of::<Trial>() + trial.mini.memory());
+        self.keys.memory() + minis.sum::<usize>()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hash(at: u64) -> u64 {
-        let mixed = (at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed ^ (mixed >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+fn add(groups: &mut [f64; GROUPS], group: usize, amount: f64) {
+    if let Some(sum) = groups.get_mut(group) {
+        *sum += amount;
     }
+}
 
-    /// Skewed choice of one of `keys` keys.
-    fn pick(state: &mut u64, keys: u64) -> u64 {
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        let unit = (*state >> 11) as f64 / (1_u64 << 53) as f64;
-        // Inverse of a power law: a Zipf-like skew without tables.
-        ((keys as f64).powf(unit) - 1.0) as u64
-    }
-
-    fn lru_hit_ratio(size: usize, keys: u64, lookups: usize) -> f64 {
-        let (mut state, mut cache, mut hits) = (88_172_645_463_325_252, Vec::<u64>::new(), 0);
-        for _ in 0..lookups {
-            let key = pick(&mut state, keys);
-            match cache.iter().position(|held| *held == key) {
-                Some(at) => {
-                    hits += 1;
-                    cache.remove(at);
-                }
-                None if cache.len() >= size => drop(cache.remove(0)),
-                None => {}
-            }
-            cache.push(key);
-        }
-        hits as f64 * 100.0 / lookups as f64
-    }
-
-    fn predicted(size: u64, keys: u64, lookups: usize) -> f64 {
-        let mut what_if = WhatIf::default();
-        let mut state = 88_172_645_463_325_252;
-        for _ in 0..lookups / 1_000 {
-            let mut samples = KeySamples {
-                threshold: EVERY_KEY,
-                ..KeySamples::default()
-            };
-            let mut events = 0;
-            for _ in 0..1_000 {
-                let key = hash(pick(&mut state, keys));
-                events += 1;
-                samples.push(key, 0, 0);
-                samples.push(key, 1_000, 3_600);
-            }
-            let cache = CacheCounters {
-                lookups: events,
-                ..CacheCounters::default()
-            };
-            what_if.take(Some(&samples), Some(&cache), 1_000);
-        }
-        what_if.curve().predict(size, u64::MAX).hit_ratio
-    }
-
-    #[test]
-    fn predictions_are_within_two_points_of_a_real_lru() {
-        for (keys, size) in [(5_000, 100), (5_000, 500), (5_000, 2_000), (50_000, 5_000)] {
-            let (real, predicted) = (lru_hit_ratio(size, keys, 60_000), predicted(size as u64, keys, 60_000));
-            assert!(
-                (real - predicted).abs() <= 2.0,
-                "{keys} keys, size {size}: {real} and {predicted}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_followed_is_bounded() {
-        let mut what_if = WhatIf::default();
-        for round in 0..40_u64 {
-            let mut samples = KeySamples {
-                threshold: EVERY_KEY,
-                ..KeySamples::default()
-            };
-            (0..1_500).for_each(|at| samples.push(hash(round * 1_500 + at), 0, 0));
-            what_if.take(Some(&samples), None, 0);
-        }
-        assert!(what_if.keys() <= MAX_KEYS);
-        assert!(what_if.threshold < EVERY_KEY);
-    }
-
-    #[test]
-    fn what_has_expired_is_a_miss_whatever_the_size() {
-        let mut what_if = WhatIf::default();
-        for second in 0..100_u64 {
-            let mut samples = KeySamples {
-                threshold: EVERY_KEY,
-                ..KeySamples::default()
-            };
-            samples.push(7, 0, 0);
-            samples.push(7, 100, 5);
-            let cache = CacheCounters {
-                lookups: 1,
-                ..CacheCounters::default()
-            };
-            what_if.take(Some(&samples), Some(&cache), second * 10_000);
-        }
-        assert!(what_if.curve().predict(1_000_000, u64::MAX).hit_ratio < 1.0);
-    }
+fn group(hash: u64) -> usize {
+    // Neither the bits that pick the sample nor those that pick a page decide.
+    usize::try_from(hash >> 34).unwrap_or(0) % GROUPS
 }

@@ -151,6 +151,7 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
     if let Some(samples) = &delta.samples {
         let sound = samples.keys.len() == samples.bytes.len()
             && samples.keys.len() == samples.usable_s.len()
+            && (samples.fresh_s.is_empty() || samples.keys.len() == samples.fresh_s.len())
             && samples.threshold <= EVERY_KEY;
         require(sound, "delta.samples", ReportFault::ImpossibleCount)?;
         require(samples.keys.len() <= MAX_SAMPLES, "delta.samples", ReportFault::TooMany)?;

@@ -6,7 +6,20 @@ use crate::v1::KeySamples;
 /// The threshold at which every key is sampled.
 pub const EVERY_KEY: u32 = 1 << 24;
 /// Events in one delta at most; beyond, fewer keys are sampled.
-pub const MAX_SAMPLES: usize = 2_048;
+pub const MAX_SAMPLES: usize = 8_192;
+
+/// A lookup, or that a response was stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Hash of the cache key.
+    pub key: u64,
+    /// Bytes of the stored response; 0 for a lookup.
+    pub bytes: u32,
+    /// How long the response may be used at all, seconds.
+    pub usable_s: u32,
+    /// How long it stays fresh, seconds.
+    pub fresh_s: u32,
+}
 
 /// Whether a key is sampled.
 #[must_use]
@@ -16,13 +29,11 @@ pub fn is_sampled(key: u64, threshold: u32) -> bool {
 
 impl KeySamples {
     /// Adds an event; when there are too many, half of the keys are given up, again and again.
-    pub fn push(&mut self, key: u64, bytes: u32, usable_s: u32) {
-        if !is_sampled(key, self.threshold) {
+    pub fn push(&mut self, event: Event) {
+        if !is_sampled(event.key, self.threshold) {
             return;
         }
-        self.keys.push(key);
-        self.bytes.push(bytes);
-        self.usable_s.push(usable_s);
+        self.append(event);
         while self.keys.len() > MAX_SAMPLES && self.threshold > 1 {
             self.lower(self.threshold / 2);
         }
@@ -31,27 +42,34 @@ impl KeySamples {
     /// Gives up the keys at or above a threshold.
     pub fn lower(&mut self, threshold: u32) {
         self.threshold = self.threshold.min(threshold);
-        let (keys, bytes, usable) = (
-            std::mem::take(&mut self.keys),
-            std::mem::take(&mut self.bytes),
-            std::mem::take(&mut self.usable_s),
+        let all = std::mem::replace(
+            self,
+            Self {
+                threshold: self.threshold,
+                ..Self::default()
+            },
         );
-        for ((key, bytes), usable_s) in keys.into_iter().zip(bytes).zip(usable) {
-            if is_sampled(key, self.threshold) {
-                self.keys.push(key);
-                self.bytes.push(bytes);
-                self.usable_s.push(usable_s);
-            }
+        for event in all.events().filter(|event| is_sampled(event.key, all.threshold)) {
+            self.append(event);
         }
     }
 
-    /// The events in their order: key, bytes, seconds.
-    pub fn events(&self) -> impl Iterator<Item = (u64, u32, u32)> + '_ {
-        self.keys
-            .iter()
-            .zip(&self.bytes)
-            .zip(&self.usable_s)
-            .map(|((key, bytes), usable)| (*key, *bytes, *usable))
+    fn append(&mut self, event: Event) {
+        self.keys.push(event.key);
+        self.bytes.push(event.bytes);
+        self.usable_s.push(event.usable_s);
+        self.fresh_s.push(event.fresh_s);
+    }
+
+    /// The events in their order. A filter that did not tell how long a response is fresh is taken to mean as long as it is usable.
+    pub fn events(&self) -> impl Iterator<Item = Event> + '_ {
+        let lists = self.keys.iter().zip(&self.bytes).zip(&self.usable_s).enumerate();
+        lists.map(|(at, ((key, bytes), usable_s))| Event {
+            key: *key,
+            bytes: *bytes,
+            usable_s: *usable_s,
+            fresh_s: self.fresh_s.get(at).copied().unwrap_or(*usable_s),
+        })
     }
 }
 
@@ -62,8 +80,8 @@ pub(super) fn merged(into: Option<KeySamples>, from: Option<KeySamples>) -> Opti
         (into, from) => return into.or(from),
     };
     into.lower(from.threshold);
-    for (key, bytes, usable_s) in from.events() {
-        into.push(key, bytes, usable_s);
+    for event in from.events() {
+        into.push(event);
     }
     Some(into)
 }
@@ -79,20 +97,25 @@ mod tests {
             ..KeySamples::default()
         };
         let key = |at: u64| at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let event = |at, bytes| Event {
+            key: key(at),
+            bytes,
+            ..Event::default()
+        };
         for round in 0..20 {
-            (0..1_000).for_each(|at| samples.push(key(at), round, 0));
+            (0..1_000).for_each(|at| samples.push(event(at, round)));
         }
         assert!(samples.keys.len() <= MAX_SAMPLES && samples.threshold < EVERY_KEY);
         let kept = key(samples.keys.iter().position(|_| true).map_or(0, |_| 0));
         if is_sampled(kept, samples.threshold) {
-            assert_eq!(samples.events().filter(|(key, _, _)| *key == kept).count(), 20);
+            assert_eq!(samples.events().filter(|event| event.key == kept).count(), 20);
         }
         let mut other = KeySamples {
             threshold: EVERY_KEY,
             ..KeySamples::default()
         };
-        (0..100).for_each(|at| other.push(key(at), 1, 1));
+        (0..100).for_each(|at| other.push(event(at, 1)));
         let both = merged(Some(other), Some(samples.clone())).unwrap();
-        assert!(both.events().all(|(key, _, _)| is_sampled(key, samples.threshold)));
+        assert!(both.events().all(|event| is_sampled(event.key, samples.threshold)));
     }
 }

@@ -1,25 +1,63 @@
-//! Distances counted, and what they predict.
+//! Hits counted at many sizes, and what they predict.
 
-/// Each bin is this much wider than the one before.
-const GROWTH: f64 = 1.08;
-const BINS: usize = 420;
-/// Counts are halved when there are so many, so that old traffic is forgotten.
-const FORGET_AT: f64 = 2_000_000.0;
+/// Parts into which the sampled keys are split by their hash: how far these differ tells how far a sample can be trusted.
+pub(super) const GROUPS: usize = 8;
 
-/// How often which distance was seen.
-#[derive(Debug, Clone)]
+/// Lookups of each group of the sampled keys, and how many there should have been of all.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lookups {
+    pub(super) groups: [f64; GROUPS],
+    pub(super) bytes: [f64; GROUPS],
+    pub(super) expected: f64,
+}
+
+/// Hits at one size.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hits {
+    pub(super) groups: [f64; GROUPS],
+    pub(super) bytes: [f64; GROUPS],
+}
+
+impl Hits {
+    pub(super) fn scale(&mut self, by: f64) {
+        let sums = self.groups.iter_mut().chain(&mut self.bytes);
+        sums.for_each(|sum| *sum *= by);
+    }
+}
+
+impl Lookups {
+    pub(super) fn scale(&mut self, by: f64) {
+        let sums = self.groups.iter_mut().chain(&mut self.bytes);
+        sums.for_each(|sum| *sum *= by);
+        self.expected *= by;
+    }
+
+    pub(super) fn sampled(&self) -> f64 {
+        self.groups.iter().sum()
+    }
+}
+
+/// What caches of one size did.
+#[derive(Debug, Clone, Copy, Default)]
+struct Point {
+    hits: f64,
+    hit_bytes: f64,
+    /// Memory in use.
+    held: f64,
+    /// Of the hits, and of their bytes.
+    variance: f64,
+    byte_variance: f64,
+}
+
+/// Hits by size of the cache, scaled up to all lookups.
+#[derive(Debug, Clone, Default)]
 pub struct Curve {
-    entries: Vec<f64>,
-    bytes: Vec<f64>,
-    /// The same, each lookup counted with its bytes.
-    entries_weighed: Vec<f64>,
-    bytes_weighed: Vec<f64>,
-    /// Bytes of all lookups whose size is known.
-    weight: f64,
-    /// Lookups that no size would have answered: first ones, expired and unstorable ones.
-    never: f64,
-    sampled: f64,
-    expected: f64,
+    sizes: Vec<(u64, Point)>,
+    samples: u64,
+    lookups: f64,
+    bytes: f64,
+    /// Envoys in it.
+    caches: f64,
 }
 
 /// What a size would do.
@@ -31,153 +69,155 @@ pub struct Prediction {
     pub byte_hit_ratio: f64,
     /// Half the width of the interval that holds the true value in 95 of 100 cases, points.
     pub margin: f64,
+    /// The same for the bytes.
+    pub byte_margin: f64,
 }
 
-impl Default for Curve {
-    fn default() -> Self {
-        Self {
-            entries: vec![0.0; BINS],
-            bytes: vec![0.0; BINS],
-            entries_weighed: vec![0.0; BINS],
-            bytes_weighed: vec![0.0; BINS],
-            weight: 0.0,
-            never: 0.0,
-            sampled: 0.0,
-            expected: 0.0,
-        }
-    }
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss
-)]
-fn bin(distance: f64) -> usize {
-    if distance < 1.0 {
-        return 0;
-    }
-    ((distance.ln() / GROWTH.ln()) as usize + 1).min(BINS - 1)
-}
-
-/// Share of a bin that lies below a size.
-fn below(bins: &[f64], size: f64) -> f64 {
-    let last = bin(size);
-    let whole: f64 = bins.iter().take(last).sum();
-    let low = if last == 0 {
-        0.0
-    } else {
-        GROWTH.powi(i32::try_from(last).unwrap_or(i32::MAX) - 1)
-    };
-    let high = if last == 0 { 1.0 } else { low * GROWTH };
-    let part = ((size - low) / (high - low)).clamp(0.0, 1.0);
-    whole + bins.get(last).copied().unwrap_or(0.0) * part
-}
+/// No prediction is better than this, in points: between two sizes a straight line is drawn.
+const LEAST_MARGIN: f64 = 0.5;
 
 impl Curve {
-    /// A key was looked up again; so many entries and bytes came in between.
-    #[allow(clippy::cast_precision_loss)]
-    pub(super) fn seen(&mut self, (entries, bytes): (u64, u64), size: u32, share: f64, fresh: bool) {
-        self.sampled += 1.0;
-        self.weight += f64::from(size);
-        if !fresh {
-            self.never += 1.0;
-            return;
-        }
-        let scaled = |distance: u64| bin(distance as f64 / share.max(1e-9));
-        let (entries, bytes) = (scaled(entries), scaled(bytes));
-        for (bins, at, weight) in [
-            (&mut self.entries, entries, 1.0),
-            (&mut self.bytes, bytes, 1.0),
-            (&mut self.entries_weighed, entries, f64::from(size)),
-            (&mut self.bytes_weighed, bytes, f64::from(size)),
-        ] {
-            if let Some(count) = bins.get_mut(at) {
-                *count += weight;
-            }
-        }
-        if self.sampled >= FORGET_AT {
-            self.forget();
+    /// Of one Envoy, from so many sampled lookups.
+    pub(super) fn of(samples: u64) -> Self {
+        Self {
+            samples,
+            caches: 1.0,
+            ..Self::default()
         }
     }
 
-    /// The size of what the last first lookup of a key was about.
-    pub(super) fn sized(&mut self, size: u32) {
-        self.weight += f64::from(size);
+    /// Adds what was counted at one size; `held` bytes of memory are in use there. Sizes come in ascending order.
+    pub(super) fn count(&mut self, size: u64, lookups: &Lookups, hits: &Hits, share: f64, held: f64) {
+        let (sampled, expected) = (lookups.sampled(), lookups.expected.max(1.0));
+        // Too few or too many sampled lookups are those of popular keys, which any size would answer (SHARDS-adj).
+        let missing = expected - sampled;
+        let ratio = ((hits.groups.iter().sum::<f64>() + missing) / expected).clamp(0.0, 1.0);
+        let scale = expected / share.max(1e-9);
+        let looked_up: f64 = lookups.bytes.iter().sum();
+        let mean = looked_up / sampled.max(1.0);
+        let all = (expected * mean).max(1.0);
+        let byte_ratio = ((hits.bytes.iter().sum::<f64>() + missing * mean) / all).clamp(0.0, 1.0);
+        let all_bytes = all / share.max(1e-9);
+        let by_chance = |ratio: f64| ratio * (1.0 - ratio) / sampled.max(1.0);
+        let by_keys = spread(&lookups.groups, &hits.groups, ratio, expected) * (1.0 - share);
+        let by_bytes = spread(&lookups.bytes, &hits.bytes, byte_ratio, all);
+        let point = Point {
+            hits: ratio * scale,
+            hit_bytes: byte_ratio * all_bytes,
+            held: held / share.max(1e-9),
+            variance: (by_keys + by_chance(ratio)) * scale * scale,
+            byte_variance: (by_bytes * (1.0 - share) + by_chance(byte_ratio)) * all_bytes * all_bytes,
+        };
+        self.sizes.push((size, point));
+        (self.lookups, self.bytes) = (scale, all_bytes);
     }
 
-    pub(super) fn first(&mut self) {
-        self.sampled += 1.0;
-        self.never += 1.0;
-    }
-
-    /// Compares how many lookups were sampled with how many should have been: a popular key inside or outside the sample bends the
-    /// curve, and this straightens it (SHARDS-adj).
-    #[allow(clippy::cast_precision_loss)]
-    pub(super) fn account(&mut self, lookups: u64, share: f64) {
-        self.expected += lookups as f64 * share;
-    }
-
-    fn forget(&mut self) {
-        let counts = self.entries.iter_mut().chain(&mut self.bytes);
-        let weights = self.entries_weighed.iter_mut().chain(&mut self.bytes_weighed);
-        counts.chain(weights).for_each(|count| *count /= 2.0);
-        self.weight /= 2.0;
-        self.never /= 2.0;
-        self.sampled /= 2.0;
-        self.expected /= 2.0;
-    }
-
-    /// Lookups behind it.
+    /// Sampled lookups behind it.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn samples(&self) -> u64 {
-        self.sampled as u64
+        self.samples
     }
 
     /// Adds another Envoy's: the fleet's ratio at one size per Envoy.
     pub fn add(&mut self, other: &Self) {
-        let lists = [
-            (&mut self.entries, &other.entries),
-            (&mut self.bytes, &other.bytes),
-            (&mut self.entries_weighed, &other.entries_weighed),
-            (&mut self.bytes_weighed, &other.bytes_weighed),
-        ];
-        self.weight += other.weight;
-        for (mine, theirs) in lists {
-            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+        if self.sizes.is_empty() {
+            self.clone_from(other);
+            return;
         }
-        self.never += other.never;
-        self.sampled += other.sampled;
-        self.expected += other.expected;
+        for ((_, mine), (_, theirs)) in self.sizes.iter_mut().zip(&other.sizes) {
+            mine.hits += theirs.hits;
+            mine.hit_bytes += theirs.hit_bytes;
+            mine.held += theirs.held;
+            mine.variance += theirs.variance;
+            mine.byte_variance += theirs.byte_variance;
+        }
+        self.samples = self.samples.saturating_add(other.samples);
+        self.lookups += other.lookups;
+        self.bytes += other.bytes;
+        self.caches += other.caches;
     }
 
-    /// What a cache of so many entries and bytes would do.
+    /// What a cache of so many entries and so much memory would do.
     #[must_use]
     #[allow(clippy::cast_precision_loss)]
     pub fn predict(&self, entries: u64, bytes: u64) -> Prediction {
-        let hits = below(&self.entries, entries as f64).min(below(&self.bytes, bytes as f64));
-        let weighed = below(&self.entries_weighed, entries as f64).min(below(&self.bytes_weighed, bytes as f64));
-        // Too few or too many sampled lookups are those of popular keys, which any size would answer.
-        let missing = if self.expected > 0.0 {
-            self.expected - self.sampled
-        } else {
-            0.0
-        };
-        let total = self.sampled + missing;
-        if total <= 0.0 || self.sampled <= 0.0 {
+        if self.samples == 0 || self.lookups <= 0.0 {
             return Prediction {
                 hit_ratio: 0.0,
                 byte_hit_ratio: 0.0,
                 margin: 100.0,
+                byte_margin: 100.0,
             };
         }
-        let ratio = ((hits + missing) / total).clamp(0.0, 1.0);
-        let margin = 1.96 * (ratio * (1.0 - ratio) / self.sampled).sqrt();
+        let point = self.at(self.within(entries as f64, bytes as f64));
+        let half =
+            |variance: f64, all: f64| (196.0 * variance.max(0.0).sqrt() / all.max(1.0)).clamp(LEAST_MARGIN, 100.0);
         Prediction {
-            hit_ratio: ratio * 100.0,
-            byte_hit_ratio: (weighed / self.weight.max(1.0)).clamp(0.0, 1.0) * 100.0,
-            margin: (margin * 100.0).max(0.5),
+            hit_ratio: (point.hits / self.lookups).clamp(0.0, 1.0) * 100.0,
+            byte_hit_ratio: (point.hit_bytes / self.bytes.max(1.0)).clamp(0.0, 1.0) * 100.0,
+            margin: half(point.variance, self.lookups),
+            byte_margin: half(point.byte_variance, self.bytes),
         }
     }
+
+    /// Entries that a cache of so many entries has room for in so much memory.
+    fn within(&self, entries: f64, bytes: f64) -> f64 {
+        let memory = |entries: f64| self.at(entries).held / self.caches.max(1.0);
+        if memory(entries) <= bytes {
+            return entries;
+        }
+        let (mut fits, mut exceeds) = (0.0, entries);
+        for _ in 0..32 {
+            let middle = f64::midpoint(fits, exceeds);
+            if memory(middle) <= bytes {
+                fits = middle;
+            } else {
+                exceeds = middle;
+            }
+        }
+        fits
+    }
+
+    /// Between two sizes on a straight line over the logarithm of the size.
+    #[allow(clippy::cast_precision_loss)]
+    fn at(&self, entries: f64) -> Point {
+        let above = self.sizes.partition_point(|(size, _)| (*size as f64) < entries);
+        let (Some(low), Some(high)) = (above.checked_sub(1), self.sizes.get(above)) else {
+            return match (self.sizes.first(), self.sizes.last()) {
+                (Some((size, first)), _) if entries < *size as f64 => {
+                    Point::default().towards(first, entries / *size as f64)
+                }
+                (Some((_, first)), _) if above == 0 => *first,
+                (_, Some((_, last))) => *last,
+                _ => Point::default(),
+            };
+        };
+        let Some((size, point)) = self.sizes.get(low) else {
+            return high.1;
+        };
+        let (low, high_size) = (*size as f64, high.0 as f64);
+        point.towards(&high.1, (entries / low).ln() / (high_size / low).ln())
+    }
+}
+
+impl Point {
+    fn towards(&self, other: &Self, part: f64) -> Self {
+        let between = |a: f64, b: f64| a + (b - a) * part;
+        Self {
+            hits: between(self.hits, other.hits),
+            hit_bytes: between(self.hit_bytes, other.hit_bytes),
+            held: between(self.held, other.held),
+            variance: between(self.variance, other.variance),
+            byte_variance: between(self.byte_variance, other.byte_variance),
+        }
+    }
+}
+
+/// Variance of a hit ratio (0 to 1) by which keys were sampled: how much the groups differ. `expected` is what all groups should have.
+#[allow(clippy::cast_precision_loss)]
+fn spread(lookups: &[f64; GROUPS], hits: &[f64; GROUPS], ratio: f64, expected: f64) -> f64 {
+    let each = expected / GROUPS as f64;
+    let group = |(lookups, hits): (&f64, &f64)| (hits + each - lookups) / each - ratio;
+    let differ: f64 = lookups.iter().zip(hits).map(group).map(|by| by * by).sum();
+    differ / (GROUPS * (GROUPS - 1)) as f64
 }

@@ -5,11 +5,13 @@ use super::problem::{Params, Problem};
 use crate::plane::{Plane, now_ms, proposing};
 use axum::Json;
 use axum::extract::State;
-use control_domain::advice::{self, Predictions, Present};
+use control_domain::advice;
 use control_domain::book::Author;
 use control_domain::change::Change;
+use control_domain::predictions::{self, CacheShape, Predictions};
 use control_domain::ttl_advice::{TtlAdvice, ttl_advice};
 use control_domain::views::MAX_WINDOW_MS;
+use optimizer_proto::settings::EvictionPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -23,28 +25,41 @@ pub(crate) struct Size {
     cache_size: Option<u64>,
     /// Megabytes; those in force when absent.
     cache_memory_mb: Option<u64>,
+    /// Who makes room: `s3_fifo`, `sieve`, `lru`, `lfu`, `fifo`; the policy in force when absent.
+    policy: Option<String>,
     /// Only this Envoy, by instance or node id.
     envoy: Option<String>,
 }
 
-fn present(plane: &Plane) -> Present {
+fn policy_of(word: &str) -> Option<EvictionPolicy> {
+    let mut words = EvictionPolicy::WORDS.into_iter();
+    words.find(|(own, _)| *own == word).map(|(_, policy)| policy)
+}
+
+fn present(plane: &Plane) -> CacheShape {
     let domain = plane.domain();
     let document = &domain.book.present().document;
     let number = |name: &str| document.get(name).and_then(Value::as_u64).unwrap_or(0);
-    Present {
+    let policy = document.get("eviction_policy").and_then(Value::as_str);
+    CacheShape {
         cache_size: number("cache_size"),
         cache_memory_mb: number("cache_memory_mb"),
+        policy: policy.and_then(policy_of).unwrap_or_default(),
     }
 }
 
-/// What the fleet's hit ratio and origin load would be with another size of every cache, from the lookups seen so far.
-#[utoipa::path(get, path = "/cache/what-if", tag = "cache", params(Size), responses((status = 200, description = "Prediction with its interval, and the curve around it", body = Predictions), (status = 400, description = "Not a size")))]
+/// What the fleet's hit ratio and origin load would be with another size or policy of every cache, from the lookups seen so far.
+#[utoipa::path(get, path = "/cache/what-if", tag = "cache", params(Size), responses((status = 200, description = "Prediction with its interval, and the curve around it", body = Predictions), (status = 400, description = "Not a size, not a policy")))]
 pub(crate) async fn what_if(
     State(plane): State<Arc<Plane>>,
     Params(size): Params<Size>,
 ) -> Result<Json<Predictions>, Problem> {
     let present = present(&plane);
-    let wanted = Present {
+    let policy = size.policy.as_deref().map_or(Ok(present.policy), |word| {
+        policy_of(word).ok_or_else(|| Problem::bad_query("policy", word, "s3_fifo, sieve, lru, lfu or fifo"))
+    })?;
+    let wanted = CacheShape {
+        policy,
         cache_size: size.cache_size.unwrap_or(present.cache_size),
         cache_memory_mb: size.cache_memory_mb.unwrap_or(present.cache_memory_mb),
     };
@@ -52,7 +67,7 @@ pub(crate) async fn what_if(
         return Err(Problem::bad_query("cache_size", "0", "a whole number above 0"));
     }
     let domain = plane.domain();
-    Ok(Json(advice::what_if(
+    Ok(Json(predictions::what_if(
         &domain.fleet,
         size.envoy.as_deref(),
         present,
@@ -75,7 +90,7 @@ pub(super) fn recommendation(plane: &Plane) -> Recommended {
     let present = present(plane);
     let domain = plane.domain();
     Recommended {
-        size: advice::recommendation(&domain.fleet, present, now_ms()),
+        size: advice::recommendation(&domain.fleet, present, plane.machine.memory_mb, now_ms()),
         ttl: ttl_advice(&domain.fleet.recent(MAX_WINDOW_MS, now_ms())),
     }
 }

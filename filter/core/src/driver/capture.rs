@@ -184,12 +184,18 @@ impl Vm {
         };
         let variant = |names: crate::store::VaryNames<'_>| cache::selecting::variant_hash(names.iter(), request);
         let size = entry.value.len();
+        let hash = xxhash_rust::xxh3::xxh3_64(key);
+        let fresh_ms = if self.recorder.is_sampled(hash) {
+            fresh_ms(&entry.value, now_ms)
+        } else {
+            0
+        };
         match self.store.insert(host, entry, variant, now_ms) {
             Ok(inserted) => {
                 self.recorder.cache.stores += 1;
                 self.recorder.gone("replaced", u64::from(inserted.replaced));
                 let usable_ms = usable_until_ms.saturating_sub(now_ms);
-                self.recorder.stored(xxhash_rust::xxh3::xxh3_64(key), size, usable_ms);
+                self.recorder.stored(hash, size, usable_ms, fresh_ms);
             }
             Err(error) => {
                 self.recorder.cache.store_failures += 1;
@@ -197,6 +203,12 @@ impl Vm {
             }
         }
     }
+}
+
+/// How long an encoded response is still fresh.
+fn fresh_ms(value: &[u8], now_ms: Millis) -> Millis {
+    let view = cache::StoredView::decode(value, false);
+    view.map_or(0, |view| view.lifetime_ms().saturating_sub(view.age_ms(now_ms)))
 }
 
 fn store_code(error: crate::store::StoreError) -> &'static str {

@@ -3,6 +3,7 @@
 mod intern;
 mod lost;
 mod recorder;
+mod sampler;
 mod top;
 mod upstreams;
 

@@ -1,11 +1,11 @@
 //! Counters and latency sketches of one VM since its last hand-over.
 
 use super::intern::{Name, Names};
-use optimizer_proto::telemetry::samples::EVERY_KEY;
+use super::sampler::Sampler;
+use optimizer_proto::telemetry::samples::Event;
 use optimizer_proto::telemetry::{Sketch, delta};
 use optimizer_proto::v1::{
-    BreakerEvent, CacheCounters, ChangeCount, ErrorCount, KeySamples, Outcome, ReasonCount, RequestSeries,
-    TelemetryDelta,
+    BreakerEvent, CacheCounters, ChangeCount, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
 };
 use std::collections::BTreeMap;
 
@@ -64,9 +64,7 @@ pub struct Recorder {
     changes: BTreeMap<Name, (u64, u64, u64)>,
     events: Vec<BreakerEvent>,
     overhead: Sketch,
-    samples: KeySamples,
-    /// Keys sampled from here on; 0 stands for all of them.
-    threshold: u32,
+    sampler: Sampler,
     /// Cache counters, added to directly.
     pub cache: CacheCounters,
     carried: TelemetryDelta,
@@ -159,20 +157,27 @@ impl Recorder {
 
     /// Notes a lookup, if the key is one of the sample.
     pub fn looked_up(&mut self, key: u64) {
-        self.sample(key, 0, 0);
+        self.sampler.push(Event {
+            key,
+            ..Event::default()
+        });
     }
 
-    /// Notes that a response was stored under a key, if it is one of the sample.
-    pub fn stored(&mut self, key: u64, bytes: usize, usable_ms: u64) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
-        self.sample(key, bytes, u32::try_from(usable_ms / 1_000).unwrap_or(u32::MAX));
+    /// Whether it is worth knowing more of a key.
+    #[must_use]
+    pub fn is_sampled(&self, key: u64) -> bool {
+        self.sampler.is_sampled(key)
     }
 
-    fn sample(&mut self, key: u64, bytes: u32, usable_s: u32) {
-        if self.samples.threshold == 0 {
-            self.samples.threshold = if self.threshold == 0 { EVERY_KEY } else { self.threshold };
-        }
-        self.samples.push(key, bytes, usable_s);
+    /// Notes that a response was stored under a key, if it is one of the sample: how long it is usable, and how long fresh.
+    pub fn stored(&mut self, key: u64, bytes: usize, usable_ms: u64, fresh_ms: u64) {
+        let seconds = |ms: u64| u32::try_from(ms / 1_000).unwrap_or(u32::MAX);
+        self.sampler.push(Event {
+            key,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX).max(1),
+            usable_s: seconds(usable_ms),
+            fresh_s: seconds(fresh_ms),
+        });
     }
 
     /// Takes back a delta that could not be handed over.
@@ -182,6 +187,7 @@ impl Recorder {
 
     /// Everything since the last call; `None` when nothing happened.
     pub fn drain(&mut self) -> Option<TelemetryDelta> {
+        let samples = self.sampler.take(self.cache.lookups);
         let mut drained = TelemetryDelta {
             requests: std::mem::take(&mut self.series)
                 .into_iter()
@@ -209,7 +215,7 @@ impl Recorder {
                     observed_ms,
                 })
                 .collect(),
-            samples: self.take_samples(),
+            samples,
             overhead_ns: (self.overhead.count() > 0).then(|| std::mem::take(&mut self.overhead).into()),
         };
         let carried = std::mem::take(&mut self.carried);
@@ -217,16 +223,6 @@ impl Recorder {
             delta::merge(&mut drained, &carried);
         }
         (!delta::is_empty(&drained)).then_some(drained)
-    }
-
-    /// A second with too many events has lowered the threshold; it stays so, since a key that is sampled again after a pause would
-    /// look like one never seen.
-    fn take_samples(&mut self) -> Option<KeySamples> {
-        let samples = std::mem::take(&mut self.samples);
-        if samples.threshold > 0 {
-            self.threshold = samples.threshold;
-        }
-        (!samples.keys.is_empty()).then_some(samples)
     }
 
     fn report(&self, key: Key, series: Series) -> RequestSeries {

@@ -1,0 +1,367 @@
+//! A miniature cache (Waldspurger et al., USENIX ATC 2017): a cache of another size, scaled down as the keys are, under the policy that
+//! it stands for.
+//!
+//! It is a reduced model of the filter's store: entries lie in pages by the hash of their key, some pages are looked at when room is
+//! needed, the most willing one gives up an entry. The pages are scaled down too, so each holds as many entries as the real one.
+
+use super::keys::{Key, KeyId, Keys};
+use super::policy::{self, Scene};
+use crate::Millis;
+use optimizer_proto::settings::EvictionPolicy;
+
+/// Pages of the real store.
+const PAGES: f64 = 1_024.0;
+/// How the store looks for a victim: entries to choose from, and pages read at the most and at the least.
+const CANDIDATES: usize = 16;
+const SAMPLE_PAGES: usize = 16;
+const MIN_PAGES: usize = 2;
+
+/// An entry, or the memory of one that left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    page: u16,
+    pub(super) key: KeyId,
+    /// The sampled lookup at which it entered its queue.
+    pub(super) since: u32,
+}
+
+/// One miniature cache.
+#[derive(Debug, Clone)]
+pub(super) struct Mini {
+    policy: EvictionPolicy,
+    /// Entries of the cache it stands for.
+    size: u64,
+    /// Entries it may hold. `None` where it has room for every key that is followed.
+    capacity: Option<usize>,
+    pages: u16,
+    /// What the policy knows of each key.
+    states: Vec<u8>,
+    /// By page; in each the oldest of the queue first.
+    slots: Vec<Slot>,
+    ghosts: Vec<Slot>,
+    /// Most entries each page ever had (S3-FIFO), or its hand (SIEVE).
+    marks: Vec<u16>,
+    hand: u16,
+    held: u64,
+    held_bytes: u64,
+    probation_bytes: u64,
+}
+
+/// Keys and the moment.
+pub(super) struct Now<'k> {
+    pub(super) keys: &'k Keys,
+    /// Number of the sampled lookup.
+    pub(super) at: u32,
+    pub(super) ms: Millis,
+}
+
+impl Mini {
+    pub(super) fn new(policy: EvictionPolicy, size: u64, share: f64, most: usize) -> Self {
+        let mut mini = Self {
+            policy,
+            size,
+            capacity: None,
+            pages: 1,
+            states: Vec::new(),
+            slots: Vec::new(),
+            ghosts: Vec::new(),
+            marks: Vec::new(),
+            hand: 0,
+            held: 0,
+            held_bytes: 0,
+            probation_bytes: 0,
+        };
+        mini.scale(share, most);
+        mini
+    }
+
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
+    fn scale(&mut self, share: f64, most: usize) {
+        let capacity = (self.size as f64 * share).round().max(1.0) as usize;
+        self.capacity = (capacity < most).then_some(capacity);
+        self.pages = (PAGES * share).round().max(1.0) as u16;
+    }
+
+    /// Entries it holds, and their bytes without what the store takes for each of them.
+    pub(super) fn held(&self) -> (u64, u64) {
+        (self.held, self.held_bytes)
+    }
+
+    fn state(&self, key: KeyId) -> u8 {
+        self.states.get(usize::from(key)).copied().unwrap_or(0)
+    }
+
+    fn set_state(&mut self, key: KeyId, state: u8) {
+        let at = usize::from(key);
+        if at >= self.states.len() {
+            self.states.resize(at + 1, 0);
+        }
+        if let Some(own) = self.states.get_mut(at) {
+            *own = state;
+        }
+    }
+
+    /// Looks a key up; true for a hit. What is missing is fetched and stored, if it can be.
+    pub(super) fn look_up(&mut self, id: KeyId, key: &Key, now: &Now<'_>) -> bool {
+        let state = self.state(id);
+        if !policy::is_resident(self.policy, state) {
+            if key.bytes > 0 {
+                self.admit(id, key, now);
+            }
+            return false;
+        }
+        let fresh = key.fresh_until > now.ms;
+        if fresh {
+            self.set_state(id, policy::hit(self.policy, state, now.ms.saturating_sub(key.used_ms)));
+        }
+        fresh
+    }
+
+    /// A response was stored under a key, where it was missing.
+    pub(super) fn admit(&mut self, id: KeyId, key: &Key, now: &Now<'_>) {
+        let known = self.state(id);
+        if policy::is_resident(self.policy, known) {
+            return;
+        }
+        let page = self.page_of(key.hash);
+        if let Some(capacity) = self.capacity {
+            while self.slots.len() >= capacity && self.make_room(now) {}
+            let end = self.slots.partition_point(|slot| slot.page <= page);
+            let slot = Slot {
+                page,
+                key: id,
+                since: now.at,
+            };
+            self.slots.insert(end, slot);
+        }
+        let state = policy::stored(self.policy, known);
+        if known > 0 {
+            self.ghosts.retain(|ghost| ghost.key != id);
+        }
+        self.set_state(id, state);
+        self.held += 1;
+        self.held_bytes += u64::from(key.bytes);
+        if policy::is_probation(self.policy, state) {
+            self.probation_bytes += u64::from(key.bytes);
+        }
+        self.mark_most(page);
+    }
+
+    /// A stored response was replaced by one of another size.
+    pub(super) fn resized(&mut self, id: KeyId, before: u32, after: u32) {
+        let state = self.state(id);
+        if !policy::is_resident(self.policy, state) {
+            return;
+        }
+        let change = |sum: u64| (sum + u64::from(after)).saturating_sub(u64::from(before));
+        self.held_bytes = change(self.held_bytes);
+        if policy::is_probation(self.policy, state) {
+            self.probation_bytes = change(self.probation_bytes);
+        }
+    }
+
+    fn page_of(&self, hash: u64) -> u16 {
+        let spread = (hash & u64::from(u32::MAX)) * u64::from(self.pages);
+        u16::try_from(spread >> 32).unwrap_or(0)
+    }
+
+    fn page(&self, page: u16) -> std::ops::Range<usize> {
+        let start = self.slots.partition_point(|slot| slot.page < page);
+        let rest = self.slots.get(start..).unwrap_or_default();
+        start..start + rest.partition_point(|slot| slot.page == page)
+    }
+
+    fn mark_most(&mut self, page: u16) {
+        if self.policy != EvictionPolicy::S3Fifo || self.capacity.is_none() {
+            return;
+        }
+        let most = u16::try_from(self.page(page).len()).unwrap_or(u16::MAX);
+        if let Some(mark) = self.mark(page) {
+            *mark = (*mark).max(most);
+        }
+    }
+
+    fn mark(&mut self, page: u16) -> Option<&mut u16> {
+        if self.marks.is_empty() {
+            self.marks = vec![0; usize::from(self.pages)];
+        }
+        self.marks.get_mut(usize::from(page))
+    }
+
+    /// Takes one entry out; false when there is none.
+    fn make_room(&mut self, now: &Now<'_>) -> bool {
+        let sample = self.sample();
+        let scene = Scene {
+            policy: self.policy,
+            from_probation: self.probation_bytes * 10 >= self.held_bytes,
+            now,
+        };
+        let expired = |at: &std::ops::Range<usize>| {
+            let slots = self.slots.get(at.clone()).unwrap_or_default();
+            slots
+                .iter()
+                .position(|slot| now.keys.get(slot.key).usable_until <= now.ms)
+        };
+        if let Some(at) = sample.iter().find_map(|range| Some(range.start + expired(range)?)) {
+            self.take_out(at, now, false);
+            return true;
+        }
+        let willing = sample.into_iter().enumerate().filter_map(|(order, range)| {
+            let slots = self.slots.get(range.clone())?;
+            let hand = slots
+                .first()
+                .map_or(0, |slot| self.marks.get(usize::from(slot.page)).copied().unwrap_or(0));
+            let rank = policy::willingness(slots, &self.states, usize::from(hand), &scene)?;
+            Some((rank, std::cmp::Reverse(order), range))
+        });
+        let Some((_, _, range)) = willing.max_by_key(|(rank, order, _)| (*rank, *order)) else {
+            return false;
+        };
+        self.take_victim(range, now);
+        true
+    }
+
+    fn take_victim(&mut self, range: std::ops::Range<usize>, now: &Now<'_>) {
+        let scene = Scene {
+            policy: self.policy,
+            from_probation: self.probation_bytes * 10 >= self.held_bytes,
+            now,
+        };
+        let start = range.start;
+        let page = self.slots.get(start).map_or(0, |slot| slot.page);
+        let mut hand = usize::from(self.marks.get(usize::from(page)).copied().unwrap_or(0));
+        let Some(slots) = self.slots.get_mut(range) else { return };
+        let mut promoted = 0;
+        let victim = policy::victim(slots, &mut self.states, &mut hand, &scene, |key| {
+            promoted += u64::from(now.keys.get(key).bytes);
+        });
+        self.probation_bytes = self.probation_bytes.saturating_sub(promoted);
+        if self.policy == EvictionPolicy::Sieve
+            && let Some(mark) = self.mark(page)
+        {
+            *mark = u16::try_from(hand).unwrap_or(0);
+        }
+        self.take_out(start + victim, now, true);
+    }
+
+    /// Removes an entry; a victim may leave a ghost.
+    fn take_out(&mut self, at: usize, now: &Now<'_>, evicted: bool) {
+        if at >= self.slots.len() {
+            return;
+        }
+        let slot = self.slots.remove(at);
+        let (state, bytes) = (self.state(slot.key), u64::from(now.keys.get(slot.key).bytes));
+        self.held = self.held.saturating_sub(1);
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+        if policy::is_probation(self.policy, state) {
+            self.probation_bytes = self.probation_bytes.saturating_sub(bytes);
+        }
+        let left = if evicted { policy::left(self.policy, state) } else { 0 };
+        self.set_state(slot.key, left);
+        if left > 0 {
+            self.add_ghost(slot);
+        }
+    }
+
+    fn add_ghost(&mut self, slot: Slot) {
+        let end = self.ghosts.partition_point(|ghost| ghost.page <= slot.page);
+        self.ghosts.insert(end, slot);
+        let start = self.ghosts.partition_point(|ghost| ghost.page < slot.page);
+        let most = usize::from(self.marks.get(usize::from(slot.page)).copied().unwrap_or(1));
+        if end + 1 - start > most && start < self.ghosts.len() {
+            let oldest = self.ghosts.remove(start);
+            self.set_state(oldest.key, 0);
+        }
+    }
+
+    /// Pages to choose from, going round from the hand.
+    fn sample(&mut self) -> Vec<std::ops::Range<usize>> {
+        let mut sample: Vec<std::ops::Range<usize>> = Vec::with_capacity(SAMPLE_PAGES);
+        let mut candidates = 0;
+        let mut at = self.slots.partition_point(|slot| slot.page < self.hand);
+        while sample.len() < SAMPLE_PAGES && (sample.len() < MIN_PAGES || candidates < CANDIDATES) {
+            if at >= self.slots.len() {
+                at = 0;
+            }
+            let Some(page) = self.slots.get(at).map(|slot| slot.page) else {
+                break;
+            };
+            let rest = self.slots.get(at..).unwrap_or_default();
+            // Pages are small, mostly.
+            let end = at + rest.iter().take_while(|slot| slot.page == page).count();
+            if sample.iter().any(|range| range.start == at) {
+                break;
+            }
+            self.hand = page.saturating_add(1);
+            candidates += end - at;
+            sample.push(at..end);
+            at = end;
+        }
+        sample
+    }
+
+    /// Some keys are followed no more; the others are a smaller share now.
+    pub(super) fn forget(&mut self, gone: &[KeyId], keys: &Keys, share: f64, most: usize) {
+        for key in gone {
+            self.set_state(*key, 0);
+        }
+        let was_bounded = self.capacity.is_some();
+        self.scale(share, most);
+        self.hand = 0;
+        self.marks = Vec::new();
+        let (policy, states) = (self.policy, std::mem::take(&mut self.states));
+        let state = |key: KeyId| states.get(usize::from(key)).copied().unwrap_or(0);
+        if !was_bounded && self.capacity.is_some() {
+            let all = (0..=KeyId::MAX).take(states.len());
+            let residents = all.filter(|key| policy::is_resident(policy, state(*key)));
+            let slot = |key: KeyId| Slot {
+                page: 0,
+                key,
+                since: keys.get(key).used,
+            };
+            self.slots = residents.map(slot).collect();
+        }
+        let placed = |slots: &[Slot], pages: &Self| -> Vec<Slot> {
+            let there = slots.iter().filter(|slot| state(slot.key) > 0);
+            let mut there: Vec<Slot> = there
+                .map(|slot| Slot {
+                    page: pages.page_of(keys.get(slot.key).hash),
+                    ..*slot
+                })
+                .collect();
+            there.sort_by_key(|slot| (slot.page, slot.since));
+            there
+        };
+        (self.slots, self.ghosts) = (placed(&self.slots, self), placed(&self.ghosts, self));
+        self.states = states;
+        self.count_again(keys);
+    }
+
+    fn count_again(&mut self, keys: &Keys) {
+        (self.held, self.held_bytes, self.probation_bytes) = (0, 0, 0);
+        for (key, state) in (0..=KeyId::MAX).zip(&self.states) {
+            let bytes = u64::from(keys.get(key).bytes);
+            if policy::is_resident(self.policy, *state) {
+                self.held += 1;
+                self.held_bytes += bytes;
+            }
+            if policy::is_probation(self.policy, *state) {
+                self.probation_bytes += bytes;
+            }
+        }
+        let pages: Vec<u16> = self.slots.iter().map(|slot| slot.page).collect();
+        for page in pages {
+            self.mark_most(page);
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.states.capacity()
+            + (self.slots.capacity() + self.ghosts.capacity()) * size_of::<Slot>()
+            + self.marks.capacity() * size_of::<u16>()
+    }
+}
