@@ -18,6 +18,7 @@ pub mod origin;
 pub mod ports;
 pub mod process;
 pub mod redis;
+pub mod relay;
 pub mod rest;
 pub mod stack;
 pub mod svg;

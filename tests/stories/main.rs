@@ -24,7 +24,7 @@ mod not_stored;
 mod operations;
 mod prometheus;
 mod protocols;
-mod redis_forms;
+
 mod replicas;
 mod routes;
 mod runbook;
@@ -36,6 +36,7 @@ mod slow_upstream;
 mod steering;
 mod survival;
 mod telemetry;
+mod tier;
 mod trap;
 mod tuning;
 mod xds;

@@ -87,10 +87,12 @@ pub(crate) fn random() -> u64 {
 
 impl Replicas {
     /// Replicas below a prefix in one Redis.
-    pub(crate) fn new(redis: Endpoint, prefix: &str) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, prefix: &str) -> Self {
         let keys = Keys::new(prefix);
+        let mut probe = redis::cmd("EXISTS");
+        probe.arg(keys.settings());
         Self {
-            wire: Arc::new(Wire::new(redis, "what replicas share", ANSWER, keys.settings())),
+            wire: Arc::new(Wire::new(endpoint, "what replicas share", ANSWER, probe)),
             keys,
             number: random() & ((1 << REPLICA_BITS) - 1),
             joined: watch::channel(false).0,

@@ -1,7 +1,7 @@
 //! What is on its way to the other replicas. It waits here while Redis is away, within a bound.
 
-use crate::infrastructure::redis::{Fault, Wire};
-use redis::{Cmd, Value};
+use crate::infrastructure::redis::Wire;
+use redis::Cmd;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use tokio::sync::{Notify, oneshot};
 
 /// Beyond this nothing waits that can be told anew, or be done without.
 const ROOM: usize = 32 << 20;
+/// Entries under way together: a slow Redis takes as many as a quick one.
+const AT_ONCE: usize = 100;
 const RETRY: Duration = Duration::from_millis(200);
 /// Whoever waits for an entry to be taken waits for so long at most.
 const TAKEN: Duration = Duration::from_millis(500);
@@ -16,7 +18,7 @@ const TAKEN: Duration = Duration::from_millis(500);
 struct Waiting {
     command: Cmd,
     bytes: usize,
-    taken: Option<oneshot::Sender<()>>,
+    taken: oneshot::Sender<()>,
 }
 
 #[derive(Default)]
@@ -55,11 +57,7 @@ impl Outgoing {
         let bytes = command.get_packed_command().len();
         let mut queue = self.queue();
         queue.bytes += bytes;
-        queue.waiting.push_back(Waiting {
-            command,
-            bytes,
-            taken: Some(taken),
-        });
+        queue.waiting.push_back(Waiting { command, bytes, taken });
         drop(queue);
         self.more.notify_one();
         told
@@ -73,24 +71,34 @@ impl Outgoing {
     /// Writes what waits, and what comes.
     pub(super) async fn write(&self, wire: &Wire) {
         loop {
-            let Some(next) = self.queue().waiting.front().map(|waiting| waiting.command.clone()) else {
+            let next: Vec<Cmd> = {
+                let queue = self.queue();
+                let waiting = queue.waiting.iter().take(AT_ONCE);
+                waiting.map(|waiting| waiting.command.clone()).collect()
+            };
+            if next.is_empty() {
                 self.more.notified().await;
                 continue;
-            };
-            let written: Result<Value, Fault> = wire.ask(&next).await;
+            }
+            let written = wire.ask_all(&next).await;
             if wire.note(written).is_err() {
-                // It may have been taken all the same: entries do no harm twice.
+                // Some may have been taken all the same: entries do no harm twice.
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
-            let mut queue = self.queue();
-            if let Some(mut waiting) = queue.waiting.pop_front() {
-                queue.bytes = queue.bytes.saturating_sub(waiting.bytes);
-                if let Some(taken) = waiting.taken.take() {
-                    // Whoever waited may have given up.
-                    let _ = taken.send(());
-                }
-            }
+            self.taken_off(next.len());
+        }
+    }
+
+    fn taken_off(&self, count: usize) {
+        let mut queue = self.queue();
+        for _ in 0..count {
+            let Some(waiting) = queue.waiting.pop_front() else {
+                return;
+            };
+            queue.bytes = queue.bytes.saturating_sub(waiting.bytes);
+            // Whoever waited may have given up.
+            let _ = waiting.taken.send(());
         }
     }
 }

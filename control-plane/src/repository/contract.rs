@@ -95,7 +95,7 @@ async fn files() {
 
 async fn connected(redis: &Redis) -> RedisRepository {
     let endpoint = Endpoint::parse(&redis.url(), TlsFiles::default()).unwrap();
-    let wire = Arc::new(Wire::new(endpoint, "test", Duration::from_secs(10), "test".to_owned()));
+    let wire = Arc::new(Wire::new(endpoint, "test", Duration::from_secs(10), redis::cmd("PING")));
     wire.is_up(wire.connect().await.unwrap());
     RedisRepository::new(wire, Keys::new("test"))
 }

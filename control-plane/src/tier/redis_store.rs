@@ -5,7 +5,8 @@
 //! | `prefix:{hash}:variant` | a sealed record, with expiry |
 //! | `prefix:{hash}:v` | names of the selecting fields, with expiry |
 //! | `prefix:{hash}:l` | who fetches, with expiry |
-//! | `prefix:purges` | stream of purges; its ids are the places in the order of purges |
+//! | `prefix:{purges}` | stream of purges; its ids are the places in the order of purges |
+//! | `prefix:{purges}:server` | which run of a server the order was last looked into on |
 
 use super::backend::{Fault, Id, Lease, Read};
 use crate::infrastructure::redis::{ANSWER, Connection, Endpoint, Wire};
@@ -24,6 +25,13 @@ const RELEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 en
      if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end \
      redis.call('SET', KEYS[1], '0', 'PX', ARGV[2]) return 1";
 
+/// One step: a server that was not the one before, as it was started again or took over, may have another data set, of which others
+/// do not know what it lacks. So it begins with a purge of everything; the place of that, or nothing.
+const BEGIN: &str = "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') \
+     if redis.call('GET', KEYS[2]) == run then return false end \
+     redis.call('SET', KEYS[2], run) \
+     return redis.call('XADD', KEYS[1], '*', 's', ARGV[1])";
+
 /// The store.
 #[derive(Debug)]
 pub(super) struct RedisStore {
@@ -37,7 +45,8 @@ impl RedisStore {
     pub(super) fn new(endpoint: Endpoint, prefix: &str) -> Self {
         let prefix = format!("{prefix}:tier");
         Self {
-            wire: Wire::new(endpoint, "shared tier", ANSWER, purges(&prefix)),
+            // A cluster may change its server behind the library's back.
+            wire: Wire::new(endpoint, "shared tier", ANSWER, begin(&prefix)),
             prefix,
         }
     }
@@ -75,6 +84,13 @@ impl RedisStore {
     async fn open(&self, table: &Mutex<PurgeTable>) -> Result<Connection, RedisError> {
         let mut connection = self.wire.connect().await?;
         let known = table.lock().unwrap_or_else(PoisonError::into_inner).last();
+        let begun: Option<String> = connection.ask(&begin(&self.prefix)).await?;
+        if let Some(fence) = begun {
+            tracing::info!(
+                fence,
+                "Redis runs anew, or another one took over: the shared tier is purged as a whole"
+            );
+        }
         if self.is_another_order(&mut connection, known).await? {
             if known > Fence::default() {
                 tracing::warn!("Redis came back with an older data set: the shared tier is purged as a whole");
@@ -242,7 +258,19 @@ impl RedisStore {
 }
 
 fn purges(prefix: &str) -> String {
-    format!("{prefix}:purges")
+    format!("{prefix}:{{purges}}")
+}
+
+fn begin(prefix: &str) -> Cmd {
+    let purges = purges(prefix);
+    let mut command = redis::cmd("EVAL");
+    command
+        .arg(BEGIN)
+        .arg(2)
+        .arg(&purges)
+        .arg(format!("{purges}:server"))
+        .arg(serde_json::to_string(&Subject::All).unwrap_or_default());
+    command
 }
 
 /// Whether the purges from a known place on begin with that one: else the data set is another one than it was, by a failover that

@@ -45,6 +45,19 @@ impl Connection {
             Self::Cluster(connection) => run(command, connection, answer).await,
         }
     }
+
+    /// Runs commands on keys of one slot, one after the other, without waiting between them. Some may have been run when this
+    /// fails.
+    pub(crate) async fn ask_all(&mut self, commands: &[Cmd], answer: Duration) -> RedisResult<()> {
+        let mut all = redis::pipe();
+        for command in commands {
+            all.add_command(command.clone()).ignore();
+        }
+        match self {
+            Self::Single(connection) => within(answer, all.query_async(connection)).await,
+            Self::Cluster(connection) => within(answer, all.query_async(connection)).await,
+        }
+    }
 }
 
 async fn run<T: FromRedisValue>(
@@ -52,8 +65,12 @@ async fn run<T: FromRedisValue>(
     connection: &mut impl ConnectionLike,
     answer: Duration,
 ) -> RedisResult<T> {
-    // The library's own time-out covers the answer; this one also what waits before it is sent.
-    match tokio::time::timeout(answer, command.query_async(connection)).await {
+    within(answer, command.query_async(connection)).await
+}
+
+/// The library's own time-out covers the answer; this one also what waits before it is sent.
+async fn within<T>(answer: Duration, asked: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    match tokio::time::timeout(answer, asked).await {
         Ok(answer) => answer,
         Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
     }

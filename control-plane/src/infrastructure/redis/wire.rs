@@ -1,13 +1,15 @@
 //! A connection that is there or is not, and why.
 
 use super::{Connection, Endpoint, ends_connection, reason};
-use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// A connection without traffic is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// No tier is of use whose answers take longer.
+const SLOW: Duration = Duration::from_millis(100);
 /// Slots of every Redis Cluster, by its specification.
 const SLOTS: u32 = 16_384;
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -27,8 +29,9 @@ pub(crate) enum Fault {
 struct State {
     connection: Option<Connection>,
     fault: Option<String>,
-    /// What a part of a cluster lacks.
+    /// What is wrong although it can be used: slowness, or a lost part of a cluster.
     partly: Option<String>,
+    was_slow: bool,
     wait: Duration,
 }
 
@@ -39,8 +42,8 @@ pub(crate) struct Wire {
     purpose: &'static str,
     /// A command may take so long.
     answer: Duration,
-    /// Without the server of this key nothing else is of use.
-    key: String,
+    /// What is asked to see whether the server is there: of one key, without whose server nothing else is of use.
+    probe: Cmd,
     state: Mutex<State>,
     lost: Notify,
 }
@@ -53,16 +56,17 @@ impl std::fmt::Debug for Wire {
 
 impl Wire {
     /// Not connected yet.
-    pub(crate) fn new(endpoint: Endpoint, purpose: &'static str, answer: Duration, key: String) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, purpose: &'static str, answer: Duration, probe: Cmd) -> Self {
         Self {
             endpoint,
             purpose,
             answer,
-            key,
+            probe,
             state: Mutex::new(State {
                 connection: None,
                 fault: Some("not connected yet".to_owned()),
                 partly: None,
+                was_slow: false,
                 wait: RETRY_MIN,
             }),
             lost: Notify::new(),
@@ -100,6 +104,7 @@ impl Wire {
             connection: Some(connection),
             fault: None,
             partly: None,
+            was_slow: false,
             wait: RETRY_MIN,
         };
     }
@@ -152,45 +157,58 @@ impl Wire {
         }
     }
 
-    /// Gives the connection up when the server of the key is lost, and notes what other servers lack.
+    /// Gives the connection up when the server of the key is lost, and notes what else is wrong.
     async fn look(&self, mut connection: Connection) {
-        let mut there = redis::cmd("EXISTS");
-        there.arg(&self.key);
-        let there: RedisResult<u64> = connection.ask_for(&there, self.answer).await;
+        let begin = Instant::now();
+        let there: RedisResult<Value> = connection.ask_for(&self.probe, self.answer).await;
         if let Some(error) = there.err().filter(ends_connection) {
             return self.give_up(reason(&error));
         }
+        let slow = slow(begin.elapsed());
+        let mut partly = None;
         if connection.is_cluster() {
-            let about: RedisResult<String> = connection.ask_for(redis::cmd("CLUSTER").arg("INFO"), self.answer).await;
-            self.state().partly = about.ok().and_then(|about| unserved(&about));
+            let mut about = redis::cmd("CLUSTER");
+            let about: RedisResult<String> = connection.ask_for(about.arg("INFO"), self.answer).await;
+            partly = about.ok().and_then(|about| unserved(&about));
         }
+        let mut state = self.state();
+        // Once may be chance, of this machine as well.
+        state.partly = partly.or_else(|| slow.clone().filter(|_| state.was_slow));
+        state.was_slow = slow.is_some();
     }
 
     /// Runs a command, and gives the connection up when it turns out to be of no use.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
-        let (connection, fault) = {
-            let state = self.state();
-            (state.connection.clone(), state.fault.clone())
-        };
-        let Some(mut connection) = connection else {
-            return Err(Fault::Unreachable(fault.unwrap_or_default()));
-        };
-        match connection.ask_for(command, self.answer).await {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                let why = reason(&error);
-                if !ends_connection(&error) {
-                    return Err(Fault::Refused(why));
-                }
-                if connection.is_cluster() {
-                    // Others of it may still answer.
-                    self.state().partly = Some(why.clone());
-                } else {
-                    self.give_up(why.clone());
-                }
-                Err(Fault::Unreachable(why))
-            }
+        let mut connection = self.connection()?;
+        let asked = connection.ask_for(command, self.answer).await;
+        asked.map_err(|error| self.failed(&connection, &error))
+    }
+
+    /// Runs commands on keys of one slot in their order, as [`Self::ask`] runs one.
+    pub(crate) async fn ask_all(&self, commands: &[Cmd]) -> Result<(), Fault> {
+        let mut connection = self.connection()?;
+        let asked = connection.ask_all(commands, self.answer).await;
+        asked.map_err(|error| self.failed(&connection, &error))
+    }
+
+    fn connection(&self) -> Result<Connection, Fault> {
+        let state = self.state();
+        let why = || Fault::Unreachable(state.fault.clone().unwrap_or_default());
+        state.connection.clone().ok_or_else(why)
+    }
+
+    fn failed(&self, connection: &Connection, error: &RedisError) -> Fault {
+        let why = reason(error);
+        if !ends_connection(error) {
+            return Fault::Refused(why);
         }
+        if connection.is_cluster() {
+            // Others of it may still answer.
+            self.state().partly = Some(why.clone());
+        } else {
+            self.give_up(why.clone());
+        }
+        Fault::Unreachable(why)
     }
 
     /// A refused write is worth a word in the health: memory that is full, or a right that is missing. The next one that is
@@ -205,6 +223,10 @@ impl Wire {
         drop(state);
         written
     }
+}
+
+fn slow(took: Duration) -> Option<String> {
+    (took > SLOW).then(|| format!("answers take {} ms", took.as_millis()))
 }
 
 /// What a cluster says of keys that no server answers for.

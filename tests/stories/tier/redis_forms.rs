@@ -1,7 +1,7 @@
 //! Redis in the forms in which it is run: with TLS and a user of few rights, as a cluster, and with Sentinels. Tier and replicas
 //! work on each, and losing a server of it fails no request.
 
-use super::shared_tier::{from_tier, get};
+use super::{fleet, folder, healthy, in_force, replicas_agree, tier_works, under_load};
 use e2e::certificates::Certificates;
 use e2e::fleet::Fleet;
 use e2e::origin::{Origin, Reply};
@@ -9,135 +9,15 @@ use e2e::redis::{Cluster, Guarded, Redis};
 use e2e::wait;
 use serde_json::json;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 /// `p@ss` in a URL.
 const WHO: &str = "optimizer:p%40ss";
 /// What the product needs, as deploy/README.md says.
 const RIGHTS: &str = "~api-optimizer:* -@all +get +set +mget +getrange +del +exists +eval +xadd +xrange +xrevrange +xread +xlen \
-                      +rpush +lrange +ltrim +zadd +zrangebyscore +zremrangebyscore +time";
+                      +rpush +lrange +ltrim +zadd +zrangebyscore +zremrangebyscore +time +info";
 
 const MORE_ON_A_CLUSTER: &str = "+cluster|slots +cluster|info +readonly +ping";
-const MORE_BEHIND_SENTINELS: &str = "+role +info";
-
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
-fn new_path() -> String {
-    format!("/new/{}", NUMBER.fetch_add(1, Ordering::SeqCst))
-}
-
-/// Two replicas on a Redis, with an Envoy each.
-fn fleet(url: &str, environment: &[(&str, &str)]) -> Fleet {
-    let origin = Origin::start(|request| Reply::ok(request.path.clone()).max_age(600)).unwrap();
-    let settings =
-        json!({"shared_tier": {"enabled": true, "deadline": "1s", "breaker_failures": 3, "breaker_wait": "200ms"}});
-    let environment = [&[("REDIS_URL", url), ("REPLICAS", "true")], environment].concat();
-    let mut fleet = Fleet::start_with(false, 2, settings, origin, &environment).unwrap();
-    for replica in [0, 1] {
-        fleet.add_envoy(replica).unwrap();
-    }
-    fleet
-}
-
-/// Something new is stored by one Envoy and found by the other; several, so that each server of a cluster has some.
-fn tier_works(fleet: &Fleet) {
-    for _ in 0..6 {
-        wait::until("the tier serving", || {
-            let path = new_path();
-            let before = fleet.tier_count("stores");
-            get(fleet, 0, &path);
-            let taken = wait::until_within(Duration::from_secs(1), "the offer taken", || {
-                (fleet.tier_count("stores") > before).then_some(())
-            });
-            taken.ok()?;
-            from_tier(&get(fleet, 1, &path)).then_some(())
-        })
-        .unwrap();
-    }
-}
-
-/// A change over one replica is in force at the other and on its Envoy.
-fn replicas_agree(fleet: &Fleet, size: u64) {
-    let change = json!({ "cache_size": size });
-    wait::until("a change accepted", || {
-        let answer = fleet
-            .rest(0)
-            .merge_patch("/settings?wait=all&timeout=20s", &change)
-            .ok()?;
-        (answer.status == 200).then_some(())
-    })
-    .unwrap();
-    in_force(fleet, size);
-}
-
-fn in_force(fleet: &Fleet, size: u64) {
-    for replica in [0, 1] {
-        wait::until(&format!("size {size} in force at replica {replica}"), || {
-            let settings = fleet.rest(replica).document("/settings").ok()?;
-            let rollout = fleet.rest(replica).document("/settings/rollout").ok()?;
-            (settings["cache_size"] == size && rollout["complete"] == true).then_some(())
-        })
-        .unwrap();
-    }
-}
-
-fn healthy(fleet: &Fleet, is_healthy: bool) {
-    for replica in [0, 1] {
-        let what = if is_healthy {
-            "healthy"
-        } else {
-            "degraded, with a reason,"
-        };
-        wait::until(&format!("replica {replica} {what} again"), || {
-            let health = fleet.rest(replica).document("/health").ok()?;
-            let tier = &health["components"]["shared_tier"];
-            let told = if is_healthy {
-                tier["status"] == "healthy"
-            } else {
-                tier["status"] == "degraded" && tier["reason"].as_str().is_some_and(|reason| !reason.is_empty())
-            };
-            told.then_some(())
-        })
-        .unwrap();
-        assert_eq!(fleet.rest(replica).get("/health/ready").unwrap().status, 200);
-    }
-}
-
-/// Says that it is over when it is dropped.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Runs `story` while clients ask both Envoys for new things and old ones; each of them gets an answer.
-fn under_load(fleet: &mut Fleet, story: impl FnOnce(&Fleet)) {
-    let done = &AtomicBool::new(false);
-    let fleet = &*fleet;
-    std::thread::scope(|scope| {
-        let clients = [0, 1].map(|envoy| {
-            scope.spawn(move || {
-                let mut count = 0;
-                while !done.load(Ordering::SeqCst) {
-                    get(fleet, envoy, &new_path());
-                    get(fleet, envoy, "/old");
-                    count += 2;
-                }
-                count
-            })
-        });
-        // Also when the story fails, so that its failure is seen.
-        let end = End(done);
-        story(fleet);
-        drop(end);
-        for client in clients {
-            assert!(client.join().unwrap() > 0);
-        }
-    });
-}
+const MORE_BEHIND_SENTINELS: &str = "+role";
 
 /// A user of the server with these rights and no others.
 fn user(more: &str) -> Vec<&str> {
@@ -155,10 +35,6 @@ fn refused_nothing(redis: &Redis) {
     // Newer servers know this one, by which the library introduces itself; it does without.
     let needed = |pair: &[&str]| pair[0] == "object" && !pair[1].contains("setinfo");
     assert!(!lines.windows(2).any(needed), "denied: {denied}");
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("optimizer-redis-").tempdir().unwrap()
 }
 
 fn encrypted(folder: &Path) -> (Redis, Certificates) {
@@ -180,7 +56,7 @@ fn tls_with_an_authority_of_ones_own_and_a_user_of_few_rights() {
         ("REDIS_TLS_CERT_FILE", certificate.as_str()),
         ("REDIS_TLS_KEY_FILE", key.as_str()),
     ];
-    let mut fleet = fleet(&url, &files);
+    let fleet = fleet(&url, &files);
     tier_works(&fleet);
     replicas_agree(&fleet, 601);
     let backend = fleet.rest(0).document("/cache/tier").unwrap()["backend"].to_string();
@@ -188,7 +64,7 @@ fn tls_with_an_authority_of_ones_own_and_a_user_of_few_rights() {
     refused_nothing(&redis);
     assert_eq!(redis.ask(&["GET", "others"]).unwrap(), "x");
 
-    under_load(&mut fleet, |fleet| {
+    under_load(&fleet, |fleet| {
         redis.kill();
         healthy(fleet, false);
         redis.restart().unwrap();
@@ -221,13 +97,13 @@ fn tls_with_an_authority_of_ones_own_and_a_user_of_few_rights() {
 fn a_cluster_that_loses_a_node() {
     let folder = folder();
     let mut cluster = Cluster::start(folder.path(), 3, &user(MORE_ON_A_CLUSTER)).unwrap();
-    let mut fleet = fleet(&cluster.url(WHO), &[]);
+    let fleet = fleet(&cluster.url(WHO), &[]);
     tier_works(&fleet);
     replicas_agree(&fleet, 601);
-    let purges = cluster.holder("api-optimizer:tier:purges").unwrap();
+    let purges = cluster.holder("api-optimizer:tier:{purges}").unwrap();
     let shared = cluster.holder("api-optimizer:{replicas}:settings").unwrap();
     for (node, size) in (0..3).zip(602..) {
-        under_load(&mut fleet, |fleet| {
+        under_load(&fleet, |fleet| {
             cluster.nodes[node].kill();
             healthy(fleet, false);
             if node != purges {
@@ -257,12 +133,12 @@ fn a_cluster_that_loses_a_node() {
 fn sentinels_that_fail_over() {
     let folder = folder();
     let mut guarded = Guarded::start(folder.path(), &user(MORE_BEHIND_SENTINELS)).unwrap();
-    let mut fleet = fleet(&guarded.url(WHO), &[]);
+    let fleet = fleet(&guarded.url(WHO), &[]);
     tier_works(&fleet);
     replicas_agree(&fleet, 601);
     for (master, size) in [(0, 602), (1, 603)] {
         assert_eq!(guarded.master().unwrap(), master);
-        under_load(&mut fleet, |fleet| {
+        under_load(&fleet, |fleet| {
             guarded.servers[master].kill();
             healthy(fleet, false);
             healthy(fleet, true);
