@@ -1,6 +1,10 @@
 //! A Kubernetes API server as far as one ConfigMap goes: versions, lists, watches, merge patches that are refused when they are
-//! based on an older version, and only what a Role that names the one object allows. It can go away and come back.
+//! based on an older version, and only what a Role that names the one object allows. It can go away and come back, ask for a token over
+//! TLS, refuse everybody, and forget old versions.
 
+mod guard;
+
+use crate::certificates::Certificates;
 use crate::ports::free_port;
 use crate::{Failure, Result};
 use axum::body::Body;
@@ -8,7 +12,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
+use guard::{Guard, Tls};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +34,8 @@ pub const NAMESPACE: &str = "production";
 #[derive(Debug)]
 pub struct KubeApi {
     objects: Arc<Objects>,
+    guard: Arc<Guard>,
+    certificates: Option<Certificates>,
     address: SocketAddr,
     runtime: Option<Runtime>,
 }
@@ -38,6 +45,8 @@ pub struct KubeApi {
 struct Objects {
     versions: Mutex<Vec<Value>>,
     newest: watch::Sender<usize>,
+    /// How often old versions were forgotten.
+    forgotten: watch::Sender<u64>,
     patches: Mutex<Vec<Value>>,
     /// Watches show everything so much later.
     lag: Duration,
@@ -49,13 +58,30 @@ impl KubeApi {
     /// # Errors
     /// It cannot listen.
     pub fn start(data: Option<&Value>, lag: Duration) -> Result<Self> {
+        Self::serve(data, lag, None)
+    }
+
+    /// As [`KubeApi::start`], over TLS and for who bears the token.
+    ///
+    /// # Errors
+    /// It cannot listen.
+    pub fn start_guarded(data: &Value, certificates: Certificates, token: &str) -> Result<Self> {
+        let api = Self::serve(Some(data), Duration::ZERO, Some(certificates))?;
+        api.take_token(token);
+        Ok(api)
+    }
+
+    fn serve(data: Option<&Value>, lag: Duration, certificates: Option<Certificates>) -> Result<Self> {
         let mut api = Self {
             objects: Arc::new(Objects {
                 versions: Mutex::default(),
                 newest: watch::channel(0).0,
+                forgotten: watch::channel(0).0,
                 patches: Mutex::default(),
                 lag,
             }),
+            guard: Arc::default(),
+            certificates,
             address: (Ipv4Addr::LOCALHOST, free_port()?).into(),
             runtime: None,
         };
@@ -84,10 +110,38 @@ impl KubeApi {
         let router = Router::new()
             .route(&collection, get(list))
             .route(&format!("{collection}/{{name}}"), patch(change))
-            .with_state(Arc::clone(&self.objects));
-        runtime.spawn(async move { axum::serve(listener, router).await });
+            .with_state(Arc::clone(&self.objects))
+            .layer(middleware::from_fn_with_state(Arc::clone(&self.guard), guard::admit));
+        match &self.certificates {
+            None => runtime.spawn(async move { axum::serve(listener, router).await }),
+            Some(certificates) => {
+                let listener = Tls::new(listener, certificates)?;
+                runtime.spawn(async move { axum::serve(listener, router).await })
+            }
+        };
         self.runtime = Some(runtime);
         Ok(())
+    }
+
+    /// From now on only who bears this token is let in; watches under way go on.
+    pub fn take_token(&self, token: &str) {
+        *lock(&self.guard.token) = Some(token.to_owned());
+    }
+
+    /// From now on everybody is answered with this status; with `None` nobody.
+    pub fn refuse(&self, refusal: Option<u16>) {
+        *lock(&self.guard.refusal) = refusal.and_then(|code| StatusCode::from_u16(code).ok());
+    }
+
+    /// Forgets old versions: whoever watches is told that what it goes on from is gone.
+    pub fn forget_old_versions(&self) {
+        self.objects.forgotten.send_modify(|times| *times += 1);
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The object's data.
@@ -198,6 +252,7 @@ async fn list(State(objects): State<Arc<Objects>>, Query(query): Query<HashMap<S
 
 async fn show(objects: Arc<Objects>, mut sent: usize, sender: mpsc::Sender<String>) {
     let mut newest = objects.newest.subscribe();
+    let mut forgotten = objects.forgotten.subscribe();
     loop {
         let lines = objects.lines(sent);
         sent += lines.len();
@@ -207,8 +262,14 @@ async fn show(objects: Arc<Objects>, mut sent: usize, sender: mpsc::Sender<Strin
                 return;
             }
         }
-        if newest.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = newest.changed() => if changed.is_err() { return },
+            _ = forgotten.changed() => {
+                let gone = json!({"type": "ERROR", "object": failure(StatusCode::GONE)});
+                // An error means that nobody watches any more.
+                let _ = sender.send(format!("{gone}\n")).await;
+                return;
+            }
         }
     }
 }
@@ -227,12 +288,15 @@ async fn change(State(objects): State<Arc<Objects>>, Path(name): Path<String>, J
 }
 
 fn status(code: StatusCode) -> Response {
+    (code, Json(failure(code))).into_response()
+}
+
+fn failure(code: StatusCode) -> Value {
     let reason = code.canonical_reason().unwrap_or_default();
-    let body = json!({
+    json!({
         "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "reason": reason,
         "message": format!("refused: {reason}"), "code": code.as_u16(),
-    });
-    (code, Json(body)).into_response()
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -19,6 +19,7 @@ mod guarded;
 mod hits;
 mod hostile;
 mod kube;
+mod kube_guarded;
 mod live;
 mod not_stored;
 mod operations;

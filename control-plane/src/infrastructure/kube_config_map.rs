@@ -27,6 +27,8 @@ const READ: Duration = Duration::from_secs(300);
 const AGAIN: Duration = Duration::from_secs(2);
 /// What a write crossed with arrives by the watch within this time.
 const CATCH_UP: Duration = Duration::from_secs(5);
+/// The API server has forgotten the version that a watch goes on from.
+const GONE: u16 = 410;
 /// Named in the object's managed fields.
 const MANAGER: &str = "api-optimizer-control-plane";
 
@@ -117,6 +119,11 @@ impl Session<'_> {
                         self.present = None;
                         self.own.clear();
                         self.plane.config_map_fails(format!("there is no ConfigMap {}", self.source.name));
+                    }
+                    // What the watch went on from is gone, as happens to every watch that was quiet for long. It lists anew by itself.
+                    Some(Err(watcher::Error::WatchError(status))) if status.code == GONE => {
+                        tokio::time::sleep(RETRY.0).await;
+                        continue;
                     }
                     Some(Err(error)) => return format!("the ConfigMap cannot be watched: {}", whole(&error)),
                     None => return "the watch ended".to_owned(),
