@@ -129,6 +129,16 @@ impl SharedMap for EnvoyHost {
         if value.is_empty() { None } else { Some((value, cas)) }
     }
 
+    fn version(&self, key: &[u8]) -> Option<Cas> {
+        let (mut data, mut size, mut cas) = (null_mut(), 0, 0);
+        // SAFETY: as for `get`.
+        let status =
+            unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas) };
+        // Empty by its use; were it not, its memory is ours all the same.
+        drop(take(data, size));
+        (status == OK).then_some(cas)
+    }
+
     fn set(&self, key: &[u8], value: &[u8], cas: Option<Cas>) -> Result<(), SetError> {
         // SAFETY: the host copies the ranges before it returns.
         let status =

@@ -13,6 +13,8 @@ pub const FLIGHT_MS: u64 = 10_000;
 /// For so long nobody waits for a key whose response turned out not to be shareable.
 pub const ALONE_MS: u64 = 10_000;
 const RETRIES: usize = 8;
+/// Keys a VM remembers as not shareable: 16 KB.
+const UNSHARED: usize = 1024;
 
 /// Creates all records: of two workers that create one at once, both would lead. 4096 writes of 32 bytes, once per process.
 pub fn seed(map: &impl SharedMap) {
@@ -32,8 +34,42 @@ pub enum Boarding {
     Lead,
     /// Another fetches it; whoever lands it will say so.
     Follow,
-    /// No telling, or not shareable; fetch it alone.
+    /// What comes of it may not be shared: fetch it alone, and until this time without asking.
+    Unshared(Millis),
+    /// No telling; fetch it alone.
     Alone,
+}
+
+/// Keys a VM knows not to be shareable, so that it need not ask. A table with one place per key and no search: what is pushed out is
+/// asked for again.
+#[derive(Debug, Default)]
+pub struct Unshared {
+    places: Vec<(u64, Millis)>,
+}
+
+impl Unshared {
+    /// Whether the key with this hash is known not to be shareable.
+    #[must_use]
+    pub fn knows(&self, hash: u64, now_ms: Millis) -> bool {
+        // A time far ahead comes from a clock that has since jumped back.
+        self.places.get(place(hash)).is_some_and(|(known, until)| {
+            *known == hash && *until > now_ms && *until <= now_ms.saturating_add(2 * ALONE_MS)
+        })
+    }
+
+    /// Remembers it until then.
+    pub fn note(&mut self, hash: u64, until: Millis) {
+        if self.places.is_empty() {
+            self.places.resize(UNSHARED, (0, 0));
+        }
+        if let Some(place) = self.places.get_mut(place(hash)) {
+            *place = (hash, until);
+        }
+    }
+}
+
+fn place(hash: u64) -> usize {
+    usize::try_from(hash % UNSHARED as u64).unwrap_or(0)
 }
 
 /// What came of a flight.
@@ -69,8 +105,11 @@ pub fn board(map: &impl SharedMap, hash: u64, vm: u64, now_ms: Millis) -> Boardi
     for _ in 0..RETRIES {
         let (flight, cas) = read(map, &key);
         if flight.is_on(now_ms) {
-            if flight.hash != hash || flight.vm == 0 {
+            if flight.hash != hash {
                 return Boarding::Alone;
+            }
+            if flight.vm == 0 {
+                return Boarding::Unshared(flight.until);
             }
             if flight.followed
                 || map
@@ -179,12 +218,26 @@ mod tests {
         let map = MemoryMap::default();
         board(&map, 9, 1, 1000);
         land(&map, 9, 1, Landing::NotShareable, 1000);
-        assert_eq!(board(&map, 9, 2, 1001), Boarding::Alone);
+        assert_eq!(board(&map, 9, 2, 1001), Boarding::Unshared(1000 + ALONE_MS));
         assert_eq!(
             board(&map, 9, 2, 1001 + ALONE_MS),
             Boarding::Lead,
             "tried again after a while"
         );
+    }
+
+    #[test]
+    fn a_vm_remembers_what_is_not_shareable_as_long_as_that_holds() {
+        let mut unshared = Unshared::default();
+        assert!(!unshared.knows(9, 1000));
+        unshared.note(9, 11_000);
+        assert!(unshared.knows(9, 10_999) && !unshared.knows(9, 11_000));
+        unshared.note(9, 1_000_000);
+        assert!(!unshared.knows(9, 1000), "the clock went back");
+        unshared.note(9, 11_000);
+        assert!(!unshared.knows(9 + UNSHARED as u64, 1000));
+        unshared.note(9 + UNSHARED as u64, 11_000);
+        assert!(!unshared.knows(9, 1000), "pushed out");
     }
 
     #[test]

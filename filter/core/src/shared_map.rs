@@ -41,6 +41,9 @@ pub(crate) fn seed_places<K: AsRef<[u8]>>(map: &impl SharedMap, places: u64, key
     }
 }
 
+/// What a version says is trusted for so long: a worker can die between a write and the move of its version.
+pub(crate) const TRUSTED_MS: crate::Millis = 1_000;
+
 /// Process-wide shared data as Envoy offers it.
 ///
 /// There is no delete and no listing: a key once set stays for the life of the process, so callers use a fixed set of keys.
@@ -55,6 +58,15 @@ pub trait SharedMap {
     /// # Errors
     /// [`SetError::CasMismatch`] when the version moved on, [`SetError::Host`] for anything else.
     fn set(&self, key: &[u8], value: &[u8], cas: Option<Cas>) -> Result<(), SetError>;
+
+    /// The version of a key whose value is empty: how often something was done, without what. A read that moves no value into the VM
+    /// costs a fraction of one that does. `None` when the key was never set or the host failed.
+    fn version(&self, key: &[u8]) -> Option<Cas>;
+
+    /// Moves such a key's version on. A host that fails leaves it: whoever trusts versions asks for the truth now and then besides.
+    fn bump(&self, key: &[u8]) {
+        let _ = self.set(key, &[], None);
+    }
 }
 
 #[cfg(any(test, feature = "testing"))]
@@ -75,6 +87,7 @@ mod memory {
         last_cas: Mutex<Cas>,
         reads: std::sync::atomic::AtomicU64,
         writes: std::sync::atomic::AtomicU64,
+        versions: std::sync::atomic::AtomicU64,
         failing: std::sync::atomic::AtomicBool,
     }
 
@@ -87,6 +100,11 @@ mod memory {
         /// Writes attempted so far.
         pub fn writes(&self) -> u64 {
             self.writes.load(std::sync::atomic::Ordering::Relaxed)
+        }
+
+        /// Versions asked for so far.
+        pub fn versions(&self) -> u64 {
+            self.versions.load(std::sync::atomic::Ordering::Relaxed)
         }
 
         /// From now on every call fails, as on a host in trouble.
@@ -115,6 +133,15 @@ mod memory {
             }
             let values = self.values.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             values.get(key).filter(|(value, _)| !value.is_empty()).cloned()
+        }
+
+        fn version(&self, key: &[u8]) -> Option<Cas> {
+            if self.failing.load(std::sync::atomic::Ordering::Relaxed) {
+                return None;
+            }
+            self.versions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let values = self.values.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            values.get(key).map(|(_, cas)| *cas)
         }
 
         fn set(&self, key: &[u8], value: &[u8], cas: Option<Cas>) -> Result<(), SetError> {

@@ -2,7 +2,7 @@
 
 mod decision;
 
-use filter_core::breaker::{self, BreakerPolicy, Call, OutcomeClass};
+use filter_core::breaker::{self, BreakerPolicy, Call, OutcomeClass, Watch};
 use filter_core::shared_map::MemoryMap;
 use filter_core::store::{Entry, Eviction, Limits, Stamps, Store};
 use optimizer_proto::telemetry::Sketch;
@@ -94,6 +94,8 @@ fn merge() -> impl FnMut() {
 
 fn breaker() -> impl FnMut() {
     let (map, policy) = (MemoryMap::default(), BreakerPolicy::default());
+    breaker::seed(&map);
+    let mut breakers = Watch::default();
     let call = Call {
         holder: 1,
         can_wait: false,
@@ -101,9 +103,9 @@ fn breaker() -> impl FnMut() {
     let mut now = NOW;
     move || {
         now += 1;
-        let (admitted, _) = breaker::acquire(&map, "catalogue", &policy, &call, now, 1);
-        if let Ok(Some(permit)) = admitted {
-            black_box(breaker::resolve(
+        let decided = breakers.acquire(&map, "catalogue", &policy, &call, now, 1);
+        if let Ok(Some(permit)) = decided.leave {
+            black_box(breakers.resolve(
                 &map,
                 permit,
                 &policy,

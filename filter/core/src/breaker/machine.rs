@@ -206,6 +206,32 @@ impl Record {
         true
     }
 
+    /// Takes in so many calls that ended well; true when they count.
+    pub(super) fn end_well(&mut self, policy: &BreakerPolicy, generation: u64, calls: u32, now_ms: Millis) -> bool {
+        if calls == 0 || generation != self.generation || self.state != State::Closed {
+            return false;
+        }
+        if let Some(bucket) = self.bucket(policy, now_ms) {
+            bucket.calls = bucket.calls.saturating_add(calls);
+        }
+        self.connect_failures = 0;
+        true
+    }
+
+    /// The bucket of this moment.
+    fn bucket(&mut self, policy: &BreakerPolicy, now_ms: Millis) -> Option<&mut Bucket> {
+        let span = now_ms / (policy.window_ms / BUCKETS as u64).max(1);
+        let place = usize::try_from(span % BUCKETS as u64).unwrap_or(0);
+        let bucket = self.buckets.get_mut(place)?;
+        if bucket.span != span {
+            *bucket = Bucket {
+                span,
+                ..Bucket::default()
+            };
+        }
+        Some(bucket)
+    }
+
     fn count(
         &mut self,
         policy: &BreakerPolicy,
@@ -215,15 +241,7 @@ impl Record {
         now_ms: Millis,
         random: u64,
     ) {
-        let span = now_ms / (policy.window_ms / BUCKETS as u64).max(1);
-        let place = usize::try_from(span % BUCKETS as u64).unwrap_or(0);
-        if let Some(bucket) = self.buckets.get_mut(place) {
-            if bucket.span != span {
-                *bucket = Bucket {
-                    span,
-                    ..Bucket::default()
-                };
-            }
+        if let Some(bucket) = self.bucket(policy, now_ms) {
             bucket.calls = bucket.calls.saturating_add(1);
             bucket.failures = bucket.failures.saturating_add(u32::from(failed));
             bucket.slow = bucket.slow.saturating_add(u32::from(slow));

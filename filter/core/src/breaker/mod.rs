@@ -13,12 +13,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod view;
+mod watch;
 
 pub use outcome::{OutcomeClass, classify};
 pub use policy::{BreakerPolicy, FailurePolicy};
 pub use record::{Cause, Evidence, Forced, State};
-pub use table::{acquire, is_resting, resolve, seed, steer, sweep};
+pub use table::{Decided, is_resting, seed, steer, sweep};
 pub use view::{Shown, View, all};
+pub use watch::Watch;
 
 use crate::Millis;
 

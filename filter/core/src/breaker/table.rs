@@ -18,13 +18,74 @@ const BUSY_RETRY_MS: Millis = 1_000;
 /// Longest a forced state lasts without being renewed: 24 hours.
 pub(super) const FORCED_MAX_MS: u64 = 86_400_000;
 
-/// Creates the places; see [`seed_places`].
+/// Versions of records: several share one, and a change of one of them then has the others read again.
+const VERSIONS: u64 = 64;
+
+/// Creates the places, see [`seed_places`], and the versions: without one a record is read for each call.
 pub fn seed(map: &impl SharedMap) {
     seed_places(map, PLACES, place_key);
+    for version in 0..VERSIONS {
+        let key = nth_version_key(version);
+        if map.version(&key).is_none() {
+            map.bump(&key);
+        }
+    }
 }
 
-/// Asks for leave to call. Reads once and writes nothing while the breaker is closed and the upstream not just recovering. Refused or
-/// not, the state may have changed.
+/// What a closed breaker says to every call alike, for as long as nothing happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ordinary {
+    pub(super) generation: u64,
+}
+
+impl Ordinary {
+    /// Absent where a call changes something, or the next may fare otherwise.
+    fn of(record: &Record) -> Option<Self> {
+        let ordinary = record.state == State::Closed
+            && record.forced == Forced::None
+            && record.connect_failures == 0
+            && !record.ramp.is_under_way();
+        ordinary.then_some(Self {
+            generation: record.generation,
+        })
+    }
+}
+
+/// A decision about a call.
+#[derive(Debug)]
+pub struct Decided {
+    /// Leave to call; `None` where nobody counts.
+    pub leave: Result<Option<Permit>, Refusal>,
+    /// The state may have changed, refused or not.
+    pub transition: Option<Transition>,
+    /// How the breaker stands after it, if nothing is the matter.
+    pub(super) ordinary: Option<Ordinary>,
+}
+
+impl Decided {
+    /// Nobody may judge, or counts: the call goes.
+    pub(super) fn uncounted() -> Self {
+        Self {
+            leave: Ok(None),
+            transition: None,
+            ordinary: None,
+        }
+    }
+
+    pub(super) fn ordinary(upstream: &str, ordinary: Ordinary) -> Self {
+        Self {
+            leave: Ok(Some(Permit {
+                upstream: upstream.to_owned(),
+                generation: ordinary.generation,
+                probe: None,
+            })),
+            transition: None,
+            ordinary: Some(ordinary),
+        }
+    }
+}
+
+/// Asks for leave to call. Reads once and writes nothing while the breaker is closed and the upstream not just recovering.
 pub fn acquire(
     map: &impl SharedMap,
     upstream: &str,
@@ -32,20 +93,20 @@ pub fn acquire(
     call: &Call,
     now_ms: Millis,
     random: u64,
-) -> (Result<Option<Permit>, Refusal>, Option<Transition>) {
+) -> Decided {
     if !policy.enabled {
-        return (Ok(None), None);
+        return Decided::uncounted();
     }
     let mut refused = None;
     for _ in 0..RETRIES {
         let Some((key, mut record, cas)) = find(map, upstream) else {
-            return (Ok(None), None);
+            return Decided::uncounted();
         };
         let before = Standing::of(&record, policy);
         let lapsed = record.lapse(policy, now_ms);
         let (pass, changed) = record.begin(policy, call, now_ms, random);
         if lapsed || changed {
-            match map.set(&key, &named(upstream, &record), cas) {
+            match write(map, upstream, &key, &record, cas, before.ordinary) {
                 Ok(()) => {}
                 Err(SetError::CasMismatch) => {
                     refused = match pass {
@@ -59,7 +120,7 @@ pub fn acquire(
                     continue;
                 }
                 // Without shared data nobody may judge: the call goes.
-                Err(SetError::Host) => return (Ok(None), None),
+                Err(SetError::Host) => return Decided::uncounted(),
             }
         }
         let transition = before.transition(upstream, &record, policy, lapsed.then_some(Cause::WordExpired), now_ms);
@@ -68,35 +129,84 @@ pub fn acquire(
             Pass::Free => Ok(Some(permit(upstream, &record, None))),
             Pass::Probe(id) => Ok(Some(permit(upstream, &record, Some(id)))),
         };
-        return (leave, transition);
+        return Decided {
+            leave,
+            transition,
+            ordinary: Ordinary::of(&record),
+        };
     }
     // What was decided each time holds, though it could not be counted. A probe that cannot be counted must not be made.
-    (refused.map_or(Ok(None), Err), None)
+    Decided {
+        leave: refused.map_or(Ok(None), Err),
+        ..Decided::uncounted()
+    }
 }
 
-/// Takes in how a call ended.
+/// Takes in how a call ended, and before it so many others of the same generation that ended well.
+#[allow(clippy::too_many_arguments)]
 pub fn resolve(
     map: &impl SharedMap,
     permit: Permit,
     policy: &BreakerPolicy,
     class: OutcomeClass,
     took_ms: Millis,
+    others: u32,
     now_ms: Millis,
     random: u64,
 ) -> Option<Transition> {
     for _ in 0..RETRIES {
         let (key, mut record, cas) = find(map, &permit.upstream)?;
         let before = Standing::of(&record, policy);
-        if !record.end(policy, &permit, class, took_ms, now_ms, random) {
+        let counted = record.end_well(policy, permit.generation, others, now_ms);
+        if !record.end(policy, &permit, class, took_ms, now_ms, random) && !counted {
             return None;
         }
-        match map.set(&key, &named(&permit.upstream, &record), cas) {
+        match write(map, &permit.upstream, &key, &record, cas, before.ordinary) {
             Ok(()) => return before.transition(&permit.upstream, &record, policy, None, now_ms),
             Err(SetError::CasMismatch) => {}
             Err(SetError::Host) => return None,
         }
     }
     None
+}
+
+/// Takes in calls that ended well.
+pub(super) fn count_well(
+    map: &impl SharedMap,
+    upstream: &str,
+    policy: &BreakerPolicy,
+    generation: u64,
+    calls: u32,
+    now_ms: Millis,
+) {
+    for _ in 0..RETRIES {
+        let Some((key, mut record, cas)) = find(map, upstream) else {
+            return;
+        };
+        let before = Ordinary::of(&record);
+        if !record.end_well(policy, generation, calls, now_ms)
+            || write(map, upstream, &key, &record, cas, before) != Err(SetError::CasMismatch)
+        {
+            return;
+        }
+    }
+}
+
+/// Writes a record that was read with version `cas`. Whoever knows it as it was is told when it says something else to an ordinary
+/// call.
+fn write(
+    map: &impl SharedMap,
+    upstream: &str,
+    key: &[u8],
+    record: &Record,
+    cas: Option<Cas>,
+    before: Option<Ordinary>,
+) -> Result<(), SetError> {
+    map.set(key, &named(upstream, record), cas)?;
+    if before.is_none() || before != Ordinary::of(record) {
+        map.bump(&version_key(upstream));
+    }
+    Ok(())
 }
 
 /// Puts an operator's word in place of the breaker's judgement, for at most 24 hours; [`Forced::None`] takes it back and closes
@@ -119,7 +229,7 @@ pub fn steer(
         let before = Standing::of(&record, policy);
         let until_ms = until_ms.min(now_ms.saturating_add(FORCED_MAX_MS));
         record.force(policy, forced, until_ms, now_ms);
-        match map.set(&key, &named(upstream, &record), cas) {
+        match write(map, upstream, &key, &record, cas, before.ordinary) {
             Ok(()) => return Ok(before.transition(upstream, &record, policy, Some(Cause::Operator), now_ms)),
             Err(SetError::CasMismatch) => {}
             Err(SetError::Host) => return Err(SetError::Host),
@@ -148,7 +258,7 @@ pub fn sweep(
         let lapsed = record.lapse(policy, now_ms);
         record.take_back(&alive);
         // Whoever won the race has noticed the word's end, and of the probes the next sweep takes care.
-        if map.set(&key, &named(&upstream, &record), cas).is_ok() && lapsed {
+        if write(map, &upstream, &key, &record, cas, before.ordinary).is_ok() && lapsed {
             transitions.extend(before.transition(&upstream, &record, policy, Some(Cause::WordExpired), now_ms));
         }
     }
@@ -184,6 +294,7 @@ pub(super) fn records(map: &impl SharedMap) -> impl Iterator<Item = (String, Rec
 struct Standing {
     shown: Shown,
     judged: State,
+    ordinary: Option<Ordinary>,
 }
 
 impl Standing {
@@ -191,6 +302,7 @@ impl Standing {
         Self {
             shown: record.shown(policy),
             judged: record.state,
+            ordinary: Ordinary::of(record),
         }
     }
 
@@ -232,6 +344,16 @@ fn permit(upstream: &str, record: &Record, probe: Option<u64>) -> Permit {
         generation: record.generation,
         probe,
     }
+}
+
+/// Key of the version of an upstream's record.
+pub(super) fn version_key(upstream: &str) -> [u8; 5] {
+    nth_version_key(xxhash_rust::xxh3::xxh3_64(upstream.as_bytes()) % VERSIONS)
+}
+
+fn nth_version_key(version: u64) -> [u8; 5] {
+    let [low, ..] = version.to_le_bytes();
+    [b'a', b'o', b'1', b'B', low]
 }
 
 fn place_key(place: u64) -> [u8; 5] {

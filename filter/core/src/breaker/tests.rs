@@ -17,6 +17,31 @@ const CALL: Call = Call {
     can_wait: false,
 };
 
+/// Over the record each time, as where no worker knows the breaker.
+fn acquire(
+    map: &MemoryMap,
+    upstream: &str,
+    policy: &BreakerPolicy,
+    call: &Call,
+    now_ms: u64,
+    random: u64,
+) -> (Result<Option<Permit>, Refusal>, Option<Transition>) {
+    let decided = table::acquire(map, upstream, policy, call, now_ms, random);
+    (decided.leave, decided.transition)
+}
+
+fn resolve(
+    map: &MemoryMap,
+    permit: Permit,
+    policy: &BreakerPolicy,
+    class: OutcomeClass,
+    took_ms: u64,
+    now_ms: u64,
+    random: u64,
+) -> Option<Transition> {
+    table::resolve(map, permit, policy, class, took_ms, 0, now_ms, random)
+}
+
 fn ask(map: &MemoryMap, policy: &BreakerPolicy, now_ms: u64, random: u64) -> Result<Option<Permit>, Refusal> {
     acquire(map, "api", policy, &CALL, now_ms, random).0
 }

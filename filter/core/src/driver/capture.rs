@@ -70,6 +70,7 @@ impl Vm {
             return Flow::Continue;
         };
         exchange.bytes = exchange.bytes.saturating_add(size as u64);
+        forwarded.ended |= end;
         let Some(capture) = &mut forwarded.capture else {
             return Flow::Continue;
         };
@@ -105,7 +106,7 @@ impl Vm {
         if end {
             let started_ns = host.now_ns();
             self.commit(host, forwarded, started_ns / 1_000_000);
-            exchange.inside_ns += host.now_ns().saturating_sub(started_ns);
+            exchange.note_inside(host, started_ns);
         }
         Flow::Continue
     }
@@ -113,6 +114,7 @@ impl Vm {
     /// Trailers end the content. They are not stored (RFC 9110 section 6.5 allows to discard them): a local reply cannot carry any.
     pub fn on_response_trailers(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
         if let Phase::Forwarded(forwarded) = &mut exchange.phase {
+            forwarded.ended = true;
             self.commit(host, forwarded, host.now_ns() / 1_000_000);
         }
         Flow::Continue

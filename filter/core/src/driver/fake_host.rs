@@ -101,6 +101,11 @@ impl SharedMap for FakeHost {
         self.map.get(key)
     }
 
+    fn version(&self, key: &[u8]) -> Option<Cas> {
+        self.called().ok()?;
+        self.map.version(key)
+    }
+
     fn set(&self, key: &[u8], value: &[u8], cas: Option<Cas>) -> Result<(), SetError> {
         self.called().map_err(|_| SetError::Host)?;
         self.map.set(key, value, cas)

@@ -12,6 +12,7 @@ use crate::breaker::{
 use optimizer_proto::v1::breaker_command::Action;
 use optimizer_proto::v1::{BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds};
 use serde_json::json;
+use std::rc::Rc;
 
 /// The breaker's state for the access log; not there while it is closed.
 const STATE: &[u8] = b"api_optimizer.breaker";
@@ -82,9 +83,12 @@ impl Vm {
             holder: self.uid,
             can_wait,
         };
-        let (leave, transition) = breaker::acquire(host, name, &self.policies.breaker, &call, now_ms, host.random());
-        self.tell(host, transition);
-        leave
+        let policies = Rc::clone(&self.policies);
+        let decided = self
+            .breakers
+            .acquire(host, name, &policies.breaker, &call, now_ms, host.random());
+        self.tell(host, decided.transition);
+        decided.leave
     }
 
     /// Resolves permits, each once.
@@ -98,7 +102,10 @@ impl Vm {
     ) {
         for permit in permits {
             let random = host.random();
-            let transition = breaker::resolve(host, permit, &self.policies.breaker, class, took_ms, now_ms, random);
+            let policies = Rc::clone(&self.policies);
+            let transition =
+                self.breakers
+                    .resolve(host, permit, &policies.breaker, class, took_ms, now_ms, random);
             self.tell(host, transition);
         }
     }

@@ -40,14 +40,16 @@ impl Vm {
             route: self.recorder.name(route),
             upstream: self.recorder.name(&exchange.upstream),
             outcome: exchange.outcome,
-            protocol: protocol(host, exchange.started_ns),
+            protocol: if exchange.sampled { protocol(host) } else { 0 },
             latency_us: now_ns.saturating_sub(exchange.started_ns) / 1_000,
             bytes: exchange.bytes,
             upstream_requests: exchange.upstream_requests,
             upstream_reused: exchange.upstream_reused,
         };
         self.recorder.request(&sample);
-        self.recorder.overhead(exchange.inside_ns);
+        if exchange.sampled {
+            self.recorder.overhead(exchange.inside_ns);
+        }
     }
 
     /// Notes whose response a hit is, asking the host only where this VM does not know.
@@ -76,9 +78,11 @@ impl Vm {
         forwarded: &mut Forwarded,
         now_ms: Millis,
     ) {
-        let flags = response_flags(host);
-        let class = if flags == 0 && forwarded.from_origin && forwarded.status > 0 {
-            // The upstream's own response and nothing amiss with it: the details, which cost as much as a lookup, add nothing.
+        let whole = forwarded.from_origin && forwarded.status > 0;
+        // Of the upstream's own response that came to its end nothing is amiss, and flags and details, which cost as much as a lookup,
+        // add nothing; nor do the details where there are no flags.
+        let flags = if whole && forwarded.ended { 0 } else { response_flags(host) };
+        let class = if flags == 0 && whole {
             OutcomeClass::Status(forwarded.status)
         } else {
             let details = host.property(b"response\0code_details").unwrap_or_default();
@@ -115,34 +119,13 @@ pub(super) fn response_flags(host: &impl Host) -> u64 {
         .map_or(0, u64::from_le_bytes)
 }
 
-/// Asking for the protocol costs as much as a lookup in shared data: one request in eight is asked, by chance as the clock has it, so
-/// that no pattern in the traffic decides.
-fn protocol(host: &impl Host, started_ns: u64) -> u8 {
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    if started_ns.wrapping_mul(SPREAD) >> 61 != 0 {
-        return 0;
-    }
+/// The client's protocol. Asking costs as much as a lookup in shared data.
+fn protocol(host: &impl Host) -> u8 {
     match host.property(b"request\0protocol").as_deref() {
         Some(b"HTTP/1.0") => 10,
         Some(b"HTTP/1.1") => 11,
         Some(b"HTTP/2") => 20,
         Some(b"HTTP/3") => 30,
         _ => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::driver::fake_host::FakeHost;
-
-    #[test]
-    fn one_request_in_eight_is_asked_for_its_protocol() {
-        let host = FakeHost::default();
-        host.set_property("request\0protocol", b"HTTP/2");
-        let asked = (0..80_000_u64)
-            .filter(|at| protocol(&host, 1_764_000_000_000_000_000 + at * 1_000) == 20)
-            .count();
-        assert!((9_000..11_000).contains(&asked), "{asked}");
     }
 }

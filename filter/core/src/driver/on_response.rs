@@ -47,7 +47,7 @@ impl Vm {
                     }
                     _ => exchange.phase = Phase::Forwarded(forwarded),
                 }
-                exchange.inside_ns += host.now_ns().saturating_sub(started_ns);
+                exchange.note_inside(host, started_ns);
                 flow
             }
         }
@@ -74,6 +74,7 @@ impl Vm {
         let details = host.property(b"response\0code_details").unwrap_or_default();
         let from_origin = details == b"via_upstream";
         forwarded.from_origin = from_origin;
+        forwarded.ended = end;
         let request_map = Rc::clone(&forwarded.request);
         let (Some(asked), Some(route)) = (
             Asked::read(Fields::from(header_map::parse(&request_map))),

@@ -325,6 +325,11 @@ impl Vm {
         true
     }
 
+    /// Whether what comes by this route may be offered, as far as that is known without the request.
+    pub(super) fn tier_may_take(&self, route: &RoutePolicy) -> bool {
+        route.tier && self.tier.fence.is_some()
+    }
+
     /// The place in the tier's order of purges for a fetch that begins now; `None` where its response is not to be offered.
     pub(super) fn tier_fence(&self, route: &RoutePolicy, request: &Fields<'_>) -> Option<Fence> {
         self.tier.fence.filter(|_| takes_part(route, request))

@@ -65,6 +65,8 @@ pub struct Vm {
     pub(super) background: super::background::Background,
     pub(super) waiting: super::waiting::Waiting,
     pub(super) limiter: super::limiter::Limiter,
+    pub(super) breakers: breaker::Watch,
+    pub(super) unshared: collapse::Unshared,
     pub(super) tier: super::tier::TierClient,
     /// VMs alive, as of the last heartbeat.
     pub(super) workers: u32,
@@ -115,6 +117,8 @@ impl Vm {
             background: super::background::Background::default(),
             waiting: super::waiting::Waiting::default(),
             limiter: super::limiter::Limiter::default(),
+            breakers: breaker::Watch::default(),
+            unshared: collapse::Unshared::default(),
             tier: super::tier::TierClient::default(),
             workers: 1,
             stats: super::stats::Stats::default(),
@@ -184,6 +188,7 @@ impl Vm {
         let now_ms = host.now_ns() / 1_000_000;
         self.adopt(host);
         self.notice_pause(host, now_ms);
+        self.breakers.hand_in(host, &self.policies.breaker, now_ms);
         self.leads = lease::hold(host, self.uid, now_ms);
         if now_ms.abs_diff(self.last_second_ms) >= SECOND_MS {
             self.last_second_ms = now_ms;

@@ -89,6 +89,9 @@ impl Vm {
     /// Ends the flight of a key.
     pub(super) fn land_key(&mut self, host: &impl Host, hash: u64, landing: Landing, now_ms: Millis) {
         self.tier_landed(host, hash, landing);
+        if landing == Landing::NotShareable {
+            self.unshared.note(hash, now_ms.saturating_add(collapse::ALONE_MS));
+        }
         if !collapse::land(host, hash, self.uid, landing, now_ms) {
             return;
         }

@@ -130,7 +130,7 @@ impl Pool {
             total = sum(holders);
             true
         });
-        if written {
+        if written == Ok(true) {
             self.over = total > u64::from(limit);
         }
         freed
@@ -167,12 +167,11 @@ impl Pool {
             }
             true
         });
-        if written {
-            Some(granted)
-        } else if granted == 0 {
-            Some(0)
-        } else {
-            None
+        match written {
+            Ok(true) => Some(granted),
+            // Whoever loses every race has seen the others take places: it waits, rather than exceed the limit.
+            Ok(false) | Err(SetError::CasMismatch) => Some(0),
+            Err(SetError::Host) => None,
         }
     }
 }
@@ -181,31 +180,30 @@ fn sum(holders: &[Holder]) -> u64 {
     holders.iter().map(|holder| u64::from(holder.leased)).sum()
 }
 
-/// Changes a record by compare-and-swap; `change` answers whether there is anything to write. False when nothing was written.
+/// Changes a record by compare-and-swap; `change` answers whether there is anything to write, and so does the result.
 fn update(
     map: &impl SharedMap,
     upstream: &str,
     now_ms: Millis,
     mut change: impl FnMut(&mut Vec<Holder>) -> bool,
-) -> bool {
+) -> Result<bool, SetError> {
     for _ in 0..RETRIES {
         let Some((key, mut holders, cas)) = find(map, upstream) else {
-            // More upstreams than places: unlimited. Said as "could not be written".
-            change(&mut Vec::new());
-            return false;
+            // More upstreams than places: unlimited.
+            return Err(SetError::Host);
         };
         holders.retain(|holder| holder.seen_ms.abs_diff(now_ms) < GONE_AFTER_MS);
         if !change(&mut holders) {
-            return false;
+            return Ok(false);
         }
         holders.truncate(MAX_HOLDERS);
         match map.set(&key, &encode(upstream, &holders), cas) {
-            Ok(()) => return true,
+            Ok(()) => return Ok(true),
             Err(SetError::CasMismatch) => {}
-            Err(SetError::Host) => return false,
+            Err(SetError::Host) => return Err(SetError::Host),
         }
     }
-    false
+    Err(SetError::CasMismatch)
 }
 
 /// All upstreams that were called lately.

@@ -2,6 +2,7 @@
 
 use super::codec::{LEDGER_KEY, PAGES, page_key};
 use super::entry::StoreError;
+use super::known_pages;
 use super::ledger::{Change, Ledger, Tally};
 use super::page::Page;
 use crate::shared_map::{Cas, SetError, SharedMap};
@@ -187,6 +188,7 @@ pub(super) fn seed(map: &impl SharedMap) {
             let _ = map.set(&key, &Page::new(0, 0).encode(), None);
         }
     }
+    known_pages::seed(map);
     if map.get(LEDGER_KEY).is_none()
         && let Some(mut ledger) = rebuild(map)
     {

@@ -35,6 +35,16 @@ pub(super) fn page_key(page: u16) -> [u8; 8] {
     ]
 }
 
+/// Versions of directory pages. Several pages share one: a change of one of them then has the others read again, and a version for
+/// each would be 100 KB of keys.
+pub(super) const PAGE_VERSIONS: u16 = 64;
+
+/// Key of the version of a directory page.
+pub(super) fn page_version_key(page: u16) -> [u8; 6] {
+    let version = page % PAGE_VERSIONS;
+    [b'a', b'o', b'/', b'n', hex(version, 4), hex(version, 0)]
+}
+
 /// Key of a slot. Short enough for the string type of Envoy's C++ library to need no allocation.
 pub(super) fn slot_key(page: u16, slot: u16) -> [u8; 12] {
     let [a, b, c, _, p3, p2, p1, p0] = page_key(page);

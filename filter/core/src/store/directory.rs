@@ -3,6 +3,7 @@
 use super::account::Account;
 use super::codec::{PAGES, key_hash, page_key, page_of, slot_key};
 use super::entry::{EntryId, StoreError};
+use super::known_pages;
 use super::ledger::Tally;
 use super::page::Page;
 use super::record::Record;
@@ -32,7 +33,7 @@ impl Store {
         let left = |slot: &u16| map.get(&slot_key(number, *slot)).is_some();
         let left: Vec<u16> = (0..self.page_capacity()).filter(left).collect();
         page.high = left.last().map_or(0, |slot| slot + 1);
-        map.set(&page_key(number), &page.encode(), Some(cas)).ok()?;
+        known_pages::write(map, number, &page.encode(), cas).ok()?;
         left.into_iter().for_each(|slot| erase_orphan(map, number, slot));
         Some(())
     }
@@ -61,7 +62,7 @@ impl Store {
         cas: Cas,
         gone: &[Record],
     ) -> Result<bool, StoreError> {
-        match map.set(&page_key(number), &page.encode(), Some(cas)) {
+        match known_pages::write(map, number, &page.encode(), cas) {
             Ok(()) => {}
             Err(SetError::CasMismatch) => {
                 self.events.races += 1;
@@ -132,6 +133,7 @@ impl Store {
             if !self.touches.apply(number, &mut page) {
                 return;
             }
+            // Without telling those who know the page: what was hit changes nothing that a lookup finds.
             match map.set(&page_key(number), &page.encode(), Some(cas)) {
                 Err(SetError::CasMismatch) => self.events.races += 1,
                 Ok(()) | Err(SetError::Host) => return,

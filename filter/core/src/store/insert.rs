@@ -7,6 +7,7 @@ use super::account::{self, Account};
 use super::codec::{key_hash, page_key, page_of, slot_key};
 use super::directory::erase_orphan;
 use super::entry::{Entry, EntryId, Inserted, StoreError, TRAILER_LEN};
+use super::known_pages;
 use super::ledger::Tally;
 use super::lookup::fold;
 use super::page::{Page, has_record};
@@ -163,7 +164,7 @@ impl Store {
         plan: &Plan,
     ) -> Result<Option<Record>, StoreError> {
         let claimed = plan.carry_out(page);
-        match map.set(&page_key(number), &page.encode(), Some(cas)) {
+        match known_pages::write(map, number, &page.encode(), cas) {
             Ok(()) => Ok(Some(claimed)),
             Err(error) => {
                 self.account.undo(page.epoch, &plan.change);

@@ -1,14 +1,14 @@
 //! The totals of the store, and where its housekeeping stands: the one record every insertion must pass.
 
-use super::codec::{PAGES, checksum, u16_at, u32_at, u64_at};
+use super::codec::{PAGE_VERSIONS, PAGES, checksum, u16_at, u32_at, u64_at};
 use super::limits::Limits;
 
 /// Memory of one key of shared data: the node of the host's hash map (a short key lies in it), its place in the buckets, and the
 /// four bytes of ghost a slot may have in its page.
 pub(super) const KEY_COST: u64 = 104;
 
-/// Memory of the pages beyond their keys and records: headers and the allocator's rounding.
-const PAGES_COST: u64 = PAGES as u64 * 32;
+/// Memory of the pages beyond their keys and records: headers and the allocator's rounding; and the keys of their versions.
+const PAGES_COST: u64 = PAGES as u64 * 32 + PAGE_VERSIONS as u64 * KEY_COST;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"aog1");
 const WORDS: usize = PAGES as usize / 64;

@@ -1,6 +1,6 @@
 //! Finding a response: the page, then exactly one slot.
 
-use super::codec::{Tick, key_hash, page_key, page_of, slot_key};
+use super::codec::{Tick, key_hash, page_of, slot_key};
 use super::entry::{EntryId, Found};
 use super::hot::Name;
 use super::limits::Eviction;
@@ -21,8 +21,8 @@ const MEMO: usize = 4;
 const ABANDONED_TICKS: u32 = 10_000 / 16;
 
 impl Store {
-    /// Finds the response for a key: two reads when there is one (one where this worker keeps
-    /// it), one when there is none (two more when a race was lost).
+    /// Finds the response for a key: two reads when there is one (one where this worker keeps it), one when there is none (two more
+    /// when a race was lost). Of a page this worker knows only the version is read.
     ///
     /// `variant` hashes the request's values of the named fields; it is called once for each different `Vary` set stored
     /// under the key (more often when there are many), not for a response without `Vary`. It must give what it gave to
@@ -39,7 +39,7 @@ impl Store {
         self.passed_over = false;
         let mut seen = None;
         for _ in 0..2 {
-            let (bytes, _) = map.get(&page_key(number))?;
+            let bytes = self.known.read(map, number, now_ms)?;
             let record = self.newest_match(map, &bytes, hash, &mut variant, now_ms)?;
             if seen == Some(record.generation) {
                 if record.stored_age(Tick::at(now_ms)) > ABANDONED_TICKS {
@@ -68,7 +68,10 @@ impl Store {
                     return Some(found(Rc::new(value?), len, false));
                 }
                 // Being written or just replaced by another worker: the page tells on a second look.
-                Fit::Other => self.events.races += 1,
+                Fit::Other => {
+                    self.events.races += 1;
+                    self.known.forget(number);
+                }
                 Fit::Corrupt => {
                     self.discard_corrupt(map, id);
                     return None;

@@ -16,6 +16,7 @@ mod eviction;
 mod hot;
 mod insert;
 mod iterate;
+mod known_pages;
 mod ledger;
 mod limits;
 mod lookup;

@@ -4,6 +4,7 @@ use super::account::{self, Account};
 use super::codec::{LEDGER_KEY, Tick, full_ticks, ticks_to_ms};
 use super::entry::{EntryId, Events, Found, Usage};
 use super::hot::Hot;
+use super::known_pages::KnownPages;
 use super::ledger::Ledger;
 use super::limits::{Eviction, Limits};
 use super::touch::TouchLog;
@@ -21,6 +22,7 @@ pub struct Store {
     pub(super) account: Account,
     pub(super) events: Events,
     pub(super) hot: Hot,
+    pub(super) known: KnownPages,
     pub(super) passed_over: bool,
 }
 
@@ -48,6 +50,7 @@ impl Store {
         self.limits = limits;
         self.policy = policy;
         self.hot.clear();
+        self.known.clear();
     }
 
     /// Notes a hit. Writes nothing shared; [`flush`](Self::flush) does. Nothing is noted where the directory knew enough when

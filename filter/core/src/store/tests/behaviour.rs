@@ -33,7 +33,7 @@ fn an_insertion_has_a_fixed_price() {
         put(store, &map, n, START).unwrap();
         (map.reads() - reads, map.writes() - writes)
     };
-    assert_eq!(price(&mut store, 0), (3, 3));
+    assert_eq!(price(&mut store, 0), (3, 4));
     for n in 1..20_000 {
         let (reads, writes) = price(&mut store, n);
         assert!(reads <= 60 && writes <= 20, "{reads} {writes}");
@@ -171,7 +171,7 @@ fn variants_are_told_apart_by_the_fields_they_vary_on() {
     );
     let reads = map.reads();
     get(&mut one, &[("accept-language", "de"), ("accept", "json")]);
-    assert_eq!(map.reads() - reads, 2, "variants cost no reads");
+    assert_eq!(map.reads() - reads, 1, "variants cost no reads, and of a known page only the version is read");
     assert_eq!(one.remove(&map, b"k"), 3);
     assert_eq!(get(&mut two, &[("accept-language", "en")]), None);
     assert_eq!(ledger(&map).total, truth(&map));

@@ -63,6 +63,10 @@ impl SharedMap for Flaky<'_> {
         if self.fails() { None } else { self.map.get(key) }
     }
 
+    fn version(&self, key: &[u8]) -> Option<Cas> {
+        if self.fails() { None } else { self.map.version(key) }
+    }
+
     fn set(&self, key: &[u8], value: &[u8], cas: Option<Cas>) -> Result<(), SetError> {
         if self.fails() {
             Err(SetError::Host)

@@ -99,6 +99,10 @@ impl SharedMap for Stepped<'_> {
         self.step(|| self.map.get(key))
     }
 
+    fn version(&self, key: &[u8]) -> Option<Cas> {
+        self.step(|| self.map.version(key))
+    }
+
     fn set(&self, key: &[u8], value: &[u8], cas: Option<Cas>) -> Result<(), SetError> {
         self.step(|| {
             let result = self.map.set(key, value, cas);

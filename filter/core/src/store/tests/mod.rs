@@ -7,7 +7,7 @@ mod interleaved;
 mod limits;
 mod purge;
 
-use super::codec::{LEDGER_KEY, PAGES, page_key, slot_key};
+use super::codec::{LEDGER_KEY, PAGE_VERSIONS, PAGES, page_key, slot_key};
 use super::ledger::{Ledger, Tally};
 use super::page::Page;
 use super::*;
