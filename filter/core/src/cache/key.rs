@@ -2,7 +2,7 @@
 
 use super::policy::{KeyPolicy, QueryPolicy};
 use crate::http::fields::Fields;
-use crate::http::target::{Target, normalize_authority};
+use crate::http::target::{Target, push_authority};
 
 /// A whole cache key. Compared byte by byte; its hash only finds a place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -10,6 +10,7 @@ pub struct CacheKey {
     bytes: Vec<u8>,
     host: std::ops::Range<usize>,
     url_end: usize,
+    hash: u64,
 }
 
 impl CacheKey {
@@ -25,7 +26,7 @@ impl CacheKey {
         bytes.extend_from_slice(scheme);
         bytes.extend_from_slice(b"://");
         let host_start = bytes.len();
-        bytes.extend_from_slice(&normalize_authority(scheme, target.authority));
+        push_authority(&mut bytes, scheme, target.authority);
         let host = host_start..bytes.len();
         push_path(&mut bytes, target.path, &policy.query);
         let url_end = bytes.len();
@@ -53,7 +54,13 @@ impl CacheKey {
                 bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_128(value).to_le_bytes());
             }
         }
-        Self { bytes, host, url_end }
+        let hash = xxhash_rust::xxh3::xxh3_64(&bytes);
+        Self {
+            bytes,
+            host,
+            url_end,
+            hash,
+        }
     }
 
     /// The whole key.
@@ -83,7 +90,7 @@ impl CacheKey {
     /// A 64-bit hash (xxh3) of the whole key.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        xxhash_rust::xxh3::xxh3_64(&self.bytes)
+        self.hash
     }
 
     /// Whether a stored key holds the hash of a credential. A control byte that is none of ours may stand in a header's value: then

@@ -14,7 +14,18 @@ pub struct Validators<'a> {
     /// `Last-Modified`.
     pub last_modified: Option<&'a [u8]>,
     /// `Date`, where there is no `Last-Modified`.
-    pub date_ms: Millis,
+    pub date: Option<&'a [u8]>,
+    /// When it came, where it says no date.
+    pub received_ms: Millis,
+}
+
+impl Validators<'_> {
+    /// When the response was made. Read only where a request asks for it.
+    pub(super) fn date_ms(&self, now_ms: Millis) -> Millis {
+        self.date
+            .and_then(|text| date::parse(text, now_ms))
+            .unwrap_or(self.received_ms)
+    }
 }
 
 /// Outcome of a client's conditions on GET or HEAD.
@@ -50,12 +61,15 @@ pub fn evaluate(validators: &Validators<'_>, request: &Fields<'_>, now_ms: Milli
     let since = request
         .get(b"if-modified-since")
         .and_then(|text| date::parse(text, now_ms));
+    let Some(since) = since else {
+        return Outcome::Proceed;
+    };
     let modified = match validators.last_modified {
         Some(text) => date::parse(text, now_ms),
-        None => Some(validators.date_ms),
+        None => Some(validators.date_ms(now_ms)),
     };
-    match (since, modified) {
-        (Some(since), Some(modified)) if modified / 1_000 <= since / 1_000 => Outcome::NotModified,
+    match modified {
+        Some(modified) if modified / 1_000 <= since / 1_000 => Outcome::NotModified,
         _ => Outcome::Proceed,
     }
 }

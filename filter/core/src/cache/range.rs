@@ -93,7 +93,7 @@ fn if_range_holds(request: &Fields<'_>, validators: &Validators<'_>, now_ms: Mil
     let asked = date::parse(condition, now_ms);
     let modified = validators.last_modified.and_then(|text| date::parse(text, now_ms));
     // A date is a strong validator only when it lies a second before the response's own (RFC 9110 section 8.8.2.2).
-    matches!((asked, modified), (Some(asked), Some(modified)) if asked == modified && modified + 1_000 <= validators.date_ms)
+    matches!((asked, modified), (Some(asked), Some(modified)) if asked == modified && modified + 1_000 <= validators.date_ms(now_ms))
 }
 
 #[cfg(test)]

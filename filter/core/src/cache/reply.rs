@@ -7,7 +7,6 @@ use super::range::{self, Selection};
 use super::reuse::Reuse;
 use super::stored_response::StoredView;
 use crate::Millis;
-use crate::http::date;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use std::borrow::Cow;
@@ -52,10 +51,8 @@ pub fn build<'a>(
     let validators = Validators {
         etag: stored.get(b"etag"),
         last_modified: stored.get(b"last-modified"),
-        date_ms: stored
-            .get(b"date")
-            .and_then(|text| date::parse(text, now_ms))
-            .unwrap_or(stored.response_time_ms()),
+        date: stored.get(b"date"),
+        received_ms: stored.response_time_ms(),
     };
     let body = stored.body();
     let whole = Reply {
@@ -171,8 +168,8 @@ impl Reply<'_> {
             push(b"content-range", range);
         }
         if let Some(length) = self.content_length {
-            push(b"content-length", length.to_string().as_bytes());
+            push(b"content-length", itoa::Buffer::new().format(length).as_bytes());
         }
-        push(b"age", self.age_s.to_string().as_bytes());
+        push(b"age", itoa::Buffer::new().format(self.age_s).as_bytes());
     }
 }

@@ -63,12 +63,20 @@ pub fn normalised(name: &[u8], request: &Fields<'_>) -> Option<Vec<u8>> {
         value.push(b',');
         value.extend_from_slice(line);
     }
-    let listed = match name {
-        b"accept-language" => languages(&joined),
-        b"accept-encoding" | b"accept-charset" => members(&joined).map(<[u8]>::to_ascii_lowercase).collect(),
-        _ => members(&joined).map(<[u8]>::to_vec).collect(),
-    };
-    Some(listed.join(&b','))
+    if name == b"accept-language" {
+        return Some(languages(&joined).join(&b','));
+    }
+    let mut listed = Vec::with_capacity(joined.len());
+    for member in members(&joined) {
+        if !listed.is_empty() {
+            listed.push(b',');
+        }
+        listed.extend_from_slice(member);
+    }
+    if matches!(name, b"accept-encoding" | b"accept-charset") {
+        listed.make_ascii_lowercase();
+    }
+    Some(listed)
 }
 
 /// Quotes mean nothing in them: no order could be given to members that are halves of a quoted string.

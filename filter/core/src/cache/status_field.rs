@@ -79,27 +79,26 @@ impl CacheStatus<'_> {
             out.extend_from_slice(b"; hit, ");
         }
         out.extend_from_slice(CACHE_NAME.as_bytes());
-        let mut add = |text: &str| {
-            out.extend_from_slice(b"; ");
-            out.extend_from_slice(text.as_bytes());
-        };
         if self.hit {
-            add("hit");
+            add(out, "hit");
         }
         if let Some(forward) = self.forward {
-            add(&format!("fwd={}", forward.code()));
+            add(out, "fwd=");
+            out.extend_from_slice(forward.code().as_bytes());
         }
         if let Some(status) = self.forward_status {
-            add(&format!("fwd-status={status}"));
+            add(out, "fwd-status=");
+            push_number(out, status);
         }
         if let Some(ttl) = self.ttl_s {
-            add(&format!("ttl={ttl}"));
+            add(out, "ttl=");
+            push_number(out, ttl);
         }
         if self.stored {
-            add("stored");
+            add(out, "stored");
         }
         if self.collapsed {
-            add("collapsed");
+            add(out, "collapsed");
         }
         if let Some(key) = self.key {
             let shown: String = key
@@ -107,10 +106,20 @@ impl CacheStatus<'_> {
                 .filter(|byte| (b' '..=b'~').contains(byte))
                 .map(|byte| char::from(*byte))
                 .collect();
-            add(&format!("key=\"{}\"", shown.replace('\\', "\\\\").replace('"', "\\\"")));
+            add(out, &format!("key=\"{}\"", shown.replace('\\', "\\\\").replace('"', "\\\"")));
         }
         if let Some(detail) = self.detail {
-            add(&format!("detail={detail}"));
+            add(out, "detail=");
+            out.extend_from_slice(detail.as_bytes());
         }
     }
+}
+
+fn add(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(b"; ");
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn push_number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

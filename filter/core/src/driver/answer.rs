@@ -39,7 +39,11 @@ impl Vm {
         more: &[(&[u8], &[u8])],
     ) -> Flow {
         let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
-        reply.for_each_field(view, &mut |name, value| writer.push(name, value));
+        if view.is_checked() {
+            reply.for_each_field(view, &mut |name, value| writer.push_sound(name, value));
+        } else {
+            reply.for_each_field(view, &mut |name, value| writer.push(name, value));
+        }
         let mut cache_status = Vec::with_capacity(64);
         status.write(view.get(b"cache-status").into_iter(), &mut cache_status);
         writer.push(b"cache-status", &cache_status);

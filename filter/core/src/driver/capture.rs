@@ -3,6 +3,7 @@
 use super::exchange::{Capture, Exchange, Flow, Forwarded, Phase};
 use super::header_map;
 use super::host::Host;
+use super::on_response::is_from_origin;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{self, Encoder, Framing, storability};
@@ -21,11 +22,14 @@ impl Vm {
     /// Begins to capture a response that may be stored.
     pub(super) fn capture(
         &mut self,
+        host: &impl Host,
         forwarded: &mut Forwarded,
         seen: &storability::Exchange<'_>,
         route: &RoutePolicy,
     ) -> bool {
-        let Some(key) = &forwarded.key else { return false };
+        if forwarded.key.is_none() {
+            return false;
+        }
         let plan = match storability::judge(seen, &route.freshness, seen.response_time_ms) {
             Ok(plan) => plan,
             Err(reason) => {
@@ -43,6 +47,10 @@ impl Vm {
             forwarded.detail = forwarded.detail.or(Some("too-large"));
             return false;
         }
+        if !is_from_origin(host, forwarded) {
+            return false;
+        }
+        let Some(key) = &forwarded.key else { return false };
         let Ok(encoder) = Encoder::begin(key.as_bytes(), seen, &plan, hint, TRAILER_LEN) else {
             self.not_stored(forwarded, "head-too-large");
             return false;

@@ -96,6 +96,8 @@ pub(super) struct Forwarded {
     pub(super) status: u16,
     /// The response head came from the upstream, and not from Envoy in its place.
     pub(super) from_origin: bool,
+    /// Envoy was asked about that. Otherwise it is what the head looks like: enough to count, and not enough to store.
+    pub(super) certain: bool,
     /// So did the response's end.
     pub(super) ended: bool,
     pub(super) permits: Vec<Permit>,

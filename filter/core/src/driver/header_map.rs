@@ -1,5 +1,7 @@
 //! The host's serialization of header maps: a count, pairs of lengths, then the names and values, each with a NUL behind it.
 
+use crate::http::fields::is_sound;
+
 /// Most field lines that are looked at; Envoy's own default limit is 100.
 const MAX_FIELDS: usize = 1024;
 
@@ -56,16 +58,18 @@ impl MapWriter {
         }
     }
 
-    /// Appends a field line. A line with a CR, LF or NUL in it, or without a name, is left out: Envoy writes local replies to
-    /// the wire as they are, so such a line would split the response.
+    /// Appends a field line. One that is not [sound](is_sound) is left out: Envoy writes local replies to the wire as they are.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let harmful = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
+        if is_sound(name, value) {
+            self.push_sound(name, value);
+        }
+    }
+
+    /// Appends a field line that is known to be sound.
+    pub fn push_sound(&mut self, name: &[u8], value: &[u8]) {
         let (Ok(name_size), Ok(value_size)) = (u32::try_from(name.len()), u32::try_from(value.len())) else {
             return;
         };
-        if name.is_empty() || name.iter().any(|byte| harmful(byte) || *byte == b' ') || value.iter().any(harmful) {
-            return;
-        }
         if self.sizes.is_empty() {
             self.sizes.extend_from_slice(&[0; 4]);
         }

@@ -64,8 +64,12 @@ impl Vm {
         self.upstream_of.put(key, name);
     }
 
-    /// Whether the call went over a connection that was there before. One that never got a connection did not.
-    fn reused(&mut self, host: &impl Host) -> bool {
+    /// Whether the call went over a connection that was there before. One that never got a connection did not. While connections
+    /// are long-lived a sample is asked about: asking costs as much as a lookup.
+    fn reused(&mut self, host: &impl Host, connected: bool, sampled: bool) -> bool {
+        if connected && !sampled && self.connections.are_long_lived() {
+            return true;
+        }
         let address = host.property(b"upstream\0local_address").unwrap_or_default();
         !address.is_empty() && self.connections.used(xxhash_rust::xxh3::xxh3_64(&address))
     }
@@ -88,7 +92,7 @@ impl Vm {
             let details = host.property(b"response\0code_details").unwrap_or_default();
             crate::breaker::classify(flags, &details, forwarded.status)
         };
-        exchange.upstream_reused = u8::from(self.reused(host));
+        exchange.upstream_reused = u8::from(self.reused(host, whole, exchange.sampled));
         let upstream = self.recorder.name(&exchange.upstream);
         if let Some(kind) = super::guard::error_kind(class) {
             self.recorder.error(kind, upstream);

@@ -7,7 +7,7 @@ use super::host::{Host, MapKind};
 use super::limiter::Place;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{CacheKey, CacheStatus, Forward, StoredView, selecting, validation};
+use crate::cache::{CacheKey, CacheStatus, Corrupt, Forward, StoredView, selecting, validation};
 use crate::collapse::{self, Boarding, Landing};
 use crate::engine::{Asked, Decision, Missing, decide};
 use crate::http::fields::Fields;
@@ -174,7 +174,7 @@ impl Vm {
             }
         };
         // `find` has decoded it already; this only reads offsets again.
-        let Ok(view) = StoredView::decode(found.value(), false) else {
+        let Ok(view) = StoredView::decode_again(found.value()) else {
             return Err(Onward {
                 key: Some(key),
                 ..Onward::plain(Forward::UriMiss)
@@ -238,8 +238,13 @@ impl Vm {
                 Missing::Uri
             });
         };
-        let whole = !found.is_checked() && found.value().len() <= VERIFIED_WHOLE;
-        let view = match StoredView::decode(found.value(), whole) {
+        let decoded = if found.is_checked() {
+            StoredView::decode_again(found.value())
+        } else {
+            let whole = found.value().len() <= VERIFIED_WHOLE;
+            StoredView::decode(found.value(), whole).and_then(|view| if view.is_sound() { Ok(view) } else { Err(Corrupt::Head) })
+        };
+        let view = match decoded {
             Ok(view) => view,
             Err(corrupt) => {
                 self.recorder.reason(corrupt.code());
@@ -363,6 +368,7 @@ impl Vm {
             answered_after_ms: None,
             status: 0,
             from_origin: false,
+            certain: false,
             ended: false,
             permits,
             placed,

@@ -71,10 +71,8 @@ impl Vm {
             .unwrap_or(0);
         forwarded.status = status;
         forwarded.answered_after_ms = Some(now_ms.saturating_sub(forwarded.sent_ms));
-        let details = host.property(b"response\0code_details").unwrap_or_default();
-        let from_origin = details == b"via_upstream";
-        forwarded.from_origin = from_origin;
         forwarded.ended = end;
+        let details = note_origin(host, forwarded, status, &response);
         let request_map = Rc::clone(&forwarded.request);
         let (Some(asked), Some(route)) = (
             Asked::read(Fields::from(header_map::parse(&request_map))),
@@ -82,7 +80,7 @@ impl Vm {
         ) else {
             return Flow::Continue;
         };
-        if let Some((failure, class)) = failed(host, status, &details) {
+        if let Some((failure, class)) = details.and_then(|details| failed(host, status, &details)) {
             if let Some(flow) = self.stale_instead(host, exchange, forwarded, &asked, failure, class, now_ms) {
                 return flow;
             }
@@ -93,7 +91,7 @@ impl Vm {
             }
         }
         let mut stored = false;
-        if from_origin && route.cache {
+        if forwarded.from_origin && route.cache {
             let stored_as = stored_as(&asked, status, &response);
             let seen = storability::Exchange {
                 method: stored_as,
@@ -108,6 +106,7 @@ impl Vm {
             self.invalidate(host, &asked, &route, status, &response, now_ms);
             if status == 304
                 && forwarded.validating
+                && is_from_origin(host, forwarded)
                 && let Some(flow) = self.freshen(host, exchange, forwarded, &asked, &seen, &route, now_ms)
             {
                 return flow;
@@ -124,14 +123,14 @@ impl Vm {
                 // Born after the invalidation that it has itself caused.
                 forwarded.birth = self.stamps.birth();
             }
-            if asked.method == Method::Head {
+            if asked.method == Method::Head && is_from_origin(host, forwarded) {
                 self.compare_head(host, forwarded, &seen, &route, now_ms);
             }
-            stored = self.capture(forwarded, &seen, &route);
+            stored = self.capture(host, forwarded, &seen, &route);
         }
         self.mark_forwarded(host, forwarded, &response, stored);
         if !stored {
-            let landing = if from_origin {
+            let landing = if forwarded.from_origin {
                 Landing::NotShareable
             } else {
                 Landing::Failed
@@ -159,6 +158,32 @@ impl Vm {
             let _ = host.remove_header(MapKind::Response, name);
         }
     }
+}
+
+/// What only a response that came from an upstream has, unless the operator suppresses Envoy's own fields.
+const UPSTREAM_TIME: &[u8] = b"x-envoy-upstream-service-time";
+
+/// Notes whether a head came from the upstream. Asking Envoy, for the details it answers with, costs as much as a lookup: it is not
+/// asked about a head that looks it and is no failure.
+fn note_origin(host: &impl Host, forwarded: &mut Forwarded, status: u16, response: &Fields<'_>) -> Option<Vec<u8>> {
+    if status < 500 && response.has(UPSTREAM_TIME) {
+        forwarded.from_origin = true;
+        return None;
+    }
+    let details = host.property(b"response\0code_details").unwrap_or_default();
+    forwarded.certain = true;
+    forwarded.from_origin = details == b"via_upstream";
+    Some(details)
+}
+
+/// Whether the head came from the upstream, for sure: before anything is stored.
+pub(super) fn is_from_origin(host: &impl Host, forwarded: &mut Forwarded) -> bool {
+    if !forwarded.certain {
+        let details = host.property(b"response\0code_details");
+        forwarded.certain = true;
+        forwarded.from_origin = details.is_some_and(|details| details == b"via_upstream");
+    }
+    forwarded.from_origin
 }
 
 /// Whether the call failed, by whom the response head is: Envoy makes one where the upstream does not answer. What another filter

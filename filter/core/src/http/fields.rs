@@ -68,6 +68,14 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whether a line may go to the wire as it is: with a CR, LF or NUL in it, a space in its name, or without a name, it would split the
+/// message.
+#[must_use]
+pub fn is_sound(name: &[u8], value: &[u8]) -> bool {
+    let harmful = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
+    !name.is_empty() && !name.iter().any(|byte| harmful(byte) || *byte == b' ') && !value.iter().any(harmful)
+}
+
 /// Without leading and trailing optional whitespace (RFC 9110 section 5.6.3).
 #[must_use]
 pub fn trim(mut value: &[u8]) -> &[u8] {

@@ -37,6 +37,13 @@ impl ResolvedTarget {
 /// Lower-case host without a trailing dot, without user information, without the scheme's default port.
 #[must_use]
 pub fn normalize_authority(scheme: &[u8], authority: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(authority.len());
+    push_authority(&mut out, scheme, authority);
+    out
+}
+
+/// Appends what [`normalize_authority`] gives.
+pub fn push_authority(out: &mut Vec<u8>, scheme: &[u8], authority: &[u8]) {
     let authority = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
     let default: &[u8] = if scheme.eq_ignore_ascii_case(b"https") {
         b":443"
@@ -57,7 +64,8 @@ pub fn normalize_authority(scheme: &[u8], authority: &[u8]) -> Vec<u8> {
     };
     let (host, port) = authority.split_at(host_end);
     let host = host.strip_suffix(b".").unwrap_or(host);
-    [&host.to_ascii_lowercase(), port].concat()
+    out.extend(host.iter().map(u8::to_ascii_lowercase));
+    out.extend_from_slice(port);
 }
 
 /// Resolves a reference (`Location`, `Content-Location`) against the target of the request. `None` when it is no HTTP URI.

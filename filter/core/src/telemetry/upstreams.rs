@@ -50,12 +50,23 @@ fn place(key: u64) -> usize {
 pub struct Connections {
     seen: HashSet<u64>,
     order: VecDeque<u64>,
+    asked: u32,
+    new: u32,
+    long_lived: bool,
 }
+
+/// So few new ones among so many, and connections count as long-lived.
+const LONG_LIVED: (u32, u32) = (1, 256);
+/// So many new ones among so many that were sampled, and they do no more. One-shot connections are then noticed before they are
+/// five in a hundred.
+const SHORT_LIVED: (u32, u32) = (3, 64);
 
 impl Connections {
     /// Notes that a connection was used; true if it had been used before.
     pub fn used(&mut self, connection: u64) -> bool {
-        if !self.seen.insert(connection) {
+        let known = !self.seen.insert(connection);
+        self.weigh(known);
+        if known {
             return true;
         }
         self.order.push_back(connection);
@@ -65,6 +76,26 @@ impl Connections {
             self.seen.remove(&oldest);
         }
         false
+    }
+
+    /// Whether a connection serves so many requests that a sample of them tells how many are new.
+    #[must_use]
+    pub fn are_long_lived(&self) -> bool {
+        self.long_lived
+    }
+
+    fn weigh(&mut self, known: bool) {
+        self.asked += 1;
+        self.new += u32::from(!known);
+        let (most, among) = if self.long_lived { SHORT_LIVED } else { LONG_LIVED };
+        if self.long_lived && self.new >= most {
+            self.long_lived = false;
+        } else if self.asked < among {
+            return;
+        } else if self.new <= most {
+            self.long_lived = true;
+        }
+        (self.asked, self.new) = (0, 0);
     }
 }
 
@@ -83,6 +114,27 @@ mod tests {
         assert_eq!(upstreams.get(7 + KEYS as u64), None, "another key in the same place");
         let known = (0..640).filter(|_| upstreams.get(7).is_some()).count();
         assert_eq!(known, 630);
+    }
+
+    #[test]
+    fn connections_count_as_long_lived_while_few_are_new() {
+        let mut connections = Connections::default();
+        for _ in 0..255 {
+            connections.used(1);
+        }
+        assert!(!connections.are_long_lived());
+        connections.used(1);
+        assert!(connections.are_long_lived(), "one new of 256");
+        connections.used(2);
+        connections.used(3);
+        for _ in 0..62 {
+            connections.used(1);
+        }
+        assert!(connections.are_long_lived(), "two new of 64");
+        for new in 4..7 {
+            connections.used(new);
+        }
+        assert!(!connections.are_long_lived(), "three in a row");
     }
 
     #[test]
