@@ -62,10 +62,11 @@ conformance: wasm ## The public HTTP caching suite through Envoy and the filter
 wasm-pass-through: deps ## A filter that does nothing, for the benchmark
 	$(WASM_BUILD) --example pass_through
 
-bench: wasm wasm-pass-through ## What the filter costs, as ratios in one run
+bench: wasm wasm-pass-through ## What the filter costs, as ratios in one run; the hit ratio of each policy
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench
+	$(CARGO) bench --locked -p filter-core --features testing --bench hit_ratio
 
 bench-quick: wasm wasm-pass-through ## The same in short
 	tests/bench/install.sh

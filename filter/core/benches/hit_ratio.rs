@@ -37,10 +37,10 @@ impl Score {
         }
     }
 
-    fn show(&self, name: &str, cost: f64) {
+    fn shown(&self, name: &str, cost: f64) -> String {
         let requests = 100.0 * self.requests as f64 / REQUESTS as f64;
         let bytes = 100.0 * self.bytes as f64 / self.bytes_asked.max(1) as f64;
-        println!("    {name:<12} {requests:6.2} % of requests  {bytes:6.2} % of bytes   {cost:5.2} calls per request");
+        format!("    {name:<12} {requests:6.2} % of requests  {bytes:6.2} % of bytes   {cost:5.2} calls per request\n")
     }
 }
 
@@ -96,15 +96,17 @@ fn main() {
         .skip(1)
         .find(|argument| !argument.starts_with('-'))
         .unwrap_or_default();
-    for (name, trace) in &traces {
-        let by_entries = [100, 400, 2000, 8000].map(|n| (format!("{name}, {n} entries"), Capacity::Entries(n)));
-        let by_bytes = (format!("{name}, 8 MiB"), Capacity::Bytes(8 << 20));
-        for (title, capacity) in by_entries.into_iter().chain([by_bytes]) {
-            if title.contains(&wanted) {
-                println!("{title}");
-                compare(trace, capacity);
+    let scenarios: Vec<_> = traces.iter().flat_map(|(name, trace)| scenarios(name, trace)).collect();
+    let wanted: Vec<_> = scenarios.iter().filter(|scenario| scenario.title.contains(&wanted)).collect();
+    // The workers of a scenario take turns in one thread; scenarios run side by side, and are printed in their order.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    for some in wanted.chunks(threads) {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = some.iter().map(|scenario| scope.spawn(|| scenario.compare())).collect();
+            for text in running.into_iter().filter_map(|thread| thread.join().ok()) {
+                print!("{text}");
             }
-        }
+        });
     }
     println!("memory per entry beyond the response");
     for entries in [1000, 10_000, 100_000] {
@@ -112,18 +114,41 @@ fn main() {
     }
 }
 
-fn compare(trace: &Trace, capacity: Capacity) {
-    clairvoyant(trace, capacity).show("clairvoyant", 0.0);
-    exact_lru(trace, capacity).show("exact LRU", 0.0);
-    for (name, policy) in [
-        ("s3_fifo", Eviction::S3Fifo),
-        ("sieve", Eviction::Sieve),
-        ("lru", Eviction::Lru),
-        ("lfu", Eviction::Lfu),
-        ("fifo", Eviction::Fifo),
-    ] {
-        let (score, calls) = in_the_store(trace, capacity, policy);
-        score.show(name, calls);
+/// A trace, and what of it may be held.
+struct Scenario<'a> {
+    title: String,
+    trace: &'a Trace,
+    capacity: Capacity,
+}
+
+fn scenarios<'a>(name: &'a str, trace: &'a Trace) -> impl Iterator<Item = Scenario<'a>> {
+    let by_entries = [100, 400, 2000, 8000].map(|n| (format!("{n} entries"), Capacity::Entries(n)));
+    let by_bytes = ("8 MiB".to_owned(), Capacity::Bytes(8 << 20));
+    by_entries.into_iter().chain([by_bytes]).map(move |(size, capacity)| Scenario {
+        title: format!("{name}, {size}"),
+        trace,
+        capacity,
+    })
+}
+
+impl Scenario<'_> {
+    /// Every policy's hits, line by line.
+    fn compare(&self) -> String {
+        let mut text = format!("{}\n", self.title);
+        let mut show = |name: &str, score: Score, calls: f64| text.push_str(&score.shown(name, calls));
+        show("clairvoyant", clairvoyant(self.trace, self.capacity), 0.0);
+        show("exact LRU", exact_lru(self.trace, self.capacity), 0.0);
+        for (name, policy) in [
+            ("s3_fifo", Eviction::S3Fifo),
+            ("sieve", Eviction::Sieve),
+            ("lru", Eviction::Lru),
+            ("lfu", Eviction::Lfu),
+            ("fifo", Eviction::Fifo),
+        ] {
+            let (score, calls) = in_the_store(self.trace, self.capacity, policy);
+            show(name, score, calls);
+        }
+        text
     }
 }
 

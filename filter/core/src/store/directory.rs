@@ -49,7 +49,7 @@ impl Store {
     /// keys without an entry few.
     pub(super) fn is_crowded(&self, page: &Page) -> bool {
         let fair = self.limits.entries / u32::from(PAGES);
-        page.records.len() >= usize::from(page.high) && page.records.len() as u64 > u64::from(fair + fair / 8 + 4)
+        page.records.len() >= usize::from(page.high) && page.records.len() as u64 > u64::from(fair + fair / 8 + 2)
     }
 
     /// Writes a page from which `gone` were taken, then erases their responses and releases their room. False when another
