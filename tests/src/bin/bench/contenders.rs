@@ -87,6 +87,8 @@ pub(crate) struct Lineup {
     pub(crate) native: Envoy,
     pub(crate) nginx: Option<Peer>,
     pub(crate) varnish: Option<Peer>,
+    /// One more of ours, which nobody has asked yet.
+    pub(crate) empty: Envoy,
     _origin: Envoy,
 }
 
@@ -102,6 +104,7 @@ impl Lineup {
             native: native(folder, cores, address.port())?,
             nginx: peers::nginx(folder, cores, address)?,
             varnish: peers::varnish(folder, cores, address)?,
+            empty: ours(&folder.join("empty"), cores, address.port(), 1)?,
             _origin: origin,
         })
     }

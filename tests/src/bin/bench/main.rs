@@ -6,6 +6,7 @@ mod cases;
 mod chart;
 mod check;
 mod contenders;
+mod entry;
 mod footprint;
 mod load;
 mod numbers;
@@ -78,8 +79,9 @@ fn run(effort: &Effort) -> Result<()> {
         cores.server, cores.load
     );
     let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
-    let (results, cases, skipped) = load_everything(effort, folder.path(), &cores)?;
+    let (results, cases, skipped, entry_bytes) = load_everything(effort, folder.path(), &cores)?;
     results.print(&cases);
+    println!("\nMemory per stored response of 1 KB beyond its content: {entry_bytes:.0} B, by Envoy's own figures");
     let footprint = footprint::measure(effort.starts, folder.path(), &cores)?;
     let (p50, p99) = push::measure(effort.changes)?;
     println!(
@@ -94,13 +96,14 @@ fn run(effort: &Effort) -> Result<()> {
     document["effort"] =
         json!({"rounds": effort.rounds, "seconds": effort.seconds, "server": cores.server, "load": cores.load});
     document["footprint"] = footprint;
+    document["entry_bytes"] = json!(entry_bytes);
     document["push_ms"] = json!({"p50": p50, "p99": p99});
     document["skipped"] = json!(skipped);
     write(&document, &results)
 }
 
 /// Every case once in each round. The contenders take turns, so that what else the machine does meets all.
-fn load_everything(effort: &Effort, folder: &Path, cores: &Cores) -> Result<(Results, Vec<Case>, Vec<String>)> {
+fn load_everything(effort: &Effort, folder: &Path, cores: &Cores) -> Result<(Results, Vec<Case>, Vec<String>, f64)> {
     let mut lineup = Lineup::start(folder, cores)?;
     check::everything(&lineup, "before")?;
     let (cases, skipped) = cases::all(&mut lineup);
@@ -114,7 +117,8 @@ fn load_everything(effort: &Effort, folder: &Path, cores: &Cores) -> Result<(Res
         }
     }
     check::everything(&lineup, "after")?;
-    Ok((results, cases, skipped))
+    let entry_bytes = entry::bytes_beyond_content(&lineup.empty)?;
+    Ok((results, cases, skipped, entry_bytes))
 }
 
 fn write(document: &Value, results: &Results) -> Result<()> {
