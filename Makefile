@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -62,13 +62,16 @@ conformance: wasm ## The public HTTP caching suite through Envoy and the filter
 wasm-pass-through: deps ## A filter that does nothing, for the benchmark
 	$(WASM_BUILD) --example pass_through
 
-bench: wasm wasm-pass-through ## What the filter costs, as ratios in one run; the hit ratio of each policy
+wasm-no-copies: deps ## The filter without a worker's own copies, for the benchmark
+	$(WASM_BUILD) --features no-copies --target-dir $(TARGET_DIR)/no-copies
+
+bench: wasm wasm-pass-through wasm-no-copies ## What the filter costs, as ratios in one run; the hit ratio of each policy
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench
 	$(CARGO) bench --locked -p filter-core --features testing --bench hit_ratio
 
-bench-quick: wasm wasm-pass-through ## The same in short
+bench-quick: wasm wasm-pass-through wasm-no-copies ## The same in short
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench --quick

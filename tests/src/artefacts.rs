@@ -42,6 +42,15 @@ pub fn pass_through_filter() -> Result<PathBuf> {
     found("OPTIMIZER_PASS_THROUGH_WASM", path, "make wasm-pass-through")
 }
 
+/// The filter without a worker's own copies. `OPTIMIZER_NO_COPIES_WASM` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn no_copies_filter() -> Result<PathBuf> {
+    let path = || Ok(target()?.join("no-copies/wasm32-wasip1/wasm/api_optimizer_filter.wasm"));
+    found("OPTIMIZER_NO_COPIES_WASM", path, "make wasm-no-copies")
+}
+
 /// The control plane, built in the same profile as the caller. `OPTIMIZER_CONTROL_PLANE` names another file.
 ///
 /// # Errors

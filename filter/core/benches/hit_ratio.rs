@@ -97,7 +97,10 @@ fn main() {
         .find(|argument| !argument.starts_with('-'))
         .unwrap_or_default();
     let scenarios: Vec<_> = traces.iter().flat_map(|(name, trace)| scenarios(name, trace)).collect();
-    let wanted: Vec<_> = scenarios.iter().filter(|scenario| scenario.title.contains(&wanted)).collect();
+    let wanted: Vec<_> = scenarios
+        .iter()
+        .filter(|scenario| scenario.title.contains(&wanted))
+        .collect();
     // The workers of a scenario take turns in one thread; scenarios run side by side, and are printed in their order.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     for some in wanted.chunks(threads) {
@@ -124,11 +127,14 @@ struct Scenario<'a> {
 fn scenarios<'a>(name: &'a str, trace: &'a Trace) -> impl Iterator<Item = Scenario<'a>> {
     let by_entries = [100, 400, 2000, 8000].map(|n| (format!("{n} entries"), Capacity::Entries(n)));
     let by_bytes = ("8 MiB".to_owned(), Capacity::Bytes(8 << 20));
-    by_entries.into_iter().chain([by_bytes]).map(move |(size, capacity)| Scenario {
-        title: format!("{name}, {size}"),
-        trace,
-        capacity,
-    })
+    by_entries
+        .into_iter()
+        .chain([by_bytes])
+        .map(move |(size, capacity)| Scenario {
+            title: format!("{name}, {size}"),
+            trace,
+            capacity,
+        })
 }
 
 impl Scenario<'_> {

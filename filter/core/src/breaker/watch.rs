@@ -78,6 +78,7 @@ impl Watch {
     }
 
     /// Takes in how a call ended.
+    #[allow(clippy::too_many_arguments)]
     pub fn resolve(
         &mut self,
         map: &impl SharedMap,
@@ -164,7 +165,9 @@ mod tests {
     }
 
     fn calls(map: &MemoryMap, now_ms: u64) -> u64 {
-        super::super::all(map, &policy(), now_ms).first().map_or(0, |view| view.window.0)
+        super::super::all(map, &policy(), now_ms)
+            .first()
+            .map_or(0, |view| view.window.0)
     }
 
     #[test]
@@ -194,7 +197,11 @@ mod tests {
             assert!(call(&mut watch, &map, OK, 1_000).is_none());
         }
         for failures in 1..9 {
-            assert!(call(&mut watch, &map, BAD, 1_000).is_none(), "{failures} of {}", 9 + failures);
+            assert!(
+                call(&mut watch, &map, BAD, 1_000).is_none(),
+                "{failures} of {}",
+                9 + failures
+            );
         }
         assert!(call(&mut watch, &map, BAD, 1_000).is_some(), "nine of eighteen");
     }
@@ -244,7 +251,10 @@ mod tests {
         let (map, mut watch) = (seeded(), Watch::default());
         for round in 0..20 {
             for _ in 0..3 {
-                assert!(call(&mut watch, &map, OutcomeClass::ConnectFailure, 1_000).is_none(), "{round}");
+                assert!(
+                    call(&mut watch, &map, OutcomeClass::ConnectFailure, 1_000).is_none(),
+                    "{round}"
+                );
             }
             for _ in 0..7 {
                 call(&mut watch, &map, OK, 1_000);

@@ -106,7 +106,10 @@ impl CacheStatus<'_> {
                 .filter(|byte| (b' '..=b'~').contains(byte))
                 .map(|byte| char::from(*byte))
                 .collect();
-            add(out, &format!("key=\"{}\"", shown.replace('\\', "\\\\").replace('"', "\\\"")));
+            add(
+                out,
+                &format!("key=\"{}\"", shown.replace('\\', "\\\\").replace('"', "\\\"")),
+            );
         }
         if let Some(detail) = self.detail {
             add(out, "detail=");

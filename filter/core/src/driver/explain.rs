@@ -1,8 +1,8 @@
 //! What the filter would do with a request now, and why, by the code that does it: for `GET /cache/explain`.
 
+use super::from_cache::Lookup;
 use super::header_map::{self, MapWriter};
 use super::host::Host;
-use super::on_request::Lookup;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, selecting};

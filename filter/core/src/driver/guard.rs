@@ -103,9 +103,9 @@ impl Vm {
         for permit in permits {
             let random = host.random();
             let policies = Rc::clone(&self.policies);
-            let transition =
-                self.breakers
-                    .resolve(host, permit, &policies.breaker, class, took_ms, now_ms, random);
+            let transition = self
+                .breakers
+                .resolve(host, permit, &policies.breaker, class, took_ms, now_ms, random);
             self.tell(host, transition);
         }
     }

@@ -11,6 +11,7 @@ pub mod exchange;
 mod explain;
 #[cfg(test)]
 mod fake_host;
+mod from_cache;
 mod guard;
 pub mod header_map;
 pub mod host;

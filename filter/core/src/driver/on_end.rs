@@ -85,7 +85,11 @@ impl Vm {
         let whole = forwarded.from_origin && forwarded.status > 0;
         // Of the upstream's own response that came to its end nothing is amiss, and flags and details, which cost as much as a lookup,
         // add nothing; nor do the details where there are no flags.
-        let flags = if whole && forwarded.ended { 0 } else { response_flags(host) };
+        let flags = if whole && forwarded.ended {
+            0
+        } else {
+            response_flags(host)
+        };
         let class = if flags == 0 && whole {
             OutcomeClass::Status(forwarded.status)
         } else {

@@ -7,21 +7,15 @@ use super::host::{Host, MapKind};
 use super::limiter::Place;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{CacheKey, CacheStatus, Corrupt, Forward, StoredView, selecting, validation};
+use crate::cache::{CacheKey, Forward, StoredView, validation};
 use crate::collapse::{self, Boarding, Landing};
-use crate::engine::{Asked, Decision, Missing, decide};
+use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::policy::RoutePolicy;
-use crate::store::{EntryId, Found, KeyParts, Verdict};
+use crate::store::EntryId;
 use optimizer_proto::v1::Outcome;
 use std::rc::Rc;
-
-/// What a lookup found for a request.
-pub(super) enum Lookup {
-    Usable { found: Found, soft: bool },
-    Missing(Missing),
-}
 
 /// How a request is forwarded.
 #[derive(Debug)]
@@ -34,7 +28,7 @@ pub(super) struct Onward {
 }
 
 impl Onward {
-    fn plain(cause: Forward) -> Self {
+    pub(super) fn plain(cause: Forward) -> Self {
         Self {
             cause,
             detail: None,
@@ -136,145 +130,6 @@ impl Vm {
             return Flow::Pause;
         }
         self.forward(host, exchange, map, onward, flight, now_ms)
-    }
-
-    /// Answers from the cache, or says how to forward.
-    fn answer_from_cache(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        asked: &Asked<'_>,
-        route: &RoutePolicy,
-        now_ms: Millis,
-    ) -> Result<Flow, Onward> {
-        let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
-        self.recorder.looked_up(key.hash());
-        let directives = asked.directives(&route.freshness);
-        if self.doubts(host, now_ms) {
-            self.recorder.cache.lookups += 1;
-            return Err(Onward {
-                key: Some(key),
-                detail: Some("catching-up"),
-                ..Onward::plain(Forward::Miss)
-            });
-        }
-        let (found, soft) = match self.find(host, &key, &asked.fields, now_ms) {
-            Lookup::Usable { found, soft } => (found, soft),
-            Lookup::Missing(missing) => {
-                if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
-                    self.recorder.lost_hit(reason);
-                }
-                if directives.only_if_cached {
-                    return Ok(self.answer_timeout(host, exchange));
-                }
-                return Err(Onward {
-                    key: Some(key),
-                    ..Onward::plain(missing.cause())
-                });
-            }
-        };
-        // `find` has decoded it already; this only reads offsets again.
-        let Ok(view) = StoredView::decode_again(found.value()) else {
-            return Err(Onward {
-                key: Some(key),
-                ..Onward::plain(Forward::UriMiss)
-            });
-        };
-        match decide(&view, asked, &directives, soft, exchange.started_ns, now_ms) {
-            Decision::Reply { reply, reuse, refresh } => {
-                self.store.touch(found.id, now_ms);
-                let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
-                let status = CacheStatus {
-                    hit: !exchange.collapsed,
-                    forward: exchange.collapsed.then_some(Forward::UriMiss),
-                    collapsed: exchange.collapsed,
-                    ttl_s: Some(reuse.ttl_s),
-                    detail: (outcome == Outcome::Stale).then(|| reuse.reason.code()),
-                    ..CacheStatus::default()
-                };
-                let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
-                if flow == Flow::Pause {
-                    self.note_upstream(host, exchange, key.hash());
-                    // Only what the lookup itself answered is a hit; counted with the lookup, so that no report has more hits.
-                    self.recorder.cache.hits += 1;
-                    self.recorder.cache.collapsed += u64::from(exchange.collapsed);
-                    self.recorder.cache.hit_bytes = self.recorder.cache.hit_bytes.saturating_add(exchange.bytes);
-                    let saved_ms = view.response_time_ms().saturating_sub(view.request_time_ms());
-                    self.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
-                }
-                if refresh && flow == Flow::Pause {
-                    self.refresh_later(host, asked, &key, found, now_ms);
-                }
-                Ok(flow)
-            }
-            Decision::Timeout => Ok(self.answer_timeout(host, exchange)),
-            Decision::Forward {
-                cause,
-                reason,
-                validate,
-            } => {
-                self.recorder.reason(reason.code());
-                self.recorder.lost_hit(reason.code());
-                let id = found.id;
-                Err(Onward {
-                    cause,
-                    detail: Some(reason.code()),
-                    key: Some(key),
-                    stored: Some((found.into_value(), id)),
-                    validate,
-                })
-            }
-        }
-    }
-
-    /// Looks a key up: right key, right selecting fields, not purged, whole.
-    pub(super) fn find(&mut self, host: &impl Host, key: &CacheKey, request: &Fields<'_>, now_ms: Millis) -> Lookup {
-        self.recorder.cache.lookups += 1;
-        let variant = |names: crate::store::VaryNames<'_>| selecting::variant_hash(names.iter(), request);
-        let Some(found) = self.store.lookup(host, key.as_bytes(), variant, now_ms) else {
-            return Lookup::Missing(if self.store.passed_over_variants() {
-                Missing::Vary
-            } else {
-                Missing::Uri
-            });
-        };
-        let decoded = if found.is_checked() {
-            StoredView::decode_again(found.value())
-        } else {
-            let whole = found.value().len() <= VERIFIED_WHOLE;
-            StoredView::decode(found.value(), whole).and_then(|view| if view.is_sound() { Ok(view) } else { Err(Corrupt::Head) })
-        };
-        let view = match decoded {
-            Ok(view) => view,
-            Err(corrupt) => {
-                self.recorder.reason(corrupt.code());
-                self.store.discard_corrupt(host, found.id);
-                return Lookup::Missing(Missing::Uri);
-            }
-        };
-        if view.key() != key.as_bytes() {
-            return Lookup::Missing(Missing::Uri);
-        }
-        if !selecting::matches(&view, request) {
-            return Lookup::Missing(Missing::Vary);
-        }
-        let parts = KeyParts {
-            host: key.host(),
-            path: key.path(),
-            url: key.url(),
-        };
-        let verdict = self.stamps.verdict(found.birth, &parts, view.tags());
-        if verdict != Verdict::Purged {
-            self.store.keep(&found);
-        }
-        match verdict {
-            Verdict::Live => Lookup::Usable { found, soft: false },
-            Verdict::Soft => Lookup::Usable { found, soft: true },
-            Verdict::Purged => {
-                self.store.discard(host, found.id);
-                Lookup::Missing(Missing::Purged)
-            }
-        }
     }
 
     pub(super) fn forward(
@@ -395,11 +250,6 @@ fn is_sampled(started_ns: u64) -> bool {
 }
 
 const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
-
-/// Stored responses up to this size are compared with their checksum as a whole whenever they come from shared data, larger ones
-/// only their heads:
-/// a megabyte costs as much to sum up as to send.
-const VERIFIED_WHOLE: usize = 16 << 10;
 
 /// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
 /// current, the client gets its part of what is. False when there is no validator.

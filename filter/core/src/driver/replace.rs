@@ -128,7 +128,7 @@ impl Vm {
         now_ms: Millis,
     ) {
         let Some(key) = &forwarded.key else { return };
-        let super::on_request::Lookup::Usable { found, .. } = self.find(host, key, seen.request, now_ms) else {
+        let super::from_cache::Lookup::Usable { found, .. } = self.find(host, key, seen.request, now_ms) else {
             return;
         };
         let Ok(view) = StoredView::decode(found.value(), false) else {

@@ -101,7 +101,16 @@ impl Policies {
     }
 }
 
-/// Limits of the store.
+/// The part of the memory limit that is for the workers' own copies of what they serve most: a 32nd.
+const COPIES_PART: u64 = 32;
+
+/// Bytes that all workers' own copies may take together.
+#[must_use]
+pub fn copies_bytes(settings: &Settings) -> u64 {
+    (u64::from(settings.cache_memory_mb) << 20) / COPIES_PART
+}
+
+/// Limits of the store: with the workers' copies it keeps within the memory limit.
 #[must_use]
 pub fn store_limits(settings: &Settings) -> Limits {
     let largest = settings
@@ -111,7 +120,7 @@ pub fn store_limits(settings: &Settings) -> Limits {
         .fold(settings.max_object_size, u64::max);
     Limits {
         entries: settings.cache_size,
-        bytes: u64::from(settings.cache_memory_mb) << 20,
+        bytes: (u64::from(settings.cache_memory_mb) << 20) - copies_bytes(settings),
         // The limit is on content; a stored response has a head as well.
         object_bytes: u32::try_from(largest.saturating_add(HEAD_ALLOWANCE)).unwrap_or(u32::MAX),
     }

@@ -1,8 +1,8 @@
-//! The responses a worker serves most, in its own memory: a hit on one costs one read of shared data, that of its page, and no second
-//! check of its content.
+//! The responses a worker serves most, in its own memory: a hit on one reads no value of shared data where the worker knows its page
+//! too, and nothing of it is checked again.
 //!
-//! The page stays the truth: it is read on every lookup, and names by its generation the very response that may be taken from here.
-//! What is replaced, discarded or purged is thus never found again.
+//! The page stays the truth: it is looked at on every lookup, and names by its generation the very response that may be taken from
+//! here. What is replaced, discarded or purged is thus never found again.
 
 use super::record::Record;
 use std::rc::Rc;
@@ -10,10 +10,8 @@ use std::rc::Rc;
 const PLACES: usize = 64;
 /// Larger ones are seldom hot, and few of them would fill the budget.
 const LARGEST: usize = 128 << 10;
-/// Bytes a worker keeps at most, on top of the store's own limit.
+/// Bytes a worker keeps at most, however much it may.
 const BUDGET: u64 = 2 << 20;
-/// And at most this part of the store's limit: a small store keeps small copies.
-const PART: u64 = 32;
 
 /// Which response: its place and what stood there in the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +61,9 @@ impl Hot {
         (kept.name == name).then(|| (Rc::clone(&kept.value), kept.len))
     }
 
-    /// Keeps a response, if one that large is to be kept where the store's limit is `limit` bytes.
-    pub(super) fn put(&mut self, name: Name, value: &Rc<Vec<u8>>, len: usize, limit: u64) {
-        let budget = usize::try_from(BUDGET.min(limit / PART)).unwrap_or(usize::MAX);
+    /// Keeps a response, if one that large is to be kept where all together may take `allowed` bytes.
+    pub(super) fn put(&mut self, name: Name, value: &Rc<Vec<u8>>, len: usize, allowed: u64) {
+        let budget = usize::try_from(BUDGET.min(allowed)).unwrap_or(usize::MAX);
         if value.len() > LARGEST.min(budget) {
             return;
         }
@@ -104,7 +102,7 @@ mod tests {
     fn only_the_very_response_is_found() {
         let mut hot = Hot::default();
         let value = Rc::new(b"response".to_vec());
-        hot.put(name(1, 1), &value, 8, 64 << 20);
+        hot.put(name(1, 1), &value, 8, 2 << 20);
         assert_eq!(hot.get(name(1, 1)).map(|(_, len)| len), Some(8));
         assert!(hot.get(name(1, 2)).is_none(), "replaced since");
         assert!(hot.get(name(2, 1)).is_none());
@@ -122,7 +120,7 @@ mod tests {
         hot.put(name(1, 9), &Rc::new(vec![0; LARGEST + 1]), 1, 64 << 20);
         assert!(hot.get(name(1, 9)).is_none(), "too large");
         hot.clear();
-        hot.put(name(1, 9), &Rc::new(vec![0; 40 << 10]), 1, 1 << 20);
-        assert!(hot.get(name(1, 9)).is_none(), "more than its part of a small store");
+        hot.put(name(1, 9), &Rc::new(vec![0; 40 << 10]), 1, 32 << 10);
+        assert!(hot.get(name(1, 9)).is_none(), "more than is allowed");
     }
 }

@@ -22,6 +22,7 @@ pub struct Store {
     pub(super) account: Account,
     pub(super) events: Events,
     pub(super) hot: Hot,
+    pub(super) copies: u64,
     pub(super) known: KnownPages,
     pub(super) passed_over: bool,
 }
@@ -53,6 +54,15 @@ impl Store {
         self.known.clear();
     }
 
+    /// Allows this worker copies of what it serves most, `bytes` of them. They are not part of the store's own limit: who sets both
+    /// makes them add up. None without it.
+    pub fn allow_copies(&mut self, bytes: u64) {
+        if bytes < self.copies {
+            self.hot.clear();
+        }
+        self.copies = bytes;
+    }
+
     /// Notes a hit. Writes nothing shared; [`flush`](Self::flush) does. Nothing is noted where the directory knew enough when
     /// the entry was looked up.
     pub fn touch(&mut self, id: EntryId, now_ms: Millis) {
@@ -65,7 +75,7 @@ impl Store {
     /// is found there.
     pub fn keep(&mut self, found: &Found) {
         if !found.checked {
-            self.hot.put(found.name, &found.value, found.len, self.limits.bytes);
+            self.hot.put(found.name, &found.value, found.len, self.copies);
         }
     }
 

@@ -13,6 +13,8 @@ pub(crate) const IDLE_DIRECT: &str = "direct_response, idle Wasm filter";
 pub(crate) const IDLE_FORWARDED: &str = "forwarded, idle Wasm filter";
 /// A hit of ours.
 pub(crate) const HIT: &str = "our hit";
+/// The same without copies in the worker's own memory.
+pub(crate) const NO_COPIES: &str = "our hit, no copies";
 /// A hit of Envoy's own cache filter.
 pub(crate) const NATIVE: &str = "Envoy's cache filter";
 /// A hit of nginx.
@@ -58,6 +60,7 @@ pub(crate) fn all(lineup: &mut Lineup) -> (Vec<Case>, Vec<String>) {
     let mut cases = Cases::default();
     let ours = Target::of(&mut lineup.ours);
     let two = Target::of(&mut lineup.two_workers);
+    let no_copies = Target::of(&mut lineup.no_copies);
     let idle = Target::of(&mut lineup.pass_through);
     let native = Target::of(&mut lineup.native);
     let nginx = cases.peer(NGINX, lineup.nginx.as_ref());
@@ -68,6 +71,7 @@ pub(crate) fn all(lineup: &mut Lineup) -> (Vec<Case>, Vec<String>) {
         cases.add(DIRECT, DIRECT, ours, &format!("/direct{stored}"), Load::Http1);
         cases.add(IDLE_DIRECT, DIRECT, idle, &format!("/direct{stored}"), Load::Http1);
         cases.add(HIT, DIRECT, ours, &stored, Load::Http1);
+        cases.add(NO_COPIES, DIRECT, no_copies, &stored, Load::Http1);
         cases.add(NATIVE, DIRECT, native, &stored, Load::Http1);
         for (name, peer) in [(NGINX, nginx), (VARNISH, varnish)] {
             cases.add_if(name, DIRECT, peer, &stored, Load::Http1);

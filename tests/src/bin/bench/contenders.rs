@@ -7,7 +7,7 @@ use e2e::envoy::Envoy;
 use e2e::ports::free_port;
 use e2e::{Result, artefacts};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Content sizes, bytes.
 pub(crate) const SIZES: [usize; 3] = [1_024, 10_240, 102_400];
@@ -83,6 +83,7 @@ fn numbers(list: &str) -> Vec<usize> {
 pub(crate) struct Lineup {
     pub(crate) ours: Envoy,
     pub(crate) two_workers: Envoy,
+    pub(crate) no_copies: Envoy,
     pub(crate) pass_through: Envoy,
     pub(crate) native: Envoy,
     pub(crate) nginx: Option<Peer>,
@@ -98,13 +99,21 @@ impl Lineup {
         let mut origin = origin(folder, cores)?;
         let address = Target::of(&mut origin).address;
         Ok(Self {
-            ours: ours(folder, cores, address.port(), 1)?,
-            two_workers: ours(folder, cores, address.port(), 2)?,
+            ours: ours("ours", artefacts::filter()?, folder, cores, address.port(), 1)?,
+            two_workers: ours("two-workers", artefacts::filter()?, folder, cores, address.port(), 2)?,
+            no_copies: ours(
+                "no-copies",
+                artefacts::no_copies_filter()?,
+                folder,
+                cores,
+                address.port(),
+                1,
+            )?,
             pass_through: pass_through(folder, cores, address.port())?,
             native: native(folder, cores, address.port())?,
             nginx: peers::nginx(folder, cores, address)?,
             varnish: peers::varnish(folder, cores, address)?,
-            empty: ours(&folder.join("empty"), cores, address.port(), 1)?,
+            empty: ours("empty", artefacts::filter()?, folder, cores, address.port(), 1)?,
             _origin: origin,
         })
     }
@@ -126,15 +135,14 @@ fn origin(folder: &Path, cores: &Cores) -> Result<Envoy> {
 }
 
 /// Envoy with our filter. `/direct/{size}` is answered by Envoy itself and `/plain/…` forwarded, both without the filter.
-fn ours(folder: &Path, cores: &Cores, origin: u16, workers: u32) -> Result<Envoy> {
+fn ours(name: &str, filter: PathBuf, folder: &Path, cores: &Cores, origin: u16, workers: u32) -> Result<Envoy> {
     let mut bootstrap = bare(origin)?;
-    bootstrap.wasm = Some(artefacts::filter()?);
+    bootstrap.wasm = Some(filter);
     let mut routes = direct_routes(WITHOUT_FILTER);
     routes.push_str("- match: { prefix: \"/plain/\" }\n  route: { cluster: origin, prefix_rewrite: \"/\" }\n");
     routes.push_str(WITHOUT_FILTER);
     bootstrap.parts.insert(Part::Routes, routes);
-    let name = format!("ours-{workers}");
-    started(&bootstrap, &name, folder, workers, &cores.server_wrapper())
+    started(&bootstrap, name, folder, workers, &cores.server_wrapper())
 }
 
 /// Envoy with a Proxy-Wasm filter that does nothing, in front of everything.

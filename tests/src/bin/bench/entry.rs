@@ -33,7 +33,9 @@ fn store(connection: &mut Connection, numbers: std::ops::Range<usize>) -> Result
 }
 
 fn allocated(envoy: &Envoy) -> Result<f64> {
-    let memory = Connection::open(envoy.admin_address())?.exchange(&Request::get("/memory"))?.json()?;
+    let memory = Connection::open(envoy.admin_address())?
+        .exchange(&Request::get("/memory"))?
+        .json()?;
     let allocated = memory["allocated"].as_str().and_then(|text| text.parse().ok());
     allocated.ok_or_else(|| Failure::new("Envoy does not tell its memory"))
 }

@@ -1,6 +1,8 @@
 //! Samples by case, and what follows from them.
 
-use crate::cases::{Case, DIRECT, FORWARDED, HIT, IDLE_DIRECT, IDLE_FORWARDED, NATIVE, NGINX, PLAIN, VARNISH, key};
+use crate::cases::{
+    Case, DIRECT, FORWARDED, HIT, IDLE_DIRECT, IDLE_FORWARDED, NATIVE, NGINX, NO_COPIES, PLAIN, VARNISH, key,
+};
 use crate::contenders::SIZES;
 use crate::load::Sample;
 use crate::numbers::Spread;
@@ -8,8 +10,9 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Pairs whose ratio is asked for, besides each case's own base.
-const PAIRS: [(&str, &str); 7] = [
+const PAIRS: [(&str, &str); 8] = [
     (HIT, IDLE_DIRECT),
+    (HIT, NO_COPIES),
     (FORWARDED, IDLE_FORWARDED),
     (HIT, NATIVE),
     (HIT, NGINX),

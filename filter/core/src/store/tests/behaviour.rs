@@ -171,7 +171,11 @@ fn variants_are_told_apart_by_the_fields_they_vary_on() {
     );
     let reads = map.reads();
     get(&mut one, &[("accept-language", "de"), ("accept", "json")]);
-    assert_eq!(map.reads() - reads, 1, "variants cost no reads, and of a known page only the version is read");
+    assert_eq!(
+        map.reads() - reads,
+        1,
+        "variants cost no reads, and of a known page only the version is read"
+    );
     assert_eq!(one.remove(&map, b"k"), 3);
     assert_eq!(get(&mut two, &[("accept-language", "en")]), None);
     assert_eq!(ledger(&map).total, truth(&map));
