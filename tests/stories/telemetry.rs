@@ -140,10 +140,7 @@ fn every_figure_can_be_asked_for_by_window_route_upstream_and_envoy() {
         number("p50_latency_hit") > 0.0 && number("p50_latency_miss") > number("p50_latency_hit"),
         "{view}"
     );
-    assert!(
-        number("latency_saved") > 0.0 && number("filter_overhead_p99") > 0.0,
-        "{view}"
-    );
+    assert!(number("latency_saved") > 0.0, "{view}");
     assert!(number("p99_latency") >= number("p50_latency"), "{view}");
     // A hit knows its upstream, whichever worker answered; every forwarded call but the first of a worker reuses a connection.
     assert_eq!(
@@ -178,6 +175,13 @@ fn every_figure_can_be_asked_for_by_window_route_upstream_and_envoy() {
             "{path}"
         );
     }
+    // The time inside the filter is taken of one request in eight.
+    wait::until("the filter's own time", || {
+        stack.envoy.get("/page/1").ok()?;
+        let overhead = of("/metrics/performance", "")["filter_overhead_p99"].as_f64();
+        overhead.filter(|overhead| *overhead > 0.0)
+    })
+    .unwrap();
 }
 
 #[test]
