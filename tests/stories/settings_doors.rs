@@ -124,6 +124,28 @@ fn the_history_is_kept_and_can_be_taken_out_and_taken_back() {
 }
 
 #[test]
+fn whoever_knows_the_settings_is_not_told_again() {
+    let stack = stack();
+    let rest = stack.rest();
+    let known = rest.get("/settings").unwrap().header("etag").unwrap();
+    let ask = |tags: &str| {
+        rest.send(&Request::get("/settings").header("if-none-match", tags))
+            .unwrap()
+    };
+    for tags in [known.clone(), format!("\"other\", W/{known}"), "*".to_owned()] {
+        let answer = ask(&tags);
+        assert_eq!((answer.status, answer.text()), (304, String::new()), "{tags}");
+        assert_eq!(answer.header("etag").as_ref(), Some(&known));
+    }
+    stack.change_settings(&json!({"cache_size": 4_321})).unwrap();
+    let answer = ask(&known);
+    assert_eq!(
+        (answer.status, &answer.json().unwrap()["cache_size"]),
+        (200, &json!(4_321))
+    );
+}
+
+#[test]
 fn of_concurrent_writers_on_one_revision_exactly_one_wins() {
     const WRITERS: u64 = 8;
     let stack = stack();

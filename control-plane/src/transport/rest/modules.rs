@@ -9,8 +9,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -21,6 +20,16 @@ pub(crate) struct Uploaded {
     sha256: String,
     /// Its size.
     bytes: usize,
+}
+
+/// Which module is tried by how many.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RolloutRequest {
+    /// Checksum of a module that is kept.
+    sha256: String,
+    /// Percent of the Envoys that get it, 0 to 100.
+    canary_percent: u8,
 }
 
 /// Modules, and which Envoys run which.
@@ -64,25 +73,21 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<ModulesView> {
 }
 
 /// `{"sha256": "…", "canary_percent": 10}`: gives a module to a share of the Envoys.
-#[utoipa::path(post, path = "/filter/rollout", tag = "filter", request_body(content = serde_json::Value, description = "sha256 and canary_percent"), responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = "4XX", description = "Refused")))]
+#[utoipa::path(post, path = "/filter/rollout", tag = "filter", request_body = RolloutRequest, responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = "4XX", description = "Refused")))]
 pub(crate) async fn start(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
     Raw(body): Raw,
 ) -> Result<Json<ModuleRollout>, Problem> {
-    let wanted: Value = serde_json::from_slice(&body).map_err(|error| Problem::malformed_json(&error))?;
-    let fields = wanted.as_object().filter(|fields| fields.len() == 2);
-    let sha256 = fields.and_then(|fields| fields.get("sha256")?.as_str());
-    let percent = fields.and_then(|fields| fields.get("canary_percent")?.as_u64());
-    let percent = percent
-        .and_then(|percent| u8::try_from(percent).ok())
-        .filter(|percent| *percent <= 100);
-    let (Some(sha256), Some(percent)) = (sha256, percent) else {
+    let wanted: serde_json::Value = serde_json::from_slice(&body).map_err(|error| Problem::malformed_json(&error))?;
+    let wanted = serde_json::from_value(wanted).ok();
+    let wanted = wanted.filter(|wanted: &RolloutRequest| wanted.canary_percent <= 100);
+    let Some(RolloutRequest { sha256, canary_percent }) = wanted else {
         let title = "The body must be {\"sha256\": checksum of a module, \"canary_percent\": 0 to 100}";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_rollout", title));
     };
-    tracing::info!(who = caller.name, sha256, percent, "filter canary");
-    plane.modules.canary(sha256, percent)?;
+    tracing::info!(who = caller.name, sha256, canary_percent, "filter canary");
+    plane.modules.canary(&sha256, canary_percent)?;
     Ok(Json(plane.modules.view()))
 }
 

@@ -100,6 +100,30 @@ impl SettingsWrite {
     }
 }
 
+/// What headers say about a change of settings.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described; headers are read where they matter")]
+pub(crate) struct SettingsHeaders {
+    /// The entity tag of `GET /settings` that the change is based on: 412 when somebody else was first, 428 when it is missing and the
+    /// setting `require_if_match` asks for it. Without it the change is made to whatever is in force.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+    /// Why, for the history.
+    #[param(rename = "X-Reason")]
+    reason: Option<String>,
+}
+
+/// What headers say about a word or a purge.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described; headers are read where they matter")]
+pub(crate) struct ReasonHeader {
+    /// Why, for the log.
+    #[param(rename = "X-Reason")]
+    reason: Option<String>,
+}
+
 fn waiting(wait: Option<&str>, limit: Option<&str>) -> Result<Option<Duration>, Problem> {
     match wait {
         None => Ok(None),

@@ -3,9 +3,10 @@
 use super::answers::{Difference, Reached, RefusedBy, Settings, differences, violations};
 use super::identity::Caller;
 use super::problem::{Params, Problem, Raw};
-use super::query::SettingsWrite;
+use super::query::{SettingsHeaders, SettingsWrite};
 use crate::plane::{Plane, proposing};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,7 @@ use control_domain::book::{Accepted, Author, Book, Refused};
 use control_domain::change::Change;
 use control_domain::fleet::Standing;
 use optimizer_proto::settings::{Notice, PROFILES, profile};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +41,14 @@ pub(crate) struct Written {
     settings: Value,
 }
 
+/// Back to which revision.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RollbackRequest {
+    /// One of the history.
+    revision: u64,
+}
+
 /// A value that was taken in another form.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Adjusted {
@@ -59,15 +68,22 @@ impl From<&Notice> for Adjusted {
 }
 
 /// `GET /settings`: the whole document; its entity tag is epoch and revision.
-#[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, description = "The document; its entity tag is the revision", body = Settings)))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Response {
+#[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, description = "The document; its entity tag is the revision", body = Settings), (status = 304, description = "It is still what the entity tag in If-None-Match names")))]
+pub(crate) async fn show(State(plane): State<Arc<Plane>>, headers: HeaderMap) -> Response {
     let domain = plane.domain();
     let present = domain.book.present();
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    if known.is_some_and(|tags| names(tags, &entity_tag(domain.book.epoch(), present.number))) {
+        let mut response = tagged(&domain.book, present.number, ());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        return response;
+    }
     tagged(&domain.book, present.number, present.document.clone())
 }
 
 /// `PUT /settings`: the whole document; what it leaves out takes its built-in default.
-#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Replaces the document", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = serde_json::Value, description = "A settings document"), responses((status = 200, description = "Replaces the document", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn replace(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -81,7 +97,7 @@ pub(crate) async fn replace(
 }
 
 /// `PATCH /settings`: JSON Patch or JSON Merge Patch, by content type.
-#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "JSON Patch or JSON Merge Patch", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(description = "A merge patch (RFC 7396) or a JSON Patch (RFC 6902); as application/json a list is the latter, anything else the former", content((serde_json::Value = "application/merge-patch+json"), (Vec<serde_json::Value> = "application/json-patch+json"), (serde_json::Value = "application/json"))), responses((status = 200, description = "JSON Patch or JSON Merge Patch", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn patch(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -108,7 +124,7 @@ pub(crate) async fn patch(
 }
 
 /// `POST /settings/rollback` with `{"revision": n}`, or without a body to the revision before.
-#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(SettingsWrite), request_body(content = serde_json::Value, description = "JSON"), responses((status = 200, description = "Back to an earlier revision", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = Option<RollbackRequest>, description = "Without a body to the revision before"), responses((status = 200, description = "Back to an earlier revision", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn rollback(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -119,18 +135,14 @@ pub(crate) async fn rollback(
     let to = if body.is_empty() {
         None
     } else {
-        let wanted = parse(&body)?;
-        let revision = wanted
-            .as_object()
-            .filter(|map| map.len() == 1)
-            .and_then(|map| map.get("revision")?.as_u64());
-        Some(revision.ok_or_else(|| {
+        let wanted: RollbackRequest = serde_json::from_value(parse(&body)?).map_err(|_| {
             Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid_rollback",
                 "The body must be {\"revision\": number}",
             )
-        })?)
+        })?;
+        Some(wanted.revision)
     };
     let propose = |book: &Book, expected, mut author: Author, now_ms| {
         "rollback".clone_into(&mut author.door);
@@ -140,7 +152,7 @@ pub(crate) async fn rollback(
 }
 
 /// `POST /settings/profile/{name}`: a named set of settings; with `dry_run` the difference it would make.
-#[utoipa::path(post, path = "/settings/profile/{name}", tag = "settings", params(("name" = String, Path, description = "Name of a profile"), SettingsWrite),
+#[utoipa::path(post, path = "/settings/profile/{name}", tag = "settings", params(("name" = String, Path, description = "Name of a profile"), SettingsWrite, SettingsHeaders),
     responses((status = 200, description = "Applied, or what would change", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn apply_profile(
     State(plane): State<Arc<Plane>>,
@@ -247,6 +259,12 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
 
 fn entity_tag(epoch: &str, revision: u64) -> String {
     format!("\"{epoch}-{revision}\"")
+}
+
+/// Whether a list of entity tags, weak or strong, holds this one.
+fn names(tags: &str, wanted: &str) -> bool {
+    let mut tags = tags.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
+    tags.any(|tag| tag == "*" || tag == wanted)
 }
 
 fn tagged(book: &Book, revision: u64, body: impl Serialize) -> Response {
