@@ -2,9 +2,10 @@
 //! compiler.
 use std::path::PathBuf;
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "optimizer/v1/cache_backend.proto",
     "optimizer/v1/control.proto",
+    "optimizer/v1/replica.proto",
     "optimizer/v1/telemetry.proto",
 ];
 

@@ -9,15 +9,16 @@ use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
 use crate::infrastructure::{config_dir, envoy_admin, kube_config_map, system};
 use crate::plane::{Options, Plane};
-use crate::replicas::Replicas;
+use crate::replicas::{Relay, Replicas};
 use crate::steering;
 use crate::tier::{KeyFile, Setup, Tier};
+use crate::transport::calling::Caller;
 use crate::transport::tls::{self, Acceptor, Files};
 use crate::transport::{grpc, incoming, rest};
 use crate::xds::Hub;
 use control_domain::machine::Machine;
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -40,7 +41,13 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let running = Arc::clone(&tier);
     tokio::spawn(async move { running.run().await });
     let shared = redis.filter(|_| config.replicas);
-    let replicas = shared.map(|redis| Arc::new(Replicas::new(redis, &config.redis_key_prefix)));
+    let replicas = match shared {
+        Some(redis) => {
+            let relay = relay(&config, grpc_listener.local_addr()?.port())?;
+            Some(Arc::new(Replicas::new(redis, &config.redis_key_prefix, relay)))
+        }
+        None => None,
+    };
     let plane = Arc::new(Plane::start(Options {
         tier,
         state,
@@ -108,6 +115,47 @@ async fn serve_envoys(
         _ = stopped.changed() => return Ok(()),
     }
     grpc::serve(plane, hub, envoys, stopped).await
+}
+
+/// How other replicas are told to reach this one, and how they are called.
+fn relay(config: &Config, port: u16) -> Result<Relay, String> {
+    let address = match &config.replica_address {
+        Some(address)
+            if address
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.parse::<u16>().is_ok()) =>
+        {
+            address.clone()
+        }
+        Some(host) => format!("{host}:{port}"),
+        None if !config.address.is_unspecified() => SocketAddr::new(config.address, port).to_string(),
+        None => {
+            let name = system::host_name().ok_or("REPLICA_ADDRESS is needed: this machine has no name")?;
+            let found = (name.as_str(), port).to_socket_addrs();
+            let address = found.ok().and_then(|mut found| found.next());
+            let address = address.ok_or_else(|| format!("REPLICA_ADDRESS is needed: {name} has no address"))?;
+            address.to_string()
+        }
+    };
+    tracing::info!(address, "other replicas reach this one there");
+    let files = Files::of(
+        "GRPC",
+        config.grpc_tls_cert_file.clone(),
+        config.grpc_tls_key_file.clone(),
+        config.grpc_tls_client_ca_file.clone(),
+    )?;
+    let authorities = config
+        .replica_tls_ca_file
+        .clone()
+        .or(config.grpc_tls_client_ca_file.clone());
+    let caller = match (files, authorities) {
+        (Some(files), Some(authorities)) => Some(Caller::open(files, authorities, config.replica_tls_name.clone())?),
+        (Some(_), None) => {
+            return Err("replicas with TLS need REPLICA_TLS_CA_FILE or GRPC_TLS_CLIENT_CA_FILE".to_owned());
+        }
+        (None, _) => None,
+    };
+    Ok(Relay::new(address, caller))
 }
 
 fn redis(config: &Config) -> Result<Option<Endpoint>, String> {

@@ -65,6 +65,20 @@ pub(crate) struct Config {
     #[arg(long, env = "REPLICAS", requires = "redis_url")]
     pub(crate) replicas: bool,
 
+    /// Where other replicas reach the gRPC port of this one, host or host:port; without it LISTEN_ADDRESS where that is one address,
+    /// else the address of this machine's name, which in a pod is the pod's
+    #[arg(long, env = "REPLICA_ADDRESS", requires = "replicas")]
+    pub(crate) replica_address: Option<String>,
+
+    /// Authorities of the certificates of the gRPC ports of other replicas (PEM), where these speak TLS; without it
+    /// GRPC_TLS_CLIENT_CA_FILE
+    #[arg(long, env = "REPLICA_TLS_CA_FILE", requires = "replicas")]
+    pub(crate) replica_tls_ca_file: Option<PathBuf>,
+
+    /// The name in these certificates; without it the address itself
+    #[arg(long, env = "REPLICA_TLS_NAME", requires = "replicas")]
+    pub(crate) replica_tls_name: Option<String>,
+
     /// Begins every key in Redis
     #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "api-optimizer")]
     pub(crate) redis_key_prefix: String,

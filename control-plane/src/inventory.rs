@@ -14,17 +14,17 @@ const ANSWER: Duration = Duration::from_millis(1_000);
 /// Content types are read of about so many entries per Envoy.
 const SAMPLE: u64 = 2_048;
 
-/// The inventory of all connected Envoys, and who did not answer in time.
+/// The inventory of all Envoys of all replicas, and who did not answer in time.
 pub(crate) async fn taken(plane: &Arc<Plane>) -> (Inventory, Vec<String>) {
     let mut asking = JoinSet::new();
-    for envoy in plane.connected() {
+    for envoy in plane.everywhere() {
         let plane = Arc::clone(plane);
         asking.spawn(async move {
             let steps = tokio::time::timeout(ANSWER, steps_of(&plane, &envoy)).await;
             (envoy, steps.ok().flatten())
         });
     }
-    let (mut inventory, mut silent) = (Inventory::default(), Vec::new());
+    let (mut inventory, mut silent) = (Inventory::default(), plane.away());
     while let Some(asked) = asking.join_next().await {
         match asked {
             Ok((_, Some((steps, stride)))) => steps.iter().for_each(|step| inventory.add(step, stride)),

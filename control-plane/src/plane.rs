@@ -253,6 +253,20 @@ impl Plane {
         there.map(|(name, _)| name.to_owned()).collect()
     }
 
+    /// Whether an Envoy is connected to any replica.
+    pub(crate) fn is_connected(&self, envoy: &str) -> bool {
+        let domain = self.domain();
+        domain.fleet.get(envoy).is_some_and(|envoy| envoy.connection.is_some())
+    }
+
+    /// Envoys that were heard of a moment ago and are connected to no replica: nothing can be asked of them.
+    pub(crate) fn away(&self) -> Vec<String> {
+        let domain = self.domain();
+        let present = domain.fleet.present(now_ms());
+        let away = present.filter(|(_, envoy)| envoy.connection.is_none());
+        away.map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// Whether there are settings to go by: one of several replicas that comes up with nothing waits for the others' word.
     pub(crate) fn has_settings(&self) -> bool {
         let joined = self.replicas.as_ref().is_none_or(|replicas| replicas.has_joined());

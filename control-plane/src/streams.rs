@@ -6,8 +6,10 @@ use optimizer_proto::v1::command::Body as CommandBody;
 use optimizer_proto::v1::control_message::Body;
 use optimizer_proto::v1::{Command, CommandResult, ControlMessage};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// The streams that stand, and who waits for an answer on them.
 #[derive(Debug, Default)]
@@ -60,18 +62,54 @@ impl Plane {
         }
     }
 
-    /// Sends a command to all connected Envoys and waits for their answers; `None` for one that did not answer in time.
+    /// Sends a command to all Envoys connected here and waits for their answers; `None` for one that did not answer in time.
     pub(crate) async fn command(&self, body: CommandBody, timeout: Duration) -> Vec<(String, Option<CommandResult>)> {
         let targets: Vec<(String, mpsc::Sender<ControlMessage>)> =
             lock(&self.streams).senders.values().cloned().collect();
         self.ask(targets, body, timeout).await
     }
 
-    /// Sends a command to one connected Envoy; `None` when it is not connected or does not answer in time.
+    /// Sends a command to one Envoy, here or at another replica; `None` when it is not connected or does not answer in time.
     pub(crate) async fn command_to(&self, envoy: &str, body: CommandBody, timeout: Duration) -> Option<CommandResult> {
+        let is_here = lock(&self.streams).to(envoy).is_some();
+        if is_here || self.replicas.is_none() {
+            return self.command_here(envoy, body, timeout).await;
+        }
+        let replicas = self.replicas.as_ref()?;
+        let connection = self.domain().fleet.get(envoy)?.connection?;
+        replicas.ask_elsewhere(connection, envoy, body, timeout).await
+    }
+
+    /// Sends a command to one Envoy that is connected here.
+    pub(crate) async fn command_here(
+        &self,
+        envoy: &str,
+        body: CommandBody,
+        timeout: Duration,
+    ) -> Option<CommandResult> {
         let target = lock(&self.streams).to(envoy).cloned()?;
         let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
         answer
+    }
+
+    /// Sends a command to all Envoys of all replicas, and names with no answer also those heard of a moment ago that are away.
+    pub(crate) async fn command_everywhere(
+        self: &Arc<Self>,
+        body: CommandBody,
+        timeout: Duration,
+    ) -> Vec<(String, Option<CommandResult>)> {
+        let mut asking = JoinSet::new();
+        for envoy in self.everywhere() {
+            let (plane, body) = (Arc::clone(self), body.clone());
+            asking.spawn(async move {
+                let answer = plane.command_to(&envoy, body, timeout).await;
+                (envoy, answer)
+            });
+        }
+        let mut answers = asking.join_all().await;
+        answers.extend(self.away().into_iter().map(|envoy| (envoy, None)));
+        answers.sort_by(|one, other| one.0.cmp(&other.0));
+        answers
     }
 
     /// Sends an Envoy a message that it does not answer.
@@ -83,7 +121,7 @@ impl Plane {
         }
     }
 
-    /// The names of the connected Envoys.
+    /// The names of the Envoys connected here.
     pub(crate) fn connected(&self) -> Vec<String> {
         let mut names: Vec<String> = lock(&self.streams)
             .senders

@@ -51,7 +51,7 @@ impl<'p> Export<'p> {
             wanted,
             seen: HashSet::new(),
             bytes: 0,
-            silent: BTreeSet::new(),
+            silent: plane.away().into_iter().collect(),
             capped: false,
         }
     }

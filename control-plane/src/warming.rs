@@ -58,7 +58,7 @@ pub(crate) fn connected(plane: &Arc<Plane>, envoy: &str) {
 
 /// Begins to warm an Envoy from the others; false when there is no other.
 pub(crate) fn begin(plane: &Arc<Plane>, envoy: &str, bytes: u64) -> bool {
-    let others: Vec<String> = plane.connected().into_iter().filter(|name| name != envoy).collect();
+    let others: Vec<String> = plane.everywhere().into_iter().filter(|name| name != envoy).collect();
     if others.is_empty() {
         return false;
     }
@@ -100,7 +100,7 @@ async fn warm(plane: Arc<Plane>, envoy: String, others: Vec<String>, bytes: u64)
                 restore.give(record).await;
                 let warmth = plane.warming.of(envoy).given(restore.so_far());
                 plane.warming.set(envoy, warmth);
-                plane.connected().contains(envoy)
+                plane.is_connected(envoy)
             }
         })
         .await;

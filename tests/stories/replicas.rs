@@ -310,3 +310,101 @@ fn any_replica_answers_for_the_whole_fleet() {
     .unwrap();
     assert_eq!(told(&webhook), 1);
 }
+
+/// What one replica answers for the Envoys of both: a snapshot, an explanation, the maintenance.
+fn asked_of_all(fleet: &Fleet, replica: usize) -> [Value; 3] {
+    let post = |path: &str| {
+        let answer = fleet.rest(replica).send(&Request::new("POST", path)).unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json().unwrap()
+    };
+    [
+        post("/cache/snapshot"),
+        document(fleet, replica, "/cache/explain?url=http://api.example/of/1&timeout=5s"),
+        post("/cache/optimize"),
+    ]
+}
+
+#[test]
+fn commands_over_any_replica_reach_every_envoy() {
+    let mut fleet = fleet();
+    // Each Envoy has something that the other one has not.
+    for envoy in [0, 1] {
+        for _ in 0..3 {
+            fleet.envoys[envoy].get(&format!("/of/{envoy}")).unwrap();
+        }
+    }
+    for replica in [0, 1] {
+        wait::until("both Envoys counted in at each replica", || {
+            let stats = fleet.rest(replica).document("/cache/stats").ok()?;
+            (stats["size"] == 2 && stats["not_answered"] == json!([])).then_some(())
+        })
+        .unwrap();
+        let [snapshot, explained, optimised] = asked_of_all(&fleet, replica);
+        assert_eq!(snapshot["complete"], true, "{snapshot}");
+        let urls: Vec<&str> = snapshot["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|entry| entry["url"].as_str())
+            .collect();
+        assert!(
+            urls.len() == 2 && urls.iter().any(|url| url.ends_with("/of/1")),
+            "{urls:?}"
+        );
+        let envoys = explained["envoys"].as_array().unwrap();
+        let decided = |decision: &str| {
+            let of = |envoy: &&Value| envoy["explanation"]["decision"] == decision;
+            envoys.iter().filter(of).count()
+        };
+        assert_eq!((decided("serve"), envoys.len()), (1, 2), "{explained}");
+        assert_eq!(
+            (&optimised["complete"], &optimised["not_answered"]),
+            (&json!(true), &json!([]))
+        );
+    }
+
+    // What the other replica's Envoy has warms the one of this replica, and a snapshot goes into both.
+    let warm = fleet
+        .rest(1)
+        .send(&Request::new("POST", "/cache/warm?envoy=envoy-0"))
+        .unwrap();
+    assert_eq!(warm.status, 202, "{}", warm.text());
+    wait::until("the warmed Envoy to hit", || {
+        let [_, explained, _] = asked_of_all(&fleet, 0);
+        let envoys = explained["envoys"].as_array()?;
+        envoys
+            .iter()
+            .all(|envoy| envoy["explanation"]["decision"] == "serve")
+            .then_some(())
+    })
+    .unwrap();
+    let [snapshot, ..] = asked_of_all(&fleet, 1);
+    let restore = Request::new("POST", "/cache/restore")
+        .header("content-type", "application/json")
+        .body(snapshot.to_string());
+    let report = fleet.rest(0).send(&restore).unwrap().json().unwrap();
+    assert_eq!(report["envoys"].as_array().map(Vec::len), Some(2), "{report}");
+    assert_eq!(report["not_answered"], json!([]), "{report}");
+
+    // A replica dies: what is at it does not answer, and is named.
+    let envoys = document(&fleet, 0, "/fleet");
+    let lost = envoys
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|envoy| envoy["node_id"] == "envoy-1");
+    let lost = lost.unwrap()["envoy"].clone();
+    fleet.controls[1].kill();
+    let [snapshot, explained, optimised] = asked_of_all(&fleet, 0);
+    assert_eq!(snapshot["complete"], false, "{snapshot}");
+    let why = snapshot["incomplete_because"].as_str().unwrap();
+    assert!(why.contains(lost.as_str().unwrap()), "{why}");
+    assert_eq!(optimised["complete"], false);
+    assert_eq!(optimised["not_answered"], json!([lost]), "{optimised}");
+    let silent = |envoy: &&Value| envoy["answered"] == false;
+    let silent: Vec<&Value> = explained["envoys"].as_array().unwrap().iter().filter(silent).collect();
+    assert_eq!(silent.len(), 1, "{explained}");
+    assert_eq!(silent[0]["envoy"], lost);
+    assert_eq!(document(&fleet, 0, "/cache/stats")["not_answered"], json!([lost]));
+}

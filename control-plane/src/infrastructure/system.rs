@@ -15,6 +15,12 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// The name of this machine; `None` where the system does not tell.
+pub(crate) fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Memory of the machine, MB of 2^20 bytes; `None` where the system does not tell. Not the limit of the own cgroup, which says nothing
 /// of an Envoy's.
 pub(crate) fn memory_mb() -> Option<u64> {

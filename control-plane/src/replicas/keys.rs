@@ -50,6 +50,11 @@ impl Keys {
         self.key("lease")
     }
 
+    /// By which replicas know each other.
+    pub(crate) fn secret(&self) -> String {
+        self.key("secret")
+    }
+
     /// What receivers of alerts have been told.
     pub(crate) fn outbox(&self) -> String {
         self.key("outbox")

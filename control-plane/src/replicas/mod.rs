@@ -5,16 +5,19 @@ mod hearing;
 pub(crate) mod keys;
 mod outgoing;
 mod reading;
+mod relay;
 
 pub(crate) use entry::{Entry, News};
+pub(crate) use relay::Relay;
 
 use crate::infrastructure::redis::{Endpoint, Fault, Wire};
 use crate::plane::{Plane, now_ms};
 use control_domain::alerts::Outbox;
-use control_domain::fleet::{ConnectionId, REPLICA_BITS};
+use control_domain::fleet::{ConnectionId, REPLICA_BITS, replica_of};
 use control_domain::purges::Purge;
 use keys::Keys;
-use optimizer_proto::v1::{Hello, SettingsAck};
+use optimizer_proto::v1::command::Body;
+use optimizer_proto::v1::{CommandResult, Hello, SettingsAck};
 use outgoing::Outgoing;
 use reading::Places;
 use redis::Value;
@@ -38,7 +41,7 @@ const KEYS_KEPT_S: u64 = 86_400;
 /// One step: I am here; who else is, and who holds the lease? By the clock of Redis.
 const BEAT: &str = "local time = redis.call('TIME') \
      local now = time[1] * 1000 + math.floor(time[2] / 1000) \
-     redis.call('ZADD', KEYS[1], now, ARGV[1]) \
+     redis.call('ZADD', KEYS[1], now, ARGV[4]) \
      redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10 * ARGV[2]) \
      local holder = redis.call('GET', KEYS[2]) \
      if not holder or holder == ARGV[1] then redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3]) holder = ARGV[1] end \
@@ -69,10 +72,17 @@ pub(crate) struct Replicas {
     unshared: Mutex<BTreeSet<String>>,
     places: Mutex<Places>,
     leads: AtomicBool,
+    pub(crate) relay: Relay,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Number and address of a replica, as it told them.
+fn replica_at(member: &str) -> Option<(u64, String)> {
+    let (id, address) = member.split_once('@')?;
+    Some((u64::from_str_radix(id, 16).ok()?, address.to_owned()))
 }
 
 /// A number that no other process has.
@@ -87,7 +97,7 @@ pub(crate) fn random() -> u64 {
 
 impl Replicas {
     /// Replicas below a prefix in one Redis.
-    pub(crate) fn new(endpoint: Endpoint, prefix: &str) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, prefix: &str, relay: Relay) -> Self {
         let keys = Keys::new(prefix);
         let mut probe = redis::cmd("EXISTS");
         probe.arg(keys.settings());
@@ -103,6 +113,7 @@ impl Replicas {
             unshared: Mutex::default(),
             places: Mutex::default(),
             leads: AtomicBool::new(false),
+            relay,
         }
     }
 
@@ -339,16 +350,43 @@ impl Replicas {
             .arg(self.keys.lease())
             .arg(self.id())
             .arg(GONE_MS)
-            .arg(LEASE_MS);
+            .arg(LEASE_MS)
+            .arg(format!("{}@{}", self.id(), self.relay.address()));
         let (holder, alive): (String, Vec<String>) = self.wire.ask(&command).await?;
         let leads = holder == self.id();
         if self.leads.swap(leads, Ordering::Relaxed) != leads {
             tracing::info!(leads, "who notifies has changed");
         }
-        let alive: BTreeSet<u64> = alive.iter().filter_map(|id| u64::from_str_radix(id, 16).ok()).collect();
-        let is_there = |replica| replica == self.number || alive.contains(&replica);
+        let others: BTreeMap<u64, String> = alive.iter().filter_map(|member| replica_at(member)).collect();
+        let is_there = |replica| replica == self.number || others.contains_key(&replica);
         plane.domain().fleet.keep_connections_of(is_there);
+        self.relay.known(others);
+        self.agree_on_secret().await
+    }
+
+    /// Whoever is first decides; whoever lost Redis takes what is there then.
+    async fn agree_on_secret(&self) -> Result<(), Fault> {
+        let proposed = relay::proposed();
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.secret()).arg(&proposed).arg("NX").arg("GET");
+        let agreed: Option<String> = self.wire.ask(&command).await?;
+        self.relay.agreed(agreed.unwrap_or(proposed));
         Ok(())
+    }
+
+    /// Has the replica that an Envoy is connected to ask it; `None` when there is no answer.
+    pub(crate) async fn ask_elsewhere(
+        &self,
+        connection: ConnectionId,
+        envoy: &str,
+        body: Body,
+        timeout: Duration,
+    ) -> Option<CommandResult> {
+        let holder = replica_of(connection);
+        if holder == self.number {
+            return None;
+        }
+        self.relay.ask(holder, envoy, body, timeout).await
     }
 
     async fn settings(&self, plane: &Plane) {

@@ -10,7 +10,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 /// How often the files are looked at.
@@ -82,6 +82,23 @@ impl Files {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Arc::new(config))
     }
+}
+
+/// What a client shows, and whom it believes.
+///
+/// # Errors
+/// The files cannot be used.
+pub(super) fn client(own: &Files, believed: &Path, protocols: &[&str]) -> Result<ClientConfig, String> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let key = PrivateKeyDer::from_pem_file(&own.key).map_err(|error| format!("{}: {error}", own.key.display()))?;
+    let mut config = builder
+        .with_root_certificates(authorities(believed)?)
+        .with_client_auth_cert(certificates(&own.certificates)?, key)
+        .map_err(|error| format!("{}: {error}", own.certificates.display()))?;
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok(config)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -3,6 +3,7 @@
 mod cache_backend;
 mod control_link;
 mod metrics_sink;
+mod replica_link;
 
 use crate::plane::Plane;
 use crate::transport::incoming::Io;
@@ -11,6 +12,7 @@ use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
+use optimizer_proto::v1::replica_link_server::ReplicaLinkServer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,8 @@ pub(crate) async fn serve(
     let sink = metrics_sink::Sink::new(Arc::clone(&plane));
     let sink = MetricsServiceServer::new(sink).max_decoding_message_size(MAX_STATISTICS);
     let tier = CacheBackendServer::new(cache_backend::Backend::new(Arc::clone(&plane.tier)));
+    let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&plane)));
+    let replicas = replicas.max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
     let link = control_link::Link::new(plane, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
@@ -55,6 +59,7 @@ pub(crate) async fn serve(
         .add_service(sink)
         .add_service(ads)
         .add_service(tier)
+        .add_service(replicas)
         .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone: time to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;

@@ -96,7 +96,7 @@ pub(crate) async fn explain(
             .map(|(_, text)| text.as_str()),
     )?;
     let envoys: Vec<Explained> = plane
-        .command(Body::Explain(command), wait)
+        .command_everywhere(Body::Explain(command), wait)
         .await
         .into_iter()
         .map(|(envoy, result)| Explained {

@@ -35,7 +35,9 @@ pub(crate) struct Optimizing {
 pub(crate) struct Optimized {
     /// What all Envoys did together: entries looked at and dropped, by why.
     actions: BTreeMap<String, u64>,
-    /// Envoys that stopped answering.
+    /// All Envoys did.
+    complete: bool,
+    /// Envoys that did not answer, or are out of reach.
     not_answered: Vec<String>,
     /// Which sizes and lifetimes are recommended.
     recommendation: Recommended,
@@ -51,12 +53,12 @@ pub(crate) async fn optimize(
     Params(optimizing): Params<Optimizing>,
 ) -> Result<Json<Optimized>, Problem> {
     let mut sweeping = JoinSet::new();
-    for envoy in plane.connected() {
+    for envoy in plane.everywhere() {
         let plane = Arc::clone(&plane);
         sweeping.spawn(async move { (sweep(&plane, &envoy).await, envoy) });
     }
     let mut actions = BTreeMap::new();
-    let mut silent = Vec::new();
+    let mut silent = plane.away();
     while let Some(swept) = sweeping.join_next().await {
         match swept {
             Ok((Some(done), _)) => add(&mut actions, &done),
@@ -69,6 +71,7 @@ pub(crate) async fn optimize(
     tracing::info!(who = caller.name, applied, "cache optimised");
     Ok(Json(Optimized {
         actions,
+        complete: silent.is_empty(),
         not_answered: silent,
         recommendation,
         applied,

@@ -85,7 +85,7 @@ pub(crate) struct RestoreReport {
     complete: bool,
     /// Envoys it was given to.
     envoys: Vec<String>,
-    /// Those among them that stopped answering.
+    /// Those among them that stopped answering, and those out of reach.
     not_answered: Vec<String>,
 }
 
@@ -173,7 +173,7 @@ impl Out {
 }
 
 async fn write(plane: Arc<Plane>, wanted: Wanted, mut out: Out) {
-    let envoys = plane.connected();
+    let envoys = plane.everywhere();
     let created_at_ms = now_ms();
     let (settings_revision, purged_until_ms) = {
         let domain = plane.domain();
@@ -287,7 +287,10 @@ pub(crate) async fn restore(
         return Err(Problem::new(StatusCode::CONFLICT, "no_envoy", title));
     }
     tracing::warn!(who = caller.name, dry_run = how.dry_run, "restoring a snapshot");
-    let (restored, silent) = replay(&plane, file, envoys.clone(), how.dry_run).await?;
+    let (restored, mut silent) = replay(&plane, file, envoys.clone(), how.dry_run).await?;
+    if how.envoy.is_none() {
+        silent.extend(plane.away());
+    }
     tracing::warn!(?restored, ?silent, dry_run = how.dry_run, "snapshot restored");
     Ok(Json(RestoreReport {
         restored,
@@ -300,7 +303,7 @@ pub(crate) async fn restore(
 }
 
 pub(super) fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {
-    let connected = plane.connected();
+    let connected = plane.everywhere();
     let Some(wanted) = wanted else { return connected };
     let domain = plane.domain();
     let named: Vec<&str> = domain
