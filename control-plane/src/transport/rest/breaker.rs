@@ -2,7 +2,7 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use super::query::{ReasonHeader, duration};
+use super::query::{WordHeaders, duration};
 use crate::plane::{Plane, now_ms};
 use crate::steering;
 use axum::Json;
@@ -65,7 +65,7 @@ pub(crate) struct Steered {
 }
 
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
-#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset"), Steer, ReasonHeader), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = Steered), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset"), Steer, WordHeaders), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = Steered), (status = "4XX", description = "Refused; problem+json with a stable code")))]
 pub(crate) async fn steer(
     State(plane): State<Arc<Plane>>,
     Path((upstream, action)): Path<(String, String)>,

@@ -3,7 +3,7 @@
 use super::answers::{Difference, Reached, differences};
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use super::query::{ReasonHeader, SettingsWrite, Write};
+use super::query::{SettingsWrite, WordHeaders, Write};
 use super::settings::{reason, rollout_of};
 use crate::plane::{Plane, now_ms};
 use axum::Json;
@@ -162,7 +162,7 @@ pub(crate) async fn promote(
 }
 
 /// `POST /settings/canary/abort`: the settings that all others have are issued again.
-#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite, ReasonHeader), responses((status = 200, description = "Given up", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = "4XX", description = "Refused; problem+json")))]
+#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite, WordHeaders), responses((status = 200, description = "Given up", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = "4XX", description = "Refused; problem+json")))]
 pub(crate) async fn abort(
     State(plane): State<Arc<Plane>>,
     caller: Caller,

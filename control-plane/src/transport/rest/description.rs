@@ -17,6 +17,9 @@ pub(super) fn completed(api: &OpenApi) -> Value {
         schemas.values_mut().for_each(|schema| close(schema, &known));
     }
     api["components"]["schemas"] = schemas;
+    // One of the tokens in AUTH_TOKENS_FILE, where there is one.
+    api["components"]["securitySchemes"] = json!({ "token": { "type": "http", "scheme": "bearer" } });
+    api["security"] = json!([{}, { "token": [] }]);
     for (path, item) in api["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             operation["operationId"] = json!(operation_id(method, path));

@@ -112,16 +112,22 @@ pub(crate) struct SettingsHeaders {
     /// Why, for the history.
     #[param(rename = "X-Reason")]
     reason: Option<String>,
+    /// Who, where no token says it; the address when absent.
+    #[param(rename = "X-Author")]
+    author: Option<String>,
 }
 
 /// What headers say about a word or a purge.
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only described; headers are read where they matter")]
-pub(crate) struct ReasonHeader {
+pub(crate) struct WordHeaders {
     /// Why, for the log.
     #[param(rename = "X-Reason")]
     reason: Option<String>,
+    /// Who, where no token says it; the address when absent.
+    #[param(rename = "X-Author")]
+    author: Option<String>,
 }
 
 fn waiting(wait: Option<&str>, limit: Option<&str>) -> Result<Option<Duration>, Problem> {
