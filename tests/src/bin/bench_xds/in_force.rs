@@ -1,4 +1,5 @@
-//! One real Envoy under load: from the start of the REST request to what Envoy itself says is in force.
+//! One real Envoy under load: from the start of the REST request to what Envoy itself says is in force, and for the filter's settings to
+//! the answer that all its workers run on them.
 
 use crate::show;
 use e2e::bootstrap::Xds;
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two questions to Envoy, which answers them on the thread that takes changes in.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// Changes limits and profiles in turn while a client asks without a pause.
+/// Changes limits, profiles and the filter's settings in turn while a client asks without a pause.
 pub(crate) fn measure() -> Result<Value> {
     let origin = Origin::start(|_| Reply::ok("content").header("cache-control", "no-store"))?;
     let plan = Plan {
@@ -29,7 +30,7 @@ pub(crate) fn measure() -> Result<Value> {
     };
     let stack = Stack::start(&plan, origin)?;
     stack.wait_xds()?;
-    let (mut limits, mut profiles) = (Times::new()?, Times::new()?);
+    let (mut limits, mut profiles, mut settings) = (Times::new()?, Times::new()?, Times::new()?);
     let (ended, served) = (AtomicBool::new(false), AtomicU64::new(0));
     let failed = std::thread::scope(|scope| {
         let load = scope.spawn(|| load(stack.envoy.address(), &ended, &served));
@@ -37,7 +38,10 @@ pub(crate) fn measure() -> Result<Value> {
             limits.add(limit(&stack, 100 + number)?);
             let at = usize::try_from(number).unwrap_or(0) % PROFILES.len();
             profiles.add(profile(&stack, PROFILES.get(at).copied().unwrap_or_default())?);
-            Ok(())
+            let begin = Instant::now();
+            stack.change_settings(&json!({"cache_size": 5_000 + number}))?;
+            settings.add(begin.elapsed());
+            stack.wait_xds()
         });
         ended.store(true, Ordering::Relaxed);
         let load = load
@@ -48,9 +52,12 @@ pub(crate) fn measure() -> Result<Value> {
     failed?;
     show("max_connections, request sent to in force in Envoy", &limits);
     show("HTTP/2 profile, request sent to cluster rebuilt and warm", &profiles);
+    show("cache_size, request sent to in force in both workers", &settings);
     let served = served.load(Ordering::Relaxed);
     println!("{served} requests meanwhile, none failed\n");
-    Ok(json!({"limit_ms": limits.to_json(), "profile_ms": profiles.to_json(), "requests": served}))
+    Ok(
+        json!({"limit_ms": limits.to_json(), "profile_ms": profiles.to_json(), "settings_ms": settings.to_json(), "requests": served}),
+    )
 }
 
 fn load(address: SocketAddr, ended: &AtomicBool, served: &AtomicU64) -> Result<()> {
