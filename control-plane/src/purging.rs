@@ -3,14 +3,14 @@
 use crate::infrastructure::purge_journal::PurgeJournal;
 use crate::plane::{Event, Plane, now_ms};
 use crate::replicas::Entry;
-use control_domain::purges::{Purge, PurgeLog, Target};
+use control_domain::purges::{MAX_TARGETS, Purge, PurgeLog, Target};
 use control_domain::tier::Subject;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use optimizer_proto::v1::CaughtUp;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
+use optimizer_proto::v1::{CaughtUp, ClientPurge};
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -125,6 +125,67 @@ fn event(purge: &Purge) -> Event {
     Event::new("purge", about)
 }
 
+/// Takes a purge in for all replicas, unless there was one with the same key.
+///
+/// # Errors
+/// The earlier one.
+pub(crate) async fn accept(plane: &Arc<Plane>, purge: &Purge) -> Result<(), Box<Purge>> {
+    if let Some(replicas) = &plane.replicas
+        && let Some(earlier) = replicas.use_key(purge).await
+    {
+        // This replica may not have heard of it yet.
+        let _ = plane.domain().purges.accept(earlier.clone());
+        return Err(Box::new(earlier));
+    }
+    plane.domain().purges.accept(purge.clone())?;
+    announce(plane, purge);
+    // Written down before it is sent: once an Envoy has done it, it is never forgotten.
+    plane.desk.accepted(purge);
+    if let Some(replicas) = &plane.replicas {
+        // The tier before the other replicas: their Envoys must not get from it what they are about to purge.
+        if in_tier(plane, purge).await {
+            plane.tier.owes_no_more(&purge.id);
+        }
+        replicas.share_purge(purge).await;
+    }
+    Ok(())
+}
+
+/// A client has purged at an Envoy, where it is in force: it goes into the log and to all other Envoys.
+pub(crate) fn made_by_client(plane: &Arc<Plane>, envoy: &str, node: &str, made: &ClientPurge) {
+    let tags = made.tags.iter().cloned().map(Target::Tag);
+    let mut targets: Vec<Target> = tags.take(MAX_TARGETS).collect();
+    if targets.is_empty() {
+        targets.push(Target::Url(made.url.clone()));
+    }
+    if let Some(allowed) = targets.iter().find_map(Target::fault) {
+        tracing::warn!(
+            envoy,
+            source = made.source,
+            allowed,
+            "a purge by a client cannot be passed on"
+        );
+        return;
+    }
+    let at = now_ms();
+    let purge = Purge {
+        id: format!("{at:x}-{}", plane.next_id()),
+        at,
+        by: made.source.clone(),
+        reason: format!("PURGE at {node}"),
+        targets,
+        soft: made.soft,
+        idempotency_key: None,
+        applied: BTreeMap::from([(envoy.to_owned(), made.at_ms.min(at))]),
+    };
+    let plane = Arc::clone(plane);
+    tokio::spawn(async move {
+        if accept(&plane, &purge).await.is_ok() {
+            send_to_all(plane, purge).await;
+        }
+    });
+}
+
 /// Records an accepted purge in the shared tier and sends it to every connected Envoy. Ends when all have answered or given up.
 pub(crate) async fn send_to_all(plane: Arc<Plane>, purge: Purge) {
     // First the tier: what an Envoy gets from it after its own purge is then never what was purged.
@@ -159,6 +220,9 @@ pub(crate) async fn in_tier(plane: &Plane, purge: &Purge) -> bool {
 async fn tell(plane: &Arc<Plane>, purge: &Purge) {
     let mut sending = JoinSet::new();
     for envoy in plane.connected() {
+        if purge.applied.contains_key(&envoy) {
+            continue;
+        }
         let (plane, purge) = (Arc::clone(plane), purge.clone());
         sending.spawn(async move { apply(&plane, &envoy, &purge).await });
     }

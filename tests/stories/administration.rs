@@ -214,7 +214,10 @@ fn purging_on_the_data_path_is_for_listed_sources() {
     let Edited { origin, .. } = edited();
     let stack = Stack::start(&Plan::default(), origin).unwrap();
     let ask = |path: &str| stack.envoy.fetch(&Request::new("PURGE", path)).unwrap();
-    fill(&stack.envoy, &["/shop/1", "/shop/2"]);
+    let second = stack.envoy_beside("second").unwrap();
+    for envoy in [&stack.envoy, &second] {
+        fill(envoy, &["/shop/1", "/shop/2"]);
+    }
     stack
         .change_settings(&json!({"purge_sources": ["10.0.0.0/8"]}))
         .unwrap();
@@ -228,6 +231,26 @@ fn purging_on_the_data_path_is_for_listed_sources() {
     assert_eq!(purged.status, 200, "{}", purged.text());
     assert!(!stack.envoy.get("/shop/1").unwrap().is_hit());
     assert!(stack.envoy.get("/shop/2").unwrap().is_hit());
+
+    // The control plane has it in its log, and every other Envoy does it.
+    let receipt = wait::until("the purge done by all", || {
+        let listed = stack.rest().document("/cache/purges").ok()?;
+        let id = listed[0]["id"].as_str()?;
+        let receipt = stack.rest().document(&format!("/cache/purges/{id}")).ok()?;
+        (receipt["complete"] == true).then_some(receipt)
+    })
+    .unwrap();
+    assert_eq!(receipt["by"], "127.0.0.1", "{receipt}");
+    assert_eq!(receipt["targets"][0]["value"], "http://api.example/shop/1", "{receipt}");
+    assert_eq!(receipt["applied"].as_array().map(Vec::len), Some(2), "{receipt}");
+    assert!(
+        receipt["reason"].as_str().unwrap().starts_with("PURGE at "),
+        "{receipt}"
+    );
+    assert!(!second.get("/shop/1").unwrap().is_hit());
+    assert!(second.get("/shop/2").unwrap().is_hit());
+    let refused = (0..500).map(|_| ask("/shop/1")).find(|answer| answer.status == 429);
+    assert!(refused.unwrap().header("retry-after").is_some());
 }
 
 #[test]

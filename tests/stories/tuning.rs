@@ -163,3 +163,42 @@ fn maintenance_drops_what_is_purged_and_recommends_from_evidence() {
         "nothing to apply"
     );
 }
+
+#[test]
+fn a_recommendation_is_put_into_force_only_when_asked() {
+    let origin = Origin::start(|request| Reply::ok(request.path.clone()).max_age(3_600)).unwrap();
+    let stack = Stack::start(&Plan::default(), origin).unwrap();
+    let rest = stack.rest();
+    stack.change_settings(&json!({"cache_size": 50_000})).unwrap();
+    // Three hundred pages, all of them asked for again and again.
+    let mut connection = Connection::open(stack.envoy.address()).unwrap();
+    for at in 0..3_000 {
+        connection
+            .exchange(&Request::get(&format!("/page/{}", at % 300)))
+            .unwrap();
+    }
+    let shown = wait::until("a recommendation", || {
+        let view = post(&rest, "/cache/optimize", "");
+        view["recommendation"]["knee"].is_u64().then_some(view)
+    })
+    .unwrap();
+    let (knee, size) = (&shown["recommendation"]["knee"], &shown["recommendation"]["cache_size"]);
+    assert!((300..=600).contains(&knee.as_u64().unwrap()), "{shown}");
+    assert_eq!((knee, &shown["applied"]), (size, &json!(false)), "{shown}");
+    let reason = shown["recommendation"]["reason"].as_str().unwrap();
+    assert!(reason.contains("50000 ->") && reason.contains("beyond"), "{reason}");
+    assert_eq!(
+        rest.document("/settings").unwrap()["cache_size"],
+        50_000,
+        "nothing was changed"
+    );
+
+    let applied = post(&rest, "/cache/optimize?apply=true", "");
+    assert_eq!(applied["applied"], true, "{applied}");
+    let size = &applied["recommendation"]["cache_size"];
+    assert_eq!(&rest.document("/settings").unwrap()["cache_size"], size);
+    let history = rest.document("/settings/history").unwrap();
+    let by_optimize = |revision: &&Value| revision["door"] == "optimize";
+    let revision = history.as_array().unwrap().iter().find(by_optimize).unwrap();
+    assert_eq!(revision["reason"], applied["recommendation"]["reason"], "{history}");
+}

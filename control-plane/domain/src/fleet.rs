@@ -223,6 +223,7 @@ impl Fleet {
             return Reported::Merged;
         };
         let samples = delta.samples.take();
+        delta.purges.clear();
         if follows {
             envoy.what_if.take(samples.as_ref(), delta.cache.as_ref(), most, now_ms);
         }

@@ -13,13 +13,15 @@ const WARM: u64 = 200;
 const SLACK_PERCENT: u64 = 10;
 
 /// Instructions per call, by the name of the part.
-const BUDGETS: [(&str, u64); 6] = [
+const BUDGETS: [(&str, u64); 8] = [
     ("hit decision, 15 fields, 1 kB", 10_900),
     ("store: lookup of 1 kB", 2_100),
     ("store: insertion that evicts", 31_700),
     ("sketch: record", 115),
     ("sketch: merge", 1_800),
     ("breaker: admit and resolve", 1_600),
+    ("sample: a lookup that is told", 260),
+    ("sample: one of much traffic", 30),
 ];
 
 fn main() -> ExitCode {

@@ -10,7 +10,8 @@ use prost::Message as _;
 
 use super::sketch_wire;
 use crate::v1::{
-    BreakerEvent, CacheCounters, ChangeCount, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
+    BreakerEvent, CacheCounters, ChangeCount, ClientPurge, ErrorCount, Outcome, ReasonCount, RequestSeries,
+    TelemetryDelta,
 };
 
 /// Most request series in a delta. Those beyond the first 448 are counted under route and upstream [`OTHER`], by
@@ -24,6 +25,9 @@ pub const MAX_REASONS: usize = 128;
 pub const MAX_CHANGES: usize = 257;
 /// Most breaker events; the oldest give way.
 pub const MAX_BREAKER_EVENTS: usize = 256;
+/// Most purges by clients, and most bytes of them; those beyond are not told.
+pub const MAX_CLIENT_PURGES: usize = 256;
+const CLIENT_PURGE_BYTES: usize = 64 << 10;
 /// The label of what has no label of its own.
 pub const OTHER: &str = "other";
 
@@ -45,6 +49,7 @@ pub fn merge(into: &mut TelemetryDelta, from: &TelemetryDelta) {
     merge_list(&mut into.invalidations, &from.invalidations, MAX_REASONS - 1);
     merge_list(&mut into.changes, &from.changes, MAX_CHANGES - 1);
     merge_events(&mut into.breaker_events, &from.breaker_events);
+    merge_purges(&mut into.purges, &from.purges);
     into.cache = match (into.cache.take(), from.cache) {
         (Some(mine), Some(theirs)) => Some(merged_cache(&mine, &theirs)),
         (mine, theirs) => mine.or(theirs),
@@ -93,9 +98,21 @@ pub fn is_empty(delta: &TelemetryDelta) -> bool {
         && delta.invalidations.is_empty()
         && delta.changes.is_empty()
         && delta.breaker_events.is_empty()
+        && delta.purges.is_empty()
         && delta.cache.is_none_or(|cache| cache == CacheCounters::default())
         && no_sketch
         && delta.samples.as_ref().is_none_or(|samples| samples.keys.is_empty())
+}
+
+fn merge_purges(into: &mut Vec<ClientPurge>, from: &[ClientPurge]) {
+    let mut bytes: usize = into.iter().map(ClientPurge::encoded_len).sum();
+    for purge in from {
+        bytes += purge.encoded_len();
+        if into.len() >= MAX_CLIENT_PURGES || bytes > CLIENT_PURGE_BYTES {
+            return;
+        }
+        into.push(purge.clone());
+    }
 }
 
 /// An element of a list that merges by key.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::delta::{MAX_BREAKER_EVENTS, MAX_CHANGES, MAX_ERRORS, MAX_REASONS, MAX_SERIES};
+use super::delta::{MAX_BREAKER_EVENTS, MAX_CHANGES, MAX_CLIENT_PURGES, MAX_ERRORS, MAX_REASONS, MAX_SERIES};
 use super::samples::{EVERY_KEY, MAX_SAMPLES};
 use super::{Sketch, SketchFault};
 use crate::v1;
@@ -144,6 +144,18 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
             .into_iter()
             .all(|text| label(text));
         require(sound, format!("delta.breaker_events[{index}]"), ReportFault::BadLabel)?;
+    }
+    require(
+        delta.purges.len() <= MAX_CLIENT_PURGES,
+        "delta.purges",
+        ReportFault::TooMany,
+    )?;
+    for (index, purge) in delta.purges.iter().enumerate() {
+        require(
+            label(&purge.source),
+            format!("delta.purges[{index}]"),
+            ReportFault::BadLabel,
+        )?;
     }
     if let Some(cache) = &delta.cache {
         require(possible_cache(cache), "delta.cache", ReportFault::ImpossibleCount)?;

@@ -1,6 +1,7 @@
 //! The control stream of an Envoy.
 
 use crate::plane::{COMMANDS_QUEUED, Event, Plane, now_ms};
+use crate::purging;
 use control_domain::breaker_status::breaker_event;
 use control_domain::fleet::{ConnectionId, Reported, instance};
 use optimizer_proto::v1::control_link_server::ControlLink;
@@ -202,6 +203,8 @@ impl Conversation {
                 drop(domain);
                 let events = report.delta.iter().flat_map(|delta| &delta.breaker_events);
                 events.for_each(|event| self.plane.announce(Event::new("breaker", breaker_event(&node, event))));
+                let purges = report.delta.iter().flat_map(|delta| &delta.purges);
+                purges.for_each(|made| purging::made_by_client(&self.plane, &self.envoy, &node, made));
                 return true;
             }
             Reported::Duplicate => tracing::debug!(envoy = self.envoy, "telemetry seen before"),

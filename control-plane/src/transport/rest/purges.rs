@@ -212,7 +212,7 @@ pub(crate) async fn purge(
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_purges", title);
         return Err(problem.retry_after(Duration::from_secs(1)));
     }
-    let id = match accept(&plane, &purge).await {
+    let id = match purging::accept(&plane, &purge).await {
         Ok(()) => {
             tokio::spawn(purging::send_to_all(Arc::clone(&plane), purge.clone()));
             purge.id
@@ -237,29 +237,6 @@ pub(crate) async fn purge(
         StatusCode::ACCEPTED
     };
     Ok((status, Json(PurgeAnswer::Done(receipt))).into_response())
-}
-
-/// Takes a purge in for all replicas, unless there was one with the same key.
-async fn accept(plane: &Arc<Plane>, purge: &Purge) -> Result<(), Box<Purge>> {
-    if let Some(replicas) = &plane.replicas
-        && let Some(earlier) = replicas.use_key(purge).await
-    {
-        // This replica may not have heard of it yet.
-        let _ = plane.domain().purges.accept(earlier.clone());
-        return Err(Box::new(earlier));
-    }
-    plane.domain().purges.accept(purge.clone())?;
-    purging::announce(plane, purge);
-    // Written down before it is sent: once an Envoy has done it, it is never forgotten.
-    plane.desk.accepted(purge);
-    if let Some(replicas) = &plane.replicas {
-        // The tier before the other replicas: their Envoys must not get from it what they are about to purge.
-        if purging::in_tier(plane, purge).await {
-            plane.tier.owes_no_more(&purge.id);
-        }
-        replicas.share_purge(purge).await;
-    }
-    Ok(())
 }
 
 /// Somebody connected, the shared tier, or another replica, has yet to do it.

@@ -5,6 +5,7 @@ mod decision;
 use filter_core::breaker::{self, BreakerPolicy, Call, OutcomeClass, Watch};
 use filter_core::shared_map::MemoryMap;
 use filter_core::store::{Entry, Eviction, Limits, Stamps, Store};
+use filter_core::telemetry::Recorder;
 use optimizer_proto::telemetry::Sketch;
 use std::hint::black_box;
 
@@ -15,14 +16,50 @@ const ENTRIES: u32 = 1_000;
 pub(crate) type Part = Box<dyn FnMut()>;
 
 /// All parts by name.
-pub(crate) const PARTS: [(&str, fn() -> Part); 6] = [
+pub(crate) const PARTS: [(&str, fn() -> Part); 8] = [
     ("hit decision, 15 fields, 1 kB", || Box::new(decision::hits())),
     ("store: lookup of 1 kB", || Box::new(lookup())),
     ("store: insertion that evicts", || Box::new(insertion())),
     ("sketch: record", || Box::new(record())),
     ("sketch: merge", || Box::new(merge())),
     ("breaker: admit and resolve", || Box::new(breaker())),
+    ("sample: a lookup that is told", || Box::new(told())),
+    ("sample: one of much traffic", || Box::new(of_much_traffic())),
 ];
+
+/// A key's hash, different each time.
+fn hash(number: u64) -> u64 {
+    (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Little traffic: every lookup is told, and handed over with the tick.
+fn told() -> impl FnMut() {
+    let (mut recorder, mut number) = (Recorder::default(), 0);
+    move || {
+        number += 1;
+        recorder.looked_up(hash(number));
+        if number % 64 == 0 {
+            black_box(recorder.drain());
+        }
+    }
+}
+
+/// Much traffic: about one lookup in a hundred is told.
+fn of_much_traffic() -> impl FnMut() {
+    let (mut recorder, mut number) = (Recorder::default(), 0);
+    for _ in 0..40 {
+        for _ in 0..20_000 {
+            number += 1;
+            recorder.looked_up(hash(number));
+        }
+        recorder.cache.lookups += 20_000;
+        recorder.drain();
+    }
+    move || {
+        number += 1;
+        recorder.looked_up(hash(number));
+    }
+}
 
 fn key(number: u32) -> [u8; 32] {
     let mut key = *b"https://api.example/products/000";

@@ -15,11 +15,13 @@ use crate::http::target::Target;
 use crate::store::Purge;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::purge_command::Kind;
-use optimizer_proto::v1::{Command, ExportPage, PurgeCommand};
+use optimizer_proto::v1::{ClientPurge, Command, ExportPage, PurgeCommand};
 use serde_json::json;
 
 /// Tags of one `PURGE`.
 const MAX_TAGS: usize = 64;
+/// Bytes of what one `PURGE` names.
+const MAX_NAMED: usize = 8_192;
 
 /// What became of a command.
 pub(super) struct Done {
@@ -112,14 +114,14 @@ impl Vm {
         now_ms: Millis,
     ) -> Flow {
         let address = host.property(b"source\0address").unwrap_or_default();
-        if !self.may_purge(&address) {
-            let problem = Problem {
-                status: 403,
-                code: "purge_not_allowed",
-                title: "Purges are taken from other addresses only",
-            };
-            return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[]);
-        }
+        let source = match self.purging_source(&address) {
+            Ok(source) => source,
+            Err(problem) => {
+                let retry: &[(&[u8], &[u8])] = &[(b"retry-after", b"1")];
+                let more = if problem.status == 429 { retry } else { &[] };
+                return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), more);
+            }
+        };
         let soft = asked
             .fields
             .get(b"x-purge")
@@ -138,6 +140,14 @@ impl Vm {
             .collect();
         let target = &asked.target;
         let url = [target.scheme, b"://", target.authority, target.path].concat();
+        if url.len() + tags.iter().map(|tag| tag.len()).sum::<usize>() > MAX_NAMED {
+            let problem = Problem {
+                status: 414,
+                code: "purge_too_long",
+                title: "A purge names 8 KiB at most",
+            };
+            return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[]);
+        }
         let done = if tags.is_empty() {
             self.purge(host, &command(Kind::Url, &url), now_ms).map(drop)
         } else {
@@ -146,12 +156,20 @@ impl Vm {
         };
         if done.is_ok() {
             self.purge_in_tier(host, asked, &tags, now_ms);
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            self.recorder.client_purge(ClientPurge {
+                source,
+                url: if tags.is_empty() { text(&url) } else { String::new() },
+                tags: tags.iter().map(|tag| text(tag)).collect(),
+                soft,
+                at_ms: now_ms,
+            });
         }
         let problem = match done {
             Ok(()) => Problem {
                 status: 200,
                 code: "purged",
-                title: "Purged on this Envoy",
+                title: "Purged on this Envoy; the control plane tells the others",
             },
             Err(_) => Problem {
                 status: 503,
@@ -174,12 +192,28 @@ impl Vm {
     }
 
     /// `address` as Envoy writes it: `10.0.0.1:1234` or `[::1]:1234`.
-    fn may_purge(&self, address: &[u8]) -> bool {
+    fn purging_source(&self, address: &[u8]) -> Result<String, Problem> {
         let address = std::str::from_utf8(address)
             .ok()
             .and_then(|text| text.parse::<std::net::SocketAddr>().ok());
         let sources = &self.policies.purge_sources;
-        address.is_some_and(|address| sources.iter().any(|range| range.contains(address.ip())))
+        let listed = address.filter(|address| sources.iter().any(|range| range.contains(address.ip())));
+        let Some(listed) = listed else {
+            return Err(Problem {
+                status: 403,
+                code: "purge_not_allowed",
+                title: "Purges are taken from other addresses only",
+            });
+        };
+        if self.recorder.admits_purge() {
+            Ok(listed.ip().to_string())
+        } else {
+            Err(Problem {
+                status: 429,
+                code: "too_many_purges",
+                title: "More purges than are taken per second; a tag reaches many at once",
+            })
+        }
     }
 
     /// The URL as the cache keys of its route have it.

@@ -5,7 +5,8 @@ use super::sampler::Sampler;
 use optimizer_proto::telemetry::samples::Event;
 use optimizer_proto::telemetry::{Sketch, delta};
 use optimizer_proto::v1::{
-    BreakerEvent, CacheCounters, ChangeCount, ErrorCount, Outcome, ReasonCount, RequestSeries, TelemetryDelta,
+    BreakerEvent, CacheCounters, ChangeCount, ClientPurge, ErrorCount, Outcome, ReasonCount, RequestSeries,
+    TelemetryDelta,
 };
 use std::collections::BTreeMap;
 
@@ -13,6 +14,8 @@ use std::collections::BTreeMap;
 const MAX_SERIES: usize = 512;
 /// Breaker events kept between two hand-overs; a breaker that flaps faster is cut to the newest.
 const MAX_EVENTS: usize = 64;
+/// Purges by clients that are taken between two hand-overs, which are a second apart.
+const MAX_PURGES: usize = 16;
 
 /// One finished request.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,7 @@ pub struct Recorder {
     invalidations: BTreeMap<&'static str, u64>,
     changes: BTreeMap<Name, (u64, u64, u64)>,
     events: Vec<BreakerEvent>,
+    purges: Vec<ClientPurge>,
     overhead: Sketch,
     sampler: Sampler,
     /// Cache counters, added to directly.
@@ -155,6 +159,17 @@ impl Recorder {
         self.events.push(event);
     }
 
+    /// Whether one more purge by a client can be told of.
+    #[must_use]
+    pub fn admits_purge(&self) -> bool {
+        self.purges.len() < MAX_PURGES
+    }
+
+    /// Keeps a purge by a client, for the control plane.
+    pub fn client_purge(&mut self, purge: ClientPurge) {
+        self.purges.push(purge);
+    }
+
     /// Notes a lookup, if the key is one of the sample.
     pub fn looked_up(&mut self, key: u64) {
         self.sampler.push(Event {
@@ -203,6 +218,7 @@ impl Recorder {
                 .collect(),
             cache: Some(std::mem::take(&mut self.cache)).filter(|cache| *cache != CacheCounters::default()),
             breaker_events: std::mem::take(&mut self.events),
+            purges: std::mem::take(&mut self.purges),
             reasons: counted(&mut self.reasons),
             lost_hits: counted(&mut self.lost_hits),
             invalidations: counted(&mut self.invalidations),
