@@ -53,6 +53,25 @@ impl Certificates {
         }
     }
 
+    /// How an Envoy reaches a server that asks for the client's certificate.
+    #[must_use]
+    pub fn transport_socket(&self) -> String {
+        format!(
+            r#"transport_socket:
+  name: envoy.transport_sockets.tls
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+    sni: control-plane
+    common_tls_context:
+      alpn_protocols: [h2]
+      tls_certificates: [{{ certificate_chain: {{ filename: "{}" }}, private_key: {{ filename: "{}" }} }}]
+      validation_context: {{ trusted_ca: {{ filename: "{}" }} }}"#,
+            self.file("client.pem"),
+            self.file("client.key"),
+            self.file("ca.pem")
+        )
+    }
+
     /// A file: `ca.pem`, `server.pem`, `server.key`, `client.pem`, `client.key`.
     #[must_use]
     pub fn file(&self, name: &str) -> String {

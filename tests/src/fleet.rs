@@ -1,6 +1,6 @@
 //! Several Envoys, replicas of the control plane and one Redis.
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, Part};
 use crate::control_plane::{ControlPlane, Options};
 use crate::envoy::Envoy;
 use crate::origin::Origin;
@@ -9,6 +9,7 @@ use crate::redis::Redis;
 use crate::rest::Rest;
 use crate::{Failure, Result, artefacts, wait};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 /// A running fleet. Its files are kept when the test that made it fails.
@@ -22,7 +23,10 @@ pub struct Fleet {
     pub redis: Option<Redis>,
     /// The API behind all.
     pub origin: Origin,
-    grpc_ports: Vec<u16>,
+    /// What is different in the configuration of Envoys started from here on.
+    pub parts: BTreeMap<Part, String>,
+    /// Where Envoys and other replicas reach each of them.
+    pub grpc_ports: Vec<u16>,
     settings: Value,
     folder: Option<TempDir>,
 }
@@ -66,6 +70,7 @@ impl Fleet {
             controls: Vec::new(),
             redis,
             origin,
+            parts: BTreeMap::new(),
             grpc_ports: Vec::new(),
             settings,
             folder: None,
@@ -116,6 +121,7 @@ impl Fleet {
             ("127.0.0.1".to_owned(), self.origin.address().port()),
         );
         bootstrap.node_id = format!("envoy-{number}");
+        bootstrap.parts.extend(self.parts.clone());
         bootstrap.wasm = Some(artefacts::filter()?);
         bootstrap.grpc_port = self.grpc_ports.get(replica).copied();
         let mut envoy = Envoy::start(&bootstrap, 1, &own)?;

@@ -98,22 +98,6 @@ fn rest_over_tls_knows_its_clients_and_follows_new_certificates() {
 }
 
 /// Envoy's side of mutual TLS.
-fn transport_socket(certificates: &Certificates) -> String {
-    format!(
-        r#"transport_socket:
-  name: envoy.transport_sockets.tls
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-    sni: control-plane
-    common_tls_context:
-      alpn_protocols: [h2]
-      tls_certificates: [{{ certificate_chain: {{ filename: "{}" }}, private_key: {{ filename: "{}" }} }}]
-      validation_context: {{ trusted_ca: {{ filename: "{}" }} }}"#,
-        certificates.file("client.pem"),
-        certificates.file("client.key"),
-        certificates.file("ca.pem")
-    )
-}
 
 #[test]
 fn envoys_connect_over_mutual_tls_and_nobody_else() {
@@ -128,7 +112,7 @@ fn envoys_connect_over_mutual_tls_and_nobody_else() {
             ("GRPC_TLS_CLIENT_CA_FILE", &certificates.file("ca.pem")),
         ]),
         grpc_port: Some(grpc_port),
-        parts: [(Part::ControlTls, transport_socket(&certificates))].into(),
+        parts: [(Part::ControlTls, certificates.transport_socket())].into(),
         ..Plan::default()
     };
     let stack = Stack::start(&plan, origin()).unwrap();

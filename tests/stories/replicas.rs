@@ -1,10 +1,13 @@
 //! Replicas of the control plane that act as one through Redis.
 
+use e2e::bootstrap::Part;
+use e2e::certificates::Certificates;
 use e2e::client::{Request, Response};
 use e2e::fleet::Fleet;
 use e2e::origin::{Origin, Received, Reply};
 use e2e::wait;
 use serde_json::{Value, json};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -407,4 +410,49 @@ fn commands_over_any_replica_reach_every_envoy() {
     assert_eq!(silent.len(), 1, "{explained}");
     assert_eq!(silent[0]["envoy"], lost);
     assert_eq!(document(&fleet, 0, "/cache/stats")["not_answered"], json!([lost]));
+}
+
+#[test]
+fn replicas_command_over_mutual_tls_and_nobody_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(folder.path()).unwrap();
+    let file = |name: &str| certificates.file(name);
+    let (server, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    let environment = [
+        ("REPLICAS", "true"),
+        ("GRPC_TLS_CERT_FILE", &server),
+        ("GRPC_TLS_KEY_FILE", &key),
+        ("GRPC_TLS_CLIENT_CA_FILE", &ca),
+    ];
+    let origin = Origin::start(|request| Reply::ok(request.path.clone()).max_age(600)).unwrap();
+    let mut fleet = Fleet::start_with(true, 2, json!({}), origin, &environment).unwrap();
+    fleet.parts.insert(Part::ControlTls, certificates.transport_socket());
+    for replica in [0, 1] {
+        fleet.add_envoy(replica).unwrap();
+    }
+    wait::until("both Envoys to answer one replica", || {
+        let answer = fleet.rest(0).send(&Request::new("POST", "/cache/optimize")).ok()?;
+        let explained = document(&fleet, 0, "/cache/explain?url=http://api.example/&timeout=5s");
+        let answered = |envoy: &&Value| envoy["answered"] == true;
+        let answered = explained["envoys"].as_array()?.iter().filter(answered).count();
+        (answer.json().ok()?["complete"] == true && answered == 2).then_some(())
+    })
+    .unwrap();
+
+    // An Envoy's certificate opens the port, and yet commands nobody.
+    let message = folder.path().join("message");
+    std::fs::write(&message, [0; 5]).unwrap();
+    let answer = Command::new("curl")
+        .args(["--silent", "--include", "--http2", "--cacert", &ca])
+        .args(["--cert", &file("client.pem"), "--key", &file("client.key")])
+        .args(["--header", "content-type: application/grpc", "--header", "te: trailers"])
+        .args(["--data-binary", &format!("@{}", message.display())])
+        .arg(format!(
+            "https://127.0.0.1:{}/optimizer.v1.ReplicaLink/Relay",
+            fleet.grpc_ports[0]
+        ))
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+    assert!(answer.contains("grpc-status: 16"), "{answer}");
 }
