@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-tier bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -99,6 +99,10 @@ bench-xds: wasm ## Live tuning by xDS: a change to in force in Envoy; 1,000 simu
 bench-admin: wasm ## Purge, snapshot and restore of a full cache
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-admin
 	$(TARGET_DIR)/release/bench-admin
+
+bench-tier: deps-test wasm ## The shared tier on Redis: times, throughput, troubles, bytes per response
+	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-tier
+	$(TARGET_DIR)/release/bench-tier
 
 bench-trouble: wasm wasm-trap ## Latency of an open loop under purges, outages, pushes, restores and traps
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-trouble

@@ -10,6 +10,7 @@ use crate::rest::Rest;
 use crate::{Failure, Result, artefacts, wait};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use tempfile::TempDir;
 
 /// A running fleet. Its files are kept when the test that made it fails.
@@ -144,6 +145,15 @@ impl Fleet {
     #[must_use]
     pub fn rest(&self, replica: usize) -> Rest {
         self.controls[replica].rest()
+    }
+
+    /// Where a replica listens for Envoys.
+    ///
+    /// # Panics
+    /// There is no such replica.
+    #[must_use]
+    pub fn grpc_address(&self, replica: usize) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.grpc_ports[replica]).into()
     }
 
     /// A counter of the tier, all replicas together.

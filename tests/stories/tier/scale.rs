@@ -83,8 +83,18 @@ fn every_part_may_die_under_load() {
         redis.kill();
         healthy(fleet, false);
         more(fleet, 100);
+        // What is said meanwhile is told later.
+        let silence = Request::new("POST", "/alerts/silences")
+            .header("content-type", "application/json")
+            .body(r#"{"name": "said without Redis", "expires_in": "1h"}"#);
+        assert_eq!(fleet.rest(1).send(&silence).unwrap().status, 201);
         redis.restart().unwrap();
         healthy(fleet, true);
+        wait::until("the silence heard", || {
+            let silences = fleet.rest(0).document("/alerts/silences").ok()?;
+            silences.to_string().contains("said without Redis").then_some(())
+        })
+        .unwrap();
     });
     replicas_agree(&fleet, 602);
     tier_works(&fleet);
