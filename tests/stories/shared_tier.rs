@@ -252,9 +252,11 @@ fn a_lost_redis_fails_no_request_and_returns_by_itself() {
     fleet.redis.as_ref().unwrap().thaw();
     works(&fleet);
 
+    store(&fleet, 0, &["/kept".to_owned()]);
     let redis = fleet.redis.as_ref().unwrap();
     redis.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
     degraded(&fleet, "OOM");
+    assert!(from_tier(&get(&fleet, 1, "/kept")), "what it has it hands out");
     fleet
         .redis
         .as_ref()

@@ -118,7 +118,12 @@ impl Tier {
                 return Ok(self.counted(found));
             }
             let life = u64::from(asked.lease_ms).min(MAX_WAIT_MS);
-            match self.backend.lease(&id, asked.holder, life).await? {
+            let lease = match self.backend.lease(&id, asked.holder, life).await {
+                // It takes nothing more, and still hands out what it has.
+                Err(Fault::Refused(_)) => Lease::Alone,
+                answered => answered?,
+            };
+            match lease {
                 Lease::Granted => {
                     Counters::add(&self.counters.leases);
                     return Ok(self.counted(found));

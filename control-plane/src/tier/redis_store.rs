@@ -208,14 +208,13 @@ impl RedisStore {
             command.arg(self.key(id, kind)).arg(value).arg("PX").arg(life_ms.max(1));
             command
         };
-        let written: Result<Value, Fault> = self.wire.ask(&set(&format!("{variant:016x}"), value)).await;
-        self.wire.note(written)?;
-        if let Some(vary) = vary {
-            let written: Result<Value, Fault> = self.wire.ask(&set("v", vary)).await;
-            self.wire.note(written)?;
-        }
-        let _: Value = self.wire.ask(redis::cmd("DEL").arg(self.key(id, "l"))).await?;
-        Ok(())
+        let mut commands = vec![set(&format!("{variant:016x}"), value)];
+        commands.extend(vary.map(|vary| set("v", vary)));
+        let mut end_of_lease = redis::cmd("DEL");
+        end_of_lease.arg(self.key(id, "l"));
+        commands.push(end_of_lease);
+        let written = self.wire.ask_all(&commands).await;
+        self.wire.note(written)
     }
 
     pub(super) async fn lease(&self, id: &Id, holder: u64, life_ms: u64) -> Result<Lease, Fault> {
@@ -227,7 +226,8 @@ impl RedisStore {
             .arg(life_ms.max(1))
             .arg("GET");
         // Answers what was there before: nothing means that it is ours.
-        let held: Option<String> = self.wire.ask(&set).await?;
+        let asked = self.wire.ask(&set).await;
+        let held: Option<String> = self.wire.note(asked)?;
         Ok(match held.as_deref() {
             None => Lease::Granted,
             Some("0") => Lease::Alone,

@@ -76,23 +76,33 @@ async fn within<T>(answer: Duration, asked: impl Future<Output = RedisResult<T>>
     }
 }
 
+/// The first refusal of the server, of one command or of several; code and details.
+fn refusal(error: &RedisError) -> Option<(String, Option<String>)> {
+    let refused = error.clone().into_server_errors()?;
+    let (_, first) = refused.first()?;
+    Some((first.code().to_owned(), first.details().map(str::to_owned)))
+}
+
 /// What went wrong, in one line without secrets.
 pub(crate) fn reason(error: &RedisError) -> String {
-    match (error.code(), error.detail()) {
-        (Some(code), Some(detail)) => format!("{code} {detail}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) if error.is_timeout() => "no answer in time".to_owned(),
-        (None, _) => error.to_string(),
+    match refusal(error) {
+        Some((code, Some(details))) => format!("{code} {details}"),
+        Some((code, None)) => code,
+        None if error.is_timeout() => "no answer in time".to_owned(),
+        None => error.to_string(),
     }
 }
 
 /// Whether the connection is of no use any more: it broke, or its server is not (or no longer) the one to write to.
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
-    error.is_io_error()
-        || error.is_timeout()
-        || error.is_connection_dropped()
-        || matches!(
-            error.code(),
-            Some("READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "NOAUTH" | "WRONGPASS")
-        )
+    const OF_NO_USE: [&str; 6] = [
+        "READONLY",
+        "LOADING",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "NOAUTH",
+        "WRONGPASS",
+    ];
+    let refused = refusal(error).is_some_and(|(code, _)| OF_NO_USE.contains(&code.as_str()));
+    refused || error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
 }

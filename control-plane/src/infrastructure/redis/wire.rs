@@ -216,9 +216,10 @@ impl Wire {
     pub(crate) fn note<T>(&self, written: Result<T, Fault>) -> Result<T, Fault> {
         let mut state = self.state();
         match &written {
-            Ok(_) => state.fault = None,
+            // Lost in between, it has a reason of its own.
+            Ok(_) if state.connection.is_some() => state.fault = None,
             Err(Fault::Refused(why)) => state.fault = Some(why.clone()),
-            Err(Fault::Unreachable(_)) => {}
+            Ok(_) | Err(Fault::Unreachable(_)) => {}
         }
         drop(state);
         written
