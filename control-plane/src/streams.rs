@@ -71,8 +71,7 @@ impl Plane {
 
     /// Sends a command to one Envoy, here or at another replica; `None` when it is not connected or does not answer in time.
     pub(crate) async fn command_to(&self, envoy: &str, body: CommandBody, timeout: Duration) -> Option<CommandResult> {
-        let is_here = lock(&self.streams).to(envoy).is_some();
-        if is_here || self.replicas.is_none() {
+        if self.is_here(envoy) || self.replicas.is_none() {
             return self.command_here(envoy, body, timeout).await;
         }
         let replicas = self.replicas.as_ref()?;
@@ -119,6 +118,11 @@ impl Plane {
             // A stream that takes no more ends soon.
             let _ = sender.try_send(ControlMessage { body: Some(body) });
         }
+    }
+
+    /// Whether an Envoy is connected here.
+    pub(crate) fn is_here(&self, envoy: &str) -> bool {
+        lock(&self.streams).to(envoy).is_some()
     }
 
     /// The names of the Envoys connected here.

@@ -1,6 +1,7 @@
 //! Warm starts: a new Envoy gets the hottest responses of the others before it is sent traffic.
 
 use crate::plane::{Plane, now_ms};
+use crate::replicas::Entry;
 use crate::restoring::Restore;
 use crate::transfer::{Export, Wanted};
 use control_domain::warm::Warmth;
@@ -35,7 +36,7 @@ impl Warming {
         envoys.get(envoy).copied().unwrap_or_default()
     }
 
-    fn set(&self, envoy: &str, warmth: Warmth) {
+    pub(crate) fn set(&self, envoy: &str, warmth: Warmth) {
         let mut envoys = self.envoys.lock().unwrap_or_else(PoisonError::into_inner);
         if envoys.len() >= REMEMBERED
             && let Some(one) = envoys.keys().next().cloned()
@@ -51,8 +52,32 @@ pub(crate) fn connected(plane: &Arc<Plane>, envoy: &str) {
     let bytes = plane.warming.automatic_bytes;
     let started_ms = plane.domain().fleet.get(envoy).map_or(0, |envoy| envoy.started_ms);
     let is_new = now_ms().saturating_sub(started_ms) < NEW_MS && plane.warming.of(envoy) == Warmth::default();
-    if bytes > 0 && is_new {
-        begin(plane, envoy, bytes);
+    if bytes > 0 && is_new && !begin(plane, envoy, bytes) {
+        // The other replicas wait for a word.
+        note(plane, envoy, Warmth::begun(0).ended());
+    }
+}
+
+/// How warm an Envoy of any replica is. A new one at another replica is not warm before that says so.
+pub(crate) fn of(plane: &Plane, envoy: &str) -> Warmth {
+    let known = plane.warming.of(envoy);
+    let has_word = known != Warmth::default() || plane.warming.automatic_bytes == 0 || plane.is_here(envoy);
+    let started_ms = plane.domain().fleet.get(envoy).map_or(0, |envoy| envoy.started_ms);
+    if has_word || now_ms().saturating_sub(started_ms) >= NEW_MS {
+        known
+    } else {
+        Warmth::begun(0)
+    }
+}
+
+fn note(plane: &Plane, envoy: &str, warmth: Warmth) {
+    let before = plane.warming.of(envoy);
+    plane.warming.set(envoy, warmth);
+    if warmth.is_news_after(before) {
+        plane.share_later(|| Entry::Warmed {
+            envoy: envoy.to_owned(),
+            warmth,
+        });
     }
 }
 
@@ -62,7 +87,7 @@ pub(crate) fn begin(plane: &Arc<Plane>, envoy: &str, bytes: u64) -> bool {
     if others.is_empty() {
         return false;
     }
-    plane.warming.set(envoy, Warmth::begun(expected(plane, &others, bytes)));
+    note(plane, envoy, Warmth::begun(expected(plane, &others, bytes)));
     let (plane, envoy) = (Arc::clone(plane), envoy.to_owned());
     tokio::spawn(async move { warm(plane, envoy, others, bytes).await });
     true
@@ -99,12 +124,12 @@ async fn warm(plane: Arc<Plane>, envoy: String, others: Vec<String>, bytes: u64)
                 let mut restore = restore.lock().await;
                 restore.give(record).await;
                 let warmth = plane.warming.of(envoy).given(restore.so_far());
-                plane.warming.set(envoy, warmth);
+                note(plane, envoy, warmth);
                 plane.is_connected(envoy)
             }
         })
         .await;
     let (restored, _) = restore.into_inner().finish().await;
-    plane.warming.set(&envoy, plane.warming.of(&envoy).ended());
+    note(&plane, &envoy, plane.warming.of(&envoy).ended());
     tracing::info!(envoy, ?restored, "warmed");
 }

@@ -456,3 +456,28 @@ fn replicas_command_over_mutual_tls_and_nobody_else_does() {
     let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
     assert!(answer.contains("grpc-status: 16"), "{answer}");
 }
+
+#[test]
+fn a_new_envoy_is_warmed_from_the_others_and_every_replica_says_when() {
+    let origin = Origin::start(|request| Reply::ok(request.path.clone()).max_age(600)).unwrap();
+    let environment = [("REPLICAS", "true"), ("WARM_START_MB", "8")];
+    let mut fleet = Fleet::start_with(true, 2, json!({}), origin, &environment).unwrap();
+    fleet.add_envoy(0).unwrap();
+    (0..50).for_each(|page| drop(fleet.envoys[0].get(&format!("/page/{page}")).unwrap()));
+    wait::until("what is stored counted at the other replica", || {
+        let stats = fleet.rest(1).document("/cache/stats").ok()?;
+        (stats["size"] == 50).then_some(())
+    })
+    .unwrap();
+    fleet.add_envoy(1).unwrap();
+    for replica in [0, 1] {
+        let ready = wait::until("the new Envoy warm", || {
+            let ready = fleet.rest(replica).get("/health/ready?warm=100&envoy=envoy-1").ok()?;
+            (ready.status == 200).then_some(ready)
+        })
+        .unwrap();
+        let ready = ready.json().unwrap();
+        assert_eq!(ready["envoys"][0]["state"], "warm", "{ready}");
+    }
+    assert!((0..50).all(|page| fleet.envoys[1].get(&format!("/page/{page}")).unwrap().is_hit()));
+}

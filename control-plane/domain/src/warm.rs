@@ -1,13 +1,18 @@
 //! How warm a new Envoy is.
 
+use serde::{Deserialize, Serialize};
+
+/// Progress in which nobody is interested, percent.
+const STEP: f64 = 5.0;
+
 /// Progress of a warm start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warmth {
     /// `None`: it was never warmed.
     stage: Option<Stage>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Stage {
     wanted: u64,
     given: u64,
@@ -57,6 +62,13 @@ impl Warmth {
         }
     }
 
+    /// Whether somebody who knows of `before` should be told.
+    #[must_use]
+    pub fn is_news_after(self, before: Self) -> bool {
+        let step = |warmth: Self| (warmth.percent() / STEP).floor();
+        self.word() != before.word() || step(self) > step(before)
+    }
+
     /// The word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -79,6 +91,8 @@ mod tests {
         assert!(warming.percent() < 1e-9);
         assert!((warming.given(160).percent() - 80.0).abs() < 1e-9);
         assert!(warming.given(500).percent() < 100.0);
+        assert!(warming.is_news_after(Warmth::default()) && warming.ended().is_news_after(warming));
+        assert!(warming.given(20).is_news_after(warming) && !warming.given(21).is_news_after(warming.given(20)));
         assert!((warming.given(10).ended().percent() - 100.0).abs() < 1e-9);
     }
 }

@@ -5,6 +5,7 @@ use control_domain::alerts::Silence;
 use control_domain::fleet::ConnectionId;
 use control_domain::purges::Purge;
 use control_domain::steering::Said;
+use control_domain::warm::Warmth;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 use prost::Message;
 use redis::Cmd;
@@ -39,6 +40,8 @@ pub(crate) enum Entry {
     Acknowledged { id: String, by: String },
     /// Nobody is to be told of an alert.
     Silenced { silence: Silence },
+    /// How warm an Envoy is by now.
+    Warmed { envoy: String, warmth: Warmth },
     /// The silence is over.
     Unsilenced { name: String },
 }

@@ -121,6 +121,7 @@ fn take(plane: &Arc<Plane>, entry: Entry) {
         Entry::Silenced { silence } => {
             plane.domain().board.silence(silence);
         }
+        Entry::Warmed { envoy, warmth } => plane.warming.set(&envoy, warmth),
         Entry::Unsilenced { name } => {
             plane.domain().board.unsilence(&name);
         }

@@ -3,6 +3,7 @@
 use super::problem::{Params, Problem};
 use super::snapshots::targets;
 use crate::plane::{Plane, now_ms};
+use crate::warming;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -95,7 +96,7 @@ pub(crate) async fn ready(
     }
     let envoys = targets(&plane, gate.envoy.as_deref());
     let there = gate.envoy.is_none() || !envoys.is_empty();
-    let warmths: Vec<_> = envoys.iter().map(|envoy| (envoy, plane.warming.of(envoy))).collect();
+    let warmths: Vec<_> = envoys.iter().map(|envoy| (envoy, warming::of(&plane, envoy))).collect();
     let ready = there && warmths.iter().all(|(_, warmth)| warmth.percent() >= wanted);
     let shown = warmths.into_iter().map(|(envoy, warmth)| EnvoyWarmth {
         envoy: envoy.clone(),
