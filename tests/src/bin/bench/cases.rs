@@ -1,6 +1,6 @@
 //! What is measured, and against what.
 
-use crate::contenders::{Lineup, SIZES};
+use crate::contenders::Lineup;
 use crate::load::Load;
 use crate::target::{Peer, Target};
 use e2e::machine::program;
@@ -56,7 +56,7 @@ pub(crate) fn key(name: &str, size: usize) -> String {
 }
 
 /// Every case that can be measured here, and the names of those that cannot.
-pub(crate) fn all(lineup: &mut Lineup) -> (Vec<Case>, Vec<String>) {
+pub(crate) fn all(lineup: &mut Lineup, sizes: &[usize]) -> (Vec<Case>, Vec<String>) {
     let mut cases = Cases::default();
     let ours = Target::of(&mut lineup.ours);
     let two = Target::of(&mut lineup.two_workers);
@@ -65,7 +65,7 @@ pub(crate) fn all(lineup: &mut Lineup) -> (Vec<Case>, Vec<String>) {
     let native = Target::of(&mut lineup.native);
     let nginx = cases.peer(NGINX, lineup.nginx.as_ref());
     let varnish = cases.peer(VARNISH, lineup.varnish.as_ref());
-    for size in SIZES {
+    for size in sizes.iter().copied() {
         cases.size = size;
         let (stored, unstored) = (format!("/{size}"), format!("/no-store/{size}"));
         cases.add(DIRECT, DIRECT, ours, &format!("/direct{stored}"), Load::Http1);
@@ -80,7 +80,7 @@ pub(crate) fn all(lineup: &mut Lineup) -> (Vec<Case>, Vec<String>) {
         cases.add(IDLE_FORWARDED, PLAIN, idle, &unstored, Load::Http1);
         cases.add(FORWARDED, PLAIN, ours, &unstored, Load::Http1);
     }
-    cases.size = SIZES.into_iter().min().unwrap_or_default();
+    cases.size = sizes.iter().copied().min().unwrap_or_default();
     cases.small(ours, two);
     let stored = format!("/{}", cases.size);
     cases.add("our miss, stored", PLAIN, ours, &stored, Load::Misses);

@@ -16,7 +16,7 @@ mod results;
 mod target;
 
 use cases::Case;
-use contenders::{Cores, Lineup};
+use contenders::{Cores, Lineup, SIZES};
 use e2e::{Failure, Result, artefacts, machine};
 use load::Generator;
 use results::Results;
@@ -30,6 +30,8 @@ struct Effort {
     seconds: u32,
     starts: u32,
     changes: u32,
+    /// Content sizes, bytes.
+    sizes: &'static [usize],
 }
 
 const FULL: Effort = Effort {
@@ -37,6 +39,7 @@ const FULL: Effort = Effort {
     seconds: 2,
     starts: 5,
     changes: 200,
+    sizes: &SIZES,
 };
 
 const QUICK: Effort = Effort {
@@ -44,6 +47,7 @@ const QUICK: Effort = Effort {
     seconds: 1,
     starts: 2,
     changes: 50,
+    sizes: &[1_024, 102_400],
 };
 
 /// Compared with or used, and how each tells its version.
@@ -106,7 +110,7 @@ fn run(effort: &Effort) -> Result<()> {
 fn load_everything(effort: &Effort, folder: &Path, cores: &Cores) -> Result<(Results, Vec<Case>, Vec<String>, f64)> {
     let mut lineup = Lineup::start(folder, cores)?;
     check::everything(&lineup, "before")?;
-    let (cases, skipped) = cases::all(&mut lineup);
+    let (cases, skipped) = cases::all(&mut lineup, effort.sizes);
     let mut generator = Generator::new(&cores.load, effort.seconds, folder)?;
     let mut results = Results::default();
     for round in 1..=effort.rounds {
