@@ -13,7 +13,10 @@ pub(crate) fn everything(lineup: &Lineup, time: &str) -> Result<()> {
             ours(envoy, size, time)?;
         }
         for path in ["/direct", "/no-store"] {
-            let answer = lineup.pass_through.get(&format!("{path}/{size}"))?;
+            let answer = lineup
+                .pass_through
+                .get(&format!("{path}/{size}"))
+                .map_err(|error| error.during("asking the idle filter"))?;
             demand(
                 "the idle filter",
                 &answer,
@@ -23,7 +26,10 @@ pub(crate) fn everything(lineup: &Lineup, time: &str) -> Result<()> {
         }
         let path = format!("/{size}");
         lineup.native.get(&path)?;
-        let answer = lineup.native.get(&path)?;
+        let answer = lineup
+            .native
+            .get(&path)
+            .map_err(|error| error.during("asking Envoy's own cache filter"))?;
         demand(
             "Envoy's own cache filter",
             &answer,
@@ -31,12 +37,12 @@ pub(crate) fn everything(lineup: &Lineup, time: &str) -> Result<()> {
             answer.header("age").is_some(),
         )?;
         if let Some(nginx) = &lineup.nginx {
-            let answer = second(nginx, &path)?;
+            let answer = second(nginx, &path).map_err(|error| error.during("asking nginx"))?;
             let hit = answer.header("x-cache").is_some_and(|state| state == "HIT");
             demand("nginx", &answer, size, hit)?;
         }
         if let Some(varnish) = &lineup.varnish {
-            let answer = second(varnish, &path)?;
+            let answer = second(varnish, &path).map_err(|error| error.during("asking Varnish"))?;
             // The number of the request that fetched it follows its own.
             let hit = answer.header("x-varnish").is_some_and(|numbers| numbers.contains(' '));
             demand("Varnish", &answer, size, hit)?;
@@ -48,8 +54,13 @@ pub(crate) fn everything(lineup: &Lineup, time: &str) -> Result<()> {
 fn ours(envoy: &Envoy, size: usize, time: &str) -> Result<()> {
     for path in ["", "/no-store", "/plain/no-store", "/direct", "/slow/no-store"] {
         let whole = format!("{path}/{size}");
-        envoy.get(&whole)?;
-        let answer = envoy.get(&whole)?;
+        let ask = || {
+            envoy
+                .get(&whole)
+                .map_err(|error| error.during(&format!("asking ours for {whole}")))
+        };
+        ask()?;
+        let answer = ask()?;
         demand(
             &format!("{whole} of ours"),
             &answer,
@@ -57,7 +68,9 @@ fn ours(envoy: &Envoy, size: usize, time: &str) -> Result<()> {
             answer.is_hit() == path.is_empty(),
         )?;
     }
-    let answer = envoy.get(&format!("/{size}?new={time}"))?;
+    let answer = envoy
+        .get(&format!("/{size}?new={time}"))
+        .map_err(|error| error.during("asking ours for a new URL"))?;
     let stored = answer.cache_status().contains("stored");
     demand("a new URL of ours", &answer, size, stored)
 }

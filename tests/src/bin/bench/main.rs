@@ -83,7 +83,11 @@ fn run(effort: &Effort) -> Result<()> {
         cores.server, cores.load
     );
     let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
-    let (results, cases, skipped, entry_bytes) = load_everything(effort, folder.path(), &cores)?;
+    let mut lineup = Lineup::start(folder.path(), &cores)?;
+    check::everything(&lineup, "before")?;
+    let entry_bytes = entry::bytes_beyond_content(&lineup.empty).map_err(|error| error.during("filling a cache"))?;
+    let (cases, skipped) = cases::all(&mut lineup, effort.sizes);
+    let results = load_everything(effort, &cases, folder.path(), &cores)?;
     results.print(&cases);
     println!("\nMemory per stored response of 1 KB beyond its content: {entry_bytes:.0} B, by Envoy's own figures");
     let footprint = footprint::measure(effort.starts, folder.path(), &cores)?;
@@ -103,26 +107,22 @@ fn run(effort: &Effort) -> Result<()> {
     document["entry_bytes"] = json!(entry_bytes);
     document["push_ms"] = json!({"p50": p50, "p99": p99});
     document["skipped"] = json!(skipped);
-    write(&document, &results)
+    write(&document, &results)?;
+    check::everything(&lineup, "after").map_err(|error| error.during("checking afterwards what was measured"))
 }
 
 /// Every case once in each round. The contenders take turns, so that what else the machine does meets all.
-fn load_everything(effort: &Effort, folder: &Path, cores: &Cores) -> Result<(Results, Vec<Case>, Vec<String>, f64)> {
-    let mut lineup = Lineup::start(folder, cores)?;
-    check::everything(&lineup, "before")?;
-    let (cases, skipped) = cases::all(&mut lineup, effort.sizes);
+fn load_everything(effort: &Effort, cases: &[Case], folder: &Path, cores: &Cores) -> Result<Results> {
     let mut generator = Generator::new(&cores.load, effort.seconds, folder)?;
     let mut results = Results::default();
     for round in 1..=effort.rounds {
         println!("Round {round} of {}: {} cases", effort.rounds, cases.len());
-        for case in &cases {
+        for case in cases {
             let sample = generator.run(case.load, &case.target, &case.path)?;
             results.add(case, sample);
         }
     }
-    check::everything(&lineup, "after")?;
-    let entry_bytes = entry::bytes_beyond_content(&lineup.empty)?;
-    Ok((results, cases, skipped, entry_bytes))
+    Ok(results)
 }
 
 fn write(document: &Value, results: &Results) -> Result<()> {

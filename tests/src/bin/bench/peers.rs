@@ -52,6 +52,9 @@ pub(crate) fn varnish(folder: &Path, cores: &Cores, origin: SocketAddr) -> Resul
             &work,
             "-s",
             "malloc,256m",
+            // Else, once its cache is full of small responses, a large one is cut off for want of room.
+            "-p",
+            "nuke_limit=100000",
         ],
     );
     Peer::start("Varnish", &command, port, &folder, cores).map(Some)
