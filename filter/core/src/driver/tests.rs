@@ -176,6 +176,19 @@ fn a_forwarded_request_costs_few_host_calls() {
 }
 
 #[test]
+fn a_line_that_would_split_a_response_is_not_stored_with_it() {
+    let mut envoy = Envoy::new("{}");
+    let mut head = FRESH.to_vec();
+    head.push(("x-note", "a\r\nset-cookie: b=c"));
+    let (_, cache_status) = forwarded(envoy.get(&[], "200", &head, b"first"));
+    assert!(cache_status.contains("stored"), "{cache_status}");
+    for _ in 0..3 {
+        let hit = replied(envoy.get(&[], "500", &[], b""));
+        assert_eq!((hit.field("x-note"), hit.field("set-cookie")), (None, None));
+    }
+}
+
+#[test]
 fn what_only_looks_like_the_upstreams_is_not_stored() {
     let mut envoy = Envoy::new("{}");
     let mut head = FRESH.to_vec();
@@ -814,6 +827,24 @@ fn who_stood_still_asks_the_origin_until_it_has_caught_up() {
     forwarded(envoy.get(&[], "200", &FRESH, b"content"));
     envoy.control(ToFilter::CaughtUp(optimizer_proto::v1::CaughtUp {}));
     replied(envoy.get(&[], "500", &[], b""));
+}
+
+#[test]
+fn who_is_vouched_for_knows_of_the_purge_whose_wake_up_is_still_behind() {
+    let mut envoy = Envoy::new(r#"{"default_ttl":"1h"}"#);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    forwarded(envoy.get(&[], "200", &[("cache-control", "max-age=600")], b"old"));
+    envoy.wait(30_000);
+    let no_store = [("cache-control", "no-store")];
+    forwarded(envoy.get(&[], "200", &no_store, b"in doubt"));
+    envoy.wait(10);
+    // Another VM has heard of the purge that was slept through, and then that nothing is missing.
+    let now_ms = envoy.host.now_ms.get();
+    let map = std::rc::Rc::clone(&envoy.host.map);
+    let mut leader = crate::store::Stamps::default();
+    leader.purge(&*map, crate::store::Purge::All, false, now_ms).unwrap();
+    crate::shared_map::SharedMap::set(&*map, b"ao1/vouched", &now_ms.to_le_bytes(), None).unwrap();
+    forwarded(envoy.get(&[], "200", &no_store, b"asked"));
 }
 
 fn explained(envoy: &mut Envoy, fields: &[(&str, &str)]) -> serde_json::Value {

@@ -87,7 +87,15 @@ impl Vm {
         if self.trust.ticked_ms > 0 && now_ms.saturating_sub(self.trust.ticked_ms) > PAUSE_MS {
             self.notice_pause(host, now_ms);
         }
-        self.trust.since.is_some() && self.trust.doubts(host, now_ms)
+        if self.trust.since.is_none() {
+            return false;
+        }
+        if self.trust.doubts(host, now_ms) {
+            return true;
+        }
+        // Whoever vouches has taken in what was missed; the wake-up that tells this VM of it may be behind this request.
+        self.stamps.refresh(host, now_ms);
+        false
     }
 }
 
