@@ -366,7 +366,10 @@ impl Replicas {
 
     /// Whoever is first decides; whoever lost Redis takes what is there then.
     async fn agree_on_secret(&self) -> Result<(), Fault> {
-        let proposed = relay::proposed();
+        let Some(proposed) = relay::proposed() else {
+            tracing::error!("no source of chance: commands are not relayed between replicas");
+            return Ok(());
+        };
         let mut command = redis::cmd("SET");
         command.arg(self.keys.secret()).arg(&proposed).arg("NX").arg("GET");
         let agreed: Option<String> = self.wire.ask(&command).await?;

@@ -1,11 +1,11 @@
 //! Commands for Envoys whose control stream is at another replica.
 
-use super::random;
 use crate::transport::calling::{self, Caller, Duplex};
 use hyper_util::rt::TokioIo;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::replica_link_client::ReplicaLinkClient;
 use optimizer_proto::v1::{Command, CommandResult, RelayedCommand};
+use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,8 @@ pub(crate) struct Relay {
     /// Addresses by the replicas' numbers.
     others: Mutex<BTreeMap<u64, String>>,
     channels: Mutex<BTreeMap<String, Channel>>,
-    secret: Mutex<String>,
+    /// Nobody gets in until there is one.
+    secret: Mutex<Option<String>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,8 +47,7 @@ impl Relay {
             tls: tls.map(Arc::new),
             others: Mutex::default(),
             channels: Mutex::default(),
-            // Until the shared one is known nobody gets in.
-            secret: Mutex::new(proposed()),
+            secret: Mutex::default(),
         }
     }
 
@@ -65,7 +65,7 @@ impl Relay {
 
     /// The secret that all replicas share.
     pub(super) fn agreed(&self, secret: String) {
-        *lock(&self.secret) = secret;
+        *lock(&self.secret) = Some(secret);
     }
 
     /// Whether a call comes from a replica.
@@ -78,8 +78,8 @@ impl Relay {
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.strip_prefix("Bearer "));
         let secret = lock(&self.secret).clone();
-        let equal = given.is_some_and(|given| given.as_bytes().ct_eq(secret.as_bytes()).into());
-        if equal {
+        let equal = |(given, secret): (&str, String)| given.as_bytes().ct_eq(secret.as_bytes()).into();
+        if given.zip(secret).is_some_and(equal) {
             Ok(())
         } else {
             Err(Status::unauthenticated(
@@ -100,7 +100,8 @@ impl Relay {
                 body: Some(body),
             }),
         });
-        let bearer = format!("Bearer {}", lock(&self.secret)).parse().ok()?;
+        let secret = lock(&self.secret).clone()?;
+        let bearer = format!("Bearer {secret}").parse().ok()?;
         request.metadata_mut().insert("authorization", bearer);
         request.set_timeout(timeout + WAY);
         let mut client = client.max_decoding_message_size(MAX_ANSWER);
@@ -144,9 +145,11 @@ async fn connected(uri: &Uri, tls: Option<&Caller>) -> io::Result<Box<dyn Duplex
     calling::connect(authority, host, tls).await
 }
 
-/// A secret nobody can guess.
-pub(super) fn proposed() -> String {
-    format!("{:016x}{:016x}", random(), random())
+/// A secret nobody can guess; none without a source of chance.
+pub(super) fn proposed() -> Option<String> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(format!("{:032x}", u128::from_le_bytes(bytes)))
 }
 
 #[cfg(test)]
