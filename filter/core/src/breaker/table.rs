@@ -74,11 +74,7 @@ impl Decided {
 
     pub(super) fn ordinary(upstream: &str, ordinary: Ordinary) -> Self {
         Self {
-            leave: Ok(Some(Permit {
-                upstream: upstream.to_owned(),
-                generation: ordinary.generation,
-                probe: None,
-            })),
+            leave: Ok(Some(permit(upstream, ordinary.generation, None))),
             transition: None,
             ordinary: Some(ordinary),
         }
@@ -126,8 +122,8 @@ pub fn acquire(
         let transition = before.transition(upstream, &record, policy, lapsed.then_some(Cause::WordExpired), now_ms);
         let leave = match pass {
             Pass::Refused { retry_after_ms, why } => Err(Refusal { retry_after_ms, why }),
-            Pass::Free => Ok(Some(permit(upstream, &record, None))),
-            Pass::Probe(id) => Ok(Some(permit(upstream, &record, Some(id)))),
+            Pass::Free => Ok(Some(permit(upstream, record.generation, None))),
+            Pass::Probe(id) => Ok(Some(permit(upstream, record.generation, Some(id)))),
         };
         return Decided {
             leave,
@@ -338,10 +334,10 @@ impl Standing {
     }
 }
 
-fn permit(upstream: &str, record: &Record, probe: Option<u64>) -> Permit {
+fn permit(upstream: &str, generation: u64, probe: Option<u64>) -> Permit {
     Permit {
         upstream: upstream.to_owned(),
-        generation: record.generation,
+        generation,
         probe,
     }
 }

@@ -54,8 +54,6 @@ pub struct Vm {
     /// Swapped whole between two requests; a stream keeps the one it began with.
     pub(super) policies: Rc<Policies>,
     pub(super) store: Store,
-    /// Bytes that all VMs' copies of what they serve most may take together.
-    copies: u64,
     pub(super) stamps: Stamps,
     pub(super) recorder: Recorder,
     pub(super) lost: Lost,
@@ -107,7 +105,6 @@ impl Vm {
             bootstrap: Bootstrap::default(),
             in_force: InForce::default(),
             store: Store::new(policy::store_limits(&settings), policy::eviction(&settings)),
-            copies: policy::copies_bytes(&settings),
             stamps: Stamps::default(),
             policies: Rc::new(Policies::compile(&settings)),
             recorder: Recorder::default(),
@@ -289,11 +286,9 @@ impl Vm {
     }
 
     fn apply(&mut self, settings: &Settings) {
-        self.store
-            .configure(policy::store_limits(settings), policy::eviction(settings));
-        self.copies = policy::copies_bytes(settings);
-        self.share_copies();
         self.policies = Rc::new(Policies::compile(settings));
+        self.store.configure(self.policies.limits, policy::eviction(settings));
+        self.share_copies();
     }
 
     /// Bounded work on the store: what was purged, hits to note, entries over the limits.
@@ -354,7 +349,8 @@ impl Vm {
     /// The memory for copies is the Envoy's: each VM has its share.
     fn share_copies(&mut self) {
         if !cfg!(feature = "no-copies") {
-            self.store.allow_copies(self.copies / u64::from(self.workers.max(1)));
+            self.store
+                .allow_copies(self.policies.copies / u64::from(self.workers.max(1)));
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Policies {
     pub purge_sources: Vec<Network>,
     /// How much is stored.
     pub limits: Limits,
+    /// Bytes that all workers' own copies may take together.
+    pub copies: u64,
     routes: Vec<Rc<RoutePolicy>>,
     default: Rc<RoutePolicy>,
 }
@@ -85,6 +87,7 @@ impl Policies {
             tier: tier(settings),
             purge_sources: settings.purge_sources.clone(),
             limits: store_limits(settings),
+            copies: copies(settings),
             routes,
             default: Rc::new(compile_route(&Route::named(DEFAULT_ROUTE), settings)),
         }
@@ -104,9 +107,7 @@ impl Policies {
 /// The part of the memory limit that is for the workers' own copies of what they serve most: a 32nd.
 const COPIES_PART: u64 = 32;
 
-/// Bytes that all workers' own copies may take together.
-#[must_use]
-pub fn copies_bytes(settings: &Settings) -> u64 {
+fn copies(settings: &Settings) -> u64 {
     (u64::from(settings.cache_memory_mb) << 20) / COPIES_PART
 }
 
@@ -120,7 +121,7 @@ pub fn store_limits(settings: &Settings) -> Limits {
         .fold(settings.max_object_size, u64::max);
     Limits {
         entries: settings.cache_size,
-        bytes: (u64::from(settings.cache_memory_mb) << 20) - copies_bytes(settings),
+        bytes: (u64::from(settings.cache_memory_mb) << 20) - copies(settings),
         // The limit is on content; a stored response has a head as well.
         object_bytes: u32::try_from(largest.saturating_add(HEAD_ALLOWANCE)).unwrap_or(u32::MAX),
     }
