@@ -63,18 +63,9 @@ pub struct Breaker {
     pub since: Millis,
     /// Why.
     pub cause: String,
-    /// Calls in the window.
-    pub calls: u64,
-    /// Failures among them.
-    pub failures: u64,
-    /// Slow ones among them.
-    pub slow_calls: u64,
-    /// Percent.
-    pub failure_rate: Figure,
-    /// Percent.
-    pub slow_call_rate: Figure,
-    /// Connections that could not be made, one after the other.
-    pub connect_failures_in_a_row: u32,
+    /// What it sees now.
+    #[serde(flatten)]
+    pub window: Evidence,
     /// Calls refused since the Envoy started.
     pub refused_calls: u64,
     /// Calls a dry run would have refused.
@@ -118,7 +109,7 @@ pub struct Thresholds {
     pub probes: u32,
 }
 
-/// What a breaker saw when it opened.
+/// What a breaker sees, or saw when it opened.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Evidence {
     /// Calls in the window.
@@ -226,12 +217,12 @@ fn breaker(name: &str, envoy: &Envoy, gauge: &BreakerGauge) -> Breaker {
         judged: gauge.judged.clone(),
         since: gauge.since_ms,
         cause: gauge.cause.clone(),
-        calls: gauge.calls,
-        failures: gauge.failures,
-        slow_calls: gauge.slow_calls,
-        failure_rate: percent(gauge.failures, gauge.calls),
-        slow_call_rate: percent(gauge.slow_calls, gauge.calls),
-        connect_failures_in_a_row: gauge.connect_failures,
+        window: seen(&BreakerEvidence {
+            calls: gauge.calls,
+            failures: gauge.failures,
+            slow_calls: gauge.slow_calls,
+            connect_failures: gauge.connect_failures,
+        }),
         refused_calls: gauge.refused_total,
         would_refuse_calls: gauge.would_refuse_total,
         deferred_calls: gauge.deferred_total,
