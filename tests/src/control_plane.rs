@@ -1,9 +1,10 @@
 //! The real control plane.
 
+use crate::ports::free_port;
 use crate::process::Process;
 use crate::rest::Rest;
 use crate::{Failure, Result, artefacts, wait};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,6 +32,29 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// One that answers and logs only warnings, with everything of its own in `folder`: for load.
+    ///
+    /// # Errors
+    /// It is not built, or cannot be started.
+    pub fn quiet(folder: &Path) -> Result<Self> {
+        let options = Options {
+            rest_port: free_port()?,
+            grpc_port: free_port()?,
+            state_dir: folder.join("state"),
+            config_dir: None,
+            environment: vec![("RUST_LOG".to_owned(), "warn".to_owned())],
+        };
+        let mut plane = Self::start(options, folder)?;
+        plane.wait_live()?;
+        Ok(plane)
+    }
+
+    /// Where Envoys connect.
+    #[must_use]
+    pub fn grpc_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.options.grpc_port).into()
+    }
+
     /// Starts it, its log in `folder`, without waiting for it.
     ///
     /// # Errors

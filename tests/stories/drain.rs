@@ -14,19 +14,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-#[test]
-fn what_is_in_flight_ends_before_envoy_does() {
-    let gate = Gate::default();
+/// Nothing may be stored. What is below `/held` waits for the gate, the rest takes so long.
+fn origin(gate: &Gate, takes: Duration) -> Origin {
     let behind = gate.clone();
     let origin = Origin::start(move |request| {
         let reply = Reply::ok("content").header("cache-control", "no-store");
         if request.path.starts_with("/held") {
             reply.behind(&behind)
         } else {
-            reply
+            reply.after(takes)
         }
     });
-    let mut stack = Stack::start(&Plan::default(), origin.unwrap()).unwrap();
+    origin.unwrap()
+}
+
+#[test]
+fn what_is_in_flight_ends_before_envoy_does() {
+    let gate = Gate::default();
+    let origin = origin(&gate, Duration::ZERO);
+    let mut stack = Stack::start(&Plan::default(), origin).unwrap();
     let address = stack.envoy.address();
     let ask = move |number: usize| {
         let mut connection = Connection::open(address).unwrap();
@@ -160,21 +166,13 @@ fn ask_on(rotation: &Mutex<SocketAddr>, ended: &AtomicBool) -> Result<usize, Str
 #[test]
 fn sigterm_to_the_images_entrypoint_fails_no_request() {
     let gate = Gate::default();
-    let behind = gate.clone();
-    let origin = Origin::start(move |request| {
-        let reply = Reply::ok("content").header("cache-control", "no-store");
-        if request.path.starts_with("/held") {
-            reply.behind(&behind)
-        } else {
-            reply.after(Duration::from_millis(5))
-        }
-    });
+    let origin = origin(&gate, Duration::from_millis(5));
     // Another Envoy, to which load balancers turn.
     let plan = Plan {
         control_plane: false,
         ..Plan::default()
     };
-    let stack = Stack::start(&plan, origin.unwrap()).unwrap();
+    let stack = Stack::start(&plan, origin).unwrap();
     let mut entrypoint = Entrypoint::start(&stack.origin);
     let rotation = Mutex::new(entrypoint.address);
     let ended = AtomicBool::new(false);

@@ -21,6 +21,28 @@ pub(super) fn get(fleet: &Fleet, envoy: usize, path: &str) -> Response {
     answer
 }
 
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// One that nobody has asked for.
+pub(super) fn new_path() -> String {
+    format!("/new/{}", NUMBER.fetch_add(1, Ordering::SeqCst))
+}
+
+/// Waits until something new is stored by one Envoy and found by the other.
+pub(super) fn tier_serves(fleet: &Fleet) {
+    wait::until("the tier serving", || {
+        let path = new_path();
+        let before = fleet.tier_count("stores");
+        get(fleet, 0, &path);
+        let taken = wait::until_within(Duration::from_secs(1), "the offer taken", || {
+            (fleet.tier_count("stores") > before).then_some(())
+        });
+        taken.ok()?;
+        from_tier(&get(fleet, 1, &path)).then_some(())
+    })
+    .unwrap();
+}
+
 pub(super) fn from_tier(answer: &Response) -> bool {
     answer
         .header("cache-status")
@@ -211,28 +233,13 @@ fn a_lost_redis_fails_no_request_and_returns_by_itself() {
     let mut fleet = Fleet::start(true, 1, document, origin).unwrap();
     fleet.add_envoy(0).unwrap();
     fleet.add_envoy(0).unwrap();
-    let number = AtomicU64::new(0);
-    // Something new is stored by one Envoy and found by the other.
-    let works = |fleet: &Fleet| {
-        wait::until("the tier serving", || {
-            let path = format!("/new/{}", number.fetch_add(1, Ordering::SeqCst));
-            let before = fleet.tier_count("stores");
-            get(fleet, 0, &path);
-            let taken = wait::until_within(Duration::from_secs(1), "the offer taken", || {
-                (fleet.tier_count("stores") > before).then_some(())
-            });
-            taken.ok()?;
-            from_tier(&get(fleet, 1, &path)).then_some(())
-        })
-        .unwrap();
-    };
     let degraded = |fleet: &Fleet, part: &str| {
         wait::until(&format!("health telling of {part}"), || {
             let health = fleet.rest(0).document("/health").ok()?;
             let tier = &health["components"]["shared_tier"];
             // Traffic goes on, and nobody fails.
             for envoy in [0, 1] {
-                get(fleet, envoy, &format!("/on/{}", number.fetch_add(1, Ordering::SeqCst)));
+                get(fleet, envoy, &new_path());
             }
             let told = tier["status"] == "degraded" && tier["reason"].as_str().is_some_and(|text| text.contains(part));
             told.then_some(())
@@ -240,17 +247,17 @@ fn a_lost_redis_fails_no_request_and_returns_by_itself() {
         .unwrap();
         assert_eq!(fleet.rest(0).get("/health/ready").unwrap().status, 200);
     };
-    works(&fleet);
+    tier_serves(&fleet);
 
     fleet.redis.as_mut().unwrap().kill();
     degraded(&fleet, "");
     fleet.redis.as_mut().unwrap().restart().unwrap();
-    works(&fleet);
+    tier_serves(&fleet);
 
     fleet.redis.as_ref().unwrap().freeze();
     degraded(&fleet, "no answer");
     fleet.redis.as_ref().unwrap().thaw();
-    works(&fleet);
+    tier_serves(&fleet);
 
     store(&fleet, 0, &["/kept".to_owned()]);
     let redis = fleet.redis.as_ref().unwrap();
@@ -263,7 +270,7 @@ fn a_lost_redis_fails_no_request_and_returns_by_itself() {
         .unwrap()
         .ask(&["CONFIG", "SET", "maxmemory", "0"])
         .unwrap();
-    works(&fleet);
+    tier_serves(&fleet);
 
     let redis = fleet.redis.as_ref().unwrap();
     redis.ask(&["CONFIG", "SET", "requirepass", "changed"]).unwrap();
@@ -275,5 +282,5 @@ fn a_lost_redis_fails_no_request_and_returns_by_itself() {
     redis
         .ask(&["-a", "changed", "CONFIG", "SET", "requirepass", ""])
         .unwrap();
-    works(&fleet);
+    tier_serves(&fleet);
 }

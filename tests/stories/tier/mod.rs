@@ -4,19 +4,12 @@ mod failures;
 mod redis_forms;
 mod scale;
 
-use crate::shared_tier::{from_tier, get};
+use crate::shared_tier::{from_tier, get, new_path, tier_serves};
 use e2e::fleet::Fleet;
 use e2e::origin::{Origin, Reply};
 use e2e::wait;
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
-fn new_path() -> String {
-    format!("/new/{}", NUMBER.fetch_add(1, Ordering::SeqCst))
-}
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Deadlines that a busy machine keeps, and a tier that is soon left out and soon tried again.
 fn settings() -> Value {
@@ -34,21 +27,9 @@ fn fleet(url: &str, environment: &[(&str, &str)]) -> Fleet {
     fleet
 }
 
-/// Something new is stored by one Envoy and found by the other; several, so that each server of a cluster has some.
+/// Several times, so that each server of a cluster has had something.
 fn tier_works(fleet: &Fleet) {
-    for _ in 0..6 {
-        wait::until("the tier serving", || {
-            let path = new_path();
-            let before = fleet.tier_count("stores");
-            get(fleet, 0, &path);
-            let taken = wait::until_within(Duration::from_secs(1), "the offer taken", || {
-                (fleet.tier_count("stores") > before).then_some(())
-            });
-            taken.ok()?;
-            from_tier(&get(fleet, 1, &path)).then_some(())
-        })
-        .unwrap();
-    }
+    (0..6).for_each(|_| tier_serves(fleet));
 }
 
 /// A change over one replica is in force at the other and on its Envoy.

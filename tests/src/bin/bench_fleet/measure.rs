@@ -1,15 +1,13 @@
 //! One control plane with so many Envoys.
 
 use crate::envoys::Envoys;
-use e2e::control_plane::{ControlPlane, Options};
-use e2e::ports::free_port;
+use e2e::control_plane::ControlPlane;
 use e2e::process::Process;
 use e2e::rest::Rest;
 use e2e::times::Times;
 use e2e::{Failure, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -73,16 +71,8 @@ impl Seen {
 /// Measures with `envoys` of them: `seconds` of telemetry alone, then as many with changes and reads.
 pub(crate) fn measure(envoys: u64, seconds: u64) -> Result<Seen> {
     let folder = tempfile::Builder::new().prefix("bench-fleet-").tempdir()?;
-    let options = Options {
-        rest_port: free_port()?,
-        grpc_port: free_port()?,
-        state_dir: folder.path().join("state"),
-        config_dir: None,
-        environment: vec![("RUST_LOG".to_owned(), "warn".to_owned())],
-    };
-    let address = (Ipv4Addr::LOCALHOST, options.grpc_port).into();
-    let mut plane = ControlPlane::start(options, folder.path())?;
-    plane.wait_live()?;
+    let mut plane = ControlPlane::quiet(folder.path())?;
+    let address = plane.grpc_address();
     let begin = Instant::now();
     let mut fleet = Envoys::connect(envoys, address)?;
     let connect_s = begin.elapsed().as_secs_f64();

@@ -1,15 +1,13 @@
 //! Many simulated Envoys with a hundred clusters each.
 
 use crate::show;
-use e2e::control_plane::{ControlPlane, Options};
-use e2e::ports::free_port;
+use e2e::control_plane::ControlPlane;
 use e2e::process::Process;
 use e2e::rest::Rest;
 use e2e::times::Times;
 use e2e::xds_clients::{CLUSTERS, RUNTIME, XdsClients};
 use e2e::{Failure, Result};
 use serde_json::{Value, json};
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 const UPSTREAMS: u32 = 100;
@@ -22,16 +20,8 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Idle first, then changes of limits, then of clusters.
 pub(crate) fn measure(count: u64) -> Result<Value> {
     let folder = tempfile::Builder::new().prefix("bench-xds-").tempdir()?;
-    let options = Options {
-        rest_port: free_port()?,
-        grpc_port: free_port()?,
-        state_dir: folder.path().join("state"),
-        config_dir: None,
-        environment: vec![("RUST_LOG".to_owned(), "warn".to_owned())],
-    };
-    let address = (Ipv4Addr::LOCALHOST, options.grpc_port).into();
-    let mut plane = ControlPlane::start(options, folder.path())?;
-    plane.wait_live()?;
+    let mut plane = ControlPlane::quiet(folder.path())?;
+    let address = plane.grpc_address();
     let rest = plane.rest();
     let upstream = |number| json!({"name": format!("u{number}"), "endpoints": [{"address": "192.0.2.1:80"}]});
     change(
