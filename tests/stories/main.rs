@@ -16,6 +16,7 @@ mod durability;
 mod examples;
 mod fake_control_plane;
 mod guarded;
+mod herd;
 mod hits;
 mod hostile;
 mod kube;

@@ -56,6 +56,7 @@ impl Vm {
             return false;
         };
         self.capturing += hint;
+        self.learn_vary(host, route, &plan.vary, seen.response_time_ms);
         forwarded.capture = Some(Capture {
             encoder,
             vary: plan.vary,
@@ -140,11 +141,17 @@ impl Vm {
             return;
         };
         self.capturing = self.capturing.saturating_sub(capture.counted);
-        match capture.encoder.seal() {
+        let sealed = capture.encoder.seal();
+        let whole = sealed.is_some();
+        if whole {
+            self.shared_after_all(host, forwarded);
+        }
+        match sealed {
             Some(bytes) => self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms),
             None => self.recorder.reason("incomplete"),
         }
-        self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+        let landing = if whole { Landing::Stored } else { Landing::NotShareable };
+        self.land(host, &mut forwarded.flight, landing, now_ms);
     }
 
     pub(super) fn store_value(

@@ -1,5 +1,6 @@
 //! One HTTP stream on its way through the filter: what is remembered between its callbacks.
 
+use super::collapsing::{Follower, Lead};
 use super::host::Clock;
 use crate::Millis;
 use crate::breaker::Permit;
@@ -55,18 +56,18 @@ pub(super) enum Phase {
         content_type: Option<Vec<u8>>,
     },
     /// Paused until another's fetch of the same key has landed.
-    Waiting { request: Vec<u8>, hash: u64 },
+    Waiting(Box<Follower>),
     /// Paused until there is a place for a call to the upstream.
     Queued {
         request: Vec<u8>,
         onward: Box<super::on_request::Onward>,
-        flight: Option<u64>,
+        flight: Option<Lead>,
     },
     /// Paused until the shared tier has answered, or the deadline is over.
     Asking {
         request: Vec<u8>,
         onward: Box<super::on_request::Onward>,
-        flight: Option<u64>,
+        flight: Option<Lead>,
         /// What the tier gives counts as fetched now.
         birth: Birth,
     },
@@ -103,8 +104,10 @@ pub(super) struct Forwarded {
     pub(super) permits: Vec<Permit>,
     /// It holds a place within the upstream's concurrency limit.
     pub(super) placed: bool,
-    /// Others may be waiting for this fetch: the key's hash.
-    pub(super) flight: Option<u64>,
+    /// Others may be waiting for this fetch.
+    pub(super) flight: Option<Lead>,
+    /// It was not worth collapsing until now: the flight's hash.
+    pub(super) unshared: Option<u64>,
     pub(super) capture: Option<Capture>,
 }
 

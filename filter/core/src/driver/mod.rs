@@ -5,6 +5,7 @@ mod background;
 mod bootstrap;
 mod brownout;
 mod capture;
+mod collapsing;
 mod commands;
 mod control;
 pub mod exchange;

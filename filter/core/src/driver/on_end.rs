@@ -22,11 +22,11 @@ impl Vm {
         if let Phase::Asking { flight, .. } = &mut exchange.phase {
             let mut flight = flight.take();
             exchange.phase = Phase::Passing;
-            self.land(host, &mut flight, Landing::Failed, now_ns / 1_000_000);
+            self.land(host, &mut flight, Landing::Left, now_ns / 1_000_000);
         }
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
             self.abandon(&mut forwarded);
-            self.land(host, &mut forwarded.flight, Landing::Failed, now_ns / 1_000_000);
+            self.land_ended(host, &mut forwarded, now_ns / 1_000_000);
             self.settle_forwarded(host, exchange, &mut forwarded, now_ns / 1_000_000);
         }
         if exchange.started_ns == 0 {

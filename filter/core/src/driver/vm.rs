@@ -67,6 +67,9 @@ pub struct Vm {
     pub(super) limiter: super::limiter::Limiter,
     pub(super) breakers: breaker::Watch,
     pub(super) unshared: collapse::Unshared,
+    pub(super) varied: collapse::Varied,
+    /// Flights this VM has begun: makes their numbers.
+    pub(super) flights: u64,
     pub(super) tier: super::tier::TierClient,
     /// VMs alive, as of the last heartbeat.
     pub(super) workers: u32,
@@ -119,6 +122,8 @@ impl Vm {
             limiter: super::limiter::Limiter::default(),
             breakers: breaker::Watch::default(),
             unshared: collapse::Unshared::default(),
+            varied: collapse::Varied::default(),
+            flights: 0,
             tier: super::tier::TierClient::default(),
             workers: 1,
             stats: super::stats::Stats::default(),
@@ -139,6 +144,7 @@ impl Vm {
         registry::seed(host);
         mailbox::seed(host);
         collapse::seed(host);
+        collapse::Varied::seed(host);
         breaker::seed(host);
         limit::seed(host);
         Store::seed(host);
@@ -197,7 +203,8 @@ impl Vm {
         self.keep_house(host, now_ms);
         self.drive_link(host, now_ms);
         self.run_background(host, now_ms);
-        self.end_overdue_waits(now_ms);
+        self.varied.refresh(host);
+        self.end_overdue_waits(host, now_ms);
         self.release_some(host, now_ms);
         self.run_tier(host, now_ms);
         self.serve_queues(host, now_ms);
@@ -225,11 +232,7 @@ impl Vm {
                 Wake::Adopted => self.acknowledge_settings(host, now_ms),
                 Wake::Stamps => self.adopt_purges(host, rest),
                 Wake::Purged => self.acknowledge_purges(host, now_ms),
-                Wake::Landed => {
-                    if let Ok(hash) = rest.try_into().map(u64::from_le_bytes) {
-                        self.end_wait(hash);
-                    }
-                }
+                Wake::Landed => self.end_wait(rest),
                 Wake::Tier => self.run_tier(host, now_ms),
                 Wake::Share => self.renew_places(host, true, now_ms),
                 Wake::Place => places = true,

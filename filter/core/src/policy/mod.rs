@@ -53,6 +53,15 @@ pub struct TierPolicy {
     pub coalesce_wait_ms: u64,
 }
 
+/// Request collapsing.
+#[derive(Debug, Clone, Copy)]
+pub struct CollapsingPolicy {
+    /// Requests may follow another's fetch.
+    pub enabled: bool,
+    /// How long a fetch may be silent until one of its followers fetches beside it.
+    pub timeout_ms: u64,
+}
+
 /// Everything the settings say, compiled.
 #[derive(Debug)]
 pub struct Policies {
@@ -62,6 +71,8 @@ pub struct Policies {
     pub limit: LimitPolicy,
     /// How the shared tier is used.
     pub tier: TierPolicy,
+    /// Whether one fetch serves many.
+    pub collapsing: CollapsingPolicy,
     /// Who may purge by request.
     pub purge_sources: Vec<Network>,
     /// How much is stored.
@@ -85,6 +96,10 @@ impl Policies {
             breaker: breaker(settings),
             limit: limit(settings),
             tier: tier(settings),
+            collapsing: CollapsingPolicy {
+                enabled: settings.request_collapsing.enabled,
+                timeout_ms: settings.request_collapsing.timeout_ms,
+            },
             purge_sources: settings.purge_sources.clone(),
             limits: store_limits(settings),
             copies: copies(settings),
