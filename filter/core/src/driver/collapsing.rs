@@ -89,6 +89,8 @@ impl Turn {
 pub(super) enum Part {
     /// It fetches; others may follow it where it leads.
     Fetch(Option<Lead>),
+    /// It fetches, for itself alone: the flight with this hash is not worth following.
+    Unshared(u64),
     /// It follows another's fetch.
     Follow { hash: u64, since_ms: Millis, retried: bool },
     /// The fetch was made for it, and has failed.
@@ -118,7 +120,7 @@ impl Vm {
         &mut self,
         host: &impl Host,
         asked: &Asked<'_>,
-        onward: &mut Onward,
+        onward: &Onward,
         route: &RoutePolicy,
         turn: Turn,
         now_ms: Millis,
@@ -142,10 +144,7 @@ impl Vm {
         let hash = self.flight_hash(asked, route, key, now_ms);
         let deadline_ms = policy.timeout_ms;
         match turn {
-            Turn::Alone | Turn::Failed(_) | Turn::Beside(_) => {
-                onward.unshared = Some(hash);
-                Part::Fetch(None)
-            }
+            Turn::Alone | Turn::Failed(_) | Turn::Beside(_) => Part::Unshared(hash),
             Turn::Retry { since_ms, .. } => {
                 let number = self.flight_number();
                 match collapse::retry(host, hash, number, since_ms, deadline_ms, now_ms) {
@@ -159,10 +158,7 @@ impl Vm {
                     Retry::Alone => Part::Fetch(None),
                 }
             }
-            Turn::First { .. } | Turn::Landed { .. } if self.unshared.knows(hash, now_ms) => {
-                onward.unshared = Some(hash);
-                Part::Fetch(None)
-            }
+            Turn::First { .. } | Turn::Landed { .. } if self.unshared.knows(hash, now_ms) => Part::Unshared(hash),
             Turn::First { .. } | Turn::Landed { .. } => {
                 let number = self.flight_number();
                 match (collapse::board(host, hash, number, deadline_ms, now_ms), turn) {
@@ -181,8 +177,7 @@ impl Vm {
                     },
                     (Boarding::Unshared(until), _) => {
                         self.unshared.note(hash, until, now_ms);
-                        onward.unshared = Some(hash);
-                        Part::Fetch(None)
+                        Part::Unshared(hash)
                     }
                     (Boarding::Follow | Boarding::Alone, _) => Part::Fetch(None),
                 }

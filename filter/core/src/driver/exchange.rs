@@ -42,6 +42,8 @@ pub struct Exchange {
     pub(super) upstream_reused: u8,
     /// It waited for another's fetch.
     pub(super) collapsed: bool,
+    /// What it asks for was not worth collapsing until now: the flight's hash.
+    pub(super) unshared: Option<u64>,
     pub(super) phase: Phase,
 }
 
@@ -150,6 +152,7 @@ impl Exchange {
             upstream_requests: 0,
             upstream_reused: 0,
             collapsed: false,
+            unshared: None,
             phase: Phase::Passing,
         }
     }

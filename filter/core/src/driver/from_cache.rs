@@ -111,7 +111,6 @@ impl Vm {
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate,
-                    unshared: None,
                 })
             }
         }

@@ -24,8 +24,6 @@ pub(super) struct Onward {
     pub(super) key: Option<CacheKey>,
     pub(super) stored: Option<(Vec<u8>, EntryId)>,
     pub(super) validate: bool,
-    /// Not worth collapsing until now: the flight's hash.
-    pub(super) unshared: Option<u64>,
 }
 
 impl Onward {
@@ -36,7 +34,6 @@ impl Onward {
             key: None,
             stored: None,
             validate: false,
-            unshared: None,
         }
     }
 }
@@ -105,8 +102,12 @@ impl Vm {
             }
         };
         let directives = asked.directives(&route.freshness);
-        let flight = match self.take_part(host, &asked, &mut onward, &route, turn, now_ms) {
+        let flight = match self.take_part(host, &asked, &onward, &route, turn, now_ms) {
             Part::Fetch(flight) => flight,
+            Part::Unshared(hash) => {
+                exchange.unshared = Some(hash);
+                None
+            }
             Part::Failed(failed) => return self.answer_failed(host, exchange, &map, &onward, failed, now_ms),
             Part::Follow {
                 hash,
@@ -234,7 +235,7 @@ impl Vm {
             permits,
             placed,
             flight,
-            unshared: onward.unshared,
+            unshared: exchange.unshared.take(),
             capture: None,
         }));
         Flow::Continue
