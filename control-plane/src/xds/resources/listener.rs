@@ -15,6 +15,7 @@ use hcm::http_connection_manager as manager;
 /// The one listener of an Envoy. `filtered`: with the filter, whose configuration comes by ECDS.
 pub(in crate::xds) fn listener(place: &Place, filtered: bool) -> Resource {
     let manager = connection_manager(place, filtered);
+    let content = content(place, &manager);
     let listener = lds::Listener {
         name: INGRESS.to_owned(),
         address: Some(address(&place.listen_host, place.listen_port)),
@@ -28,9 +29,19 @@ pub(in crate::xds) fn listener(place: &Place, filtered: bool) -> Resource {
         }],
         ..Default::default()
     };
-    // The access log's format is a map.
-    let content = format!("{place:?} {filtered}");
-    Resource::told_apart_by(INGRESS, &[content.as_bytes()], pack_any(listener))
+    Resource::told_apart_by(INGRESS, &[content.as_slice()], pack_any(listener))
+}
+
+/// What tells listeners apart, also those of another build of the control plane. The access log is left out, as its format is a map, and
+/// told by the place.
+fn content(place: &Place, manager: &hcm::HttpConnectionManager) -> Vec<u8> {
+    let unlogged = hcm::HttpConnectionManager {
+        access_log: Vec::new(),
+        ..manager.clone()
+    };
+    let mut content = format!("{place:?}").into_bytes();
+    content.extend(pack_any(unlogged).value);
+    content
 }
 
 /// As in `envoy/static.yaml`, where the reasons stand.
@@ -137,6 +148,16 @@ mod tests {
             ]
         );
         assert_eq!(names(false).len(), 2);
+    }
+
+    #[test]
+    fn another_build_makes_another_version() {
+        let place = Place::default();
+        let mut manager = connection_manager(&place, true);
+        let present = content(&place, &manager);
+        assert_eq!(content(&place, &connection_manager(&place, true)), present);
+        manager.merge_slashes = false;
+        assert_ne!(content(&place, &manager), present);
     }
 
     #[test]

@@ -166,6 +166,16 @@ mod tests {
     }
 
     #[test]
+    fn a_route_is_called_as_in_the_settings_on_every_host() {
+        let document = json!({"routes": [{"name": "a", "host": "shop.example"}, {"name": "b", "path_prefix": "/b"}]});
+        let table: rds::RouteConfiguration = read(&routes(&settings(document)));
+        let names =
+            |host: &rds::VirtualHost| -> Vec<String> { host.routes.iter().map(|route| route.name.clone()).collect() };
+        let all: Vec<_> = table.virtual_hosts.iter().map(names).collect();
+        assert_eq!(all, [vec!["b", DEFAULT], vec!["a", "b", DEFAULT]]);
+    }
+
+    #[test]
     fn ports_are_no_part_of_a_host() {
         for (pattern, host) in [("a:80", "a"), ("*", "*"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")] {
             assert_eq!(host_of(pattern), host);
