@@ -2,6 +2,7 @@
 
 use crate::changing::{self, Pushes};
 use crate::infrastructure::document;
+use crate::infrastructure::spool::Spool;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use crate::modules::Modules;
@@ -99,6 +100,7 @@ pub(crate) struct Options {
     pub(crate) warm_start_bytes: u64,
     pub(crate) machine: Machine,
     pub(crate) writes_per_second: NonZeroU32,
+    pub(crate) spool: Spool,
 }
 
 /// The running control plane.
@@ -133,6 +135,8 @@ pub(crate) struct Plane {
     pub(crate) xds: crate::xds::Clients,
     /// Modules of the filter.
     pub(crate) modules: Modules,
+    /// Where bodies wait that are too large for memory.
+    pub(crate) spool: Spool,
 }
 
 /// A lock whose holder panicked is still good: every change under it is a whole one.
@@ -152,6 +156,7 @@ impl Plane {
             warm_start_bytes,
             machine,
             writes_per_second,
+            spool,
         } = options;
         let now_ms = now_ms();
         let state = state.map(Arc::new);
@@ -211,6 +216,7 @@ impl Plane {
             id,
             xds: crate::xds::Clients::default(),
             modules,
+            spool,
         };
         plane.keep();
         plane

@@ -11,6 +11,7 @@ pub(crate) mod notify;
 pub(crate) mod purge_journal;
 pub(crate) mod redis;
 pub(crate) mod snapshot_file;
+pub(crate) mod spool;
 pub(crate) mod state_file;
 pub(crate) mod system;
 pub(crate) mod tokens;
