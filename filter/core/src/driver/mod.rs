@@ -16,6 +16,7 @@ mod guard;
 pub mod header_map;
 pub mod host;
 mod instance;
+mod key_secret;
 mod invalidate;
 mod inventory;
 mod lease;

@@ -85,11 +85,18 @@ impl Vm {
         };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
+        let target = &asked.target;
+        exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
             return self.purge_by_request(host, exchange, &asked, now_ms);
         }
         let mut onward = if !route.cache {
             Onward::plain(Forward::Bypass)
+        } else if exchange.ambiguous {
+            Onward {
+                detail: Some(AMBIGUOUS),
+                ..Onward::plain(Forward::Bypass)
+            }
         } else if !asked.method.is_cacheable() {
             Onward::plain(Forward::Method)
         } else {
@@ -120,7 +127,9 @@ impl Vm {
                 Boarding::Follow | Boarding::Alone => None,
             },
         };
-        if shareable(&asked, &onward, &route) && self.wants_tier(&asked, &route, &mut onward, now_ms) {
+        if onward.key.is_some()
+            && shareable(&asked, &onward, &route)
+            && self.wants_tier(&asked, &route, &mut onward, now_ms) {
             exchange.phase = Phase::Asking {
                 request: map,
                 onward: Box::new(onward),
@@ -233,6 +242,9 @@ impl Vm {
         Flow::Continue
     }
 }
+
+/// Servers disagree on which route the request belongs to.
+pub(super) const AMBIGUOUS: &str = "ambiguous-path";
 
 /// Whether others may wait for this fetch. Not when the answer is for one client by its nature (a range, an identity), or when
 /// the client itself wants a new one.
