@@ -150,7 +150,11 @@ mod tests {
         for none in ["", "abcd", "zz"] {
             replica.agreed(none);
         }
-        assert_eq!(replica.proposed(), Some(agreed.clone()), "what a lost Redis forgot is put back");
+        assert_eq!(
+            replica.proposed(),
+            Some(agreed.clone()),
+            "what a lost Redis forgot is put back"
+        );
         let again = KeySecret::open(Some(directory.path()), true);
         assert_eq!(again.proposed(), Some(agreed));
     }

@@ -371,11 +371,7 @@ impl Replicas {
             return Ok(());
         };
         let mut command = redis::cmd("SET");
-        command
-            .arg(self.keys.key_secret())
-            .arg(&proposed)
-            .arg("NX")
-            .arg("GET");
+        command.arg(self.keys.key_secret()).arg(&proposed).arg("NX").arg("GET");
         let agreed: Option<String> = self.wire.ask(&command).await?;
         plane.key_secret.agreed(&agreed.unwrap_or(proposed));
         Ok(())

@@ -95,7 +95,10 @@ pub(crate) fn hits() -> impl FnMut() {
     let map = map.finish();
     let (policy, key_policy) = (FreshnessPolicy::default(), KeyPolicy::default());
     let asked = Asked::read(lines(&REQUEST)).expect("a request");
-    let stored = stored(&CacheKey::new(&key_policy, &asked.target, &asked.fields, &KeySecret::unset()), &asked.fields);
+    let stored = stored(
+        &CacheKey::new(&key_policy, &asked.target, &asked.fields, &KeySecret::unset()),
+        &asked.fields,
+    );
     assert!(hit(&map, &stored, &policy, &key_policy).is_some(), "it is a hit");
     move || {
         drop(black_box(hit(

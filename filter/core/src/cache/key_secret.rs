@@ -79,7 +79,12 @@ mod tests {
         let secret = KeySecret::derived(&[7; 16]).unwrap();
         let of = |kind: &[u8], values: &[&[u8]]| secret.digest(kind, values.iter().copied());
         assert_eq!(of(b"a", &[b"x"]), of(b"a", &[b"x"]));
-        for other in [of(b"b", &[b"x"]), of(b"a", &[b"y"]), of(b"a", &[b"x", b""]), of(b"", &[b"ax"])] {
+        for other in [
+            of(b"b", &[b"x"]),
+            of(b"a", &[b"y"]),
+            of(b"a", &[b"x", b""]),
+            of(b"", &[b"ax"]),
+        ] {
             assert_ne!(of(b"a", &[b"x"]), other);
         }
         assert_ne!(of(b"a", &[b"xy", b"z"]), of(b"a", &[b"x", b"yz"]));
@@ -87,7 +92,10 @@ mod tests {
         let another = KeySecret::derived(&[8; 16]).unwrap();
         assert_ne!(of(b"a", &[b"x"]), another.digest(b"a", [&b"x"[..]].into_iter()));
         assert_eq!(KeySecret::from_bytes(secret.as_bytes()), Some(secret.clone()));
-        assert_eq!((KeySecret::derived(&[7; 15]), KeySecret::from_bytes(&[7; 31])), (None, None));
+        assert_eq!(
+            (KeySecret::derived(&[7; 15]), KeySecret::from_bytes(&[7; 31])),
+            (None, None)
+        );
         assert_eq!(format!("{secret:?}"), "KeySecret(..)");
     }
 }

@@ -141,7 +141,17 @@ mod tests {
         ] {
             assert!(mentions(text.as_bytes(), b"&;", &id()), "{text}");
         }
-        for text in ["idx=2", "x=id", "xid=2", "x=%20id", "x=100%", "", "id2=1", "x[id]=2", "filter.id=1"] {
+        for text in [
+            "idx=2",
+            "x=id",
+            "xid=2",
+            "x=%20id",
+            "x=100%",
+            "",
+            "id2=1",
+            "x[id]=2",
+            "filter.id=1",
+        ] {
             assert!(!mentions(text.as_bytes(), b"&;", &id()), "{text}");
         }
     }

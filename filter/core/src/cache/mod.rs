@@ -13,6 +13,8 @@ pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
 pub mod key_secret;
+#[cfg(test)]
+mod key_tests;
 pub mod language;
 pub mod lenient;
 pub mod partial;

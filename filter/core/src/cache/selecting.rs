@@ -143,7 +143,12 @@ mod tests {
             ("accept", "text/html , */*;q=0.1", "text/html,*/*;q=0.1", true),
             ("accept", "text/html, */*", "*/*, text/html", false),
             ("accept-charset", "UTF-8, x", "utf-8,,x", true),
-            ("accept-encoding", "gzip, deflate, br;q=1.0", "br, x-gzip, deflate", true),
+            (
+                "accept-encoding",
+                "gzip, deflate, br;q=1.0",
+                "br, x-gzip, deflate",
+                true,
+            ),
             ("accept-encoding", "gzip;q=0, br", "gzip, br", false),
         ] {
             let of = |value: &str| {
@@ -168,16 +173,29 @@ mod tests {
             assert_ne!(plain, other);
         }
         assert_eq!(plain, of(vec![(b"x-tenant", b"a"), (b"xxtenant", b"b")]));
-        assert_eq!(of(vec![(b"x-tenant", b"a"), (b"x-tenant", b"b")]), of(vec![(b"x-tenant", b"a,b")]));
-        let language = |lines: Vec<(&'static [u8], &'static [u8])>| normalised(b"accept-language=de", &Fields::from(lines));
+        assert_eq!(
+            of(vec![(b"x-tenant", b"a"), (b"x-tenant", b"b")]),
+            of(vec![(b"x-tenant", b"a,b")])
+        );
+        let language =
+            |lines: Vec<(&'static [u8], &'static [u8])>| normalised(b"accept-language=de", &Fields::from(lines));
         assert!(language(vec![(b"accept-language", b"de")]).is_some());
-        assert_eq!(language(vec![(b"accept-language", b"de"), (b"accept_language", b"en")]), None);
+        assert_eq!(
+            language(vec![(b"accept-language", b"de"), (b"accept_language", b"en")]),
+            None
+        );
     }
 
     #[test]
     fn a_normalised_value_is_its_own_normal_form() {
         // A restored response is found by the values it was stored with.
-        for name in ["x-tenant", "accept", "accept-charset", "accept-language", "accept-encoding"] {
+        for name in [
+            "x-tenant",
+            "accept",
+            "accept-charset",
+            "accept-language",
+            "accept-encoding",
+        ] {
             for lines in [
                 vec!["a , \"b", "c ,, d\""],
                 vec!["\"open", "x , \\\"", "y"],

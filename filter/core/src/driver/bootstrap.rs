@@ -1,9 +1,9 @@
 //! The plugin configuration: what a filter needs before, and without, a control plane.
 
-use optimizer_proto::settings::{Settings, Violation, ViolationCode};
 use crate::cache::KeySecret;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use optimizer_proto::settings::{Settings, Violation, ViolationCode};
 use serde_json::Value;
 
 /// The checked plugin configuration.
@@ -165,12 +165,22 @@ mod tests {
     fn a_secret_is_read_in_either_form_and_never_shown() {
         let parse = |text: &str| Bootstrap::parse(format!(r#"{{"key_secret":"{text}"}}"#).as_bytes());
         let expected = KeySecret::derived(&[0xab; 16]);
-        for text in ["abababababababababababababababab", "q6urq6urq6urq6urq6urqw==", "q6urq6urq6urq6urq6urqw"] {
+        for text in [
+            "abababababababababababababababab",
+            "q6urq6urq6urq6urq6urqw==",
+            "q6urq6urq6urq6urq6urqw",
+        ] {
             let read = parse(text).unwrap();
             assert_eq!(read.key_secret, expected, "{text}");
             assert!(!format!("{read:?}").contains("171"));
         }
-        for text in ["", "ababababababababababababababab", "aba", "q6urq6urq6urq6urq6ur", "not base64!"] {
+        for text in [
+            "",
+            "ababababababababababababababab",
+            "aba",
+            "q6urq6urq6urq6urq6ur",
+            "not base64!",
+        ] {
             let found = parse(text).unwrap_err();
             assert_eq!(found[0].path, "/key_secret", "{text}");
             assert!(text.is_empty() || !found[0].message.contains(text));

@@ -32,7 +32,10 @@ impl Vm {
         let target = &asked.target;
         if self.policies.is_ambiguous(target.authority, target.path) {
             let readings = readings(&self.policies, target);
-            return Ok(merged(verdict(&route, "forward", AMBIGUOUS), json!({ "readings": readings })));
+            return Ok(merged(
+                verdict(&route, "forward", AMBIGUOUS),
+                json!({ "readings": readings }),
+            ));
         }
         if !asked.method.is_cacheable() {
             return Ok(verdict(&route, "forward", "method"));

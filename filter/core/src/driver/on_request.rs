@@ -129,7 +129,8 @@ impl Vm {
         };
         if onward.key.is_some()
             && shareable(&asked, &onward, &route)
-            && self.wants_tier(&asked, &route, &mut onward, now_ms) {
+            && self.wants_tier(&asked, &route, &mut onward, now_ms)
+        {
             exchange.phase = Phase::Asking {
                 request: map,
                 onward: Box::new(onward),

@@ -71,7 +71,8 @@ pub(super) fn of(path: &[u8]) -> Option<Vec<Vec<u8>>> {
 
 /// Control bytes end a path, or are passed over; `%u002f` and overlong UTF-8 are a slash to some.
 fn is_odd(text: &[u8]) -> bool {
-    text.iter().any(|byte| byte.is_ascii_control() || matches!(byte, 0xc0 | 0xc1))
+    text.iter()
+        .any(|byte| byte.is_ascii_control() || matches!(byte, 0xc0 | 0xc1))
         || text.windows(2).any(|pair| matches!(pair, b"%u" | b"%U"))
 }
 
@@ -121,7 +122,9 @@ mod tests {
             let path_only = path.split('?').next().unwrap().as_bytes();
             assert_eq!(normalised(path_only, true), path_only);
         }
-        for path in ["", "*", "//", "/a//b", "/a/.", "/.a", "/a./b", "/a.", "/a%41", "/a\\b", "/a;b", "/ä", "/a\0", "/a/../b"] {
+        for path in [
+            "", "*", "//", "/a//b", "/a/.", "/.a", "/a./b", "/a.", "/a%41", "/a\\b", "/a;b", "/ä", "/a\0", "/a/../b",
+        ] {
             assert!(!is_plain(path.as_bytes()), "{path}");
         }
     }
@@ -153,7 +156,11 @@ mod tests {
         }
         assert!(of(b"/private./a").unwrap().contains(&b"/private/a".to_vec()));
         assert!(of(b"/private%20/a").unwrap().contains(&b"/private/a".to_vec()));
-        assert!(of(b"/%70rivate/..%252fx").unwrap().contains(&b"/private/..%2fx".to_vec()));
+        assert!(
+            of(b"/%70rivate/..%252fx")
+                .unwrap()
+                .contains(&b"/private/..%2fx".to_vec())
+        );
         for odd in [
             "/a%00b",
             "/a\tb",

@@ -94,7 +94,11 @@ fn a_rule_by_host_holds_however_the_host_is_spelled() {
         ("shop.example", "/Cart", true),
         ("[::1]:80", "/cart", false),
     ] {
-        assert_eq!(policies.is_ambiguous(host.as_bytes(), path.as_bytes()), ambiguous, "{host}{path}");
+        assert_eq!(
+            policies.is_ambiguous(host.as_bytes(), path.as_bytes()),
+            ambiguous,
+            "{host}{path}"
+        );
     }
     let by_host = self::policies(r#"[{"name":"shop","host":"*.example","cache":false}]"#);
     assert!(by_host.is_ambiguous(b"a.example.", b"/x"));
@@ -103,7 +107,11 @@ fn a_rule_by_host_holds_however_the_host_is_spelled() {
 
 #[test]
 fn without_rules_every_path_is_clear() {
-    for routes in ["[]", r#"[{"name":"all","default_ttl":"1m"}]"#, r#"[{"name":"all","path_prefix":"/"}]"#] {
+    for routes in [
+        "[]",
+        r#"[{"name":"all","default_ttl":"1m"}]"#,
+        r#"[{"name":"all","path_prefix":"/"}]"#,
+    ] {
         assert!(!policies(routes).is_ambiguous(b"a.", b"//x/%00/../%2e"), "{routes}");
     }
 }
@@ -129,7 +137,10 @@ fn rules_with_odd_paths_still_take_their_requests() {
 fn the_readings_are_shown() {
     let readings = guarded().readings(b"h", b"//private");
     let routes: Vec<&str> = readings.iter().map(|reading| reading.route.as_str()).collect();
-    assert!(routes.contains(&"private") && routes.contains(&"default"), "{readings:?}");
+    assert!(
+        routes.contains(&"private") && routes.contains(&"default"),
+        "{readings:?}"
+    );
     assert!(guarded().readings(b"h", b"/%00").is_empty());
 }
 
