@@ -5,6 +5,7 @@ use crate::infrastructure::document;
 use crate::infrastructure::spool::Spool;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
+use crate::key_secret::KeySecret;
 use crate::modules::Modules;
 use crate::purging::Desk;
 use crate::replicas::{Entry, Replicas};
@@ -119,6 +120,8 @@ pub(crate) struct Plane {
     pub(crate) version: tokio::sync::Mutex<Version>,
     pub(crate) desk: Desk,
     pub(crate) warming: Warming,
+    /// Under which Envoys put credentials into cache keys.
+    pub(crate) key_secret: KeySecret,
     steering_file: Option<PathBuf>,
     /// Held while operators' words about breakers go out, so that they arrive in the order in which they were said.
     pub(crate) steering_turn: tokio::sync::Mutex<()>,
@@ -173,6 +176,7 @@ impl Plane {
             .as_ref()
             .and_then(|state| state.path().parent().map(ToOwned::to_owned));
         let (desk, purges) = Desk::open(folder.as_deref());
+        let key_secret = KeySecret::open(folder.as_deref(), replicas.is_some());
         let modules = Modules::open(state.as_ref().map(|state| state.path().with_file_name("modules")));
         let steering_file = state.as_ref().map(|state| state.path().with_file_name("steering.json"));
         let steering = steering_file
@@ -204,6 +208,7 @@ impl Plane {
             version: tokio::sync::Mutex::default(),
             desk,
             warming: Warming::new(warm_start_bytes),
+            key_secret,
             steering_file,
             steering_turn: tokio::sync::Mutex::default(),
             tokens,

@@ -6,6 +6,7 @@ mod backup;
 mod breaker;
 mod brownout;
 mod canary;
+mod cloaking;
 mod configs;
 mod contract;
 mod control_plane_lost;

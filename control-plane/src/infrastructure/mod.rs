@@ -10,6 +10,7 @@ pub(crate) mod kube_config_map;
 pub(crate) mod notify;
 pub(crate) mod purge_journal;
 pub(crate) mod redis;
+pub(crate) mod secret_file;
 pub(crate) mod snapshot_file;
 pub(crate) mod spool;
 pub(crate) mod state_file;

@@ -34,6 +34,8 @@ pub struct Exchange {
     /// The policies the stream began with; it ends with them, whatever is pushed meanwhile.
     pub(super) policies: Option<Rc<Policies>>,
     pub(super) route: Option<Rc<RoutePolicy>>,
+    /// Servers may disagree on its route: it is neither stored nor answered from what is stored.
+    pub(super) ambiguous: bool,
     pub(super) upstream: String,
     pub(super) outcome: Outcome,
     pub(super) bytes: u64,
@@ -146,6 +148,7 @@ impl Exchange {
             inside_ns: 0,
             policies: None,
             route: None,
+            ambiguous: false,
             upstream: String::new(),
             outcome: Outcome::Bypass,
             bytes: 0,

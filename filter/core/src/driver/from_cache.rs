@@ -31,7 +31,7 @@ impl Vm {
         landed_since: Option<Millis>,
         now_ms: Millis,
     ) -> Result<Flow, Onward> {
-        let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
+        let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
         self.recorder.looked_up(key.hash());
         let directives = asked.directives(&route.freshness);
         if self.doubts(host, now_ms) {

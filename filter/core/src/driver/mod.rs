@@ -19,6 +19,7 @@ pub mod host;
 mod instance;
 mod invalidate;
 mod inventory;
+mod key_secret;
 mod lease;
 mod limiter;
 mod link;

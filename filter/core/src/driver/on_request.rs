@@ -88,11 +88,18 @@ impl Vm {
         };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
+        let target = &asked.target;
+        exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
             return self.purge_by_request(host, exchange, &asked, now_ms);
         }
         let mut onward = if !route.cache {
             Onward::plain(Forward::Bypass)
+        } else if exchange.ambiguous {
+            Onward {
+                detail: Some(AMBIGUOUS),
+                ..Onward::plain(Forward::Bypass)
+            }
         } else if !asked.method.is_cacheable() {
             Onward::plain(Forward::Method)
         } else {
@@ -125,6 +132,7 @@ impl Vm {
         };
         let first = matches!(turn, Turn::First { .. });
         if first
+            && onward.key.is_some()
             && is_shareable(&asked, &onward, &route, &directives)
             && self.wants_tier(&asked, &route, &mut onward, now_ms)
         {
@@ -241,6 +249,9 @@ impl Vm {
         Flow::Continue
     }
 }
+
+/// Servers disagree on which route the request belongs to.
+pub(super) const AMBIGUOUS: &str = "ambiguous-path";
 
 /// One stream in eight, by chance as the clock has it, so that no pattern in the traffic decides.
 fn is_sampled(started_ns: u64) -> bool {

@@ -119,8 +119,13 @@ impl Vm {
             {
                 self.validated(&route, view.response_time_ms(), true, now_ms);
             }
-            if stored_as == Method::Get && asked.method.is_unsafe() {
-                forwarded.key = Some(cache::CacheKey::new(&route.key, &asked.target, &asked.fields));
+            if stored_as == Method::Get && asked.method.is_unsafe() && !exchange.ambiguous {
+                forwarded.key = Some(cache::CacheKey::new(
+                    &route.key,
+                    &asked.target,
+                    &asked.fields,
+                    &self.key_secret.secret,
+                ));
                 // Born after the invalidation that it has itself caused.
                 forwarded.birth = self.stamps.birth();
             }

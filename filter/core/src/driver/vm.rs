@@ -8,7 +8,7 @@ use super::host::{Host, LogLevel};
 use super::link::Link;
 use super::settings_cell;
 use super::wake::Wake;
-use super::{instance, lease, mailbox, registry};
+use super::{instance, key_secret, lease, mailbox, registry};
 use crate::Millis;
 use crate::breaker;
 use crate::collapse;
@@ -51,6 +51,7 @@ pub struct Vm {
     pub(super) queue: u32,
     pub(super) bootstrap: Bootstrap,
     pub(super) in_force: InForce,
+    pub(super) key_secret: key_secret::Held,
     /// Swapped whole between two requests; a stream keeps the one it began with.
     pub(super) policies: Rc<Policies>,
     pub(super) store: Store,
@@ -107,6 +108,7 @@ impl Vm {
             queue: 0,
             bootstrap: Bootstrap::default(),
             in_force: InForce::default(),
+            key_secret: key_secret::Held::unset(),
             store: Store::new(policy::store_limits(&settings), policy::eviction(&settings)),
             stamps: Stamps::default(),
             policies: Rc::new(Policies::compile(&settings)),
@@ -150,6 +152,7 @@ impl Vm {
         Store::seed(host);
         Stamps::seed(host);
         instance::seed(host);
+        self.key_secret.start(host);
     }
 
     /// A plugin configuration came. The newest root takes over from older ones.
@@ -263,8 +266,9 @@ impl Vm {
         }
     }
 
-    /// Takes over the settings in the shared cell, if they are new to this VM.
+    /// Takes over the secret and the settings in the shared cells, if they are new to this VM.
     pub(super) fn adopt(&mut self, host: &impl Host) {
+        self.key_secret.adopt(host, self.bootstrap.key_secret.as_ref());
         let Some((push, cas)) = settings_cell::changed(host, self.in_force.seen) else {
             return;
         };

@@ -8,5 +8,6 @@ pub mod entity_tag;
 pub mod fields;
 pub mod list;
 pub mod method;
+pub mod percent;
 pub mod structured;
 pub mod target;

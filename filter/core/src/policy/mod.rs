@@ -1,7 +1,11 @@
 //! Checked settings, compiled to what the hot path reads.
 
 mod describe;
+mod readings;
 mod route_match;
+mod routing;
+#[cfg(test)]
+mod routing_tests;
 
 use crate::breaker::{BreakerPolicy, FailurePolicy};
 use crate::cache::{FreshnessPolicy, KeyPolicy, QueryPolicy};
@@ -9,7 +13,9 @@ use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
 use crate::tier_breaker::TierLimits;
 use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, Settings};
-use route_match::{HostPattern, host_of};
+use route_match::HostPattern;
+pub use routing::Reading;
+use routing::Shape;
 use std::rc::Rc;
 
 /// Name of the route that takes what no configured route does.
@@ -34,6 +40,8 @@ pub struct RoutePolicy {
     pub own_breaker: bool,
     host: HostPattern,
     path_prefix: Vec<u8>,
+    /// The prefix as the most orderly server reads it.
+    canonical_prefix: Vec<u8>,
 }
 
 /// How the shared tier is used.
@@ -81,13 +89,14 @@ pub struct Policies {
     pub copies: u64,
     routes: Vec<Rc<RoutePolicy>>,
     default: Rc<RoutePolicy>,
+    shape: Shape,
 }
 
 impl Policies {
     /// Compiles checked settings.
     #[must_use]
     pub fn compile(settings: &Settings) -> Self {
-        let routes = settings
+        let routes: Vec<Rc<RoutePolicy>> = settings
             .routes
             .iter()
             .map(|route| Rc::new(compile_route(route, settings)))
@@ -103,19 +112,10 @@ impl Policies {
             purge_sources: settings.purge_sources.clone(),
             limits: store_limits(settings),
             copies: copies(settings),
+            shape: Shape::of(&routes),
             routes,
             default: Rc::new(compile_route(&Route::named(DEFAULT_ROUTE), settings)),
         }
-    }
-
-    /// The route of a request: the first of the list whose host and path prefix fit.
-    #[must_use]
-    pub fn route(&self, authority: &[u8], path: &[u8]) -> &Rc<RoutePolicy> {
-        let host = host_of(authority);
-        self.routes
-            .iter()
-            .find(|route| route.host.fits(host) && path.starts_with(&route.path_prefix))
-            .unwrap_or(&self.default)
     }
 }
 
@@ -188,7 +188,15 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
         own_breaker: route.breaker,
         host: HostPattern::new(&route.host),
         path_prefix: route.path_prefix.as_bytes().to_vec(),
+        canonical_prefix: canonical_prefix(&route.path_prefix),
     }
+}
+
+fn canonical_prefix(prefix: &str) -> Vec<u8> {
+    if prefix.is_empty() {
+        return Vec::new();
+    }
+    readings::canonical(prefix.as_bytes())
 }
 
 fn takes_part(route: &Route, settings: &Settings) -> bool {
