@@ -35,6 +35,7 @@ mod settings_live;
 mod shared_tier;
 mod slow_upstream;
 mod steering;
+mod streams;
 mod survival;
 mod telemetry;
 mod tier;
