@@ -25,6 +25,8 @@ pub enum Part {
     Statistics,
     /// More HTTP/1 options on the client's side.
     DownstreamHttp1,
+    /// More HTTP/2 options on the client's side.
+    DownstreamHttp2,
     /// HTTP/1 options on the origin's side.
     UpstreamHttp1,
     /// Time limits of the route to the origin.
@@ -43,6 +45,7 @@ impl Part {
             Self::ControlTls => "control-tls",
             Self::Statistics => "statistics",
             Self::DownstreamHttp1 => "downstream-http1",
+            Self::DownstreamHttp2 => "downstream-http2",
             Self::UpstreamHttp1 => "upstream-http1",
             Self::Timeouts => "timeouts",
         }

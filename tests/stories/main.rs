@@ -39,6 +39,7 @@ mod settings_live;
 mod shared_tier;
 mod slow_upstream;
 mod steering;
+mod shipped_streams;
 mod streams;
 mod survival;
 mod telemetry;

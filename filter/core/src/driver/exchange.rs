@@ -106,6 +106,7 @@ pub(super) struct Forwarded {
     /// So did the response's end.
     pub(super) ended: bool,
     pub(super) permits: Vec<Permit>,
+    pub(super) verdict: super::verdict::Verdict,
     /// It holds a place within the upstream's concurrency limit.
     pub(super) placed: bool,
     /// Others may be waiting for this fetch.
@@ -130,6 +131,8 @@ pub(super) struct Capture {
     pub(super) usable_until_ms: Millis,
     /// Bytes counted in the VM's capture budget.
     pub(super) counted: usize,
+    /// Until when a body of unknown length is captured; one that flows longer is a stream.
+    pub(super) until_ms: Option<Millis>,
 }
 
 impl Default for Exchange {

@@ -40,6 +40,7 @@ mod tier_offer;
 mod tier_serve;
 mod transfer;
 mod trust;
+mod verdict;
 pub mod vm;
 mod waiting;
 mod wake;

@@ -93,7 +93,12 @@ impl Vm {
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
             return self.purge_by_request(host, exchange, &asked, now_ms);
         }
-        let mut onward = if !route.cache {
+        let mut onward = if asked.is_upgrade() {
+            Onward {
+                detail: Some("upgrade"),
+                ..Onward::plain(Forward::Bypass)
+            }
+        } else if !route.cache {
             Onward::plain(Forward::Bypass)
         } else if exchange.ambiguous {
             Onward {
@@ -241,6 +246,7 @@ impl Vm {
             certain: false,
             ended: false,
             permits,
+            verdict: super::verdict::Verdict::default(),
             placed,
             flight,
             unshared: exchange.unshared.take(),

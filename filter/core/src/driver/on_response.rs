@@ -3,6 +3,7 @@
 use super::exchange::{Exchange, Flow, Forwarded, Phase};
 use super::header_map;
 use super::host::{Host, MapKind};
+use super::verdict::Verdict;
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker::{self, OutcomeClass};
@@ -46,7 +47,10 @@ impl Vm {
                         self.land(host, &mut forwarded.flight, landing, started_ns / 1_000_000);
                         self.settle_forwarded(host, exchange, &mut forwarded, started_ns / 1_000_000);
                     }
-                    _ => exchange.phase = Phase::Forwarded(forwarded),
+                    _ => {
+                        self.count_head(host, &mut forwarded, started_ns / 1_000_000);
+                        exchange.phase = Phase::Forwarded(forwarded);
+                    }
                 }
                 exchange.note_inside(host, started_ns);
                 flow
@@ -81,6 +85,7 @@ impl Vm {
         ) else {
             return Flow::Continue;
         };
+        forwarded.verdict = Verdict::of(&asked.fields, &response, status);
         if let Some((failure, class)) = details.and_then(|details| failed(host, status, &details)) {
             if let Some(flow) = self.stale_instead(host, exchange, forwarded, &asked, failure, class, now_ms) {
                 return flow;

@@ -1,5 +1,7 @@
 //! Scenarios through the driver on a host that records: what the client got, what the upstream was asked, what it cost.
 
+mod streams;
+
 use super::exchange::{Flow, SharedExchange};
 use super::fake_host::{FakeHost, Replied};
 use super::host::MapKind;
