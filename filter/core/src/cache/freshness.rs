@@ -28,11 +28,13 @@ pub struct Lifetime {
     pub ms: Millis,
     /// Where it came from.
     pub origin: Origin,
+    /// The operator's floor has lengthened it.
+    pub raised: bool,
 }
 
-/// Longest heuristic lifetime where the operator has set no default one: five minutes. An origin that sends `Last-Modified` and
+/// Longest heuristic lifetime where the operator has set no default one: two minutes. An origin that sends `Last-Modified` and
 /// nothing else has allowed a guess (RFC 9111 section 4.2.2), not a long one.
-const HEURISTIC_MOST_MS: Millis = 300_000;
+const HEURISTIC_MOST_MS: Millis = 120_000;
 
 /// Whether a status is cacheable by default (RFC 9110 section 15.1), so that it may live without an explicit lifetime.
 #[must_use]
@@ -57,6 +59,7 @@ pub fn lifetime(
         return Lifetime {
             ms,
             origin: Origin::Override,
+            raised: false,
         };
     }
     let bounded = |ms: Millis, origin| {
@@ -64,6 +67,7 @@ pub fn lifetime(
         Lifetime {
             ms: raised.min(policy.ttl_ceiling_ms),
             origin,
+            raised: raised > ms,
         }
     };
     if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
@@ -77,6 +81,7 @@ pub fn lifetime(
     let none = Lifetime {
         ms: 0,
         origin: Origin::None,
+        raised: false,
     };
     if !(is_heuristically_cacheable(status) || directives.public) {
         return none;

@@ -3,7 +3,8 @@
 use super::age::{self, InitialAge};
 use super::freshness::{self, Lifetime, Origin};
 use super::policy::FreshnessPolicy;
-use super::{groups, language, partial, selecting};
+use super::sharing::{self, ClientState};
+use super::{groups, language, partial, refusal, selecting};
 use crate::Millis;
 use crate::http::cache_control::{CacheControl, Qualified};
 use crate::http::fields::Fields;
@@ -97,8 +98,14 @@ pub enum NotStored {
     VaryStar,
     /// No freshness, no validator: of no use.
     NoFreshness,
-    /// Sets a cookie and has no explicit freshness.
+    /// Changes the client's state, and the route does not say what then; or it has no explicit freshness besides.
     SetCookie,
+    /// A status that speaks of the one request.
+    RequestStatus,
+    /// An Envoy behind this one says something about the one exchange.
+    EnvoySignal,
+    /// The request has credentials, and the origin gave no freshness.
+    Credentials,
     /// The content's end is not provable.
     UnprovableEnd,
     /// Head larger than the format holds.
@@ -121,6 +128,9 @@ impl NotStored {
             Self::VaryStar => "vary-star",
             Self::NoFreshness => "no-freshness",
             Self::SetCookie => "set-cookie",
+            Self::RequestStatus => "request-status",
+            Self::EnvoySignal => "envoy-signal",
+            Self::Credentials => "credentials",
             Self::UnprovableEnd => "unprovable-end",
             Self::HeadTooLarge => "head-too-large",
         }
@@ -144,7 +154,12 @@ pub struct Plan {
     pub must_revalidate: bool,
     /// RFC 8246.
     pub immutable: bool,
-    /// Field names (lower-case) that `no-cache="…"` and `private="…"` exclude.
+    /// Not the origin, but a heuristic or the operator says that it may be reused without validation; or nobody does.
+    pub granted: bool,
+    /// Known to be the same for requests with `Origin` and without.
+    pub for_any_origin: bool,
+    /// Names (lower-case) of fields that are not stored: those that `no-cache="…"` and `private="…"` exclude, and what is for the one
+    /// client alone.
     pub excluded: Vec<Vec<u8>>,
     /// Sorted lower-case names of `Vary`.
     pub vary: Vec<Vec<u8>>,
@@ -173,6 +188,10 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         304 => return Err(NotStored::NotModified),
         200..=599 => {}
         _ => return Err(NotStored::Status),
+    }
+    let client_state = policy.sharing.client_state;
+    if let Some(reason) = refusal::refusal(status, response, client_state == ClientState::Refuse) {
+        return Err(reason);
     }
     if exchange.framing == Framing::Close {
         return Err(NotStored::UnprovableEnd);
