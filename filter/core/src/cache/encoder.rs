@@ -3,7 +3,9 @@
 use super::hop_by_hop::is_not_stored;
 use super::selecting::normalised;
 use super::storability::{Exchange, Framing, Plan};
-use super::stored_response::{ABSENT, FIXED, FOR_ANY_ORIGIN, GRANTED, IMMUTABLE, MAGIC, MUST_REVALIDATE, NO_CACHE, PREFIX};
+use super::stored_response::{
+    ABSENT, FIXED, FOR_ANY_ORIGIN, GRANTED, IMMUTABLE, MAGIC, MUST_REVALIDATE, NO_CACHE, PREFIX,
+};
 use crate::Millis;
 use crate::http::fields::Line;
 use xxhash_rust::xxh3::xxh3_64;

@@ -32,6 +32,23 @@ pub struct Lifetime {
     pub raised: bool,
 }
 
+impl Lifetime {
+    /// True when it is longer than the origin has said.
+    #[must_use]
+    pub fn is_granted(&self) -> bool {
+        self.ms > 0 && (self.origin != Origin::Explicit || self.raised)
+    }
+
+    /// The same, no longer than `most_ms`.
+    #[must_use]
+    pub fn at_most(self, most_ms: Millis) -> Self {
+        Self {
+            ms: self.ms.min(most_ms),
+            ..self
+        }
+    }
+}
+
 /// Longest heuristic lifetime where the operator has set no default one: two minutes. An origin that sends `Last-Modified` and
 /// nothing else has allowed a guess (RFC 9111 section 4.2.2), not a long one.
 const HEURISTIC_MOST_MS: Millis = 120_000;

@@ -1,7 +1,6 @@
 //! Responses that are not stored whatever their freshness, and how long errors may be stored.
 
 use super::freshness::is_heuristically_cacheable;
-use super::sharing::is_client_state;
 use super::storability::NotStored;
 use crate::http::fields::Fields;
 
@@ -16,15 +15,12 @@ const SIGNALS: [&[u8]; 5] = [
 
 /// Why a response is not stored, by its status and fields alone.
 #[must_use]
-pub fn refusal(status: u16, response: &Fields<'_>, refuses_client_state: bool) -> Option<NotStored> {
+pub fn refusal(status: u16, response: &Fields<'_>) -> Option<NotStored> {
     if speaks_of_the_request(status) {
         return Some(NotStored::RequestStatus);
     }
-    if SIGNALS.iter().any(|name| response.has(name)) {
-        return Some(NotStored::EnvoySignal);
-    }
-    let sets_state = refuses_client_state && response.iter().any(|(name, _)| is_client_state(name));
-    sets_state.then_some(NotStored::SetCookie)
+    let signals = SIGNALS.iter().any(|name| response.has(name));
+    signals.then_some(NotStored::EnvoySignal)
 }
 
 /// Statuses that speak of the one request: of its credentials, conditions, ranges, content, or of what its client has used up. RFC 6585

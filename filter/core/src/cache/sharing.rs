@@ -16,6 +16,18 @@ pub enum ClientState {
     Share,
 }
 
+impl ClientState {
+    /// The word of the settings.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Strip => "strip",
+            Self::Share => "share",
+        }
+    }
+}
+
 /// What an operator decides about sharing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SharingPolicy {

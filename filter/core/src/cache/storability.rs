@@ -3,7 +3,7 @@
 use super::age::{self, InitialAge};
 use super::freshness::{self, Lifetime, Origin};
 use super::policy::FreshnessPolicy;
-use super::sharing::{self, ClientState};
+use super::sharing::{self, ClientState, is_client_state};
 use super::{groups, language, partial, refusal, selecting};
 use crate::Millis;
 use crate::http::cache_control::{CacheControl, Qualified};
@@ -189,8 +189,7 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         200..=599 => {}
         _ => return Err(NotStored::Status),
     }
-    let client_state = policy.sharing.client_state;
-    if let Some(reason) = refusal::refusal(status, response, client_state == ClientState::Refuse) {
+    if let Some(reason) = refusal::refusal(status, response) {
         return Err(reason);
     }
     if exchange.framing == Framing::Close {
@@ -216,16 +215,30 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         return Err(NotStored::Authorization);
     }
     let vary = selecting_fields(status, request, response).ok_or(NotStored::VaryStar)?;
+    let client_state = policy.sharing.client_state;
+    let sets_state = response.iter().any(|(name, _)| is_client_state(name));
+    if sets_state && client_state == ClientState::Refuse {
+        return Err(NotStored::SetCookie);
+    }
     let age = age::initial(response, exchange.request_time_ms, exchange.response_time_ms);
-    let expires_counts = !is_targeted;
-    let lifetime = if expires_counts {
-        freshness::lifetime(status, response, &directives, policy, age.date_ms, jitter)
+    let without_expires: Fields<'_>;
+    let timed = if is_targeted {
+        without_expires = response.iter().filter(|(name, _)| *name != b"expires").collect();
+        &without_expires
     } else {
-        let without_expires: Fields<'_> = response.iter().filter(|(name, _)| *name != b"expires").collect();
-        freshness::lifetime(status, &without_expires, &directives, policy, age.date_ms, jitter)
+        response
     };
-    let granted = matches!(lifetime.origin, Origin::Default | Origin::Heuristic);
-    if granted && response.has(b"set-cookie") {
+    let selects = |wanted: &[u8]| vary.iter().any(|name| name == wanted);
+    let credentialed = policy.sharing.is_credentialed(request, selects);
+    let brief = refusal::is_brief(status);
+    let lasts = |policy: &FreshnessPolicy| freshness::lifetime(status, timed, &directives, policy, age.date_ms, jitter);
+    let wide = lasts(policy);
+    let lifetime = match (credentialed, brief) {
+        (_, true) => lasts(&policy.without_grants()).at_most(policy.error_ttl_ceiling_ms),
+        (true, false) => lasts(&policy.without_grants()),
+        (false, false) => wide,
+    };
+    if sets_state && matches!(lifetime.origin, Origin::Default | Origin::Heuristic) {
         return Err(NotStored::SetCookie);
     }
     let mut excluded = Vec::new();
@@ -234,8 +247,12 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
             excluded.extend(names.iter().cloned());
         }
     }
+    let left_out = response.iter().filter(|line| policy.sharing.leaves_out(*line, request));
+    excluded.extend(left_out.map(|(name, _)| name.to_vec()));
     let no_cache = directives.no_cache == Qualified::Whole;
-    let must_revalidate = directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
+    // An error outlives its lifetime in no case.
+    let must_revalidate =
+        brief || directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
     let seconds = |given: Option<u32>, otherwise: Millis| given.map_or(otherwise, |seconds| u64::from(seconds) * 1_000);
     // A refresh in the background asks for the whole: it would not make a part fresh.
     let stale_while_revalidate_ms = match status {
@@ -248,7 +265,11 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
     // RFC 9111 section 3: without explicit permission only what is cacheable by default may be stored; and it must be of some use.
     let explicit = matches!(lifetime.origin, Origin::Explicit | Origin::Override) || directives.public || no_cache;
     let own_window = directives.stale_while_revalidate.is_some() || directives.stale_if_error.is_some();
-    let useful = lifetime.ms > 0 || has_validator || own_window;
+    let granted = lifetime.is_granted() || lifetime.ms == 0 && !own_window;
+    if credentialed && granted && (wide.ms > 0 || has_validator) {
+        return Err(NotStored::Credentials);
+    }
+    let useful = lifetime.ms > 0 || !brief && (has_validator || own_window);
     if !useful || !(explicit || freshness::is_heuristically_cacheable(status)) {
         return Err(NotStored::NoFreshness);
     }
@@ -273,6 +294,8 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         no_cache,
         must_revalidate,
         immutable: directives.immutable,
+        granted,
+        for_any_origin: sharing::is_for_any_origin(request, response),
         excluded,
         vary,
         tags: groups::tags(response),
@@ -285,6 +308,9 @@ fn selecting_fields(status: u16, request: &Fields<'_>, response: &Fields<'_>) ->
     let named = selecting::vary_names(response)?;
     let mut names: Vec<Vec<u8>> = named.into_iter().map(std::borrow::Cow::into_owned).collect();
     language::refine(&mut names, request, response);
+    if sharing::is_selected_by_origin(request, response) {
+        names.push(b"origin".to_vec());
+    }
     if status == 206 {
         names.extend(partial::SELECTING.map(<[u8]>::to_vec));
     }

@@ -41,6 +41,8 @@ pub struct Exchange {
     pub(super) upstream_reused: u8,
     /// It waited for another's fetch.
     pub(super) collapsed: bool,
+    /// The request's headers did not end it.
+    pub(super) content_follows: bool,
     pub(super) phase: Phase,
 }
 
@@ -147,8 +149,14 @@ impl Exchange {
             upstream_requests: 0,
             upstream_reused: 0,
             collapsed: false,
+            content_follows: false,
             phase: Phase::Passing,
         }
+    }
+
+    /// The request's headers are not all of it.
+    pub fn expect_content(&mut self) {
+        self.content_follows = true;
     }
 
     /// Counts the time since a callback began, where this stream is sampled: a reading of the clock is a host call.

@@ -5,7 +5,7 @@ use super::header_map::{self, MapWriter};
 use super::host::Host;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{CacheKey, StoredView, selecting};
+use crate::cache::{CacheKey, StoredView, selecting, sharing};
 use crate::engine::{Asked, Decision, decide};
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
@@ -30,12 +30,15 @@ impl Vm {
         if !asked.method.is_cacheable() {
             return Ok(verdict(&route, "forward", "method"));
         }
+        if let Some(detail) = sharing::bypass(&asked.fields, false) {
+            return Ok(verdict(&route, "forward", detail));
+        }
         let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
         let directives = asked.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
         let variants = self.variants(host, &key, &asked.fields, now_ms);
         let counted = self.recorder.cache;
-        let looked_up = self.find(host, &key, &asked.fields, now_ms);
+        let looked_up = self.find_shared(host, &key, &asked.fields, &route, now_ms);
         // A question is no traffic.
         self.recorder.cache = counted;
         let shown = json!({ "key": String::from_utf8_lossy(key.as_bytes()), "variants": variants });
@@ -47,7 +50,10 @@ impl Vm {
                 } else {
                     "forward"
                 };
-                return Ok(merged(verdict(&route, decision, missing.cause().code()), shown));
+                return Ok(merged(
+                    verdict(&route, decision, missing.detail().unwrap_or(missing.cause().code())),
+                    shown,
+                ));
             }
         };
         let view = StoredView::decode(found.value(), true).map_err(|corrupt| corrupt.code().to_owned())?;

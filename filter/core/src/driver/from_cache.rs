@@ -39,7 +39,7 @@ impl Vm {
                 ..Onward::plain(Forward::Miss)
             });
         }
-        let (found, soft) = match self.find(host, &key, &asked.fields, now_ms) {
+        let (found, soft) = match self.find_shared(host, &key, &asked.fields, route, now_ms) {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
                 if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
@@ -50,6 +50,7 @@ impl Vm {
                 }
                 return Err(Onward {
                     key: Some(key),
+                    detail: missing.detail(),
                     ..Onward::plain(missing.cause())
                 });
             }
@@ -105,6 +106,29 @@ impl Vm {
                     validate,
                 })
             }
+        }
+    }
+
+    /// As [`Vm::find`], and this client may share it.
+    pub(super) fn find_shared(
+        &mut self,
+        host: &impl Host,
+        key: &CacheKey,
+        request: &Fields<'_>,
+        route: &RoutePolicy,
+        now_ms: Millis,
+    ) -> Lookup {
+        let found = self.find(host, key, request, now_ms);
+        let Lookup::Usable { found: stored, .. } = &found else {
+            return found;
+        };
+        let view = StoredView::decode_again(stored.value());
+        match view
+            .ok()
+            .and_then(|view| route.freshness.sharing.withholds(&view, request))
+        {
+            Some(withheld) => Lookup::Missing(withheld.into()),
+            None => found,
         }
     }
 
