@@ -39,13 +39,17 @@ pub(crate) fn tests() -> Result<Vec<Test>> {
     Ok(serde_json::from_slice(&succeeded("node describe.mjs", output)?.stdout)?)
 }
 
-/// One run through Envoy with `workers` workers, with the filter on its built-in settings or without it.
-pub(crate) fn run(workers: u32, with_filter: bool) -> Result<Findings> {
+/// The suite wants cookies of stored responses given to everybody (RFC 9111 section 7.3 allows it), which a route has to ask for.
+pub(crate) const SHARED_COOKIES: &str = r#"{"routes":[{"name":"suite","set_cookie":"share"}]}"#;
+
+/// One run through Envoy with `workers` workers, with the filter on these settings or without it.
+pub(crate) fn run(workers: u32, with_filter: bool, settings: &str) -> Result<Findings> {
     let temporary = tempfile::Builder::new().prefix("conformance-").tempdir()?;
     let port = free_port()?;
     let _origin = start_origin(port, temporary.path())?;
     let mut bootstrap =
         Bootstrap::bare(free_port()?, free_port()?, ("127.0.0.1".to_owned(), port)).with_custom_methods();
+    settings.clone_into(&mut bootstrap.settings);
     bootstrap.wasm = if with_filter { Some(artefacts::filter()?) } else { None };
     let mut envoy = Envoy::start(&bootstrap, workers, temporary.path())?;
     envoy.wait_ready()?;
