@@ -234,6 +234,10 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
     let lasts = |policy: &FreshnessPolicy| freshness::lifetime(status, timed, &directives, policy, age.date_ms, jitter);
     let wide = lasts(policy);
     let lifetime = match (credentialed, brief) {
+        // An origin that says `public` of an error has allowed the guess, as of any other response.
+        (false, true) if directives.public && wide.origin == Origin::Heuristic => {
+            wide.at_most(policy.error_ttl_ceiling_ms)
+        }
         (_, true) => lasts(&policy.without_grants()).at_most(policy.error_ttl_ceiling_ms),
         (true, false) => lasts(&policy.without_grants()),
         (false, false) => wide,

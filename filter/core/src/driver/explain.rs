@@ -38,7 +38,7 @@ impl Vm {
         // Before the lookup, which removes what is purged.
         let variants = self.variants(host, &key, &asked.fields, now_ms);
         let counted = self.recorder.cache;
-        let looked_up = self.find_shared(host, &key, &asked.fields, &route, now_ms);
+        let looked_up = self.find(host, &key, &asked.fields, &route, now_ms);
         // A question is no traffic.
         self.recorder.cache = counted;
         let shown = json!({ "key": String::from_utf8_lossy(key.as_bytes()), "variants": variants });

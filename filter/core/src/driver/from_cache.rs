@@ -39,7 +39,7 @@ impl Vm {
                 ..Onward::plain(Forward::Miss)
             });
         }
-        let (found, soft) = match self.find_shared(host, &key, &asked.fields, route, now_ms) {
+        let (found, soft) = match self.find(host, &key, &asked.fields, route, now_ms) {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
                 if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
@@ -109,8 +109,8 @@ impl Vm {
         }
     }
 
-    /// As [`Vm::find`], and this client may share it.
-    pub(super) fn find_shared(
+    /// Looks a key up: right key, right selecting fields, for this client, not purged, whole.
+    pub(super) fn find(
         &mut self,
         host: &impl Host,
         key: &CacheKey,
@@ -118,22 +118,6 @@ impl Vm {
         route: &RoutePolicy,
         now_ms: Millis,
     ) -> Lookup {
-        let found = self.find(host, key, request, now_ms);
-        let Lookup::Usable { found: stored, .. } = &found else {
-            return found;
-        };
-        let view = StoredView::decode_again(stored.value());
-        match view
-            .ok()
-            .and_then(|view| route.freshness.sharing.withholds(&view, request))
-        {
-            Some(withheld) => Lookup::Missing(withheld.into()),
-            None => found,
-        }
-    }
-
-    /// Looks a key up: right key, right selecting fields, not purged, whole.
-    pub(super) fn find(&mut self, host: &impl Host, key: &CacheKey, request: &Fields<'_>, now_ms: Millis) -> Lookup {
         self.recorder.cache.lookups += 1;
         let variant = |names: crate::store::VaryNames<'_>| selecting::variant_hash(names.iter(), request);
         let Some(found) = self.store.lookup(host, key.as_bytes(), variant, now_ms) else {
@@ -163,6 +147,9 @@ impl Vm {
         }
         if !selecting::matches(&view, request) {
             return Lookup::Missing(Missing::Vary);
+        }
+        if let Some(withheld) = route.freshness.sharing.withholds(&view, request) {
+            return Lookup::Missing(withheld.into());
         }
         let parts = KeyParts {
             host: key.host(),

@@ -173,8 +173,7 @@ impl Vm {
         now_ms: Millis,
     ) {
         let Some(key) = &forwarded.key else { return };
-        let super::from_cache::Lookup::Usable { found, .. } = self.find_shared(host, key, seen.request, route, now_ms)
-        else {
+        let super::from_cache::Lookup::Usable { found, .. } = self.find(host, key, seen.request, route, now_ms) else {
             return;
         };
         let Ok(view) = StoredView::decode(found.value(), false) else {

@@ -49,6 +49,24 @@ fn statuses_and_how_long_they_are_stored() {
             assert_eq!(lasts("", &overriding), overridden, "{status} overridden");
         }
     }
+    let old = "last-modified: Mon, 01 Jan 2018 00:00:00 GMT";
+    for (response, credentials, found) in [
+        (format!("cache-control: public | {old}"), "", Ok(10_000)),
+        (
+            format!("cache-control: public | {old}"),
+            "cookie: a",
+            Err("credentials"),
+        ),
+        (old.to_owned(), "", Err("no-freshness")),
+        ("cache-control: public".to_owned(), "", Err("no-freshness")),
+    ] {
+        let plan = judged(credentials, 599, &response, &policy);
+        assert_eq!(
+            plan.map(|plan| plan.lifetime.ms).map_err(NotStored::code),
+            found,
+            "{response}"
+        );
+    }
     let switched_off = FreshnessPolicy {
         error_ttl_ceiling_ms: 0,
         ..FreshnessPolicy::default()
