@@ -36,9 +36,12 @@ fn action(flow: Option<Flow>) -> Action {
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _count: usize, _end: bool) -> Action {
+    fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
         #[cfg(feature = "trap-trigger")]
         trap_if_asked();
+        if !end && let Ok(mut exchange) = self.exchange.try_borrow_mut() {
+            exchange.expect_content();
+        }
         action(vm::with(|vm| {
             vm.on_request_headers(&EnvoyHost, &self.exchange, self.context)
         }))

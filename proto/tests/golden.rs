@@ -30,6 +30,12 @@ fn full_settings() -> Value {
         "routes": [route, {"name": "rest"}]})
 }
 
+fn sharing_settings() -> Value {
+    json!({"credential_headers": ["x-own-key"], "freshness": {"error_ttl_ceiling": "30s"},
+        "routes": [{"name": "shop", "set_cookie": "strip", "share_with_credentials": true, "credential_headers": ["x-shop-key"]},
+            {"name": "labels", "path_prefix": "/labels", "set_cookie": "share"}]})
+}
+
 fn hello() -> v1::FilterMessage {
     let hello = v1::Hello {
         node_id: "gateway-7".into(),
@@ -154,6 +160,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("settings-default.json", pretty(&Settings::default().to_json())),
         ("settings-full.json", pretty(&full_settings())),
+        ("settings-sharing.json", pretty(&sharing_settings())),
         ("filter-hello.bin", hello().encode_to_vec()),
         ("filter-telemetry.bin", telemetry().encode_to_vec()),
         ("filter-settings-ack.bin", settings_ack().encode_to_vec()),
@@ -245,6 +252,21 @@ fn version_0_1_0_means_what_it_meant() {
     }
     for (field, value) in full["routes"][0].as_object().unwrap() {
         assert_eq!(canonical["routes"][0][field], *value, "routes/0/{field}");
+    }
+}
+
+#[test]
+fn what_is_shared_means_what_it_meant() {
+    let bytes = fs::read(folder().join("v0.1.0/settings-sharing.json")).unwrap();
+    let document: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(document, sharing_settings());
+    let canonical = Settings::parse(&document).unwrap().0.to_json();
+    assert_eq!(canonical["credential_headers"], document["credential_headers"]);
+    assert_eq!(canonical["freshness"]["error_ttl_ceiling"], "30s");
+    for (index, route) in document["routes"].as_array().unwrap().iter().enumerate() {
+        for (field, value) in route.as_object().unwrap() {
+            assert_eq!(canonical["routes"][index][field], *value, "routes/{index}/{field}");
+        }
     }
 }
 

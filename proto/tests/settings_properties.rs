@@ -86,9 +86,12 @@ fn route() -> impl Strategy<Value = Map<String, Value>> {
     );
     (own, key, any::<[bool; 4]>()).prop_map(|((all, [floor, default, ceiling], window, size), (names, headers, mode), flags)| {
         let mode = ["all", "none", "include", "exclude"][mode];
+        let set_cookie = ["refuse", "strip", "share"][names.len() % 3];
         let names = if mode.len() > 4 { json!(names) } else { json!([]) };
         let mut fields = json!({
             "key_query": {"mode": mode, "names": names}, "key_headers": headers, "cache": flags[0], "breaker": flags[1],
+            "set_cookie": set_cookie,
+            "share_with_credentials": flags[1], "credential_headers": headers,
             "isolate_authorization": flags[2], "ignore_request_cache_control": flags[3], "max_object_size": size,
         });
         if all {

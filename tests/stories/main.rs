@@ -37,6 +37,7 @@ mod settings;
 mod settings_doors;
 mod settings_live;
 mod shared_tier;
+mod sharing;
 mod slow_upstream;
 mod steering;
 mod shipped_streams;

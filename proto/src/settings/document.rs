@@ -9,7 +9,7 @@ use super::reader::{Findings, ObjectReader, escaped, unknown_field};
 use super::size::{format_size, size};
 use super::{
     Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Network, Notice, OBJECT_SIZE,
-    RequestCollapsing, Route, SharedTier, Upstream, Violation, network, number, rules,
+    RequestCollapsing, Route, SharedTier, Upstream, Violation, names, network, number, rules,
 };
 
 /// Ranges of addresses that may purge.
@@ -33,6 +33,8 @@ pub struct Settings {
     pub eviction_policy: EvictionPolicy,
     /// Freshness lifetime where the origin names none, ms, 0..=30 d; 0 = such responses are not stored.
     pub default_ttl_ms: u64,
+    /// Lower-case names of request fields that carry credentials, besides those the filter knows by itself, each once, at most 32.
+    pub credential_headers: Vec<String>,
     /// Most concurrent upstream connections per Envoy, 1..=1,000,000.
     pub max_connections: u32,
     /// Lifetimes and stale windows.
@@ -69,6 +71,7 @@ impl Default for Settings {
             max_object_size: 1 << 20,
             eviction_policy: EvictionPolicy::default(),
             default_ttl_ms: 0,
+            credential_headers: Vec::new(),
             max_connections: 1_024,
             freshness: Freshness::default(),
             request_collapsing: RequestCollapsing::default(),
@@ -124,6 +127,7 @@ impl Settings {
             "max_object_size": format_size(self.max_object_size),
             "eviction_policy": self.eviction_policy.as_str(),
             "default_ttl": format_duration(self.default_ttl_ms),
+            "credential_headers": self.credential_headers,
             "max_connections": self.max_connections,
             "freshness": self.freshness.to_json(),
             "request_collapsing": self.request_collapsing.to_json(),
@@ -159,6 +163,9 @@ impl Settings {
                 .unwrap_or(base.max_object_size),
             eviction_policy: object.word("eviction_policy", base.eviction_policy, &EvictionPolicy::WORDS),
             default_ttl_ms: object.duration("default_ttl", base.default_ttl_ms, 0..=MAX_TTL_MS),
+            credential_headers: object
+                .set("credential_headers", super::MAX_CREDENTIAL_HEADERS, names::field_name)
+                .unwrap_or_default(),
             max_connections: object.integer("max_connections", base.max_connections, 1..=1_000_000),
             freshness: match object.field("freshness") {
                 Some((path, value)) => Freshness::read(path, value, object.findings),

@@ -26,6 +26,9 @@ pub struct Freshness {
     /// How long past freshness a response may serve while the breaker is open or the upstream unreachable, ms, 0..=30
     /// d.
     pub max_stale_on_outage_ms: u64,
+    /// Greatest freshness lifetime of an error that is not cacheable by default (RFC 9110 section 15.1): 400, 500, 503 and the like,
+    /// ms, 0..=30 d; 0 = such errors are not stored.
+    pub error_ttl_ceiling_ms: u64,
     /// Heuristic freshness as a percentage of the time since Last-Modified (RFC 9111 section 4.2.2), 0..=100; 0 = none.
     pub heuristic_fraction_percent: u32,
     /// Greatest random shortening of a lifetime, percent, 0..=50, so that entries stored together do not expire
@@ -41,6 +44,7 @@ impl Default for Freshness {
             stale_while_revalidate_ms: 0,
             stale_if_error_ms: 0,
             max_stale_on_outage_ms: 300_000,
+            error_ttl_ceiling_ms: 10_000,
             heuristic_fraction_percent: 10,
             jitter_percent: 0,
         }
@@ -60,6 +64,7 @@ impl Freshness {
             stale_while_revalidate_ms: ttl("stale_while_revalidate", base.stale_while_revalidate_ms),
             stale_if_error_ms: ttl("stale_if_error", base.stale_if_error_ms),
             max_stale_on_outage_ms: ttl("max_stale_on_outage", base.max_stale_on_outage_ms),
+            error_ttl_ceiling_ms: ttl("error_ttl_ceiling", base.error_ttl_ceiling_ms),
             heuristic_fraction_percent: object.integer(
                 "heuristic_fraction_percent",
                 base.heuristic_fraction_percent,
@@ -78,6 +83,7 @@ impl Freshness {
             "stale_while_revalidate": format_duration(self.stale_while_revalidate_ms),
             "stale_if_error": format_duration(self.stale_if_error_ms),
             "max_stale_on_outage": format_duration(self.max_stale_on_outage_ms),
+            "error_ttl_ceiling": format_duration(self.error_ttl_ceiling_ms),
             "heuristic_fraction_percent": self.heuristic_fraction_percent,
             "jitter_percent": self.jitter_percent,
         })

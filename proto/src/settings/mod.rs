@@ -19,6 +19,7 @@ mod reader;
 mod routes;
 mod rules;
 mod shared_tier;
+mod sharing;
 mod size;
 mod upstreams;
 mod violation;
@@ -36,12 +37,16 @@ pub use network::Network;
 pub use profiles::{PROFILES, profile};
 pub use routes::{KeyQuery, MAX_ROUTES, QueryMode, Route};
 pub use shared_tier::SharedTier;
+pub use sharing::SetCookie;
 pub use size::format_size;
 pub use upstreams::{Endpoint, MAX_UPSTREAMS, Upstream};
 pub use violation::{Notice, Violation, ViolationCode};
 
 /// Most violations listed for one document; a hostile one could have millions.
 pub const MAX_VIOLATIONS: usize = 256;
+
+/// Most names in a list of request fields that carry credentials.
+const MAX_CREDENTIAL_HEADERS: usize = 32;
 
 /// What `max_object_size` can be, bytes: 1 KiB to 16 MiB.
 const OBJECT_SIZE: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;

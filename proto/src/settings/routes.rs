@@ -7,6 +7,7 @@ use super::duration::format_duration;
 use super::freshness::MAX_TTL_MS;
 use super::names;
 use super::reader::{Findings, ObjectReader, Outcome, Problem, Reading};
+use super::sharing::SetCookie;
 use super::size::format_size;
 
 /// Most routes a document can have.
@@ -96,6 +97,12 @@ pub struct Route {
     pub upstream: Option<String>,
     /// True: the route has a breaker of its own beside those of other routes to the same upstream.
     pub breaker: bool,
+    /// What becomes of responses that set cookies.
+    pub set_cookie: SetCookie,
+    /// True: freshness that the origin did not give also applies to requests with credentials.
+    pub share_with_credentials: bool,
+    /// As [`super::Settings::credential_headers`], for this route besides those.
+    pub credential_headers: Vec<String>,
 }
 
 impl Route {
@@ -122,6 +129,9 @@ impl Route {
             key_cookies: Vec::new(),
             upstream: None,
             breaker: false,
+            set_cookie: SetCookie::default(),
+            share_with_credentials: false,
+            credential_headers: Vec::new(),
         }
     }
 }
@@ -193,6 +203,11 @@ impl Route {
                 .unwrap_or_default(),
             upstream: object.read("upstream", names::route_name),
             breaker: object.boolean("breaker", base.breaker),
+            set_cookie: object.word("set_cookie", base.set_cookie, &SetCookie::WORDS),
+            share_with_credentials: object.boolean("share_with_credentials", base.share_with_credentials),
+            credential_headers: object
+                .set("credential_headers", super::MAX_CREDENTIAL_HEADERS, names::field_name)
+                .unwrap_or_default(),
             name: base.name,
         };
         let name_given = object.field("name").is_some();
@@ -220,6 +235,9 @@ impl Route {
         set("isolate_authorization", json!(self.isolate_authorization));
         set("ignore_request_cache_control", json!(self.ignore_request_cache_control));
         set("breaker", json!(self.breaker));
+        set("set_cookie", json!(self.set_cookie.as_str()));
+        set("share_with_credentials", json!(self.share_with_credentials));
+        set("credential_headers", json!(self.credential_headers));
         let own = [
             ("default_ttl", self.default_ttl_ms),
             ("ttl_floor", self.ttl_floor_ms),

@@ -3,7 +3,9 @@
 use super::hop_by_hop::is_not_stored;
 use super::selecting::normalised;
 use super::storability::{Exchange, Framing, Plan};
-use super::stored_response::{ABSENT, FIXED, IMMUTABLE, MAGIC, MUST_REVALIDATE, NO_CACHE, PREFIX};
+use super::stored_response::{
+    ABSENT, FIXED, FOR_ANY_ORIGIN, GRANTED, IMMUTABLE, MAGIC, MUST_REVALIDATE, NO_CACHE, PREFIX,
+};
 use crate::Millis;
 use crate::http::fields::Line;
 use xxhash_rust::xxh3::xxh3_64;
@@ -121,7 +123,9 @@ impl Times {
             usable_until_ms: plan.usable_until_ms,
             flags: flag(plan.no_cache, NO_CACHE)
                 | flag(plan.must_revalidate, MUST_REVALIDATE)
-                | flag(plan.immutable, IMMUTABLE),
+                | flag(plan.immutable, IMMUTABLE)
+                | flag(plan.granted, GRANTED)
+                | flag(plan.for_any_origin, FOR_ANY_ORIGIN),
         }
     }
 }

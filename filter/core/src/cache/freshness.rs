@@ -28,11 +28,30 @@ pub struct Lifetime {
     pub ms: Millis,
     /// Where it came from.
     pub origin: Origin,
+    /// The operator's floor has lengthened it.
+    pub raised: bool,
 }
 
-/// Longest heuristic lifetime where the operator has set no default one: five minutes. An origin that sends `Last-Modified` and
+impl Lifetime {
+    /// True when it is longer than the origin has said.
+    #[must_use]
+    pub fn is_granted(&self) -> bool {
+        self.ms > 0 && (self.origin != Origin::Explicit || self.raised)
+    }
+
+    /// The same, no longer than `most_ms`.
+    #[must_use]
+    pub fn at_most(self, most_ms: Millis) -> Self {
+        Self {
+            ms: self.ms.min(most_ms),
+            ..self
+        }
+    }
+}
+
+/// Longest heuristic lifetime where the operator has set no default one: two minutes. An origin that sends `Last-Modified` and
 /// nothing else has allowed a guess (RFC 9111 section 4.2.2), not a long one.
-const HEURISTIC_MOST_MS: Millis = 300_000;
+const HEURISTIC_MOST_MS: Millis = 120_000;
 
 /// Whether a status is cacheable by default (RFC 9110 section 15.1), so that it may live without an explicit lifetime.
 #[must_use]
@@ -57,6 +76,7 @@ pub fn lifetime(
         return Lifetime {
             ms,
             origin: Origin::Override,
+            raised: false,
         };
     }
     let bounded = |ms: Millis, origin| {
@@ -64,6 +84,7 @@ pub fn lifetime(
         Lifetime {
             ms: raised.min(policy.ttl_ceiling_ms),
             origin,
+            raised: raised > ms,
         }
     };
     if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
@@ -77,6 +98,7 @@ pub fn lifetime(
     let none = Lifetime {
         ms: 0,
         origin: Origin::None,
+        raised: false,
     };
     if !(is_heuristically_cacheable(status) || directives.public) {
         return none;

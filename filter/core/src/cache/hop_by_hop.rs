@@ -3,7 +3,7 @@
 use crate::http::fields::Fields;
 use crate::http::list::members;
 
-const FIXED: [&[u8]; 14] = [
+const FIXED: [&[u8]; 13] = [
     b"connection",
     b"keep-alive",
     b"proxy-connection",
@@ -15,16 +15,15 @@ const FIXED: [&[u8]; 14] = [
     b"transfer-encoding",
     b"upgrade",
     b"age",
-    b"x-envoy-upstream-service-time",
-    b"x-envoy-decorator-operation",
-    b"x-envoy-attempt-count",
+    b"www-authenticate",
+    b"authentication-info",
 ];
 
-/// True for a response field that must not be stored: hop-by-hop, named by `Connection`, a proxy's, a pseudo-field, or made by
-/// the proxy for this exchange. `connection` are the message's own fields.
+/// True for a response field that must not be stored: hop-by-hop, named by `Connection`, a proxy's, a pseudo-field, about the one
+/// client's authentication (RFC 9110 section 11), or made by an Envoy for this exchange. `connection` are the message's own fields.
 #[must_use]
 pub fn is_not_stored(name: &[u8], message: &Fields<'_>) -> bool {
-    if name.starts_with(b":") || FIXED.contains(&name) {
+    if name.starts_with(b":") || name.starts_with(b"x-envoy-") || FIXED.contains(&name) {
         return true;
     }
     // Fields named by Connection belong to that hop alone, but for those no origin may take away by naming them.

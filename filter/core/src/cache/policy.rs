@@ -1,5 +1,6 @@
 //! What an operator decides beyond RFC 9111, compiled for the hot path.
 
+use super::sharing::SharingPolicy;
 use crate::Millis;
 
 /// Which query parameters belong to the cache key.
@@ -50,10 +51,30 @@ pub struct FreshnessPolicy {
     pub heuristic_fraction_percent: u32,
     /// Lifetimes not given by the origin are shortened by up to this share, 0..=50, so that entries do not expire together.
     pub jitter_percent: u32,
+    /// Greatest lifetime of errors that are not cacheable by default; 0 = they are not stored.
+    pub error_ttl_ceiling_ms: Millis,
+    /// Who shares what is stored.
+    pub sharing: SharingPolicy,
     /// The client's `Cache-Control` and `Pragma` do not count, as in nginx.
     pub ignore_request_cache_control: bool,
     /// How long a response with a validator is kept for validation after its last other use.
     pub keep_for_validation_ms: Millis,
+}
+
+impl FreshnessPolicy {
+    /// This policy without any freshness that the origin did not give. An override shortens what the origin gives, and never
+    /// lengthens it.
+    #[must_use]
+    pub fn without_grants(&self) -> Self {
+        Self {
+            default_ttl_ms: 0,
+            ttl_floor_ms: 0,
+            ttl_override_ms: None,
+            ttl_ceiling_ms: self.ttl_ceiling_ms.min(self.ttl_override_ms.unwrap_or(Millis::MAX)),
+            heuristic_fraction_percent: 0,
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for FreshnessPolicy {
@@ -68,6 +89,8 @@ impl Default for FreshnessPolicy {
             max_stale_on_outage_ms: 0,
             heuristic_fraction_percent: 10,
             jitter_percent: 0,
+            error_ttl_ceiling_ms: 10_000,
+            sharing: SharingPolicy::default(),
             ignore_request_cache_control: false,
             keep_for_validation_ms: 3_600_000,
         }

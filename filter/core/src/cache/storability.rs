@@ -3,7 +3,8 @@
 use super::age::{self, InitialAge};
 use super::freshness::{self, Lifetime, Origin};
 use super::policy::FreshnessPolicy;
-use super::{groups, language, partial, selecting};
+use super::sharing::{self, ClientState, is_client_state};
+use super::{groups, language, partial, refusal, selecting};
 use crate::Millis;
 use crate::http::cache_control::{CacheControl, Qualified};
 use crate::http::fields::Fields;
@@ -97,8 +98,14 @@ pub enum NotStored {
     VaryStar,
     /// No freshness, no validator: of no use.
     NoFreshness,
-    /// Sets a cookie and has no explicit freshness.
+    /// Changes the client's state, and the route does not say what then; or it has no explicit freshness besides.
     SetCookie,
+    /// A status that speaks of the one request.
+    RequestStatus,
+    /// An Envoy behind this one says something about the one exchange.
+    EnvoySignal,
+    /// The request has credentials, and the origin gave no freshness.
+    Credentials,
     /// The content's end is not provable.
     UnprovableEnd,
     /// Head larger than the format holds.
@@ -121,6 +128,9 @@ impl NotStored {
             Self::VaryStar => "vary-star",
             Self::NoFreshness => "no-freshness",
             Self::SetCookie => "set-cookie",
+            Self::RequestStatus => "request-status",
+            Self::EnvoySignal => "envoy-signal",
+            Self::Credentials => "credentials",
             Self::UnprovableEnd => "unprovable-end",
             Self::HeadTooLarge => "head-too-large",
         }
@@ -144,7 +154,12 @@ pub struct Plan {
     pub must_revalidate: bool,
     /// RFC 8246.
     pub immutable: bool,
-    /// Field names (lower-case) that `no-cache="…"` and `private="…"` exclude.
+    /// Not the origin, but a heuristic or the operator says that it may be reused without validation; or nobody does.
+    pub granted: bool,
+    /// Known to be the same for requests with `Origin` and without.
+    pub for_any_origin: bool,
+    /// Names (lower-case) of fields that are not stored: those that `no-cache="…"` and `private="…"` exclude, and what is for the one
+    /// client alone.
     pub excluded: Vec<Vec<u8>>,
     /// Sorted lower-case names of `Vary`.
     pub vary: Vec<Vec<u8>>,
@@ -174,6 +189,9 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         200..=599 => {}
         _ => return Err(NotStored::Status),
     }
+    if let Some(reason) = refusal::refusal(status, response) {
+        return Err(reason);
+    }
     if exchange.framing == Framing::Close {
         return Err(NotStored::UnprovableEnd);
     }
@@ -197,16 +215,34 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         return Err(NotStored::Authorization);
     }
     let vary = selecting_fields(status, request, response).ok_or(NotStored::VaryStar)?;
+    let client_state = policy.sharing.client_state;
+    let sets_state = response.iter().any(|(name, _)| is_client_state(name));
+    if sets_state && client_state == ClientState::Refuse {
+        return Err(NotStored::SetCookie);
+    }
     let age = age::initial(response, exchange.request_time_ms, exchange.response_time_ms);
-    let expires_counts = !is_targeted;
-    let lifetime = if expires_counts {
-        freshness::lifetime(status, response, &directives, policy, age.date_ms, jitter)
+    let without_expires: Fields<'_>;
+    let timed = if is_targeted {
+        without_expires = response.iter().filter(|(name, _)| *name != b"expires").collect();
+        &without_expires
     } else {
-        let without_expires: Fields<'_> = response.iter().filter(|(name, _)| *name != b"expires").collect();
-        freshness::lifetime(status, &without_expires, &directives, policy, age.date_ms, jitter)
+        response
     };
-    let granted = matches!(lifetime.origin, Origin::Default | Origin::Heuristic);
-    if granted && response.has(b"set-cookie") {
+    let selects = |wanted: &[u8]| vary.iter().any(|name| name == wanted);
+    let credentialed = policy.sharing.is_credentialed(request, selects);
+    let brief = refusal::is_brief(status);
+    let lasts = |policy: &FreshnessPolicy| freshness::lifetime(status, timed, &directives, policy, age.date_ms, jitter);
+    let wide = lasts(policy);
+    let lifetime = match (credentialed, brief) {
+        // An origin that says `public` of an error has allowed the guess, as of any other response.
+        (false, true) if directives.public && wide.origin == Origin::Heuristic => {
+            wide.at_most(policy.error_ttl_ceiling_ms)
+        }
+        (_, true) => lasts(&policy.without_grants()).at_most(policy.error_ttl_ceiling_ms),
+        (true, false) => lasts(&policy.without_grants()),
+        (false, false) => wide,
+    };
+    if sets_state && matches!(lifetime.origin, Origin::Default | Origin::Heuristic) {
         return Err(NotStored::SetCookie);
     }
     let mut excluded = Vec::new();
@@ -215,8 +251,12 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
             excluded.extend(names.iter().cloned());
         }
     }
+    let left_out = response.iter().filter(|line| policy.sharing.leaves_out(*line, request));
+    excluded.extend(left_out.map(|(name, _)| name.to_vec()));
     let no_cache = directives.no_cache == Qualified::Whole;
-    let must_revalidate = directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
+    // An error outlives its lifetime in no case.
+    let must_revalidate =
+        brief || directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
     let seconds = |given: Option<u32>, otherwise: Millis| given.map_or(otherwise, |seconds| u64::from(seconds) * 1_000);
     // A refresh in the background asks for the whole: it would not make a part fresh.
     let stale_while_revalidate_ms = match status {
@@ -229,7 +269,11 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
     // RFC 9111 section 3: without explicit permission only what is cacheable by default may be stored; and it must be of some use.
     let explicit = matches!(lifetime.origin, Origin::Explicit | Origin::Override) || directives.public || no_cache;
     let own_window = directives.stale_while_revalidate.is_some() || directives.stale_if_error.is_some();
-    let useful = lifetime.ms > 0 || has_validator || own_window;
+    let granted = lifetime.is_granted() || lifetime.ms == 0 && !own_window;
+    if credentialed && granted && (wide.ms > 0 || has_validator) {
+        return Err(NotStored::Credentials);
+    }
+    let useful = lifetime.ms > 0 || !brief && (has_validator || own_window);
     if !useful || !(explicit || freshness::is_heuristically_cacheable(status)) {
         return Err(NotStored::NoFreshness);
     }
@@ -254,6 +298,8 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         no_cache,
         must_revalidate,
         immutable: directives.immutable,
+        granted,
+        for_any_origin: sharing::is_for_any_origin(request, response),
         excluded,
         vary,
         tags: groups::tags(response),
@@ -266,6 +312,9 @@ fn selecting_fields(status: u16, request: &Fields<'_>, response: &Fields<'_>) ->
     let named = selecting::vary_names(response)?;
     let mut names: Vec<Vec<u8>> = named.into_iter().map(std::borrow::Cow::into_owned).collect();
     language::refine(&mut names, request, response);
+    if sharing::is_selected_by_origin(request, response) {
+        names.push(b"origin".to_vec());
+    }
     if status == 206 {
         names.extend(partial::SELECTING.map(<[u8]>::to_vec));
     }

@@ -11,7 +11,7 @@ use crate::http::fields::{Line, is_sound};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// "ao", then the version of the format.
-pub(super) const MAGIC: u32 = 0x616f_0001;
+pub(super) const MAGIC: u32 = 0x616f_0002;
 pub(super) const PREFIX: usize = 32;
 pub(super) const FIXED: usize = 64;
 /// Stands for a length that says "absent".
@@ -20,6 +20,8 @@ pub(super) const ABSENT: u32 = u32::MAX;
 pub(super) const NO_CACHE: u32 = 1;
 pub(super) const MUST_REVALIDATE: u32 = 2;
 pub(super) const IMMUTABLE: u32 = 4;
+pub(super) const GRANTED: u32 = 8;
+pub(super) const FOR_ANY_ORIGIN: u32 = 16;
 
 /// Why stored bytes are not a response; each is a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -299,6 +301,18 @@ impl<'a> StoredView<'a> {
     #[must_use]
     pub fn immutable(&self) -> bool {
         self.flag(IMMUTABLE)
+    }
+
+    /// Not the origin, but a heuristic or the operator says that it may be reused without validation; or nobody does.
+    #[must_use]
+    pub fn granted(&self) -> bool {
+        self.flag(GRANTED)
+    }
+
+    /// Known to be the same for requests with `Origin` and without.
+    #[must_use]
+    pub fn for_any_origin(&self) -> bool {
+        self.flag(FOR_ANY_ORIGIN)
     }
 
     /// When the request for it was sent.

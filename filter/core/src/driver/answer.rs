@@ -5,7 +5,8 @@ use super::header_map::MapWriter;
 use super::host::{Host, LocalReply};
 use super::vm::Vm;
 use crate::cache::reply::Reply;
-use crate::cache::{CacheStatus, StoredView};
+use crate::cache::sharing::is_client_state;
+use crate::cache::{CacheStatus, ClientState, StoredView};
 use optimizer_proto::v1::Outcome;
 
 /// Room for the field lines of a usual response.
@@ -39,10 +40,23 @@ impl Vm {
         more: &[(&[u8], &[u8])],
     ) -> Flow {
         let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
+        let shares_state = exchange
+            .route
+            .as_ref()
+            .is_some_and(|route| route.freshness.sharing.client_state == ClientState::Share);
+        let left_out = |name: &[u8]| !shares_state && is_client_state(name);
         if view.is_checked() {
-            reply.for_each_field(view, &mut |name, value| writer.push_sound(name, value));
+            reply.for_each_field(view, &mut |name, value| {
+                if !left_out(name) {
+                    writer.push_sound(name, value);
+                }
+            });
         } else {
-            reply.for_each_field(view, &mut |name, value| writer.push(name, value));
+            reply.for_each_field(view, &mut |name, value| {
+                if !left_out(name) {
+                    writer.push(name, value);
+                }
+            });
         }
         let mut cache_status = Vec::with_capacity(64);
         status.write(view.get(b"cache-status").into_iter(), &mut cache_status);

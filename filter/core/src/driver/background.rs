@@ -7,6 +7,7 @@ use super::collapsing::Lead;
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
+use super::on_response::is_end_marked;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
@@ -41,6 +42,8 @@ struct Refresh {
     id: crate::store::EntryId,
     route: Rc<RoutePolicy>,
     birth: Birth,
+    /// The upstream marks the end of every response.
+    marked: bool,
     fence: Option<Fence>,
     sent_ms: Millis,
     permits: Vec<Permit>,
@@ -109,6 +112,7 @@ impl Vm {
             id,
             route,
             birth: self.stamps.birth(),
+            marked: is_end_marked(host),
             fence,
             sent_ms: now_ms,
             permits: Vec::new(),
@@ -149,12 +153,20 @@ impl Vm {
             }
         }
         let view = StoredView::decode(&refresh.stored, false).ok();
-        let conditional = view.as_ref().map(validation::conditional).unwrap_or_default();
+        let conditional = view
+            .as_ref()
+            .map(|view| validation::conditional(view, &Fields::default()))
+            .unwrap_or_default();
         let mut fields: Vec<(&str, &[u8])> = header_map::parse(&refresh.request)
             .into_iter()
             .filter_map(|(name, value)| std::str::from_utf8(name).ok().map(|name| (name, value)))
             .collect();
-        fields.extend(conditional.if_none_match.map(|value| ("if-none-match", value)));
+        fields.extend(
+            conditional
+                .if_none_match
+                .as_deref()
+                .map(|value| ("if-none-match", value)),
+        );
         fields.extend(conditional.if_modified_since.map(|value| ("if-modified-since", value)));
         let called = host.call(&refresh.cluster, fields, CALL_TIMEOUT);
         if called.is_err() {
@@ -221,11 +233,7 @@ impl Vm {
             response,
             request_time_ms: refresh.sent_ms,
             response_time_ms: now_ms,
-            // The host hands over whole answers only.
-            framing: match Framing::of(Method::Get, status, response, true) {
-                Framing::Close => Framing::Delimited,
-                known => known,
-            },
+            framing: Framing::of(Method::Get, status, response, refresh.marked),
             identity_in_key: refresh.route.key.isolate_authorization,
         };
         if status == 304 {
@@ -237,8 +245,15 @@ impl Vm {
             Err(reason) => {
                 // What the origin answers now replaces what was stored, and it may not be stored: so neither may the old one be.
                 self.recorder.reason(reason.code());
-                // Unless it was only this client's answer that may not.
-                if !matches!(reason, NotStored::Authorization | NotStored::RequestNoStore) {
+                // Unless it was only this client's answer that may not, or what was stored goes on being right.
+                let says_nothing = matches!(
+                    reason,
+                    NotStored::Authorization
+                        | NotStored::RequestNoStore
+                        | NotStored::Credentials
+                        | NotStored::UnprovableEnd
+                ) || matches!(status, 408 | 421 | 425 | 429);
+                if !says_nothing {
                     self.store.discard(host, refresh.id);
                 }
                 return;
@@ -305,8 +320,9 @@ impl Vm {
                     now_ms,
                 );
             }
-            Freshened::ServeOnly { .. } => drop(self.store.discard(host, refresh.id)),
-            Freshened::Other => {}
+            Freshened::ServeOnly { .. } | Freshened::Clients | Freshened::Other => {
+                self.store.discard(host, refresh.id);
+            }
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Exchange {
     pub(super) collapsed: bool,
     /// What it asks for was not worth collapsing until now: the flight's hash.
     pub(super) unshared: Option<u64>,
+    /// The request's headers did not end it.
+    pub(super) content_follows: bool,
     pub(super) phase: Phase,
 }
 
@@ -159,8 +161,14 @@ impl Exchange {
             upstream_reused: 0,
             collapsed: false,
             unshared: None,
+            content_follows: false,
             phase: Phase::Passing,
         }
+    }
+
+    /// The request's headers are not all of it.
+    pub fn expect_content(&mut self) {
+        self.content_follows = true;
     }
 
     /// Counts the time since a callback began, where this stream is sampled: a reading of the clock is a host call.

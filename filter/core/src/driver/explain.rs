@@ -6,7 +6,7 @@ use super::host::Host;
 use super::on_request::AMBIGUOUS;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{CacheKey, StoredView, selecting};
+use crate::cache::{CacheKey, StoredView, selecting, sharing};
 use crate::engine::{Asked, Decision, decide};
 use crate::http::fields::Fields;
 use crate::http::target::Target;
@@ -40,12 +40,15 @@ impl Vm {
         if !asked.method.is_cacheable() {
             return Ok(verdict(&route, "forward", "method"));
         }
+        if let Some(detail) = sharing::bypass(&asked.fields, false) {
+            return Ok(verdict(&route, "forward", detail));
+        }
         let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
         let directives = asked.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
         let variants = self.variants(host, &key, &asked.fields, now_ms);
         let counted = self.recorder.cache;
-        let looked_up = self.find(host, &key, &asked.fields, now_ms);
+        let looked_up = self.find(host, &key, &asked.fields, &route, now_ms);
         // A question is no traffic.
         self.recorder.cache = counted;
         let shown = json!({ "key": String::from_utf8_lossy(key.as_bytes()), "variants": variants });
@@ -57,7 +60,10 @@ impl Vm {
                 } else {
                     "forward"
                 };
-                return Ok(merged(verdict(&route, decision, missing.cause().code()), shown));
+                return Ok(merged(
+                    verdict(&route, decision, missing.detail().unwrap_or(missing.cause().code())),
+                    shown,
+                ));
             }
         };
         let view = StoredView::decode(found.value(), true).map_err(|corrupt| corrupt.code().to_owned())?;

@@ -42,7 +42,7 @@ impl Vm {
                 ..Onward::plain(Forward::Miss)
             });
         }
-        let (found, soft) = match self.find(host, &key, &asked.fields, now_ms) {
+        let (found, soft) = match self.find(host, &key, &asked.fields, route, now_ms) {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
                 if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
@@ -53,6 +53,7 @@ impl Vm {
                 }
                 return Err(Onward {
                     key: Some(key),
+                    detail: missing.detail(),
                     ..Onward::plain(missing.cause())
                 });
             }
@@ -116,8 +117,15 @@ impl Vm {
         }
     }
 
-    /// Looks a key up: right key, right selecting fields, not purged, whole.
-    pub(super) fn find(&mut self, host: &impl Host, key: &CacheKey, request: &Fields<'_>, now_ms: Millis) -> Lookup {
+    /// Looks a key up: right key, right selecting fields, for this client, not purged, whole.
+    pub(super) fn find(
+        &mut self,
+        host: &impl Host,
+        key: &CacheKey,
+        request: &Fields<'_>,
+        route: &RoutePolicy,
+        now_ms: Millis,
+    ) -> Lookup {
         self.recorder.cache.lookups += 1;
         let variant = |names: crate::store::VaryNames<'_>| selecting::variant_hash(names.iter(), request);
         let Some(found) = self.store.lookup(host, key.as_bytes(), variant, now_ms) else {
@@ -147,6 +155,9 @@ impl Vm {
         }
         if !selecting::matches(&view, request) {
             return Lookup::Missing(Missing::Vary);
+        }
+        if let Some(withheld) = route.freshness.sharing.withholds(&view, request) {
+            return Lookup::Missing(withheld.into());
         }
         let parts = KeyParts {
             host: key.host(),

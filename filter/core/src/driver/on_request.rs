@@ -8,7 +8,7 @@ use super::host::{Host, MapKind};
 use super::limiter::Place;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{CacheKey, Forward, StoredView, validation};
+use crate::cache::{CacheKey, Forward, StoredView, sharing, validation};
 use crate::collapse::Landing;
 use crate::engine::Asked;
 use crate::http::fields::Fields;
@@ -107,6 +107,11 @@ impl Vm {
             }
         } else if !asked.method.is_cacheable() {
             Onward::plain(Forward::Method)
+        } else if let Some(detail) = sharing::bypass(&asked.fields, exchange.content_follows) {
+            Onward {
+                detail: Some(detail),
+                ..Onward::plain(Forward::Bypass)
+            }
         } else {
             match self.answer_from_cache(host, exchange, &asked, &route, turn.landed_since(), now_ms) {
                 Ok(flow) => return flow,
@@ -214,7 +219,7 @@ impl Vm {
             && onward
                 .stored
                 .as_ref()
-                .is_some_and(|(bytes, _)| add_validators(host, bytes));
+                .is_some_and(|(bytes, _)| add_validators(host, bytes, &map));
         if onward.key.is_some() {
             // Tells an origin that speaks Surrogate-Control whom it may address; a host that refuses costs only that.
             let _ = host.add_header(MapKind::Request, b"surrogate-capability", SURROGATE_CAPABILITY);
@@ -271,11 +276,11 @@ const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
 
 /// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
 /// current, the client gets its part of what is. False when there is no validator.
-fn add_validators(host: &impl Host, stored: &[u8]) -> bool {
+fn add_validators(host: &impl Host, stored: &[u8], request: &[u8]) -> bool {
     let Ok(view) = StoredView::decode(stored, false) else {
         return false;
     };
-    let conditional = validation::conditional(&view);
+    let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
     if conditional.is_empty() {
         return false;
     }
@@ -287,7 +292,8 @@ fn add_validators(host: &impl Host, stored: &[u8]) -> bool {
         Some(value) => host.replace_header(MapKind::Request, name, value).is_ok(),
         None => true,
     };
-    set(b"if-none-match", conditional.if_none_match) && set(b"if-modified-since", conditional.if_modified_since)
+    set(b"if-none-match", conditional.if_none_match.as_deref())
+        && set(b"if-modified-since", conditional.if_modified_since)
 }
 
 #[cfg(test)]

@@ -234,12 +234,15 @@ fn stored_as(asked: &Asked<'_>, status: u16, response: &Fields<'_>) -> Method {
 fn framing(host: &impl Host, method: Method, status: u16, response: &Fields<'_>) -> Framing {
     let of = |marked| Framing::of(method, status, response, marked);
     match of(false) {
-        Framing::Close => {
-            let marked = host.property(b"xds\0cluster_metadata\0filter_metadata\0api_optimizer\0http2");
-            of(marked.is_some_and(|value| value.first().is_some_and(|byte| *byte != 0)))
-        }
+        Framing::Close => of(is_end_marked(host)),
         known => known,
     }
+}
+
+/// Whether the cluster says so.
+pub(super) fn is_end_marked(host: &impl Host) -> bool {
+    let marked = host.property(b"xds\0cluster_metadata\0filter_metadata\0api_optimizer\0http2");
+    marked.is_some_and(|value| value.first().is_some_and(|byte| *byte != 0))
 }
 
 /// Envoy takes `Content-Type` off a response without content and has its own idea of the length.

@@ -6,12 +6,15 @@ use super::host::Host;
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker::OutcomeClass;
-use crate::cache::reuse::{self, Failure};
+use crate::cache::reply::{self, Answer};
+use crate::cache::reuse::{self, Action, Failure, Reuse, ReuseReason};
+use crate::cache::sharing::{ClientState, SharingPolicy, is_client_state, is_for_this_exchange};
 use crate::cache::status_field::CacheStatus;
 use crate::cache::validation::{self, Freshened, HeadEffect};
 use crate::cache::{self, StoredView, storability};
 use crate::collapse::Landing;
 use crate::engine::{Asked, Decision};
+use crate::http::fields::{Fields, Line};
 use crate::policy::RoutePolicy;
 use crate::store::TRAILER_LEN;
 use optimizer_proto::v1::Outcome;
@@ -66,10 +69,19 @@ impl Vm {
     ) -> Option<Flow> {
         let held = forwarded.stored.take()?;
         let view = StoredView::decode(&held.bytes, false).ok()?;
+        // What the 304 says to this client alone goes with the answer.
+        let own = own_lines(seen.response, &route.freshness.sharing);
         let (bytes, keep) = match validation::freshen(&view, seen, &route.freshness, exchange.started_ns, TRAILER_LEN) {
             Freshened::Store { bytes, usable_until_ms } => (bytes, Some(usable_until_ms)),
             Freshened::ServeOnly { bytes } => (bytes, None),
-            Freshened::Other => return None,
+            Freshened::Clients => {
+                self.store.discard(host, held.id);
+                return None;
+            }
+            Freshened::Other => {
+                self.store.discard(host, held.id);
+                return self.answer_once(host, exchange, forwarded, asked, &view, &own, now_ms);
+            }
         };
         let fresh = StoredView::decode(&bytes, false).ok()?;
         let directives = crate::cache::request_directives::RequestDirectives::default();
@@ -99,7 +111,7 @@ impl Vm {
             detail: forwarded.detail,
             ..CacheStatus::default()
         };
-        let flow = self.answer(host, exchange, &fresh, &reply, &status, Outcome::Revalidated);
+        let flow = self.answer_with(host, exchange, &fresh, &reply, &status, Outcome::Revalidated, &own);
         drop(reply);
         match keep {
             Some(usable_until_ms) => {
@@ -112,6 +124,39 @@ impl Vm {
             }
         }
         Some(flow)
+    }
+
+    /// Answers a request that asked no condition with what is stored, after a 304 that the stored validators caused and that names
+    /// another response. The filter cannot send the request again.
+    #[allow(clippy::too_many_arguments)]
+    fn answer_once(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        forwarded: &Forwarded,
+        asked: &Asked<'_>,
+        view: &StoredView<'_>,
+        own: &[Line<'_>],
+        now_ms: Millis,
+    ) -> Option<Flow> {
+        self.recorder.reason("validator-mismatch");
+        let reuse = Reuse {
+            action: Action::Serve,
+            reason: ReuseReason::Stale,
+            age_s: view.age_ms(now_ms) / 1_000,
+            ttl_s: 0,
+        };
+        let built = reply::build(view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms);
+        let Answer::Reply(reply) = built else {
+            return None;
+        };
+        let status = CacheStatus {
+            forward: Some(forwarded.cause),
+            forward_status: Some(304),
+            detail: Some("validator-mismatch"),
+            ..CacheStatus::default()
+        };
+        Some(self.answer_with(host, exchange, view, &reply, &status, Outcome::Revalidated, own))
     }
 
     /// Learns from a validation how often the content of a route changes.
@@ -131,7 +176,7 @@ impl Vm {
         now_ms: Millis,
     ) {
         let Some(key) = &forwarded.key else { return };
-        let super::from_cache::Lookup::Usable { found, .. } = self.find(host, key, seen.request, now_ms) else {
+        let super::from_cache::Lookup::Usable { found, .. } = self.find(host, key, seen.request, route, now_ms) else {
             return;
         };
         let Ok(view) = StoredView::decode(found.value(), false) else {
@@ -164,4 +209,13 @@ impl Vm {
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
         self.store_value(host, forwarded, bytes, &vary, usable_until_ms, now_ms);
     }
+}
+
+/// Lines of a 304 that are for this client alone, where they are not merged into what is stored.
+fn own_lines<'a>(response: &Fields<'a>, sharing: &SharingPolicy) -> Vec<Line<'a>> {
+    let shares_state = sharing.client_state == ClientState::Share;
+    response
+        .iter()
+        .filter(|(name, _)| is_for_this_exchange(name) && !(shares_state && is_client_state(name)))
+        .collect()
 }

@@ -44,6 +44,9 @@ impl Vm {
         if !selecting::matches(&view, &asked.fields) {
             return Err("tier-miss");
         }
+        if route.freshness.sharing.withholds(&view, &asked.fields).is_some() {
+            return Err("tier-withheld");
+        }
         let parts = KeyParts {
             host: ask.key.host(),
             path: ask.key.path(),

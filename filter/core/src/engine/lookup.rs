@@ -5,7 +5,8 @@ use crate::Millis;
 use crate::cache::reply::{self, Answer, Reply};
 use crate::cache::request_directives::RequestDirectives;
 use crate::cache::reuse::{self, Action, Reuse};
-use crate::cache::{Forward, ReuseReason, StoredView, early};
+use crate::cache::{Forward, ReuseReason, StoredView, Withheld, early};
+use crate::http::method::Method;
 
 /// What to do with the request.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub enum Missing {
     Vary,
     /// Purged.
     Purged,
+    /// Something stored that the origin gave no freshness, and the request has credentials.
+    Withheld,
 }
 
 impl Missing {
@@ -51,6 +54,7 @@ impl Missing {
             Self::Uri => Forward::UriMiss,
             Self::Vary => Forward::VaryMiss,
             Self::Purged => Forward::Miss,
+            Self::Withheld => Forward::Request,
         }
     }
 
@@ -60,8 +64,31 @@ impl Missing {
             Self::Uri => known(),
             Self::Vary => Some("vary"),
             Self::Purged => None,
+            Self::Withheld => self.detail(),
         }
     }
+
+    /// More about it, for `Cache-Status`.
+    #[must_use]
+    pub fn detail(self) -> Option<&'static str> {
+        (self == Self::Withheld).then_some("credentials")
+    }
+}
+
+impl From<Withheld> for Missing {
+    fn from(withheld: Withheld) -> Self {
+        match withheld {
+            Withheld::Credentials => Self::Withheld,
+            Withheld::Origin => Self::Vary,
+        }
+    }
+}
+
+/// Whether the validators of what is stored may go into the request. Not beside conditions under which the origin is to act
+/// (RFC 9110 section 13.1): a 304 would be no answer to those. And not where a part is stored and HEAD asks for the whole.
+fn may_validate(view: &StoredView<'_>, asked: &Asked<'_>) -> bool {
+    let acts = asked.fields.has(b"if-match") || asked.fields.has(b"if-unmodified-since");
+    !acts && (view.status() != 206 || asked.method == Method::Get)
 }
 
 /// Decides about a stored response whose key and selecting fields match.
@@ -81,7 +108,7 @@ pub fn decide<'v>(
             return Decision::Forward {
                 cause: cause(reuse.reason),
                 reason: reuse.reason,
-                validate: true,
+                validate: may_validate(view, asked),
             };
         }
         Action::ServeAndRevalidate => true,

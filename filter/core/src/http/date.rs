@@ -21,6 +21,15 @@ pub fn parse(value: &[u8], now_ms: Millis) -> Option<Millis> {
     Some(read)
 }
 
+/// The end of the year 9999, the last one that the format can say.
+const LAST_MS: Millis = 253_402_300_799_999;
+
+/// Writes a date in the preferred format.
+#[must_use]
+pub fn write(ms: Millis) -> Vec<u8> {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))).into_bytes()
+}
+
 /// Reads a date whose case is wrong, or whose day of the week is another than its date's: both say plainly when (RFC 9111 section
 /// 4.2 asks to match case-insensitively).
 fn lenient(text: &str) -> Option<SystemTime> {

@@ -36,6 +36,10 @@ impl RoutePolicy {
             "max_stale_on_outage_ms": freshness.max_stale_on_outage_ms,
             "ignore_request_cache_control": freshness.ignore_request_cache_control,
             "max_object_bytes": self.max_object,
+            "error_ttl_ceiling_ms": freshness.error_ttl_ceiling_ms,
+            "set_cookie": freshness.sharing.client_state.code(),
+            "share_with_credentials": freshness.sharing.with_credentials,
+            "credential_headers": texts(&freshness.sharing.credential_headers),
             "shared_tier": self.tier,
             "breaker": self.own_breaker,
         })

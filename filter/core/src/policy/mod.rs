@@ -8,11 +8,13 @@ mod routing;
 mod routing_tests;
 
 use crate::breaker::{BreakerPolicy, FailurePolicy};
-use crate::cache::{FreshnessPolicy, KeyPolicy, QueryPolicy};
+use crate::cache::{ClientState, FreshnessPolicy, KeyPolicy, QueryPolicy, SharingPolicy};
 use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
 use crate::tier_breaker::TierLimits;
-use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, Settings};
+use optimizer_proto::settings::{
+    EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, SetCookie, Settings,
+};
 use route_match::HostPattern;
 pub use routing::Reading;
 use routing::Shape;
@@ -180,6 +182,8 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
             max_stale_on_outage_ms: route.max_stale_on_outage_ms.unwrap_or(global.max_stale_on_outage_ms),
             heuristic_fraction_percent: global.heuristic_fraction_percent,
             jitter_percent: global.jitter_percent,
+            error_ttl_ceiling_ms: global.error_ttl_ceiling_ms,
+            sharing: sharing(route, settings),
             ignore_request_cache_control: route.ignore_request_cache_control,
             ..FreshnessPolicy::default()
         },
@@ -197,6 +201,28 @@ fn canonical_prefix(prefix: &str) -> Vec<u8> {
         return Vec::new();
     }
     readings::canonical(prefix.as_bytes())
+}
+
+fn sharing(route: &Route, settings: &Settings) -> SharingPolicy {
+    let mut keyed = lower_case(&route.key_headers);
+    if !route.key_cookies.is_empty() {
+        keyed.push(b"cookie".to_vec());
+    }
+    if route.isolate_authorization {
+        keyed.push(b"authorization".to_vec());
+    }
+    let mut credential_headers = lower_case(&settings.credential_headers);
+    credential_headers.extend(lower_case(&route.credential_headers));
+    SharingPolicy {
+        with_credentials: route.share_with_credentials,
+        credential_headers,
+        keyed,
+        client_state: match route.set_cookie {
+            SetCookie::Refuse => ClientState::Refuse,
+            SetCookie::Strip => ClientState::Strip,
+            SetCookie::Share => ClientState::Share,
+        },
+    }
 }
 
 fn takes_part(route: &Route, settings: &Settings) -> bool {
@@ -322,7 +348,9 @@ mod tests {
             r#"{"routes":[{"name":"a","host":"*.example","path_prefix":"/p","default_ttl":"2s","ttl_floor":"1s","ttl_ceiling":"3s",
                 "ttl_override":"4s","stale_while_revalidate":"5s","stale_if_error":"6s","max_stale_on_outage":"7s",
                 "key_query":{"mode":"exclude","names":["utm"]},"key_headers":["X-Tenant"],"key_cookies":["Plan"],
-                "isolate_authorization":true,"ignore_request_cache_control":true,"max_object_size":"8KiB","breaker":true}]}"#,
+                "isolate_authorization":true,"ignore_request_cache_control":true,"max_object_size":"8KiB","breaker":true,
+                "set_cookie":"strip","share_with_credentials":true,"credential_headers":["X-Own"]}],
+                "credential_headers":["X-All"],"freshness":{"error_ttl_ceiling":"8s"}}"#,
         ));
         let mut described = policies.route(b"shop.example", b"/p/1").describe();
         let rest = described.as_object_mut().unwrap();
@@ -337,6 +365,8 @@ mod tests {
             "default_ttl_ms": 2_000, "ttl_floor_ms": 1_000, "ttl_ceiling_ms": 3_000, "ttl_override_ms": 4_000,
             "stale_while_revalidate_ms": 5_000, "stale_if_error_ms": 6_000, "max_stale_on_outage_ms": 7_000,
             "ignore_request_cache_control": true, "max_object_bytes": 8_192, "shared_tier": false, "breaker": true,
+            "error_ttl_ceiling_ms": 8_000, "set_cookie": "strip", "share_with_credentials": true,
+            "credential_headers": ["x-all", "x-own"],
         });
         assert_eq!(described, expected);
         assert_eq!(policies.route(b"other", b"/p").name, DEFAULT_ROUTE);

@@ -1,6 +1,7 @@
 //! The public HTTP caching suite through the real Envoy and the filter, with one worker and with two, against the record.
 //!
-//! `conformance --without-filter` shows Envoy alone, and touches no record.
+//! `conformance --without-filter` shows Envoy alone, `conformance --built-in-settings` the filter without the one setting that the suite
+//! asks for; they touch no record.
 
 mod record;
 mod suite;
@@ -18,7 +19,10 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         [] => with_filter(),
         [flag] if flag == "--without-filter" => without_filter(),
-        _ => Err(Failure::new("usage: conformance [--without-filter]")),
+        [flag] if flag == "--built-in-settings" => built_in_settings(),
+        _ => Err(Failure::new(
+            "usage: conformance [--without-filter | --built-in-settings]",
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,8 +35,17 @@ fn main() -> ExitCode {
 
 fn without_filter() -> Result<()> {
     let tests = suite::tests()?;
-    let verdicts = verdict::judge(&tests, &suite::run(2, false)?);
+    let verdicts = verdict::judge(&tests, &suite::run(2, false, "{}")?);
     print_score("Envoy without the filter", verdict::score(&tests, &verdicts, &void()?));
+    Ok(())
+}
+
+fn built_in_settings() -> Result<()> {
+    let (tests, void) = (suite::tests()?, void()?);
+    let findings = suite::run(2, true, "{}")?;
+    let verdicts = verdict::judge(&tests, &findings);
+    print_score("on built-in settings", verdict::score(&tests, &verdicts, &void));
+    explain(&tests, &verdicts, &findings, &void);
     Ok(())
 }
 
@@ -91,7 +104,7 @@ fn with_filter() -> Result<()> {
 fn both(tests: &[Test], void: &BTreeSet<String>) -> Result<(Verdicts, Findings)> {
     let mut runs = Vec::new();
     for workers in [1, 2] {
-        let findings = suite::run(workers, true)?;
+        let findings = suite::run(workers, true, suite::SHARED_COOKIES)?;
         let verdicts = verdict::judge(tests, &findings);
         print_score(&format!("{workers} worker(s)"), verdict::score(tests, &verdicts, void));
         runs.push((verdicts, findings));

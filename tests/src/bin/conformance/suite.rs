@@ -40,9 +40,13 @@ pub(crate) fn tests() -> Result<Vec<Test>> {
     Ok(serde_json::from_slice(&succeeded("node describe.mjs", output)?.stdout)?)
 }
 
+/// The suite wants cookies of stored responses given to everybody (RFC 9111 section 7.3 allows it), which a route has to ask for.
+pub(crate) const SHARED_COOKIES: &str = r#"{"routes":[{"name":"suite","set_cookie":"share"}]}"#;
+
 /// One run through Envoy with `workers` workers, from `envoy/static.yaml` as `make run` has it: nothing in it is replaced but addresses,
-/// ports and names of files. With the filter on the settings that the control plane starts with, or without it and the control plane.
-pub(crate) fn run(workers: u32, with_filter: bool) -> Result<Findings> {
+/// ports and names of files. With the filter on the settings that the control plane starts with, changed by `settings`, or without it and
+/// the control plane.
+pub(crate) fn run(workers: u32, with_filter: bool, settings: &str) -> Result<Findings> {
     let temporary = tempfile::Builder::new().prefix("conformance-").tempdir()?;
     let port = free_port()?;
     let _origin = start_origin(port, temporary.path())?;
@@ -52,6 +56,7 @@ pub(crate) fn run(workers: u32, with_filter: bool) -> Result<Findings> {
     if with_filter {
         bootstrap.wasm = Some(artefacts::filter()?);
         let control = ControlPlane::quiet(temporary.path())?;
+        change(&control, settings)?;
         bootstrap.grpc_port = Some(control.grpc_address().port());
         plane = Some(control);
     }
@@ -78,6 +83,16 @@ pub(crate) fn run(workers: u32, with_filter: bool) -> Result<Findings> {
             "the suite's client ended with {status} and no results: {error}"
         ))
     })
+}
+
+fn change(plane: &ControlPlane, settings: &str) -> Result<()> {
+    let answer = plane
+        .rest()
+        .merge_patch("/settings", &serde_json::from_str(settings)?)?;
+    if answer.status == 200 {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{}: {}", answer.status, answer.text())))
 }
 
 /// Settings are in force in every worker before the suite begins.

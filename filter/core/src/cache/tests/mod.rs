@@ -1,7 +1,9 @@
 //! Tables: request, what is stored, a clock, and what follows. A case is a line.
 
 mod answering;
+mod refusing;
 mod reusing;
+mod sharing;
 mod storing;
 mod updating;
 

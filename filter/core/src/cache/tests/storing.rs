@@ -186,7 +186,7 @@ fn how_long_it_is_fresh() {
             7,
             Origin::Explicit,
         ),
-        // A tenth of what has passed since the change, five minutes at most.
+        // A tenth of what has passed since the change, two minutes at most.
         (
             &silent,
             200,
@@ -198,7 +198,7 @@ fn how_long_it_is_fresh() {
             &silent,
             200,
             "last-modified: Mon, 13 Nov 2023 22:03:20 GMT",
-            300,
+            120,
             Origin::Heuristic,
         ),
         (

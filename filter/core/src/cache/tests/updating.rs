@@ -59,10 +59,144 @@ fn what_a_304_makes_of_it() {
         let found = match freshen(&view, &at_304(&request, &response_fields), &policy, 0, 0) {
             Freshened::Store { bytes, .. } => format!("stored {}", told(&bytes)),
             Freshened::ServeOnly { .. } => "served once".to_owned(),
+            Freshened::Clients => "the client's".to_owned(),
             Freshened::Other => "another".to_owned(),
         };
         assert_eq!(found, expected, "{response}");
     }
+}
+
+#[test]
+fn whose_answer_a_304_is() {
+    let policy = FreshnessPolicy::default();
+    for (stored_tag, asked, told, expected) in [
+        ("\"a\"", "", "etag: \"a\"", "stored \"a\""),
+        ("\"a\"", "", "x: y", "stored \"a\""),
+        ("\"a\"", "", "etag: W/\"a\"", "stored W/\"a\""),
+        ("\"a--gzip\"", "", "etag: \"a\"", "stored \"a--gzip\""),
+        ("\"a\"", "", "etag: \"a-gzip\"", "stored \"a\""),
+        ("\"a;gzip\"", "", "etag: \"a\"", "stored \"a;gzip\""),
+        ("W/\"a-br\"", "", "etag: \"a\"", "stored W/\"a-br\""),
+        ("\"a\"", "", "etag: a", "stored \"a\""),
+        ("\"a\"", "", "etag: \"b\"", "another"),
+        ("\"a-gzip\"", "", "etag: \"b-gzip\"", "another"),
+        ("\"a\"", "if-none-match: \"b\"", "etag: \"b\"", "the client's"),
+        ("\"a\"", "if-none-match: \"c\", \"b\"", "etag: \"b\"", "the client's"),
+        ("\"a\"", "if-none-match: \"b\"", "etag: \"a\"", "stored \"a\""),
+        ("\"a\"", "if-none-match: \"b\"", "etag: \"c\"", "another"),
+        // Which of the two it speaks of, nobody knows.
+        ("\"a\"", "if-none-match: \"b\"", "x: y", "another"),
+        ("\"a\"", "if-none-match: *", "x: y", "stored \"a\""),
+        ("\"a\"", "if-none-match: \"a\", \"b\"", "x: y", "stored \"a\""),
+    ] {
+        let bytes = stored(
+            "",
+            200,
+            &format!("cache-control: max-age=60 | etag: {stored_tag}"),
+            &policy,
+        );
+        let view = StoredView::decode(&bytes, true).expect("what was stored");
+        let (request, response) = (fields(asked), fields(told));
+        let found = match freshen(&view, &at_304(&request, &response), &policy, 0, 0) {
+            Freshened::Store { bytes, .. } => {
+                let fresh = StoredView::decode(&bytes, true).expect("what was freshened");
+                format!(
+                    "stored {}",
+                    String::from_utf8_lossy(fresh.get(b"etag").unwrap_or_default())
+                )
+            }
+            Freshened::ServeOnly { .. } => "served once".to_owned(),
+            Freshened::Clients => "the client's".to_owned(),
+            Freshened::Other => "another".to_owned(),
+        };
+        assert_eq!(found, expected, "{stored_tag} / {asked} / {told}");
+    }
+}
+
+#[test]
+fn tags_of_the_client_go_along() {
+    let policy = FreshnessPolicy::default();
+    let long = format!("if-none-match: \"{}\"", "x".repeat(2_000));
+    for (asked, sent) in [
+        ("", "\"a\""),
+        ("if-none-match: \"b\"", "\"a\", \"b\""),
+        ("if-none-match: W/\"b\", \"c\"", "\"a\", W/\"b\", \"c\""),
+        ("if-none-match: \"a\"", "\"a\""),
+        ("if-none-match: \"b\", W/\"a\"", "\"a\""),
+        ("if-none-match: *", "\"a\""),
+        (long.as_str(), "\"a\""),
+    ] {
+        let bytes = stored("", 200, "cache-control: max-age=60 | etag: \"a\"", &policy);
+        let view = StoredView::decode(&bytes, true).expect("what was stored");
+        let found = conditional(&view, &fields(asked));
+        assert_eq!(found.if_none_match.as_deref(), Some(sent.as_bytes()), "{asked}");
+    }
+}
+
+#[test]
+fn a_304_without_date_is_of_when_it_came() {
+    let policy = FreshnessPolicy::default();
+    let response = format!("{STORED} | date: Tue, 14 Nov 2023 22:13:20 GMT");
+    let bytes = stored("", 200, &response, &policy);
+    let view = StoredView::decode(&bytes, true).expect("what was stored");
+    for told in ["x: y", "date: soon", "etag: \"v1\""] {
+        let (request, response) = (fields(""), fields(told));
+        let Freshened::Store { bytes, .. } = freshen(&view, &at_304(&request, &response), &policy, 0, 0) else {
+            panic!("not stored: {told}");
+        };
+        let fresh = StoredView::decode(&bytes, true).expect("what was freshened");
+        assert_eq!(fresh.age_ms(NOW + 101_000), 1_000, "{told}");
+        assert_eq!(
+            fresh.get(b"date"),
+            Some(&b"Tue, 14 Nov 2023 22:15:00 GMT"[..]),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_304_may_name_more_selecting_fields() {
+    let policy = FreshnessPolicy::default();
+    let bytes = stored("accept: a/b", 200, &format!("{STORED} | vary: accept"), &policy);
+    let view = StoredView::decode(&bytes, true).expect("what was stored");
+    for (request, told, expected) in [
+        ("accept: a/b | x-t: 1", "vary: accept, x-t", "accept=a/b x-t=1"),
+        ("accept: a/b | x-t: 1", "vary: x-t", "accept=a/b x-t=1"),
+        (
+            "accept: a/b | origin: https://a.example",
+            "access-control-allow-origin: https://a.example",
+            "accept=a/b origin=https://a.example",
+        ),
+    ] {
+        let (asked, response) = (fields(request), fields(told));
+        let Freshened::Store { bytes, .. } = freshen(&view, &at_304(&asked, &response), &policy, 0, 0) else {
+            panic!("not stored: {told}");
+        };
+        let fresh = StoredView::decode(&bytes, true).expect("what was freshened");
+        let shown: Vec<String> = fresh
+            .selecting()
+            .map(|(name, value)| {
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                format!("{}={}", text(name), text(value.unwrap_or_default()))
+            })
+            .collect();
+        assert_eq!(shown.join(" "), expected, "{told}");
+    }
+}
+
+#[test]
+fn tags_and_targeted_freshness_survive_a_304() {
+    let policy = FreshnessPolicy::default();
+    let response = format!("{STORED} | surrogate-key: t1 t2 | surrogate-control: max-age=600");
+    let bytes = stored("", 200, &response, &policy);
+    let view = StoredView::decode(&bytes, true).expect("what was stored");
+    let (request, told) = (fields(""), fields("etag: \"v1\""));
+    let Freshened::Store { bytes, .. } = freshen(&view, &at_304(&request, &told), &policy, 0, 0) else {
+        panic!("not stored");
+    };
+    let fresh = StoredView::decode(&bytes, true).expect("what was freshened");
+    assert_eq!(fresh.tags().collect::<Vec<_>>(), [&b"t1"[..], b"t2"]);
+    assert_eq!(fresh.lifetime_ms(), 600_000);
 }
 
 #[test]
@@ -130,7 +264,7 @@ fn every_validator_there_is_goes_into_the_request() {
     ] {
         let bytes = stored("", 200, &format!("cache-control: max-age=60 | {response}"), &policy);
         let view = StoredView::decode(&bytes, true).expect("what was stored");
-        let found = conditional(&view);
+        let found = conditional(&view, &fields(""));
         assert_eq!(
             (found.if_none_match.is_some(), found.if_modified_since.is_some()),
             (tag, date),
