@@ -143,7 +143,6 @@ impl Vm {
         let parts = KeyParts {
             host: key.host(),
             path: key.path(),
-            url: key.url(),
         };
         let verdict = self.stamps.verdict(found.birth, &parts, view.tags());
         if verdict != Verdict::Purged {
