@@ -252,7 +252,12 @@ async fn apply(plane: &Arc<Plane>, envoy: &str, purge: &Purge) -> bool {
     let so_far = counted.as_ref().map(counting::of_first_step);
     note_applied(plane, &purge.id, envoy, so_far);
     if let Some(first) = counted.filter(|count| !count.done) {
-        tokio::spawn(counting::go_on(Arc::clone(plane), envoy.to_owned(), purge.clone(), first));
+        tokio::spawn(counting::go_on(
+            Arc::clone(plane),
+            envoy.to_owned(),
+            purge.clone(),
+            first,
+        ));
     }
     true
 }

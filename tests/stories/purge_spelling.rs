@@ -66,7 +66,11 @@ fn spellings() -> Vec<(&'static str, &'static str, Value)> {
         ("shop.example", "/caf%c3%a9", url("http://shop.example/caf%C3%A9")),
         ("shop.example", "/caf%C3%A9", url("http://shop.example/café")),
         ("shop.example", "/caf%C3%A9", url("http://shop.example/caf%c3%a9")),
-        ("shop.example", "/%d0%bf?q=%c3%a9", url("http://shop.example/%D0%BF?q=é")),
+        (
+            "shop.example",
+            "/%d0%bf?q=%c3%a9",
+            url("http://shop.example/%D0%BF?q=é"),
+        ),
         ("shop.example", "/~u", url("http://shop.example/%7Eu")),
         ("shop.example", "/pg", url("http://shop.example/%70g")),
         ("shop.example", "/a/../b", url("http://shop.example/a/../b")),
@@ -82,10 +86,22 @@ fn spellings() -> Vec<(&'static str, &'static str, Value)> {
         ("shop.example", "/host", json!({"host": "shop.example:80"})),
         ("shop.example:80", "/host", json!({"host": "SHOP.example."})),
         ("shop.example.", "/host", json!({"host": "shop.example"})),
-        ("shop.example", "/prefix/1", json!({"prefix": "http://shop.example:80/"})),
+        (
+            "shop.example",
+            "/prefix/1",
+            json!({"prefix": "http://shop.example:80/"}),
+        ),
         ("shop.example", "/prefix/1", json!({"prefix": "HTTP://shop.example:80"})),
-        ("shop.example", "/prefix/1", json!({"prefix": "Shop.EXAMPLE./%70refix/"})),
-        ("shop.example:80", "/caf%c3%a9/1", json!({"prefix": "shop.example/caf%C3%A"})),
+        (
+            "shop.example",
+            "/prefix/1",
+            json!({"prefix": "Shop.EXAMPLE./%70refix/"}),
+        ),
+        (
+            "shop.example:80",
+            "/caf%c3%a9/1",
+            json!({"prefix": "shop.example/caf%C3%A"}),
+        ),
         ("shop.example", "/caf%c3%a9/1", json!({"prefix": "/café/"})),
         ("shop.example:8080", "/own", url("https://shop.example:8080/own")),
         ("shop.example", "/products/1", json!({"tag": "products"})),
@@ -147,7 +163,9 @@ fn an_unsafe_method_and_a_purge_on_the_data_path_reach_other_spellings() {
         .unwrap();
     let request = ask("shop.example", "/caf%C3%A9");
     let before = stored(&stack.envoy, &request);
-    let change = Request::new("POST", "/caf%c3%a9").header("host", "shop.example.:80").body("x");
+    let change = Request::new("POST", "/caf%c3%a9")
+        .header("host", "shop.example.:80")
+        .body("x");
     fetched(&stack.envoy, &change);
     let after = wait::until("another answer in every worker", || {
         Some(fetched(&stack.envoy, &request).text()).filter(|text| *text != before)
@@ -163,8 +181,14 @@ fn an_unsafe_method_and_a_purge_on_the_data_path_reach_other_spellings() {
     assert_eq!(fetched(&stack.envoy, &nothing).number("x-purge-matched"), Some(0));
     let receipt = wait::until("the first one in the log", || {
         let listed = stack.rest().document("/cache/purges").ok()?;
-        let own = listed.as_array()?.iter().find(|purge| purge["targets"].to_string().contains("caf"))?;
-        stack.rest().document(&format!("/cache/purges/{}", own["id"].as_str()?)).ok()
+        let own = listed
+            .as_array()?
+            .iter()
+            .find(|purge| purge["targets"].to_string().contains("caf"))?;
+        stack
+            .rest()
+            .document(&format!("/cache/purges/{}", own["id"].as_str()?))
+            .ok()
     })
     .unwrap();
     assert_eq!(receipt["matched"], 1, "{receipt}");
@@ -187,15 +211,28 @@ fn receipts_count_on_every_envoy_and_say_when_nothing_matched() {
     for envoy in explained["envoys"].as_array().unwrap() {
         let found = &envoy["explanation"]["same_url"];
         assert_eq!(found.as_array().map(Vec::len), Some(1), "{explained}");
-        assert!(found[0].as_str().unwrap().starts_with("http://shop.example/products/1"), "{explained}");
+        assert!(
+            found[0].as_str().unwrap().starts_with("http://shop.example/products/1"),
+            "{explained}"
+        );
     }
 
     let nothing = purge(&rest, &json!({"url": "http://shop.example:8080/products/1"}));
-    assert_eq!((&nothing["matched"], &nothing["complete"]), (&json!(0), &json!(true)), "{nothing}");
-    assert!(nothing["hint"].as_str().unwrap().contains("Nothing stored"), "{nothing}");
+    assert_eq!(
+        (&nothing["matched"], &nothing["complete"]),
+        (&json!(0), &json!(true)),
+        "{nothing}"
+    );
+    assert!(
+        nothing["hint"].as_str().unwrap().contains("Nothing stored"),
+        "{nothing}"
+    );
 
     // Two targets that mean the same count once; what is purged already is not there any more.
-    let receipt = purge(&rest, &json!({"tags": ["products", "shop"], "url": "http://shop.example/products/1"}));
+    let receipt = purge(
+        &rest,
+        &json!({"tags": ["products", "shop"], "url": "http://shop.example/products/1"}),
+    );
     assert_eq!(receipt["matched"], 13, "{receipt}");
     let mut each: Vec<u64> = receipt["applied"]
         .as_array()
@@ -257,7 +294,11 @@ fn the_shared_tier_reads_urls_as_the_envoys_do() {
             let what = match what["url"].as_str() {
                 Some(url) => {
                     let url = url.split('#').next().unwrap();
-                    let separator = if path.contains('?') && url.contains('?') { "&" } else { "?" };
+                    let separator = if path.contains('?') && url.contains('?') {
+                        "&"
+                    } else {
+                        "?"
+                    };
                     json!({"url": format!("{url}{separator}n={number}")})
                 }
                 None => what.clone(),
@@ -265,7 +306,10 @@ fn the_shared_tier_reads_urls_as_the_envoys_do() {
             let request = ask(host, &unique);
             let before = fleet.tier_count("stores");
             let text = fetched(&fleet.envoys[0], &request).text();
-            wait::until("the offer taken", || (fleet.tier_count("stores") > before).then_some(())).unwrap();
+            wait::until("the offer taken", || {
+                (fleet.tier_count("stores") > before).then_some(())
+            })
+            .unwrap();
             if purged {
                 purge(&fleet.rest(0), &what);
             }

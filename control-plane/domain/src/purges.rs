@@ -348,7 +348,10 @@ mod tests {
             (Target::Host("API.example.:80".to_owned()), true),
             (Target::Host("other".to_owned()), false),
             (Target::Prefix("api.example/prod".to_owned()), true),
-            (Target::Prefix("http://api.example:80/products/caf%C3%A".to_owned()), true),
+            (
+                Target::Prefix("http://api.example:80/products/caf%C3%A".to_owned()),
+                true,
+            ),
             (Target::Prefix("/prod".to_owned()), true),
             (Target::Prefix("api.example/users".to_owned()), false),
             (Target::Tag("shop".to_owned()), true),

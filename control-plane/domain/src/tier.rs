@@ -270,8 +270,7 @@ impl PurgeTable {
             })
             || parts.tags.iter().any(|tag| {
                 names_of_tag(tag.as_bytes()).map(text).any(|name| {
-                    since(self.tags.get(&(any.clone(), name.clone())))
-                        || since(self.tags.get(&(host.clone(), name)))
+                    since(self.tags.get(&(any.clone(), name.clone()))) || since(self.tags.get(&(host.clone(), name)))
                 })
             })
     }
@@ -305,9 +304,18 @@ mod tests {
             (Target::Tag("products".to_owned()), true),
             (Target::Tag("group:products".to_owned()), true),
             (Target::Host("api.example:443".to_owned()), true),
-            (Target::Prefix("http://api.example:80/products/7caf%C3%A".to_owned()), true),
-            (Target::Url("http://api.example:80/products/7café?other".to_owned()), true),
-            (Target::Url("https://u@api.example./x/../products/7caf%C3%A9".to_owned()), true),
+            (
+                Target::Prefix("http://api.example:80/products/7caf%C3%A".to_owned()),
+                true,
+            ),
+            (
+                Target::Url("http://api.example:80/products/7café?other".to_owned()),
+                true,
+            ),
+            (
+                Target::Url("https://u@api.example./x/../products/7caf%C3%A9".to_owned()),
+                true,
+            ),
             (Target::Url("http://api.example/products/8".to_owned()), false),
         ] {
             let mut table = PurgeTable::default();

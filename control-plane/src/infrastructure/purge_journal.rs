@@ -139,12 +139,7 @@ fn read(path: &Path) -> PurgeLog {
             Some(Event::Forgotten(at)) => log.forget_before(at),
             // The same one twice is the one before.
             Some(Event::Accepted(purge)) => drop(log.accept(purge.into_owned())),
-            Some(Event::Applied {
-                id,
-                envoy,
-                at,
-                matched,
-            }) => log.applied(&id, &envoy, at, matched),
+            Some(Event::Applied { id, envoy, at, matched }) => log.applied(&id, &envoy, at, matched),
             Some(Event::Reopened { id }) => log.reopen(&id),
             None => torn += 1,
         }

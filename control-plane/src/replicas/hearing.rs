@@ -105,12 +105,7 @@ fn take(plane: &Arc<Plane>, entry: Entry) {
             }
             crate::purging::heard(plane, &purge, purge.at.saturating_add(FRESH_MS) > now_ms());
         }
-        Entry::Applied {
-            id,
-            envoy,
-            at,
-            matched,
-        } => plane.domain().purges.applied(&id, &envoy, at, matched),
+        Entry::Applied { id, envoy, at, matched } => plane.domain().purges.applied(&id, &envoy, at, matched),
         Entry::Reopened { id } => plane.domain().purges.reopen(&id),
         Entry::Said { said } => {
             let fresh = said.at.saturating_add(FRESH_MS) > now_ms();
