@@ -6,6 +6,7 @@ use crate::plane::Plane;
 use control_domain::purges::{Matched, Purge};
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{CountCommand, PurgeCommand, PurgeCount};
+use prost::Message as _;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 /// An Envoy gets so long for one step, and for all of them.
 const STEP: Duration = Duration::from_secs(1);
 const ALL_STEPS: Duration = Duration::from_secs(5);
+/// Most bytes of the targets of a purge that is counted: they go in one message.
+const COUNTED_BYTES: usize = 64 << 10;
 /// Between two steps: a worker of an Envoy has something else to do.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -20,7 +23,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) fn commands(purge: &Purge) -> Vec<PurgeCommand> {
     let mut commands: Vec<PurgeCommand> = purge.targets.iter().map(|target| target.command(purge.soft)).collect();
     let counted = commands.clone();
-    if let Some(first) = commands.first_mut() {
+    let bytes: usize = counted.iter().map(PurgeCommand::encoded_len).sum();
+    if let Some(first) = commands.first_mut().filter(|_| bytes <= COUNTED_BYTES) {
         first.counted = counted;
     }
     commands
