@@ -1,9 +1,11 @@
 //! Purges on their way to the Envoys, and to those that were away.
 
+mod counting;
+
 use crate::infrastructure::purge_journal::PurgeJournal;
 use crate::plane::{Event, Plane, now_ms};
 use crate::replicas::Entry;
-use control_domain::purges::{MAX_TARGETS, Purge, PurgeLog, Target};
+use control_domain::purges::{MAX_TARGETS, Matched, Purge, PurgeLog, Target};
 use control_domain::tier::Subject;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use optimizer_proto::v1::command::Body;
@@ -38,6 +40,7 @@ pub(crate) struct Desk {
     journal: Option<PurgeJournal>,
     rate: DefaultDirectRateLimiter,
     telling: Mutex<HashSet<String>>,
+    counting: Mutex<HashSet<String>>,
 }
 
 impl Desk {
@@ -59,6 +62,7 @@ impl Desk {
             journal,
             rate: RateLimiter::direct(Quota::per_second(TARGETS_PER_SECOND).allow_burst(TARGETS_AT_ONCE)),
             telling: Mutex::default(),
+            counting: Mutex::default(),
         };
         (desk, log)
     }
@@ -84,9 +88,9 @@ impl Desk {
         }
     }
 
-    fn applied(&self, plane: &Plane, id: &str, envoy: &str, at: u64) {
+    fn applied(&self, plane: &Plane, id: &str, envoy: &str, at: u64, matched: Option<Matched>) {
         let Some(journal) = &self.journal else { return };
-        let mut written = journal.applied(id, envoy, at);
+        let mut written = journal.applied(id, envoy, at, matched);
         if journal.is_long() {
             let log = plane.domain().purges.clone();
             written = written.and_then(|()| journal.rewrite(&log));
@@ -177,6 +181,11 @@ pub(crate) fn made_by_client(plane: &Arc<Plane>, envoy: &str, node: &str, made: 
         soft: made.soft,
         idempotency_key: None,
         applied: BTreeMap::from([(envoy.to_owned(), made.at_ms.min(at))]),
+        matched: made
+            .matched
+            .map(|at_least| (envoy.to_owned(), Matched { at_least, all: true }))
+            .into_iter()
+            .collect(),
     };
     let plane = Arc::clone(plane);
     tokio::spawn(async move {
@@ -230,26 +239,41 @@ async fn tell(plane: &Arc<Plane>, purge: &Purge) {
 }
 
 /// Has one Envoy do a purge, and notes its receipt. False when it did not do all of it.
-async fn apply(plane: &Plane, envoy: &str, purge: &Purge) -> bool {
-    for target in &purge.targets {
-        let done = plane
-            .command_to(envoy, Body::Purge(target.command(purge.soft)), ANSWER)
-            .await;
-        if !done.is_some_and(|result| result.ok) {
+async fn apply(plane: &Arc<Plane>, envoy: &str, purge: &Purge) -> bool {
+    let mut counted = None;
+    for command in counting::commands(purge) {
+        let done = plane.command_to(envoy, Body::Purge(command), ANSWER).await;
+        let Some(result) = done.filter(|result| result.ok) else {
             tracing::warn!(envoy, purge = purge.id, "purge not done yet, will be tried again");
             return false;
-        }
+        };
+        counted = counted.or(result.count);
     }
+    let so_far = counted.as_ref().map(counting::of_first_step);
+    note_applied(plane, &purge.id, envoy, so_far);
+    if let Some(first) = counted.filter(|count| !count.done) {
+        tokio::spawn(counting::go_on(
+            Arc::clone(plane),
+            envoy.to_owned(),
+            purge.clone(),
+            first,
+        ));
+    }
+    true
+}
+
+/// An Envoy has done a purge, and may have counted what it matched.
+fn note_applied(plane: &Plane, id: &str, envoy: &str, matched: Option<Matched>) {
     let at = now_ms();
-    plane.domain().purges.applied(&purge.id, envoy, at);
-    plane.desk.applied(plane, &purge.id, envoy, at);
+    plane.domain().purges.applied(id, envoy, at, matched);
+    plane.desk.applied(plane, id, envoy, at, matched);
     plane.share_later(|| Entry::Applied {
-        id: purge.id.clone(),
+        id: id.to_owned(),
         envoy: envoy.to_owned(),
         at,
+        matched,
     });
     plane.acknowledged.notify_waiters();
-    true
 }
 
 /// Tells an Envoy what was purged while it was away, and when that is in force, that there is no more.
@@ -263,7 +287,7 @@ pub(crate) async fn catch_up(plane: Arc<Plane>, envoy: String) {
     plane.desk.end(&envoy);
 }
 
-async fn tell_missing(plane: &Plane, envoy: &str) -> bool {
+async fn tell_missing(plane: &Arc<Plane>, envoy: &str) -> bool {
     let missing = {
         let domain = plane.domain();
         let started_ms = domain.fleet.get(envoy).map_or(0, |envoy| envoy.started_ms);

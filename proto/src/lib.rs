@@ -5,7 +5,8 @@
 //!   and server;
 //! - [`settings`]: the settings document, checked with every violation at once; the same code runs on both sides;
 //! - [`telemetry`]: the mergeable latency sketch and the merging and checking of reports;
-//! - [`revision`]: which pushed settings supersede which.
+//! - [`revision`]: which pushed settings supersede which;
+//! - [`purge`] and [`url`]: what a purge names, and the form in which URLs are compared.
 //!
 //! Without features this crate needs no runtime, clock or host, and builds for `wasm32-wasip1`.
 
@@ -14,9 +15,11 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod purge;
 pub mod revision;
 pub mod settings;
 pub mod telemetry;
+pub mod url;
 
 /// Messages of the control link, protocol version 1 (see [`PROTOCOL`]).
 #[allow(

@@ -144,6 +144,7 @@ fn purge() -> v1::ControlMessage {
         kind: v1::purge_command::Kind::Prefix.into(),
         value: "a.example/p".into(),
         soft: true,
+        ..v1::PurgeCommand::default()
     };
     let command = v1::Command {
         id: "c-1".into(),
@@ -151,6 +152,43 @@ fn purge() -> v1::ControlMessage {
     };
     v1::ControlMessage {
         body: Some(control_message::Body::Command(command)),
+    }
+}
+
+fn counted_purge() -> v1::ControlMessage {
+    let target = v1::PurgeCommand {
+        kind: v1::purge_command::Kind::Tag.into(),
+        value: "products".into(),
+        ..v1::PurgeCommand::default()
+    };
+    let purge = v1::PurgeCommand {
+        counted: vec![target.clone()],
+        ..target
+    };
+    let command = v1::Command {
+        id: "c-2".into(),
+        body: Some(v1::command::Body::Purge(purge)),
+    };
+    v1::ControlMessage {
+        body: Some(control_message::Body::Command(command)),
+    }
+}
+
+fn purge_count() -> v1::FilterMessage {
+    let result = v1::CommandResult {
+        id: "c-2".into(),
+        ok: true,
+        count: Some(v1::PurgeCount {
+            matched: 7,
+            newer: 1,
+            done: false,
+            next_cursor: 9,
+            stamp: 3,
+        }),
+        ..v1::CommandResult::default()
+    };
+    v1::FilterMessage {
+        body: Some(filter_message::Body::CommandResult(result)),
     }
 }
 
@@ -166,6 +204,8 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("filter-settings-ack.bin", settings_ack().encode_to_vec()),
         ("control-settings.bin", settings_push().encode_to_vec()),
         ("control-purge.bin", purge().encode_to_vec()),
+        ("control-purge-counted.bin", counted_purge().encode_to_vec()),
+        ("filter-purge-count.bin", purge_count().encode_to_vec()),
     ]
 }
 

@@ -29,6 +29,7 @@ mod not_stored;
 mod operations;
 mod prometheus;
 mod protocols;
+mod purge_spelling;
 
 mod replicas;
 mod routes;

@@ -1,8 +1,10 @@
 //! What was purged, and which Envoys have done it: the receipts, and what an Envoy that was away has missed.
 
 use crate::Millis;
-use optimizer_proto::v1::PurgeCommand;
+use optimizer_proto::purge::{PurgeTarget, Stored};
+use optimizer_proto::url;
 use optimizer_proto::v1::purge_command::Kind;
+use optimizer_proto::v1::{PurgeCommand, PurgeCount};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -33,67 +35,84 @@ pub enum Target {
 }
 
 impl Target {
-    /// The command for an Envoy.
-    #[must_use]
-    pub fn command(&self, soft: bool) -> PurgeCommand {
-        let (kind, value) = match self {
+    fn parts(&self) -> (Kind, &str) {
+        match self {
             Self::All => (Kind::All, ""),
             Self::Host(value) => (Kind::Host, value.as_str()),
             Self::Prefix(value) => (Kind::Prefix, value.as_str()),
             Self::Tag(value) => (Kind::Tag, value.as_str()),
             Self::Url(value) => (Kind::Url, value.as_str()),
-        };
+        }
+    }
+
+    /// The command for an Envoy.
+    #[must_use]
+    pub fn command(&self, soft: bool) -> PurgeCommand {
+        let (kind, value) = self.parts();
         PurgeCommand {
             kind: kind.into(),
             value: value.to_owned(),
             soft,
+            counted: Vec::new(),
+        }
+    }
+
+    /// What is meant here, where the policies of routes are not known: of a URL the path alone, as a route may leave out a part of
+    /// the query. What does not read as it should means everything.
+    #[must_use]
+    pub fn meant(&self) -> PurgeTarget {
+        let (kind, value) = self.parts();
+        match PurgeTarget::read(kind, value) {
+            Ok(PurgeTarget::Url { host, path }) => PurgeTarget::path(&host, &path),
+            Ok(target) => target,
+            Err(_) => PurgeTarget::All,
         }
     }
 
     /// Whether a stored response is meant.
     #[must_use]
     pub fn covers(&self, url: &str, tags: &[String]) -> bool {
-        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let strip = |text: &'_ str| text.split_once("://").map_or(text, |(_, rest)| rest).to_owned();
-        match self {
-            Self::All => true,
-            Self::Host(host) => rest.split('/').next().is_some_and(|own| own.eq_ignore_ascii_case(host)),
-            Self::Prefix(prefix) => {
-                let prefix = strip(prefix);
-                if prefix.starts_with('/') {
-                    rest.find('/')
-                        .is_some_and(|slash| rest.get(slash..).unwrap_or_default().starts_with(&prefix))
-                } else {
-                    rest.starts_with(&prefix)
-                }
-            }
-            Self::Tag(tag) => tags.iter().any(|own| own == tag || own.ends_with(tag.as_str())),
-            // Ports and case may be written in more than one way: when in doubt it is meant.
-            Self::Url(wanted) => {
-                let path = |text: &str| {
-                    let rest = strip(text);
-                    rest.find('/')
-                        .map_or_else(|| "/".to_owned(), |slash| rest.get(slash..).unwrap_or("/").to_owned())
-                };
-                path(wanted) == path(url)
-            }
-        }
+        let Some((host, path)) = url::split(url.as_bytes()) else {
+            return true;
+        };
+        let tags = tags.iter().map(String::as_bytes);
+        self.meant().matches(&Stored::new(host, path), tags)
     }
 
     /// What is wrong with it, if anything.
     #[must_use]
     pub fn fault(&self) -> Option<&'static str> {
-        let sound = |value: &str| !value.is_empty() && value.len() <= MAX_VALUE && !value.contains(char::is_control);
-        match self {
-            Self::All => None,
-            Self::Host(value) if sound(value) && !value.contains('/') => None,
-            Self::Host(_) => Some("a host without scheme and path"),
-            Self::Prefix(value) if sound(value) && value.contains('/') => None,
-            Self::Prefix(_) => Some("host/path"),
-            Self::Tag(value) if sound(value) && !value.contains(' ') => None,
-            Self::Tag(_) => Some("a tag without blanks"),
-            Self::Url(value) if sound(value) && (value.starts_with("http://") || value.starts_with("https://")) => None,
-            Self::Url(_) => Some("an absolute http or https URL"),
+        let (kind, value) = self.parts();
+        if value.len() > MAX_VALUE {
+            return Some("at most 8 KiB");
+        }
+        PurgeTarget::fault(kind, value)
+    }
+}
+
+/// How many stored responses of an Envoy a purge has matched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matched {
+    /// At least so many.
+    pub at_least: u64,
+    /// All were counted: there were no more.
+    pub all: bool,
+}
+
+impl Matched {
+    /// The number, where it is known.
+    #[must_use]
+    pub fn known(self) -> Option<u64> {
+        self.all.then_some(self.at_least)
+    }
+
+    /// The count of an Envoy, after what was counted before.
+    #[must_use]
+    pub fn plus(self, count: &PurgeCount) -> Self {
+        Self {
+            at_least: self.at_least.saturating_add(count.matched),
+            // What is newer may have replaced what was meant.
+            all: self.all && count.newer == 0,
         }
     }
 }
@@ -117,9 +136,27 @@ pub struct Purge {
     pub idempotency_key: Option<String>,
     /// Envoy processes that have done it, and when.
     pub applied: BTreeMap<String, Millis>,
+    /// How many stored responses it has matched, of the Envoys that have counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub matched: BTreeMap<String, Matched>,
 }
 
 impl Purge {
+    /// Of all Envoys that have done it: how many stored responses it has matched. An Envoy that has not counted makes the sum unknown.
+    #[must_use]
+    pub fn matched(&self) -> Matched {
+        let of = |envoy| self.matched.get(envoy).copied().unwrap_or_default();
+        let counts = self.applied.keys().map(of);
+        let none = Matched {
+            at_least: 0,
+            all: !self.applied.is_empty(),
+        };
+        counts.fold(none, |sum, one| Matched {
+            at_least: sum.at_least.saturating_add(one.at_least),
+            all: sum.all && one.all,
+        })
+    }
+
     /// Whether it asks for the same as another.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
@@ -156,12 +193,22 @@ impl PurgeLog {
         Ok(())
     }
 
-    /// An Envoy has done it.
-    pub fn applied(&mut self, id: &str, envoy: &str, now_ms: Millis) {
-        if let Some(purge) = self.purges.iter_mut().find(|purge| purge.id == id)
-            && purge.applied.len() < MAX_APPLIED
-        {
+    /// An Envoy has done it, and may have counted what it matched. Told once more it keeps its time.
+    pub fn applied(&mut self, id: &str, envoy: &str, now_ms: Millis, matched: Option<Matched>) {
+        let Some(purge) = self.purges.iter_mut().find(|purge| purge.id == id) else {
+            return;
+        };
+        if purge.applied.len() < MAX_APPLIED {
             purge.applied.entry(envoy.to_owned()).or_insert(now_ms);
+        }
+        if let Some(matched) = matched
+            && purge.applied.contains_key(envoy)
+        {
+            let held = purge.matched.entry(envoy.to_owned()).or_default();
+            let better = (matched.all, matched.at_least) > (held.all, held.at_least);
+            if better {
+                *held = matched;
+            }
         }
     }
 
@@ -243,6 +290,7 @@ mod tests {
             soft: false,
             idempotency_key: None,
             applied: BTreeMap::new(),
+            matched: BTreeMap::new(),
         }
     }
 
@@ -260,7 +308,7 @@ mod tests {
         };
         assert_eq!(ids(&log, "x", 0), ["1", "2"]);
         assert_eq!(ids(&log, "x", 190_000), ["2"], "the first was before its time");
-        log.applied("2", "x", 5);
+        log.applied("2", "x", 5, None);
         assert_eq!(ids(&log, "x", 0), ["1"]);
         assert_eq!(ids(&log, "y", 0), ["1", "2"]);
     }
@@ -293,22 +341,59 @@ mod tests {
 
     #[test]
     fn what_a_purge_covers() {
-        let tags = ["shop".to_owned()];
-        let url = "http://api.example/products/7?x=1";
+        let tags = ["shop".to_owned(), "group:products".to_owned()];
+        let url = "http://api.example/products/caf%c3%a9?x=1";
         for (target, covered) in [
             (Target::All, true),
-            (Target::Host("API.example".to_owned()), true),
+            (Target::Host("API.example.:80".to_owned()), true),
             (Target::Host("other".to_owned()), false),
             (Target::Prefix("api.example/prod".to_owned()), true),
+            (
+                Target::Prefix("http://api.example:80/products/caf%C3%A".to_owned()),
+                true,
+            ),
             (Target::Prefix("/prod".to_owned()), true),
             (Target::Prefix("api.example/users".to_owned()), false),
             (Target::Tag("shop".to_owned()), true),
+            (Target::Tag("products".to_owned()), true),
+            (Target::Tag("group:products".to_owned()), true),
+            (Target::Tag("hop".to_owned()), false),
             (Target::Tag("cart".to_owned()), false),
-            (Target::Url("http://api.example/products/7?x=1".to_owned()), true),
-            (Target::Url("http://api.example:80/products/7?x=1".to_owned()), true),
+            (Target::Url("https://api.example/products/café?x=1".to_owned()), true),
+            (
+                Target::Url("http://api.example:80/products/caf%C3%A9?utm=1".to_owned()),
+                true,
+            ),
             (Target::Url("http://api.example/products/8".to_owned()), false),
+            (Target::Url("http://other/products/café".to_owned()), false),
         ] {
             assert_eq!(target.covers(url, &tags), covered, "{target:?}");
         }
+    }
+
+    #[test]
+    fn what_was_matched_is_known_when_all_have_counted() {
+        let mut log = PurgeLog::default();
+        log.accept(purge("1", 1, Target::All)).unwrap();
+        let sum = |log: &PurgeLog| log.get("1").unwrap().matched();
+        let of = |at_least, all| Some(Matched { at_least, all });
+        assert_eq!(sum(&log).known(), None, "nobody has done it");
+        log.applied("1", "a", 5, of(3, true));
+        assert_eq!(sum(&log).known(), Some(3));
+        log.applied("1", "b", 5, None);
+        assert_eq!((sum(&log).known(), sum(&log).at_least), (None, 3));
+        log.applied("1", "b", 9, of(2, false));
+        assert_eq!((sum(&log).known(), sum(&log).at_least), (None, 5));
+        log.applied("1", "b", 9, of(4, true));
+        assert_eq!(sum(&log).known(), Some(7));
+        log.applied("1", "b", 10, of(0, false));
+        assert_eq!(sum(&log).known(), Some(7), "told again out of order");
+        assert_eq!(log.get("1").unwrap().applied["b"], 5);
+        let counted = Matched { at_least: 2, all: true };
+        let newer = PurgeCount {
+            newer: 1,
+            ..PurgeCount::default()
+        };
+        assert_eq!(counted.plus(&newer).known(), None);
     }
 }

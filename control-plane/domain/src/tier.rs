@@ -4,6 +4,8 @@
 //! comes later makes it unusable, whenever it was written: a late write cannot undo a purge.
 
 use crate::purges::Target;
+use optimizer_proto::purge::{PurgeTarget, Stored, names_of_tag};
+use optimizer_proto::url;
 use optimizer_proto::v1::{Fence as WireFence, TierSubject, tier_subject::Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -112,25 +114,41 @@ impl Subject {
     /// What an operator's target means here. Never less than the target: what does not read as it should means everything.
     #[must_use]
     pub fn of(target: &Target) -> Self {
-        match target {
-            Target::All => Self::All,
-            Target::Host(host) => Self::Host {
-                host: host.to_ascii_lowercase(),
+        match target.meant() {
+            PurgeTarget::All => Self::All,
+            PurgeTarget::Host(host) => Self::Host { host: text(&host) },
+            PurgeTarget::Tag { host, tag } => Self::Tag {
+                host: text(&host),
+                tag: text(&tag),
             },
-            Target::Tag(tag) => Self::Tag {
-                host: String::new(),
+            PurgeTarget::Prefix { host, path } => Self::Prefix {
+                host: text(&host),
+                path: text(cut(&path)),
+            },
+            PurgeTarget::Url { host, path } | PurgeTarget::Path { host, path } => Self::Url {
+                host: without_port(&text(&host)).to_owned(),
+                path: text(url::without_query(&path)),
+            },
+        }
+    }
+
+    /// As it is compared: one of an earlier version may have been written otherwise.
+    fn canonical(&self) -> Self {
+        let host_of = |host: &str| text(&url::host(host.as_bytes()));
+        match self {
+            Self::All => Self::All,
+            Self::Host { host } => Self::Host { host: host_of(host) },
+            Self::Prefix { host, path } => Self::Prefix {
+                host: host_of(host),
+                path: text(cut(&url::prefix(path.as_bytes()))),
+            },
+            Self::Tag { host, tag } => Self::Tag {
+                host: host_of(host),
                 tag: tag.clone(),
             },
-            Target::Prefix(prefix) => match host_and_path(prefix) {
-                Some((host, path)) => Self::Prefix { host, path: cut(path) },
-                None => Self::All,
-            },
-            Target::Url(url) => match host_and_path(url) {
-                Some((host, path)) => Self::Url {
-                    host: without_port(&host),
-                    path: path.split(['?', '#']).next().unwrap_or_default().to_owned(),
-                },
-                None => Self::All,
+            Self::Url { host, path } => Self::Url {
+                host: without_port(&host_of(host)).to_owned(),
+                path: text(url::without_query(&url::path(path.as_bytes()))),
             },
         }
     }
@@ -140,53 +158,38 @@ impl Subject {
     pub fn of_wire(wire: &TierSubject) -> Self {
         let (host, value) = (wire.host.clone(), wire.value.clone());
         match wire.kind() {
-            Kind::Host => Self::Host { host },
-            Kind::Prefix => Self::Prefix {
-                host,
-                path: cut(&value),
-            },
-            Kind::Tag => Self::Tag { host, tag: value },
-            Kind::Url => Self::Url {
-                host: without_port(&host),
-                path: value.split(['?', '#']).next().unwrap_or_default().to_owned(),
-            },
+            Kind::Host => Self::Host { host }.canonical(),
+            Kind::Prefix => Self::Prefix { host, path: value }.canonical(),
+            Kind::Tag => Self::Tag { host, tag: value }.canonical(),
+            Kind::Url => Self::Url { host, path: value }.canonical(),
             // One that this version does not know may mean anything.
             Kind::All | Kind::Unspecified => Self::All,
         }
     }
 }
 
-fn cut(path: &str) -> String {
-    let end = (0..=path.len().min(MAX_PREFIX))
-        .rev()
-        .find(|at| path.is_char_boundary(*at));
-    path.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn cut(path: &[u8]) -> &[u8] {
+    path.get(..MAX_PREFIX).unwrap_or(path)
 }
 
 /// A port may be written where the key has none, and the other way round.
-fn without_port(host: &str) -> String {
+fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name.to_ascii_lowercase(),
-        _ => host.to_ascii_lowercase(),
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
     }
-}
-
-fn host_and_path(text: &str) -> Option<(String, &str)> {
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let slash = rest.find('/');
-    let (host, path) = match slash {
-        Some(slash) => rest.split_at_checked(slash)?,
-        None => (rest, "/"),
-    };
-    Some((host.to_ascii_lowercase(), path))
 }
 
 /// What purges are compared with.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
-    /// Normalised host.
+    /// Host, as the key or in canonical form.
     pub host: &'a str,
-    /// Path and query.
+    /// Path and query, likewise.
     pub path: &'a str,
     /// Tags and groups.
     pub tags: &'a [String],
@@ -218,15 +221,15 @@ impl PurgeTable {
             self.record_all(fence);
             return;
         }
-        let place = match subject {
+        let place = match subject.canonical() {
             Subject::All => return self.record_all(fence),
-            Subject::Host { host } => self.hosts.entry(host.clone()).or_default(),
+            Subject::Host { host } => self.hosts.entry(host).or_default(),
             Subject::Prefix { host, path } => {
                 self.lengths.insert(path.len());
-                self.prefixes.entry((host.clone(), path.clone())).or_default()
+                self.prefixes.entry((host, path)).or_default()
             }
-            Subject::Tag { host, tag } => self.tags.entry((host.clone(), tag.clone())).or_default(),
-            Subject::Url { host, path } => self.urls.entry((host.clone(), path.clone())).or_default(),
+            Subject::Tag { host, tag } => self.tags.entry((host, tag)).or_default(),
+            Subject::Url { host, path } => self.urls.entry((host, path)).or_default(),
         };
         *place = (*place).max(fence);
     }
@@ -252,20 +255,23 @@ impl PurgeTable {
             return false;
         }
         let since = |place: Option<&Fence>| place.is_some_and(|place| *place > fence);
-        let path_only = parts.path.split('?').next().unwrap_or_default();
+        let stored = Stored::new(parts.host.as_bytes(), parts.path.as_bytes());
+        let (host, path) = (text(stored.host()), text(stored.path()));
+        let path_only = text(url::without_query(stored.path()));
         let any = String::new();
         self.everything > fence
-            || since(self.hosts.get(parts.host))
-            || since(self.urls.get(&(without_port(parts.host), path_only.to_owned())))
+            || since(self.hosts.get(&host))
+            || since(self.urls.get(&(without_port(&host).to_owned(), path_only)))
             || self.lengths.iter().any(|length| {
-                parts.path.get(..*length).is_some_and(|prefix| {
+                path.get(..*length).is_some_and(|prefix| {
                     since(self.prefixes.get(&(any.clone(), prefix.to_owned())))
-                        || since(self.prefixes.get(&(parts.host.to_owned(), prefix.to_owned())))
+                        || since(self.prefixes.get(&(host.clone(), prefix.to_owned())))
                 })
             })
             || parts.tags.iter().any(|tag| {
-                since(self.tags.get(&(any.clone(), tag.clone())))
-                    || since(self.tags.get(&(parts.host.to_owned(), tag.clone())))
+                names_of_tag(tag.as_bytes()).map(text).any(|name| {
+                    since(self.tags.get(&(any.clone(), name.clone()))) || since(self.tags.get(&(host.clone(), name)))
+                })
             })
     }
 }
@@ -280,10 +286,10 @@ mod tests {
 
     #[test]
     fn a_purge_reaches_what_began_before_it_and_nothing_else() {
-        let tags = ["shop".to_owned()];
+        let tags = ["shop".to_owned(), "group:products".to_owned()];
         let parts = Parts {
-            host: "api.example",
-            path: "/products/7?x=1",
+            host: "API.example.:80",
+            path: "/products/%37caf%c3%a9?x=1",
             tags: &tags,
         };
         for (target, hit) in [
@@ -295,13 +301,41 @@ mod tests {
             (Target::Prefix("api.example/users".to_owned()), false),
             (Target::Tag("shop".to_owned()), true),
             (Target::Tag("cart".to_owned()), false),
-            (Target::Url("http://api.example:80/products/7?other".to_owned()), true),
+            (Target::Tag("products".to_owned()), true),
+            (Target::Tag("group:products".to_owned()), true),
+            (Target::Host("api.example:443".to_owned()), true),
+            (
+                Target::Prefix("http://api.example:80/products/7caf%C3%A".to_owned()),
+                true,
+            ),
+            (
+                Target::Url("http://api.example:80/products/7café?other".to_owned()),
+                true,
+            ),
+            (
+                Target::Url("https://u@api.example./x/../products/7caf%C3%A9".to_owned()),
+                true,
+            ),
             (Target::Url("http://api.example/products/8".to_owned()), false),
         ] {
             let mut table = PurgeTable::default();
             table.record(at(10), &Subject::of(&target));
             assert_eq!(table.purged(at(9), &parts), hit, "{target:?}");
             assert!(!table.purged(at(10), &parts), "{target:?} began after it");
+        }
+    }
+
+    #[test]
+    fn a_subject_written_by_an_earlier_version_is_still_found() {
+        let old = Subject::Url {
+            host: "h".to_owned(),
+            path: "/caf%c3%a9".to_owned(),
+        };
+        let mut table = PurgeTable::default();
+        table.record(at(10), &old);
+        for (host, path) in [("h", "/caf%c3%a9"), ("h:8080", "/caf%C3%A9?x")] {
+            let parts = Parts { host, path, tags: &[] };
+            assert!(table.purged(at(9), &parts), "{host}{path}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! appends and not a thousand rewrites of everything. Written anew when it has grown long, and at every start.
 
 use control_domain::Millis;
-use control_domain::purges::{Purge, PurgeLog};
+use control_domain::purges::{Matched, Purge, PurgeLog};
 use control_domain::snapshot::Checksum;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -23,6 +23,8 @@ enum Event<'e> {
         id: String,
         envoy: String,
         at: Millis,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        matched: Option<Matched>,
     },
     /// All Envoys have it to do once more.
     Reopened {
@@ -57,11 +59,12 @@ impl PurgeJournal {
     }
 
     /// Writes a receipt down. One that a crash takes away costs an Envoy a purge that it has had.
-    pub(crate) fn applied(&self, id: &str, envoy: &str, at: Millis) -> io::Result<()> {
+    pub(crate) fn applied(&self, id: &str, envoy: &str, at: Millis, matched: Option<Matched>) -> io::Result<()> {
         let event = Event::Applied {
             id: id.to_owned(),
             envoy: envoy.to_owned(),
             at,
+            matched,
         };
         self.append(&event, false)
     }
@@ -136,7 +139,7 @@ fn read(path: &Path) -> PurgeLog {
             Some(Event::Forgotten(at)) => log.forget_before(at),
             // The same one twice is the one before.
             Some(Event::Accepted(purge)) => drop(log.accept(purge.into_owned())),
-            Some(Event::Applied { id, envoy, at }) => log.applied(&id, &envoy, at),
+            Some(Event::Applied { id, envoy, at, matched }) => log.applied(&id, &envoy, at, matched),
             Some(Event::Reopened { id }) => log.reopen(&id),
             None => torn += 1,
         }
@@ -163,6 +166,7 @@ mod tests {
             soft: false,
             idempotency_key: Some(format!("key-{id}")),
             applied: BTreeMap::new(),
+            matched: BTreeMap::new(),
         }
     }
 
@@ -173,13 +177,16 @@ mod tests {
         let (journal, log) = PurgeJournal::open(path.clone()).unwrap();
         assert_eq!(log, PurgeLog::default());
         journal.accepted(&purge("1", 5)).unwrap();
-        journal.applied("1", "envoy", 6).unwrap();
+        journal.applied("1", "envoy", 6, None).unwrap();
+        let counted = Matched { at_least: 3, all: true };
+        journal.applied("1", "envoy", 8, Some(counted)).unwrap();
         journal.accepted(&purge("2", 7)).unwrap();
         drop(journal);
         let whole = fs::read(&path).unwrap();
         let (_, log) = PurgeJournal::open(path.clone()).unwrap();
         assert_eq!(log.all().count(), 2);
         assert_eq!(log.get("1").unwrap().applied, BTreeMap::from([("envoy".to_owned(), 6)]));
+        assert_eq!(log.get("1").unwrap().matched().known(), Some(3));
         let (_, again) = PurgeJournal::open(path.clone()).unwrap();
         assert_eq!(again, log, "written anew it says the same");
         for cut in (0..whole.len()).step_by(3) {

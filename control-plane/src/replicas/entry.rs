@@ -3,7 +3,7 @@
 use control_domain::Millis;
 use control_domain::alerts::Silence;
 use control_domain::fleet::ConnectionId;
-use control_domain::purges::Purge;
+use control_domain::purges::{Matched, Purge};
 use control_domain::steering::Said;
 use control_domain::warm::Warmth;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
@@ -31,7 +31,14 @@ pub(crate) enum Entry {
     /// A purge was accepted.
     Purge { purge: Purge },
     /// Envoys have done it.
-    Applied { id: String, envoy: String, at: Millis },
+    Applied {
+        id: String,
+        envoy: String,
+        at: Millis,
+        /// What they have counted; told later, once more, where counting takes long.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        matched: Option<Matched>,
+    },
     /// All have to do it once more.
     Reopened { id: String },
     /// An operator's word about a breaker.

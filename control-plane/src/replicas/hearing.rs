@@ -98,13 +98,14 @@ fn take(plane: &Arc<Plane>, entry: Entry) {
             if accepted.is_err() {
                 // Known; perhaps not who has done it.
                 for (envoy, at) in &purge.applied {
-                    plane.domain().purges.applied(&purge.id, envoy, *at);
+                    let matched = purge.matched.get(envoy).copied();
+                    plane.domain().purges.applied(&purge.id, envoy, *at, matched);
                 }
                 return;
             }
             crate::purging::heard(plane, &purge, purge.at.saturating_add(FRESH_MS) > now_ms());
         }
-        Entry::Applied { id, envoy, at } => plane.domain().purges.applied(&id, &envoy, at),
+        Entry::Applied { id, envoy, at, matched } => plane.domain().purges.applied(&id, &envoy, at, matched),
         Entry::Reopened { id } => plane.domain().purges.reopen(&id),
         Entry::Said { said } => {
             let fresh = said.at.saturating_add(FRESH_MS) > now_ms();

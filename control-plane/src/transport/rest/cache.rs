@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use control_domain::cache_report::Stored;
 use control_domain::views::{self, CacheStats, InvalidationStats};
+use optimizer_proto::url;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{ExplainCommand, HeaderField};
 use serde::Serialize;
@@ -137,16 +138,17 @@ fn question(parameters: &[(String, String)]) -> Result<ExplainCommand, Problem> 
             }
             "url" => {
                 let bad = || Problem::bad_query("url", value, "an absolute http or https URL");
-                let (scheme, rest) = value.split_once("://").ok_or_else(bad)?;
-                if !matches!(scheme, "http" | "https") || rest.is_empty() {
+                let (authority, path) = url::split(value.as_bytes()).ok_or_else(bad)?;
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                if !url::is_authority(authority) || !url::is_unbroken(path) {
                     return Err(bad());
                 }
-                let slash = rest.find(['/', '?']).unwrap_or(rest.len());
-                let (authority, path) = rest.split_at(slash);
-                scheme.clone_into(&mut command.scheme);
-                authority.clone_into(&mut command.authority);
+                let is_tls = value.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("https"));
+                if is_tls { "https" } else { "http" }.clone_into(&mut command.scheme);
+                command.authority = text(authority);
+                let path = text(path.split(|byte| *byte == b'#').next().unwrap_or_default());
                 command.path = if path.starts_with('/') {
-                    path.to_owned()
+                    path
                 } else {
                     format!("/{path}")
                 };

@@ -16,18 +16,22 @@ use std::time::Duration;
 
 /// Word of a receipt.
 const LATE: &str = "late";
+/// For a purge that found nothing.
+const NOTHING: &str = "Nothing stored on these Envoys matched. GET /cache/explain?url= tells under which key a response of a URL is \
+    stored; a port other than 80 and 443 belongs to the host, and tags are compared letter by letter.";
 
 /// What is to be purged: at least one of the fields.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PurgeRequest {
-    /// One absolute URL.
+    /// One absolute URL, in any spelling and by either scheme: what differs in letter case of the host, port 80 or 443, a trailing
+    /// dot, escapes, dot segments or repeated slashes only is the same.
     url: Option<String>,
-    /// `host/path`: everything whose URL begins so.
+    /// `host/path`: everything whose URL begins so; `/path` on every host.
     prefix: Option<String>,
     /// Everything of a host.
     host: Option<String>,
-    /// Everything with this tag.
+    /// Everything with this tag, or in this cache group.
     tag: Option<String>,
     /// Everything with one of these tags.
     #[serde(default)]
@@ -71,6 +75,15 @@ pub(crate) struct Receipt {
     replicas: &'static str,
     /// `applied`, or `late`.
     shared_tier: &'static str,
+    /// How many stored responses were meant, on all Envoys that have done it: 0 where there was nothing to purge. Null while that is
+    /// not known: one is late, has not counted all, or does not count. The shared tier does not count.
+    #[schema(required = true)]
+    matched: Option<u64>,
+    /// As far as they were counted.
+    matched_at_least: u64,
+    /// What to look at where nothing stored was meant.
+    #[schema(required = true)]
+    hint: Option<&'static str>,
     /// Envoys that have it in force in all workers.
     applied: Vec<Applied>,
     /// Connected Envoys that have not.
@@ -90,6 +103,11 @@ pub(crate) struct Applied {
     at: u64,
     /// Milliseconds after it was accepted.
     after_ms: u64,
+    /// How many stored responses were meant; null while that is not known.
+    #[schema(required = true)]
+    matched: Option<u64>,
+    /// As far as they were counted.
+    matched_at_least: u64,
 }
 
 /// An Envoy.
@@ -197,6 +215,7 @@ pub(crate) async fn purge(
         soft: asked.soft,
         idempotency_key: text("idempotency-key"),
         applied: std::collections::BTreeMap::new(),
+        matched: std::collections::BTreeMap::new(),
     };
     if write.dry_run {
         let would = WouldPurge {
@@ -280,12 +299,15 @@ fn receipt(plane: &Plane, id: &str) -> Option<Receipt> {
             .unwrap_or_default(),
     };
     let applied = purge.applied.iter().map(|(envoy, at)| {
+        let counted = purge.matched.get(envoy).copied().unwrap_or_default();
         let Named { envoy, node_id } = named(envoy);
         Applied {
             envoy,
             node_id,
             at: *at,
             after_ms: at.saturating_sub(purge.at),
+            matched: counted.known(),
+            matched_at_least: counted.at_least,
         }
     });
     let late = connected.iter().filter(|envoy| !purge.applied.contains_key(*envoy));
@@ -301,7 +323,12 @@ fn receipt(plane: &Plane, id: &str) -> Option<Receipt> {
             node_id: envoy.node_id.clone(),
         })
         .collect();
+    let counted = purge.matched();
+    let matched = counted.known().filter(|_| late.is_empty());
     Some(Receipt {
+        matched,
+        matched_at_least: counted.at_least,
+        hint: (matched == Some(0)).then_some(NOTHING),
         purge: summary(purge),
         complete: late.is_empty() && away.is_empty() && !owed && !unshared,
         replicas: if unshared { LATE } else { "told" },

@@ -10,12 +10,10 @@ use super::wake::Wake;
 use crate::Millis;
 use crate::cache::{CacheKey, CacheStatus};
 use crate::engine::Asked;
-use crate::http::fields::Fields;
-use crate::http::target::Target;
-use crate::store::Purge;
+use optimizer_proto::url;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::purge_command::Kind;
-use optimizer_proto::v1::{ClientPurge, Command, ExportPage, PurgeCommand};
+use optimizer_proto::v1::{ClientPurge, Command, ExportPage, PurgeCommand, PurgeCount};
 use serde_json::json;
 
 /// Tags of one `PURGE`.
@@ -31,18 +29,29 @@ pub(super) struct Done {
     pub(super) page: Option<ExportPage>,
     /// Number of a purge, which is acknowledged when it is in force in every VM.
     pub(super) purge: Option<u32>,
+    /// How much a purge has matched, where that was asked for.
+    pub(super) count: Option<PurgeCount>,
 }
 
 impl Vm {
     /// Carries a command out.
     pub(super) fn execute(&mut self, host: &impl Host, command: &Command, now_ms: Millis) -> Done {
-        let mut purge = None;
+        let (mut purge, mut count) = (None, None);
         let mut page = None;
         let done = match &command.body {
             Some(Body::Explain(explain)) => self.explain(host, explain, now_ms),
-            Some(Body::Purge(asked)) => self.purge(host, asked, now_ms).map(|stamp| {
-                purge = Some(stamp);
-                json!({ "stamp": stamp })
+            Some(Body::Purge(asked)) => {
+                // Before it is in force: what is purged goes with the next request for it.
+                let counted = self.count_before(host, &asked.counted, now_ms);
+                self.purge(host, asked, now_ms).map(|stamp| {
+                    purge = Some(stamp);
+                    count = counted.map(|count| PurgeCount { stamp, ..count });
+                    json!({ "stamp": stamp })
+                })
+            }
+            Some(Body::Count(step)) => self.count_after(host, step, now_ms).map(|step| {
+                count = Some(step);
+                json!({})
             }),
             Some(Body::Breaker(steer)) => self.steer_breaker(host, steer, now_ms),
             Some(Body::Export(export)) => {
@@ -63,36 +72,20 @@ impl Vm {
             detail: detail.to_string(),
             page,
             purge,
+            count,
         }
     }
 
     /// Records a purge and tells the other VMs; answers its number.
     pub(super) fn purge(&mut self, host: &impl Host, purge: &PurgeCommand, now_ms: Millis) -> Result<u32, String> {
-        let value = purge.value.as_bytes();
-        let url;
-        let host_name;
-        let what = match purge.kind() {
-            Kind::All => Purge::All,
-            Kind::Host => {
-                host_name = value.to_ascii_lowercase();
-                Purge::Host(&host_name)
-            }
-            Kind::Prefix => {
-                let (name, path) = split_prefix(value).ok_or("a prefix is host/path")?;
-                host_name = name.to_ascii_lowercase();
-                Purge::Prefix { host: &host_name, path }
-            }
-            Kind::Tag => Purge::Tag { host: b"", tag: value },
-            Kind::Url => {
-                url = self.url_in_key(value).ok_or("a URL is absolute, with http or https")?;
-                Purge::Url(&url)
-            }
-            Kind::Unspecified => return Err("what to purge is not said".to_owned()),
-        };
-        let birth = self
-            .stamps
-            .purge(host, what, purge.soft, now_ms)
-            .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
+        let mut number = 0;
+        for target in self.purge_targets(purge)? {
+            let birth = self
+                .stamps
+                .purge(host, &target, purge.soft, now_ms)
+                .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
+            number = birth.number();
+        }
         self.recorder.invalidated(purge_cause(purge.kind()));
         self.beat(host, now_ms);
         let mut item = vec![Wake::Stamps.byte()];
@@ -101,11 +94,11 @@ impl Vm {
             // One that cannot be woken sees the purge at its next tick.
             let _ = host.enqueue(vm.queue, &item);
         }
-        Ok(birth.number())
+        Ok(number)
     }
 
     /// `PURGE` on the data path, where settings allow it: the URL of the request, or with a `Surrogate-Key` field the responses
-    /// with those tags.
+    /// with those tags. The answer's `x-purge-matched` says how many stored responses were meant, if all were counted.
     pub(super) fn purge_by_request(
         &mut self,
         host: &impl Host,
@@ -130,6 +123,7 @@ impl Vm {
             kind: kind.into(),
             value: String::from_utf8_lossy(value).into_owned(),
             soft,
+            ..PurgeCommand::default()
         };
         let tags: Vec<&[u8]> = asked
             .fields
@@ -139,7 +133,14 @@ impl Vm {
             .take(MAX_TAGS)
             .collect();
         let target = &asked.target;
-        let url = [target.scheme, b"://", target.authority, target.path].concat();
+        // In canonical form, which is text whatever the client has sent.
+        let url = [
+            target.scheme,
+            b"://",
+            &url::host(target.authority),
+            &url::path(target.path),
+        ]
+        .concat();
         if url.len() + tags.iter().map(|tag| tag.len()).sum::<usize>() > MAX_NAMED {
             let problem = Problem {
                 status: 414,
@@ -148,12 +149,16 @@ impl Vm {
             };
             return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[]);
         }
-        let done = if tags.is_empty() {
-            self.purge(host, &command(Kind::Url, &url), now_ms).map(drop)
+        let commands: Vec<PurgeCommand> = if tags.is_empty() {
+            vec![command(Kind::Url, &url)]
         } else {
-            tags.iter()
-                .try_for_each(|tag| self.purge(host, &command(Kind::Tag, tag), now_ms).map(drop))
+            tags.iter().map(|tag| command(Kind::Tag, tag)).collect()
         };
+        let count = self.count_before(host, &commands, now_ms);
+        let matched = count.filter(|count| count.done).map(|count| count.matched);
+        let done = commands
+            .iter()
+            .try_for_each(|command| self.purge(host, command, now_ms).map(drop));
         if done.is_ok() {
             self.purge_in_tier(host, asked, &tags, now_ms);
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -163,8 +168,14 @@ impl Vm {
                 tags: tags.iter().map(|tag| text(tag)).collect(),
                 soft,
                 at_ms: now_ms,
+                matched,
             });
         }
+        let matched = matched.filter(|_| done.is_ok()).map(|matched| matched.to_string());
+        let matched: Vec<(&[u8], &[u8])> = matched
+            .iter()
+            .map(|number| (&b"x-purge-matched"[..], number.as_bytes()))
+            .collect();
         let problem = match done {
             Ok(()) => Problem {
                 status: 200,
@@ -177,7 +188,7 @@ impl Vm {
                 title: "The purge could not be recorded; nothing was purged",
             },
         };
-        self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[])
+        self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &matched)
     }
 
     fn purge_in_tier(&mut self, host: &impl Host, asked: &Asked<'_>, tags: &[&[u8]], now_ms: Millis) {
@@ -215,45 +226,6 @@ impl Vm {
             })
         }
     }
-
-    /// The URL as the cache keys of its route have it.
-    fn url_in_key(&self, url: &[u8]) -> Option<Vec<u8>> {
-        let (scheme, rest) = [&b"http://"[..], b"https://"].iter().find_map(|prefix| {
-            let matches = url.get(..prefix.len())?.eq_ignore_ascii_case(prefix);
-            matches
-                .then(|| url.get(prefix.len()..))
-                .flatten()
-                .map(|rest| (prefix.strip_suffix(b"://"), rest))
-        })?;
-        let slash = rest
-            .iter()
-            .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
-            .unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(slash);
-        let path = if path.first() == Some(&b'/') {
-            path.to_vec()
-        } else {
-            [b"/", path].concat()
-        };
-        let target = Target {
-            scheme: scheme?,
-            authority,
-            path: &path,
-        };
-        let route = std::rc::Rc::clone(self.policies.route(authority, &path));
-        let key = CacheKey::new(&route.key, &target, &Fields::from(Vec::new()), &self.key_secret.secret);
-        (!authority.is_empty()).then(|| key.url().to_vec())
-    }
-}
-
-/// `host/path`, also with a scheme in front; without a host the path holds for all.
-fn split_prefix(value: &[u8]) -> Option<(&[u8], &[u8])> {
-    let value = [&b"http://"[..], b"https://"]
-        .iter()
-        .find_map(|scheme| value.strip_prefix(*scheme))
-        .unwrap_or(value);
-    let slash = value.iter().position(|byte| *byte == b'/')?;
-    Some(value.split_at(slash))
 }
 
 fn purge_cause(kind: Kind) -> &'static str {

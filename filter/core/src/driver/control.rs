@@ -11,8 +11,8 @@ use optimizer_proto::settings::{Violation, ViolationCode};
 use optimizer_proto::v1::control_message::Body as FromControl;
 use optimizer_proto::v1::filter_message::Body as ToControl;
 use optimizer_proto::v1::{
-    Command, CommandResult, ConcurrencyGauge, ControlMessage, FilterGauges, FilterMessage, Hello, SettingsAck,
-    SettingsPush, TelemetryReport, Violation as WireViolation,
+    Command, CommandResult, ConcurrencyGauge, ControlMessage, FilterGauges, FilterMessage, Hello, PurgeCount,
+    SettingsAck, SettingsPush, TelemetryReport, Violation as WireViolation,
 };
 use prost::Message;
 
@@ -33,6 +33,18 @@ struct Owed {
     ignored: Vec<WireViolation>,
 }
 
+/// The acknowledgement of a purge.
+#[derive(Debug)]
+struct OwedPurge {
+    stream: u32,
+    /// Of the command.
+    id: String,
+    /// Number of the purge.
+    stamp: u32,
+    since_ms: Millis,
+    count: Option<PurgeCount>,
+}
+
 /// What the leader still owes the control plane.
 #[derive(Debug, Default)]
 pub struct ControlState {
@@ -43,8 +55,8 @@ pub struct ControlState {
     /// Something is to be reported as soon as the report under way is acknowledged.
     hurry: bool,
     last_closed_ms: Millis,
-    /// Purges whose acknowledgement waits for all VMs: stream, command, number, since when.
-    purges: Vec<(u32, String, u32, Millis)>,
+    /// Purges whose acknowledgement waits for all VMs.
+    purges: Vec<OwedPurge>,
     /// Parts of a response that is being restored.
     pub(super) importing: Vec<u8>,
 }
@@ -313,7 +325,13 @@ impl Vm {
     fn obey(&mut self, host: &impl Host, stream: u32, command: &Command, now_ms: Millis) {
         let done = self.execute(host, command, now_ms);
         if let (true, Some(stamp)) = (done.ok, done.purge) {
-            self.control.purges.push((stream, command.id.clone(), stamp, now_ms));
+            self.control.purges.push(OwedPurge {
+                stream,
+                id: command.id.clone(),
+                stamp,
+                since_ms: now_ms,
+                count: done.count,
+            });
             self.acknowledge_purges(host, now_ms);
             return;
         }
@@ -322,6 +340,7 @@ impl Vm {
             ok: done.ok,
             detail: done.detail,
             page: done.page,
+            count: done.count,
         };
         self.send_on(host, stream, ToControl::CommandResult(result));
     }
@@ -348,17 +367,18 @@ impl Vm {
             .min()
             .unwrap_or(0);
         let waiting = std::mem::take(&mut self.control.purges);
-        for (stream, id, stamp, since_ms) in waiting {
-            if stamp <= reached {
+        for owed in waiting {
+            if owed.stamp <= reached {
                 let result = CommandResult {
-                    id,
+                    id: owed.id,
                     ok: true,
-                    detail: serde_json::json!({ "stamp": stamp }).to_string(),
+                    detail: serde_json::json!({ "stamp": owed.stamp }).to_string(),
                     page: None,
+                    count: owed.count,
                 };
-                self.send_on(host, stream, ToControl::CommandResult(result));
-            } else if now_ms.saturating_sub(since_ms) < PURGE_PATIENCE_MS {
-                self.control.purges.push((stream, id, stamp, since_ms));
+                self.send_on(host, owed.stream, ToControl::CommandResult(result));
+            } else if now_ms.saturating_sub(owed.since_ms) < PURGE_PATIENCE_MS {
+                self.control.purges.push(owed);
             }
         }
     }

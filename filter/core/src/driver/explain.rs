@@ -47,11 +47,18 @@ impl Vm {
         let directives = asked.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
         let variants = self.variants(host, &key, &asked.fields, now_ms);
+        let same_url = self.same_url(host, &key, now_ms);
         let counted = self.recorder.cache;
         let looked_up = self.find(host, &key, &asked.fields, &route, now_ms);
         // A question is no traffic.
         self.recorder.cache = counted;
-        let shown = json!({ "key": String::from_utf8_lossy(key.as_bytes()), "variants": variants });
+        let (same_url, whole) = same_url;
+        let shown = json!({
+            "key": String::from_utf8_lossy(key.as_bytes()),
+            "variants": variants,
+            "same_url": same_url,
+            "same_url_complete": whole,
+        });
         let (found, soft) = match looked_up {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
@@ -87,7 +94,6 @@ impl Vm {
         let parts = KeyParts {
             host: key.host(),
             path: key.path(),
-            url: key.url(),
         };
         self.store
             .variants(host, key.as_bytes(), MAX_VARIANTS, now_ms)

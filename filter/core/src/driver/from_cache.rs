@@ -162,7 +162,6 @@ impl Vm {
         let parts = KeyParts {
             host: key.host(),
             path: key.path(),
-            url: key.url(),
         };
         let verdict = self.stamps.verdict(found.birth, &parts, view.tags());
         if verdict != Verdict::Purged {

@@ -9,6 +9,7 @@ use crate::cache::{self, groups, invalidation};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
+use optimizer_proto::purge::PurgeTarget;
 
 impl Vm {
     /// Removes what an unsafe method, or an invalidated cache group, has made untrue.
@@ -30,12 +31,12 @@ impl Vm {
             // A stamp and not a removal: it reaches every variant and identity of the URL, and a fetch still in flight.
             if self
                 .stamps
-                .purge(host, crate::store::Purge::Url(key.url()), false, now_ms)
+                .purge(host, &PurgeTarget::url(key.host(), key.path()), false, now_ms)
                 .is_ok()
             {
                 self.recorder.invalidated("unsafe-method");
-                // Under the key itself nothing is left; under keys with other fields something may be.
-                stamped |= key.as_bytes() != key.url();
+                // Under the key itself nothing is left; under keys of other spellings, schemes or fields something may be.
+                stamped = true;
             }
             self.store.remove(host, key.as_bytes());
             self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
@@ -44,11 +45,8 @@ impl Vm {
             let host_name = crate::http::target::normalize_authority(asked.target.scheme, asked.target.authority);
             for group in groups::invalidated(response) {
                 let tag = groups::group_tag(&group);
-                let purge = crate::store::Purge::Tag {
-                    host: &host_name,
-                    tag: &tag,
-                };
-                if self.stamps.purge(host, purge, false, now_ms).is_ok() {
+                let purge = PurgeTarget::tag(&host_name, &tag);
+                if self.stamps.purge(host, &purge, false, now_ms).is_ok() {
                     self.recorder.invalidated("cache-group");
                     stamped = true;
                 }

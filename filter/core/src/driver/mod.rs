@@ -27,6 +27,7 @@ mod mailbox;
 mod on_end;
 mod on_request;
 mod on_response;
+mod purge_targets;
 mod registry;
 mod replace;
 mod settings_cell;

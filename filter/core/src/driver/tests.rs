@@ -1016,7 +1016,9 @@ fn who_is_vouched_for_knows_of_the_purge_whose_wake_up_is_still_behind() {
     let now_ms = envoy.host.now_ms.get();
     let map = std::rc::Rc::clone(&envoy.host.map);
     let mut leader = crate::store::Stamps::default();
-    leader.purge(&*map, crate::store::Purge::All, false, now_ms).unwrap();
+    leader
+        .purge(&*map, &optimizer_proto::purge::PurgeTarget::All, false, now_ms)
+        .unwrap();
     crate::shared_map::SharedMap::set(&*map, b"ao1/vouched", &now_ms.to_le_bytes(), None).unwrap();
     forwarded(envoy.get(&[], "200", &no_store, b"asked"));
 }

@@ -9,6 +9,8 @@ use crate::cache::{CacheKey, StoredView};
 use crate::collapse::Landing;
 use crate::http::fields::Fields;
 use crate::shared_map::SharedMap;
+use optimizer_proto::purge::{Stored, names_of_tag};
+use optimizer_proto::url;
 use optimizer_proto::v1::tier_subject::Kind;
 use optimizer_proto::v1::{Fence, TierInvalidate, TierPut, TierRelease, TierSubject};
 use prost::Message;
@@ -56,7 +58,6 @@ impl Vm {
             return self.recorder.reason("tier-not-offered");
         }
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         // The offer ends the lease.
         self.tier.leases.remove(&key.hash());
         self.tier.work.push_back(Work::Put(TierPut {
@@ -65,8 +66,8 @@ impl Vm {
             vary,
             value: value.to_vec(),
             fence: Some(fence),
-            host: text(key.host()),
-            path: text(key.path()),
+            host: text(&url::host(key.host())),
+            path: text(&url::path(key.path())),
             tags: view.tags().map(text).collect(),
             usable_until_ms,
             now_ms,
@@ -208,14 +209,14 @@ impl Blocks {
                 .and_then(|(bytes, _)| bytes.try_into().ok().map(u64::from_le_bytes))
                 .is_some_and(|until| until > now_ms && until <= now_ms + 2 * BLOCKED_MS)
         };
-        is_set(RECORDS) || is_set(url_record(host, path)) || tags.map(tag_record).any(is_set)
+        is_set(RECORDS) || is_set(url_record(host, path)) || tags.flat_map(names_of_tag).map(tag_record).any(is_set)
     }
 }
 
 fn url_record(host: &[u8], path: &[u8]) -> u64 {
-    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let seed = xxhash_rust::xxh3::xxh3_64(host);
-    xxhash_rust::xxh3::xxh3_64_with_seed(path, seed) % RECORDS
+    let stored = Stored::new(host, path);
+    let seed = xxhash_rust::xxh3::xxh3_64(stored.host());
+    xxhash_rust::xxh3::xxh3_64_with_seed(url::without_query(stored.path()), seed) % RECORDS
 }
 
 fn tag_record(tag: &[u8]) -> u64 {
@@ -231,8 +232,8 @@ fn record_key(record: u64) -> [u8; 6] {
 pub(super) fn url_subject(key: &CacheKey) -> TierSubject {
     TierSubject {
         kind: Kind::Url.into(),
-        host: String::from_utf8_lossy(key.host()).into_owned(),
-        value: String::from_utf8_lossy(key.path()).into_owned(),
+        host: text(&url::host(key.host())),
+        value: text(&url::path(key.path())),
     }
 }
 
@@ -240,7 +241,11 @@ pub(super) fn url_subject(key: &CacheKey) -> TierSubject {
 pub(super) fn tag_subject(host: &[u8], tag: &[u8]) -> TierSubject {
     TierSubject {
         kind: Kind::Tag.into(),
-        host: String::from_utf8_lossy(host).into_owned(),
-        value: String::from_utf8_lossy(tag).into_owned(),
+        host: text(&url::host(host)),
+        value: text(tag),
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

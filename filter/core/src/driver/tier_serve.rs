@@ -50,7 +50,6 @@ impl Vm {
         let parts = KeyParts {
             host: ask.key.host(),
             path: ask.key.path(),
-            url: ask.key.url(),
         };
         // What this Envoy purged while the answer was on its way, and what it has yet to tell the tier.
         let purged = self.stamps.verdict(birth, &parts, view.tags()) != Verdict::Live

@@ -70,12 +70,12 @@ impl Vm {
         StoredView::decode(value, false).is_ok_and(|view| self.verdict(birth, &view) == Verdict::Purged)
     }
 
-    fn verdict(&self, birth: Birth, view: &StoredView<'_>) -> Verdict {
+    /// What the purges since its birth mean for a stored response.
+    pub(super) fn verdict(&self, birth: Birth, view: &StoredView<'_>) -> Verdict {
         let parts = CacheKey::parts(view.key());
         let parts = KeyParts {
             host: parts.host,
             path: parts.path,
-            url: parts.url,
         };
         self.stamps.verdict(birth, &parts, view.tags())
     }

@@ -44,6 +44,35 @@ impl Store {
         (found, Some(Cursor(u64::from(page) << 16)))
     }
 
+    /// Shows `visit` stored responses from `cursor` on, until that many entries or bytes were read; answers where to go on, `None`
+    /// at the end. One response at least is read, however large.
+    pub fn scan(
+        &self,
+        map: &impl SharedMap,
+        cursor: Cursor,
+        (entries, bytes): (usize, u64),
+        now_ms: Millis,
+        visit: &mut dyn FnMut(&Exported),
+    ) -> Option<Cursor> {
+        let first = u16::try_from(cursor.0 >> 16).unwrap_or(PAGES);
+        let mut slot = (cursor.0 & 0xffff) as u16;
+        let (mut seen, mut read) = (0, 0_u64);
+        for page in first..PAGES {
+            for record in records_from(map, page, slot) {
+                let weight = u64::from(record.weight);
+                if seen >= entries || (seen > 0 && read.saturating_add(weight) > bytes) {
+                    return Some(Cursor((u64::from(page) << 16) | u64::from(record.slot)));
+                }
+                (seen, read) = (seen + 1, read.saturating_add(weight));
+                if let Some(exported) = export(map, page, &record, now_ms) {
+                    visit(&exported);
+                }
+            }
+            slot = 0;
+        }
+        None
+    }
+
     /// Up to `count` responses of a key, whatever their selecting fields. The caller has yet to compare the whole key.
     pub fn variants(&self, map: &impl SharedMap, key: &[u8], count: usize, now_ms: Millis) -> Vec<Exported> {
         let hash = key_hash(key);

@@ -37,6 +37,6 @@ mod vary;
 
 pub use entry::{Cursor, Entry, EntryId, Events, Exported, Found, Inserted, StoreError, Surveyed, TRAILER_LEN, Usage};
 pub use limits::{Eviction, Limits};
-pub use stamps::{Birth, KeyParts, Purge, PurgeError, Stamps, Verdict};
+pub use stamps::{Birth, KeyParts, PurgeError, Stamps, Verdict};
 pub use store::Store;
 pub use vary::VaryNames;

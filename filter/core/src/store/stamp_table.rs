@@ -2,7 +2,8 @@
 
 use super::codec::{checksum, u16_at, u32_at, u64_at};
 
-const MAGIC: u32 = u32::from_le_bytes(*b"aop1");
+/// Another version hashes its subjects otherwise; its table counts as damaged, which purges everything.
+const MAGIC: u32 = u32::from_le_bytes(*b"aop2");
 const HEADER: usize = 24;
 const EXACT_LEN: usize = 28;
 const BUCKETS: usize = 1024;

@@ -7,6 +7,8 @@ use super::codec::{STAMPS_KEY, STAMPS_VERSION_KEY, u32_at};
 use super::stamp_table::{Stamp, StampTable, Subject};
 use crate::Millis;
 use crate::shared_map::{SetError, SharedMap};
+use optimizer_proto::purge::{PurgeTarget, Stored, names_of_tag};
+use optimizer_proto::url;
 
 const TRIES: usize = 256;
 const MAX_PREFIX_LEN: usize = 8192;
@@ -36,40 +38,13 @@ impl Birth {
     }
 }
 
-/// What to purge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purge<'a> {
-    /// Everything.
-    All,
-    /// One host.
-    Host(&'a [u8]),
-    /// All paths that begin with these bytes, on one host or, with an empty `host`, on every host.
-    Prefix {
-        /// Normalised host; empty for every host.
-        host: &'a [u8],
-        /// First bytes of path and query.
-        path: &'a [u8],
-    },
-    /// All responses with this tag (or cache group) from one host or, with an empty `host`, from every host.
-    Tag {
-        /// Normalised host; empty for every host.
-        host: &'a [u8],
-        /// The tag.
-        tag: &'a [u8],
-    },
-    /// One URL, as in [`KeyParts::url`].
-    Url(&'a [u8]),
-}
-
-/// The parts of an entry's key that stamps are compared with.
+/// The parts of an entry's key that stamps are compared with, as the key has them: they are compared in canonical form.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyParts<'a> {
-    /// Normalised host.
+    /// Host.
     pub host: &'a [u8],
     /// Path and query.
     pub path: &'a [u8],
-    /// What an exact purge names; the same normalisation on both sides.
-    pub url: &'a [u8],
 }
 
 /// What the purges since its birth mean for an entry.
@@ -150,7 +125,7 @@ impl Stamps {
     pub fn purge(
         &mut self,
         map: &impl SharedMap,
-        what: Purge<'_>,
+        what: &PurgeTarget,
         soft: bool,
         now_ms: Millis,
     ) -> Result<Birth, PurgeError> {
@@ -182,18 +157,20 @@ impl Stamps {
         if birth.0 >= self.table.sequence {
             return Verdict::Live;
         }
+        let stored = Stored::new(parts.host, parts.path);
+        let (host, path) = (stored.host(), stored.path());
         let mut stamp = self.table.all;
-        stamp.merge(self.stamp(hash(HOST, parts.host, &[])));
-        stamp.merge(self.stamp(hash(URL, parts.url, &[])));
+        stamp.merge(self.stamp(hash(HOST, host, &[])));
+        stamp.merge(self.stamp(hash(URL, host, url::without_empty_query(path))));
         for length in &self.lengths {
-            let Some(prefix) = parts.path.get(..usize::from(*length)) else {
+            let Some(prefix) = path.get(..usize::from(*length)) else {
                 break;
             };
-            stamp.merge(self.stamp(hash(PREFIX, parts.host, prefix)));
+            stamp.merge(self.stamp(hash(PREFIX, host, prefix)));
             stamp.merge(self.stamp(hash(PREFIX, &[], prefix)));
         }
-        for tag in tags {
-            stamp.merge(self.stamp(hash(TAG, parts.host, tag)));
+        for tag in tags.flat_map(names_of_tag) {
+            stamp.merge(self.stamp(hash(TAG, host, tag)));
             stamp.merge(self.stamp(hash(TAG, &[], tag)));
         }
         match stamp {
@@ -256,7 +233,7 @@ fn hash(kind: u64, scope: &[u8], value: &[u8]) -> u64 {
 }
 
 /// `None` for everything.
-fn subject_of(what: Purge<'_>) -> Option<Subject> {
+fn subject_of(what: &PurgeTarget) -> Option<Subject> {
     let plain = |hash| {
         Some(Subject {
             hash,
@@ -265,11 +242,11 @@ fn subject_of(what: Purge<'_>) -> Option<Subject> {
         })
     };
     match what {
-        Purge::All => None,
-        Purge::Host(host) => plain(hash(HOST, host, &[])),
-        Purge::Url(url) => plain(hash(URL, url, &[])),
-        Purge::Tag { host, tag } => plain(hash(TAG, host, tag)),
-        Purge::Prefix { host, path } => {
+        PurgeTarget::All => None,
+        PurgeTarget::Host(host) => plain(hash(HOST, host, &[])),
+        PurgeTarget::Url { host, path } => plain(hash(URL, host, path)),
+        PurgeTarget::Tag { host, tag } => plain(hash(TAG, host, tag)),
+        PurgeTarget::Prefix { host, path } | PurgeTarget::Path { host, path } => {
             // No stored path is longer; a purge cut short concerns more, not less.
             let path = path.get(..MAX_PREFIX_LEN).unwrap_or(path);
             Some(Subject {

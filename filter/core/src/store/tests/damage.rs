@@ -1,5 +1,6 @@
 use super::*;
 use crate::shared_map::{Cas, SetError};
+use optimizer_proto::purge::PurgeTarget;
 
 #[test]
 fn a_host_that_fails_every_call_costs_only_misses() {
@@ -40,7 +41,7 @@ fn exercise(store: &mut Store, stamps: &mut Stamps, map: &impl SharedMap, id: En
     let _ = store.maintain(map, stamps, 2000, START);
     let _ = store.usage(map, START);
     let _ = store.iterate(map, Cursor::default(), 10, &(0..=u16::MAX), START);
-    let _ = stamps.purge(map, Purge::All, false, START);
+    let _ = stamps.purge(map, &PurgeTarget::All, false, START);
     let _ = stamps.refresh(map, START);
 }
 

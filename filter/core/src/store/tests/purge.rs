@@ -1,9 +1,9 @@
 use super::*;
+use optimizer_proto::purge::PurgeTarget;
 
 const PARTS: KeyParts<'static> = KeyParts {
     host: b"shop.example",
     path: b"/items/7?x=1",
-    url: b"https://shop.example/items/7?x=1",
 };
 const TAGS: [&[u8]; 2] = [b"items", b"item-7"];
 
@@ -13,66 +13,36 @@ fn verdict(stamps: &Stamps, birth: Birth) -> Verdict {
 
 #[test]
 fn each_kind_reaches_what_it_names_and_nothing_else() {
-    let hits: [Purge<'_>; 9] = [
-        Purge::All,
-        Purge::Host(b"shop.example"),
-        Purge::Url(b"https://shop.example/items/7?x=1"),
-        Purge::Prefix {
-            host: b"shop.example",
-            path: b"/items/",
-        },
-        Purge::Prefix {
-            host: b"",
-            path: b"/it",
-        },
-        Purge::Prefix { host: b"", path: b"" },
-        Purge::Prefix {
-            host: b"shop.example",
-            path: b"/items/7?x=1",
-        },
-        Purge::Tag {
-            host: b"",
-            tag: b"item-7",
-        },
-        Purge::Tag {
-            host: b"shop.example",
-            tag: b"items",
-        },
+    let hits: [PurgeTarget; 9] = [
+        PurgeTarget::All,
+        PurgeTarget::host(b"shop.example"),
+        PurgeTarget::url(b"shop.example", b"/items/7?x=1"),
+        PurgeTarget::prefix(b"shop.example", b"/items/"),
+        PurgeTarget::prefix(b"", b"/it"),
+        PurgeTarget::prefix(b"", b""),
+        PurgeTarget::prefix(b"shop.example", b"/items/7?x=1"),
+        PurgeTarget::tag(b"", b"item-7"),
+        PurgeTarget::tag(b"shop.example", b"items"),
     ];
-    let misses: [Purge<'_>; 7] = [
-        Purge::Host(b"other.example"),
-        Purge::Url(b"https://shop.example/items/7"),
-        Purge::Prefix {
-            host: b"other.example",
-            path: b"/items/",
-        },
-        Purge::Prefix {
-            host: b"shop.example",
-            path: b"/items/8",
-        },
-        Purge::Prefix {
-            host: b"shop.example",
-            path: b"/items/7?x=12",
-        },
-        Purge::Tag {
-            host: b"",
-            tag: b"item-8",
-        },
-        Purge::Tag {
-            host: b"other.example",
-            tag: b"items",
-        },
+    let misses: [PurgeTarget; 7] = [
+        PurgeTarget::host(b"other.example"),
+        PurgeTarget::url(b"shop.example", b"/items/7"),
+        PurgeTarget::prefix(b"other.example", b"/items/"),
+        PurgeTarget::prefix(b"shop.example", b"/items/8"),
+        PurgeTarget::prefix(b"shop.example", b"/items/7?x=12"),
+        PurgeTarget::tag(b"", b"item-8"),
+        PurgeTarget::tag(b"other.example", b"items"),
     ];
     for soft in [false, true] {
         let expected = if soft { Verdict::Soft } else { Verdict::Purged };
-        for what in hits {
+        for what in &hits {
             let (map, mut stamps) = (seeded(), Stamps::default());
             let before = stamps.birth();
             let number = stamps.purge(&map, what, soft, START).unwrap();
             assert_eq!(verdict(&stamps, before), expected, "{what:?}");
             assert_eq!(verdict(&stamps, number), Verdict::Live, "born afterwards: {what:?}");
         }
-        for what in misses {
+        for what in &misses {
             let (map, mut stamps) = (seeded(), Stamps::default());
             let before = stamps.birth();
             stamps.purge(&map, what, soft, START).unwrap();
@@ -87,7 +57,8 @@ fn a_purge_is_in_force_elsewhere_from_the_refresh_on() {
     let (mut one, mut two) = (Stamps::default(), Stamps::default());
     assert!(!two.refresh(&map, START));
     let birth = two.birth();
-    one.purge(&map, Purge::Host(b"shop.example"), false, START).unwrap();
+    one.purge(&map, &PurgeTarget::host(b"shop.example"), false, START)
+        .unwrap();
     assert!(two.refresh(&map, START));
     assert_eq!(verdict(&two, birth), Verdict::Purged);
     let reads = map.reads();
@@ -103,7 +74,7 @@ fn a_body_in_flight_is_purged_too() {
     let (map, mut stamps) = (seeded(), Stamps::default());
     let mut store = Store::new(Limits::default(), Eviction::default());
     let birth = stamps.birth();
-    stamps.purge(&map, Purge::All, false, START).unwrap();
+    stamps.purge(&map, &PurgeTarget::All, false, START).unwrap();
     store
         .insert(
             &map,
@@ -137,8 +108,12 @@ fn a_body_in_flight_is_purged_too() {
 fn a_soft_purge_after_a_hard_one_does_not_bring_it_back() {
     let (map, mut stamps) = (seeded(), Stamps::default());
     let old = stamps.birth();
-    let between = stamps.purge(&map, Purge::Host(b"shop.example"), false, START).unwrap();
-    stamps.purge(&map, Purge::Host(b"shop.example"), true, START).unwrap();
+    let between = stamps
+        .purge(&map, &PurgeTarget::host(b"shop.example"), false, START)
+        .unwrap();
+    stamps
+        .purge(&map, &PurgeTarget::host(b"shop.example"), true, START)
+        .unwrap();
     assert_eq!(verdict(&stamps, old), Verdict::Purged);
     assert_eq!(verdict(&stamps, between), Verdict::Soft);
 }
@@ -148,28 +123,12 @@ fn a_full_table_purges_too_much_never_too_little() {
     let (map, mut stamps) = (seeded(), Stamps::default());
     let birth = stamps.birth();
     stamps
-        .purge(
-            &map,
-            Purge::Tag {
-                host: b"",
-                tag: b"item-7",
-            },
-            false,
-            START,
-        )
+        .purge(&map, &PurgeTarget::tag(b"", b"item-7"), false, START)
         .unwrap();
     for n in 0..3000 {
         let tag = format!("tag-{n}");
         stamps
-            .purge(
-                &map,
-                Purge::Tag {
-                    host: b"",
-                    tag: tag.as_bytes(),
-                },
-                false,
-                START,
-            )
+            .purge(&map, &PurgeTarget::tag(b"", tag.as_bytes()), false, START)
             .unwrap();
     }
     assert_eq!(verdict(&stamps, birth), Verdict::Purged);
@@ -180,28 +139,12 @@ fn a_full_table_purges_too_much_never_too_little() {
     let (map, mut stamps) = (seeded(), Stamps::default());
     let birth = stamps.birth();
     stamps
-        .purge(
-            &map,
-            Purge::Prefix {
-                host: b"shop.example",
-                path: b"/items",
-            },
-            true,
-            START,
-        )
+        .purge(&map, &PurgeTarget::prefix(b"shop.example", b"/items"), true, START)
         .unwrap();
     for n in 0..200 {
-        let path = "/".repeat(n + 2);
+        let path = format!("/{}", "x".repeat(n + 1));
         stamps
-            .purge(
-                &map,
-                Purge::Prefix {
-                    host: b"x.example",
-                    path: path.as_bytes(),
-                },
-                true,
-                START,
-            )
+            .purge(&map, &PurgeTarget::prefix(b"x.example", path.as_bytes()), true, START)
             .unwrap();
     }
     assert_eq!(verdict(&stamps, birth), Verdict::Soft);
@@ -219,15 +162,7 @@ fn purges_of_many_workers_are_all_kept() {
                 for n in 0..50 {
                     let tag = format!("{worker}/{n}");
                     stamps
-                        .purge(
-                            map,
-                            Purge::Tag {
-                                host: b"",
-                                tag: tag.as_bytes(),
-                            },
-                            false,
-                            START,
-                        )
+                        .purge(map, &PurgeTarget::tag(b"", tag.as_bytes()), false, START)
                         .unwrap();
                 }
             });
@@ -247,7 +182,7 @@ fn purges_of_many_workers_are_all_kept() {
 #[test]
 fn a_lost_table_purges_everything_once() {
     let (map, mut stamps) = (seeded(), Stamps::default());
-    let birth = stamps.purge(&map, Purge::Url(b"x"), false, START).unwrap();
+    let birth = stamps.purge(&map, &PurgeTarget::url(b"x", b"/"), false, START).unwrap();
     map.set(super::super::codec::STAMPS_KEY, b"damaged", None).unwrap();
     map.set(super::super::codec::STAMPS_VERSION_KEY, b"\xff\xff\xff\x7f", None)
         .unwrap();
@@ -255,7 +190,7 @@ fn a_lost_table_purges_everything_once() {
     assert!(other.refresh(&map, START + 5000));
     assert_eq!(verdict(&other, birth), Verdict::Purged);
     assert_eq!(verdict(&other, other.birth()), Verdict::Live);
-    other.purge(&map, Purge::Url(b"y"), false, START).unwrap();
+    other.purge(&map, &PurgeTarget::url(b"y", b"/"), false, START).unwrap();
     assert!(other.birth() > birth);
 }
 
@@ -264,7 +199,9 @@ fn a_response_from_elsewhere_is_purged_by_every_purge_since_the_origin_gave_it()
     let (map, mut stamps) = (seeded(), Stamps::default());
     assert!(stamps.are_empty());
     let before = Birth::received(START - 5_000);
-    stamps.purge(&map, Purge::Host(b"shop.example"), false, START).unwrap();
+    stamps
+        .purge(&map, &PurgeTarget::host(b"shop.example"), false, START)
+        .unwrap();
     assert!(!stamps.are_empty());
     assert_eq!(verdict(&stamps, before), Verdict::Purged);
     assert_eq!(
@@ -273,6 +210,49 @@ fn a_response_from_elsewhere_is_purged_by_every_purge_since_the_origin_gave_it()
         "within the same second: rather once too often"
     );
     assert_eq!(verdict(&stamps, Birth::received(START + 2_000)), Verdict::Live);
-    stamps.purge(&map, Purge::All, true, START + 9_000).unwrap();
+    stamps.purge(&map, &PurgeTarget::All, true, START + 9_000).unwrap();
     assert_eq!(verdict(&stamps, Birth::received(START + 2_000)), Verdict::Soft);
+}
+
+#[test]
+fn every_spelling_of_a_url_is_one_subject() {
+    let spellings: [(&[u8], &[u8]); 5] = [
+        (b"shop.example", b"/caf%c3%a9"),
+        (b"SHOP.example.", b"/caf%C3%A9"),
+        (b"shop.example:80", "/café".as_bytes()),
+        (b"shop.example:443", b"//x/../caf%C3%A9?"),
+        (b"a@shop.example", b"/%63af%C3%A9#f"),
+    ];
+    for (host, path) in spellings {
+        for (name, spelt) in spellings {
+            for what in [
+                PurgeTarget::url(name, spelt),
+                PurgeTarget::host(name),
+                PurgeTarget::prefix(name, b"/caf%c3"),
+                PurgeTarget::prefix(b"", b"/caf%C3%A"),
+                PurgeTarget::tag(name, b"g"),
+            ] {
+                let (map, mut stamps) = (seeded(), Stamps::default());
+                let before = stamps.birth();
+                stamps.purge(&map, &what, false, START).unwrap();
+                let tags: [&[u8]; 1] = [b"group:g"];
+                let found = stamps.verdict(before, &KeyParts { host, path }, tags.into_iter());
+                assert_eq!(found, Verdict::Purged, "{what:?}");
+                let stored = optimizer_proto::purge::Stored::new(host, path);
+                assert!(what.matches(&stored, tags.into_iter()), "{what:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_table_of_another_version_purges_everything() {
+    let (map, mut stamps) = (seeded(), Stamps::default());
+    let birth = stamps.purge(&map, &PurgeTarget::url(b"x", b"/"), false, START).unwrap();
+    let (mut table, _) = map.get(super::super::codec::STAMPS_KEY).unwrap();
+    table[..4].copy_from_slice(b"aop1");
+    map.set(super::super::codec::STAMPS_KEY, &table, None).unwrap();
+    let mut newer = Stamps::default();
+    assert!(newer.refresh(&map, START + 5_000));
+    assert_eq!(verdict(&newer, birth), Verdict::Purged);
 }
