@@ -28,6 +28,7 @@ mod protocols;
 
 mod replicas;
 mod routes;
+mod routing;
 mod runbook;
 mod settings;
 mod settings_doors;

@@ -29,7 +29,7 @@ mod tests;
 pub mod validation;
 
 pub use encoder::Encoder;
-pub use key::CacheKey;
+pub use key::{CacheKey, Routing};
 pub use policy::{FreshnessPolicy, KeyPolicy, QueryPolicy};
 pub use reuse::{Reuse, ReuseReason};
 pub use shift::shift_times;

@@ -3,9 +3,13 @@
 //! They are dispatched from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then. A
 //! stream puts its work into a list and wakes its own VM by its queue, which runs within about a millisecond.
 
+use super::exchange::Exchange;
+use super::forwarding::Knowledge;
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
+use super::on_request::SURROGATE_CAPABILITY;
+use super::refresh;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
@@ -33,6 +37,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Refresh {
     cluster: String,
+    /// Cluster and route, see [`super::forwarding`].
+    pair: Vec<u8>,
     /// The client's header map.
     request: Vec<u8>,
     key: CacheKey,
@@ -76,6 +82,7 @@ impl Vm {
     pub(super) fn refresh_later(
         &mut self,
         host: &impl Host,
+        exchange: &Exchange,
         asked: &Asked<'_>,
         key: &CacheKey,
         found: Found,
@@ -84,9 +91,10 @@ impl Vm {
         if asked.method != Method::Get || self.background.waiting.len() >= MAX_WAITING {
             return;
         }
-        let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
-        let cluster = String::from_utf8_lossy(&cluster).into_owned();
-        if breaker::is_resting(host, &cluster, &self.policies.breaker, now_ms) {
+        let Some(routed) = exchange.routed.as_ref() else { return };
+        if self.forwarding.foreground(&routed.pair, key.hash(), now_ms).is_some()
+            || breaker::is_resting(host, &exchange.upstream, &self.policies.breaker, now_ms)
+        {
             return;
         }
         if collapse::board(host, key.hash(), self.uid, now_ms) != Boarding::Lead {
@@ -96,11 +104,13 @@ impl Vm {
         for (name, value) in asked.fields.iter().filter(|(name, _)| !LEFT_OUT.contains(name)) {
             map.push(name, value);
         }
+        map.push(b"surrogate-capability", SURROGATE_CAPABILITY);
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         let id = found.id;
         let fence = self.tier_fence(&route, &asked.fields);
         self.background.waiting.push_back(Refresh {
-            cluster,
+            cluster: exchange.upstream.clone(),
+            pair: routed.pair.clone(),
             request: map.finish(),
             key: key.clone(),
             stored: found.into_value(),
@@ -158,6 +168,7 @@ impl Vm {
             self.leave_place(host, refresh, None);
             let permits = std::mem::take(&mut refresh.permits);
             self.settle(host, permits, OutcomeClass::Local, 0, now_ms);
+            self.forwarding.background_failed(refresh.key.hash(), now_ms);
         }
         called.ok()
     }
@@ -187,11 +198,46 @@ impl Vm {
         self.leave_place(host, &mut refresh, Some(took_ms));
         let permits = std::mem::take(&mut refresh.permits);
         self.settle_background(host, permits, &refresh.cluster, status, took_ms, now_ms);
-        if let Some(status) = status.filter(|status| *status < 500) {
-            self.take_refreshed(host, &refresh, status, &response, body_size, now_ms);
+        match status.filter(|status| *status < 500) {
+            Some(status) if self.is_as_a_client_would_get(&refresh, status, &response, now_ms) => {
+                self.take_refreshed(host, &refresh, status, &response, body_size, now_ms);
+            }
+            Some(_) => {}
+            None => self.forwarding.background_failed(refresh.key.hash(), now_ms),
         }
         self.land_key(host, refresh.key.hash(), Landing::Stored, now_ms);
         self.run_background(host, now_ms);
+    }
+
+    /// Whether the answer has passed nothing that a client's would not: else what is stored came by another way, and so must what
+    /// replaces it.
+    fn is_as_a_client_would_get(
+        &mut self,
+        refresh: &Refresh,
+        status: u16,
+        response: &Fields<'_>,
+        now_ms: Millis,
+    ) -> bool {
+        if self.forwarding.of(&refresh.pair) != Knowledge::Unchanged {
+            return false;
+        }
+        let Ok(view) = StoredView::decode(&refresh.stored, false) else {
+            return true;
+        };
+        let alike = match status {
+            304 => refresh::agrees(&view, response),
+            status if view.status() == status => refresh::is_alike(&view, response),
+            _ => {
+                // Another status has other fields: whether a client would get just these nobody knows.
+                self.forwarding.background_failed(refresh.key.hash(), now_ms);
+                return false;
+            }
+        };
+        if !alike {
+            self.recorder.reason("refresh-differs");
+            self.forwarding.response_differed(&refresh.pair, now_ms);
+        }
+        alike
     }
 
     fn take_refreshed(
@@ -211,13 +257,15 @@ impl Vm {
             response,
             request_time_ms: refresh.sent_ms,
             response_time_ms: now_ms,
-            // The host hands over whole answers only.
-            framing: match Framing::of(Method::Get, status, response, true) {
-                Framing::Close => Framing::Delimited,
-                known => known,
-            },
+            framing: Framing::of(Method::Get, status, response, false),
             identity_in_key: refresh.route.key.isolate_authorization,
         };
+        if seen.framing == Framing::Close {
+            // Whether it is whole nobody can tell; Envoy hands over what came.
+            self.recorder.reason("unprovable-end");
+            self.forwarding.background_failed(refresh.key.hash(), now_ms);
+            return;
+        }
         if status == 304 {
             self.take_validated(host, refresh, &seen, now_ms);
             return;

@@ -34,6 +34,14 @@ pub struct Exchange {
     pub(super) policies: Option<Rc<Policies>>,
     pub(super) route: Option<Rc<RoutePolicy>>,
     pub(super) upstream: String,
+    /// Where Envoy sends it; asked of requests that the cache may answer.
+    pub(super) routed: Option<super::routed::Routed>,
+    /// The request as it came, until it is seen how it left Envoy.
+    pub(super) came: Option<Rc<Vec<u8>>>,
+    /// An upstream answered it.
+    pub(super) reached: bool,
+    /// Something was stored, or is to be.
+    pub(super) stores: bool,
     pub(super) outcome: Outcome,
     pub(super) bytes: u64,
     pub(super) upstream_requests: u8,
@@ -49,11 +57,8 @@ pub struct Exchange {
 pub(super) enum Phase {
     /// Nothing decided: before the request's headers, or passed untouched.
     Passing,
-    /// Answered by the filter. Envoy drops what it thinks wrong for a response without content; these are put back.
-    Answered {
-        content_length: Option<u64>,
-        content_type: Option<Vec<u8>>,
-    },
+    /// Answered by the filter; with a stored response, until that is on its way.
+    Answered(Option<super::repair::Sent>),
     /// Paused until another's fetch of the same key has landed.
     Waiting { request: Vec<u8>, hash: u64 },
     /// Paused until there is a place for a call to the upstream.
@@ -106,6 +111,27 @@ pub(super) struct Forwarded {
     /// Others may be waiting for this fetch: the key's hash.
     pub(super) flight: Option<u64>,
     pub(super) capture: Option<Capture>,
+    /// What is stored only when it is known how the request left Envoy.
+    pub(super) held: Option<Held>,
+    /// What is stored would have served; the request renews it on the way.
+    pub(super) refreshing: Option<Refreshing>,
+}
+
+/// A request that is forwarded in order to renew what would have answered it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refreshing {
+    /// It was marked stale by a purge.
+    pub(super) soft: bool,
+}
+
+/// A whole response that is not stored yet.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) bytes: Vec<u8>,
+    pub(super) vary: Vec<Vec<u8>>,
+    pub(super) usable_until_ms: Millis,
+    /// Bytes counted in the VM's capture budget.
+    pub(super) counted: usize,
 }
 
 /// A stored response held while the request is forwarded.
@@ -142,6 +168,10 @@ impl Exchange {
             policies: None,
             route: None,
             upstream: String::new(),
+            routed: None,
+            came: None,
+            reached: false,
+            stores: false,
             outcome: Outcome::Bypass,
             bytes: 0,
             upstream_requests: 0,

@@ -28,7 +28,16 @@ impl Vm {
         route: &RoutePolicy,
         now_ms: Millis,
     ) -> Result<Flow, Onward> {
-        let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
+        let key = match self.key_of(host, exchange, asked, route) {
+            Ok(key) => key,
+            Err(reason) => {
+                self.recorder.reason(reason);
+                return Err(Onward {
+                    detail: Some(reason),
+                    ..Onward::plain(Forward::Bypass)
+                });
+            }
+        };
         self.recorder.looked_up(key.hash());
         let directives = asked.directives(&route.freshness);
         if self.doubts(host, now_ms) {
@@ -62,6 +71,19 @@ impl Vm {
             });
         };
         match decide(&view, asked, &directives, soft, exchange.started_ns, now_ms) {
+            Decision::Reply {
+                reuse, refresh: true, ..
+            } if let Some(renewal) = self.renews(host, exchange, asked, (&key, &view), soft, now_ms) => {
+                let id = found.id;
+                Err(Onward {
+                    cause: Forward::Stale,
+                    detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
+                    key: Some(key),
+                    stored: Some((found.into_value(), id)),
+                    validate: true,
+                    renewal: Some(renewal),
+                })
+            }
             Decision::Reply { reply, reuse, refresh } => {
                 self.store.touch(found.id, now_ms);
                 let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
@@ -75,7 +97,6 @@ impl Vm {
                 };
                 let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
                 if flow == Flow::Pause {
-                    self.note_upstream(host, exchange, key.hash());
                     // Only what the lookup itself answered is a hit; counted with the lookup, so that no report has more hits.
                     self.recorder.cache.hits += 1;
                     self.recorder.cache.collapsed += u64::from(exchange.collapsed);
@@ -84,7 +105,7 @@ impl Vm {
                     self.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
                 }
                 if refresh && flow == Flow::Pause {
-                    self.refresh_later(host, asked, &key, found, now_ms);
+                    self.refresh_later(host, exchange, asked, &key, found, now_ms);
                 }
                 Ok(flow)
             }
@@ -103,6 +124,7 @@ impl Vm {
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate,
+                    renewal: None,
                 })
             }
         }

@@ -11,6 +11,7 @@ pub mod exchange;
 mod explain;
 #[cfg(test)]
 mod fake_host;
+mod forwarding;
 mod from_cache;
 mod guard;
 pub mod header_map;
@@ -25,8 +26,11 @@ mod mailbox;
 mod on_end;
 mod on_request;
 mod on_response;
+mod refresh;
 mod registry;
+mod repair;
 mod replace;
+mod routed;
 mod settings_cell;
 #[cfg(test)]
 mod soup;

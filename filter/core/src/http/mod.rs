@@ -6,6 +6,7 @@ pub mod cache_control;
 pub mod date;
 pub mod entity_tag;
 pub mod fields;
+pub mod head;
 pub mod list;
 pub mod method;
 pub mod structured;
