@@ -222,14 +222,19 @@ fn half_a_body_whose_end_proves_nothing_renews_nothing() {
 
 #[test]
 fn a_renewal_that_fails_costs_no_client_an_error() {
-    let stack = start(&[(Part::Routes, CHANGES)], slow(SWR));
     for path in ["/plain/x", "/add/x"] {
+        let stack = start(&[(Part::Routes, CHANGES)], slow(SWR));
         ask(&stack, path, &[]);
-    }
-    stack.origin.script(|_| Reply::new(503));
-    for path in ["/plain/x", "/add/x"] {
+        stack.origin.script(|_| Reply::new(503));
         let answers = load(&stack, path, &[], Duration::from_secs(3));
-        assert!(answers.iter().all(|answer| answer.status == 200), "{path}");
+        let failed = answers.iter().filter(|answer| answer.status != 200).count();
+        assert_eq!(
+            failed,
+            0,
+            "{path}, of {}: {:?}",
+            answers.len(),
+            answers.iter().find(|answer| answer.status != 200)
+        );
     }
 }
 

@@ -78,7 +78,7 @@ impl Vm {
     pub fn on_response_body(&mut self, host: &impl Host, exchange: &mut Exchange, size: usize, end: bool) -> Flow {
         if let Phase::Answered(sent) = &mut exchange.phase {
             let sent = sent.take().map_or(0, |sent| sent.body);
-            self.check_reply(host, exchange, sent, size);
+            exchange.resized = (sent > 0 && sent != size).then_some(sent);
             return Flow::Continue;
         }
         let learn_first = self.must_learn_first(exchange);
@@ -171,8 +171,8 @@ impl Vm {
             return;
         };
         self.capturing = self.capturing.saturating_sub(held.counted);
-        if key.is_some() {
-            forwarded.key = key;
+        // A stored response has its key in it. One whose key turns out to be another is left out: the next one has the right one.
+        if key.is_some() && key == forwarded.key {
             self.store_value(host, forwarded, held.bytes, &held.vary, held.usable_until_ms, now_ms);
             self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
         }

@@ -40,6 +40,8 @@ pub struct Exchange {
     pub(super) came: Option<Rc<Vec<u8>>>,
     /// An upstream answered it.
     pub(super) reached: bool,
+    /// The bytes of content of a reply of ours that came by with another size.
+    pub(super) resized: Option<usize>,
     /// Something was stored, or is to be.
     pub(super) stores: bool,
     pub(super) outcome: Outcome,
@@ -171,6 +173,7 @@ impl Exchange {
             routed: None,
             came: None,
             reached: false,
+            resized: None,
             stores: false,
             outcome: Outcome::Bypass,
             bytes: 0,

@@ -30,6 +30,9 @@ impl Vm {
             self.land(host, &mut forwarded.flight, Landing::Failed, now_ns / 1_000_000);
             self.settle_forwarded(host, exchange, &mut forwarded, now_ns / 1_000_000);
         }
+        if let Some(sent) = exchange.resized.take() {
+            self.judge_resized(host, sent, now_ns / 1_000_000);
+        }
         if exchange.came.is_some() {
             self.learn_forwarding(host, exchange, now_ns / 1_000_000);
         }

@@ -1,10 +1,10 @@
 //! A reply of ours on its way out. Envoy applies a route's header rules, and the filters behind this one, to it a second time: to a
 //! stored response that went through them when it was a miss.
 
-use super::exchange::Exchange;
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::vm::Vm;
+use crate::Millis;
 use crate::http::fields::Fields;
 
 /// A stored response as it was handed to Envoy.
@@ -75,18 +75,16 @@ impl Sent {
 }
 
 impl Vm {
-    /// The content of a reply of ours comes by, in its first piece. Envoy may have put its own in place of it. A compressor behind this
-    /// filter also makes another size, but does not say it in advance.
-    pub(super) fn check_reply(&mut self, host: &impl Host, exchange: &Exchange, sent: usize, size: usize) {
-        if sent == size || sent == 0 {
-            return;
-        }
+    /// The content of a reply of ours comes by with another size than it was sent with. Envoy may have put its own in place of it; a
+    /// compressor behind this filter does it too, but does not say the size in advance. The head tells, which Envoy shows again when
+    /// the stream is over.
+    pub(super) fn judge_resized(&mut self, host: &impl Host, sent: usize, now_ms: Millis) {
         let map = host.header_map(MapKind::Response).unwrap_or_default();
         let length = Fields::from(header_map::parse(&map))
             .get(b"content-length")
             .and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length != sent) {
-            self.reply_was_rewritten(host, exchange.started_ns / 1_000_000);
+            self.reply_was_rewritten(host, now_ms);
         }
     }
 }

@@ -47,7 +47,12 @@ fn without_a_route_or_with_an_odd_target_the_cache_is_not_asked() {
         ((":path", "/a?b=1#c"), "fragment"),
         (("x-forwarded-proto", "https, http"), "forwarded-proto"),
     ] {
-        let request: Vec<_> = GET.iter().copied().filter(|line| line.0 != odd.0).chain([odd]).collect();
+        let request: Vec<_> = GET
+            .iter()
+            .copied()
+            .filter(|line| line.0 != odd.0)
+            .chain([odd])
+            .collect();
         for _ in 0..2 {
             let (_, cache_status) = forwarded(envoy.ask(&request, "200", &FRESH, b"odd"));
             assert!(cache_status.contains(detail), "{cache_status}");
@@ -89,7 +94,10 @@ fn clusters_routes_and_spellings_share_nothing() {
 fn an_unnamed_route_that_changes_requests_shares_by_the_whole_head() {
     let mut envoy = Envoy::new("{}");
     let mut pass = |request: &[(&str, &str)], left: &[(&str, &str)], body: &[u8]| envoy.changing(request, left, body);
-    assert_eq!(pass(&beta(), &REWRITTEN, b"beta").0, Flow::Continue);
+    // The first one is not stored: what it teaches is more than its key could know.
+    for _ in 0..2 {
+        assert_eq!(pass(&beta(), &REWRITTEN, b"beta").0, Flow::Continue);
+    }
     assert_eq!(pass(&beta(), &REWRITTEN, b"").1.unwrap().body, b"beta");
     assert_eq!(pass(&GET, &GET, b"plain").0, Flow::Continue);
     assert_eq!(pass(&GET, &GET, b"").1.unwrap().body, b"plain");
@@ -99,9 +107,17 @@ fn an_unnamed_route_that_changes_requests_shares_by_the_whole_head() {
 #[test]
 fn what_was_stored_as_unchanged_goes_when_its_request_turns_out_to_be_changed() {
     let mut envoy = Envoy::new("{}");
-    envoy.changing(&[GET[0], GET[1], GET[2], (":path", "/other")], &[GET[0], GET[1], GET[2], (":path", "/other")], b"");
+    envoy.changing(
+        &[GET[0], GET[1], GET[2], (":path", "/other")],
+        &[GET[0], GET[1], GET[2], (":path", "/other")],
+        b"",
+    );
     assert_eq!(envoy.changing(&beta(), &REWRITTEN, b"beta").0, Flow::Continue);
-    assert_eq!(envoy.changing(&GET, &GET, b"plain").0, Flow::Continue, "not the other route's");
+    assert_eq!(
+        envoy.changing(&GET, &GET, b"plain").0,
+        Flow::Continue,
+        "not the other route's"
+    );
 }
 
 #[test]
@@ -112,7 +128,11 @@ fn a_changed_request_is_renewed_by_a_client_and_the_others_do_not_wait() {
     envoy.wait(20_000);
     envoy.host.set_request(&GET);
     let leader = SharedExchange::default();
-    assert_eq!(envoy.vm.on_request_headers(&envoy.host, &leader, 1), Flow::Continue, "it renews");
+    assert_eq!(
+        envoy.vm.on_request_headers(&envoy.host, &leader, 1),
+        Flow::Continue,
+        "it renews"
+    );
     for _ in 0..3 {
         assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"old");
     }
@@ -127,7 +147,10 @@ fn a_renewal_by_a_client_that_fails_is_answered_with_what_is_stored() {
     for wait in [20_000, 0] {
         let mut envoy = Envoy::new("{}");
         envoy.host.set_property("xds\0route_name", b"rewriting");
-        let response = [("cache-control", "max-age=10, stale-while-revalidate=60, stale-if-error=0")];
+        let response = [(
+            "cache-control",
+            "max-age=10, stale-while-revalidate=60, stale-if-error=0",
+        )];
         forwarded(envoy.get(&[], "200", &response, b"old"));
         envoy.vm.forwarding.background_failed(0, 0);
         envoy.wait(wait);
@@ -152,7 +175,10 @@ fn a_request_of_our_own_says_what_a_clients_says_and_after_a_failure_a_client_re
     envoy.wait(20_000);
     replied(envoy.get(&[("x-client", "1")], "500", &[], b""));
     let sent = woken(&mut envoy);
-    for wanted in [("x-client", "1"), ("surrogate-capability", "api-optimizer=\"Surrogate/1.0\"")] {
+    for wanted in [
+        ("x-client", "1"),
+        ("surrogate-capability", "api-optimizer=\"Surrogate/1.0\""),
+    ] {
         assert!(sent.contains(&(wanted.0.to_owned(), wanted.1.to_owned())), "{sent:?}");
     }
     envoy.host.set_call_response(&[(":status", "503")]);
@@ -164,7 +190,10 @@ fn a_request_of_our_own_says_what_a_clients_says_and_after_a_failure_a_client_re
 #[test]
 fn what_a_client_would_not_have_got_is_not_stored() {
     for answer in [
-        &[("cache-control", "max-age=10, stale-while-revalidate=60"), ("x-raw", "1")][..],
+        &[
+            ("cache-control", "max-age=10, stale-while-revalidate=60"),
+            ("x-raw", "1"),
+        ][..],
         &[("cache-control", "max-age=10"), ("content-length", "3")],
         &[("cache-control", "max-age=10, stale-while-revalidate=60")],
     ] {
@@ -189,7 +218,9 @@ fn on_its_way(envoy: &mut Envoy, head: &[(&str, &str)], size: usize) {
     assert_eq!(envoy.vm.on_request_headers(&envoy.host, &shared, 9), Flow::Pause);
     envoy.host.set_response(head);
     let mut exchange = shared.borrow_mut();
-    envoy.vm.on_response_headers(&envoy.host, &mut exchange, head.len(), false);
+    envoy
+        .vm
+        .on_response_headers(&envoy.host, &mut exchange, head.len(), false);
     envoy.vm.on_response_body(&envoy.host, &mut exchange, size, true);
     drop(exchange);
     envoy.vm.on_end(&envoy.host, &shared, 9);
@@ -198,7 +229,12 @@ fn on_its_way(envoy: &mut Envoy, head: &[(&str, &str)], size: usize) {
 #[test]
 fn a_reply_gets_back_the_fields_it_was_sent_with() {
     let mut envoy = Envoy::new("{}");
-    let response = [("cache-control", "max-age=60"), ("x-a", "1"), ("x-a", "2"), ("x-over", "rule")];
+    let response = [
+        ("cache-control", "max-age=60"),
+        ("x-a", "1"),
+        ("x-a", "2"),
+        ("x-over", "rule"),
+    ];
     forwarded(envoy.get(&[], "200", &response, b"body"));
     let head = [
         (":status", "200"),
@@ -220,8 +256,18 @@ fn a_reply_gets_back_the_fields_it_was_sent_with() {
             .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
             .collect()
     };
-    assert_eq!((of("x-a"), of("x-over")), (vec!["1".to_owned(), "2".to_owned()], vec!["rule".to_owned()]));
-    assert_eq!((of("x-others").len(), of("content-type").len(), of("content-length").len()), (1, 0, 1));
+    assert_eq!(
+        (of("x-a"), of("x-over")),
+        (vec!["1".to_owned(), "2".to_owned()], vec!["rule".to_owned()])
+    );
+    assert_eq!(
+        (
+            of("x-others").len(),
+            of("content-type").len(),
+            of("content-length").len()
+        ),
+        (1, 0, 1)
+    );
 }
 
 #[test]
@@ -232,6 +278,18 @@ fn a_reply_with_another_content_ends_the_use_of_the_cache_and_a_compressed_one_d
     on_its_way(&mut envoy, &[(":status", "200"), ("content-length", "4")], 4);
     on_its_way(&mut envoy, &[(":status", "200"), ("content-length", "40")], 40);
     let (_, cache_status) = forwarded(envoy.get(&[], "200", &FRESH, b"body"));
-    assert!(cache_status.contains("fwd=bypass; detail=reply-rewritten"), "{cache_status}");
-    assert_eq!(envoy.host.log.borrow().iter().filter(|line| line.contains("rewrites")).count(), 1);
+    assert!(
+        cache_status.contains("fwd=bypass; detail=reply-rewritten"),
+        "{cache_status}"
+    );
+    assert_eq!(
+        envoy
+            .host
+            .log
+            .borrow()
+            .iter()
+            .filter(|line| line.contains("rewrites"))
+            .count(),
+        1
+    );
 }
