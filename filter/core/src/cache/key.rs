@@ -64,6 +64,13 @@ impl CacheKey {
         key.windows(MARK.len()).any(|part| part == MARK)
     }
 
+    /// A stored key without where its request was sent.
+    #[must_use]
+    pub fn asked(key: &[u8]) -> &[u8] {
+        let end = key.windows(MARK.len()).position(|part| part == MARK);
+        key.get(..end.unwrap_or(key.len())).unwrap_or_default()
+    }
+
     /// Whether a name of a cluster or route can stand in a key: no byte that separates parts of it.
     #[must_use]
     pub fn may_hold(name: &[u8]) -> bool {
@@ -297,6 +304,7 @@ mod tests {
             assert!(CacheKey::is_routed(other.as_bytes()) && !CacheKey::holds_identity(other.as_bytes()));
         }
         assert!(!CacheKey::is_routed(plain().as_bytes()));
+        assert_eq!(CacheKey::asked(base.as_bytes()), plain().as_bytes());
         assert!(CacheKey::may_hold(b"outbound|80||a.b") && !CacheKey::may_hold(b"a\0b"));
     }
 

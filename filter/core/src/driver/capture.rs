@@ -156,8 +156,10 @@ impl Vm {
         now_ms: Millis,
     ) {
         let came = Rc::clone(&forwarded.request);
+        let before = exchange.routed.as_ref().map(|routed| self.forwarding.of(&routed.pair));
         let learned = self.learn_forwarding(host, exchange, now_ms);
-        let key = if learned && (forwarded.held.is_some() || exchange.stores) {
+        let news = before != exchange.routed.as_ref().map(|routed| self.forwarding.of(&routed.pair));
+        let key = if learned && (forwarded.held.is_some() || exchange.stores && news) {
             self.key_as_learned(exchange, &came)
         } else {
             None

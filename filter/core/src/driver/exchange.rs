@@ -42,6 +42,8 @@ pub struct Exchange {
     pub(super) reached: bool,
     /// The bytes of content of a reply of ours that came by with another size.
     pub(super) resized: Option<usize>,
+    /// It renews what would have answered it, and has leave for that.
+    pub(super) renewal: Option<super::refresh::Renewal>,
     /// Something was stored, or is to be.
     pub(super) stores: bool,
     pub(super) outcome: Outcome,
@@ -174,6 +176,7 @@ impl Exchange {
             came: None,
             reached: false,
             resized: None,
+            renewal: None,
             stores: false,
             outcome: Outcome::Bypass,
             bytes: 0,

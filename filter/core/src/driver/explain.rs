@@ -48,7 +48,7 @@ impl Vm {
         // A question is no traffic.
         self.recorder.cache = counted;
         let shown = merged(
-            json!({ "key": String::from_utf8_lossy(key.as_bytes()), "variants": variants }),
+            json!({ "key": String::from_utf8_lossy(CacheKey::asked(key.as_bytes())), "variants": variants }),
             self.explained_route(&routed, key.hash(), now_ms),
         );
         let (found, soft) = match looked_up {

@@ -248,7 +248,11 @@ impl Vm {
         let Ok(left) = host.header_map(MapKind::Request) else {
             return false;
         };
-        let changed = !head::left_unchanged(&header_map::parse(&came), &header_map::parse(&left));
+        // A filter behind this one may have had the route chosen anew.
+        let elsewhere = host
+            .property(b"xds\0cluster_name")
+            .is_some_and(|cluster| cluster != routed.cluster);
+        let changed = elsewhere || !head::left_unchanged(&header_map::parse(&came), &header_map::parse(&left));
         if self.forwarding.learn(host, &routed.pair, changed) {
             self.tell_forwarding(host, now_ms);
         }

@@ -74,6 +74,7 @@ impl Vm {
             Decision::Reply {
                 reuse, refresh: true, ..
             } if let Some(renewal) = self.renews(host, exchange, asked, (&key, &view), soft, now_ms) => {
+                exchange.renewal = Some(renewal);
                 let id = found.id;
                 Err(Onward {
                     cause: Forward::Stale,
@@ -81,7 +82,6 @@ impl Vm {
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate: true,
-                    renewal: Some(renewal),
                 })
             }
             Decision::Reply { reply, reuse, refresh } => {
@@ -124,7 +124,6 @@ impl Vm {
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate,
-                    renewal: None,
                 })
             }
         }

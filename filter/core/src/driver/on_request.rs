@@ -5,7 +5,6 @@ use super::exchange::{Exchange, Flow, Forwarded, Phase, Refreshing, SharedExchan
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
-use super::refresh::Renewal;
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker::Permit;
@@ -27,8 +26,6 @@ pub(super) struct Onward {
     pub(super) key: Option<CacheKey>,
     pub(super) stored: Option<(Vec<u8>, EntryId)>,
     pub(super) validate: bool,
-    /// It renews what would have answered it, and has leave for that.
-    pub(super) renewal: Option<Renewal>,
 }
 
 impl Onward {
@@ -39,7 +36,6 @@ impl Onward {
             key: None,
             stored: None,
             validate: false,
-            renewal: None,
         }
     }
 }
@@ -112,7 +108,7 @@ impl Vm {
                 Err(onward) => onward,
             }
         };
-        if let Some(renewal) = onward.renewal.take() {
+        if let Some(renewal) = exchange.renewal.take() {
             return self.send_renewal(host, exchange, map, onward, renewal, now_ms);
         }
         let flight = match onward

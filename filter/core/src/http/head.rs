@@ -39,7 +39,7 @@ fn is_of_the_hop(name: &[u8]) -> bool {
 /// The lines that count, those of one name in their order.
 fn kept<'l>(lines: &[Line<'l>], counts: impl Fn(&[u8]) -> bool) -> Vec<Line<'l>> {
     let mut kept: Vec<Line<'l>> = lines.iter().copied().filter(|(name, _)| counts(name)).collect();
-    kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+    kept.sort_by_key(|(name, _)| *name);
     kept
 }
 

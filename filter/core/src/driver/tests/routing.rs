@@ -64,21 +64,19 @@ fn without_a_route_or_with_an_odd_target_the_cache_is_not_asked() {
 #[test]
 fn clusters_routes_and_spellings_share_nothing() {
     let mut envoy = Envoy::new("{}");
-    let mut seen = 0;
-    for (cluster, route, authority) in [
+    let ways = [
         (&b"api"[..], &b""[..], "api.example"),
         (b"canary", b"", "api.example"),
         (b"api", b"named", "api.example"),
         (b"api", b"", "api.example."),
         (b"api", b"", "api.example:80"),
-    ] {
+    ];
+    for (body, (cluster, route, authority)) in [b"0", b"1", b"2", b"3", b"4"].into_iter().zip(ways) {
         envoy.host.set_property("xds\0cluster_name", cluster);
         envoy.host.set_property("xds\0route_name", route);
         let request = [GET[0], GET[1], (":authority", authority), GET[3]];
-        let body = [b'0' + seen];
-        forwarded(envoy.ask(&request, "200", &FRESH, &body));
+        forwarded(envoy.ask(&request, "200", &FRESH, body));
         assert_eq!(replied(envoy.ask(&request, "500", &[], b"")).body, body);
-        seen += 1;
     }
     // However it is spelled and wherever it was sent: a purge of the URL reaches it.
     let mut post = GET.to_vec();
