@@ -47,8 +47,8 @@ impl HttpContext for Stream {
         }))
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
-        action(self.with(|vm, exchange| vm.on_response_headers(&EnvoyHost, exchange, end)))
+    fn on_http_response_headers(&mut self, count: usize, end: bool) -> Action {
+        action(self.with(|vm, exchange| vm.on_response_headers(&EnvoyHost, exchange, count, end)))
     }
 
     fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {

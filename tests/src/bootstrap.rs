@@ -15,8 +15,18 @@ pub enum Part {
     Routes,
     /// Filters before ours.
     Guards,
+    /// Virtual hosts before the one of the origin.
+    VirtualHosts,
     /// The wasm filter.
     Filter,
+    /// HTTP filters behind it.
+    HttpFilters,
+    /// More listeners.
+    Listeners,
+    /// More clusters.
+    Clusters,
+    /// Options of the connection manager.
+    ConnectionManager,
     /// The control plane's cluster.
     Control,
     /// TLS to the control plane.
@@ -40,7 +50,12 @@ impl Part {
             Self::RouteConfig => "route-config",
             Self::Routes => "routes",
             Self::Guards => "guards",
+            Self::VirtualHosts => "virtual-hosts",
             Self::Filter => "filter",
+            Self::HttpFilters => "http-filters",
+            Self::Listeners => "listeners",
+            Self::Clusters => "clusters",
+            Self::ConnectionManager => "connection-manager",
             Self::Control => "control",
             Self::ControlTls => "control-tls",
             Self::Statistics => "statistics",

@@ -1,7 +1,8 @@
 //! What one hit costs in our own code: from the header map of a request with 15 fields to the header map of the answer.
 
 use filter_core::cache::{
-    CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, KeySecret, StoredView, selecting, storability,
+    CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, KeySecret, Routing, StoredView, selecting,
+    storability,
 };
 use filter_core::driver::header_map::{MapWriter, parse};
 use filter_core::engine::{Asked, Decision, decide};
@@ -70,9 +71,19 @@ fn stored(key: &CacheKey, request: &Fields<'_>) -> Vec<u8> {
     encoder.seal().expect("a whole body")
 }
 
+fn routing<'a>(asked: &Asked<'a>) -> Routing<'a> {
+    Routing {
+        cluster: b"origin",
+        route: b"",
+        authority: asked.target.authority,
+        claimed_scheme: asked.claimed_scheme,
+        head: None,
+    }
+}
+
 fn hit(map: &[u8], stored: &[u8], policy: &FreshnessPolicy, key_policy: &KeyPolicy) -> Option<Vec<u8>> {
     let asked = Asked::read(Fields::from(parse(map)))?;
-    let key = CacheKey::new(key_policy, &asked.target, &asked.fields, &KeySecret::unset());
+    let key = CacheKey::new(key_policy, &asked.target, &asked.fields, &KeySecret::unset()).routed(&routing(&asked));
     let directives = asked.directives(policy);
     let view = StoredView::decode(stored, true).ok()?;
     if view.key() != key.as_bytes() || !selecting::matches(&view, &asked.fields) {
@@ -95,10 +106,8 @@ pub(crate) fn hits() -> impl FnMut() {
     let map = map.finish();
     let (policy, key_policy) = (FreshnessPolicy::default(), KeyPolicy::default());
     let asked = Asked::read(lines(&REQUEST)).expect("a request");
-    let stored = stored(
-        &CacheKey::new(&key_policy, &asked.target, &asked.fields, &KeySecret::unset()),
-        &asked.fields,
-    );
+    let key = CacheKey::new(&key_policy, &asked.target, &asked.fields, &KeySecret::unset()).routed(&routing(&asked));
+    let stored = stored(&key, &asked.fields);
     assert!(hit(&map, &stored, &policy, &key_policy).is_some(), "it is a hit");
     move || {
         drop(black_box(hit(

@@ -1,4 +1,5 @@
-//! The cache key (RFC 9111 section 2): scheme, normalised host, path, query, and what the policy adds. Method-agnostic.
+//! The cache key (RFC 9111 section 2): scheme, normalised host, path, query, what the policy adds, and where Envoy sends the request.
+//! Method-agnostic.
 
 use super::key_secret::KeySecret;
 use super::lenient;
@@ -15,8 +16,70 @@ pub struct CacheKey {
     hash: u64,
 }
 
+/// Room for what [`CacheKey::routed`] usually adds.
+const ROUTED: usize = 72;
+/// What stands before it. No value of a request has a NUL in it.
+const MARK: &[u8] = b"\0\x03";
+
+/// What decides, besides the URL, where and how a request leaves Envoy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Routing<'a> {
+    /// Envoy's cluster.
+    pub cluster: &'a [u8],
+    /// Name of Envoy's route; empty where it has none.
+    pub route: &'a [u8],
+    /// The authority as received. Envoy chooses the route by it, and the origin sees it.
+    pub authority: &'a [u8],
+    /// See [`crate::engine::Asked::claimed_scheme`].
+    pub claimed_scheme: Option<&'a [u8]>,
+    /// Digest of the request's head, where an unnamed route changes requests.
+    pub head: Option<&'a str>,
+}
+
 impl CacheKey {
-    /// Builds the key of a request. Credentials in it are hashed under the secret.
+    /// Adds what was routed. Of the authority only what the normalised one does not say.
+    #[must_use]
+    pub fn routed(mut self, routing: &Routing<'_>) -> Self {
+        self.bytes.extend_from_slice(MARK);
+        self.bytes.extend_from_slice(routing.cluster);
+        self.bytes.push(0);
+        self.bytes.extend_from_slice(routing.route);
+        if !routing.authority.eq_ignore_ascii_case(self.host()) {
+            self.bytes.extend_from_slice(b"\0authority=");
+            self.bytes.extend(routing.authority.iter().map(u8::to_ascii_lowercase));
+        }
+        if let Some(scheme) = routing.claimed_scheme {
+            self.bytes.extend_from_slice(b"\0scheme=");
+            self.bytes.extend_from_slice(scheme);
+        }
+        if let Some(head) = routing.head {
+            self.bytes.extend_from_slice(b"\0head=");
+            self.bytes.extend_from_slice(head.as_bytes());
+        }
+        self.hash = xxhash_rust::xxh3::xxh3_64(&self.bytes);
+        self
+    }
+
+    /// Whether a stored key says where its request was sent.
+    #[must_use]
+    pub fn is_routed(key: &[u8]) -> bool {
+        key.windows(MARK.len()).any(|part| part == MARK)
+    }
+
+    /// A stored key without where its request was sent.
+    #[must_use]
+    pub fn asked(key: &[u8]) -> &[u8] {
+        let end = key.windows(MARK.len()).position(|part| part == MARK);
+        key.get(..end.unwrap_or(key.len())).unwrap_or_default()
+    }
+
+    /// Whether a name of a cluster or route can stand in a key: no byte that separates parts of it.
+    #[must_use]
+    pub fn may_hold(name: &[u8]) -> bool {
+        !name.iter().any(|byte| *byte < 0x20)
+    }
+
+    /// Builds the key of a request, without where it was routed. Credentials in it are hashed under the secret.
     #[must_use]
     pub fn new(policy: &KeyPolicy, target: &Target<'_>, request: &Fields<'_>, secret: &KeySecret) -> Self {
         let scheme: &[u8] = if target.scheme.eq_ignore_ascii_case(b"https") {
@@ -24,7 +87,7 @@ impl CacheKey {
         } else {
             b"http"
         };
-        let mut bytes = Vec::with_capacity(scheme.len() + target.authority.len() + target.path.len() + 8);
+        let mut bytes = Vec::with_capacity(scheme.len() + target.authority.len() + target.path.len() + ROUTED);
         bytes.extend_from_slice(scheme);
         bytes.extend_from_slice(b"://");
         let host_start = bytes.len();
@@ -256,6 +319,47 @@ mod tests {
             (parts.host, parts.path, parts.url),
             (base.host(), base.path(), base.url())
         );
+    }
+
+    #[test]
+    fn what_is_routed_apart_is_stored_apart() {
+        let plain = || key(&KeyPolicy::default(), "a", "/p", vec![]);
+        let to = Routing {
+            cluster: b"c",
+            route: b"",
+            authority: b"a",
+            ..Routing::default()
+        };
+        let base = plain().routed(&to);
+        assert_eq!(base, plain().routed(&Routing { authority: b"A", ..to }));
+        for other in [
+            Routing { cluster: b"d", ..to },
+            Routing { route: b"r", ..to },
+            Routing {
+                cluster: b"",
+                route: b"c",
+                ..to
+            },
+            Routing { authority: b"a.", ..to },
+            Routing {
+                authority: b"a:80",
+                ..to
+            },
+            Routing { authority: b"a:", ..to },
+            Routing {
+                claimed_scheme: Some(b"https"),
+                ..to
+            },
+            Routing { head: Some("00"), ..to },
+        ] {
+            let other = plain().routed(&other);
+            assert!(other != base && other.hash() != base.hash(), "{other:?}");
+            assert_eq!(CacheKey::parts(other.as_bytes()).url, b"http://a/p");
+            assert!(CacheKey::is_routed(other.as_bytes()) && !CacheKey::holds_identity(other.as_bytes()));
+        }
+        assert!(!CacheKey::is_routed(plain().as_bytes()));
+        assert_eq!(CacheKey::asked(base.as_bytes()), plain().as_bytes());
+        assert!(CacheKey::may_hold(b"outbound|80||a.b") && !CacheKey::may_hold(b"a\0b"));
     }
 
     #[test]

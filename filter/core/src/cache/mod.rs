@@ -36,7 +36,7 @@ mod tests;
 pub mod validation;
 
 pub use encoder::Encoder;
-pub use key::CacheKey;
+pub use key::{CacheKey, Routing};
 pub use key_secret::KeySecret;
 pub use policy::{FreshnessPolicy, KeyPolicy, QueryPolicy};
 pub use reuse::{Reuse, ReuseReason};

@@ -3,6 +3,7 @@
 use super::exchange::{Exchange, Flow, Phase};
 use super::header_map::MapWriter;
 use super::host::{Host, LocalReply};
+use super::repair::Sent;
 use super::vm::Vm;
 use crate::cache::reply::Reply;
 use crate::cache::sharing::is_client_state;
@@ -71,17 +72,18 @@ impl Vm {
                 .or_else(|| view.get(b"content-type").map(<[u8]>::to_vec))
         };
         let bare = reply.body.is_empty();
-        let phase = Phase::Answered {
-            content_length: reply.content_length.filter(|length| bare && *length > 0),
-            content_type: if bare && reply.content_length.is_some_and(|length| length > 0) {
+        let fields = writer.finish();
+        let put_back = (
+            reply.content_length.filter(|length| bare && *length > 0),
+            if bare && reply.content_length.is_some_and(|length| length > 0) {
                 content_type()
             } else {
                 None
             },
-        };
+        );
         let sent = host.reply(&LocalReply {
             status: reply.status,
-            fields: &writer.finish(),
+            fields: &fields,
             body: &reply.body,
             details: "api_optimizer_cache",
         });
@@ -91,7 +93,12 @@ impl Vm {
         let size = reply.body.len() as u64;
         exchange.outcome = outcome;
         exchange.bytes = size;
-        exchange.phase = phase;
+        exchange.phase = Phase::Answered(Some(Sent {
+            fields,
+            body: reply.body.len(),
+            content_length: put_back.0,
+            content_type: put_back.1,
+        }));
         Flow::Pause
     }
 
@@ -145,10 +152,7 @@ impl Vm {
             return Flow::Continue;
         }
         exchange.bytes = body.len() as u64;
-        exchange.phase = Phase::Answered {
-            content_length: None,
-            content_type: None,
-        };
+        exchange.phase = Phase::Answered(None);
         Flow::Pause
     }
 }

@@ -4,10 +4,14 @@
 //! stream puts its work into a list and wakes its own VM by its queue, which runs within about a millisecond.
 
 use super::collapsing::Lead;
+use super::exchange::Exchange;
+use super::forwarding::Knowledge;
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
+use super::on_request::SURROGATE_CAPABILITY;
 use super::on_response::is_end_marked;
+use super::refresh;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
@@ -35,6 +39,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Refresh {
     cluster: String,
+    /// Cluster and route, see [`super::forwarding`].
+    pair: Vec<u8>,
     /// The client's header map.
     request: Vec<u8>,
     key: CacheKey,
@@ -81,6 +87,7 @@ impl Vm {
     pub(super) fn refresh_later(
         &mut self,
         host: &impl Host,
+        exchange: &Exchange,
         asked: &Asked<'_>,
         key: &CacheKey,
         found: Found,
@@ -89,9 +96,10 @@ impl Vm {
         if asked.method != Method::Get || self.background.waiting.len() >= MAX_WAITING {
             return;
         }
-        let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
-        let cluster = String::from_utf8_lossy(&cluster).into_owned();
-        if breaker::is_resting(host, &cluster, &self.policies.breaker, now_ms) {
+        let Some(routed) = exchange.routed.as_ref() else { return };
+        if self.forwarding.foreground(&routed.pair, key.hash(), now_ms).is_some()
+            || breaker::is_resting(host, &exchange.upstream, &self.policies.breaker, now_ms)
+        {
             return;
         }
         let Some(flight) = self.lead_refresh(host, key.hash(), now_ms) else {
@@ -101,11 +109,13 @@ impl Vm {
         for (name, value) in asked.fields.iter().filter(|(name, _)| !LEFT_OUT.contains(name)) {
             map.push(name, value);
         }
+        map.push(b"surrogate-capability", SURROGATE_CAPABILITY);
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         let id = found.id;
         let fence = self.tier_fence(&route, &asked.fields);
         self.background.waiting.push_back(Refresh {
-            cluster,
+            cluster: exchange.upstream.clone(),
+            pair: routed.pair.clone(),
             request: map.finish(),
             key: key.clone(),
             stored: found.into_value(),
@@ -173,6 +183,7 @@ impl Vm {
             self.leave_place(host, refresh, None);
             let permits = std::mem::take(&mut refresh.permits);
             self.settle(host, permits, OutcomeClass::Local, 0, now_ms);
+            self.forwarding.background_failed(refresh.key.hash(), now_ms);
         }
         called.ok()
     }
@@ -202,8 +213,12 @@ impl Vm {
         self.leave_place(host, &mut refresh, Some(took_ms));
         let permits = std::mem::take(&mut refresh.permits);
         self.settle_background(host, permits, &refresh.cluster, status, took_ms, now_ms);
-        if let Some(status) = status.filter(|status| *status < 500) {
-            self.take_refreshed(host, &refresh, status, &response, body_size, now_ms);
+        match status.filter(|status| *status < 500) {
+            Some(status) if self.is_as_a_client_would_get(&refresh, status, &response, now_ms) => {
+                self.take_refreshed(host, &refresh, status, &response, body_size, now_ms);
+            }
+            Some(_) => {}
+            None => self.forwarding.background_failed(refresh.key.hash(), now_ms),
         }
         let landing = match status {
             None | Some(500 | 502 | 503 | 504) => Landing::Failed(Failed {
@@ -214,6 +229,37 @@ impl Vm {
         };
         self.land(host, &mut refresh.flight, landing, now_ms);
         self.run_background(host, now_ms);
+    }
+
+    /// Whether the answer has passed nothing that a client's would not: else what is stored came by another way, and so must what
+    /// replaces it.
+    fn is_as_a_client_would_get(
+        &mut self,
+        refresh: &Refresh,
+        status: u16,
+        response: &Fields<'_>,
+        now_ms: Millis,
+    ) -> bool {
+        if self.forwarding.of(&refresh.pair) != Knowledge::Unchanged {
+            return false;
+        }
+        let Ok(view) = StoredView::decode(&refresh.stored, false) else {
+            return true;
+        };
+        let alike = match status {
+            304 => refresh::agrees(&view, response),
+            status if view.status() == status => refresh::is_alike(&view, response),
+            _ => {
+                // Another status has other fields: whether a client would get just these nobody knows.
+                self.forwarding.background_failed(refresh.key.hash(), now_ms);
+                return false;
+            }
+        };
+        if !alike {
+            self.recorder.reason("refresh-differs");
+            self.forwarding.response_differed(&refresh.pair, now_ms);
+        }
+        alike
     }
 
     fn take_refreshed(
@@ -236,6 +282,12 @@ impl Vm {
             framing: Framing::of(Method::Get, status, response, refresh.marked),
             identity_in_key: refresh.route.key.isolate_authorization,
         };
+        if seen.framing == Framing::Close {
+            // Whether it is whole nobody can tell; Envoy hands over what came.
+            self.recorder.reason("unprovable-end");
+            self.forwarding.background_failed(refresh.key.hash(), now_ms);
+            return;
+        }
         if status == 304 {
             self.take_validated(host, refresh, &seen, now_ms);
             return;

@@ -1,6 +1,6 @@
 //! A response on its way into the store: captured as it streams by, committed when whole.
 
-use super::exchange::{Capture, Exchange, Flow, Forwarded, Phase};
+use super::exchange::{Capture, Exchange, Flow, Forwarded, Held, Phase};
 use super::header_map;
 use super::host::Host;
 use super::on_response::is_from_origin;
@@ -11,6 +11,7 @@ use crate::collapse::Landing;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::store::TRAILER_LEN;
+use std::rc::Rc;
 
 /// Bodies being captured in one VM at once, bytes: a crowd of slow clients with large responses must not exhaust the VM, which
 /// may have 1 GiB in all.
@@ -41,6 +42,7 @@ impl Vm {
             Ok(plan) => plan,
             Err(reason) => {
                 self.not_stored(forwarded, reason.code());
+                self.drop_renewed(host, forwarded, &reason);
                 forwarded.detail = forwarded.detail.or(Some(reason.code()));
                 return false;
             }
@@ -86,6 +88,12 @@ impl Vm {
 
     /// A piece of the response's content.
     pub fn on_response_body(&mut self, host: &impl Host, exchange: &mut Exchange, size: usize, end: bool) -> Flow {
+        if let Phase::Answered(sent) = &mut exchange.phase {
+            let sent = sent.take().map_or(0, |sent| sent.body);
+            exchange.resized = (sent > 0 && sent != size).then_some(sent);
+            return Flow::Continue;
+        }
+        let learn_first = self.must_learn_first(exchange);
         let Phase::Forwarded(forwarded) = &mut exchange.phase else {
             return Flow::Continue;
         };
@@ -131,7 +139,7 @@ impl Vm {
         }
         if end {
             let started_ns = host.now_ns();
-            self.commit(host, forwarded, started_ns / 1_000_000);
+            self.commit(host, learn_first, forwarded, started_ns / 1_000_000);
             exchange.note_inside(host, started_ns);
         }
         Flow::Continue
@@ -139,10 +147,11 @@ impl Vm {
 
     /// Trailers end the content. They are not stored (RFC 9110 section 6.5 allows to discard them): a local reply cannot carry any.
     pub fn on_response_trailers(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
+        let learn_first = self.must_learn_first(exchange);
         if let Phase::Forwarded(forwarded) = &mut exchange.phase {
             forwarded.ended = true;
             self.note_trailers(host, forwarded);
-            self.commit(host, forwarded, host.now_ns() / 1_000_000);
+            self.commit(host, learn_first, forwarded, host.now_ns() / 1_000_000);
         }
         Flow::Continue
     }
@@ -151,25 +160,74 @@ impl Vm {
         if let Some(capture) = forwarded.capture.take() {
             self.capturing = self.capturing.saturating_sub(capture.counted);
         }
+        if let Some(held) = forwarded.held.take() {
+            self.capturing = self.capturing.saturating_sub(held.counted);
+        }
     }
 
-    /// Stores what was captured, now that it is whole.
-    pub(super) fn commit(&mut self, host: &impl Host, forwarded: &mut Forwarded, now_ms: Millis) {
+    /// The stream is over: what was held is stored if it is known by now how its request left Envoy; what was stored goes if that was
+    /// not as it was known.
+    pub(super) fn store_as_learned(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        forwarded: &mut Forwarded,
+        now_ms: Millis,
+    ) {
+        let came = Rc::clone(&forwarded.request);
+        let before = exchange.routed.as_ref().map(|routed| self.forwarding.of(&routed.pair));
+        let learned = self.learn_forwarding(host, exchange, now_ms);
+        let news = before != exchange.routed.as_ref().map(|routed| self.forwarding.of(&routed.pair));
+        let key = if learned && (forwarded.held.is_some() || exchange.stores && news) {
+            self.key_as_learned(exchange, &came)
+        } else {
+            None
+        };
+        let Some(held) = forwarded.held.take() else {
+            if let (Some(key), Some(known)) = (&key, &forwarded.key)
+                && key != known
+            {
+                self.store.remove(host, known.as_bytes());
+            }
+            return;
+        };
+        self.capturing = self.capturing.saturating_sub(held.counted);
+        // A stored response has its key in it. One whose key turns out to be another is left out: the next one has the right one.
+        if key.is_some() && key == forwarded.key {
+            self.store_value(host, forwarded, held.bytes, &held.vary, held.usable_until_ms, now_ms);
+            self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+        } else {
+            self.land(host, &mut forwarded.flight, Landing::Released, now_ms);
+        }
+    }
+
+    /// Stores what was captured, now that it is whole; with `learn_first` at the end of the stream, when it is known how its request
+    /// left Envoy.
+    pub(super) fn commit(&mut self, host: &impl Host, learn_first: bool, forwarded: &mut Forwarded, now_ms: Millis) {
         let Some(capture) = forwarded.capture.take() else {
             return;
         };
+        match capture.encoder.seal() {
+            Some(bytes) if learn_first => {
+                forwarded.held = Some(Held {
+                    bytes,
+                    vary: capture.vary,
+                    usable_until_ms: capture.usable_until_ms,
+                    counted: capture.counted,
+                });
+                return;
+            }
+            Some(bytes) => {
+                self.shared_after_all(host, forwarded);
+                self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms);
+                self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+            }
+            None => {
+                self.recorder.reason("incomplete");
+                self.land(host, &mut forwarded.flight, Landing::NotShareable, now_ms);
+            }
+        }
         self.capturing = self.capturing.saturating_sub(capture.counted);
-        let sealed = capture.encoder.seal();
-        let whole = sealed.is_some();
-        if whole {
-            self.shared_after_all(host, forwarded);
-        }
-        match sealed {
-            Some(bytes) => self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms),
-            None => self.recorder.reason("incomplete"),
-        }
-        let landing = if whole { Landing::Stored } else { Landing::NotShareable };
-        self.land(host, &mut forwarded.flight, landing, now_ms);
     }
 
     pub(super) fn store_value(

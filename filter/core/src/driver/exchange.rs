@@ -37,6 +37,18 @@ pub struct Exchange {
     /// Servers may disagree on its route: it is neither stored nor answered from what is stored.
     pub(super) ambiguous: bool,
     pub(super) upstream: String,
+    /// Where Envoy sends it; asked of requests that the cache may answer.
+    pub(super) routed: Option<super::routed::Routed>,
+    /// The request as it came, until it is seen how it left Envoy.
+    pub(super) came: Option<Rc<Vec<u8>>>,
+    /// An upstream answered it.
+    pub(super) reached: bool,
+    /// The bytes of content of a reply of ours that came by with another size.
+    pub(super) resized: Option<usize>,
+    /// It renews what would have answered it, and has leave for that.
+    pub(super) renewal: Option<super::refresh::Renewal>,
+    /// Something was stored, or is to be.
+    pub(super) stores: bool,
     pub(super) outcome: Outcome,
     pub(super) bytes: u64,
     pub(super) upstream_requests: u8,
@@ -56,11 +68,8 @@ pub struct Exchange {
 pub(super) enum Phase {
     /// Nothing decided: before the request's headers, or passed untouched.
     Passing,
-    /// Answered by the filter. Envoy drops what it thinks wrong for a response without content; these are put back.
-    Answered {
-        content_length: Option<u64>,
-        content_type: Option<Vec<u8>>,
-    },
+    /// Answered by the filter; with a stored response, until that is on its way.
+    Answered(Option<super::repair::Sent>),
     /// Paused until another's fetch of the same key has landed.
     Waiting(Box<Follower>),
     /// Paused until there is a place for a call to the upstream.
@@ -116,6 +125,27 @@ pub(super) struct Forwarded {
     /// It was not worth collapsing until now: the flight's hash.
     pub(super) unshared: Option<u64>,
     pub(super) capture: Option<Capture>,
+    /// What is stored only when it is known how the request left Envoy.
+    pub(super) held: Option<Held>,
+    /// What is stored would have served; the request renews it on the way.
+    pub(super) refreshing: Option<Refreshing>,
+}
+
+/// A request that is forwarded in order to renew what would have answered it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refreshing {
+    /// It was marked stale by a purge.
+    pub(super) soft: bool,
+}
+
+/// A whole response that is not stored yet.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) bytes: Vec<u8>,
+    pub(super) vary: Vec<Vec<u8>>,
+    pub(super) usable_until_ms: Millis,
+    /// Bytes counted in the VM's capture budget.
+    pub(super) counted: usize,
 }
 
 /// A stored response held while the request is forwarded.
@@ -155,6 +185,12 @@ impl Exchange {
             route: None,
             ambiguous: false,
             upstream: String::new(),
+            routed: None,
+            came: None,
+            reached: false,
+            resized: None,
+            renewal: None,
+            stores: false,
             outcome: Outcome::Bypass,
             bytes: 0,
             upstream_requests: 0,

@@ -4,6 +4,7 @@ use super::from_cache::Lookup;
 use super::header_map::{self, MapWriter};
 use super::host::Host;
 use super::on_request::AMBIGUOUS;
+use super::routed::Routed;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, selecting, sharing};
@@ -40,10 +41,15 @@ impl Vm {
         if !asked.method.is_cacheable() {
             return Ok(verdict(&route, "forward", "method"));
         }
-        if let Some(detail) = sharing::bypass(&asked.fields, false) {
+        if let Some(detail) = sharing::bypass(&asked.fields, false).or(asked.odd) {
             return Ok(verdict(&route, "forward", detail));
         }
-        let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
+        if self.forwarding.rewrites_replies() {
+            return Ok(verdict(&route, "forward", "reply-rewritten"));
+        }
+        let Some((key, routed)) = self.explained_key(host, &asked, &route, now_ms) else {
+            return Ok(verdict(&route, "forward", "uri-miss"));
+        };
         let directives = asked.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
         let variants = self.variants(host, &key, &asked.fields, now_ms);
@@ -53,12 +59,15 @@ impl Vm {
         // A question is no traffic.
         self.recorder.cache = counted;
         let (same_url, whole) = same_url;
-        let shown = json!({
-            "key": String::from_utf8_lossy(key.as_bytes()),
-            "variants": variants,
-            "same_url": same_url,
-            "same_url_complete": whole,
-        });
+        let shown = merged(
+            json!({
+                "key": String::from_utf8_lossy(CacheKey::asked(key.as_bytes())),
+                "variants": variants,
+                "same_url": same_url,
+                "same_url_complete": whole,
+            }),
+            self.explained_route(&routed, key.hash(), now_ms),
+        );
         let (found, soft) = match looked_up {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
@@ -87,6 +96,39 @@ impl Vm {
         };
         let stored = merged(response(&view, now_ms), json!({ "soft_purged": soft }));
         Ok(merged(merged(head, shown), json!({ "stored": stored })))
+    }
+
+    /// The key under which something is stored for this URL. Where Envoy would send it nobody can ask here, so every cluster and route
+    /// that is known is tried; without any such response, the first of them that may be meant.
+    fn explained_key(
+        &mut self,
+        host: &impl Host,
+        asked: &Asked<'_>,
+        route: &RoutePolicy,
+        now_ms: Millis,
+    ) -> Option<(CacheKey, Routed)> {
+        self.forwarding.refresh(host);
+        let mut first = None;
+        for (cluster, name, _) in self.forwarding.known() {
+            let routed = Routed::new(cluster, name);
+            let key = self.key_under(&routed, asked, route);
+            if !self.store.variants(host, key.as_bytes(), 1, now_ms).is_empty() {
+                return Some((key, routed));
+            }
+            first = first.or(Some((key, routed)));
+        }
+        first
+    }
+
+    fn explained_route(&self, routed: &Routed, hash: u64, now_ms: Millis) -> Value {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let foreground = self.forwarding.foreground(&routed.pair, hash, now_ms);
+        json!({
+            "cluster": text(&routed.cluster),
+            "envoy_route": text(&routed.route),
+            "refreshed_by": if foreground.is_some() { "client-request" } else { "own-request" },
+            "refreshed_by_reason": foreground.unwrap_or("request-unchanged"),
+        })
     }
 
     /// Every response stored under the key, whatever it was selected by.

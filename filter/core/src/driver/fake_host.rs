@@ -82,6 +82,11 @@ impl FakeHost {
         found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
     }
 
+    /// The response's head as it is now.
+    pub(super) fn header_map_now(&self) -> Vec<u8> {
+        self.header_map(MapKind::Response).unwrap_or_default()
+    }
+
     fn lines(&self, kind: MapKind) -> &RefCell<Lines> {
         match kind {
             MapKind::Request => &self.request,

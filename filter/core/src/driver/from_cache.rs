@@ -31,7 +31,16 @@ impl Vm {
         landed_since: Option<Millis>,
         now_ms: Millis,
     ) -> Result<Flow, Onward> {
-        let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
+        let key = match self.key_of(host, exchange, asked, route) {
+            Ok(key) => key,
+            Err(reason) => {
+                self.recorder.reason(reason);
+                return Err(Onward {
+                    detail: Some(reason),
+                    ..Onward::plain(Forward::Bypass)
+                });
+            }
+        };
         self.recorder.looked_up(key.hash());
         let directives = asked.directives(&route.freshness);
         if self.doubts(host, now_ms) {
@@ -71,6 +80,19 @@ impl Vm {
             None => decision,
         };
         match decision {
+            Decision::Reply {
+                reuse, refresh: true, ..
+            } if let Some(renewal) = self.renews(host, exchange, asked, (&key, &view), soft, now_ms) => {
+                exchange.renewal = Some(renewal);
+                let id = found.id;
+                Err(Onward {
+                    cause: Forward::Stale,
+                    detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
+                    key: Some(key),
+                    stored: Some((found.into_value(), id)),
+                    validate: true,
+                })
+            }
             Decision::Reply { reply, reuse, refresh } => {
                 self.store.touch(found.id, now_ms);
                 let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
@@ -84,7 +106,6 @@ impl Vm {
                 };
                 let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
                 if flow == Flow::Pause {
-                    self.note_upstream(host, exchange, key.hash());
                     // Only what the lookup itself answered is a hit; counted with the lookup, so that no report has more hits.
                     self.recorder.cache.hits += 1;
                     self.recorder.cache.collapsed += u64::from(exchange.collapsed);
@@ -93,7 +114,7 @@ impl Vm {
                     self.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
                 }
                 if refresh && flow == Flow::Pause {
-                    self.refresh_later(host, asked, &key, found, now_ms);
+                    self.refresh_later(host, exchange, asked, &key, found, now_ms);
                 }
                 Ok(flow)
             }

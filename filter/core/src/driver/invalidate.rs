@@ -1,5 +1,6 @@
 //! What an unsafe method makes untrue (RFC 9111 section 4.4, RFC 9875 section 3).
 
+use super::exchange::Exchange;
 use super::host::Host;
 use super::tier_offer;
 use super::vm::Vm;
@@ -13,9 +14,11 @@ use optimizer_proto::purge::PurgeTarget;
 
 impl Vm {
     /// Removes what an unsafe method, or an invalidated cache group, has made untrue.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn invalidate(
         &mut self,
         host: &impl Host,
+        exchange: &mut Exchange,
         asked: &Asked<'_>,
         route: &RoutePolicy,
         status: u16,
@@ -38,8 +41,15 @@ impl Vm {
                 // Under the key itself nothing is left; under keys of other spellings, schemes or fields something may be.
                 stamped = true;
             }
-            self.store.remove(host, key.as_bytes());
             self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
+        }
+        if stamped {
+            // Other workers hear of a stamp in a moment; of what was sent where this request was, they find nothing from now on.
+            self.ask_route(host, exchange);
+            if let Some(routed) = &exchange.routed {
+                let key = self.key_under(routed, asked, route);
+                self.store.remove(host, key.as_bytes());
+            }
         }
         if (200..400).contains(&status) {
             let host_name = crate::http::target::normalize_authority(asked.target.scheme, asked.target.authority);

@@ -12,6 +12,7 @@ pub mod exchange;
 mod explain;
 #[cfg(test)]
 mod fake_host;
+mod forwarding;
 mod from_cache;
 mod guard;
 pub mod header_map;
@@ -28,8 +29,11 @@ mod on_end;
 mod on_request;
 mod on_response;
 mod purge_targets;
+mod refresh;
 mod registry;
+mod repair;
 mod replace;
+mod routed;
 mod settings_cell;
 #[cfg(test)]
 mod soup;

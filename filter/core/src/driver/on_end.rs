@@ -25,9 +25,16 @@ impl Vm {
             self.land(host, &mut flight, Landing::Left, now_ns / 1_000_000);
         }
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
+            self.store_as_learned(host, exchange, &mut forwarded, now_ns / 1_000_000);
             self.abandon(&mut forwarded);
             self.land_ended(host, &mut forwarded, now_ns / 1_000_000);
             self.settle_forwarded(host, exchange, &mut forwarded, now_ns / 1_000_000);
+        }
+        if let Some(sent) = exchange.resized.take() {
+            self.judge_resized(host, sent, now_ns / 1_000_000);
+        }
+        if exchange.came.is_some() {
+            self.learn_forwarding(host, exchange, now_ns / 1_000_000);
         }
         if exchange.started_ns == 0 {
             return;
@@ -50,18 +57,6 @@ impl Vm {
         if exchange.sampled {
             self.recorder.overhead(exchange.inside_ns);
         }
-    }
-
-    /// Notes whose response a hit is, asking the host only where this VM does not know.
-    pub(super) fn note_upstream(&mut self, host: &impl Host, exchange: &mut Exchange, key: u64) {
-        if let Some(name) = self.upstream_of.get(key) {
-            self.recorder.text(name).clone_into(&mut exchange.upstream);
-            return;
-        }
-        let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
-        exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
-        let name = self.recorder.name(&exchange.upstream);
-        self.upstream_of.put(key, name);
     }
 
     /// Whether the call went over a connection that was there before. One that never got a connection did not. While connections

@@ -2,12 +2,13 @@
 
 use super::brownout::{Shed, Turned};
 use super::collapsing::{Follower, Lead, Part, Turn, is_shareable};
-use super::exchange::{Exchange, Flow, Forwarded, Phase, SharedExchange, Stored};
+use super::exchange::{Exchange, Flow, Forwarded, Phase, Refreshing, SharedExchange, Stored};
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
 use super::vm::Vm;
 use crate::Millis;
+use crate::breaker::Permit;
 use crate::cache::{CacheKey, Forward, StoredView, sharing, validation};
 use crate::collapse::Landing;
 use crate::engine::Asked;
@@ -36,6 +37,15 @@ impl Onward {
             validate: false,
         }
     }
+}
+
+/// Leave to call the upstream.
+#[derive(Debug)]
+pub(super) struct Leave {
+    /// It holds a place within the upstream's concurrency limit.
+    pub(super) placed: bool,
+    pub(super) permits: Vec<Permit>,
+    pub(super) refreshing: Option<Refreshing>,
 }
 
 impl Vm {
@@ -118,6 +128,9 @@ impl Vm {
                 Err(onward) => onward,
             }
         };
+        if let Some(renewal) = exchange.renewal.take() {
+            return self.send_renewal(host, exchange, map, onward, renewal, now_ms);
+        }
         let directives = asked.directives(&route.freshness);
         let flight = match self.take_part(host, &asked, &onward, &route, turn, now_ms) {
             Part::Fetch(flight) => flight,
@@ -166,11 +179,9 @@ impl Vm {
         mut flight: Option<Lead>,
         now_ms: Millis,
     ) -> Flow {
-        let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
-        exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
-        if let Some(key) = &onward.key {
-            let name = self.recorder.name(&exchange.upstream);
-            self.upstream_of.put(key.hash(), name);
+        if exchange.routed.is_none() {
+            let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
+            exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
         }
         match self.take_place(host, &exchange.upstream, true, now_ms) {
             Place::Wait => {
@@ -215,6 +226,33 @@ impl Vm {
                 };
             }
         };
+        self.pass_on(
+            host,
+            exchange,
+            map,
+            onward,
+            flight,
+            Leave {
+                placed,
+                permits,
+                refreshing: None,
+            },
+            now_ms,
+        )
+    }
+
+    /// Sends a request on that has leave to call.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn pass_on(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        map: Vec<u8>,
+        onward: Onward,
+        flight: Option<Lead>,
+        leave: Leave,
+        now_ms: Millis,
+    ) -> Flow {
         let validating = onward.validate
             && onward
                 .stored
@@ -235,8 +273,10 @@ impl Vm {
             .as_ref()
             .filter(|route| self.tier_may_take(route))
             .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
+        let request = Rc::new(map);
+        exchange.came = onward.key.is_some().then(|| Rc::clone(&request));
         exchange.phase = Phase::Forwarded(Box::new(Forwarded {
-            request: Rc::new(map),
+            request,
             key: onward.key,
             cause: onward.cause,
             detail: onward.detail,
@@ -250,12 +290,14 @@ impl Vm {
             from_origin: false,
             certain: false,
             ended: false,
-            permits,
+            permits: leave.permits,
             verdict: super::verdict::Verdict::default(),
-            placed,
+            placed: leave.placed,
             flight,
             unshared: exchange.unshared.take(),
             capture: None,
+            held: None,
+            refreshing: leave.refreshing,
         }));
         Flow::Continue
     }
@@ -272,7 +314,7 @@ fn is_sampled(started_ns: u64) -> bool {
     (mixed ^ (mixed >> 31)) >> 61 == 0
 }
 
-const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
+pub(super) const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
 
 /// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
 /// current, the client gets its part of what is. False when there is no validator.

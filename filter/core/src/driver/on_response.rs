@@ -9,7 +9,7 @@ use crate::Millis;
 use crate::breaker::{self, OutcomeClass};
 use crate::cache::reuse::Failure;
 use crate::cache::status_field::CacheStatus;
-use crate::cache::{self, Framing, StoredView, groups, storability};
+use crate::cache::{Framing, StoredView, groups, storability};
 use crate::collapse::{Failed, Landing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 impl Vm {
     /// The response's headers came, from the upstream or from Envoy or ourselves.
-    pub fn on_response_headers(&mut self, host: &impl Host, exchange: &mut Exchange, end: bool) -> Flow {
+    pub fn on_response_headers(&mut self, host: &impl Host, exchange: &mut Exchange, count: usize, end: bool) -> Flow {
         match std::mem::replace(&mut exchange.phase, Phase::Passing) {
             Phase::Passing => Flow::Continue,
             waiting @ (Phase::Waiting(_) | Phase::Queued { .. } | Phase::Asking { .. }) => {
@@ -26,15 +26,11 @@ impl Vm {
                 exchange.phase = waiting;
                 Flow::Continue
             }
-            Phase::Answered {
-                content_length,
-                content_type,
-            } => {
-                put_back(host, content_length, content_type.as_deref());
-                exchange.phase = Phase::Answered {
-                    content_length: None,
-                    content_type: None,
-                };
+            Phase::Answered(sent) => {
+                if let Some(sent) = &sent {
+                    sent.restore(host, count);
+                }
+                exchange.phase = Phase::Answered(sent.filter(|_| !end));
                 Flow::Continue
             }
             Phase::Forwarded(mut forwarded) => {
@@ -42,7 +38,7 @@ impl Vm {
                 let flow = self.judge_response(host, exchange, &mut forwarded, started_ns / 1_000_000, end);
                 // An answer of our own has set the phase; the permit goes with the exchange all the same.
                 match &exchange.phase {
-                    Phase::Answered { .. } => {
+                    Phase::Answered(_) => {
                         let landing = fetch_failed(&forwarded);
                         self.land(host, &mut forwarded.flight, landing, started_ns / 1_000_000);
                         self.settle_forwarded(host, exchange, &mut forwarded, started_ns / 1_000_000);
@@ -78,6 +74,7 @@ impl Vm {
         forwarded.answered_after_ms = Some(now_ms.saturating_sub(forwarded.sent_ms));
         forwarded.ended = end;
         let details = note_origin(host, forwarded, status, &response);
+        exchange.reached |= forwarded.from_origin;
         let request_map = Rc::clone(&forwarded.request);
         let (Some(asked), Some(route)) = (
             Asked::read(Fields::from(header_map::parse(&request_map))),
@@ -109,7 +106,7 @@ impl Vm {
                 framing: framing(host, asked.method, status, &response),
                 identity_in_key: route.key.isolate_authorization,
             };
-            self.invalidate(host, &asked, &route, status, &response, now_ms);
+            self.invalidate(host, exchange, &asked, &route, status, &response, now_ms);
             if status == 304
                 && forwarded.validating
                 && is_from_origin(host, forwarded)
@@ -125,12 +122,7 @@ impl Vm {
                 self.validated(&route, view.response_time_ms(), true, now_ms);
             }
             if stored_as == Method::Get && asked.method.is_unsafe() && !exchange.ambiguous {
-                forwarded.key = Some(cache::CacheKey::new(
-                    &route.key,
-                    &asked.target,
-                    &asked.fields,
-                    &self.key_secret.secret,
-                ));
+                forwarded.key = self.key_of_posted(host, exchange, &asked, &route);
                 // Born after the invalidation that it has itself caused.
                 forwarded.birth = self.stamps.birth();
             }
@@ -138,6 +130,7 @@ impl Vm {
                 self.compare_head(host, forwarded, &seen, &route, now_ms);
             }
             stored = self.capture(host, forwarded, &seen, &route);
+            exchange.stores |= stored;
         }
         self.mark_forwarded(host, forwarded, &response, stored);
         if !stored {
@@ -148,7 +141,7 @@ impl Vm {
             self.land(host, &mut forwarded.flight, landing, now_ms);
         }
         if end && stored {
-            self.commit(host, forwarded, now_ms);
+            self.commit(host, self.must_learn_first(exchange), forwarded, now_ms);
         }
         Flow::Continue
     }
@@ -243,14 +236,4 @@ fn framing(host: &impl Host, method: Method, status: u16, response: &Fields<'_>)
 pub(super) fn is_end_marked(host: &impl Host) -> bool {
     let marked = host.property(b"xds\0cluster_metadata\0filter_metadata\0api_optimizer\0http2");
     marked.is_some_and(|value| value.first().is_some_and(|byte| *byte != 0))
-}
-
-/// Envoy takes `Content-Type` off a response without content and has its own idea of the length.
-fn put_back(host: &impl Host, content_length: Option<u64>, content_type: Option<&[u8]>) {
-    if let Some(length) = content_length {
-        let _ = host.replace_header(MapKind::Response, b"content-length", length.to_string().as_bytes());
-    }
-    if let Some(kind) = content_type {
-        let _ = host.replace_header(MapKind::Response, b"content-type", kind);
-    }
 }

@@ -69,7 +69,7 @@ impl Vm {
             authority,
             path,
         };
-        let key = CacheKey::new(&route.key, &target, &Fields::from(Vec::new()));
+        let key = CacheKey::new(&route.key, &target, &Fields::from(Vec::new()), &self.key_secret.secret);
         PurgeTarget::url(authority, key.path())
     }
 

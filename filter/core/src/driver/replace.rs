@@ -3,6 +3,7 @@
 use super::brownout::failure_status;
 use super::exchange::{Exchange, Flow, Forwarded};
 use super::host::Host;
+use super::refresh::standing;
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker::OutcomeClass;
@@ -37,7 +38,13 @@ impl Vm {
         let stored = forwarded.stored.as_ref()?;
         let view = StoredView::decode(&stored.bytes, false).ok()?;
         let directives = asked.directives(&route.freshness);
-        let reuse = reuse::on_failure(&view, &directives, &route.freshness, failure, now_ms)?;
+        let standing = forwarded
+            .refreshing
+            .and_then(|refreshing| standing(&view, &directives, refreshing, now_ms));
+        let reuse = match standing {
+            Some(reuse) => reuse,
+            None => reuse::on_failure(&view, &directives, &route.freshness, failure, now_ms)?,
+        };
         let reply = match cache::reply::build(&view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms) {
             cache::reply::Answer::Reply(reply) => reply,
             cache::reply::Answer::AskOrigin => return None,
@@ -51,7 +58,8 @@ impl Vm {
         };
         let proxy_status = failure_status(class).unwrap_or_default();
         let more: [(&[u8], &[u8]); 1] = [(b"proxy-status", proxy_status.as_bytes())];
-        let flow = self.answer_with(host, exchange, &view, &reply, &status, Outcome::Stale, &more);
+        let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
+        let flow = self.answer_with(host, exchange, &view, &reply, &status, outcome, &more);
         (flow == Flow::Pause).then_some(flow)
     }
 

@@ -235,7 +235,7 @@ impl Run {
         self.host.set_response(&response);
         let flow = self
             .vm
-            .on_response_headers(&self.host, &mut shared.borrow_mut(), bodiless);
+            .on_response_headers(&self.host, &mut shared.borrow_mut(), 0, bodiless);
         if flow == Flow::Continue && !bodiless {
             *self.host.body.borrow_mut() = b"12345".to_vec();
             self.vm.on_response_body(&self.host, &mut shared.borrow_mut(), 5, true);

@@ -1,5 +1,6 @@
 //! Scenarios through the driver on a host that records: what the client got, what the upstream was asked, what it cost.
 
+mod routing;
 mod streams;
 
 use super::exchange::{Flow, SharedExchange};
@@ -73,7 +74,7 @@ impl Envoy {
             host.set_response(&head);
             host.set_property("response\0code_details", self.details.as_bytes());
             host.set_property("response\0flags", &0_u64.to_le_bytes());
-            flow = vm.on_response_headers(host, &mut shared.borrow_mut(), body.is_empty());
+            flow = vm.on_response_headers(host, &mut shared.borrow_mut(), 0, body.is_empty());
             if flow == Flow::Continue && !body.is_empty() {
                 for chunk in body.chunks(5) {
                     *host.body.borrow_mut() = chunk.to_vec();
@@ -144,7 +145,7 @@ fn a_miss_is_stored_and_the_next_request_is_a_hit() {
             .starts_with("api-optimizer; hit; ttl=57"),
         "{hit:?}"
     );
-    // Request: clock, header map, the page with its version, slot, the reply. End: clock. One request in eight is asked for its
+    // Request: clock, header map, cluster, route, the page with its version, slot, the reply. End: clock. One request in eight is asked for its
     // protocol besides, and has its time inside the filter taken by another look at the clock.
     assert!(
         envoy.host.host_calls.get() <= 9,
@@ -295,6 +296,8 @@ fn a_post_that_brings_its_own_representation_is_stored_for_get() {
     post[0] = (":method", "POST");
     let mut response = FRESH.to_vec();
     response.push(("content-location", "/a?b=1"));
+    // Known by then: requests leave Envoy as they came.
+    forwarded(envoy.get(&[], "200", &UNCACHED, b""));
     forwarded(envoy.ask(&post, "200", &response, b"posted"));
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"posted");
     response[2] = ("content-location", "/elsewhere");
@@ -344,7 +347,8 @@ fn stale_while_revalidate_serves_at_once_and_refreshes_once() {
     assert_eq!(envoy.host.calls.borrow().len(), 1, "once for both");
     envoy.host.set_call_response(&[
         (":status", "200"),
-        ("cache-control", "max-age=10"),
+        ("cache-control", "max-age=10, stale-while-revalidate=60"),
+        ("etag", "\"v2\""),
         ("content-length", "3"),
     ]);
     *envoy.host.body.borrow_mut() = b"new".to_vec();
@@ -461,7 +465,7 @@ fn a_host_that_fails_every_call_lets_every_request_pass() {
     for end in [false, true] {
         let mut exchange = shared.borrow_mut();
         assert_eq!(
-            envoy.vm.on_response_headers(&envoy.host, &mut exchange, end),
+            envoy.vm.on_response_headers(&envoy.host, &mut exchange, 0, end),
             Flow::Continue
         );
         assert_eq!(
@@ -485,6 +489,7 @@ fn two_vms_share_the_cache() {
         ..FakeHost::default()
     };
     host.now_ms.set(first.host.now_ms.get());
+    host.set_property("xds\0cluster_name", b"api");
     let mut second = Envoy {
         host,
         vm: Vm::new(),
@@ -510,7 +515,7 @@ fn finish(envoy: &mut Envoy, shared: &SharedExchange, context: u32, response: &[
     head.extend_from_slice(response);
     host.set_response(&head);
     host.set_property("response\0code_details", b"via_upstream");
-    vm.on_response_headers(host, &mut shared.borrow_mut(), false);
+    vm.on_response_headers(host, &mut shared.borrow_mut(), 0, false);
     *host.body.borrow_mut() = body.to_vec();
     vm.on_response_body(host, &mut shared.borrow_mut(), body.len(), true);
     vm.on_end(host, shared, context);
@@ -588,7 +593,7 @@ fn answered(envoy: &mut Envoy, shared: &SharedExchange, context: u32, status: &s
     head.extend_from_slice(response);
     host.set_response(&head);
     host.set_property("response\0code_details", b"via_upstream");
-    envoy.vm.on_response_headers(host, &mut shared.borrow_mut(), false);
+    envoy.vm.on_response_headers(host, &mut shared.borrow_mut(), 0, false);
     *host.body.borrow_mut() = b"body".to_vec();
     envoy.vm.on_response_body(host, &mut shared.borrow_mut(), 4, true);
     envoy.vm.on_end(host, shared, context);
@@ -911,11 +916,21 @@ fn nothing_in_a_restored_response_is_believed() {
     assert_eq!(imported(&mut past, &record), "from-the-future");
     let mut to = Envoy::new("{}");
     assert_eq!(
-        imported(&mut to, &whole(b"http://api.example/a", b"a\r\nset-cookie: b")),
+        imported(
+            &mut to,
+            &whole(b"http://api.example/a\0\x03api\0", b"a\r\nset-cookie: b")
+        ),
         "header"
     );
     assert_eq!(imported(&mut to, &whole(b"not a url", b"a")), "key");
-    assert_eq!(imported(&mut to, &whole(b"http://api.example/a", b"a")), "restored");
+    assert_eq!(
+        imported(&mut to, &whole(b"http://api.example/a", b"a")),
+        "key-without-route"
+    );
+    assert_eq!(
+        imported(&mut to, &whole(b"http://api.example/a\0\x03api\0", b"a")),
+        "restored"
+    );
 }
 
 /// A stored response with sound checksums, whatever is in it.
@@ -1111,6 +1126,7 @@ fn other_workers_hear_of_an_invalidated_group_at_once() {
         ..FakeHost::default()
     };
     host.now_ms.set(first.host.now_ms.get());
+    host.set_property("xds\0cluster_name", b"api");
     host.random.set(99);
     let mut second = Envoy {
         host,

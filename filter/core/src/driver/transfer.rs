@@ -285,6 +285,10 @@ pub(super) fn sound(view: &StoredView<'_>, now_ms: Millis) -> Result<(), &'stati
     if !url || parts.host.is_empty() || parts.path.first() != Some(&b'/') {
         return Err("key");
     }
+    // Of what an older filter stored nobody knows where the request was sent.
+    if !CacheKey::is_routed(view.key()) {
+        return Err("key-without-route");
+    }
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let harmless = |value: &[u8]| !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
     let fields = view

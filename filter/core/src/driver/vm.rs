@@ -16,7 +16,7 @@ use crate::limit;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
 use crate::store::{Stamps, Store};
-use crate::telemetry::{Connections, Lost, Recorder, TopKeys, UpstreamOf};
+use crate::telemetry::{Connections, Lost, Recorder, TopKeys};
 use optimizer_proto::settings::{Settings, Violation, ViolationCode};
 use optimizer_proto::v1::SettingsPush;
 use std::cell::RefCell;
@@ -76,7 +76,7 @@ pub struct Vm {
     /// VMs alive, as of the last heartbeat.
     pub(super) workers: u32,
     pub(super) stats: super::stats::Stats,
-    pub(super) upstream_of: UpstreamOf,
+    pub(super) forwarding: super::forwarding::Forwarding,
     pub(super) connections: Connections,
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
@@ -131,7 +131,7 @@ impl Vm {
             tier: super::tier::TierClient::default(),
             workers: 1,
             stats: super::stats::Stats::default(),
-            upstream_of: UpstreamOf::default(),
+            forwarding: super::forwarding::Forwarding::default(),
             connections: Connections::default(),
             capturing: 0,
             last_second_ms: 0,
@@ -151,6 +151,7 @@ impl Vm {
         collapse::Varied::seed(host);
         breaker::seed(host);
         limit::seed(host);
+        super::forwarding::seed(host);
         Store::seed(host);
         Stamps::seed(host);
         instance::seed(host);
@@ -242,6 +243,7 @@ impl Vm {
                 Wake::Share => self.renew_places(host, true, now_ms),
                 Wake::Place => places = true,
                 Wake::Report => self.report_at_once(host, now_ms),
+                Wake::Forwarding => self.forwarding.refresh(host),
                 Wake::Work => self.run_background(host, now_ms),
                 // Those are released below, whatever woke this VM.
                 Wake::Ready => {}
@@ -317,6 +319,7 @@ impl Vm {
 
     fn each_second(&mut self, host: &impl Host, now_ms: Millis) {
         self.hand_over_counts(host);
+        self.forwarding.refresh(host);
         self.top.hand_over(host, now_ms);
         self.beat(host, now_ms);
         self.renew_places(host, false, now_ms);
@@ -333,6 +336,7 @@ impl Vm {
     pub(super) fn join(&mut self, host: &impl Host, now_ms: Millis) {
         if !self.joined {
             self.adopt(host);
+            self.forwarding.refresh(host);
             self.beat(host, now_ms);
         }
     }

@@ -26,10 +26,12 @@ pub(super) enum Wake {
     Place = b'C',
     /// Something happened that the control plane is to know at once.
     Report = b'R',
+    /// More is known about how requests leave Envoy.
+    Forwarding = b'F',
 }
 
 impl Wake {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Settings,
         Self::Adopted,
         Self::Stamps,
@@ -41,6 +43,7 @@ impl Wake {
         Self::Share,
         Self::Place,
         Self::Report,
+        Self::Forwarding,
     ];
 
     /// As sent.

@@ -15,6 +15,10 @@ pub struct Asked<'a> {
     pub target: Target<'a>,
     /// All lines, pseudo-fields among them.
     pub fields: Fields<'a>,
+    /// `:scheme` where it is not the one that Envoy gives the request: an HTTP/2 upstream sees it.
+    pub claimed_scheme: Option<&'static [u8]>,
+    /// Why the cache is not asked: the target is written in a way that says too little about where it leads.
+    pub odd: Option<&'static str>,
 }
 
 impl<'a> Asked<'a> {
@@ -22,12 +26,32 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn read(fields: Fields<'a>) -> Option<Self> {
         let method = Method::parse(fields.get(b":method")?);
-        let target = Target {
-            scheme: fields.get(b":scheme").unwrap_or(b"http"),
-            authority: fields.get(b":authority")?,
-            path: fields.get(b":path")?,
+        let (authority, path) = (fields.get(b":authority")?, fields.get(b":path")?);
+        let claimed = fields.get(b":scheme").map_or(Some(HTTP), known_scheme);
+        let forwarded = forwarded_scheme(&fields);
+        let scheme = forwarded.or(Ok(None)).and_then(|known| known.or(claimed).ok_or(()));
+        let odd = if authority.contains(&b'@') {
+            Some("user-information")
+        } else if path.contains(&b'#') {
+            Some("fragment")
+        } else if forwarded.is_err() || scheme.is_err() {
+            Some("forwarded-proto")
+        } else {
+            None
         };
-        Some(Self { method, target, fields })
+        let scheme = scheme.unwrap_or(HTTP);
+        let target = Target {
+            scheme,
+            authority,
+            path,
+        };
+        Some(Self {
+            method,
+            target,
+            fields,
+            claimed_scheme: claimed.filter(|claimed| *claimed != scheme),
+            odd,
+        })
     }
 
     /// The client asks for another protocol on its connection (RFC 9110 section 7.8), or on its stream (RFC 8441): no stored response
@@ -41,5 +65,95 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn directives(&self, policy: &FreshnessPolicy) -> RequestDirectives {
         RequestDirectives::of(&self.fields, policy)
+    }
+}
+
+const HTTP: &[u8] = b"http";
+
+fn known_scheme(value: &[u8]) -> Option<&'static [u8]> {
+    match value {
+        b"http" => Some(HTTP),
+        b"https" => Some(b"https"),
+        _ => None,
+    }
+}
+
+/// The scheme that Envoy gives the request: of the connection, or as a trusted proxy before it says. `Err` where the field says
+/// something else than one of the two schemes, once.
+fn forwarded_scheme(fields: &Fields<'_>) -> Result<Option<&'static [u8]>, ()> {
+    let mut lines = fields.all(b"x-forwarded-proto");
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => known_scheme(value).map(Some).ok_or(()),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(authority: &'static str, path: &'static str, more: &[(&'static str, &'static str)]) -> Asked<'static> {
+        let head = [(":method", "GET"), (":authority", authority), (":path", path)];
+        let lines = head
+            .iter()
+            .chain(more)
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        Asked::read(lines.collect()).unwrap()
+    }
+
+    #[test]
+    fn the_scheme_is_the_one_that_envoy_gives() {
+        for (more, scheme, claimed, odd) in [
+            (&[][..], "http", None, None),
+            (&[(":scheme", "https")], "https", None, None),
+            (
+                &[(":scheme", "https"), ("x-forwarded-proto", "http")],
+                "http",
+                Some(&b"https"[..]),
+                None,
+            ),
+            (
+                &[(":scheme", "http"), ("x-forwarded-proto", "https")],
+                "https",
+                Some(b"http"),
+                None,
+            ),
+            (
+                &[(":scheme", "http"), ("x-forwarded-proto", "http")],
+                "http",
+                None,
+                None,
+            ),
+            (
+                &[("x-forwarded-proto", "https, http")],
+                "http",
+                None,
+                Some("forwarded-proto"),
+            ),
+            (&[("x-forwarded-proto", "HTTPS")], "http", None, Some("forwarded-proto")),
+            (&[("x-forwarded-proto", "")], "http", None, Some("forwarded-proto")),
+            (
+                &[("x-forwarded-proto", "https"), ("x-forwarded-proto", "https")],
+                "http",
+                None,
+                Some("forwarded-proto"),
+            ),
+            (&[(":scheme", "ftp")], "http", None, Some("forwarded-proto")),
+        ] {
+            let asked = asked("a", "/", more);
+            assert_eq!(
+                (asked.target.scheme, asked.claimed_scheme, asked.odd),
+                (scheme.as_bytes(), claimed, odd),
+                "{more:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_target_with_user_information_or_a_fragment_is_odd() {
+        assert_eq!(asked("evil@a", "/", &[]).odd, Some("user-information"));
+        assert_eq!(asked("a", "/p#f", &[]).odd, Some("fragment"));
+        assert_eq!(asked("a:80", "/p?q", &[]).odd, None);
     }
 }

@@ -7,6 +7,7 @@ pub mod date;
 pub mod entity_tag;
 pub mod fields;
 pub mod grpc;
+pub mod head;
 pub mod list;
 pub mod method;
 pub mod percent;

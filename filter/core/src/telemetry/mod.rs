@@ -11,4 +11,4 @@ pub use intern::Name;
 pub use lost::Lost;
 pub use recorder::{Recorder, Sample};
 pub use top::{Measure, Ranked, TopKeys};
-pub use upstreams::{Connections, UpstreamOf};
+pub use upstreams::Connections;

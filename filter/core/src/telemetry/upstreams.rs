@@ -1,48 +1,9 @@
-//! What a VM remembers of upstreams, so that it need not ask the host on every request: whose response a key's is, and which
-//! connections there are.
+//! What a VM remembers of upstreams, so that it need not ask the host on every request: which connections there are.
 
-use super::intern::Name;
 use std::collections::{HashSet, VecDeque};
 
-/// Keys whose upstream is remembered; a power of two.
-const KEYS: usize = 1_024;
-/// One in so many answers asks again: routes move to other clusters.
-const ASK_AGAIN: u64 = 64;
 /// Connections remembered: more than a worker has open.
 const CONNECTIONS: usize = 4_096;
-
-/// The upstream behind a key. A table with one place per key and no search: what is pushed out is asked for again.
-#[derive(Debug, Default)]
-pub struct UpstreamOf {
-    places: Vec<Option<(u64, Name)>>,
-    asked: u64,
-}
-
-impl UpstreamOf {
-    /// The upstream of a key; `None` when the host is to be asked.
-    pub fn get(&mut self, key: u64) -> Option<Name> {
-        self.asked = self.asked.wrapping_add(1);
-        if self.asked.is_multiple_of(ASK_AGAIN) {
-            return None;
-        }
-        let (known, name) = (*self.places.get(place(key))?)?;
-        (known == key).then_some(name)
-    }
-
-    /// Remembers the upstream of a key.
-    pub fn put(&mut self, key: u64, name: Name) {
-        if self.places.is_empty() {
-            self.places.resize(KEYS, None);
-        }
-        if let Some(place) = self.places.get_mut(place(key)) {
-            *place = Some((key, name));
-        }
-    }
-}
-
-fn place(key: u64) -> usize {
-    usize::try_from(key).unwrap_or(usize::MAX) % KEYS
-}
 
 /// The connections a worker has used, by a hash of their local address. Envoy keeps a pool per worker, so one that this VM has seen
 /// before is one that was there before.
@@ -102,19 +63,6 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Recorder;
-
-    #[test]
-    fn a_keys_upstream_is_remembered_and_now_and_then_asked_for_again() {
-        let name = Recorder::default().name("api");
-        let mut upstreams = UpstreamOf::default();
-        assert_eq!(upstreams.get(7), None);
-        upstreams.put(7, name);
-        assert_eq!(upstreams.get(7), Some(name));
-        assert_eq!(upstreams.get(7 + KEYS as u64), None, "another key in the same place");
-        let known = (0..640).filter(|_| upstreams.get(7).is_some()).count();
-        assert_eq!(known, 630);
-    }
 
     #[test]
     fn connections_count_as_long_lived_while_few_are_new() {

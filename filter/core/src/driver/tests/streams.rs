@@ -29,7 +29,8 @@ impl Envoy {
         self.host.set_response(fields);
         self.host.set_property("response\0code_details", b"via_upstream");
         self.host.set_property("response\0flags", &NONE.to_le_bytes());
-        self.vm.on_response_headers(&self.host, &mut stream.0.borrow_mut(), end);
+        self.vm
+            .on_response_headers(&self.host, &mut stream.0.borrow_mut(), 0, end);
     }
 
     fn body(&mut self, stream: &Stream, content: &[u8], end: bool) {
@@ -94,7 +95,16 @@ fn probes_are_decided_by_the_response_head() {
         }
         assert_eq!(envoy.breaker().state, Shown::Open);
         envoy.wait(5_000);
-        let streams: Vec<_> = (0..3).map(|_| envoy.begin(&request).0).collect();
+        let streams: Vec<_> = (0..3)
+            .map(|probe| {
+                let path = format!("/probe/{probe}");
+                let mut request = request.clone();
+                if let Some(target) = request.iter_mut().find(|(name, _)| *name == ":path") {
+                    target.1 = &path;
+                }
+                envoy.begin(&request).0
+            })
+            .collect();
         assert_eq!((envoy.breaker().state, envoy.breaker().probes), (Shown::HalfOpen, 3));
         let refusal = replied(envoy.get(&[("cache-control", "no-store")], "200", &[], b"not asked"));
         assert_eq!(refusal.status, 503, "three heads are waited for");

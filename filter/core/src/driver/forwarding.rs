@@ -1,0 +1,352 @@
+//! What Envoy does with a request after the filter has passed it on: routes rewrite paths and hosts and add fields, filters behind this
+//! one do what they like. A filter sees the final head only in the access log's callback, so it is learned there, for each cluster
+//! and route, and kept in shared data.
+
+use super::host::{Host, MapKind};
+use super::registry;
+use super::vm::Vm;
+use super::wake::Wake;
+use super::{exchange::Exchange, header_map};
+use crate::Millis;
+use crate::http::head;
+use crate::shared_map::{Cas, SharedMap};
+use std::collections::HashMap;
+
+const KEY: &[u8] = b"ao1/forwarding";
+/// Pairs of cluster and route that are learned. The rest count as changed: their requests are asked for as their clients sent them.
+const MAX_PAIRS: usize = 512;
+/// Longest names of a pair together that are learned.
+const MAX_NAMES: usize = 1_024;
+const RETRIES: usize = 8;
+/// For so long responses of a pair are refreshed by clients' requests, after one fetched otherwise differed.
+const DIFFERED_MS: u64 = 600_000;
+/// For so long those of a key, after a request of our own has failed.
+const FAILED_MS: u64 = 600_000;
+/// Keys remembered for that.
+const FAILED: usize = 1_024;
+/// In the record: replies of the filter do not leave this Envoy as they were made.
+const REWRITTEN: u8 = 1;
+const CHANGED: u8 = 1;
+
+/// What is known of a cluster and route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Knowledge {
+    /// Nothing yet.
+    Unknown,
+    /// Requests leave as they came.
+    Unchanged,
+    /// They do not.
+    Changed,
+}
+
+/// What is known of all of them, as this VM has last read it.
+#[derive(Debug, Default)]
+pub struct Forwarding {
+    record: Record,
+    seen: Option<Cas>,
+    differed: HashMap<Vec<u8>, Millis>,
+    failed: Vec<(u64, Millis)>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Clone)]
+struct Record {
+    rewritten: bool,
+    /// By pair: whether its requests are changed.
+    pairs: HashMap<Vec<u8>, bool>,
+}
+
+/// A cluster and a route as one name.
+pub(super) fn pair(cluster: &[u8], route: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(cluster.len() + 1 + route.len());
+    name.extend_from_slice(cluster);
+    name.push(0);
+    name.extend_from_slice(route);
+    name
+}
+
+impl Forwarding {
+    pub(super) fn of(&self, pair: &[u8]) -> Knowledge {
+        match self.record.pairs.get(pair) {
+            Some(true) => Knowledge::Changed,
+            Some(false) => Knowledge::Unchanged,
+            None if pair.len() > MAX_NAMES || self.record.pairs.len() >= MAX_PAIRS => Knowledge::Changed,
+            None => Knowledge::Unknown,
+        }
+    }
+
+    /// Everything that is known: cluster, route, whether its requests are changed.
+    pub(super) fn known(&self) -> Vec<(Vec<u8>, Vec<u8>, bool)> {
+        let mut known: Vec<_> = self
+            .record
+            .pairs
+            .iter()
+            .map(|(pair, changed)| {
+                let at = pair.iter().position(|byte| *byte == 0).unwrap_or(pair.len());
+                let (cluster, rest) = pair.split_at(at);
+                (cluster.to_vec(), rest.get(1..).unwrap_or_default().to_vec(), *changed)
+            })
+            .collect();
+        known.sort();
+        known
+    }
+
+    /// Whether replies of the filter are rewritten on their way out.
+    pub(super) fn rewrites_replies(&self) -> bool {
+        self.record.rewritten
+    }
+
+    /// Why a response of this pair and key is refreshed by a client's request, and not by one of our own; `None` where it is not.
+    pub(super) fn foreground(&self, pair: &[u8], hash: u64, now_ms: Millis) -> Option<&'static str> {
+        match self.of(pair) {
+            Knowledge::Changed => Some("request-changed"),
+            Knowledge::Unknown => Some("not-yet-known"),
+            Knowledge::Unchanged
+                if self
+                    .differed
+                    .get(pair)
+                    .is_some_and(|until| is_on(*until, DIFFERED_MS, now_ms)) =>
+            {
+                Some("response-changed")
+            }
+            Knowledge::Unchanged if self.has_failed(hash, now_ms) => Some("background-failed"),
+            Knowledge::Unchanged => None,
+        }
+    }
+
+    fn has_failed(&self, hash: u64, now_ms: Millis) -> bool {
+        self.failed
+            .get(place(hash))
+            .is_some_and(|(known, until)| *known == hash && is_on(*until, FAILED_MS, now_ms))
+    }
+
+    /// A request of our own for this key did not bring what a client's would.
+    pub(super) fn background_failed(&mut self, hash: u64, now_ms: Millis) {
+        if self.failed.is_empty() {
+            self.failed.resize(FAILED, (0, 0));
+        }
+        if let Some(place) = self.failed.get_mut(place(hash)) {
+            *place = (hash, now_ms.saturating_add(FAILED_MS));
+        }
+    }
+
+    /// A response of this pair had other fields than one that came by a client's request.
+    pub(super) fn response_differed(&mut self, pair: &[u8], now_ms: Millis) {
+        if self.differed.len() >= MAX_PAIRS {
+            self.differed.clear();
+        }
+        self.differed.insert(pair.to_vec(), now_ms.saturating_add(DIFFERED_MS));
+    }
+
+    /// Takes over what the Envoy knows.
+    pub(super) fn refresh(&mut self, map: &impl SharedMap) {
+        let Some((bytes, cas)) = map.get(KEY) else { return };
+        if self.seen != Some(cas) {
+            self.record = Record::decode(&bytes);
+            self.seen = Some(cas);
+        }
+    }
+
+    /// Changes the record; true when there was something to change.
+    fn change(&mut self, map: &impl SharedMap, change: impl Fn(&mut Record) -> bool) -> bool {
+        for _ in 0..RETRIES {
+            let (mut record, cas) = match map.get(KEY) {
+                Some((bytes, cas)) => (Record::decode(&bytes), Some(cas)),
+                None => (Record::default(), None),
+            };
+            let changed = change(&mut record);
+            if !changed || map.set(KEY, &record.encode(), cas).is_ok() {
+                self.record = record;
+                // Read anew at the next look: the version of what was just written is not told.
+                self.seen = None;
+                return changed;
+            }
+        }
+        false
+    }
+
+    /// True when this was news. A pair whose requests were changed once counts as changed for good.
+    fn learn(&mut self, map: &impl SharedMap, pair: &[u8], changed: bool) -> bool {
+        let known = self.of(pair);
+        if known == Knowledge::Changed || known == Knowledge::Unchanged && !changed {
+            return false;
+        }
+        self.change(map, |record| {
+            if record.pairs.get(pair).is_some_and(|known| *known || !changed) || record.pairs.len() >= MAX_PAIRS {
+                return false;
+            }
+            record.pairs.insert(pair.to_vec(), changed);
+            true
+        })
+    }
+}
+
+/// A time far ahead comes from a clock that has since jumped back.
+fn is_on(until: Millis, lasts_ms: u64, now_ms: Millis) -> bool {
+    until > now_ms && until <= now_ms.saturating_add(2 * lasts_ms)
+}
+
+fn place(hash: u64) -> usize {
+    usize::try_from(hash % FAILED as u64).unwrap_or(0)
+}
+
+/// Creates the record, which two workers must not create at once.
+pub(super) fn seed(map: &impl SharedMap) {
+    if map.get(KEY).is_none() {
+        let _ = map.set(KEY, &Record::default().encode(), None);
+    }
+}
+
+impl Record {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![if self.rewritten { REWRITTEN } else { 0 }];
+        for (pair, changed) in &self.pairs {
+            let Ok(length) = u16::try_from(pair.len()) else {
+                continue;
+            };
+            bytes.push(if *changed { CHANGED } else { 0 });
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(pair);
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let Some((first, mut rest)) = bytes.split_first() else {
+            return Self::default();
+        };
+        let mut record = Self {
+            rewritten: *first == REWRITTEN,
+            pairs: HashMap::new(),
+        };
+        while let [flag, low, high, names @ ..] = rest {
+            let length = usize::from(u16::from_le_bytes([*low, *high]));
+            let Some((pair, after)) = names.split_at_checked(length) else {
+                break;
+            };
+            record.pairs.insert(pair.to_vec(), *flag == CHANGED);
+            rest = after;
+        }
+        record
+    }
+}
+
+impl Vm {
+    /// The stream is over: learns how its request left Envoy, where that is not known or the stream stored something, and of some
+    /// others. False where nothing is known afterwards.
+    pub(super) fn learn_forwarding(&mut self, host: &impl Host, exchange: &mut Exchange, now_ms: Millis) -> bool {
+        let (Some(came), Some(routed)) = (exchange.came.take(), &exchange.routed) else {
+            return false;
+        };
+        let known = self.forwarding.of(&routed.pair);
+        let look = known == Knowledge::Unknown || exchange.stores || exchange.sampled;
+        if known == Knowledge::Changed || !look {
+            return true;
+        }
+        if !exchange.reached {
+            return false;
+        }
+        let Ok(left) = host.header_map(MapKind::Request) else {
+            return false;
+        };
+        // A filter behind this one may have had the route chosen anew.
+        let elsewhere = host
+            .property(b"xds\0cluster_name")
+            .is_some_and(|cluster| cluster != routed.cluster);
+        let changed = elsewhere || !head::left_unchanged(&header_map::parse(&came), &header_map::parse(&left));
+        if self.forwarding.learn(host, &routed.pair, changed) {
+            self.tell_forwarding(host, now_ms);
+        }
+        self.forwarding.of(&routed.pair) != Knowledge::Unknown
+    }
+
+    /// The reply of a filter came back with another content than it was made with.
+    pub(super) fn reply_was_rewritten(&mut self, host: &impl Host, now_ms: Millis) {
+        self.recorder.reason("reply-rewritten");
+        let news = self
+            .forwarding
+            .change(host, |record| !std::mem::replace(&mut record.rewritten, true));
+        if news {
+            host.log(
+                super::host::LogLevel::Error,
+                "this Envoy rewrites what the filter answers (local_reply_config or a filter): the cache is not used any more",
+            );
+            self.tell_forwarding(host, now_ms);
+        }
+    }
+
+    fn tell_forwarding(&self, host: &impl Host, now_ms: Millis) {
+        for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
+            // One that cannot be woken looks within a second.
+            let _ = host.enqueue(vm.queue, &[Wake::Forwarding.byte()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_map::MemoryMap;
+
+    #[test]
+    fn what_is_learned_is_known_to_all_and_changed_is_for_good() {
+        let (map, mut one, mut other) = (MemoryMap::default(), Forwarding::default(), Forwarding::default());
+        seed(&map);
+        let name = pair(b"c", b"r");
+        assert_eq!(one.of(&name), Knowledge::Unknown);
+        assert!(one.learn(&map, &name, false) && !one.learn(&map, &name, false));
+        other.refresh(&map);
+        assert_eq!(other.of(&name), Knowledge::Unchanged);
+        assert!(other.learn(&map, &name, true));
+        assert!(
+            !one.learn(&map, &name, false),
+            "no news to a VM that has not looked since"
+        );
+        one.refresh(&map);
+        assert_eq!(one.of(&name), Knowledge::Changed);
+        assert_eq!(one.of(&pair(b"c", b"")), Knowledge::Unknown);
+        assert_eq!(one.known(), [(b"c".to_vec(), b"r".to_vec(), true)]);
+        assert!(one.change(&map, |record| !std::mem::replace(&mut record.rewritten, true)));
+        other.refresh(&map);
+        assert!(other.rewrites_replies() && other.of(&name) == Knowledge::Changed);
+    }
+
+    #[test]
+    fn the_record_is_bounded_and_what_does_not_fit_counts_as_changed() {
+        let (map, mut one) = (MemoryMap::default(), Forwarding::default());
+        for number in 0..2 * MAX_PAIRS {
+            one.learn(&map, &pair(b"c", number.to_string().as_bytes()), false);
+        }
+        assert_eq!(one.record.pairs.len(), MAX_PAIRS);
+        assert_eq!(one.of(&pair(b"c", b"1")), Knowledge::Unchanged);
+        assert_eq!(one.of(&pair(b"new", b"")), Knowledge::Changed);
+        assert_eq!(Forwarding::default().of(&[b'x'; MAX_NAMES + 1]), Knowledge::Changed);
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_empty_record() {
+        for bytes in [&b""[..], b"\0", b"\0\x01", b"\0\x01\xff\xff", b"\0\x01\x01\0"] {
+            assert_eq!(Record::decode(bytes), Record::default(), "{bytes:?}");
+        }
+        let record = Record {
+            rewritten: true,
+            pairs: HashMap::from([(pair(b"a", b"b"), true), (pair(b"", b""), false)]),
+        };
+        assert_eq!(Record::decode(&record.encode()), record);
+    }
+
+    #[test]
+    fn marks_end_by_themselves() {
+        let (map, mut one) = (MemoryMap::default(), Forwarding::default());
+        let name = pair(b"c", b"");
+        assert_eq!(one.foreground(&name, 1, 1_000), Some("not-yet-known"));
+        one.learn(&map, &name, false);
+        assert_eq!(one.foreground(&name, 1, 1_000), None);
+        one.background_failed(1, 1_000);
+        assert_eq!(one.foreground(&name, 1, 1_001), Some("background-failed"));
+        assert_eq!(one.foreground(&name, 2, 1_001), None);
+        assert_eq!(one.foreground(&name, 1, 1_000 + FAILED_MS), None);
+        one.response_differed(&name, 1_000_000_000);
+        assert_eq!(one.foreground(&name, 2, 1_000_000_001), Some("response-changed"));
+        assert_eq!(one.foreground(&name, 2, 1_000), None, "the clock went back");
+    }
+}

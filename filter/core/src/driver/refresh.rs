@@ -1,0 +1,183 @@
+//! How a stored response is renewed while it still serves (RFC 5861 section 3, and before it expires): by a request of our own where
+//! that reaches the origin as a client's would, else by the client's request that found it due.
+
+use super::collapsing::Lead;
+use super::exchange::{Exchange, Flow, Refreshing};
+use super::host::Host;
+use super::limiter::Place;
+use super::on_request::{Leave, Onward};
+use super::vm::Vm;
+use crate::Millis;
+use crate::breaker;
+use crate::cache::hop_by_hop::is_not_stored;
+use crate::cache::request_directives::RequestDirectives;
+use crate::cache::reuse::{self, Action, Reuse};
+use crate::cache::{CacheKey, NotStored, StoredView, validation};
+use crate::collapse::Landing;
+use crate::engine::Asked;
+use crate::http::fields::Fields;
+use crate::http::method::Method;
+
+/// What a client's request needs to renew what would have answered it.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    flight: Lead,
+    leave: Leave,
+}
+
+/// With these a client asks for something else than the whole response.
+const PARTIAL: [&[u8]; 4] = [b"range", b"if-range", b"if-match", b"if-unmodified-since"];
+/// Fields of a response that one response has and the next one may have otherwise, or not.
+const OF_ONE_RESPONSE: [&[u8]; 4] = [b"date", b"content-length", b"cache-status", b"set-cookie"];
+/// Fields that say how a response is to be treated. An origin seldom changes them; a rule of Envoy's route does.
+const TREATMENT: [&[u8]; 24] = [
+    b"cache-control",
+    b"cdn-cache-control",
+    b"surrogate-control",
+    b"vary",
+    b"content-type",
+    b"content-encoding",
+    b"content-language",
+    b"content-disposition",
+    b"content-security-policy",
+    b"content-security-policy-report-only",
+    b"strict-transport-security",
+    b"x-frame-options",
+    b"x-content-type-options",
+    b"x-xss-protection",
+    b"x-robots-tag",
+    b"referrer-policy",
+    b"permissions-policy",
+    b"timing-allow-origin",
+    b"location",
+    b"link",
+    b"allow",
+    b"accept-ranges",
+    b"server",
+    b"alt-svc",
+];
+
+fn is_treatment(name: &[u8]) -> bool {
+    TREATMENT.contains(&name) || name.starts_with(b"access-control-") || name.starts_with(b"cross-origin-")
+}
+
+fn counts(name: &[u8], response: &Fields<'_>) -> bool {
+    !is_not_stored(name, response) && !name.starts_with(b"x-envoy-") && !OF_ONE_RESPONSE.contains(&name)
+}
+
+/// Whether a new response has the fields of the stored one, and asks for the same treatment.
+pub(super) fn is_alike(stored: &StoredView<'_>, response: &Fields<'_>) -> bool {
+    agrees(stored, response)
+        && stored
+            .fields()
+            .all(|(name, _)| !counts(name, response) || response.has(name))
+}
+
+/// Whether a 304 says nothing of the stored response that was not said with it.
+pub(super) fn agrees(stored: &StoredView<'_>, response: &Fields<'_>) -> bool {
+    let held: Fields<'_> = stored.fields().collect();
+    response
+        .iter()
+        .filter(|(name, _)| counts(name, response))
+        .all(|(name, _)| held.has(name) && (!is_treatment(name) || held.all(name).eq(response.all(name))))
+}
+
+/// How the stored response of a renewal would have answered.
+pub(super) fn standing(
+    view: &StoredView<'_>,
+    directives: &RequestDirectives,
+    refreshing: Refreshing,
+    now_ms: Millis,
+) -> Option<Reuse> {
+    let reuse = reuse::decide(view, directives, refreshing.soft, now_ms);
+    matches!(reuse.action, Action::Serve | Action::ServeAndRevalidate).then_some(reuse)
+}
+
+impl Vm {
+    /// Whether this request is to renew what would answer it. One does at a time, the others are answered meanwhile; and only one that
+    /// is called for at once, as nobody is to wait for what is there.
+    pub(super) fn renews(
+        &mut self,
+        host: &impl Host,
+        exchange: &Exchange,
+        asked: &Asked<'_>,
+        found: (&CacheKey, &StoredView<'_>),
+        soft: bool,
+        now_ms: Millis,
+    ) -> Option<Renewal> {
+        let (key, view) = found;
+        let routed = exchange.routed.as_ref()?;
+        let own = |name: &[u8]| asked.fields.has(name);
+        let conditional = validation::Conditional::REPLACED.iter().any(|name| own(name));
+        if asked.method != Method::Get
+            || PARTIAL.iter().any(|name| own(name))
+            || conditional && validation::conditional(view, &asked.fields).is_empty()
+            || exchange.collapsed
+        {
+            return None;
+        }
+        let reason = self.forwarding.foreground(&routed.pair, key.hash(), now_ms)?;
+        if self.unshared.knows(key.hash(), now_ms)
+            || breaker::is_resting(host, &exchange.upstream, &self.policies.breaker, now_ms)
+        {
+            return None;
+        }
+        let flight = self.lead_refresh(host, key.hash(), now_ms)?;
+        let Some(leave) = self.leave_to_renew(host, exchange, soft, now_ms) else {
+            self.land(host, &mut Some(flight), Landing::Released, now_ms);
+            return None;
+        };
+        self.recorder.reason(reason);
+        Some(Renewal { flight, leave })
+    }
+
+    fn leave_to_renew(&mut self, host: &impl Host, exchange: &Exchange, soft: bool, now_ms: Millis) -> Option<Leave> {
+        let place = self.take_place(host, &exchange.upstream, false, now_ms);
+        if matches!(place, Place::Full | Place::Wait) {
+            return None;
+        }
+        let placed = place == Place::Taken;
+        match self.admit(host, exchange, true, now_ms) {
+            Ok(permits) => Some(Leave {
+                placed,
+                permits,
+                refreshing: Some(Refreshing { soft }),
+            }),
+            Err(_) => {
+                if placed {
+                    self.give_place(host, &exchange.upstream, None);
+                }
+                None
+            }
+        }
+    }
+
+    /// Sends a renewal on.
+    pub(super) fn send_renewal(
+        &mut self,
+        host: &impl Host,
+        exchange: &mut Exchange,
+        map: Vec<u8>,
+        onward: Onward,
+        renewal: Renewal,
+        now_ms: Millis,
+    ) -> Flow {
+        self.pass_on(host, exchange, map, onward, Some(renewal.flight), renewal.leave, now_ms)
+    }
+
+    /// A renewal brought what may not be stored: then what it was to renew may not be served on, unless only this client's answer is
+    /// not to be stored.
+    pub(super) fn drop_renewed(
+        &mut self,
+        host: &impl Host,
+        forwarded: &super::exchange::Forwarded,
+        reason: &NotStored,
+    ) {
+        if matches!(reason, NotStored::Authorization | NotStored::RequestNoStore) || forwarded.refreshing.is_none() {
+            return;
+        }
+        if let Some(stored) = &forwarded.stored {
+            self.store.discard(host, stored.id);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The head of a request as the origin sees it: what belongs to the message, and what each hop makes anew.
+
+use super::fields::Line;
+
+/// Fields by which a hop is traced.
+const TRACING: [&[u8]; 15] = [
+    b"x-request-id",
+    b"traceparent",
+    b"tracestate",
+    b"baggage",
+    b"b3",
+    b"x-cloud-trace-context",
+    b"x-amzn-trace-id",
+    b"x-ot-span-context",
+    b"grpc-trace-bin",
+    b"uber-trace-id",
+    b"sw8",
+    b"x-client-trace-id",
+    b"x-datadog-trace-id",
+    b"x-datadog-parent-id",
+    b"x-datadog-sampling-priority",
+];
+/// What a cache sets in a request.
+const OURS: [&[u8]; 3] = [b"surrogate-capability", b"if-none-match", b"if-modified-since"];
+/// What asks for less, or for something newer, of the same resource.
+const ASKING: [&[u8]; 6] = [
+    b"range",
+    b"if-range",
+    b"if-match",
+    b"if-unmodified-since",
+    b"cache-control",
+    b"pragma",
+];
+
+fn is_of_the_hop(name: &[u8]) -> bool {
+    name.starts_with(b"x-envoy-") || name.starts_with(b"x-b3-") || name == b":scheme" || TRACING.contains(&name)
+}
+
+/// The lines that count, those of one name in their order.
+fn kept<'l>(lines: &[Line<'l>], counts: impl Fn(&[u8]) -> bool) -> Vec<Line<'l>> {
+    let mut kept: Vec<Line<'l>> = lines.iter().copied().filter(|(name, _)| counts(name)).collect();
+    kept.sort_by_key(|(name, _)| *name);
+    kept
+}
+
+/// Whether a head left the proxy as it came to the cache: apart from what belongs to the hop and what the cache itself has set.
+#[must_use]
+pub fn left_unchanged(came: &[Line<'_>], left: &[Line<'_>]) -> bool {
+    let counts = |name: &[u8]| !is_of_the_hop(name) && !OURS.contains(&name);
+    kept(came, counts) == kept(left, counts)
+}
+
+/// Digest of all that a proxy may have chosen a route by, in hexadecimal: 128 bits of BLAKE3, so that nobody makes two heads with one
+/// digest.
+#[must_use]
+pub fn digest(lines: &[Line<'_>]) -> String {
+    let counts = |name: &[u8]| !is_of_the_hop(name) && !OURS.contains(&name) && !ASKING.contains(&name);
+    let mut hasher = blake3::Hasher::new();
+    for (name, value) in kept(lines, counts) {
+        for part in [name, value] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    hasher.finalize().to_hex().chars().take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAME: [Line<'static>; 5] = [
+        (b":path", b"/a"),
+        (b":scheme", b"http"),
+        (b"x-a", b"1"),
+        (b"x-a", b"2"),
+        (b"if-none-match", b"\"c\""),
+    ];
+
+    fn with(more: &[Line<'static>]) -> Vec<Line<'static>> {
+        CAME.iter().chain(more).copied().collect()
+    }
+
+    #[test]
+    fn what_a_hop_adds_is_no_change_and_anything_else_is() {
+        let hop: [Line<'_>; 5] = [
+            (b"x-envoy-expected-rq-timeout-ms", b"60000"),
+            (b"traceparent", b"00-1"),
+            (b"x-b3-spanid", b"1"),
+            (b"surrogate-capability", b"x"),
+            (b"x-request-id", b"1"),
+        ];
+        assert!(left_unchanged(&CAME, &with(&hop)));
+        assert!(left_unchanged(
+            &CAME,
+            &CAME
+                .into_iter()
+                .rev()
+                .filter(|line| line.0 != b"x-a")
+                .chain([CAME[2], CAME[3]])
+                .collect::<Vec<_>>()
+        ));
+        assert!(!left_unchanged(&CAME, &with(&[(b"x-tenant", b"1")])));
+        assert!(!left_unchanged(&CAME, &CAME[1..]), "a field less");
+        assert!(
+            !left_unchanged(&CAME, &[CAME[0], CAME[1], CAME[3], CAME[2]]),
+            "another order of values"
+        );
+        assert!(!left_unchanged(&[(b":path", b"/a")], &[(b":path", b"/b")]));
+    }
+
+    #[test]
+    fn a_digest_holds_what_a_route_may_be_chosen_by() {
+        let base = digest(&CAME);
+        assert_eq!(base.len(), 32);
+        for same in [
+            (&b"range"[..], &b"bytes=0-1"[..]),
+            (b"cache-control", b"no-cache"),
+            (b"x-request-id", b"7"),
+        ] {
+            assert_eq!(digest(&with(&[same])), base);
+        }
+        for other in [(&b"x-canary"[..], &b"1"[..]), (b"cookie", b"a=b"), (b"x-a", b"")] {
+            assert_ne!(digest(&with(&[other])), base);
+        }
+        assert_ne!(digest(&[(b"a", b"bc")]), digest(&[(b"ab", b"c")]));
+    }
+}
