@@ -1,0 +1,148 @@
+//! The routing oracle: random requests over random configurations, each sent to an Envoy with the filter and to its twin without.
+//! Whatever is served must be what the twin answers.
+//!
+//! `ORACLE_SEED` runs one world again; `ORACLE_SECONDS` goes on with further seeds for as long.
+
+mod ask;
+mod clients;
+mod compare;
+mod echo;
+mod reproduce;
+mod world;
+
+use crate::oracle::random::Random;
+use ask::{Ask, Topic};
+use clients::Clients;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use world::World;
+
+/// Seeds that always run.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=8;
+const CLIENTS: u64 = 3;
+const REQUESTS: usize = 800;
+const TOPICS: usize = 36;
+/// Kinds of differences that are told with a reproduction, for each seed.
+const TOLD: usize = 6;
+
+/// A request that was sent, in order.
+#[derive(Clone, Debug)]
+struct Sent {
+    topic: usize,
+    ask: Ask,
+}
+
+/// A request that was answered wrongly.
+struct Wrong {
+    sent: Sent,
+    /// How many requests of the same client were before it.
+    at: usize,
+    client: usize,
+    difference: String,
+}
+
+#[derive(Default)]
+struct Tally {
+    requests: usize,
+    hits: usize,
+    wrong: usize,
+    reports: Vec<String>,
+}
+
+/// What one client did.
+#[derive(Default)]
+struct Done {
+    sent: Vec<Sent>,
+    hits: usize,
+    wrong: Vec<Wrong>,
+}
+
+#[test]
+fn with_the_filter_everything_is_answered_as_without() {
+    let started = Instant::now();
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds: Vec<u64> = number("ORACLE_SEED").map_or_else(|| SEEDS.collect(), |seed| vec![seed]);
+    let mut tally = Tally::default();
+    let mut next = *SEEDS.end();
+    seeds.into_iter().for_each(|seed| run(seed, &mut tally));
+    let end = started + Duration::from_secs(number("ORACLE_SECONDS").unwrap_or(0));
+    while Instant::now() < end {
+        next += 1;
+        run(next, &mut tally);
+    }
+    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    println!(
+        "routing oracle: requests {}, {:.0} a minute, hits {} %, wrong {}",
+        tally.requests,
+        tally.requests as f64 / minutes,
+        tally.hits * 100 / tally.requests,
+        tally.wrong
+    );
+    assert!(tally.reports.is_empty(), "{}", tally.reports.join("\n\n"));
+    assert!(
+        tally.hits * 6 > tally.requests,
+        "too few hits to prove anything: {}",
+        tally.hits
+    );
+}
+
+/// One world.
+fn run(seed: u64, tally: &mut Tally) {
+    let mut random = Random::new(seed);
+    let mut world = World::start(&mut random).unwrap();
+    let topics: Vec<Topic> = (0..TOPICS).map(|_| Topic::random(&mut random)).collect();
+    let done: Vec<Done> = std::thread::scope(|scope| {
+        let clients = (1..=CLIENTS).map(|client| {
+            let (world, topics) = (&world, &topics);
+            scope.spawn(move || ask_on(world, topics, Random::new(seed * 1_000 + client), client))
+        });
+        let clients: Vec<_> = clients.collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    tally.requests += done.iter().map(|done| done.sent.len()).sum::<usize>();
+    tally.hits += done.iter().map(|done| done.hits).sum::<usize>();
+    let mut kinds: BTreeMap<&str, (usize, &Wrong)> = BTreeMap::new();
+    for wrong in done.iter().flat_map(|done| &done.wrong) {
+        tally.wrong += 1;
+        kinds.entry(&wrong.difference).or_insert((0, wrong)).0 += 1;
+    }
+    let mut reports = Vec::new();
+    for (difference, (count, wrong)) in kinds.iter().take(TOLD) {
+        let story = reproduce::reproduce(&world, wrong, &done, &mut random);
+        reports.push(format!("seed {seed}: {difference} ({count} times)\n{story}"));
+    }
+    if kinds.len() > TOLD {
+        reports.push(format!("seed {seed}: and {} more kinds", kinds.len() - TOLD));
+    }
+    if !reports.is_empty() {
+        let folder = world.keep();
+        reports.push(format!(
+            "seed {seed}: ORACLE_SEED={seed} runs it again; configurations in {folder}\nsettings {}\noptions {}\nvirtual hosts {}\nof the second listener {}",
+            world.settings, world.options, world.hosts[0], world.hosts[1]
+        ));
+        tally.reports.append(&mut reports);
+    }
+}
+
+/// One client's requests.
+fn ask_on(world: &World, topics: &[Topic], mut random: Random, client: u64) -> Done {
+    let mut clients = Clients::new(world);
+    let mut done = Done::default();
+    for at in 0..REQUESTS {
+        let topic = random.below(topics.len());
+        let ask = Ask::random(&mut random, &topics[topic]);
+        let (served, right) = clients.both(&mut random, &ask, topic);
+        done.hits += usize::from(served.as_ref().is_ok_and(e2e::client::Response::is_hit));
+        let sent = Sent { topic, ask };
+        if let Some(difference) = compare::difference(&served, &right) {
+            done.wrong.push(Wrong {
+                sent: sent.clone(),
+                at,
+                client: usize::try_from(client).unwrap_or(1) - 1,
+                difference,
+            });
+        }
+        done.sent.push(sent);
+    }
+    done
+}
