@@ -26,6 +26,11 @@ impl Configuration {
         Ok(Self { bootstrap, document })
     }
 
+    /// Port of the first listener.
+    pub(super) fn port(&self) -> u16 {
+        self.bootstrap.listen_port
+    }
+
     /// The HTTP connection manager of the listener.
     pub(super) fn manager(&mut self, listener: usize) -> &mut Value {
         &mut self.document["static_resources"]["listeners"][listener]["filter_chains"][0]["filters"][0]["typed_config"]

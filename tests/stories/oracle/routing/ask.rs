@@ -90,10 +90,6 @@ impl Ask {
         self.path.replace(PAGE, &format!("p{page}"))
     }
 
-    pub(super) fn method(&self) -> &'static str {
-        self.method
-    }
-
     pub(super) fn as_h1(&self, page: usize) -> Request {
         let start = Request::new(self.method, &self.path(page)).header("host", &self.host);
         let request = self

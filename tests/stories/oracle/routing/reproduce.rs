@@ -5,6 +5,7 @@ use super::clients::Clients;
 use super::world::World;
 use super::{Done, Wrong, compare};
 use crate::oracle::random::Random;
+use e2e::Result;
 use e2e::client::Response;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,36 +17,47 @@ static PAGES: AtomicUsize = AtomicUsize::new(100_000);
 /// Longer than any lifetime that passes while a world runs.
 const OLD: Duration = Duration::from_secs(6);
 
-/// How the wrong answer comes about, as commands.
+/// How the wrong answer comes about, as commands: the same difference, or else one that is part of it.
 pub(super) fn reproduce(world: &World, wrong: &Wrong, done: &[Done], random: &mut Random) -> String {
     let mut clients = Clients::new(world);
     let last = &wrong.sent.ask;
+    let mut another = None;
     for first in candidates(wrong, done) {
         let page = PAGES.fetch_add(1, Ordering::Relaxed);
         for ask in [&first, &first, last, last] {
-            let (served, right) = clients.both(random, ask, page);
-            if compare::difference(&served, &right).is_some() {
-                let served = [served, right]
-                    .map(|answer| answer.map_or_else(|failure| failure.to_string(), |answer| told(&answer)));
-                return story(world, &first, ask, page, &served);
+            let answers = clients.both(random, ask, page);
+            match compare::difference(&answers.0, &answers.1) {
+                Some(found) if found == wrong.difference => return story(world, &first, ask, page, answers),
+                Some(found) if another.is_none() && wrong.difference.contains(&found) => {
+                    another = Some(story(world, &first, ask, page, answers));
+                }
+                _ => {}
             }
         }
     }
+    another.or_else(|| once_old(world, wrong, random)).unwrap_or_else(|| {
+        let address = world.with[last.listener].to_string();
+        format!(
+            "  not seen again by two requests: {}",
+            last.curl(wrong.sent.topic, &address)
+        )
+    })
+}
+
+/// The request again and again.
+fn once_old(world: &World, wrong: &Wrong, random: &mut Random) -> Option<String> {
+    let mut clients = Clients::new(world);
+    let ask = &wrong.sent.ask;
     let page = PAGES.fetch_add(1, Ordering::Relaxed);
     let end = Instant::now() + OLD;
     while Instant::now() < end {
-        let (served, right) = clients.both(random, last, page);
-        if compare::difference(&served, &right).is_some() {
-            let served =
-                [served, right].map(|answer| answer.map_or_else(|failure| failure.to_string(), |answer| told(&answer)));
-            return "again and again, until it is old:\n".to_owned() + &story(world, last, last, page, &served);
+        let answers = clients.both(random, ask, page);
+        if compare::difference(&answers.0, &answers.1).is_some() {
+            return Some("  again and again, until it is old:\n".to_owned() + &story(world, ask, ask, page, answers));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    format!(
-        "  not seen again by two requests: {}",
-        last.curl(wrong.sent.topic, &world.with[last.listener].to_string())
-    )
+    None
 }
 
 /// The request itself, then others about the same before it, each once, the newest first.
@@ -65,11 +77,16 @@ fn candidates(wrong: &Wrong, done: &[Done]) -> Vec<Ask> {
         .collect()
 }
 
-fn story(world: &World, first: &Ask, last: &Ask, page: usize, answers: &[String; 2]) -> String {
+fn story(world: &World, first: &Ask, last: &Ask, page: usize, answers: (Result<Response>, Result<Response>)) -> String {
     let line = |ask: &Ask| format!("  {}\n", ask.curl(page, &world.with[ask.listener].to_string()));
     let (first, last) = (line(first), line(last));
     let first = if first == last { "  twice:\n".to_owned() } else { first };
-    format!("{first}{last}  served: {}\n  right:  {}", answers[0], answers[1])
+    let told = |answer: Result<Response>| answer.map_or_else(|failure| failure.to_string(), |answer| told(&answer));
+    format!(
+        "{first}{last}  served: {}\n  right:  {}",
+        told(answers.0),
+        told(answers.1)
+    )
 }
 
 fn told(response: &Response) -> String {
