@@ -5,11 +5,12 @@ use e2e::origin::{Received, Reply};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Lifetimes: refreshed behind a stale answer, before its end, and by the next client.
 pub(super) const LIVES: [(&str, &str); 3] = [
     ("window", "max-age=1, stale-while-revalidate=60"),
-    ("early", "max-age=3"),
+    ("early", "max-age=2"),
     ("demand", "max-age=1, must-revalidate"),
 ];
 
@@ -95,7 +96,14 @@ impl Asked {
                 request.path
             ))
         };
+        // A fetch that takes its time is renewed before the end.
+        let slow = if token.starts_with("early") {
+            Duration::from_millis(250)
+        } else {
+            Duration::ZERO
+        };
         reply
+            .after(slow)
             .header("etag", tag)
             .header("cache-control", life)
             .header("content-type", "text/plain")

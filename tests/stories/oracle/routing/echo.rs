@@ -3,6 +3,7 @@
 use e2e::Result;
 use e2e::origin::{Origin, Received, Reply};
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// Lifetimes by the path segment that asks for them.
 pub(super) const LIVES: [&str; 8] = [
@@ -78,7 +79,8 @@ fn live(path: &str, reply: Reply) -> Reply {
         "second" => control("max-age=1"),
         "window" => control("max-age=1, stale-while-revalidate=60"),
         "heuristic" => reply.header("last-modified", "Mon, 01 Jan 2024 00:00:00 GMT"),
-        "early" => control("max-age=4"),
+        // A fetch that takes its time is renewed before the end.
+        "early" => control("max-age=4").after(Duration::from_millis(60)),
         "validated" => control("no-cache"),
         "shared" => control("public, s-maxage=60"),
         _ => reply,

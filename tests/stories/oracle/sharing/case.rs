@@ -29,6 +29,8 @@ pub(super) struct Case {
     pub(super) route: Value,
     /// Not to be shared, whatever others do.
     pub(super) never: bool,
+    /// The section of a standard by which it may be shared, whatever others do.
+    pub(super) standard: Option<&'static str>,
 }
 
 impl Step {
@@ -82,6 +84,7 @@ impl Case {
             answer: Arc::new(answer),
             route: json!({}),
             never: false,
+            standard: None,
         }
     }
 
@@ -108,6 +111,19 @@ impl Case {
         self
     }
 
+    pub(super) fn by_standard(mut self, section: &'static str) -> Self {
+        self.standard = Some(section);
+        self
+    }
+
+    /// Bob asks so many seconds after Alice.
+    pub(super) fn later(mut self, seconds: u64) -> Self {
+        if let Some(last) = self.steps.last_mut() {
+            last.pause = seconds;
+        }
+        self
+    }
+
     pub(super) fn never(mut self) -> Self {
         self.never = true;
         self
@@ -131,6 +147,9 @@ pub(super) fn controlled(status: u16, who: &str, control: &str) -> Reply {
 
 /// A way to be fresh: its name, what the origin says, and our route's settings.
 pub(super) type Freshness = (&'static str, fn(Reply) -> Reply, Value);
+
+/// Here Bob asks when the answer is stale already.
+pub(super) const STALE_WINDOW: &str = "stale window";
 
 pub(super) fn ways_to_be_fresh() -> Vec<Freshness> {
     fn future() -> String {
@@ -171,8 +190,8 @@ pub(super) fn ways_to_be_fresh() -> Vec<Freshness> {
         ("default_ttl", |reply| reply, json!({"default_ttl": "60s"})),
         ("ttl_override", |reply| reply, json!({"ttl_override": "60s"})),
         (
-            "stale window",
-            |reply| reply.header("cache-control", "max-age=0, stale-while-revalidate=60"),
+            STALE_WINDOW,
+            |reply| reply.header("cache-control", "max-age=1, stale-while-revalidate=60"),
             json!({}),
         ),
         ("no word", |reply| reply, json!({})),

@@ -96,6 +96,8 @@ http {{
             proxy_cache cache;
             proxy_cache_key $scheme$host$request_uri;
             proxy_cache_revalidate on;
+            proxy_cache_use_stale updating;
+            proxy_cache_background_update on;
         }}
     }}
 }}
