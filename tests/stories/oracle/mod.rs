@@ -4,6 +4,7 @@
 //! `make oracle` runs them for longer.
 
 use std::io::Write;
+use std::time::Duration;
 
 mod configuration;
 mod h2_client;
@@ -16,4 +17,12 @@ mod sharing;
 fn say(line: &str) {
     // Without a terminal there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// How much longer than once over everything an oracle goes on: `ORACLE_SECONDS`.
+fn more_time() -> Duration {
+    let seconds = std::env::var("ORACLE_SECONDS")
+        .ok()
+        .and_then(|value| value.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
 }

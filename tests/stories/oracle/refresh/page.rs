@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Lifetimes: refreshed behind a stale answer, before its end, and by the next client.
 pub(super) const LIVES: [(&str, &str); 3] = [
     ("window", "max-age=1, stale-while-revalidate=60"),
-    ("early", "max-age=2"),
+    ("early", "max-age=3"),
     ("demand", "max-age=1, must-revalidate"),
 ];
 
