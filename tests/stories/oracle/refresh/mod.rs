@@ -125,15 +125,16 @@ fn round(tally: &mut Tally) {
     tally.pages += setting.pages.len();
     tally.stored += refreshed.stored.len();
     tally.unseen += refreshed.unseen;
-    for (page, settled) in &setting.pages {
+    tally.compared += refreshed.compared;
+    for (page, _) in &setting.pages {
         let asked = setting.asked.of(page);
-        let mut differences: Vec<String> = Vec::new();
-        for refresh in asked.iter().skip(1) {
-            differences.extend(asked_otherwise(&asked[0], refresh));
-        }
-        differences.extend(served_otherwise(page, settled, &mut tally.compared));
-        for difference in differences {
+        for difference in asked.iter().skip(1).flat_map(|again| asked_otherwise(&asked[0], again)) {
             tally.wrong.entry(difference).or_default().insert(page.name.clone());
+        }
+    }
+    for (page, difference) in refreshed.served {
+        if let Some(difference) = difference {
+            tally.wrong.entry(difference).or_default().insert(page);
         }
     }
 }
@@ -145,6 +146,9 @@ struct Refreshed {
     stored: BTreeSet<String>,
     /// How many were renewed while their clients got what was stored.
     unseen: usize,
+    /// How what is served of a page differs from what is served of its settled twin.
+    served: Vec<(String, Option<String>)>,
+    compared: usize,
 }
 
 /// Asks for every page until the origin was asked for it twice, by several clients at once.
@@ -159,6 +163,8 @@ fn refresh(setting: &Setting) -> Refreshed {
                 let mut all = all.lock().unwrap();
                 all.stored.extend(own.stored);
                 all.unseen += own.unseen;
+                all.compared += own.compared;
+                all.served.extend(own.served);
             });
         }
     });
@@ -184,6 +190,10 @@ fn refresh_these(setting: &Setting, pages: &[(Page, Page)]) -> Refreshed {
         waiting.is_empty().then_some(())
     })
     .unwrap();
+    for (page, settled) in pages {
+        let difference = served_otherwise(page, settled, &mut refreshed.compared);
+        refreshed.served.push((page.name.clone(), difference));
+    }
     refreshed
 }
 

@@ -15,7 +15,7 @@ use crate::oracle::{more_time, say};
 use ask::{Ask, Topic};
 use clients::Clients;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use world::World;
 
 /// Seeds that always run.
@@ -42,9 +42,13 @@ struct Wrong {
 
 #[derive(Default)]
 struct Tally {
+    /// While clients asked.
+    time: Duration,
     requests: usize,
     hits: usize,
     wrong: usize,
+    /// Differences that have a report, in parts.
+    told: BTreeSet<String>,
     reports: Vec<String>,
 }
 
@@ -69,7 +73,7 @@ fn with_the_filter_everything_is_answered_as_without() {
         next += 1;
         run(next, &mut tally);
     }
-    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    let minutes = tally.time.as_secs_f64() / 60.0;
     say(&format!(
         "routing oracle: requests {}, {:.0} a minute, hits {} %, wrong {}",
         tally.requests,
@@ -90,6 +94,7 @@ fn run(seed: u64, tally: &mut Tally) {
     let mut random = Random::new(seed);
     let mut world = World::start(&mut random).unwrap();
     let topics: Vec<Topic> = (0..TOPICS).map(|_| Topic::random(&mut random)).collect();
+    let started = Instant::now();
     let done: Vec<Done> = std::thread::scope(|scope| {
         let clients = (1..=CLIENTS).map(|client| {
             let (world, topics) = (&world, &topics);
@@ -98,6 +103,7 @@ fn run(seed: u64, tally: &mut Tally) {
         let clients: Vec<_> = clients.collect();
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
+    tally.time += started.elapsed();
     tally.requests += done.iter().map(|done| done.sent.len()).sum::<usize>();
     tally.hits += done.iter().map(|done| done.hits).sum::<usize>();
     let mut kinds: BTreeMap<&str, (usize, &Wrong)> = BTreeMap::new();
@@ -106,11 +112,15 @@ fn run(seed: u64, tally: &mut Tally) {
         kinds.entry(&wrong.difference).or_insert((0, wrong)).0 += 1;
     }
     let mut reports = Vec::new();
-    for (difference, (count, wrong)) in told_apart(kinds) {
+    for (difference, (count, wrong)) in told_apart(kinds, &mut tally.told) {
         let story = reproduce::reproduce(&world, wrong, &done, &mut random);
         reports.push(format!("seed {seed}: {difference} ({count} times)\n{story}"));
     }
     if !reports.is_empty() {
+        say(&format!(
+            "routing oracle, seed {seed}: {} kinds of differences",
+            reports.len()
+        ));
         let folder = world.keep();
         reports.push(format!(
             "seed {seed}: ORACLE_SEED={seed} runs it again; configurations in {folder}\nsettings {}\noptions {}\nvirtual hosts {}\nof the second listener {}",
@@ -120,15 +130,18 @@ fn run(seed: u64, tally: &mut Tally) {
     }
 }
 
-/// Those kinds of differences that show something which no simpler one shows.
-fn told_apart<'a>(kinds: BTreeMap<&'a str, (usize, &'a Wrong)>) -> Vec<(&'a str, (usize, &'a Wrong))> {
+/// Those kinds of differences that show something which no simpler one shows, nor one of an earlier seed.
+fn told_apart<'a>(
+    kinds: BTreeMap<&'a str, (usize, &'a Wrong)>,
+    told: &mut BTreeSet<String>,
+) -> Vec<(&'a str, (usize, &'a Wrong))> {
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by_key(|(difference, _)| difference.matches(", ").count());
-    let mut seen = BTreeSet::new();
     kinds.retain(|(difference, _)| {
-        let new = difference.split(", ").filter(|part| !seen.contains(*part)).count();
-        seen.extend(difference.split(", "));
-        new > 0
+        let parts = || difference.split(", ").map(str::to_owned);
+        let new = parts().any(|part| !told.contains(&part));
+        told.extend(parts());
+        new
     });
     kinds
 }

@@ -17,12 +17,19 @@ static PAGES: AtomicUsize = AtomicUsize::new(100_000);
 /// Longer than any lifetime that passes while a world runs.
 const OLD: Duration = Duration::from_secs(6);
 
+/// For looking through what was asked before.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How the wrong answer comes about, as commands: the same difference, or else one that is part of it.
 pub(super) fn reproduce(world: &World, wrong: &Wrong, done: &[Done], random: &mut Random) -> String {
     let mut clients = Clients::new(world);
     let last = &wrong.sent.ask;
     let mut another = None;
+    let end = Instant::now() + PATIENCE;
     for first in candidates(wrong, done) {
+        if Instant::now() > end {
+            break;
+        }
         let page = PAGES.fetch_add(1, Ordering::Relaxed);
         for ask in [&first, &first, last, last] {
             let answers = clients.both(random, ask, page);
@@ -73,7 +80,7 @@ fn candidates(wrong: &Wrong, done: &[Done]) -> Vec<Ask> {
         .map(|sent| sent.ask.clone());
     own.chain(before)
         .filter(|ask| seen.insert(format!("{ask:?}")))
-        .take(250)
+        .take(120)
         .collect()
 }
 
