@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use world::World;
 
 /// Seeds that always run.
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=8;
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=6;
 const CLIENTS: u64 = 6;
-const REQUESTS: usize = 300;
-const TOPICS: usize = 30;
+const REQUESTS: usize = 250;
+const TOPICS: usize = 16;
 
 /// A request that was sent, in order.
 #[derive(Clone, Debug)]
