@@ -64,7 +64,7 @@ lint: deps ## Formatting and clippy, warnings denied
 	$(CARGO) clippy --locked -p api-optimizer-filter --target $(WASM) -- -D warnings
 	$(CARGO) clippy --locked -p api-optimizer-filter --target $(WASM) --features trap-trigger -- -D warnings
 
-conformance: wasm ## The public HTTP caching suite through Envoy and the filter
+conformance: wasm control-plane ## The public HTTP caching suite through envoy/static.yaml, with filter and control plane
 	tests/conformance/install.sh
 	$(CARGO) run --locked --quiet -p e2e --bin conformance
 

@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // The generated constructor over a transport would be named like the rpc Connect; callers pass a channel to
         // `new`.
         .build_transport(false)
+        // It carries a secret.
+        .skip_debug([".optimizer.v1.Welcome"])
         .out_dir(out_dir)
         .compile_fds(descriptors)?;
     Ok(())

@@ -5,6 +5,7 @@ use crate::changing;
 use crate::config::Config;
 use crate::infrastructure::notify::{Notifier, Receivers};
 use crate::infrastructure::redis::{Endpoint, TlsFiles};
+use crate::infrastructure::spool::Spool;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::TokenFile;
 use crate::infrastructure::{config_dir, envoy_admin, kube_config_map, system};
@@ -59,6 +60,11 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
             memory_mb: config.envoy_memory_mb.or_else(system::memory_mb),
         },
         writes_per_second: config.writes_per_second,
+        spool: Spool::new(
+            config.spool_dir.clone(),
+            config.state_dir.clone(),
+            config.restore_max_mb.saturating_mul(1_000_000),
+        ),
     }));
     let notifier = Arc::new(Notifier::new(receivers(&config), config.state_dir.as_deref()));
     let (stop, stopped) = watch::channel(false);

@@ -167,6 +167,15 @@ pub(crate) struct Config {
     #[arg(long, env = "WARM_START_MB", default_value_t = 0)]
     pub(crate) warm_start_mb: u64,
 
+    /// Folder for the bodies of restores while they are read; by default that for temporary files (TMPDIR), and STATE_DIR where nothing
+    /// can be written there
+    #[arg(long, env = "SPOOL_DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
+
+    /// Largest snapshot that is taken back, MB of 10^6 bytes; the folder must have room for it
+    #[arg(long, env = "RESTORE_MAX_MB", default_value_t = 8_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) restore_max_mb: u64,
+
     /// Print the OpenAPI description of the REST API and exit
     #[arg(long)]
     pub(crate) print_openapi: bool,

@@ -7,6 +7,7 @@ mod config;
 mod config_map_door;
 mod infrastructure;
 mod inventory;
+mod key_secret;
 mod modules;
 mod plane;
 mod purging;

@@ -2,8 +2,10 @@
 
 use crate::changing::{self, Pushes};
 use crate::infrastructure::document;
+use crate::infrastructure::spool::Spool;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
+use crate::key_secret::KeySecret;
 use crate::modules::Modules;
 use crate::purging::Desk;
 use crate::replicas::{Entry, Replicas};
@@ -99,6 +101,7 @@ pub(crate) struct Options {
     pub(crate) warm_start_bytes: u64,
     pub(crate) machine: Machine,
     pub(crate) writes_per_second: NonZeroU32,
+    pub(crate) spool: Spool,
 }
 
 /// The running control plane.
@@ -117,6 +120,8 @@ pub(crate) struct Plane {
     pub(crate) version: tokio::sync::Mutex<Version>,
     pub(crate) desk: Desk,
     pub(crate) warming: Warming,
+    /// Under which Envoys put credentials into cache keys.
+    pub(crate) key_secret: KeySecret,
     steering_file: Option<PathBuf>,
     /// Held while operators' words about breakers go out, so that they arrive in the order in which they were said.
     pub(crate) steering_turn: tokio::sync::Mutex<()>,
@@ -133,6 +138,8 @@ pub(crate) struct Plane {
     pub(crate) xds: crate::xds::Clients,
     /// Modules of the filter.
     pub(crate) modules: Modules,
+    /// Where bodies wait that are too large for memory.
+    pub(crate) spool: Spool,
 }
 
 /// A lock whose holder panicked is still good: every change under it is a whole one.
@@ -152,6 +159,7 @@ impl Plane {
             warm_start_bytes,
             machine,
             writes_per_second,
+            spool,
         } = options;
         let now_ms = now_ms();
         let state = state.map(Arc::new);
@@ -168,6 +176,7 @@ impl Plane {
             .as_ref()
             .and_then(|state| state.path().parent().map(ToOwned::to_owned));
         let (desk, purges) = Desk::open(folder.as_deref());
+        let key_secret = KeySecret::open(folder.as_deref(), replicas.is_some());
         let modules = Modules::open(state.as_ref().map(|state| state.path().with_file_name("modules")));
         let steering_file = state.as_ref().map(|state| state.path().with_file_name("steering.json"));
         let steering = steering_file
@@ -199,6 +208,7 @@ impl Plane {
             version: tokio::sync::Mutex::default(),
             desk,
             warming: Warming::new(warm_start_bytes),
+            key_secret,
             steering_file,
             steering_turn: tokio::sync::Mutex::default(),
             tokens,
@@ -211,6 +221,7 @@ impl Plane {
             id,
             xds: crate::xds::Clients::default(),
             modules,
+            spool,
         };
         plane.keep();
         plane

@@ -53,6 +53,31 @@ def containers_are_bounded(objects):
                     yield f"{item}: container {container['name']}: no {kind} of {', '.join(sorted(missing))}"
 
 
+def scratch_is_there(objects):
+    """A read-only root has no /tmp; what lies in an emptyDir on disk counts against the pod's limit of ephemeral storage."""
+    for item in ours(objects):
+        sizes = {
+            volume["name"]: mebibytes(volume["emptyDir"].get("sizeLimit", "0"))
+            for volume in item.pod.get("volumes", [])
+            if "emptyDir" in volume and volume["emptyDir"].get("medium") != "Memory"
+        }
+        limit = sum(mebibytes(container.get("resources", {}).get("limits", {}).get("ephemeral-storage", "0")) for container in item.containers)
+        if not all(sizes.values()) or sum(sizes.values()) > limit:
+            yield f"{item}: volumes of {sum(sizes.values())} Mi within {limit} Mi of ephemeral storage"
+        if item.pod_labels.get("component") != "control-plane":
+            continue
+        for container in item.containers:
+            volume = next((mount["name"] for mount in container.get("volumeMounts", []) if mount["mountPath"] == "/tmp"), None)
+            largest = next((int(env["value"]) for env in container.get("env", []) if env["name"] == "RESTORE_MAX_MB"), 8000)
+            if sizes.get(volume, 0) * 2**20 < 2 * largest * 10**6:
+                yield f"{item}: container {container['name']}: no /tmp with room for two snapshots of {largest} MB"
+
+
+def mebibytes(quantity):
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi|)", quantity).groups()
+    return int(number) * {"Gi": 1024, "Mi": 1, "": 0}[unit]
+
+
 def ours(objects, under=""):
     return [item for item in objects.workloads(under) if item.pod_labels.get("app") == "api-optimizer"]
 
@@ -220,6 +245,7 @@ RULES = [
     pods_are_unprivileged,
     containers_are_unprivileged,
     containers_are_bounded,
+    scratch_is_there,
     containers_are_probed,
     pods_drain,
     default_container_is_named,

@@ -62,6 +62,12 @@ FAULTS = {
         lambda items: container(items)["securityContext"].pop("readOnlyRootFilesystem"),
     ],
     "containers_are_bounded": [lambda items: container(items)["resources"]["limits"].pop("memory")],
+    "scratch_is_there": [
+        lambda items: control_plane(items).pod["containers"][0]["volumeMounts"].pop(),
+        lambda items: control_plane(items).pod["volumes"][-1].update(emptyDir={"sizeLimit": "1Gi"}),
+        lambda items: control_plane(items).pod["containers"][0]["resources"]["limits"].update({"ephemeral-storage": "256Mi"}),
+        lambda items: data_plane(items).pod["volumes"][0].update(emptyDir={}),
+    ],
     "containers_are_probed": [lambda items: container(items).pop("livenessProbe")],
     "pods_drain": [
         lambda items: container(items)["lifecycle"]["preStop"]["exec"].update(command=["sleep", "5"]),

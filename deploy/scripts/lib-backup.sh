@@ -80,7 +80,7 @@ check_metrics() {
 
 # dry_restore FILE: what a restore would do, into $ANSWER; nothing is changed.
 dry_restore() {
-  must_api POST '/cache/restore?dry_run=true' -H 'Content-Type: application/json' --data-binary "@$1"
+  must_api POST '/cache/restore?dry_run=true' -H 'Content-Type: application/json' --upload-file "$1"
   pick '.refused == 0' >/dev/null || die "$1 would not restore as a whole: $(jq -c . "$ANSWER")"
 }
 

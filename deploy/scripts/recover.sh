@@ -61,7 +61,7 @@ restore_cache() {
   file=$(latest cache-snapshot)
   API_WAIT_SECONDS=$seconds await_api || die "the configuration is restored, the cache is not: $REASON"
   dry_restore "$file"
-  API_TIMEOUT=$seconds must_api POST /cache/restore -H 'Content-Type: application/json' --data-binary "@$file"
+  API_TIMEOUT=$seconds must_api POST /cache/restore -H 'Content-Type: application/json' --upload-file "$file"
   say "cache: $(jq -c . "$ANSWER")"
 }
 

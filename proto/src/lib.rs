@@ -31,6 +31,16 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/optimizer.v1.rs"));
 }
 
+impl std::fmt::Debug for v1::Welcome {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Welcome")
+            .field("control_plane_id", &self.control_plane_id)
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Version of the control protocol this crate speaks, as sent in `Hello.protocol` and `Welcome.protocol`.
 ///
 /// Peers with different versions still talk: fields are only ever added, and an unknown one is skipped.

@@ -13,6 +13,8 @@ pub enum Part {
     RouteConfig,
     /// Routes before the one to the origin.
     Routes,
+    /// Filters before ours.
+    Guards,
     /// The wasm filter.
     Filter,
     /// The control plane's cluster.
@@ -23,8 +25,12 @@ pub enum Part {
     Statistics,
     /// More HTTP/1 options on the client's side.
     DownstreamHttp1,
+    /// More HTTP/2 options on the client's side.
+    DownstreamHttp2,
     /// HTTP/1 options on the origin's side.
     UpstreamHttp1,
+    /// Time limits of the route to the origin.
+    Timeouts,
 }
 
 impl Part {
@@ -33,12 +39,15 @@ impl Part {
             Self::AccessLog => "access-log",
             Self::RouteConfig => "route-config",
             Self::Routes => "routes",
+            Self::Guards => "guards",
             Self::Filter => "filter",
             Self::Control => "control",
             Self::ControlTls => "control-tls",
             Self::Statistics => "statistics",
             Self::DownstreamHttp1 => "downstream-http1",
+            Self::DownstreamHttp2 => "downstream-http2",
             Self::UpstreamHttp1 => "upstream-http1",
+            Self::Timeouts => "timeouts",
         }
     }
 }
@@ -102,18 +111,6 @@ impl Bootstrap {
             xds: None,
             parts: BTreeMap::new(),
         }
-    }
-
-    /// Lets methods pass that Envoy does not know.
-    #[must_use]
-    pub fn with_custom_methods(mut self) -> Self {
-        self.parts
-            .insert(Part::DownstreamHttp1, "allow_custom_methods: true".to_owned());
-        self.parts.insert(
-            Part::UpstreamHttp1,
-            "http_protocol_options: { allow_custom_methods: true }".to_owned(),
-        );
-        self
     }
 
     /// The configuration as text.
@@ -221,7 +218,7 @@ mod tests {
 
     #[test]
     fn every_placeholder_of_the_template_is_filled() {
-        let mut bootstrap = Bootstrap::bare(1, 2, ("origin.example".to_owned(), 3)).with_custom_methods();
+        let mut bootstrap = Bootstrap::bare(1, 2, ("origin.example".to_owned(), 3));
         bootstrap.wasm = Some(PathBuf::from("/filter.wasm"));
         bootstrap.grpc_port = Some(4);
         bootstrap.access_log = Some(PathBuf::from("/dev/null"));

@@ -54,7 +54,9 @@ impl Request {
         self.fields.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// As it goes over HTTP/1.1.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         let mut out = format!("{} {} HTTP/1.1\r\n", self.method, self.path).into_bytes();
         if !self.has("host") {
             out.extend_from_slice(b"host: api.example\r\n");

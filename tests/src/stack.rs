@@ -35,6 +35,8 @@ pub struct Plan {
     pub scraped: bool,
     /// Port for Envoys; a free one when `None`.
     pub grpc_port: Option<u16>,
+    /// Port of the upstream on loopback; the origin's when `None`.
+    pub upstream_port: Option<u16>,
     /// Parts of Envoy's configuration to replace.
     pub parts: BTreeMap<Part, String>,
 }
@@ -52,6 +54,7 @@ impl Default for Plan {
             environment: Vec::new(),
             scraped: false,
             grpc_port: None,
+            upstream_port: None,
             parts: BTreeMap::new(),
         }
     }
@@ -81,7 +84,10 @@ impl Stack {
         let mut bootstrap = Bootstrap::bare(
             free_port()?,
             free_port()?,
-            ("127.0.0.1".to_owned(), origin.address().port()),
+            (
+                "127.0.0.1".to_owned(),
+                plan.upstream_port.unwrap_or(origin.address().port()),
+            ),
         );
         bootstrap.wasm = Some(if plan.trap {
             artefacts::trap_filter()?

@@ -332,3 +332,27 @@ fn a_new_envoy_is_warm_before_it_is_ready() {
         .unwrap();
     assert_eq!(again.status, 202, "{}", again.text());
 }
+
+/// As in a pod with a read-only root: nothing can be written where temporary files go.
+#[test]
+fn a_restore_needs_no_folder_for_temporary_files() {
+    let environment = [("TMPDIR", "/proc"), ("RESTORE_MAX_MB", "1")];
+    let plan = Plan {
+        environment: environment
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+        ..Plan::default()
+    };
+    let stack = Stack::start(&plan, origin()).unwrap();
+    let rest = stack.rest();
+    fill(&stack.envoy);
+    let document = snapshot(&rest, "?prefix=api.example/page/1");
+    assert!(document.body.len() < 1_000_000);
+    let report = restored(&rest, "?dry_run=true", document.body.clone());
+    assert!(report["read"] == 11 && report["kept"] == 11, "{report}");
+    let too_large = restore(&rest, "", vec![b' '; 1_000_001]);
+    assert_eq!(
+        (too_large.status, too_large.json().unwrap()["code"].clone()),
+        (413, json!("body_too_large"))
+    );
+}

@@ -58,6 +58,10 @@ fn assert_recovers(stack: &Stack) {
 #[test]
 fn an_origin_that_dies_trips_the_breaker_and_recovers() {
     let mut stack = stack();
+    // Long enough to look at it: without a call it is half-open when the wait is over.
+    stack
+        .change_settings(&json!({"breaker": {"open_wait": "8s", "open_wait_max": "8s"}}))
+        .unwrap();
     stack.origin.die();
     let refusal = wait::until("a refusal", || Some(stack.envoy.get("/x").unwrap()).filter(is_refusal)).unwrap();
     assert!(
@@ -290,7 +294,12 @@ fn a_probe_lost_with_its_vm_is_taken_back() {
         let _ = stack.envoy.fetch(&Request::get("/x").header("x-optimizer-trap", "1"));
     });
     gate.open();
-    // Long before a probe's minute is over.
+    // Long before a probe's minute is over, and though nobody asks.
+    wait::until("the probe taken back", || {
+        let shown = status(&stack)["upstreams"]["origin"][0].clone();
+        (shown["state"] == "half_open" && shown["probes_in_flight"] == 0).then_some(())
+    })
+    .unwrap();
     wait::until("another probe through", || {
         let answer = stack.envoy.get("/x").ok()?;
         (answer.status == 200).then_some(())

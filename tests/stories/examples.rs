@@ -85,7 +85,7 @@ fn the_example_for_istio_says_what_ours_says() {
 #[test]
 fn the_example_for_envoy_gateway_says_what_ours_says() {
     let objects = objects("envoy-gateway.yaml");
-    assert_eq!(objects.len(), 3);
+    assert_eq!(objects.len(), 5);
     let api = "gateway.envoyproxy.io/v1alpha1";
     let spec = &one(&objects, api, "EnvoyPatchPolicy")["spec"];
     let patch = &spec["jsonPatches"][0];

@@ -107,7 +107,7 @@ fn a_word_without_an_end_outlives_a_restart_of_the_control_plane_and_is_taken_ba
 fn a_dry_run_shows_what_it_would_refuse_and_refuses_nothing() {
     let stack = stack();
     stack
-        .change_settings(&json!({"breaker": {"minimum_calls": 5}}))
+        .change_settings(&json!({"breaker": {"minimum_calls": 5, "open_wait": "60s"}}))
         .unwrap();
     assert_eq!(say(&stack, "origin/dry-run").status, 200);
     stack.origin.script(|_| Reply::new(500));

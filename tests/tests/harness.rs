@@ -57,8 +57,7 @@ fn envoy_forwards_without_the_filter_and_its_workers_can_be_told_apart() {
         free_port().unwrap(),
         free_port().unwrap(),
         ("127.0.0.1".into(), origin.address().port()),
-    )
-    .with_custom_methods();
+    );
     let mut envoy = Envoy::start(&bootstrap, 2, folder.path()).unwrap();
     envoy.wait_ready().unwrap();
     let answer = envoy.fetch(&Request::new("PURR", "/x")).unwrap();

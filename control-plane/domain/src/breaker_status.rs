@@ -4,7 +4,7 @@ use crate::Millis;
 use crate::fleet::{Envoy, Fleet};
 use crate::steering::{Said, Steering};
 use crate::sum::Filter;
-use crate::views::{Figure, number, rank, state_of, worst_state};
+use crate::views::{Figure, awaits_request, number, rank, state_of, worst_state};
 use optimizer_proto::v1::{BreakerEvent, BreakerEvidence, BreakerGauge, ConcurrencyGauge};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -72,8 +72,10 @@ pub struct Breaker {
     pub would_refuse_calls: u64,
     /// Calls put off after an outage because something stale could be served.
     pub deferred_calls: u64,
-    /// When it tries again, milliseconds since 1970; 0 = it is not open.
+    /// When it tries again, milliseconds since 1970; 0 = it is not open, or the time has come.
     pub next_probe: Millis,
+    /// It is half-open, and the next request tries the upstream.
+    pub ready_to_probe: bool,
     /// Probes under way.
     pub probes_in_flight: u32,
     /// What it judges by.
@@ -171,7 +173,7 @@ pub fn breaker_status(fleet: &Fleet, steering: &Steering, now_ms: Millis) -> Bre
             let opened = gauge.evidence.map_or(0, |evidence| evidence.failures);
             // The window may have moved on since it opened; the failures that opened it are what is asked for.
             failures = failures.saturating_add(gauge.failures.max(opened));
-            let entry = breaker(name, envoy, gauge);
+            let entry = breaker(name, envoy, gauge, now_ms);
             upstreams.entry(gauge.upstream.clone()).or_default().push(entry);
         }
     }
@@ -199,7 +201,7 @@ fn limit(name: &str, envoy: &Envoy, gauge: &ConcurrencyGauge) -> Concurrency {
 }
 
 /// A field that does not apply is left out: nothing here is ever null.
-fn breaker(name: &str, envoy: &Envoy, gauge: &BreakerGauge) -> Breaker {
+fn breaker(name: &str, envoy: &Envoy, gauge: &BreakerGauge, now_ms: Millis) -> Breaker {
     let thresholds = gauge.thresholds.as_ref().map(|limits| Thresholds {
         failure_rate: limits.failure_rate_percent,
         slow_call_rate: limits.slow_call_rate_percent,
@@ -226,7 +228,9 @@ fn breaker(name: &str, envoy: &Envoy, gauge: &BreakerGauge) -> Breaker {
         refused_calls: gauge.refused_total,
         would_refuse_calls: gauge.would_refuse_total,
         deferred_calls: gauge.deferred_total,
-        next_probe: gauge.next_probe_ms,
+        // The report may be a second old.
+        next_probe: Some(gauge.next_probe_ms).filter(|at_ms| *at_ms > now_ms).unwrap_or(0),
+        ready_to_probe: awaits_request(gauge),
         probes_in_flight: gauge.in_flight,
         thresholds,
         opened_on: gauge.evidence.as_ref().map(seen),
@@ -327,6 +331,36 @@ mod tests {
             (&json!(75), &json!(50))
         );
         assert!(!shown.to_string().contains("null"), "{shown}");
+    }
+
+    #[test]
+    fn a_probe_is_never_due_in_the_past() {
+        let open = |next_probe_ms| BreakerGauge {
+            upstream: "api".to_owned(),
+            state: "open".to_owned(),
+            next_probe_ms,
+            ..Default::default()
+        };
+        let half_open = |in_flight| BreakerGauge {
+            upstream: "api".to_owned(),
+            state: "half_open".to_owned(),
+            in_flight,
+            ..Default::default()
+        };
+        for (gauge, next_probe, ready) in [
+            (open(2_500), 2_500, false),
+            (open(1_999), 0, false),
+            (half_open(0), 0, true),
+            (half_open(1), 0, false),
+        ] {
+            let status = breaker_status(&fleet(gauge.clone()), &Steering::default(), 2_000);
+            let shown = &status.upstreams["api"][0];
+            assert_eq!(
+                (shown.next_probe, shown.ready_to_probe),
+                (next_probe, ready),
+                "{gauge:?}"
+            );
+        }
     }
 
     #[test]

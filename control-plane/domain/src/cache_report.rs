@@ -96,6 +96,7 @@ fn a_hit_if(reason: &str) -> &'static str {
         "set-cookie" => "the origin set no cookie on it, or sent max-age with it",
         "authorization" => "the origin sent public or s-maxage with it, or the route isolated identities",
         "too-large" => "max_object_size were larger",
+        "endless" => "it were no event stream",
         "unprovable-end" => "the origin sent Content-Length or chunked content",
         "request-no-store" | "request-no-cache" | "request-max-age" | "request-min-fresh" => {
             "clients did not ask for it, or the route ignored their directives"

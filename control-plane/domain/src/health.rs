@@ -127,7 +127,14 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> Summary {
     });
     components.push(match views::worst_state(fleet, &Filter::default(), now_ms) {
         "closed" => ("circuit_breaker", Status::Healthy, "closed".to_owned()),
-        state => ("circuit_breaker", Status::Degraded, state.to_owned()),
+        state => match views::awaiting_request(fleet, now_ms) {
+            Some(waiting) => (
+                "circuit_breaker",
+                Status::Healthy,
+                format!("the next request tries {}", waiting.join(", ")),
+            ),
+            None => ("circuit_breaker", Status::Degraded, state.to_owned()),
+        },
     });
     components.push(match &facts.storage_fault {
         None => ("storage", Status::Healthy, "settings are kept".to_owned()),
@@ -189,7 +196,42 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use optimizer_proto::v1::{Hello, SettingsAck};
+    use optimizer_proto::v1::{BreakerGauge, FilterGauges, Hello, SettingsAck, TelemetryReport};
+
+    #[test]
+    fn a_breaker_that_only_waits_for_a_request_is_well() {
+        let gauge = |upstream: &str, state: &str, in_flight| BreakerGauge {
+            upstream: upstream.to_owned(),
+            state: state.to_owned(),
+            in_flight,
+            ..Default::default()
+        };
+        for (state, in_flight, status, reason) in [
+            ("half_open", 0, Status::Healthy, "the next request tries api"),
+            ("half_open", 1, Status::Degraded, "half_open"),
+            ("open", 0, Status::Degraded, "open"),
+            ("closed", 0, Status::Healthy, "closed"),
+        ] {
+            let mut fleet = Fleet::default();
+            let hello = Hello {
+                instance_id: "a".to_owned(),
+                ..Default::default()
+            };
+            fleet.hello(&hello, 1, 1_000);
+            let gauges = FilterGauges {
+                breakers: vec![gauge("api", state, in_flight), gauge("other", "closed", 0)],
+                ..Default::default()
+            };
+            let report = TelemetryReport {
+                sequence: 1,
+                gauges: Some(gauges),
+                ..Default::default()
+            };
+            fleet.reported("a", &report, 1_000);
+            let shown = summary(&fleet, &Facts::default(), 2_000).components["circuit_breaker"].clone();
+            assert_eq!((shown.status, shown.reason.as_str()), (status, reason), "{state}");
+        }
+    }
 
     #[test]
     fn the_worst_component_decides_and_says_why() {

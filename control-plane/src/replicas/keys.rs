@@ -55,6 +55,11 @@ impl Keys {
         self.key("secret")
     }
 
+    /// Under which Envoys put credentials into cache keys.
+    pub(crate) fn key_secret(&self) -> String {
+        self.key("key-secret")
+    }
+
     /// What receivers of alerts have been told.
     pub(crate) fn outbox(&self) -> String {
         self.key("outbox")

@@ -361,7 +361,20 @@ impl Replicas {
         let is_there = |replica| replica == self.number || others.contains_key(&replica);
         plane.domain().fleet.keep_connections_of(is_there);
         self.relay.known(others);
-        self.agree_on_secret().await
+        self.agree_on_secret().await?;
+        self.agree_on_key_secret(plane).await
+    }
+
+    /// The secret of cache keys: whoever is first decides. Each goes on proposing what was agreed on, should Redis forget it.
+    async fn agree_on_key_secret(&self, plane: &Plane) -> Result<(), Fault> {
+        let Some(proposed) = plane.key_secret.proposed() else {
+            return Ok(());
+        };
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.key_secret()).arg(&proposed).arg("NX").arg("GET");
+        let agreed: Option<String> = self.wire.ask(&command).await?;
+        plane.key_secret.agreed(&agreed.unwrap_or(proposed));
+        Ok(())
     }
 
     /// Whoever is first decides; whoever lost Redis takes what is there then.

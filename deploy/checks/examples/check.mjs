@@ -14,6 +14,8 @@ const MODELS = {
   "istio.yaml": "@kubernetes-models/istio",
   "envoy-gateway.yaml": "@kubernetes-models/envoy-gateway",
 };
+// Objects that others than these publish, by the group of their API.
+const OTHERS = { "gateway.networking.k8s.io": "@kubernetes-models/gateway-api" };
 // What the schemas leave to others: Envoy's own configuration, the filter's, and labels.
 const FREE = new Set(["value", "pluginConfig", "config", "labels", "matchLabels", "metadata"]);
 const UNKNOWN = "nobodyKnowsThis";
@@ -81,7 +83,11 @@ function spoiled({ name, model, object }) {
 }
 
 const sound = Object.entries(MODELS).flatMap(([file, model]) =>
-  read(file).map((object) => ({ name: `${file}: ${object.kind}`, model, object })),
+  read(file).map((object) => ({
+    name: `${file}: ${object.kind}`,
+    model: OTHERS[object.apiVersion.split("/")[0]] ?? model,
+    object,
+  })),
 );
 const bad = sound.flatMap(spoiled);
 const judged = fieldFaults([...sound, ...bad]);

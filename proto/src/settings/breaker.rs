@@ -89,7 +89,7 @@ impl Default for Breaker {
             enabled: true,
             failure_rate_percent: 50,
             slow_call_rate_percent: 100,
-            slow_call_duration_ms: 10_000,
+            slow_call_duration_ms: 60_000,
             window_ms: 10_000,
             minimum_calls: 20,
             consecutive_connect_failures: 5,

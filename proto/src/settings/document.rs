@@ -8,8 +8,8 @@ use super::freshness::MAX_TTL_MS;
 use super::reader::{Findings, ObjectReader, escaped, unknown_field};
 use super::size::{format_size, size};
 use super::{
-    Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Network, Notice, OBJECT_SIZE, Route,
-    SharedTier, Upstream, Violation, network, number, rules,
+    Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Network, Notice, OBJECT_SIZE,
+    RequestCollapsing, Route, SharedTier, Upstream, Violation, network, number, rules,
 };
 
 /// Ranges of addresses that may purge.
@@ -37,6 +37,8 @@ pub struct Settings {
     pub max_connections: u32,
     /// Lifetimes and stale windows.
     pub freshness: Freshness,
+    /// One fetch for many requests.
+    pub request_collapsing: RequestCollapsing,
     /// The circuit breaker.
     pub breaker: Breaker,
     /// The filter's own limit of calls in flight.
@@ -69,6 +71,7 @@ impl Default for Settings {
             default_ttl_ms: 0,
             max_connections: 1_024,
             freshness: Freshness::default(),
+            request_collapsing: RequestCollapsing::default(),
             breaker: Breaker::default(),
             concurrency: Concurrency::default(),
             shared_tier: SharedTier::default(),
@@ -123,6 +126,7 @@ impl Settings {
             "default_ttl": format_duration(self.default_ttl_ms),
             "max_connections": self.max_connections,
             "freshness": self.freshness.to_json(),
+            "request_collapsing": self.request_collapsing.to_json(),
             "breaker": self.breaker.to_json(),
             "concurrency": self.concurrency.to_json(),
             "shared_tier": self.shared_tier.to_json(),
@@ -159,6 +163,10 @@ impl Settings {
             freshness: match object.field("freshness") {
                 Some((path, value)) => Freshness::read(path, value, object.findings),
                 None => base.freshness,
+            },
+            request_collapsing: match object.field("request_collapsing") {
+                Some((path, value)) => RequestCollapsing::read(path, value, object.findings),
+                None => base.request_collapsing,
             },
             breaker: match object.field("breaker") {
                 Some((path, value)) => Breaker::read(path, value, object.findings),

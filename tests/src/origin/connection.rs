@@ -81,7 +81,10 @@ fn line(reader: &mut BufReader<&TcpStream>) -> io::Result<String> {
 /// Whether the connection can be used on.
 fn write(mut stream: &TcpStream, reply: &Reply, head_only: bool) -> io::Result<bool> {
     match reply.framing {
-        Framing::Nothing => return Ok(false),
+        Framing::Nothing => {
+            wait_for_gate(reply);
+            return Ok(false);
+        }
         Framing::Raw => {
             stream.write_all(&reply.body)?;
             return Ok(false);

@@ -7,6 +7,7 @@ mod http2;
 mod limits;
 mod modules;
 mod profiles;
+mod ranges;
 
 use e2e::bootstrap::Xds;
 use e2e::client::{Connection, Request};

@@ -3,6 +3,7 @@
 use crate::Millis;
 use crate::fleet::Fleet;
 use crate::sum::Filter;
+use optimizer_proto::v1::BreakerGauge;
 
 /// How bad a state is; the runbook knows three of them.
 pub(crate) fn rank(state: &str) -> u8 {
@@ -19,6 +20,27 @@ pub(crate) fn state_of(rank: u8) -> &'static str {
         1 => "half_open",
         _ => "closed",
     }
+}
+
+/// Half-open, and no probe under way: nothing is known to be amiss, and the next request tries the upstream.
+pub(crate) fn awaits_request(gauge: &BreakerGauge) -> bool {
+    gauge.state == "half_open" && gauge.in_flight == 0
+}
+
+/// Breakers that stand elsewhere than closed only because nobody has asked for the upstream since the wait was over; `None` when one
+/// stands elsewhere for another reason.
+pub(crate) fn awaiting_request(fleet: &Fleet, now_ms: Millis) -> Option<Vec<String>> {
+    let gauges = fleet.present(now_ms).flat_map(|(_, envoy)| &envoy.gauges.breakers);
+    let mut waiting = Vec::new();
+    for gauge in gauges.filter(|gauge| rank(&gauge.state) > 0) {
+        if !awaits_request(gauge) {
+            return None;
+        }
+        waiting.push(gauge.upstream.clone());
+    }
+    waiting.sort_unstable();
+    waiting.dedup();
+    Some(waiting)
 }
 
 /// The worst state of all breakers of the present Envoys, in the runbook's three words.

@@ -10,7 +10,7 @@ mod system;
 mod tests;
 
 pub use breakers::worst_state;
-pub(crate) use breakers::{rank, state_of};
+pub(crate) use breakers::{awaiting_request, awaits_request, rank, state_of};
 pub use cache::{CacheStats, EnvoyCache, Held, InvalidationStats, NotUsed, cache, held, held_of, invalidation};
 pub use errors::{ErrorDetail, Errors, errors};
 pub use figure::{Figure, number};

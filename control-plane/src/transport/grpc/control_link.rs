@@ -84,10 +84,8 @@ impl Conversation {
             version = hello.filter_version,
             "Envoy connected"
         );
-        let welcome = Welcome {
-            control_plane_id: self.plane.id.clone(),
-            protocol: optimizer_proto::PROTOCOL,
-        };
+        let mut secret = self.plane.key_secret.follow();
+        let welcome = self.welcome(secret.borrow_and_update().clone());
         let mut pushes = self.plane.follow();
         let mut last = pushes.borrow_and_update().to(&self.envoy).clone();
         let mut open = self.send(ToFilter::Welcome(welcome)).await && self.send(ToFilter::Settings(last.clone())).await;
@@ -112,6 +110,10 @@ impl Conversation {
                     last.clone_from(&push);
                     changed.is_ok() && (!news || self.send(ToFilter::Settings(push)).await)
                 }
+                changed = secret.changed() => {
+                    let welcome = self.welcome(secret.borrow_and_update().clone());
+                    changed.is_ok() && self.send(ToFilter::Welcome(welcome)).await
+                }
                 Some(command) = to_send.recv() => self.out.send(Ok(command)).await.is_ok(),
                 _ = stopped.changed() => false,
             };
@@ -133,6 +135,14 @@ impl Conversation {
             .fleet
             .refused_report(&self.envoy, cause, "message", now_ms());
         tracing::warn!(envoy = self.envoy, cause, %status, "message refused");
+    }
+
+    fn welcome(&self, key_secret: Vec<u8>) -> Welcome {
+        Welcome {
+            control_plane_id: self.plane.id.clone(),
+            protocol: optimizer_proto::PROTOCOL,
+            key_secret,
+        }
     }
 
     async fn send(&self, body: ToFilter) -> bool {

@@ -4,6 +4,7 @@ use super::identity::Caller;
 use super::problem::{Params, Problem};
 use crate::infrastructure::notify::timestamp;
 use crate::infrastructure::snapshot_file;
+use crate::infrastructure::spool::Spool;
 use crate::plane::{Plane, now_ms};
 use crate::restoring::Restore;
 use crate::transfer::{Export, Wanted, written};
@@ -27,8 +28,6 @@ use tokio_stream::wrappers::ReceiverStream;
 /// Entries on their way to whoever reads the answer.
 const QUEUED: usize = 16;
 const DEFAULT_MAX_MB: u64 = 1_024;
-/// Largest snapshot that is taken back.
-const MAX_RESTORE: u64 = 8 << 30;
 /// Written at a time.
 const CHUNK: usize = 128 << 10;
 
@@ -271,7 +270,7 @@ pub(crate) async fn restore(
     Params(how): Params<How>,
     body: Body,
 ) -> Result<Json<RestoreReport>, Problem> {
-    let file = received(body).await?;
+    let file = received(&plane.spool, body).await?;
     let (report, file) = tokio::task::spawn_blocking(move || {
         let mut file = file;
         let report = snapshot_file::read(&mut file, &mut |_| true);
@@ -319,16 +318,19 @@ pub(super) fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {
 }
 
 /// The body in a file of its own, so that a large one needs no memory.
-async fn received(body: Body) -> Result<std::fs::File, Problem> {
-    let file = tempfile::tempfile().map_err(|error| failed(&error))?;
+async fn received(spool: &Spool, body: Body) -> Result<std::fs::File, Problem> {
+    let file = spool.file().map_err(|error| failed(&error))?;
     let mut file = tokio::fs::File::from_std(file);
     let mut stream = body.into_data_stream();
     let mut size = 0_u64;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| not_a_snapshot(&format!("it did not arrive: {error}")))?;
         size += chunk.len() as u64;
-        if size > MAX_RESTORE {
-            let title = "A snapshot larger than 8 GiB is not taken";
+        if size > spool.limit {
+            let title = format!(
+                "A snapshot larger than {} MB is not taken (RESTORE_MAX_MB)",
+                spool.limit / 1_000_000
+            );
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", title));
         }
         file.write_all(&chunk).await.map_err(|error| failed(&error))?;

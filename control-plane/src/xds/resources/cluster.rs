@@ -101,6 +101,8 @@ fn limits(http2: &Http2) -> CircuitBreakers {
 fn protocol(upstream: &Upstream, http2: &Http2) -> upstream_http::HttpProtocolOptions {
     let config = if upstream.http2 {
         ProtocolConfig::Http2ProtocolOptions(core::Http2ProtocolOptions {
+            // WebSockets (RFC 8441).
+            allow_connect: true,
             max_concurrent_streams: number(http2.max_concurrent_streams),
             connection_keepalive: http2.keep_alive.then(|| core::KeepaliveSettings {
                 interval: millis(30_000),
@@ -110,7 +112,10 @@ fn protocol(upstream: &Upstream, http2: &Http2) -> upstream_http::HttpProtocolOp
             ..Default::default()
         })
     } else {
-        ProtocolConfig::HttpProtocolOptions(core::Http1ProtocolOptions::default())
+        ProtocolConfig::HttpProtocolOptions(core::Http1ProtocolOptions {
+            allow_custom_methods: true,
+            ..Default::default()
+        })
     };
     upstream_http::HttpProtocolOptions {
         common_http_protocol_options: Some(core::HttpProtocolOptions {

@@ -33,6 +33,8 @@ pub(super) fn compressor() -> Compressor {
             }),
             // A strong entity tag promises the same bytes; the compressed ones still validate by a weak one.
             weaken_etag_on_compress: true,
+            // A range has its place in the content as the origin sent it (RFC 9110 section 15.3.7).
+            uncompressible_response_codes: vec![206],
             ..Default::default()
         }),
         ..Default::default()

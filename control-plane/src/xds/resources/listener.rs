@@ -3,6 +3,7 @@
 
 use super::{INGRESS, Resource, access_log, address, compression, extension, from_here, millis, number, truth};
 use crate::xds::place::Place;
+use core::http_protocol_options::HeadersWithUnderscoresAction as Underscores;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as lds;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
@@ -14,6 +15,7 @@ use hcm::http_connection_manager as manager;
 /// The one listener of an Envoy. `filtered`: with the filter, whose configuration comes by ECDS.
 pub(in crate::xds) fn listener(place: &Place, filtered: bool) -> Resource {
     let manager = connection_manager(place, filtered);
+    let content = content(place, &manager);
     let listener = lds::Listener {
         name: INGRESS.to_owned(),
         address: Some(address(&place.listen_host, place.listen_port)),
@@ -27,9 +29,19 @@ pub(in crate::xds) fn listener(place: &Place, filtered: bool) -> Resource {
         }],
         ..Default::default()
     };
-    // The access log's format is a map.
-    let content = format!("{place:?} {filtered}");
-    Resource::told_apart_by(INGRESS, &[content.as_bytes()], pack_any(listener))
+    Resource::told_apart_by(INGRESS, &[content.as_slice()], pack_any(listener))
+}
+
+/// What tells listeners apart, also those of another build of the control plane. The access log is left out, as its format is a map, and
+/// told by the place.
+fn content(place: &Place, manager: &hcm::HttpConnectionManager) -> Vec<u8> {
+    let unlogged = hcm::HttpConnectionManager {
+        access_log: Vec::new(),
+        ..manager.clone()
+    };
+    let mut content = format!("{place:?}").into_bytes();
+    content.extend(pack_any(unlogged).value);
+    content
 }
 
 /// As in `envoy/static.yaml`, where the reasons stand.
@@ -39,15 +51,19 @@ fn connection_manager(place: &Place, filtered: bool) -> hcm::HttpConnectionManag
         use_remote_address: truth(true),
         internal_address_config: Some(manager::InternalAddressConfig::default()),
         normalize_path: truth(true),
+        merge_slashes: true,
+        path_with_escaped_slashes_action: manager::PathWithEscapedSlashesAction::KeepUnchanged.into(),
         server_header_transformation: manager::ServerHeaderTransformation::PassThrough.into(),
         max_request_headers_kb: number(128),
         proxy_100_continue: true,
         http_protocol_options: Some(core::Http1ProtocolOptions {
             accept_http_10: true,
             default_host_for_http_10: INGRESS.to_owned(),
+            allow_custom_methods: true,
             ..Default::default()
         }),
         http2_protocol_options: Some(core::Http2ProtocolOptions {
+            allow_connect: true,
             max_concurrent_streams: number(128),
             initial_stream_window_size: number(256 << 10),
             initial_connection_window_size: number(1 << 20),
@@ -56,9 +72,14 @@ fn connection_manager(place: &Place, filtered: bool) -> hcm::HttpConnectionManag
         common_http_protocol_options: Some(core::HttpProtocolOptions {
             idle_timeout: millis(900_000),
             max_headers_count: number(200),
+            headers_with_underscores_action: Underscores::RejectRequest.into(),
             ..Default::default()
         }),
-        stream_idle_timeout: millis(120_000),
+        upgrade_configs: vec![manager::UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..Default::default()
+        }],
+        stream_idle_timeout: millis(300_000),
         request_timeout: millis(120_000),
         request_headers_timeout: millis(10_000),
         delayed_close_timeout: millis(1_000),
@@ -127,6 +148,16 @@ mod tests {
             ]
         );
         assert_eq!(names(false).len(), 2);
+    }
+
+    #[test]
+    fn another_build_makes_another_version() {
+        let place = Place::default();
+        let mut manager = connection_manager(&place, true);
+        let present = content(&place, &manager);
+        assert_eq!(content(&place, &connection_manager(&place, true)), present);
+        manager.merge_slashes = false;
+        assert_ne!(content(&place, &manager), present);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use envoy_types::util::pack_any;
 use optimizer_proto::settings::Settings;
 use std::collections::BTreeSet;
 
-/// As in `envoy/static.yaml`.
-const TIMEOUT_MS: u64 = 60_000;
+/// Until a response begins; the whole of it has no limit. As in `envoy/static.yaml`.
+const RESPONSE_HEAD_MS: u64 = 60_000;
+/// Name of the route for what no route of the settings fits. None of theirs has a dot in its name.
+const DEFAULT: &str = "default.route";
 
 /// The one route table.
 pub(in crate::xds) fn routes(settings: &Settings) -> Resource {
@@ -46,9 +48,12 @@ fn virtual_host(host: &str, settings: &Settings) -> rds::VirtualHost {
         .iter()
         .filter(|route| covers(host_of(&route.host), host));
     let mut routes: Vec<rds::Route> = own
-        .map(|route| towards(&route.path_prefix, target(route.upstream.as_deref(), settings)))
+        .map(|route| {
+            let cluster = target(route.upstream.as_deref(), settings);
+            towards(&route.name, &route.path_prefix, cluster)
+        })
         .collect();
-    routes.push(towards("/", target(None, settings)));
+    routes.push(towards(DEFAULT, "/", target(None, settings)));
     rds::VirtualHost {
         name: host.to_owned(),
         domains: vec![host.to_owned()],
@@ -57,6 +62,7 @@ fn virtual_host(host: &str, settings: &Settings) -> rds::VirtualHost {
             // What never reached an upstream may be sent again, whatever its method.
             retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
             num_retries: number(2),
+            per_try_timeout: millis(RESPONSE_HEAD_MS),
             ..Default::default()
         }),
         ..Default::default()
@@ -69,10 +75,12 @@ fn target(upstream: Option<&str>, settings: &Settings) -> Option<String> {
     upstream.or_else(first).map(cluster_name)
 }
 
-fn towards(prefix: &str, cluster: Option<String>) -> rds::Route {
+/// The route of the settings that is called `name`, so that the filter can tell routes apart; it has that name on every host.
+fn towards(name: &str, prefix: &str, cluster: Option<String>) -> rds::Route {
     let action = match cluster {
         Some(cluster) => rds::route::Action::Route(rds::RouteAction {
-            timeout: millis(TIMEOUT_MS),
+            // None: event streams and long downloads end when they end, or after the idle time-out of the listener.
+            timeout: millis(0),
             cluster_specifier: Some(rds::route_action::ClusterSpecifier::Cluster(cluster)),
             ..Default::default()
         }),
@@ -82,6 +90,7 @@ fn towards(prefix: &str, cluster: Option<String>) -> rds::Route {
         }),
     };
     rds::Route {
+        name: name.to_owned(),
         r#match: Some(rds::RouteMatch {
             path_specifier: Some(rds::route_match::PathSpecifier::Prefix(prefix.to_owned())),
             ..Default::default()
@@ -154,6 +163,16 @@ mod tests {
     #[test]
     fn without_upstreams_envoy_answers_itself() {
         assert_eq!(table(json!({})), [("*".to_owned(), lines(&[("/", "")]))]);
+    }
+
+    #[test]
+    fn a_route_is_called_as_in_the_settings_on_every_host() {
+        let document = json!({"routes": [{"name": "a", "host": "shop.example"}, {"name": "b", "path_prefix": "/b"}]});
+        let table: rds::RouteConfiguration = read(&routes(&settings(document)));
+        let names =
+            |host: &rds::VirtualHost| -> Vec<String> { host.routes.iter().map(|route| route.name.clone()).collect() };
+        let all: Vec<_> = table.virtual_hosts.iter().map(names).collect();
+        assert_eq!(all, [vec!["b", DEFAULT], vec!["a", "b", DEFAULT]]);
     }
 
     #[test]

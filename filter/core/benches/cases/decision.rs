@@ -1,7 +1,7 @@
 //! What one hit costs in our own code: from the header map of a request with 15 fields to the header map of the answer.
 
 use filter_core::cache::{
-    CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, StoredView, selecting, storability,
+    CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, KeySecret, StoredView, selecting, storability,
 };
 use filter_core::driver::header_map::{MapWriter, parse};
 use filter_core::engine::{Asked, Decision, decide};
@@ -72,7 +72,7 @@ fn stored(key: &CacheKey, request: &Fields<'_>) -> Vec<u8> {
 
 fn hit(map: &[u8], stored: &[u8], policy: &FreshnessPolicy, key_policy: &KeyPolicy) -> Option<Vec<u8>> {
     let asked = Asked::read(Fields::from(parse(map)))?;
-    let key = CacheKey::new(key_policy, &asked.target, &asked.fields);
+    let key = CacheKey::new(key_policy, &asked.target, &asked.fields, &KeySecret::unset());
     let directives = asked.directives(policy);
     let view = StoredView::decode(stored, true).ok()?;
     if view.key() != key.as_bytes() || !selecting::matches(&view, &asked.fields) {
@@ -95,7 +95,10 @@ pub(crate) fn hits() -> impl FnMut() {
     let map = map.finish();
     let (policy, key_policy) = (FreshnessPolicy::default(), KeyPolicy::default());
     let asked = Asked::read(lines(&REQUEST)).expect("a request");
-    let stored = stored(&CacheKey::new(&key_policy, &asked.target, &asked.fields), &asked.fields);
+    let stored = stored(
+        &CacheKey::new(&key_policy, &asked.target, &asked.fields, &KeySecret::unset()),
+        &asked.fields,
+    );
     assert!(hit(&map, &stored, &policy, &key_policy).is_some(), "it is a hit");
     move || {
         drop(black_box(hit(

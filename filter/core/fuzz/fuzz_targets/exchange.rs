@@ -1,7 +1,7 @@
 //! A whole exchange of arbitrary header maps: judged, stored, read back and decided about, and stored bytes as they come.
 #![no_main]
 
-use filter_core::cache::{CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, StoredView, selecting, storability};
+use filter_core::cache::{CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, KeySecret, StoredView, selecting, storability};
 use filter_core::driver::header_map::parse;
 use filter_core::engine::{Asked, decide};
 use filter_core::http::fields::Fields;
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
         framing: Framing::Delimited,
         identity_in_key: false,
     };
-    let key = CacheKey::new(&KeyPolicy::default(), &asked.target, &asked.fields);
+    let key = CacheKey::new(&KeyPolicy::default(), &asked.target, &asked.fields, &KeySecret::unset());
     let Ok(plan) = storability::judge(&exchange, &policy, 0) else { return };
     let Ok(mut encoder) = Encoder::begin(key.as_bytes(), &exchange, &plan, 5, 32) else { return };
     encoder.append(b"hello");

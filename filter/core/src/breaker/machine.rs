@@ -7,6 +7,8 @@ use crate::Millis;
 
 /// A probe that was never resolved gives its place back after this time, even where nobody notices that its VM is gone.
 const PROBE_MS: u64 = 60_000;
+/// A probe makes room for another one after `open_wait`, and not before this time.
+const PROBE_ROOM_MS: u64 = 1_000;
 
 /// What a call may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,13 +150,22 @@ impl Record {
     }
 
     fn begin_open(&mut self, policy: &BreakerPolicy, call: &Call, now_ms: Millis, random: u64) -> (Pass, bool) {
-        // A wait that ends beyond what any wait may be comes from a clock that went back since.
-        let longest = policy.open_wait_max_ms.max(policy.open_wait_ms).saturating_mul(2);
-        if now_ms < self.wait_until_ms && self.wait_until_ms - now_ms <= longest {
-            return (Pass::refused(self.wait_until_ms - now_ms, Why::Open), false);
+        if !self.is_due(policy, now_ms) {
+            return (
+                Pass::refused(self.wait_until_ms.saturating_sub(now_ms), Why::Open),
+                false,
+            );
         }
         self.enter(State::HalfOpen, now_ms);
         self.begin_half_open(policy, call, now_ms, random)
+    }
+
+    /// The wait in open is over: the next call may try the upstream.
+    pub(super) fn is_due(&self, policy: &BreakerPolicy, now_ms: Millis) -> bool {
+        // A wait that ends beyond what any wait may be comes from a clock that went back since.
+        let longest = policy.open_wait_max_ms.max(policy.open_wait_ms).saturating_mul(2);
+        let waits = now_ms < self.wait_until_ms && self.wait_until_ms - now_ms <= longest;
+        self.state == State::Open && !waits
     }
 
     fn begin_half_open(&mut self, policy: &BreakerPolicy, call: &Call, now_ms: Millis, random: u64) -> (Pass, bool) {
@@ -163,7 +174,10 @@ impl Record {
         let places = usize::try_from(policy.probes)
             .unwrap_or(MAX_PROBES)
             .clamp(1, MAX_PROBES);
-        if self.probes.len() >= places {
+        // A long poll answers late, and says nothing bad by that: its verdict still counts, but others need not wait for it.
+        let holds_ms = policy.open_wait_ms.clamp(PROBE_ROOM_MS, PROBE_MS);
+        let holds = |probe: &&Probe| probe.until_ms.saturating_sub(now_ms) > PROBE_MS - holds_ms;
+        if self.probes.iter().filter(holds).count() >= places || self.probes.len() >= MAX_PROBES {
             return (Pass::refused(RETRY_MS, Why::HalfOpen), false);
         }
         let id = random | 1;
@@ -219,7 +233,7 @@ impl Record {
     }
 
     /// The bucket of this moment.
-    fn bucket(&mut self, policy: &BreakerPolicy, now_ms: Millis) -> Option<&mut Bucket> {
+    pub(super) fn bucket(&mut self, policy: &BreakerPolicy, now_ms: Millis) -> Option<&mut Bucket> {
         let span = now_ms / (policy.window_ms / BUCKETS as u64).max(1);
         let place = usize::try_from(span % BUCKETS as u64).unwrap_or(0);
         let bucket = self.buckets.get_mut(place)?;
@@ -250,6 +264,10 @@ impl Record {
             OutcomeClass::ConnectFailure => self.connect_failures.saturating_add(1),
             _ => 0,
         };
+        self.open_if_tripped(policy, now_ms, random);
+    }
+
+    pub(super) fn open_if_tripped(&mut self, policy: &BreakerPolicy, now_ms: Millis, random: u64) {
         if let Some(cause) = self.tripped(policy, now_ms) {
             self.open(policy, cause, now_ms, random);
         }
@@ -286,7 +304,7 @@ impl Record {
             })
     }
 
-    fn judge_probe(&mut self, policy: &BreakerPolicy, failed: bool, now_ms: Millis, random: u64) {
+    pub(super) fn judge_probe(&mut self, policy: &BreakerPolicy, failed: bool, now_ms: Millis, random: u64) {
         if failed {
             self.open(policy, Cause::ProbeFailed, now_ms, random);
             return;

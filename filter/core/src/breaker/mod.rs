@@ -4,11 +4,13 @@
 //! the request rate; the record of each upstream lives in shared data and changes by compare-and-swap. An operator's word stands
 //! above the breaker's judgement until it runs out. After a recovery the upstream is led back to its load ([`ramp`]).
 
+mod late;
 mod machine;
 mod outcome;
 mod policy;
 mod ramp;
 mod record;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,8 @@ mod watch;
 pub use outcome::{OutcomeClass, classify};
 pub use policy::{BreakerPolicy, FailurePolicy};
 pub use record::{Cause, Evidence, Forced, State};
-pub use table::{Decided, is_resting, seed, steer, sweep};
+pub use sweep::sweep;
+pub use table::{Decided, is_resting, seed, steer};
 pub use view::{Shown, View, all};
 pub use watch::Watch;
 
@@ -44,6 +47,26 @@ impl Permit {
     pub fn upstream(&self) -> &str {
         &self.upstream
     }
+
+    /// What is kept of it once the call is counted, for a failure that shows only after the response head.
+    #[must_use]
+    pub fn counted(&self, at_ms: Millis) -> Counted {
+        Counted {
+            upstream: self.upstream.clone(),
+            generation: self.generation,
+            probe: self.probe.is_some(),
+            at_ms,
+        }
+    }
+}
+
+/// A call that was counted as a success when its response head came. It is no permit: it can only turn that success into a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    upstream: String,
+    generation: u64,
+    probe: bool,
+    at_ms: Millis,
 }
 
 /// A call that is to be made.

@@ -60,7 +60,7 @@ impl Default for BreakerPolicy {
             dry_run: false,
             failure_rate_percent: 50,
             slow_call_rate_percent: 100,
-            slow_call_ms: 10_000,
+            slow_call_ms: 60_000,
             window_ms: 10_000,
             minimum_calls: 20,
             consecutive_connect_failures: 5,

@@ -12,7 +12,7 @@ const PLACES: u64 = 256;
 /// Places tried for a name.
 const TRIES: u64 = 8;
 /// Races lost in a row before a sample is given up.
-const RETRIES: usize = 32;
+pub(super) const RETRIES: usize = 32;
 /// When to try again after losing every race.
 const BUSY_RETRY_MS: Millis = 1_000;
 /// Longest a forced state lasts without being renewed: 24 hours.
@@ -190,7 +190,7 @@ pub(super) fn count_well(
 
 /// Writes a record that was read with version `cas`. Whoever knows it as it was is told when it says something else to an ordinary
 /// call.
-fn write(
+pub(super) fn write(
     map: &impl SharedMap,
     upstream: &str,
     key: &[u8],
@@ -234,33 +234,6 @@ pub fn steer(
     Err(SetError::CasMismatch)
 }
 
-/// What nobody may have noticed for want of calls: an operator's word that has run out, probes of VMs that are gone.
-pub fn sweep(
-    map: &impl SharedMap,
-    policy: &BreakerPolicy,
-    alive: impl Fn(u64) -> bool,
-    now_ms: Millis,
-) -> Vec<Transition> {
-    let mut transitions = Vec::new();
-    for (upstream, record) in records(map) {
-        let lapsing = record.forced != Forced::None && record.forced_now(now_ms) == Forced::None;
-        if !lapsing && record.probes.iter().all(|probe| alive(probe.holder)) {
-            continue;
-        }
-        let Some((key, mut record, cas)) = find(map, &upstream) else {
-            continue;
-        };
-        let before = Standing::of(&record, policy);
-        let lapsed = record.lapse(policy, now_ms);
-        record.take_back(&alive);
-        // Whoever won the race has noticed the word's end, and of the probes the next sweep takes care.
-        if write(map, &upstream, &key, &record, cas, before.ordinary).is_ok() && lapsed {
-            transitions.extend(before.transition(&upstream, &record, policy, Some(Cause::WordExpired), now_ms));
-        }
-    }
-    transitions
-}
-
 /// Whether calls are refused at the moment, so that one that nobody waits for need not be tried.
 pub fn is_resting(map: &impl SharedMap, upstream: &str, policy: &BreakerPolicy, now_ms: Millis) -> bool {
     if !policy.enabled {
@@ -272,7 +245,7 @@ pub fn is_resting(map: &impl SharedMap, upstream: &str, policy: &BreakerPolicy, 
     record.lapse(policy, now_ms);
     match record.shown(policy) {
         Shown::ForcedOpen => true,
-        Shown::Open => record.wait_until_ms > now_ms,
+        Shown::Open => !record.is_due(policy, now_ms),
         _ => false,
     }
 }
@@ -287,14 +260,14 @@ pub(super) fn records(map: &impl SharedMap) -> impl Iterator<Item = (String, Rec
 }
 
 /// Where a breaker stood before something was done to it.
-struct Standing {
+pub(super) struct Standing {
     shown: Shown,
     judged: State,
-    ordinary: Option<Ordinary>,
+    pub(super) ordinary: Option<Ordinary>,
 }
 
 impl Standing {
-    fn of(record: &Record, policy: &BreakerPolicy) -> Self {
+    pub(super) fn of(record: &Record, policy: &BreakerPolicy) -> Self {
         Self {
             shown: record.shown(policy),
             judged: record.state,
@@ -303,7 +276,7 @@ impl Standing {
     }
 
     /// What has changed since; `word`: an operator's word came or went.
-    fn transition(
+    pub(super) fn transition(
         &self,
         upstream: &str,
         record: &Record,
@@ -358,7 +331,7 @@ fn place_key(place: u64) -> [u8; 5] {
 }
 
 /// The place of an upstream: its own record, or the first free one of those its name may take.
-fn find(map: &impl SharedMap, upstream: &str) -> Option<([u8; 5], Record, Option<Cas>)> {
+pub(super) fn find(map: &impl SharedMap, upstream: &str) -> Option<([u8; 5], Record, Option<Cas>)> {
     let hash = xxhash_rust::xxh3::xxh3_64(upstream.as_bytes());
     for step in 0..TRIES {
         let key = place_key(hash.wrapping_add(step) % PLACES);

@@ -323,7 +323,10 @@ fn a_word_lasts_a_day_at_most() {
 #[test]
 fn what_it_saw_when_it_opened_stays_while_the_window_moves_on() {
     let map = MemoryMap::default();
-    let policy = policy();
+    let policy = BreakerPolicy {
+        open_wait_ms: 60_000,
+        ..policy()
+    };
     for index in 0..10 {
         call(
             &map,
@@ -333,10 +336,10 @@ fn what_it_saw_when_it_opened_stays_while_the_window_moves_on() {
         )
         .unwrap();
     }
-    let view = all(&map, &policy, 1_000_000).remove(0);
+    let view = all(&map, &policy, 60_000).remove(0);
     assert_eq!((view.state, view.window), (Shown::Open, (0, 0, 0)));
     assert_eq!((view.evidence.calls, view.evidence.failures), (10, 5));
-    assert_eq!((view.cause, view.next_probe_ms), (Cause::FailureRate, 6_009));
+    assert_eq!((view.cause, view.next_probe_ms), (Cause::FailureRate, 61_009));
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub struct View {
     pub would_refuse: u64,
     /// Calls put off during recoveries.
     pub deferred: u64,
-    /// When the next probe may pass; 0 unless open.
+    /// When the next probe may pass; 0 unless open. Never in the past.
     pub next_probe_ms: Millis,
     /// Why it stands there.
     pub cause: Cause,
@@ -97,6 +97,11 @@ pub fn all(map: &impl SharedMap, policy: &BreakerPolicy, now_ms: Millis) -> Vec<
 fn view(upstream: String, mut record: Record, policy: &BreakerPolicy, now_ms: Millis) -> View {
     record.lapse(policy, now_ms);
     let forced = record.forced != Forced::None;
+    // By time, whoever has noticed: with the wait over the next call may try, and so it is half-open.
+    if record.is_due(policy, now_ms) {
+        record.state = State::HalfOpen;
+        record.since_ms = record.wait_until_ms.min(now_ms);
+    }
     View {
         upstream,
         state: record.shown(policy),

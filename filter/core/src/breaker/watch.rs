@@ -7,7 +7,7 @@
 
 use super::policy::BreakerPolicy;
 use super::table::{self, Decided, Ordinary};
-use super::{Call, OutcomeClass, Permit, Transition};
+use super::{Call, Counted, OutcomeClass, Permit, Transition, late};
 use crate::Millis;
 use crate::shared_map::{Cas, SharedMap, TRUSTED_MS};
 use std::collections::HashMap;
@@ -109,6 +109,20 @@ impl Watch {
         }
         let waiting = known.take_waiting(policy, permit.generation, now_ms);
         table::resolve(map, permit, policy, class, took_ms, waiting, now_ms, random)
+    }
+
+    /// Takes in that a call which was counted as a success has failed after its response head.
+    pub fn fail_late(
+        &mut self,
+        map: &impl SharedMap,
+        counted: &Counted,
+        policy: &BreakerPolicy,
+        now_ms: Millis,
+        random: u64,
+    ) -> Option<Transition> {
+        let known = self.upstreams.get_mut(counted.upstream.as_str());
+        let waiting = known.map_or(0, |known| known.take_waiting(policy, counted.generation, now_ms));
+        late::fail(map, counted, policy, waiting, now_ms, random)
     }
 
     /// Hands in what waits. Once a tick.

@@ -1,7 +1,9 @@
 //! The cache key (RFC 9111 section 2): scheme, normalised host, path, query, and what the policy adds. Method-agnostic.
 
+use super::key_secret::KeySecret;
+use super::lenient;
 use super::policy::{KeyPolicy, QueryPolicy};
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, is_alias, trim};
 use crate::http::target::{Target, push_authority};
 
 /// A whole cache key. Compared byte by byte; its hash only finds a place.
@@ -14,9 +16,9 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Builds the key of a request.
+    /// Builds the key of a request. Credentials in it are hashed under the secret.
     #[must_use]
-    pub fn new(policy: &KeyPolicy, target: &Target<'_>, request: &Fields<'_>) -> Self {
+    pub fn new(policy: &KeyPolicy, target: &Target<'_>, request: &Fields<'_>, secret: &KeySecret) -> Self {
         let scheme: &[u8] = if target.scheme.eq_ignore_ascii_case(b"https") {
             b"https"
         } else {
@@ -31,28 +33,16 @@ impl CacheKey {
         push_path(&mut bytes, target.path, &policy.query);
         let url_end = bytes.len();
         for name in &policy.headers {
-            bytes.push(0);
-            bytes.extend_from_slice(name);
-            for value in request.all(name) {
-                bytes.push(1);
-                bytes.extend_from_slice(value);
-            }
+            push_header(&mut bytes, name, request);
         }
-        for name in &policy.cookies {
-            bytes.push(0);
-            bytes.extend_from_slice(name);
-            for value in request.all(b"cookie").flat_map(|field| cookie(field, name)) {
-                bytes.push(2);
-                // Hashed: a session cookie is a credential.
-                bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_128(value).to_le_bytes());
-            }
+        if !policy.cookies.is_empty() {
+            push_cookies(&mut bytes, &policy.cookies, request, secret);
         }
         if policy.isolate_authorization {
-            bytes.push(2);
-            for value in request.all(b"authorization") {
-                // Hashed: the key is shown to operators and stored, a credential must not be.
-                bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_128(value).to_le_bytes());
-            }
+            bytes.extend_from_slice(b"\0authorization\x02");
+            // A digest: the key is shown to operators and stored, a credential must not be.
+            let digest = secret.digest(b"authorization", request.all(b"authorization"));
+            bytes.extend_from_slice(digest.as_ref().map_or(&[], <[u8; 16]>::as_slice));
         }
         let hash = xxhash_rust::xxh3::xxh3_64(&bytes);
         Self {
@@ -93,8 +83,7 @@ impl CacheKey {
         self.hash
     }
 
-    /// Whether a stored key holds the hash of a credential. A control byte that is none of ours may stand in a header's value: then
-    /// it is taken for one rather once too often.
+    /// Whether a stored key may hold the digest of a credential: a place for one is in it.
     #[must_use]
     pub fn holds_identity(key: &[u8]) -> bool {
         key.contains(&2)
@@ -127,32 +116,93 @@ pub struct KeyParts<'a> {
     pub url: &'a [u8],
 }
 
-/// Values of one cookie in a `Cookie` field (RFC 6265 section 4.2.1).
-fn cookie<'a>(field: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    field
-        .split(|byte| *byte == b';')
-        .map(<[u8]>::trim_ascii)
-        .filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix(b"="))
+/// Bytes with a meaning of their own in a key; in a text they are written as two.
+const RESERVED: u8 = 4;
+
+fn push_text(bytes: &mut Vec<u8>, text: &[u8]) {
+    if text.iter().all(|byte| *byte >= RESERVED) {
+        bytes.extend_from_slice(text);
+        return;
+    }
+    for byte in text {
+        if *byte < RESERVED {
+            bytes.push(3);
+            bytes.push(byte + b'0');
+        } else {
+            bytes.push(*byte);
+        }
+    }
+}
+
+/// All lines of a field. Those that a CGI application takes for the same field, as `x_tenant` for `x-tenant`, belong to it as well.
+fn push_header(bytes: &mut Vec<u8>, name: &[u8], request: &Fields<'_>) {
+    bytes.push(0);
+    bytes.extend_from_slice(name);
+    for (line, value) in request.iter() {
+        let alias = is_alias(line, name);
+        if alias || line == name {
+            bytes.push(1);
+            bytes.extend_from_slice(if alias { b"\x03=" } else { b"" });
+            push_text(bytes, trim(value));
+        }
+    }
+}
+
+/// Digests of the named cookies (RFC 6265 section 4.2.1): a session cookie is a credential.
+fn push_cookies(bytes: &mut Vec<u8>, names: &[Vec<u8>], request: &Fields<'_>, secret: &KeySecret) {
+    // One line: a quoted string that is open at the end of one goes on in the next.
+    let line = request.all(b"cookie").collect::<Vec<_>>().join(&b"; "[..]);
+    for name in names {
+        bytes.push(0);
+        bytes.extend_from_slice(name);
+        if let Some(digest) = secret.digest(name, cookies(&line, name)) {
+            bytes.push(2);
+            bytes.extend_from_slice(&digest);
+        }
+    }
+}
+
+/// The pairs that some server may take for the cookie of this name, whole and trimmed. Of a pair that opens a quoted string the rest of
+/// the line is part: servers do not agree on where it ends.
+fn cookies<'a>(line: &'a [u8], name: &'a Vec<u8>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        loop {
+            let line = rest?;
+            let end = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
+            let pair = line.get(..end).unwrap_or_default();
+            rest = line.get(end + 1..);
+            // Blank: no cookie.
+            if pair.trim_ascii().is_empty() || !lenient::mentions(pair, b",;", std::slice::from_ref(name)) {
+                continue;
+            }
+            if pair.iter().filter(|byte| **byte == b'"').count() % 2 == 0 {
+                return Some(pair.trim_ascii());
+            }
+            rest = None;
+            return Some(line.trim_ascii());
+        }
+    })
 }
 
 fn push_path(bytes: &mut Vec<u8>, path: &[u8], policy: &QueryPolicy) {
     let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
     let at = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
     let (path_only, query) = path.split_at(at);
-    let named = |names: &[Vec<u8>], parameter: &[u8]| {
-        let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
-        names.iter().any(|wanted| wanted == name)
-    };
     match policy {
-        QueryPolicy::All => bytes.extend_from_slice(path),
-        QueryPolicy::None => bytes.extend_from_slice(path_only),
-        QueryPolicy::Include(names) => push_query(bytes, path_only, query, |parameter| named(names, parameter)),
-        QueryPolicy::Exclude(names) => push_query(bytes, path_only, query, |parameter| !named(names, parameter)),
+        QueryPolicy::All => push_text(bytes, path),
+        QueryPolicy::None => push_text(bytes, path_only),
+        QueryPolicy::Include(names) => push_query(bytes, path_only, query, |parameter| {
+            lenient::mentions(parameter, b"&;", names)
+        }),
+        QueryPolicy::Exclude(names) => push_query(bytes, path_only, query, |parameter| {
+            !lenient::is_exactly(parameter, names)
+        }),
     }
 }
 
 fn push_query(bytes: &mut Vec<u8>, path: &[u8], query: &[u8], keep: impl Fn(&[u8]) -> bool) {
-    bytes.extend_from_slice(path);
+    push_text(bytes, path);
     let mut separator = b'?';
     for parameter in query
         .get(1..)
@@ -162,7 +212,7 @@ fn push_query(bytes: &mut Vec<u8>, path: &[u8], query: &[u8], keep: impl Fn(&[u8
     {
         if !parameter.is_empty() {
             bytes.push(separator);
-            bytes.extend_from_slice(parameter);
+            push_text(bytes, parameter);
             separator = b'&';
         }
     }
@@ -172,13 +222,17 @@ fn push_query(bytes: &mut Vec<u8>, path: &[u8], query: &[u8], keep: impl Fn(&[u8
 mod tests {
     use super::*;
 
+    fn secret(seed: u8) -> KeySecret {
+        KeySecret::derived(&[seed; 16]).unwrap()
+    }
+
     fn key(policy: &KeyPolicy, authority: &str, path: &str, lines: Vec<(&[u8], &[u8])>) -> CacheKey {
         let target = Target {
             scheme: b"http",
             authority: authority.as_bytes(),
             path: path.as_bytes(),
         };
-        CacheKey::new(policy, &target, &Fields::from(lines))
+        CacheKey::new(policy, &target, &Fields::from(lines), &secret(7))
     }
 
     #[test]

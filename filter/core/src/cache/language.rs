@@ -46,6 +46,10 @@ pub fn example(name: &[u8]) -> Option<(&'static [u8], &[u8])> {
 
 /// Whether no language is liked better than this one.
 fn is_best(tag: &[u8], request: &Fields<'_>) -> bool {
+    // For a CGI application this is the same field.
+    if request.has(b"accept_language") {
+        return false;
+    }
     let mut best = 0;
     let mut own = 0;
     for range in request.all(b"accept-language").flat_map(members) {

@@ -4,6 +4,7 @@
 //! [`validation`] for a request that goes on, [`storability`] for what comes back, [`invalidation`] after unsafe methods.
 
 pub mod age;
+pub mod codings;
 pub mod early;
 pub mod encoder;
 pub mod freshness;
@@ -11,7 +12,11 @@ pub mod groups;
 pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
+pub mod key_secret;
+#[cfg(test)]
+mod key_tests;
 pub mod language;
+pub mod lenient;
 pub mod partial;
 pub mod policy;
 pub mod precondition;
@@ -30,6 +35,7 @@ pub mod validation;
 
 pub use encoder::Encoder;
 pub use key::CacheKey;
+pub use key_secret::KeySecret;
 pub use policy::{FreshnessPolicy, KeyPolicy, QueryPolicy};
 pub use reuse::{Reuse, ReuseReason};
 pub use shift::shift_times;

@@ -1,8 +1,8 @@
 //! Selecting a stored response by the fields `Vary` nominates (RFC 9111 section 4.1).
 
-use super::language;
 use super::stored_response::StoredView;
-use crate::http::fields::{Fields, is_token, trim};
+use super::{codings, language};
+use crate::http::fields::{Fields, is_alias, is_token, trim};
 use crate::http::list::members;
 use std::borrow::Cow;
 
@@ -47,36 +47,67 @@ pub fn matches(stored: &StoredView<'_>, request: &Fields<'_>) -> bool {
         .all(|(name, value)| normalised(name, request).as_deref() == value)
 }
 
-/// The request's value of a field: all lines joined, white space around commas dropped. Languages are put into the order of their
-/// weights, and among equals of their names. `None` when absent.
+/// Stands before the value of a line that is no line of the field, but that a CGI application takes for one. No field's value can have
+/// that byte.
+const ALIAS: u8 = 3;
+
+/// The request's value of a field, `None` when absent. Only what is a list by its own definition is normalised as one (RFC 9111 section
+/// 4.1); of any other field the lines are joined, and every byte counts.
 #[must_use]
 pub fn normalised(name: &[u8], request: &Fields<'_>) -> Option<Vec<u8>> {
     if let Some(chosen) = language::value(name, request) {
         return chosen;
     }
-    let mut lines = request.all(name);
-    // Lines are joined before they are taken apart: a quoted string that one of them does not close goes on in the next one, here as
-    // for whoever reads the joined value.
-    let mut joined = Cow::Borrowed(lines.next()?);
-    for line in lines {
-        let value = joined.to_mut();
-        value.push(b',');
-        value.extend_from_slice(line);
+    let value = joined(name, request)?;
+    if value.contains(&ALIAS) {
+        return Some(trim(&value).to_vec());
     }
-    if name == b"accept-language" {
-        return Some(languages(&joined).join(&b','));
+    Some(match name {
+        b"accept-language" => languages(&value).join(&b','),
+        b"accept-encoding" => codings::normalised(&value),
+        b"accept" => list(&value),
+        b"accept-charset" => list(&value).to_ascii_lowercase(),
+        _ => value.into_owned(),
+    })
+}
+
+/// All lines in one (RFC 9110 section 5.3). They are joined before they are taken apart: a quoted string that one of them does not close
+/// goes on in the next one, here as for whoever reads the joined value.
+fn joined<'a>(name: &[u8], request: &Fields<'a>) -> Option<Cow<'a, [u8]>> {
+    let mut joined: Option<Cow<'a, [u8]>> = None;
+    for (line, value) in request.iter() {
+        let alias = is_alias(line, name);
+        if !alias && line != name {
+            continue;
+        }
+        let value = trim(value);
+        if joined.is_none() && !alias {
+            joined = Some(Cow::Borrowed(value));
+            continue;
+        }
+        let first = joined.is_none();
+        let whole = joined.get_or_insert_default().to_mut();
+        if !first {
+            whole.push(b',');
+        }
+        if alias {
+            whole.push(ALIAS);
+        }
+        whole.extend_from_slice(value);
     }
-    let mut listed = Vec::with_capacity(joined.len());
-    for member in members(&joined) {
+    joined
+}
+
+/// Without blanks around commas, and without empty members.
+fn list(value: &[u8]) -> Vec<u8> {
+    let mut listed = Vec::with_capacity(value.len());
+    for member in members(value) {
         if !listed.is_empty() {
             listed.push(b',');
         }
         listed.extend_from_slice(member);
     }
-    if matches!(name, b"accept-encoding" | b"accept-charset") {
-        listed.make_ascii_lowercase();
-    }
-    Some(listed)
+    listed
 }
 
 /// Quotes mean nothing in them: no order could be given to members that are halves of a quoted string.
@@ -103,7 +134,22 @@ mod tests {
             ("accept-language", "en;q=0.5, de", "en, de", false),
             ("accept-encoding", "GZIP , br", "gzip,br", true),
             ("x-tenant", "a", "A", false),
-            ("x-tenant", "1, 2", "1,2", true),
+            ("x-tenant", "1, 2", "1,2", false),
+            ("x-tenant", " 1\t", "1", true),
+            ("cookie", "sid=1,,2", "sid=1,2", false),
+            ("cookie", "a=1; b=2", "a=1;b=2", false),
+            ("user-agent", "a (b,, c)", "a (b, c)", false),
+            ("referer", "http://a/?x=1,,2", "http://a/?x=1,2", false),
+            ("accept", "text/html , */*;q=0.1", "text/html,*/*;q=0.1", true),
+            ("accept", "text/html, */*", "*/*, text/html", false),
+            ("accept-charset", "UTF-8, x", "utf-8,,x", true),
+            (
+                "accept-encoding",
+                "gzip, deflate, br;q=1.0",
+                "br, x-gzip, deflate",
+                true,
+            ),
+            ("accept-encoding", "gzip;q=0, br", "gzip, br", false),
         ] {
             let of = |value: &str| {
                 let lines = vec![(name.as_bytes(), value.as_bytes())];
@@ -113,10 +159,43 @@ mod tests {
         }
         assert_eq!(normalised(b"x", &Fields::default()), None);
     }
+
+    #[test]
+    fn what_a_cgi_application_takes_for_the_field_counts() {
+        let of = |lines: Vec<(&'static [u8], &'static [u8])>| normalised(b"x-tenant", &Fields::from(lines));
+        let plain = of(vec![(b"x-tenant", b"a")]);
+        for other in [
+            of(vec![(b"x_tenant", b"a")]),
+            of(vec![(b"x-tenant", b"a"), (b"x_tenant", b"b")]),
+            of(vec![(b"x_tenant", b"b"), (b"x-tenant", b"a")]),
+            of(vec![]),
+        ] {
+            assert_ne!(plain, other);
+        }
+        assert_eq!(plain, of(vec![(b"x-tenant", b"a"), (b"xxtenant", b"b")]));
+        assert_eq!(
+            of(vec![(b"x-tenant", b"a"), (b"x-tenant", b"b")]),
+            of(vec![(b"x-tenant", b"a,b")])
+        );
+        let language =
+            |lines: Vec<(&'static [u8], &'static [u8])>| normalised(b"accept-language=de", &Fields::from(lines));
+        assert!(language(vec![(b"accept-language", b"de")]).is_some());
+        assert_eq!(
+            language(vec![(b"accept-language", b"de"), (b"accept_language", b"en")]),
+            None
+        );
+    }
+
     #[test]
     fn a_normalised_value_is_its_own_normal_form() {
         // A restored response is found by the values it was stored with.
-        for name in ["x-tenant", "accept-language", "accept-encoding"] {
+        for name in [
+            "x-tenant",
+            "accept",
+            "accept-charset",
+            "accept-language",
+            "accept-encoding",
+        ] {
             for lines in [
                 vec!["a , \"b", "c ,, d\""],
                 vec!["\"open", "x , \\\"", "y"],

@@ -3,6 +3,7 @@
 //! They are dispatched from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then. A
 //! stream puts its work into a list and wakes its own VM by its queue, which runs within about a millisecond.
 
+use super::collapsing::Lead;
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
@@ -12,7 +13,7 @@ use crate::Millis;
 use crate::breaker::{self, OutcomeClass, Permit};
 use crate::cache::validation::{self, Freshened};
 use crate::cache::{CacheKey, Encoder, Framing, NotStored, StoredView, storability};
-use crate::collapse::{self, Boarding, Landing};
+use crate::collapse::{Failed, Landing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
@@ -45,6 +46,7 @@ struct Refresh {
     permits: Vec<Permit>,
     /// It holds a place within the upstream's concurrency limit.
     placed: bool,
+    flight: Option<Lead>,
 }
 
 /// The background work of one VM.
@@ -89,9 +91,9 @@ impl Vm {
         if breaker::is_resting(host, &cluster, &self.policies.breaker, now_ms) {
             return;
         }
-        if collapse::board(host, key.hash(), self.uid, now_ms) != Boarding::Lead {
+        let Some(flight) = self.lead_refresh(host, key.hash(), now_ms) else {
             return;
-        }
+        };
         let mut map = header_map::MapWriter::with_capacity(asked.fields.len(), 1024);
         for (name, value) in asked.fields.iter().filter(|(name, _)| !LEFT_OUT.contains(name)) {
             map.push(name, value);
@@ -111,6 +113,7 @@ impl Vm {
             sent_ms: now_ms,
             permits: Vec::new(),
             placed: false,
+            flight: Some(flight),
         });
         // Without a wake-up the next tick does it.
         let _ = host.enqueue(self.queue, &[Wake::Work.byte()]);
@@ -125,7 +128,7 @@ impl Vm {
             refresh.sent_ms = now_ms;
             match self.dispatch(host, &mut refresh, now_ms) {
                 Some(token) => drop(self.background.calls.insert(token, refresh)),
-                None => self.land_key(host, refresh.key.hash(), Landing::Failed, now_ms),
+                None => self.land(host, &mut refresh.flight, Landing::Released, now_ms),
             }
         }
     }
@@ -190,7 +193,14 @@ impl Vm {
         if let Some(status) = status.filter(|status| *status < 500) {
             self.take_refreshed(host, &refresh, status, &response, body_size, now_ms);
         }
-        self.land_key(host, refresh.key.hash(), Landing::Stored, now_ms);
+        let landing = match status {
+            None | Some(500 | 502 | 503 | 504) => Landing::Failed(Failed {
+                status: status.unwrap_or(502),
+                unreachable: status.is_none(),
+            }),
+            Some(_) => Landing::Stored,
+        };
+        self.land(host, &mut refresh.flight, landing, now_ms);
         self.run_background(host, now_ms);
     }
 

@@ -2,6 +2,7 @@
 //! it, else a problem that says why and when to come back (RFC 9209 names the cause).
 
 use super::answer::Problem;
+use super::collapsing::failure;
 use super::exchange::{Exchange, Flow, Forwarded};
 use super::header_map;
 use super::host::Host;
@@ -12,9 +13,11 @@ use crate::breaker::{OutcomeClass, Permit, Refusal, Why};
 use crate::cache::reply::{self, Answer};
 use crate::cache::reuse::{self, Failure};
 use crate::cache::{CacheStatus, StoredView};
+use crate::collapse::Failed;
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use optimizer_proto::v1::Outcome;
+use std::borrow::Cow;
 
 /// Longest `Retry-After`: an operator may take a forced state back at any time.
 const RETRY_AFTER_MAX_MS: Millis = 60_000;
@@ -25,8 +28,10 @@ pub(super) struct Shed {
     /// In `Cache-Status`.
     detail: &'static str,
     /// RFC 9209.
-    proxy_status: &'static str,
+    proxy_status: Cow<'static, str>,
     retry_after_ms: Millis,
+    outcome: Outcome,
+    failure: Failure,
 }
 
 impl Shed {
@@ -40,8 +45,27 @@ impl Shed {
             },
             detail: "concurrency-limit",
             // RFC 9209 section 2.3.12.
-            proxy_status: "api-optimizer; error=connection_limit_reached; details=\"concurrency limit\"",
+            proxy_status: Cow::Borrowed("api-optimizer; error=connection_limit_reached; details=\"concurrency limit\""),
             retry_after_ms: 1_000,
+            outcome: Outcome::Shed,
+            failure: Failure::Unreachable,
+        }
+    }
+
+    /// The fetch that this request followed has failed, and so has another one.
+    pub(super) fn fetch_failed(failed: Failed) -> Self {
+        let status = failed.status;
+        Self {
+            problem: Problem {
+                status,
+                code: "upstream_failed",
+                title: "The upstream failed to answer the fetch that this request waited for",
+            },
+            detail: "collapsed-failure",
+            proxy_status: Cow::Owned(format!("api-optimizer; received-status={status}")),
+            retry_after_ms: 1_000,
+            outcome: Outcome::Error,
+            failure: failure(failed),
         }
     }
 }
@@ -74,8 +98,10 @@ impl From<Refusal> for Shed {
                 title: "The upstream is not being called at the moment",
             },
             detail,
-            proxy_status,
+            proxy_status: Cow::Borrowed(proxy_status),
             retry_after_ms: refusal.retry_after_ms,
+            outcome: Outcome::Shed,
+            failure: Failure::Unreachable,
         }
     }
 }
@@ -124,7 +150,7 @@ impl Vm {
         if let Some(flow) = self.stale_for_refused(host, exchange, map, onward, shed, now_ms) {
             return flow;
         }
-        exchange.outcome = Outcome::Shed;
+        exchange.outcome = shed.outcome;
         let status = CacheStatus {
             forward: Some(onward.cause),
             detail: Some(shed.detail),
@@ -152,7 +178,7 @@ impl Vm {
         let (bytes, _) = onward.stored.as_ref()?;
         let view = StoredView::decode(bytes, false).ok()?;
         let directives = asked.directives(&route.freshness);
-        let reuse = reuse::on_failure(&view, &directives, &route.freshness, Failure::Unreachable, now_ms)?;
+        let reuse = reuse::on_failure(&view, &directives, &route.freshness, shed.failure, now_ms)?;
         let Answer::Reply(reply) =
             reply::build(&view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms)
         else {

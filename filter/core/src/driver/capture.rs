@@ -17,6 +17,8 @@ use crate::store::TRAILER_LEN;
 const CAPTURE_BUDGET: usize = 128 << 20;
 /// What a body of unknown length is expected to need at first.
 const CAPTURE_HINT: usize = 16 << 10;
+/// A body of unknown length that flows for longer is a stream: it is passed on, and nothing is kept of it.
+const CAPTURE_MS: Millis = 60_000;
 
 impl Vm {
     /// Begins to capture a response that may be stored.
@@ -28,6 +30,11 @@ impl Vm {
         route: &RoutePolicy,
     ) -> bool {
         if forwarded.key.is_none() {
+            return false;
+        }
+        if forwarded.verdict.is_endless() {
+            self.not_stored(forwarded, "endless");
+            forwarded.detail = forwarded.detail.or(Some("endless"));
             return false;
         }
         let plan = match storability::judge(seen, &route.freshness, seen.response_time_ms) {
@@ -56,11 +63,16 @@ impl Vm {
             return false;
         };
         self.capturing += hint;
+        self.learn_vary(host, route, &plan.vary, seen.response_time_ms);
         forwarded.capture = Some(Capture {
             encoder,
             vary: plan.vary,
             usable_until_ms: plan.usable_until_ms,
             counted: hint,
+            until_ms: match seen.framing {
+                Framing::Length(_) => None,
+                _ => Some(seen.response_time_ms.saturating_add(CAPTURE_MS)),
+            },
         });
         true
     }
@@ -79,13 +91,19 @@ impl Vm {
         };
         exchange.bytes = exchange.bytes.saturating_add(size as u64);
         forwarded.ended |= end;
+        if size > 0 {
+            self.count_message(host, forwarded);
+        }
         let Some(capture) = &mut forwarded.capture else {
             return Flow::Continue;
         };
         let limit = exchange.route.as_ref().map_or(0, |route| route.max_object);
         let length = capture.encoder.body_len().saturating_add(size);
         let more = length.saturating_sub(capture.counted);
-        if length > limit || self.capturing.saturating_add(more) > CAPTURE_BUDGET {
+        let flows_on = capture
+            .until_ms
+            .is_some_and(|until_ms| !end && host.now_ns() / 1_000_000 > until_ms);
+        if flows_on || length > limit || self.capturing.saturating_add(more) > CAPTURE_BUDGET {
             if let Some(key) = &forwarded.key {
                 self.lost.not_stored(key.hash(), "too-large");
             }
@@ -123,6 +141,7 @@ impl Vm {
     pub fn on_response_trailers(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
         if let Phase::Forwarded(forwarded) = &mut exchange.phase {
             forwarded.ended = true;
+            self.note_trailers(host, forwarded);
             self.commit(host, forwarded, host.now_ns() / 1_000_000);
         }
         Flow::Continue
@@ -140,11 +159,17 @@ impl Vm {
             return;
         };
         self.capturing = self.capturing.saturating_sub(capture.counted);
-        match capture.encoder.seal() {
+        let sealed = capture.encoder.seal();
+        let whole = sealed.is_some();
+        if whole {
+            self.shared_after_all(host, forwarded);
+        }
+        match sealed {
             Some(bytes) => self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms),
             None => self.recorder.reason("incomplete"),
         }
-        self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+        let landing = if whole { Landing::Stored } else { Landing::NotShareable };
+        self.land(host, &mut forwarded.flight, landing, now_ms);
     }
 
     pub(super) fn store_value(

@@ -183,7 +183,7 @@ impl Vm {
     fn purge_in_tier(&mut self, host: &impl Host, asked: &Asked<'_>, tags: &[&[u8]], now_ms: Millis) {
         if tags.is_empty() {
             let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
-            let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
+            let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
             self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
         }
         for tag in tags {
@@ -241,7 +241,7 @@ impl Vm {
             path: &path,
         };
         let route = std::rc::Rc::clone(self.policies.route(authority, &path));
-        let key = CacheKey::new(&route.key, &target, &Fields::from(Vec::new()));
+        let key = CacheKey::new(&route.key, &target, &Fields::from(Vec::new()), &self.key_secret.secret);
         (!authority.is_empty()).then(|| key.url().to_vec())
     }
 }

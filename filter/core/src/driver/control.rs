@@ -129,8 +129,9 @@ impl Vm {
             }
             Some(FromControl::Command(command)) => self.obey(host, stream, &command, now_ms),
             Some(FromControl::CaughtUp(_)) => self.trust.caught_up(),
+            Some(FromControl::Welcome(welcome)) => self.take_key_secret(host, &welcome, now_ms),
             // A body this version does not know: the control plane is newer and must live with it.
-            Some(FromControl::Welcome(_)) | None => {}
+            None => {}
         }
         self.trust.vouch(host, now_ms);
     }
@@ -196,7 +197,7 @@ impl Vm {
         self.send(host, ToControl::SettingsAck(ack));
     }
 
-    fn wake_others(&self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn wake_others(&self, host: &impl Host, now_ms: Millis) {
         let mut item = vec![Wake::Settings.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
         for vm in registry::vms(host, now_ms) {

@@ -1,5 +1,6 @@
 //! One HTTP stream on its way through the filter: what is remembered between its callbacks.
 
+use super::collapsing::{Follower, Lead};
 use super::host::Clock;
 use crate::Millis;
 use crate::breaker::Permit;
@@ -33,6 +34,8 @@ pub struct Exchange {
     /// The policies the stream began with; it ends with them, whatever is pushed meanwhile.
     pub(super) policies: Option<Rc<Policies>>,
     pub(super) route: Option<Rc<RoutePolicy>>,
+    /// Servers may disagree on its route: it is neither stored nor answered from what is stored.
+    pub(super) ambiguous: bool,
     pub(super) upstream: String,
     pub(super) outcome: Outcome,
     pub(super) bytes: u64,
@@ -41,6 +44,8 @@ pub struct Exchange {
     pub(super) upstream_reused: u8,
     /// It waited for another's fetch.
     pub(super) collapsed: bool,
+    /// What it asks for was not worth collapsing until now: the flight's hash.
+    pub(super) unshared: Option<u64>,
     pub(super) phase: Phase,
 }
 
@@ -55,18 +60,18 @@ pub(super) enum Phase {
         content_type: Option<Vec<u8>>,
     },
     /// Paused until another's fetch of the same key has landed.
-    Waiting { request: Vec<u8>, hash: u64 },
+    Waiting(Box<Follower>),
     /// Paused until there is a place for a call to the upstream.
     Queued {
         request: Vec<u8>,
         onward: Box<super::on_request::Onward>,
-        flight: Option<u64>,
+        flight: Option<Lead>,
     },
     /// Paused until the shared tier has answered, or the deadline is over.
     Asking {
         request: Vec<u8>,
         onward: Box<super::on_request::Onward>,
-        flight: Option<u64>,
+        flight: Option<Lead>,
         /// What the tier gives counts as fetched now.
         birth: Birth,
     },
@@ -101,10 +106,13 @@ pub(super) struct Forwarded {
     /// So did the response's end.
     pub(super) ended: bool,
     pub(super) permits: Vec<Permit>,
+    pub(super) verdict: super::verdict::Verdict,
     /// It holds a place within the upstream's concurrency limit.
     pub(super) placed: bool,
-    /// Others may be waiting for this fetch: the key's hash.
-    pub(super) flight: Option<u64>,
+    /// Others may be waiting for this fetch.
+    pub(super) flight: Option<Lead>,
+    /// It was not worth collapsing until now: the flight's hash.
+    pub(super) unshared: Option<u64>,
     pub(super) capture: Option<Capture>,
 }
 
@@ -123,6 +131,8 @@ pub(super) struct Capture {
     pub(super) usable_until_ms: Millis,
     /// Bytes counted in the VM's capture budget.
     pub(super) counted: usize,
+    /// Until when a body of unknown length is captured; one that flows longer is a stream.
+    pub(super) until_ms: Option<Millis>,
 }
 
 impl Default for Exchange {
@@ -141,12 +151,14 @@ impl Exchange {
             inside_ns: 0,
             policies: None,
             route: None,
+            ambiguous: false,
             upstream: String::new(),
             outcome: Outcome::Bypass,
             bytes: 0,
             upstream_requests: 0,
             upstream_reused: 0,
             collapsed: false,
+            unshared: None,
             phase: Phase::Passing,
         }
     }

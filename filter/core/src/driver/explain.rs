@@ -3,12 +3,14 @@
 use super::from_cache::Lookup;
 use super::header_map::{self, MapWriter};
 use super::host::Host;
+use super::on_request::AMBIGUOUS;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, selecting};
 use crate::engine::{Asked, Decision, decide};
 use crate::http::fields::Fields;
-use crate::policy::RoutePolicy;
+use crate::http::target::Target;
+use crate::policy::{Policies, RoutePolicy};
 use crate::store::{KeyParts, Verdict};
 use optimizer_proto::v1::ExplainCommand;
 use serde_json::{Value, json};
@@ -27,10 +29,18 @@ impl Vm {
         if !route.cache {
             return Ok(verdict(&route, "forward", "bypass"));
         }
+        let target = &asked.target;
+        if self.policies.is_ambiguous(target.authority, target.path) {
+            let readings = readings(&self.policies, target);
+            return Ok(merged(
+                verdict(&route, "forward", AMBIGUOUS),
+                json!({ "readings": readings }),
+            ));
+        }
         if !asked.method.is_cacheable() {
             return Ok(verdict(&route, "forward", "method"));
         }
-        let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
+        let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
         let directives = asked.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
         let variants = self.variants(host, &key, &asked.fields, now_ms);
@@ -105,6 +115,20 @@ fn header_map(ask: &ExplainCommand) -> Vec<u8> {
         map.push(&field.name.to_ascii_lowercase(), &field.value);
     }
     map.finish()
+}
+
+/// What servers make of a request, and the routes that this leads to.
+fn readings(policies: &Policies, target: &Target<'_>) -> Vec<Value> {
+    let readings = policies.readings(target.authority, target.path);
+    let shown = readings.iter().map(|reading| {
+        json!({
+            "host": String::from_utf8_lossy(&reading.host),
+            "path": String::from_utf8_lossy(&reading.path),
+            "any_case": reading.any_case,
+            "route": reading.route,
+        })
+    });
+    shown.collect()
 }
 
 fn verdict(route: &RoutePolicy, decision: &str, reason: &str) -> Value {

@@ -33,6 +33,7 @@ pub(super) struct FakeHost {
     pub(super) now_ms: Cell<u64>,
     pub(super) request: RefCell<Lines>,
     pub(super) response: RefCell<Lines>,
+    pub(super) trailers: RefCell<Lines>,
     pub(super) body: RefCell<Vec<u8>>,
     pub(super) properties: RefCell<HashMap<Vec<u8>, Vec<u8>>>,
     pub(super) replies: RefCell<Vec<Replied>>,
@@ -85,6 +86,7 @@ impl FakeHost {
         match kind {
             MapKind::Request => &self.request,
             MapKind::Response => &self.response,
+            MapKind::ResponseTrailers => &self.trailers,
             MapKind::CallResponse => &self.call_response,
         }
     }

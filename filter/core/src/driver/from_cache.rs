@@ -5,7 +5,9 @@ use super::host::Host;
 use super::on_request::Onward;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{CacheKey, CacheStatus, Corrupt, Forward, StoredView, selecting};
+use crate::cache::reply::{self, Answer};
+use crate::cache::reuse::{Action, Reuse};
+use crate::cache::{CacheKey, CacheStatus, Corrupt, Forward, ReuseReason, StoredView, selecting};
 use crate::engine::{Asked, Decision, Missing, decide};
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
@@ -26,9 +28,10 @@ impl Vm {
         exchange: &mut Exchange,
         asked: &Asked<'_>,
         route: &RoutePolicy,
+        landed_since: Option<Millis>,
         now_ms: Millis,
     ) -> Result<Flow, Onward> {
-        let key = CacheKey::new(&route.key, &asked.target, &asked.fields);
+        let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
         self.recorder.looked_up(key.hash());
         let directives = asked.directives(&route.freshness);
         if self.doubts(host, now_ms) {
@@ -61,7 +64,12 @@ impl Vm {
                 ..Onward::plain(Forward::UriMiss)
             });
         };
-        match decide(&view, asked, &directives, soft, exchange.started_ns, now_ms) {
+        let decision = decide(&view, asked, &directives, soft, exchange.started_ns, now_ms);
+        let decision = match landed_since {
+            Some(since_ms) => answered_by(decision, &view, asked, since_ms, exchange.started_ns, now_ms),
+            None => decision,
+        };
+        match decision {
             Decision::Reply { reply, reuse, refresh } => {
                 self.store.touch(found.id, now_ms);
                 let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
@@ -157,6 +165,43 @@ impl Vm {
                 Lookup::Missing(Missing::Purged)
             }
         }
+    }
+}
+
+/// A response that came after this request had asked answers it, as it answers the one it was fetched for, also where it may not answer
+/// the next one without validation.
+fn answered_by<'v>(
+    decision: Decision<'v>,
+    view: &StoredView<'v>,
+    asked: &Asked<'_>,
+    since_ms: Millis,
+    seed: u64,
+    now_ms: Millis,
+) -> Decision<'v> {
+    let needs_validation = matches!(
+        decision,
+        Decision::Forward {
+            reason: ReuseReason::Stale | ReuseReason::NoCache,
+            validate: true,
+            ..
+        }
+    );
+    if !needs_validation || view.response_time_ms() <= since_ms {
+        return decision;
+    }
+    let reuse = Reuse {
+        action: Action::Serve,
+        reason: ReuseReason::Fresh,
+        age_s: view.age_ms(now_ms) / 1_000,
+        ttl_s: 0,
+    };
+    match reply::build(view, &reuse, asked.method, &asked.fields, seed, now_ms) {
+        Answer::Reply(reply) => Decision::Reply {
+            reply,
+            reuse,
+            refresh: false,
+        },
+        Answer::AskOrigin => decision,
     }
 }
 

@@ -139,7 +139,7 @@ impl Vm {
     }
 
     /// Logs a transition and has the leader report it at once.
-    fn tell(&mut self, host: &impl Host, transition: Option<Transition>) {
+    pub(super) fn tell(&mut self, host: &impl Host, transition: Option<Transition>) {
         let Some(transition) = transition else { return };
         host.log(LogLevel::Warn, &sentence(&transition));
         self.recorder.event(BreakerEvent {

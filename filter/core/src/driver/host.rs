@@ -35,6 +35,8 @@ pub enum MapKind {
     Request = 0,
     /// Fields of the response to the client.
     Response = 2,
+    /// Trailers of the response to the client.
+    ResponseTrailers = 3,
     /// Fields of the answer to a background request.
     CallResponse = 6,
 }

@@ -26,7 +26,7 @@ impl Vm {
         }
         let mut stamped = false;
         for target in invalidation::targets(asked.method, &asked.target, status, response) {
-            let key = cache::CacheKey::new(&route.key, &target.as_target(), &asked.fields);
+            let key = cache::CacheKey::new(&route.key, &target.as_target(), &asked.fields, &self.key_secret.secret);
             // A stamp and not a removal: it reaches every variant and identity of the URL, and a fetch still in flight.
             if self
                 .stamps

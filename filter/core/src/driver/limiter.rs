@@ -1,6 +1,7 @@
 //! The concurrency limit in front of every upstream: places for calls, and the short queue of requests that wait for one.
 
 use super::brownout::Shed;
+use super::collapsing::Lead;
 use super::exchange::{Exchange, Flow, Phase, SharedExchange};
 use super::host::Host;
 use super::on_request::Onward;
@@ -243,7 +244,7 @@ impl Vm {
             if let Some(upstream) = vm.limiter.upstreams.get_mut(&exchange.upstream) {
                 upstream.refused += 1;
             }
-            vm.land(host, &mut flight, Landing::Failed, now_ms);
+            vm.land(host, &mut flight, Landing::Released, now_ms);
             vm.shed(host, exchange, &request, &onward, &Shed::over_limit(), now_ms)
         });
         if flow == Some(Flow::Continue) {
@@ -256,7 +257,7 @@ impl Vm {
         &mut self,
         host: &impl Host,
         queued: &Queued,
-        work: impl FnOnce(&mut Self, &mut Exchange, Vec<u8>, Onward, Option<u64>) -> Flow,
+        work: impl FnOnce(&mut Self, &mut Exchange, Vec<u8>, Onward, Option<Lead>) -> Flow,
     ) -> Option<Flow> {
         host.enter(queued.context).ok()?;
         let mut exchange = queued.exchange.try_borrow_mut().ok()?;
@@ -282,7 +283,7 @@ impl Vm {
             upstream.queue.retain(|queued| queued.context != context);
         }
         if let Phase::Queued { mut flight, .. } = std::mem::replace(&mut exchange.phase, Phase::Passing) {
-            self.land(host, &mut flight, Landing::Failed, now_ms);
+            self.land(host, &mut flight, Landing::Left, now_ms);
         }
     }
 }

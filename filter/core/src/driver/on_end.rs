@@ -22,11 +22,11 @@ impl Vm {
         if let Phase::Asking { flight, .. } = &mut exchange.phase {
             let mut flight = flight.take();
             exchange.phase = Phase::Passing;
-            self.land(host, &mut flight, Landing::Failed, now_ns / 1_000_000);
+            self.land(host, &mut flight, Landing::Left, now_ns / 1_000_000);
         }
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
             self.abandon(&mut forwarded);
-            self.land(host, &mut forwarded.flight, Landing::Failed, now_ns / 1_000_000);
+            self.land_ended(host, &mut forwarded, now_ns / 1_000_000);
             self.settle_forwarded(host, exchange, &mut forwarded, now_ns / 1_000_000);
         }
         if exchange.started_ns == 0 {
@@ -82,21 +82,8 @@ impl Vm {
         forwarded: &mut Forwarded,
         now_ms: Millis,
     ) {
-        let whole = forwarded.from_origin && forwarded.status > 0;
-        // Of the upstream's own response that came to its end nothing is amiss, and flags and details, which cost as much as a lookup,
-        // add nothing; nor do the details where there are no flags.
-        let flags = if whole && forwarded.ended {
-            0
-        } else {
-            response_flags(host)
-        };
-        let class = if flags == 0 && whole {
-            OutcomeClass::Status(forwarded.status)
-        } else {
-            let details = host.property(b"response\0code_details").unwrap_or_default();
-            crate::breaker::classify(flags, &details, forwarded.status)
-        };
-        exchange.upstream_reused = u8::from(self.reused(host, whole, exchange.sampled));
+        let class = forwarded.end(host, exchange.bytes, now_ms);
+        exchange.upstream_reused = u8::from(self.reused(host, forwarded.is_answered(), exchange.sampled));
         let upstream = self.recorder.name(&exchange.upstream);
         if let Some(kind) = super::guard::error_kind(class) {
             self.recorder.error(kind, upstream);
@@ -104,9 +91,7 @@ impl Vm {
                 exchange.outcome = Outcome::Error;
             }
         }
-        let took_ms = forwarded
-            .answered_after_ms
-            .unwrap_or_else(|| now_ms.saturating_sub(forwarded.sent_ms));
+        let took_ms = forwarded.took_ms(now_ms);
         if std::mem::take(&mut forwarded.placed) {
             // What never reached the upstream says nothing about how fast it is.
             let called = !matches!(
@@ -115,8 +100,7 @@ impl Vm {
             );
             self.give_place(host, &exchange.upstream, called.then_some(took_ms));
         }
-        let permits = std::mem::take(&mut forwarded.permits);
-        self.settle(host, permits, class, took_ms, now_ms);
+        self.count_end(host, forwarded, class, now_ms);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The request's headers: answer from the cache, or forward.
 
 use super::brownout::{Shed, Turned};
+use super::collapsing::{Follower, Lead, Part, Turn, is_shareable};
 use super::exchange::{Exchange, Flow, Forwarded, Phase, SharedExchange, Stored};
 use super::header_map;
 use super::host::{Host, MapKind};
@@ -8,11 +9,9 @@ use super::limiter::Place;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, Forward, StoredView, validation};
-use crate::collapse::{self, Boarding, Landing};
+use crate::collapse::Landing;
 use crate::engine::Asked;
 use crate::http::fields::Fields;
-use crate::http::method::Method;
-use crate::policy::RoutePolicy;
 use crate::store::EntryId;
 use optimizer_proto::v1::Outcome;
 use std::rc::Rc;
@@ -54,10 +53,14 @@ impl Vm {
         let Ok(map) = host.header_map(MapKind::Request) else {
             return Flow::Continue;
         };
-        let may_wait = self.waiting.has_room();
-        let flow = self.answer_or_forward(host, &mut exchange, map, may_wait, now_ms);
-        if let Phase::Waiting { hash, .. } = exchange.phase {
-            self.waiting.add(hash, context, shared, now_ms);
+        let turn = Turn::First {
+            may_follow: self.waiting.has_room(),
+            since_ms: now_ms,
+            retried: false,
+        };
+        let flow = self.answer_or_forward(host, &mut exchange, map, turn, now_ms);
+        if let Phase::Waiting(follower) = &exchange.phase {
+            self.waiting.add(follower, context, shared);
         }
         let queued = matches!(exchange.phase, Phase::Queued { .. }).then(|| exchange.upstream.clone());
         let asking = matches!(exchange.phase, Phase::Asking { .. });
@@ -77,7 +80,7 @@ impl Vm {
         host: &impl Host,
         exchange: &mut Exchange,
         map: Vec<u8>,
-        may_wait: bool,
+        turn: Turn,
         now_ms: Millis,
     ) -> Flow {
         let Some(asked) = Asked::read(Fields::from(header_map::parse(&map))) else {
@@ -85,42 +88,59 @@ impl Vm {
         };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
+        let target = &asked.target;
+        exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
             return self.purge_by_request(host, exchange, &asked, now_ms);
         }
-        let mut onward = if !route.cache {
+        let mut onward = if asked.is_upgrade() {
+            Onward {
+                detail: Some("upgrade"),
+                ..Onward::plain(Forward::Bypass)
+            }
+        } else if !route.cache {
             Onward::plain(Forward::Bypass)
+        } else if exchange.ambiguous {
+            Onward {
+                detail: Some(AMBIGUOUS),
+                ..Onward::plain(Forward::Bypass)
+            }
         } else if !asked.method.is_cacheable() {
             Onward::plain(Forward::Method)
         } else {
-            match self.answer_from_cache(host, exchange, &asked, &route, now_ms) {
+            match self.answer_from_cache(host, exchange, &asked, &route, turn.landed_since(), now_ms) {
                 Ok(flow) => return flow,
                 Err(onward) => onward,
             }
         };
-        let flight = match onward
-            .key
-            .as_ref()
-            .filter(|_| shareable(&asked, &onward, &route))
-            .map(CacheKey::hash)
-        {
-            None => None,
-            Some(hash) if self.unshared.knows(hash, now_ms) => None,
-            Some(hash) => match collapse::board(host, hash, self.uid, now_ms) {
-                Boarding::Lead => Some(hash),
-                Boarding::Follow if may_wait => {
-                    exchange.collapsed = true;
-                    exchange.phase = Phase::Waiting { request: map, hash };
-                    return Flow::Pause;
-                }
-                Boarding::Unshared(until) => {
-                    self.unshared.note(hash, until);
-                    None
-                }
-                Boarding::Follow | Boarding::Alone => None,
-            },
+        let directives = asked.directives(&route.freshness);
+        let flight = match self.take_part(host, &asked, &onward, &route, turn, now_ms) {
+            Part::Fetch(flight) => flight,
+            Part::Unshared(hash) => {
+                exchange.unshared = Some(hash);
+                None
+            }
+            Part::Failed(failed) => return self.answer_failed(host, exchange, &map, &onward, failed, now_ms),
+            Part::Follow {
+                hash,
+                since_ms,
+                retried,
+            } => {
+                let follower = Follower {
+                    request: map,
+                    hash,
+                    since_ms,
+                    retried,
+                };
+                return Self::follow(exchange, follower);
+            }
         };
-        if shareable(&asked, &onward, &route) && self.wants_tier(&asked, &route, &mut onward, now_ms) {
+        let first = matches!(turn, Turn::First { .. });
+        if first
+            && onward.key.is_some()
+            && is_shareable(&asked, &onward, &route, &directives)
+            && self.wants_tier(&asked, &route, &mut onward, now_ms)
+        {
             exchange.phase = Phase::Asking {
                 request: map,
                 onward: Box::new(onward),
@@ -138,7 +158,7 @@ impl Vm {
         exchange: &mut Exchange,
         map: Vec<u8>,
         onward: Onward,
-        mut flight: Option<u64>,
+        mut flight: Option<Lead>,
         now_ms: Millis,
     ) -> Flow {
         let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
@@ -157,7 +177,7 @@ impl Vm {
                 Flow::Pause
             }
             Place::Full => {
-                self.land(host, &mut flight, Landing::Failed, now_ms);
+                self.land(host, &mut flight, Landing::Released, now_ms);
                 self.shed(host, exchange, &map, &onward, &Shed::over_limit(), now_ms)
             }
             place => self.forward_placed(host, exchange, map, onward, flight, place, now_ms),
@@ -172,7 +192,7 @@ impl Vm {
         exchange: &mut Exchange,
         map: Vec<u8>,
         onward: Onward,
-        mut flight: Option<u64>,
+        mut flight: Option<Lead>,
         place: Place,
         now_ms: Millis,
     ) -> Flow {
@@ -183,7 +203,7 @@ impl Vm {
                 if placed {
                     self.give_place(host, &exchange.upstream.clone(), None);
                 }
-                self.land(host, &mut flight, Landing::Failed, now_ms);
+                self.land(host, &mut flight, Landing::Released, now_ms);
                 return match turned {
                     Turned::Answered(flow) => flow,
                     Turned::Away(refusal) => self.shed(host, exchange, &map, &onward, &Shed::from(refusal), now_ms),
@@ -226,22 +246,18 @@ impl Vm {
             certain: false,
             ended: false,
             permits,
+            verdict: super::verdict::Verdict::default(),
             placed,
             flight,
+            unshared: exchange.unshared.take(),
             capture: None,
         }));
         Flow::Continue
     }
 }
 
-/// Whether others may wait for this fetch. Not when the answer is for one client by its nature (a range, an identity), or when
-/// the client itself wants a new one.
-fn shareable(asked: &Asked<'_>, onward: &Onward, route: &RoutePolicy) -> bool {
-    asked.method == Method::Get
-        && onward.cause != Forward::Request
-        && !asked.fields.has(b"range")
-        && (route.key.isolate_authorization || !asked.fields.has(b"authorization"))
-}
+/// Servers disagree on which route the request belongs to.
+pub(super) const AMBIGUOUS: &str = "ambiguous-path";
 
 /// One stream in eight, by chance as the clock has it, so that no pattern in the traffic decides.
 fn is_sampled(started_ns: u64) -> bool {

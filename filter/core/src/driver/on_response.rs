@@ -3,13 +3,14 @@
 use super::exchange::{Exchange, Flow, Forwarded, Phase};
 use super::header_map;
 use super::host::{Host, MapKind};
+use super::verdict::Verdict;
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker::{self, OutcomeClass};
 use crate::cache::reuse::Failure;
 use crate::cache::status_field::CacheStatus;
 use crate::cache::{self, Framing, StoredView, groups, storability};
-use crate::collapse::Landing;
+use crate::collapse::{Failed, Landing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
@@ -20,7 +21,7 @@ impl Vm {
     pub fn on_response_headers(&mut self, host: &impl Host, exchange: &mut Exchange, end: bool) -> Flow {
         match std::mem::replace(&mut exchange.phase, Phase::Passing) {
             Phase::Passing => Flow::Continue,
-            waiting @ (Phase::Waiting { .. } | Phase::Queued { .. } | Phase::Asking { .. }) => {
+            waiting @ (Phase::Waiting(_) | Phase::Queued { .. } | Phase::Asking { .. }) => {
                 // Envoy answers a paused request itself, for example when its stream times out; `on_end` clears it away.
                 exchange.phase = waiting;
                 Flow::Continue
@@ -42,10 +43,14 @@ impl Vm {
                 // An answer of our own has set the phase; the permit goes with the exchange all the same.
                 match &exchange.phase {
                     Phase::Answered { .. } => {
-                        self.land(host, &mut forwarded.flight, Landing::Failed, started_ns / 1_000_000);
+                        let landing = fetch_failed(&forwarded);
+                        self.land(host, &mut forwarded.flight, landing, started_ns / 1_000_000);
                         self.settle_forwarded(host, exchange, &mut forwarded, started_ns / 1_000_000);
                     }
-                    _ => exchange.phase = Phase::Forwarded(forwarded),
+                    _ => {
+                        self.count_head(host, &mut forwarded, started_ns / 1_000_000);
+                        exchange.phase = Phase::Forwarded(forwarded);
+                    }
                 }
                 exchange.note_inside(host, started_ns);
                 flow
@@ -80,6 +85,7 @@ impl Vm {
         ) else {
             return Flow::Continue;
         };
+        forwarded.verdict = Verdict::of(&asked.fields, &response, status);
         if let Some((failure, class)) = details.and_then(|details| failed(host, status, &details)) {
             if let Some(flow) = self.stale_instead(host, exchange, forwarded, &asked, failure, class, now_ms) {
                 return flow;
@@ -118,8 +124,13 @@ impl Vm {
             {
                 self.validated(&route, view.response_time_ms(), true, now_ms);
             }
-            if stored_as == Method::Get && asked.method.is_unsafe() {
-                forwarded.key = Some(cache::CacheKey::new(&route.key, &asked.target, &asked.fields));
+            if stored_as == Method::Get && asked.method.is_unsafe() && !exchange.ambiguous {
+                forwarded.key = Some(cache::CacheKey::new(
+                    &route.key,
+                    &asked.target,
+                    &asked.fields,
+                    &self.key_secret.secret,
+                ));
                 // Born after the invalidation that it has itself caused.
                 forwarded.birth = self.stamps.birth();
             }
@@ -130,10 +141,9 @@ impl Vm {
         }
         self.mark_forwarded(host, forwarded, &response, stored);
         if !stored {
-            let landing = if forwarded.from_origin {
-                Landing::NotShareable
-            } else {
-                Landing::Failed
+            let landing = match status {
+                500 | 502 | 503 | 504 => fetch_failed(forwarded),
+                _ => Landing::NotShareable,
             };
             self.land(host, &mut forwarded.flight, landing, now_ms);
         }
@@ -184,6 +194,14 @@ pub(super) fn is_from_origin(host: &impl Host, forwarded: &mut Forwarded) -> boo
         forwarded.from_origin = details.is_some_and(|details| details == b"via_upstream");
     }
     forwarded.from_origin
+}
+
+/// A fetch that came to a server error, the upstream's own or Envoy's in its place.
+fn fetch_failed(forwarded: &Forwarded) -> Landing {
+    Landing::Failed(Failed {
+        status: forwarded.status,
+        unreachable: !forwarded.from_origin,
+    })
 }
 
 /// Whether the call failed, by whom the response head is: Envoy makes one where the upstream does not answer. What another filter

@@ -106,7 +106,10 @@ impl Vm {
                 self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
                 self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
             }
-            None => drop(self.store.discard(host, held.id)),
+            None => {
+                self.store.discard(host, held.id);
+                self.land(host, &mut forwarded.flight, Landing::NotShareable, now_ms);
+            }
         }
         Some(flow)
     }

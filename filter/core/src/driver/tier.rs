@@ -208,7 +208,7 @@ impl Vm {
         }
         if host.enter(ask.context).is_err() || !self.go_on(host, &ask, found, now_ms) {
             // The client has gone; whoever waits for its fetch must not.
-            self.tier_landed(host, ask.key.hash(), Landing::Failed);
+            self.tier_landed(host, ask.key.hash(), Landing::Left);
         }
     }
 

@@ -8,7 +8,7 @@ use super::host::{Host, LogLevel};
 use super::link::Link;
 use super::settings_cell;
 use super::wake::Wake;
-use super::{instance, lease, mailbox, registry};
+use super::{instance, key_secret, lease, mailbox, registry};
 use crate::Millis;
 use crate::breaker;
 use crate::collapse;
@@ -51,6 +51,7 @@ pub struct Vm {
     pub(super) queue: u32,
     pub(super) bootstrap: Bootstrap,
     pub(super) in_force: InForce,
+    pub(super) key_secret: key_secret::Held,
     /// Swapped whole between two requests; a stream keeps the one it began with.
     pub(super) policies: Rc<Policies>,
     pub(super) store: Store,
@@ -67,6 +68,9 @@ pub struct Vm {
     pub(super) limiter: super::limiter::Limiter,
     pub(super) breakers: breaker::Watch,
     pub(super) unshared: collapse::Unshared,
+    pub(super) varied: collapse::Varied,
+    /// Flights this VM has begun: makes their numbers.
+    pub(super) flights: u64,
     pub(super) tier: super::tier::TierClient,
     /// VMs alive, as of the last heartbeat.
     pub(super) workers: u32,
@@ -104,6 +108,7 @@ impl Vm {
             queue: 0,
             bootstrap: Bootstrap::default(),
             in_force: InForce::default(),
+            key_secret: key_secret::Held::unset(),
             store: Store::new(policy::store_limits(&settings), policy::eviction(&settings)),
             stamps: Stamps::default(),
             policies: Rc::new(Policies::compile(&settings)),
@@ -119,6 +124,8 @@ impl Vm {
             limiter: super::limiter::Limiter::default(),
             breakers: breaker::Watch::default(),
             unshared: collapse::Unshared::default(),
+            varied: collapse::Varied::default(),
+            flights: 0,
             tier: super::tier::TierClient::default(),
             workers: 1,
             stats: super::stats::Stats::default(),
@@ -139,11 +146,13 @@ impl Vm {
         registry::seed(host);
         mailbox::seed(host);
         collapse::seed(host);
+        collapse::Varied::seed(host);
         breaker::seed(host);
         limit::seed(host);
         Store::seed(host);
         Stamps::seed(host);
         instance::seed(host);
+        self.key_secret.start(host);
     }
 
     /// A plugin configuration came. The newest root takes over from older ones.
@@ -197,7 +206,8 @@ impl Vm {
         self.keep_house(host, now_ms);
         self.drive_link(host, now_ms);
         self.run_background(host, now_ms);
-        self.end_overdue_waits(now_ms);
+        self.varied.refresh(host);
+        self.end_overdue_waits(host, now_ms);
         self.release_some(host, now_ms);
         self.run_tier(host, now_ms);
         self.serve_queues(host, now_ms);
@@ -225,11 +235,7 @@ impl Vm {
                 Wake::Adopted => self.acknowledge_settings(host, now_ms),
                 Wake::Stamps => self.adopt_purges(host, rest),
                 Wake::Purged => self.acknowledge_purges(host, now_ms),
-                Wake::Landed => {
-                    if let Ok(hash) = rest.try_into().map(u64::from_le_bytes) {
-                        self.end_wait(hash);
-                    }
-                }
+                Wake::Landed => self.end_wait(rest),
                 Wake::Tier => self.run_tier(host, now_ms),
                 Wake::Share => self.renew_places(host, true, now_ms),
                 Wake::Place => places = true,
@@ -260,8 +266,9 @@ impl Vm {
         }
     }
 
-    /// Takes over the settings in the shared cell, if they are new to this VM.
+    /// Takes over the secret and the settings in the shared cells, if they are new to this VM.
     pub(super) fn adopt(&mut self, host: &impl Host) {
+        self.key_secret.adopt(host, self.bootstrap.key_secret.as_ref());
         let Some((push, cas)) = settings_cell::changed(host, self.in_force.seen) else {
             return;
         };

@@ -30,6 +30,13 @@ impl<'a> Asked<'a> {
         Some(Self { method, target, fields })
     }
 
+    /// The client asks for another protocol on its connection (RFC 9110 section 7.8), or on its stream (RFC 8441): no stored response
+    /// answers that. Envoy takes `Upgrade` away where it does not mean to pass it on.
+    #[must_use]
+    pub fn is_upgrade(&self) -> bool {
+        self.fields.has(b"upgrade") || self.fields.has(b":protocol") || self.fields.get(b":method") == Some(b"CONNECT")
+    }
+
     /// What the client asks of the cache.
     #[must_use]
     pub fn directives(&self, policy: &FreshnessPolicy) -> RequestDirectives {

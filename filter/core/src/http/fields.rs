@@ -88,6 +88,14 @@ pub fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
+/// Whether a line has another name which a CGI application takes for this one (RFC 3875 section 4.1.18): `_` in place of `-`. Both in
+/// lower case.
+#[must_use]
+pub fn is_alias(line: &[u8], name: &[u8]) -> bool {
+    let folded = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+    line.len() == name.len() && line != name && line.iter().map(folded).eq(name.iter().map(folded))
+}
+
 /// True for a non-empty token of lower-case or other token characters (RFC 9110 section 5.6.2).
 #[must_use]
 pub fn is_token(name: &[u8]) -> bool {

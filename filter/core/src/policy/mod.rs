@@ -1,7 +1,11 @@
 //! Checked settings, compiled to what the hot path reads.
 
 mod describe;
+mod readings;
 mod route_match;
+mod routing;
+#[cfg(test)]
+mod routing_tests;
 
 use crate::breaker::{BreakerPolicy, FailurePolicy};
 use crate::cache::{FreshnessPolicy, KeyPolicy, QueryPolicy};
@@ -9,7 +13,9 @@ use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
 use crate::tier_breaker::TierLimits;
 use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, Settings};
-use route_match::{HostPattern, host_of};
+use route_match::HostPattern;
+pub use routing::Reading;
+use routing::Shape;
 use std::rc::Rc;
 
 /// Name of the route that takes what no configured route does.
@@ -34,6 +40,8 @@ pub struct RoutePolicy {
     pub own_breaker: bool,
     host: HostPattern,
     path_prefix: Vec<u8>,
+    /// The prefix as the most orderly server reads it.
+    canonical_prefix: Vec<u8>,
 }
 
 /// How the shared tier is used.
@@ -53,6 +61,15 @@ pub struct TierPolicy {
     pub coalesce_wait_ms: u64,
 }
 
+/// Request collapsing.
+#[derive(Debug, Clone, Copy)]
+pub struct CollapsingPolicy {
+    /// Requests may follow another's fetch.
+    pub enabled: bool,
+    /// How long a fetch may be silent until one of its followers fetches beside it.
+    pub timeout_ms: u64,
+}
+
 /// Everything the settings say, compiled.
 #[derive(Debug)]
 pub struct Policies {
@@ -62,6 +79,8 @@ pub struct Policies {
     pub limit: LimitPolicy,
     /// How the shared tier is used.
     pub tier: TierPolicy,
+    /// Whether one fetch serves many.
+    pub collapsing: CollapsingPolicy,
     /// Who may purge by request.
     pub purge_sources: Vec<Network>,
     /// How much is stored.
@@ -70,13 +89,14 @@ pub struct Policies {
     pub copies: u64,
     routes: Vec<Rc<RoutePolicy>>,
     default: Rc<RoutePolicy>,
+    shape: Shape,
 }
 
 impl Policies {
     /// Compiles checked settings.
     #[must_use]
     pub fn compile(settings: &Settings) -> Self {
-        let routes = settings
+        let routes: Vec<Rc<RoutePolicy>> = settings
             .routes
             .iter()
             .map(|route| Rc::new(compile_route(route, settings)))
@@ -85,22 +105,17 @@ impl Policies {
             breaker: breaker(settings),
             limit: limit(settings),
             tier: tier(settings),
+            collapsing: CollapsingPolicy {
+                enabled: settings.request_collapsing.enabled,
+                timeout_ms: settings.request_collapsing.timeout_ms,
+            },
             purge_sources: settings.purge_sources.clone(),
             limits: store_limits(settings),
             copies: copies(settings),
+            shape: Shape::of(&routes),
             routes,
             default: Rc::new(compile_route(&Route::named(DEFAULT_ROUTE), settings)),
         }
-    }
-
-    /// The route of a request: the first of the list whose host and path prefix fit.
-    #[must_use]
-    pub fn route(&self, authority: &[u8], path: &[u8]) -> &Rc<RoutePolicy> {
-        let host = host_of(authority);
-        self.routes
-            .iter()
-            .find(|route| route.host.fits(host) && path.starts_with(&route.path_prefix))
-            .unwrap_or(&self.default)
     }
 }
 
@@ -173,7 +188,15 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
         own_breaker: route.breaker,
         host: HostPattern::new(&route.host),
         path_prefix: route.path_prefix.as_bytes().to_vec(),
+        canonical_prefix: canonical_prefix(&route.path_prefix),
     }
+}
+
+fn canonical_prefix(prefix: &str) -> Vec<u8> {
+    if prefix.is_empty() {
+        return Vec::new();
+    }
+    readings::canonical(prefix.as_bytes())
 }
 
 fn takes_part(route: &Route, settings: &Settings) -> bool {

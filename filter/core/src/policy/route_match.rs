@@ -20,6 +20,11 @@ impl HostPattern {
         }
     }
 
+    /// Whether every host fits.
+    pub(super) fn is_any(&self) -> bool {
+        *self == Self::Any
+    }
+
     /// `host` without port, in any case.
     pub(super) fn fits(&self, host: &[u8]) -> bool {
         match self {

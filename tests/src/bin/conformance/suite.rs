@@ -2,6 +2,7 @@
 
 use e2e::bootstrap::Bootstrap;
 use e2e::client::{Connection, Request};
+use e2e::control_plane::ControlPlane;
 use e2e::envoy::Envoy;
 use e2e::ports::free_port;
 use e2e::process::Process;
@@ -39,16 +40,26 @@ pub(crate) fn tests() -> Result<Vec<Test>> {
     Ok(serde_json::from_slice(&succeeded("node describe.mjs", output)?.stdout)?)
 }
 
-/// One run through Envoy with `workers` workers, with the filter on its built-in settings or without it.
+/// One run through Envoy with `workers` workers, from `envoy/static.yaml` as `make run` has it: nothing in it is replaced but addresses,
+/// ports and names of files. With the filter on the settings that the control plane starts with, or without it and the control plane.
 pub(crate) fn run(workers: u32, with_filter: bool) -> Result<Findings> {
     let temporary = tempfile::Builder::new().prefix("conformance-").tempdir()?;
     let port = free_port()?;
     let _origin = start_origin(port, temporary.path())?;
-    let mut bootstrap =
-        Bootstrap::bare(free_port()?, free_port()?, ("127.0.0.1".to_owned(), port)).with_custom_methods();
-    bootstrap.wasm = if with_filter { Some(artefacts::filter()?) } else { None };
+    let mut bootstrap = Bootstrap::bare(free_port()?, free_port()?, ("127.0.0.1".to_owned(), port));
+    bootstrap.access_log = Some(temporary.path().join("access.log"));
+    let mut plane = None;
+    if with_filter {
+        bootstrap.wasm = Some(artefacts::filter()?);
+        let control = ControlPlane::quiet(temporary.path())?;
+        bootstrap.grpc_port = Some(control.grpc_address().port());
+        plane = Some(control);
+    }
     let mut envoy = Envoy::start(&bootstrap, workers, temporary.path())?;
     envoy.wait_ready()?;
+    if let Some(plane) = &plane {
+        wait_connected(plane)?;
+    }
     let results = temporary.path().join("results.json");
     let mut client = Command::new("node");
     client
@@ -66,6 +77,16 @@ pub(crate) fn run(workers: u32, with_filter: bool) -> Result<Findings> {
         Failure::new(format!(
             "the suite's client ended with {status} and no results: {error}"
         ))
+    })
+}
+
+/// Settings are in force in every worker before the suite begins.
+fn wait_connected(plane: &ControlPlane) -> Result<()> {
+    let rest = plane.rest();
+    wait::until("Envoy on the control plane's settings", || {
+        let rollout = rest.document("/settings/rollout").ok()?;
+        let connected = rollout["envoys"].as_array().is_some_and(|envoys| !envoys.is_empty());
+        (connected && rollout["complete"] == true).then_some(())
     })
 }
 

@@ -7,7 +7,7 @@ mod updating;
 
 use super::policy::FreshnessPolicy;
 use super::storability::{self, Exchange, Framing, NotStored, Plan};
-use super::{CacheKey, Encoder, KeyPolicy};
+use super::{CacheKey, Encoder, KeyPolicy, KeySecret};
 use crate::Millis;
 use crate::http::fields::{Fields, Line};
 use crate::http::method::Method;
@@ -56,7 +56,7 @@ fn stored(request: &str, status: u16, response: &str, policy: &FreshnessPolicy) 
     let (request, response) = (fields(request), fields(response));
     let exchange = exchange(&request, status, &response);
     let plan = storability::judge(&exchange, policy, 0).expect("a response that may be stored");
-    let key = CacheKey::new(&KeyPolicy::default(), &TARGET, &request);
+    let key = CacheKey::new(&KeyPolicy::default(), &TARGET, &request, &KeySecret::unset());
     let mut encoder = Encoder::begin(key.as_bytes(), &exchange, &plan, 10, 0).expect("a small head");
     encoder.append(b"0123456789");
     encoder.seal().expect("a whole body")
