@@ -148,6 +148,9 @@ pub(super) fn controlled(status: u16, who: &str, control: &str) -> Reply {
 /// A way to be fresh: its name, what the origin says, and our route's settings.
 pub(super) type Freshness = (&'static str, fn(Reply) -> Reply, Value);
 
+/// Fresh beyond doubt.
+pub(super) const FRESH: &str = "max-age=60";
+
 /// Here Bob asks when the answer is stale already.
 pub(super) const STALE_WINDOW: &str = "stale window";
 

@@ -3,6 +3,7 @@
 
 mod case;
 mod cases;
+mod more_cases;
 mod peers;
 
 use crate::oracle::configuration::Configuration;
