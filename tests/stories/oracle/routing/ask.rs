@@ -54,7 +54,19 @@ impl Topic {
 }
 
 impl Ask {
+    /// Every other one is the plain request of its topic, so that there is something to meet in the cache.
     pub(super) fn random(random: &mut Random, topic: &Topic) -> Self {
+        if random.percent(50) {
+            return Self {
+                listener: topic.listener,
+                scheme: None,
+                method: "GET",
+                host: topic.host.to_owned(),
+                path: topic.path.clone(),
+                fields: Vec::new(),
+                body: "",
+            };
+        }
         let listener = if random.percent(10) {
             1 - topic.listener
         } else {
