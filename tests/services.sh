@@ -7,6 +7,14 @@ cd "$(dirname "$0")"
 needed redis-server redis-server
 needed promtool prometheus
 needed amtool prometheus-alertmanager
+# The caches that the sharing gate compares with: in CI it does not go without them.
+if [ -n "${CI:-}" ]; then
+    needed nginx nginx-light
+    needed varnishd varnish
+else
+    optional nginx nginx-light "the sharing gate's comparison with nginx"
+    optional varnishd varnish "the sharing gate's comparison with Varnish"
+fi
 # deploy/checks/live.py asks a real Prometheus.
 needed python3 python3
 python3 -c 'import yaml' 2>/dev/null || { can_install && install python3-yaml; } || fail "python3 has no yaml (Debian: python3-yaml)."

@@ -50,8 +50,22 @@ impl Envoy {
     /// # Errors
     /// There is no Envoy, or it cannot be started.
     pub fn start_under(bootstrap: &Bootstrap, workers: u32, folder: &Path, wrapper: &[&str]) -> Result<Self> {
+        Self::start_from(&bootstrap.render()?, bootstrap, workers, folder, wrapper)
+    }
+
+    /// As [`Envoy::start_under`], with a configuration of its own, whose ports are those of `bootstrap`.
+    ///
+    /// # Errors
+    /// There is no Envoy, or it cannot be started.
+    pub fn start_from(
+        configuration: &str,
+        bootstrap: &Bootstrap,
+        workers: u32,
+        folder: &Path,
+        wrapper: &[&str],
+    ) -> Result<Self> {
         let path = folder.join("envoy.yaml");
-        std::fs::write(&path, bootstrap.render()?)?;
+        std::fs::write(&path, configuration)?;
         let binary = artefacts::envoy()?;
         let mut command = match wrapper.split_first() {
             Some((program, arguments)) => {

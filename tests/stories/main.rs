@@ -27,6 +27,7 @@ mod kube_guarded;
 mod live;
 mod not_stored;
 mod operations;
+mod oracle;
 mod prometheus;
 mod protocols;
 mod purge_spelling;
