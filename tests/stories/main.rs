@@ -5,6 +5,7 @@ mod alerting;
 mod backup;
 mod breaker;
 mod brownout;
+mod budgets;
 mod canary;
 mod configs;
 mod contract;

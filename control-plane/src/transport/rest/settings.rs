@@ -2,7 +2,7 @@
 
 use super::answers::{Difference, Reached, RefusedBy, Settings, differences, violations};
 use super::identity::Caller;
-use super::problem::{Params, Problem, Raw};
+use super::problem::{Params, Problem, Raw, parse};
 use super::query::{SettingsHeaders, SettingsWrite};
 use crate::plane::{Plane, proposing};
 use axum::Json;
@@ -251,10 +251,6 @@ fn reached(revision: u64, standing: Standing) -> Reached {
         stragglers: standing.late,
         refused: refused.collect(),
     }
-}
-
-fn parse(body: &[u8]) -> Result<Value, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error))
 }
 
 fn entity_tag(epoch: &str, revision: u64) -> String {
