@@ -59,6 +59,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
             memory_mb: config.envoy_memory_mb.or_else(system::memory_mb),
         },
         writes_per_second: config.writes_per_second,
+        close_probes: config.close_probes,
     }));
     let notifier = Arc::new(Notifier::new(receivers(&config), config.state_dir.as_deref()));
     let (stop, stopped) = watch::channel(false);

@@ -130,9 +130,14 @@ pub(crate) struct Config {
     #[arg(long, env = "WRITES_PER_SECOND", default_value = "500")]
     pub(crate) writes_per_second: NonZeroU32,
 
-    /// File of bearer tokens: a JSON list of {"name", "role": viewer|operator|admin, "token"}; read again when it changes
+    /// File of tokens for REST: a JSON list of {"name", "role": viewer|operator|admin, "token"}; read again when it changes. They are sent
+    /// as Authorization: Bearer, or as the password of Basic
     #[arg(long, env = "AUTH_TOKENS_FILE")]
     pub(crate) auth_tokens_file: Option<PathBuf>,
+
+    /// With tokens, ask for one of them also at /health/live, /health/ready and /metrics
+    #[arg(long, env = "CLOSE_PROBES")]
+    pub(crate) close_probes: bool,
 
     /// URL that gets every alert as JSON
     #[arg(long, env = "ALERT_WEBHOOK_URL", hide_env_values = true)]

@@ -10,6 +10,7 @@ use crate::replicas::{Entry, Replicas};
 use crate::repository::{self, Repository, Version};
 use crate::streams::Streams;
 use crate::tier::Tier;
+use crate::transport::rest::Discretion;
 use crate::warming::Warming;
 use control_domain::Millis;
 use control_domain::agreement::Agreed;
@@ -99,6 +100,8 @@ pub(crate) struct Options {
     pub(crate) warm_start_bytes: u64,
     pub(crate) machine: Machine,
     pub(crate) writes_per_second: NonZeroU32,
+    /// Probes and `/metrics` need a token, where there are any.
+    pub(crate) close_probes: bool,
 }
 
 /// The running control plane.
@@ -133,6 +136,10 @@ pub(crate) struct Plane {
     pub(crate) xds: crate::xds::Clients,
     /// Modules of the filter.
     pub(crate) modules: Modules,
+    /// Probes and `/metrics` need a token, where there are any.
+    pub(crate) close_probes: bool,
+    /// How users' values are shown.
+    pub(crate) discretion: Discretion,
 }
 
 /// A lock whose holder panicked is still good: every change under it is a whole one.
@@ -152,6 +159,7 @@ impl Plane {
             warm_start_bytes,
             machine,
             writes_per_second,
+            close_probes,
         } = options;
         let now_ms = now_ms();
         let state = state.map(Arc::new);
@@ -211,6 +219,8 @@ impl Plane {
             id,
             xds: crate::xds::Clients::default(),
             modules,
+            close_probes,
+            discretion: Discretion::new(),
         };
         plane.keep();
         plane

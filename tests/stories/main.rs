@@ -12,6 +12,7 @@ mod contract;
 mod control_plane_lost;
 mod crowd;
 mod description;
+mod doors;
 mod drain;
 mod durability;
 mod examples;
