@@ -9,9 +9,14 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub(crate) struct Config {
-    /// Address to listen on, for REST and gRPC
-    #[arg(long, env = "LISTEN_ADDRESS", default_value = "0.0.0.0")]
-    pub(crate) address: IpAddr,
+    /// Address to listen on, for REST and gRPC. Without it, each port that asks for credentials listens on all addresses, and one that
+    /// does not on loopback alone
+    #[arg(long, env = "LISTEN_ADDRESS")]
+    pub(crate) address: Option<IpAddr>,
+
+    /// Listen beyond loopback also on a port that asks for no credentials: whoever reaches it can do everything
+    #[arg(long, env = "ALLOW_UNAUTHENTICATED")]
+    pub(crate) allow_unauthenticated: bool,
 
     /// Port of the REST API; 0 picks a free one
     #[arg(long, env = "REST_PORT", default_value_t = 8080)]
@@ -124,6 +129,16 @@ pub(crate) struct Config {
     /// Authorities for Envoys: with them, only who shows a certificate is let in
     #[arg(long, env = "GRPC_TLS_CLIENT_CA_FILE")]
     pub(crate) grpc_tls_client_ca_file: Option<PathBuf>,
+
+    /// File of tokens for Envoys on the gRPC port: one a line, good for any Envoy, or a JSON list of {"node", "token"}, each good for the
+    /// Envoy of that node id alone; read again when it changes. They are sent as authorization: Bearer
+    #[arg(long, env = "GRPC_TOKENS_FILE")]
+    pub(crate) grpc_tokens_file: Option<PathBuf>,
+
+    /// Names in certificates (DNS or URI, separated by commas) that speak for any Envoy of the fleet. A certificate without one of
+    /// them speaks for the Envoy alone whose node id it names
+    #[arg(long, env = "GRPC_FLEET_NAMES", value_delimiter = ',')]
+    pub(crate) grpc_fleet_names: Vec<String>,
 
     /// Writing requests taken per second, from all clients together: far above what operators and scripts do, below what would
     /// keep the fleet busy with nothing but pushes

@@ -1,10 +1,12 @@
 //! The running control plane: the domain behind one lock, and the channels by which a change reaches the Envoys.
 
-use crate::changing::{self, Pushes};
+use crate::adopting::Doubt;
+use crate::changing::{self, Begun, Pushes};
 use crate::infrastructure::document;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use crate::modules::Modules;
+use crate::proofs::Proofs;
 use crate::purging::Desk;
 use crate::replicas::{Entry, Replicas};
 use crate::repository::{self, Repository, Version};
@@ -21,7 +23,7 @@ use control_domain::change::Change;
 use control_domain::config_map::ConfigMap;
 use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::{ConnectionId, Fleet};
-use control_domain::health::Facts;
+use control_domain::health::{Access, Facts};
 use control_domain::machine::Machine;
 use control_domain::purges::PurgeLog;
 use control_domain::steering::Steering;
@@ -59,6 +61,10 @@ pub(crate) struct Domain {
     /// Why the ConfigMap is out of reach.
     pub(crate) config_map_fault: Option<String>,
     pub(crate) storage_fault: Option<String>,
+    /// There was no state at the start, and nobody has decided yet.
+    pub(crate) doubt: Option<Doubt>,
+    /// When revisions were issued above what Envoys claimed, in the last hour.
+    pub(crate) recoveries: Vec<Millis>,
 }
 
 impl Domain {
@@ -102,6 +108,8 @@ pub(crate) struct Options {
     pub(crate) writes_per_second: NonZeroU32,
     /// Probes and `/metrics` need a token, where there are any.
     pub(crate) close_probes: bool,
+    /// Which ports ask for credentials, and who reaches them.
+    pub(crate) access: Access,
 }
 
 /// The running control plane.
@@ -138,6 +146,12 @@ pub(crate) struct Plane {
     pub(crate) modules: Modules,
     /// Probes and `/metrics` need a token, where there are any.
     pub(crate) close_probes: bool,
+    /// What Envoys are given to show again.
+    pub(crate) proofs: Proofs,
+    /// Envoys' streams that were refused.
+    pub(crate) streams_refused: Arc<AtomicU64>,
+    /// Which ports ask for credentials, and who reaches them.
+    access: Access,
     /// How users' values are shown.
     pub(crate) discretion: Discretion,
 }
@@ -160,11 +174,12 @@ impl Plane {
             machine,
             writes_per_second,
             close_probes,
+            access,
         } = options;
         let now_ms = now_ms();
         let state = state.map(Arc::new);
         let repository = repository::open(state.as_ref(), replicas.as_deref());
-        let (book, seen) = changing::begin(state.as_deref(), now_ms);
+        let Begun { book, seen, lost } = changing::begin(state.as_deref(), now_ms);
         let (pushes, _) = watch::channel(Arc::new(Pushes::of(&book, None)));
         let id = format!("{:x}-{now_ms:x}", std::process::id());
         tracing::info!(
@@ -198,6 +213,8 @@ impl Plane {
                 config_map_fault: None,
                 canary: None,
                 storage_fault: None,
+                doubt: lost.then(|| Doubt::since(now_ms)),
+                recoveries: Vec::new(),
             }),
             streams: Mutex::default(),
             machine,
@@ -220,6 +237,9 @@ impl Plane {
             xds: crate::xds::Clients::default(),
             modules,
             close_probes,
+            proofs: Proofs::open(folder.as_deref()),
+            streams_refused: Arc::default(),
+            access,
             discretion: Discretion::new(),
         };
         plane.keep();
@@ -343,8 +363,13 @@ impl Plane {
             config_map_fault: domain.config_map_fault.clone(),
             canary: domain.canary.as_ref().map(|canary| canary.revision.number),
             storage_fault: domain.storage_fault.clone(),
+            doubt: domain.doubt.as_ref().and_then(Doubt::told),
             wanted: (domain.book.epoch().to_owned(), domain.book.present().number),
             open_writes: self.tokens.is_none(),
+            access: Access {
+                refused: self.streams_refused.load(Ordering::Relaxed),
+                ..self.access.clone()
+            },
             notifications_waiting: domain.notifications.0,
             xds_faults: self.xds.faults(),
             tier_fault: self.tier.fault(),

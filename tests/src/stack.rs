@@ -35,6 +35,8 @@ pub struct Plan {
     pub scraped: bool,
     /// Port for Envoys; a free one when `None`.
     pub grpc_port: Option<u16>,
+    /// File with Envoy's token for the control plane.
+    pub control_token: Option<std::path::PathBuf>,
     /// Parts of Envoy's configuration to replace.
     pub parts: BTreeMap<Part, String>,
 }
@@ -52,6 +54,7 @@ impl Default for Plan {
             environment: Vec::new(),
             scraped: false,
             grpc_port: None,
+            control_token: None,
             parts: BTreeMap::new(),
         }
     }
@@ -90,6 +93,7 @@ impl Stack {
         });
         bootstrap.settings = plan.settings.to_string();
         bootstrap.parts.clone_from(&plan.parts);
+        bootstrap.control_token.clone_from(&plan.control_token);
         let mut environment = plan.environment.clone();
         if plan.scraped {
             bootstrap.parts.insert(Part::Statistics, String::new());

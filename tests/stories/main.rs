@@ -23,8 +23,10 @@ mod hostile;
 mod kube;
 mod kube_guarded;
 mod live;
+mod lost_state;
 mod not_stored;
 mod operations;
+mod peers;
 mod prometheus;
 mod protocols;
 

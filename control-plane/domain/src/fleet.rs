@@ -150,6 +150,13 @@ impl Fleet {
         envoy.seen_ms = now_ms;
     }
 
+    /// Whether an Envoy is connected and was heard of a moment ago.
+    #[must_use]
+    pub fn is_reporting(&self, name: &str, now_ms: Millis) -> bool {
+        let envoy = self.envoys.get(name).filter(|envoy| envoy.connection.is_some());
+        envoy.is_some_and(|envoy| envoy.seen_ms.saturating_add(PRESENT_MS) > now_ms)
+    }
+
     /// Another replica has heard an Envoy. One that has come here since, or to a third replica, stays there.
     pub fn hello_elsewhere(&mut self, hello: &Hello, connection: ConnectionId, now_ms: Millis) {
         let present = self.get(&instance(hello)).and_then(|envoy| envoy.connection);

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::server::TlsStream;
+use webpki::EndEntityCert;
 
 /// Connections that wait to be served.
 const WAITING: usize = 128;
@@ -22,6 +23,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Io {
+    /// The names, DNS and URI, in the certificate that the other end has shown; `None` without one.
+    pub(crate) fn names(&self) -> Option<Vec<String>> {
+        let Self::Tls(stream) = self else { return None };
+        let shown = stream.get_ref().1.peer_certificates()?.first()?;
+        let Ok(certificate) = EndEntityCert::try_from(shown) else {
+            return Some(Vec::new());
+        };
+        let names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
+        Some(names.map(str::to_owned).collect())
+    }
 }
 
 impl AsyncRead for Io {

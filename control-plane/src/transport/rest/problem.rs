@@ -219,6 +219,7 @@ impl From<Refused> for Problem {
             Refused::CanaryUnderWay(number) => {
                 Self::new(StatusCode::CONFLICT, "canary_under_way", text).revision(number)
             }
+            Refused::OthersInForce(_) => Self::new(StatusCode::CONFLICT, "fleet_has_other_settings", text),
             Refused::NoCanary => Self::new(StatusCode::CONFLICT, "no_canary", text),
             Refused::NoEnvoy => Self::new(StatusCode::CONFLICT, "no_envoy", text),
             Refused::Unavailable(_) => Self::unavailable(text),

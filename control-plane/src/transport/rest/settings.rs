@@ -203,7 +203,13 @@ async fn write_settings(
     }
     let share = write.share()?;
     let author = author(headers, caller, write);
-    let written = plane.change(expected, author, write.dry_run, share, propose).await?;
+    plane.may_write(write.confirm || write.dry_run)?;
+    let written = plane
+        .change(expected, author.clone(), write.dry_run, share, propose)
+        .await?;
+    if !write.dry_run && !written.accepted.changed {
+        plane.settle(author).await?;
+    }
     let accepted = &written.accepted;
     let number = accepted.revision.number;
     let (status, reached) = if write.dry_run {

@@ -25,6 +25,7 @@ mod mailbox;
 mod on_end;
 mod on_request;
 mod on_response;
+mod proof;
 mod registry;
 mod replace;
 mod settings_cell;
