@@ -14,6 +14,7 @@ use crate::replicas::{Relay, Replicas};
 use crate::steering;
 use crate::tier::{KeyFile, Setup, Tier};
 use crate::transport::calling::Caller;
+use crate::transport::places::{Limits, Places};
 use crate::transport::tls::{self, Acceptor, Files};
 use crate::transport::{grpc, incoming, rest};
 use crate::xds::Hub;
@@ -68,6 +69,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         writes_per_second: config.writes_per_second,
         close_probes: config.close_probes,
         access: doors.access,
+        rest_hosts: config.rest_hosts.clone(),
+        asks_nobody: config.auth_tokens_file.is_none() && config.rest_tls_client_ca_file.is_none(),
     }));
     let notifier = Arc::new(Notifier::new(receivers(&config), config.state_dir.as_deref()));
     let (stop, stopped) = watch::channel(false);
@@ -93,8 +96,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
     let hub = Arc::new(Hub::new(Arc::clone(&plane)));
     tokio::spawn(Arc::clone(&hub).run(stopped.clone()));
-    let envoys = incoming::accept(grpc_listener, grpc_tls, stopped.clone());
-    let operators = incoming::accept(rest_listener, rest_tls, stopped.clone());
+    let (limits, each) = (Limits::of_this_process(), config.connections_per_address.get());
+    let envoys = incoming::accept(grpc_listener, grpc_tls, Places::new(limits.grpc, each), stopped.clone());
+    let operators = incoming::accept(rest_listener, rest_tls, Places::new(limits.rest, each), stopped.clone());
     let door = grpc::Door::new(
         envoy_tokens,
         config.grpc_fleet_names,

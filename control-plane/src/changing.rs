@@ -79,17 +79,26 @@ pub(crate) struct Begun {
     pub(crate) seen: BTreeMap<String, String>,
     /// There was no history, or only an older one: the Envoys may know more.
     pub(crate) lost: bool,
+    /// What is to be told of damage to the files.
+    pub(crate) damage: Option<String>,
 }
 
 /// Reads the history, or begins a new one.
 pub(crate) fn begin(state: Option<&StateFile>, now_ms: Millis) -> Begun {
     let fresh = || format!("{now_ms:x}-{:x}", std::process::id());
-    let Some(Restored { book, seen, older }) = state.and_then(StateFile::load) else {
+    let Some(Restored {
+        book,
+        seen,
+        older,
+        damaged,
+    }) = state.and_then(StateFile::load)
+    else {
         let book = Book::new(fresh(), &optimizer_proto::settings::Settings::default(), now_ms);
         return Begun {
             book,
             seen: BTreeMap::new(),
             lost: true,
+            damage: None,
         };
     };
     // Envoys may run on revisions that only the damaged copy had: under another name the numbers begin anew for them.
@@ -107,6 +116,9 @@ pub(crate) fn begin(state: Option<&StateFile>, now_ms: Millis) -> Begun {
         book,
         seen,
         lost: older,
+        damage: (older || damaged).then(|| {
+            "the settings on disk were damaged at the start, and the newest revisions may be lost; the next change is kept whole".to_owned()
+        }),
     }
 }
 
@@ -338,6 +350,10 @@ impl Plane {
             domain.doubt = None;
         }
         (domain.book, domain.canary) = (new.book, new.canary);
+        if not_kept.is_none() && kind == "settings" {
+            // What is in force now is written down whole.
+            domain.damage = None;
+        }
         domain.storage_fault = not_kept;
         if before.book != domain.book || before.canary != domain.canary {
             self.publish(&domain, kind);

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 /// Control plane of the API Latency Optimizer.
@@ -140,7 +140,16 @@ pub(crate) struct Config {
     #[arg(long, env = "GRPC_FLEET_NAMES", value_delimiter = ',')]
     pub(crate) grpc_fleet_names: Vec<String>,
 
-    /// Writing requests taken per second, from all clients together: far above what operators and scripts do, below what would
+    /// Connections that one address may have at each port; Envoys that come through one proxy need as many as there are workers
+    #[arg(long, env = "CONNECTIONS_PER_ADDRESS", default_value = "1024")]
+    pub(crate) connections_per_address: NonZeroUsize,
+
+    /// Names, separated by commas, by which the REST port is called beside addresses, names without a dot and those of the cluster.
+    /// Looked at where it asks for no credentials
+    #[arg(long, env = "REST_HOSTS", value_delimiter = ',')]
+    pub(crate) rest_hosts: Vec<String>,
+
+    /// Writing requests taken per second, from all clients together and half as many from each: far above what operators and scripts do, below what would
     /// keep the fleet busy with nothing but pushes
     #[arg(long, env = "WRITES_PER_SECOND", default_value = "500")]
     pub(crate) writes_per_second: NonZeroU32,

@@ -77,6 +77,8 @@ impl Rest {
     /// No complete response.
     pub fn send(&self, request: &Request) -> Result<Response> {
         let mut connection = Connection::open(self.address)?;
+        let named = request.clone().header("host", "localhost");
+        let request = if request.has("host") { request } else { &named };
         match self.token.filter(|_| !request.has("authorization")) {
             Some(token) => {
                 let request = request.clone().header("authorization", format!("Bearer {token}"));

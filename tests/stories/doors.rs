@@ -240,3 +240,71 @@ fn what_users_sent_is_shown_to_nobody() {
         assert!(!text(path).contains("secret"), "{path}");
     }
 }
+
+#[test]
+fn no_web_page_writes_or_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = control_plane(folder.path(), Vec::new());
+    let rest = control.rest();
+    let before = rest.document("/settings").unwrap();
+    let send = |method: &str, path: &str, fields: &[(&str, &str)], body: &str| {
+        let request = Request::new(method, path).body(body);
+        let request = fields
+            .iter()
+            .fold(request, |request, (name, value)| request.header(name, value));
+        code(&rest.send(&request).unwrap())
+    };
+    let purge = r#"{"all": true}"#;
+    let json = ("content-type", "application/json");
+    let foreign = (403, "foreign_origin".to_owned());
+    for field in [
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        assert_eq!(
+            send("POST", "/cache/purge", &[json, field], purge),
+            foreign,
+            "{field:?}"
+        );
+        assert_eq!(
+            send("POST", "/settings/profile/low_latency", &[field], ""),
+            foreign,
+            "{field:?}"
+        );
+        assert_eq!(send("PUT", "/filter/modules", &[field], "x"), foreign, "{field:?}");
+    }
+    let kind = (415, "unsupported_media_type".to_owned());
+    for field in [
+        ("content-type", "text/plain"),
+        ("content-type", "multipart/form-data; boundary=x"),
+    ] {
+        assert_eq!(send("POST", "/cache/purge", &[field], purge), kind, "{field:?}");
+    }
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(
+        send("POST", "/cache/purge", &[form, ("sec-fetch-mode", "no-cors")], purge),
+        kind
+    );
+    // What curl -d sends, and a page of its own.
+    assert_eq!(send("POST", "/cache/purge", &[form], purge).0, 202);
+    let own = [json, ("origin", "http://localhost"), ("sec-fetch-site", "same-origin")];
+    assert_eq!(send("POST", "/cache/purge", &own, purge).0, 202);
+    let unknown = (421, "unknown_host".to_owned());
+    for host in ["evil.example", "evil.example:8080"] {
+        assert_eq!(send("GET", "/settings", &[("host", host)], ""), unknown, "{host}");
+        assert_eq!(
+            send("PUT", "/settings", &[("host", host), json], "{}"),
+            unknown,
+            "{host}"
+        );
+    }
+    for host in [
+        "127.0.0.1:8080",
+        "api-optimizer:8080",
+        "api-optimizer.production.svc.cluster.local:8080",
+    ] {
+        assert_eq!(send("GET", "/settings", &[("host", host)], "").0, 200, "{host}");
+    }
+    assert_eq!(rest.document("/settings").unwrap(), before);
+}

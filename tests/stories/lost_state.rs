@@ -104,3 +104,64 @@ fn the_first_configuration_refused_means_no_caching() {
         assert_eq!((text, hit), (format!("/page {user}"), false));
     }
 }
+
+#[test]
+fn damage_to_the_journals_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut control = ControlPlane::quiet(folder.path()).unwrap();
+    let storage = |control: &ControlPlane| control.rest().document("/health").unwrap()["components"]["storage"].clone();
+    for size in 1..=8 {
+        let answer = control
+            .rest()
+            .merge_patch("/settings", &json!({"cache_size": size}))
+            .unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let purge = Request::new("POST", "/cache/purge").body(r#"{"all": true}"#);
+    assert_eq!(control.rest().send(&purge).unwrap().status, 202);
+    let restart = |control: &mut ControlPlane| {
+        control.kill();
+        control.restart().unwrap();
+        control.wait_live().unwrap();
+    };
+    // A torn last line is what a crash leaves.
+    for name in ["settings.journal", "purges.journal"] {
+        let path = control.state_dir().join(name);
+        control.kill();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap().to_vec();
+        bytes.extend_from_slice(&line[..line.len() / 2]);
+        std::fs::write(&path, bytes).unwrap();
+    }
+    restart(&mut control);
+    assert_eq!(storage(&control)["status"], "healthy", "{}", storage(&control));
+    assert_eq!(control.rest().document("/settings").unwrap()["cache_size"], 8);
+    for (name, told) in [
+        ("settings.journal", "settings on disk were damaged"),
+        ("purges.journal", "purge journal"),
+    ] {
+        let answer = control
+            .rest()
+            .merge_patch("/settings", &json!({"cache_size": 9}))
+            .unwrap();
+        assert_eq!(answer.status, 200);
+        let path = control.state_dir().join(name);
+        control.kill();
+        let noise: Vec<u8> = (0..100_u8).map(|n| n.wrapping_mul(151) ^ 0x5a).collect();
+        std::fs::write(&path, noise).unwrap();
+        restart(&mut control);
+        let component = storage(&control);
+        assert_eq!(component["status"], "degraded", "{name}: {component}");
+        assert!(
+            component["reason"].as_str().unwrap().contains(told),
+            "{name}: {component}"
+        );
+        let log = control.process().unwrap().output();
+        assert!(log.contains("WARN"), "{name}");
+        let answer = control
+            .rest()
+            .merge_patch("/settings", &json!({"cache_size": 10}))
+            .unwrap();
+        assert_eq!(answer.status, 200);
+    }
+}

@@ -23,41 +23,64 @@ pub enum TooLarge {
     Text,
 }
 
-/// Checks the bytes of a JSON document. Those that are no JSON pass or not; the parser tells.
+/// Counts a JSON document while its bytes come. Those that are no JSON pass or not; the parser tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counter {
+    values: usize,
+    depth: usize,
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Counter {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// The document is too large.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
+        bytes.iter().try_for_each(|byte| self.take_byte(*byte))
+    }
+
+    fn take_byte(&mut self, byte: u8) -> Result<(), TooLarge> {
+        if self.quoted {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => self.quoted = false,
+                _ => {}
+            }
+            return Ok(());
+        }
+        match byte {
+            b'"' => self.quoted = true,
+            b'[' | b'{' => {
+                self.values += 1;
+                self.depth += 1;
+            }
+            b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+            // A value before each comma, a name before each colon.
+            b',' | b':' => self.values += 1,
+            _ => {}
+        }
+        match self {
+            Self { depth, .. } if *depth > MAX_DEPTH => Err(TooLarge::Depth),
+            Self { values, .. } if *values > MAX_VALUES => Err(TooLarge::Values),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts the values that follow by themselves: the part before is done with.
+    pub fn part(&mut self) {
+        self.values = 0;
+    }
+}
+
+/// Checks the bytes of a JSON document.
 ///
 /// # Errors
 /// It is too large.
 pub fn check_bytes(bytes: &[u8]) -> Result<(), TooLarge> {
-    let (mut values, mut depth, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
-    for byte in bytes {
-        if quoted {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => quoted = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => quoted = true,
-            b'[' | b'{' => {
-                values += 1;
-                depth += 1;
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            // A value before each comma, a name before each colon.
-            b',' | b':' => values += 1,
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return Err(TooLarge::Depth);
-        }
-        if values > MAX_VALUES {
-            return Err(TooLarge::Values);
-        }
-    }
-    Ok(())
+    Counter::default().take(bytes)
 }
 
 /// The size of a value.

@@ -4,7 +4,7 @@ use super::peers::Peer;
 use crate::plane::{COMMANDS_QUEUED, Event, Plane, now_ms};
 use crate::purging;
 use control_domain::breaker_status::breaker_event;
-use control_domain::fleet::{ConnectionId, Reported, instance};
+use control_domain::fleet::{ConnectionId, Fleet, Reported, instance};
 use optimizer_proto::v1::control_link_server::ControlLink;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
@@ -149,6 +149,9 @@ impl Conversation {
     /// Whether the sender is who it says. One whose process is connected and reports already must show what that was told in its first
     /// Welcome.
     fn admit(&self, hello: &Hello) -> Result<(), Status> {
+        if let Some(field) = Fleet::too_long(hello) {
+            return Err(Status::invalid_argument(format!("{field} of Hello is too long")));
+        }
         self.peer.speaks_for(&hello.node_id)?;
         let taken = self.plane.domain().fleet.is_reporting(&self.envoy, now_ms());
         if taken && !self.plane.proofs.holds(&self.envoy, &hello.proof) {
@@ -184,7 +187,7 @@ impl Conversation {
                 if ack.accepted {
                     tracing::debug!(envoy = self.envoy, revision = ack.revision, "settings in force");
                 } else {
-                    tracing::warn!(envoy = self.envoy, revision = ack.revision, violations = ?ack.violations, "settings refused");
+                    tracing::warn!(envoy = self.envoy, revision = ack.revision, violations = ?ack.violations.first(), "settings refused");
                 }
                 self.plane.domain().fleet.acknowledged(&self.envoy, &ack, now_ms());
                 if let Some(replicas) = &self.plane.replicas {

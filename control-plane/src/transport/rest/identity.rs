@@ -76,6 +76,12 @@ pub(super) async fn identify(
         Some(tokens) => whose(tokens, request.headers())?,
         None => None,
     };
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    // Not what the caller says of itself.
+    let counted = match &caller {
+        Some((name, _)) => name.clone(),
+        None => peer.map_or_else(String::new, |peer| peer.0.ip().to_string()),
+    };
     if let Some((name, _)) = &caller {
         request.extensions_mut().insert(Caller { name: name.clone() });
     }
@@ -84,7 +90,7 @@ pub(super) async fn identify(
         close_probes: plane.close_probes,
         caller,
     });
-    if writes && !plane.admit_write() {
+    if writes && !plane.admit_write(&counted) {
         let problem = Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_writes",

@@ -15,6 +15,7 @@ mod identity;
 mod metrics;
 mod modules;
 mod optimize;
+mod origins;
 mod problem;
 mod prometheus;
 mod purges;
@@ -140,6 +141,7 @@ fn router(plane: Arc<Plane>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&plane), identity::identify))
+        .layer(middleware::from_fn_with_state(Arc::clone(&plane), origins::same_site))
         .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, in_time))
         .layer(Extension(Arc::clone(&requests)))
         .layer(middleware::from_fn_with_state(requests, prometheus::Requests::count))
