@@ -3,6 +3,7 @@
 use crate::alerting;
 use crate::changing;
 use crate::config::Config;
+use crate::doors::Doors;
 use crate::infrastructure::notify::{Notifier, Receivers};
 use crate::infrastructure::redis::{Endpoint, TlsFiles};
 use crate::infrastructure::spool::Spool;
@@ -14,12 +15,13 @@ use crate::replicas::{Relay, Replicas};
 use crate::steering;
 use crate::tier::{KeyFile, Setup, Tier};
 use crate::transport::calling::Caller;
+use crate::transport::places::{Limits, Places};
 use crate::transport::tls::{self, Acceptor, Files};
 use crate::transport::{grpc, incoming, rest};
 use crate::xds::Hub;
 use control_domain::machine::Machine;
 use std::error::Error;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -33,10 +35,16 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     tls::install_provider();
     let (rest_tls, grpc_tls) = encryption(&config)?;
-    let rest_listener = listen(config.address, config.rest_port, "REST_PORT").await?;
-    let grpc_listener = listen(config.address, config.grpc_port, "GRPC_PORT").await?;
+    let doors = Doors::of(&config)?;
+    let rest_listener = listen(doors.rest, config.rest_port, "REST_PORT").await?;
+    let grpc_listener = listen(doors.grpc, config.grpc_port, "GRPC_PORT").await?;
     let state = config.state_dir.as_deref().map(StateFile::new);
     let tokens = config.auth_tokens_file.clone().map(TokenFile::open).transpose()?;
+    let envoy_tokens = config
+        .grpc_tokens_file
+        .clone()
+        .map(TokenFile::open_for_envoys)
+        .transpose()?;
     let redis = redis(&config)?;
     let tier = Arc::new(Tier::new(tier_setup(&config, redis.clone())?));
     let running = Arc::clone(&tier);
@@ -44,7 +52,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let shared = redis.filter(|_| config.replicas);
     let replicas = match shared {
         Some(redis) => {
-            let relay = relay(&config, grpc_listener.local_addr()?.port())?;
+            let relay = relay(&config, doors.grpc, grpc_listener.local_addr()?.port())?;
             Some(Arc::new(Replicas::new(redis, &config.redis_key_prefix, relay)))
         }
         None => None,
@@ -65,6 +73,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
             config.state_dir.clone(),
             config.restore_max_mb.saturating_mul(1_000_000),
         ),
+        close_probes: config.close_probes,
+        access: doors.access,
+        rest_hosts: config.rest_hosts.clone(),
+        asks_nobody: config.auth_tokens_file.is_none() && config.rest_tls_client_ca_file.is_none(),
     }));
     let notifier = Arc::new(Notifier::new(receivers(&config), config.state_dir.as_deref()));
     let (stop, stopped) = watch::channel(false);
@@ -90,9 +102,15 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
     let hub = Arc::new(Hub::new(Arc::clone(&plane)));
     tokio::spawn(Arc::clone(&hub).run(stopped.clone()));
-    let envoys = incoming::accept(grpc_listener, grpc_tls, stopped.clone());
-    let operators = incoming::accept(rest_listener, rest_tls, stopped.clone());
-    let grpc = tokio::spawn(serve_envoys(Arc::clone(&plane), hub, envoys, stopped.clone()));
+    let (limits, each) = (Limits::of_this_process(), config.connections_per_address.get());
+    let envoys = incoming::accept(grpc_listener, grpc_tls, Places::new(limits.grpc, each), stopped.clone());
+    let operators = incoming::accept(rest_listener, rest_tls, Places::new(limits.rest, each), stopped.clone());
+    let door = grpc::Door::new(
+        envoy_tokens,
+        config.grpc_fleet_names,
+        Arc::clone(&plane.streams_refused),
+    );
+    let grpc = tokio::spawn(serve_envoys(Arc::clone(&plane), hub, door, envoys, stopped.clone()));
     let rest = tokio::spawn(rest::serve(plane, operators, stopped));
     asked_to_stop().await?;
     tracing::info!("stopping");
@@ -113,6 +131,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
 async fn serve_envoys(
     plane: Arc<Plane>,
     hub: Arc<Hub>,
+    door: grpc::Door,
     envoys: mpsc::Receiver<(incoming::Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
@@ -120,11 +139,11 @@ async fn serve_envoys(
         () = plane.settings_known() => {}
         _ = stopped.changed() => return Ok(()),
     }
-    grpc::serve(plane, hub, envoys, stopped).await
+    grpc::serve(plane, hub, door, envoys, stopped).await
 }
 
 /// How other replicas are told to reach this one, and how they are called.
-fn relay(config: &Config, port: u16) -> Result<Relay, String> {
+fn relay(config: &Config, listening: IpAddr, port: u16) -> Result<Relay, String> {
     let address = match &config.replica_address {
         Some(address)
             if address
@@ -134,7 +153,7 @@ fn relay(config: &Config, port: u16) -> Result<Relay, String> {
             address.clone()
         }
         Some(host) => format!("{host}:{port}"),
-        None if !config.address.is_unspecified() => SocketAddr::new(config.address, port).to_string(),
+        None if !listening.is_unspecified() => SocketAddr::new(listening, port).to_string(),
         None => {
             let name = system::host_name().ok_or("REPLICA_ADDRESS is needed: this machine has no name")?;
             let found = (name.as_str(), port).to_socket_addrs();
@@ -237,7 +256,7 @@ fn encryption(config: &Config) -> Result<(Option<Acceptor>, Option<Acceptor>), S
     Ok((rest.transpose()?, grpc.transpose()?))
 }
 
-async fn listen(address: std::net::IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {
+async fn listen(address: IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {
     let address = SocketAddr::new(address, port);
     TcpListener::bind(address)
         .await

@@ -19,7 +19,10 @@ use tokio::sync::watch;
 /// How often settings that could not be kept are tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// An Envoy that claims to be this far ahead is mistaken.
-const MOST_AHEAD: u64 = 1_000_000;
+const MOST_AHEAD: u64 = 10_000;
+/// Revisions are lost with a disk: seldom. What claims more often than this in an hour is not believed.
+const RECOVERIES: usize = 4;
+const HOUR_MS: Millis = 3_600_000;
 
 /// Who is to run on what.
 #[derive(Debug)]
@@ -68,12 +71,35 @@ pub(crate) struct Written {
     pub(crate) not_kept: Option<String>,
 }
 
-/// The history to go on with, and the ConfigMap's keys as last seen.
-pub(crate) fn begin(state: Option<&StateFile>, now_ms: Millis) -> (Book, BTreeMap<String, String>) {
+/// What a control plane begins with.
+pub(crate) struct Begun {
+    /// The history to go on with.
+    pub(crate) book: Book,
+    /// The ConfigMap's keys as last seen.
+    pub(crate) seen: BTreeMap<String, String>,
+    /// There was no history, or only an older one: the Envoys may know more.
+    pub(crate) lost: bool,
+    /// What is to be told of damage to the files.
+    pub(crate) damage: Option<String>,
+}
+
+/// Reads the history, or begins a new one.
+pub(crate) fn begin(state: Option<&StateFile>, now_ms: Millis) -> Begun {
     let fresh = || format!("{now_ms:x}-{:x}", std::process::id());
-    let Some(Restored { book, seen, older }) = state.and_then(StateFile::load) else {
+    let Some(Restored {
+        book,
+        seen,
+        older,
+        damaged,
+    }) = state.and_then(StateFile::load)
+    else {
         let book = Book::new(fresh(), &optimizer_proto::settings::Settings::default(), now_ms);
-        return (book, BTreeMap::new());
+        return Begun {
+            book,
+            seen: BTreeMap::new(),
+            lost: true,
+            damage: None,
+        };
     };
     // Envoys may run on revisions that only the damaged copy had: under another name the numbers begin anew for them.
     let book = if older {
@@ -86,7 +112,14 @@ pub(crate) fn begin(state: Option<&StateFile>, now_ms: Millis) -> (Book, BTreeMa
     if let Some(reason) = book.bring_up_to_date(now_ms) {
         tracing::warn!(revision = book.present().number, reason, "settings of another version");
     }
-    (book, seen)
+    Begun {
+        book,
+        seen,
+        lost: older,
+        damage: (older || damaged).then(|| {
+            "the settings on disk were damaged at the start, and the newest revisions may be lost; the next change is kept whole".to_owned()
+        }),
+    }
 }
 
 /// Writers that come first are given way to so often.
@@ -167,7 +200,7 @@ impl Plane {
     /// An Envoy that runs on a revision above ours, of our own history, had it from before a disk was lost: it would take nothing
     /// that we number below.
     pub(crate) async fn catch_up_with(&self, hello: &Hello) {
-        if self.is_ahead(&self.domain(), hello) == 0 {
+        if self.is_ahead(&self.domain(), hello) == 0 || !self.believes_in_loss(hello) {
             return;
         }
         // Another replica may have made it, and this one not heard of it yet.
@@ -204,6 +237,25 @@ impl Plane {
             ),
             Err(refused) => tracing::warn!(%refused, node = hello.node_id, "an Envoy knows a later revision"),
         }
+    }
+
+    /// Whether it may be that revisions were lost once more. While one is on trial none are issued above it: that would end the trial.
+    fn believes_in_loss(&self, hello: &Hello) -> bool {
+        let now_ms = now_ms();
+        let mut domain = self.domain();
+        let tried = domain.canary.is_some();
+        domain.recoveries.retain(|at| at.saturating_add(HOUR_MS) > now_ms);
+        if tried || domain.recoveries.len() >= RECOVERIES {
+            drop(domain);
+            tracing::error!(
+                node = hello.node_id,
+                revision = hello.revision,
+                "an Envoy claims a later revision and is not believed"
+            );
+            return false;
+        }
+        domain.recoveries.push(now_ms);
+        true
     }
 
     fn is_ahead(&self, domain: &Domain, hello: &Hello) -> u64 {
@@ -290,7 +342,18 @@ impl Plane {
         if *domain.config_map.seen() != new.seen {
             domain.config_map = ConfigMap::having_seen(new.seen);
         }
+        let present = new.book.present();
+        let decided = present.number != domain.book.present().number
+            && !matches!(present.author.door.as_str(), "config_map" | "recovery" | "start");
+        // What replicas have agreed on is no guess either.
+        if decided || new.book.epoch() != domain.book.epoch() {
+            domain.doubt = None;
+        }
         (domain.book, domain.canary) = (new.book, new.canary);
+        if not_kept.is_none() && kind == "settings" {
+            // What is in force now is written down whole.
+            domain.damage = None;
+        }
         domain.storage_fault = not_kept;
         if before.book != domain.book || before.canary != domain.canary {
             self.publish(&domain, kind);

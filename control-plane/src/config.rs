@@ -2,16 +2,21 @@
 
 use clap::Parser;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 /// Control plane of the API Latency Optimizer.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub(crate) struct Config {
-    /// Address to listen on, for REST and gRPC
-    #[arg(long, env = "LISTEN_ADDRESS", default_value = "0.0.0.0")]
-    pub(crate) address: IpAddr,
+    /// Address to listen on, for REST and gRPC. Without it, each port that asks for credentials listens on all addresses, and one that
+    /// does not on loopback alone
+    #[arg(long, env = "LISTEN_ADDRESS")]
+    pub(crate) address: Option<IpAddr>,
+
+    /// Listen beyond loopback also on a port that asks for no credentials: whoever reaches it can do everything
+    #[arg(long, env = "ALLOW_UNAUTHENTICATED")]
+    pub(crate) allow_unauthenticated: bool,
 
     /// Port of the REST API; 0 picks a free one
     #[arg(long, env = "REST_PORT", default_value_t = 8080)]
@@ -125,14 +130,38 @@ pub(crate) struct Config {
     #[arg(long, env = "GRPC_TLS_CLIENT_CA_FILE")]
     pub(crate) grpc_tls_client_ca_file: Option<PathBuf>,
 
-    /// Writing requests taken per second, from all clients together: far above what operators and scripts do, below what would
+    /// File of tokens for Envoys on the gRPC port: one a line, good for any Envoy, or a JSON list of {"node", "token"}, each good for the
+    /// Envoy of that node id alone; read again when it changes. They are sent as authorization: Bearer
+    #[arg(long, env = "GRPC_TOKENS_FILE")]
+    pub(crate) grpc_tokens_file: Option<PathBuf>,
+
+    /// Names in certificates (DNS or URI, separated by commas) that speak for any Envoy of the fleet. A certificate without one of
+    /// them speaks for the Envoy alone whose node id it names
+    #[arg(long, env = "GRPC_FLEET_NAMES", value_delimiter = ',')]
+    pub(crate) grpc_fleet_names: Vec<String>,
+
+    /// Connections that one address may have at each port; Envoys that come through one proxy need as many as there are workers
+    #[arg(long, env = "CONNECTIONS_PER_ADDRESS", default_value = "1024")]
+    pub(crate) connections_per_address: NonZeroUsize,
+
+    /// Names, separated by commas, by which the REST port is called beside addresses, names without a dot and those of the cluster.
+    /// Looked at where it asks for no credentials
+    #[arg(long, env = "REST_HOSTS", value_delimiter = ',')]
+    pub(crate) rest_hosts: Vec<String>,
+
+    /// Writing requests taken per second, from all clients together and half as many from each: far above what operators and scripts do, below what would
     /// keep the fleet busy with nothing but pushes
     #[arg(long, env = "WRITES_PER_SECOND", default_value = "500")]
     pub(crate) writes_per_second: NonZeroU32,
 
-    /// File of bearer tokens: a JSON list of {"name", "role": viewer|operator|admin, "token"}; read again when it changes
+    /// File of tokens for REST: a JSON list of {"name", "role": viewer|operator|admin, "token"}; read again when it changes. They are sent
+    /// as Authorization: Bearer, or as the password of Basic
     #[arg(long, env = "AUTH_TOKENS_FILE")]
     pub(crate) auth_tokens_file: Option<PathBuf>,
+
+    /// With tokens, ask for one of them also at /health/live, /health/ready and /metrics
+    #[arg(long, env = "CLOSE_PROBES")]
+    pub(crate) close_probes: bool,
 
     /// URL that gets every alert as JSON
     #[arg(long, env = "ALERT_WEBHOOK_URL", hide_env_values = true)]

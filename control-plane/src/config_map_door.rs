@@ -1,5 +1,6 @@
 //! The ConfigMap as a door to the settings: what its keys say is proposed like any other change.
 
+use crate::adopting::Doubt;
 use crate::plane::{Plane, now_ms};
 use control_domain::book::Author;
 use control_domain::config_map::{ConfigMap, Intake};
@@ -69,7 +70,7 @@ impl Plane {
     fn judge_keys(&self, keys: &BTreeMap<String, String>) -> Option<(ConfigMap, Intake)> {
         let mut domain = self.domain();
         domain.config_map_fault = None;
-        if domain.canary.is_some() {
+        if domain.canary.is_some() || domain.doubt.as_ref().and_then(Doubt::told).is_some() {
             return None;
         }
         if let Some(replicas) = &self.replicas {

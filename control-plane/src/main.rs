@@ -1,15 +1,18 @@
 //! The control plane of the API Latency Optimizer.
 
+mod adopting;
 mod alerting;
 mod app;
 mod changing;
 mod config;
 mod config_map_door;
+mod doors;
 mod infrastructure;
 mod inventory;
 mod key_secret;
 mod modules;
 mod plane;
+mod proofs;
 mod purging;
 mod replicas;
 mod repository;

@@ -1,17 +1,20 @@
 //! The running control plane: the domain behind one lock, and the channels by which a change reaches the Envoys.
 
-use crate::changing::{self, Pushes};
+use crate::adopting::Doubt;
+use crate::changing::{self, Begun, Pushes};
 use crate::infrastructure::document;
 use crate::infrastructure::spool::Spool;
 use crate::infrastructure::state_file::StateFile;
 use crate::infrastructure::tokens::{TokenFile, Tokens};
 use crate::key_secret::KeySecret;
 use crate::modules::Modules;
+use crate::proofs::Proofs;
 use crate::purging::Desk;
 use crate::replicas::{Entry, Replicas};
 use crate::repository::{self, Repository, Version};
 use crate::streams::Streams;
 use crate::tier::Tier;
+use crate::transport::rest::Discretion;
 use crate::warming::Warming;
 use control_domain::Millis;
 use control_domain::agreement::Agreed;
@@ -22,12 +25,12 @@ use control_domain::change::Change;
 use control_domain::config_map::ConfigMap;
 use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::{ConnectionId, Fleet};
-use control_domain::health::Facts;
+use control_domain::health::{Access, Facts};
 use control_domain::machine::Machine;
 use control_domain::purges::PurgeLog;
 use control_domain::steering::Steering;
 use control_domain::views::System;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use serde_json::Value;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -40,6 +43,13 @@ use tokio::sync::{Notify, broadcast, watch};
 pub(crate) const COMMANDS_QUEUED: usize = 64;
 /// Events a slow listener may be behind.
 const EVENTS_QUEUED: usize = 256;
+
+/// Callers whose writes are counted before those who have been quiet are left out.
+const CALLERS: usize = 1_024;
+
+fn half(all: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(all.get().div_ceil(2)).unwrap_or(all)
+}
 
 /// What the lock protects.
 #[derive(Debug)]
@@ -60,6 +70,12 @@ pub(crate) struct Domain {
     /// Why the ConfigMap is out of reach.
     pub(crate) config_map_fault: Option<String>,
     pub(crate) storage_fault: Option<String>,
+    /// There was no state at the start, and nobody has decided yet.
+    pub(crate) doubt: Option<Doubt>,
+    /// What was found damaged at the start, until settings are written anew.
+    pub(crate) damage: Option<String>,
+    /// When revisions were issued above what Envoys claimed, in the last hour.
+    pub(crate) recoveries: Vec<Millis>,
 }
 
 impl Domain {
@@ -102,6 +118,14 @@ pub(crate) struct Options {
     pub(crate) machine: Machine,
     pub(crate) writes_per_second: NonZeroU32,
     pub(crate) spool: Spool,
+    /// Probes and `/metrics` need a token, where there are any.
+    pub(crate) close_probes: bool,
+    /// Which ports ask for credentials, and who reaches them.
+    pub(crate) access: Access,
+    /// Names by which the REST port is called.
+    pub(crate) rest_hosts: Vec<String>,
+    /// Nobody is asked for credentials there.
+    pub(crate) asks_nobody: bool,
 }
 
 /// The running control plane.
@@ -129,6 +153,8 @@ pub(crate) struct Plane {
     runbook: String,
     events: broadcast::Sender<Event>,
     writes: DefaultDirectRateLimiter,
+    /// The same for each caller: one alone does not keep the others out.
+    writes_each: DefaultKeyedRateLimiter<String>,
     pub(crate) pushes: watch::Sender<Arc<Pushes>>,
     /// Told whenever an Envoy acknowledges or refuses.
     pub(crate) acknowledged: Notify,
@@ -140,6 +166,22 @@ pub(crate) struct Plane {
     pub(crate) modules: Modules,
     /// Where bodies wait that are too large for memory.
     pub(crate) spool: Spool,
+    /// Probes and `/metrics` need a token, where there are any.
+    pub(crate) close_probes: bool,
+    /// What Envoys are given to show again.
+    pub(crate) proofs: Proofs,
+    /// Envoys' streams that were refused.
+    pub(crate) streams_refused: Arc<AtomicU64>,
+    /// Which ports ask for credentials, and who reaches them.
+    access: Access,
+    /// Names by which the REST port is called.
+    pub(crate) rest_hosts: Vec<String>,
+    /// Nobody is asked for credentials there.
+    pub(crate) asks_nobody: bool,
+    /// Held while a snapshot is restored: one at a time.
+    pub(crate) restoring: tokio::sync::Semaphore,
+    /// How users' values are shown.
+    pub(crate) discretion: Discretion,
 }
 
 /// A lock whose holder panicked is still good: every change under it is a whole one.
@@ -160,11 +202,20 @@ impl Plane {
             machine,
             writes_per_second,
             spool,
+            close_probes,
+            access,
+            rest_hosts,
+            asks_nobody,
         } = options;
         let now_ms = now_ms();
         let state = state.map(Arc::new);
         let repository = repository::open(state.as_ref(), replicas.as_deref());
-        let (book, seen) = changing::begin(state.as_deref(), now_ms);
+        let Begun {
+            book,
+            seen,
+            lost,
+            damage,
+        } = changing::begin(state.as_deref(), now_ms);
         let (pushes, _) = watch::channel(Arc::new(Pushes::of(&book, None)));
         let id = format!("{:x}-{now_ms:x}", std::process::id());
         tracing::info!(
@@ -199,6 +250,9 @@ impl Plane {
                 config_map_fault: None,
                 canary: None,
                 storage_fault: None,
+                doubt: lost.then(|| Doubt::since(now_ms)),
+                damage,
+                recoveries: Vec::new(),
             }),
             streams: Mutex::default(),
             machine,
@@ -215,6 +269,7 @@ impl Plane {
             runbook,
             events: broadcast::channel(EVENTS_QUEUED).0,
             writes: RateLimiter::direct(Quota::per_second(writes_per_second)),
+            writes_each: RateLimiter::keyed(Quota::per_second(half(writes_per_second))),
             pushes,
             acknowledged: Notify::new(),
             next_id: AtomicU64::new(1),
@@ -222,6 +277,14 @@ impl Plane {
             xds: crate::xds::Clients::default(),
             modules,
             spool,
+            close_probes,
+            proofs: Proofs::open(folder.as_deref()),
+            streams_refused: Arc::default(),
+            access,
+            rest_hosts,
+            asks_nobody,
+            restoring: tokio::sync::Semaphore::new(1),
+            discretion: Discretion::new(),
         };
         plane.keep();
         plane
@@ -296,9 +359,12 @@ impl Plane {
         self.tokens.as_ref().map(TokenFile::tokens)
     }
 
-    /// Whether one more write may be taken now.
-    pub(crate) fn admit_write(&self) -> bool {
-        self.writes.check().is_ok()
+    /// Whether one more write of a caller may be taken now.
+    pub(crate) fn admit_write(&self, caller: &str) -> bool {
+        if self.writes_each.len() > CALLERS {
+            self.writes_each.retain_recent();
+        }
+        self.writes_each.check_key(&caller.to_owned()).is_ok() && self.writes.check().is_ok()
     }
 
     /// Base of the links to the runbook.
@@ -343,9 +409,18 @@ impl Plane {
             adjusted_keys: domain.config_map.adjusted().clone(),
             config_map_fault: domain.config_map_fault.clone(),
             canary: domain.canary.as_ref().map(|canary| canary.revision.number),
-            storage_fault: domain.storage_fault.clone(),
+            storage_fault: domain
+                .storage_fault
+                .clone()
+                .or_else(|| domain.damage.clone())
+                .or_else(|| self.desk.fault()),
+            doubt: domain.doubt.as_ref().and_then(Doubt::told),
             wanted: (domain.book.epoch().to_owned(), domain.book.present().number),
             open_writes: self.tokens.is_none(),
+            access: Access {
+                refused: self.streams_refused.load(Ordering::Relaxed),
+                ..self.access.clone()
+            },
             notifications_waiting: domain.notifications.0,
             xds_faults: self.xds.faults(),
             tier_fault: self.tier.fault(),

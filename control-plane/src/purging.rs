@@ -37,6 +37,8 @@ const TIER_RETRY: Duration = Duration::from_secs(1);
 /// What purging needs beside the log: where it is written down, how fast it may go, who is being told.
 #[derive(Debug)]
 pub(crate) struct Desk {
+    /// Why there is no journal, where there ought to be one.
+    unkept: Option<String>,
     journal: Option<PurgeJournal>,
     rate: DefaultDirectRateLimiter,
     telling: Mutex<HashSet<String>>,
@@ -50,21 +52,30 @@ impl Desk {
         let opened = folder.map(|folder| {
             std::fs::create_dir_all(folder).and_then(|()| PurgeJournal::open(folder.join("purges.journal")))
         });
+        let mut unkept = None;
         let (journal, log) = match opened {
             Some(Ok((journal, log))) => (Some(journal), log),
             Some(Err(error)) => {
                 tracing::error!(%error, "purges cannot be kept on disk");
+                unkept = Some(format!("purges cannot be kept: {error}"));
                 (None, PurgeLog::default())
             }
             None => (None, PurgeLog::default()),
         };
         let desk = Self {
             journal,
+            unkept,
             rate: RateLimiter::direct(Quota::per_second(TARGETS_PER_SECOND).allow_burst(TARGETS_AT_ONCE)),
             telling: Mutex::default(),
             counting: Mutex::default(),
         };
         (desk, log)
+    }
+
+    /// Why purges are not kept, or some were lost; `None` when all is well.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let journal = || self.journal.as_ref().and_then(PurgeJournal::fault);
+        self.unkept.clone().or_else(journal)
     }
 
     /// Whether so many more targets may be purged now.

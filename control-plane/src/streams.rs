@@ -17,7 +17,8 @@ pub(crate) struct Streams {
     senders: HashMap<ConnectionId, (String, mpsc::Sender<ControlMessage>)>,
     /// The newest connection of each Envoy.
     by_envoy: HashMap<String, ConnectionId>,
-    waiting: HashMap<String, oneshot::Sender<CommandResult>>,
+    /// By the command's id: the Envoy that was asked, and who waits.
+    waiting: HashMap<String, (String, oneshot::Sender<CommandResult>)>,
 }
 
 impl Streams {
@@ -54,9 +55,14 @@ impl Plane {
         self.acknowledged.notify_waiters();
     }
 
-    /// Hands a command's result to whoever waits for it.
-    pub(crate) fn answered(&self, result: CommandResult) {
-        if let Some(waiting) = lock(&self.streams).waiting.remove(&result.id) {
+    /// Hands a command's result to whoever waits for it. Nobody answers what another was asked.
+    pub(crate) fn answered(&self, envoy: &str, result: CommandResult) {
+        let mut streams = lock(&self.streams);
+        let asked = streams.waiting.get(&result.id);
+        if asked.is_none_or(|(asked, _)| asked != envoy) {
+            return;
+        }
+        if let Some((_, waiting)) = streams.waiting.remove(&result.id) {
             // Whoever asked may have given up.
             let _ = waiting.send(result);
         }
@@ -148,7 +154,7 @@ impl Plane {
         for (envoy, sender) in targets {
             let id = format!("{}-{}", self.id, self.next_id());
             let (answer, answered) = oneshot::channel();
-            lock(&self.streams).waiting.insert(id.clone(), answer);
+            lock(&self.streams).waiting.insert(id.clone(), (envoy.clone(), answer));
             let command = Command {
                 id: id.clone(),
                 body: Some(body.clone()),

@@ -8,7 +8,7 @@ import yaml
 DEPLOY = Path(__file__).resolve().parent.parent
 RELEASES = ("production", "staging", "emergency")
 # No objects of a cluster: rules of Prometheus, and patches.
-NOT_OBJECTS = ("options/kubelet.rules.yml", "options/tokens-patch.yaml", "options/notify-patch.yaml", "options/config-map-patch.yaml")
+NOT_OBJECTS = ("options/kubelet.rules.yml", "options/notify-patch.yaml", "options/config-map-patch.yaml")
 
 
 @dataclass

@@ -31,6 +31,10 @@ pub enum Part {
     Control,
     /// TLS to the control plane.
     ControlTls,
+    /// The token for the control plane.
+    ControlSecret,
+    /// Where it is shown.
+    ControlToken,
     /// Envoy's own statistics, pushed to the control plane.
     Statistics,
     /// More HTTP/1 options on the client's side.
@@ -58,6 +62,8 @@ impl Part {
             Self::ConnectionManager => "connection-manager",
             Self::Control => "control",
             Self::ControlTls => "control-tls",
+            Self::ControlSecret => "control-secret",
+            Self::ControlToken => "control-token",
             Self::Statistics => "statistics",
             Self::DownstreamHttp1 => "downstream-http1",
             Self::DownstreamHttp2 => "downstream-http2",
@@ -93,6 +99,8 @@ pub struct Bootstrap {
     pub grpc_port: Option<u16>,
     /// Its port for REST, where modules of the filter come from.
     pub rest_port: Option<u16>,
+    /// File with the token for the control plane; `None` = it asks for none.
+    pub control_token: Option<PathBuf>,
     /// The filter; `None` = Envoy without it.
     pub wasm: Option<PathBuf>,
     /// Settings document, in one line.
@@ -119,6 +127,7 @@ impl Bootstrap {
             origin,
             grpc_port: None,
             rest_port: None,
+            control_token: None,
             wasm: None,
             settings: "{}".to_owned(),
             max_heap_bytes: 4 << 30,
@@ -153,6 +162,13 @@ impl Bootstrap {
                 parts.entry(part).or_default();
             }
         }
+        if self.control_token.is_none() {
+            parts.entry(Part::ControlSecret).or_default();
+            // It is within the other.
+            if !parts.contains_key(&Part::Control) {
+                parts.entry(Part::ControlToken).or_default();
+            }
+        }
         for (part, yaml) in parts {
             text = replace_part(&text, part.name(), &yaml)?;
         }
@@ -172,7 +188,7 @@ impl Bootstrap {
         }
     }
 
-    fn values(&self) -> [(&'static str, String); 16] {
+    fn values(&self) -> [(&'static str, String); 17] {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         [
             ("NODE_ID", self.node_id.clone()),
@@ -187,6 +203,7 @@ impl Bootstrap {
                 if self.grpc_port.is_some() { "control_plane" } else { "" }.to_owned(),
             ),
             ("CONTROL_HOST", "127.0.0.1".to_owned()),
+            ("CONTROL_TOKEN_FILE", path(&self.control_token)),
             ("GRPC_PORT", self.grpc_port.unwrap_or(0).to_string()),
             ("REST_PORT", self.rest_port.unwrap_or(0).to_string()),
             ("ORIGIN_HOST", self.origin.0.clone()),

@@ -22,7 +22,8 @@ impl Certificates {
         };
         made.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem")?;
         made.leaf("server", "subjectAltName=IP:127.0.0.1,DNS:control-plane")?;
-        made.leaf("client", "subjectAltName=DNS:client")?;
+        made.leaf("client", "subjectAltName=DNS:client,DNS:envoy")?;
+        made.leaf("other", "subjectAltName=DNS:other")?;
         Ok(made)
     }
 
@@ -56,6 +57,12 @@ impl Certificates {
     /// How an Envoy reaches a server that asks for the client's certificate.
     #[must_use]
     pub fn transport_socket(&self) -> String {
+        self.transport_socket_of("client")
+    }
+
+    /// The same with another certificate of the authority.
+    #[must_use]
+    pub fn transport_socket_of(&self, name: &str) -> String {
         format!(
             r#"transport_socket:
   name: envoy.transport_sockets.tls
@@ -66,13 +73,13 @@ impl Certificates {
       alpn_protocols: [h2]
       tls_certificates: [{{ certificate_chain: {{ filename: "{}" }}, private_key: {{ filename: "{}" }} }}]
       validation_context: {{ trusted_ca: {{ filename: "{}" }} }}"#,
-            self.file("client.pem"),
-            self.file("client.key"),
+            self.file(&format!("{name}.pem")),
+            self.file(&format!("{name}.key")),
             self.file("ca.pem")
         )
     }
 
-    /// A file: `ca.pem`, `server.pem`, `server.key`, `client.pem`, `client.key`.
+    /// A file: `ca.pem`, and `.pem` and `.key` of `server`, of `client`, who is `envoy` as well, and of `other`.
     #[must_use]
     pub fn file(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()

@@ -50,7 +50,9 @@ impl Request {
         self
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// Whether a field was added.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
     }
 

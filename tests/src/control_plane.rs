@@ -135,9 +135,27 @@ impl ControlPlane {
         self.process.as_mut()
     }
 
-    /// Its REST interface.
+    /// Its REST interface; where it asks for tokens, with the first one of its file.
     #[must_use]
     pub fn rest(&self) -> Rest {
+        let rest = self.stranger();
+        match self.first_token() {
+            Some(token) => rest.with_token(token),
+            None => rest,
+        }
+    }
+
+    /// Its REST interface for who has no token.
+    #[must_use]
+    pub fn stranger(&self) -> Rest {
         Rest::new((Ipv4Addr::LOCALHOST, self.options.rest_port).into())
+    }
+
+    fn first_token(&self) -> Option<&'static str> {
+        let mut environment = self.options.environment.iter();
+        let (_, file) = environment.find(|(name, _)| name == "AUTH_TOKENS_FILE")?;
+        let tokens: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+        // As long as the test runs.
+        Some(tokens[0]["token"].as_str()?.to_owned().leak())
     }
 }

@@ -130,8 +130,20 @@ impl Process {
     /// # Errors
     /// It is gone.
     pub fn resident_mb(&self) -> Result<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// Most resident memory that it ever had, MB of 2^20 bytes.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn peak_mb(&self) -> Result<f64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
         let kilobytes = kilobytes.ok_or_else(|| Failure::new("no resident memory in /proc"))?;
         Ok(kilobytes / 1_024.0)

@@ -9,13 +9,23 @@ use std::net::SocketAddr;
 #[derive(Clone, Copy, Debug)]
 pub struct Rest {
     address: SocketAddr,
+    token: Option<&'static str>,
 }
 
 impl Rest {
     /// The service at `address`.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address }
+        Self { address, token: None }
+    }
+
+    /// The same with a token, for requests that have none of their own.
+    #[must_use]
+    pub fn with_token(self, token: &'static str) -> Self {
+        Self {
+            token: Some(token),
+            ..self
+        }
     }
 
     /// Where it is.
@@ -66,6 +76,15 @@ impl Rest {
     /// # Errors
     /// No complete response.
     pub fn send(&self, request: &Request) -> Result<Response> {
-        Connection::open(self.address)?.exchange(request)
+        let mut connection = Connection::open(self.address)?;
+        let named = request.clone().header("host", "localhost");
+        let request = if request.has("host") { request } else { &named };
+        match self.token.filter(|_| !request.has("authorization")) {
+            Some(token) => {
+                let request = request.clone().header("authorization", format!("Bearer {token}"));
+                connection.exchange(&request)
+            }
+            None => connection.exchange(request),
+        }
     }
 }

@@ -37,6 +37,8 @@ pub struct Plan {
     pub grpc_port: Option<u16>,
     /// Port of the upstream on loopback; the origin's when `None`.
     pub upstream_port: Option<u16>,
+    /// File with Envoy's token for the control plane.
+    pub control_token: Option<std::path::PathBuf>,
     /// Parts of Envoy's configuration to replace.
     pub parts: BTreeMap<Part, String>,
 }
@@ -55,6 +57,7 @@ impl Default for Plan {
             scraped: false,
             grpc_port: None,
             upstream_port: None,
+            control_token: None,
             parts: BTreeMap::new(),
         }
     }
@@ -96,6 +99,7 @@ impl Stack {
         });
         bootstrap.settings = plan.settings.to_string();
         bootstrap.parts.clone_from(&plan.parts);
+        bootstrap.control_token.clone_from(&plan.control_token);
         let mut environment = plan.environment.clone();
         if plan.scraped {
             bootstrap.parts.insert(Part::Statistics, String::new());

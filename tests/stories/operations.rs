@@ -124,43 +124,6 @@ fn an_alert_fires_once_reaches_the_receiver_and_can_be_acknowledged() {
 }
 
 #[test]
-fn with_credentials_writes_need_a_role_and_reads_stay_open() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tokens.json");
-    let tokens = json!([
-        {"name": "watcher", "role": "viewer", "token": "viewer-token-0123456789"},
-        {"name": "ops", "role": "operator", "token": "operator-token-0123456789"},
-    ]);
-    std::fs::write(&file, tokens.to_string()).unwrap();
-    let plan = Plan {
-        environment: vec![("AUTH_TOKENS_FILE".to_owned(), file.display().to_string())],
-        ..Plan::default()
-    };
-    let stack = Stack::start(&plan, origin()).unwrap();
-    let write = |token: Option<&str>| {
-        let request = Request::new("PATCH", "/settings").body(r#"{"cache_size": 77}"#);
-        let request = match token {
-            Some(token) => request.header("authorization", format!("Bearer {token}")),
-            None => request,
-        };
-        stack.rest().send(&request).unwrap()
-    };
-    let refused = write(None);
-    assert_eq!(
-        (refused.status, refused.json().unwrap()["code"].clone()),
-        (401, json!("unauthorized"))
-    );
-    assert!(refused.header("www-authenticate").is_some());
-    assert_eq!(write(Some("wrong-token-0123456789")).status, 401);
-    assert_eq!(write(Some("viewer-token-0123456789")).status, 403);
-    assert_eq!(write(Some("operator-token-0123456789")).status, 200);
-    let history = stack.rest().document("/settings/history").unwrap();
-    assert_eq!(history.as_array().unwrap().last().unwrap()["who"], "ops");
-    assert_eq!(stack.rest().get("/health").unwrap().status, 200);
-    assert_eq!(stack.rest().document("/health").unwrap()["settings_writes"], "guarded");
-}
-
-#[test]
 fn a_profile_is_shown_first_and_applied_by_name() {
     let stack = Stack::start(&Plan::default(), origin()).unwrap();
     let post = |path: &str| stack.rest().send(&Request::new("POST", path)).unwrap();

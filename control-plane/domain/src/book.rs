@@ -45,6 +45,9 @@ pub struct Book {
 /// Why a proposal was refused; nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// The Envoys run on settings that this control plane does not have.
+    #[error("{0}")]
+    OthersInForce(String),
     /// Somebody else changed the settings since.
     #[error("the settings are at revision {present}, not {expected}")]
     Conflict {
@@ -229,6 +232,11 @@ impl Book {
     pub fn reissue(&mut self, number: u64, author: Author, now_ms: Millis) {
         let document = self.present.document.clone();
         self.renew(number, document, author, now_ms);
+    }
+
+    /// Puts a checked document of another history into force.
+    pub fn adopt(&mut self, document: Value, author: Author, now_ms: Millis) {
+        self.renew(0, document, author, now_ms);
     }
 
     /// A history may have been written by another version. Its last document takes the form that this version gives it: new

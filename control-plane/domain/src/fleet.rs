@@ -21,6 +21,15 @@ const MAX_ENVOYS: usize = 20_000;
 /// curves are drawn.
 const FOLLOWED_KEYS: usize = FOLLOWED * what_if::LEAST_KEYS;
 const FOLLOWED: usize = 1_280;
+/// Longest name of a node, a process or a history.
+const MAX_NAME: usize = 256;
+/// Longest version or capability, and how many of these.
+const MAX_WORD: usize = 64;
+const MAX_CAPABILITIES: usize = 64;
+/// Violations kept of an acknowledgement, and the longest texts of each.
+const MAX_TOLD: usize = 16;
+const MAX_PATH: usize = 256;
+const MAX_MESSAGE: usize = 512;
 /// Breaker events remembered.
 const MAX_EVENTS: usize = 1_000;
 
@@ -150,6 +159,32 @@ impl Fleet {
         envoy.seen_ms = now_ms;
     }
 
+    /// What of a Hello is longer than any Envoy makes it. Texts are kept as long as an Envoy is remembered, and there may be many.
+    #[must_use]
+    pub fn too_long(hello: &Hello) -> Option<&'static str> {
+        let capabilities = &hello.capabilities;
+        let long = |texts: &[String]| texts.iter().any(|text| text.len() > MAX_WORD);
+        [
+            ("node_id", hello.node_id.len() > MAX_NAME),
+            ("instance_id", hello.instance_id.len() > MAX_NAME),
+            ("epoch", hello.epoch.len() > MAX_NAME),
+            ("filter_version", hello.filter_version.len() > MAX_WORD),
+            (
+                "capabilities",
+                capabilities.len() > MAX_CAPABILITIES || long(capabilities),
+            ),
+        ]
+        .into_iter()
+        .find_map(|(field, is_long)| is_long.then_some(field))
+    }
+
+    /// Whether an Envoy is connected and was heard of a moment ago.
+    #[must_use]
+    pub fn is_reporting(&self, name: &str, now_ms: Millis) -> bool {
+        let envoy = self.envoys.get(name).filter(|envoy| envoy.connection.is_some());
+        envoy.is_some_and(|envoy| envoy.seen_ms.saturating_add(PRESENT_MS) > now_ms)
+    }
+
     /// Another replica has heard an Envoy. One that has come here since, or to a third replica, stays there.
     pub fn hello_elsewhere(&mut self, hello: &Hello, connection: ConnectionId, now_ms: Millis) {
         let present = self.get(&instance(hello)).and_then(|envoy| envoy.connection);
@@ -173,6 +208,10 @@ impl Fleet {
             .filter(|envoy| envoy.connection == Some(connection))
         {
             envoy.connection = None;
+            // Nothing of one that has said nothing but its name is worth remembering.
+            if envoy.in_force.is_none() && envoy.refused.is_none() && envoy.sequences.newest() == 0 {
+                self.envoys.remove(name);
+            }
         }
     }
 
@@ -182,12 +221,12 @@ impl Fleet {
         envoy.seen_ms = now_ms;
         if ack.accepted {
             envoy.workers = ack.workers;
-            envoy.in_force = Some((ack.epoch.clone(), ack.revision));
+            envoy.in_force = Some((shortened(&ack.epoch, MAX_NAME), ack.revision));
             envoy.in_force_ms = now_ms;
-            envoy.ignored.clone_from(&ack.violations);
+            envoy.ignored = told(&ack.violations);
             envoy.refused = None;
         } else {
-            envoy.refused = Some((ack.revision, ack.violations.clone()));
+            envoy.refused = Some((ack.revision, told(&ack.violations)));
         }
     }
 
@@ -374,6 +413,22 @@ pub fn instance(hello: &Hello) -> String {
     } else {
         hello.instance_id.clone()
     }
+}
+
+/// As much of what an Envoy finds wrong as is kept.
+fn told(violations: &[Violation]) -> Vec<Violation> {
+    let kept = violations.iter().take(MAX_TOLD).map(|found| Violation {
+        path: shortened(&found.path, MAX_PATH),
+        code: shortened(&found.code, MAX_WORD),
+        message: shortened(&found.message, MAX_MESSAGE),
+    });
+    kept.collect()
+}
+
+/// At most so many bytes of a text.
+fn shortened(text: &str, bytes: usize) -> String {
+    let end = text.floor_char_boundary(bytes);
+    text.get(..end).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

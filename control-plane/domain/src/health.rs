@@ -55,10 +55,14 @@ pub struct Facts {
     pub canary: Option<u64>,
     /// Why settings cannot be kept on disk at the moment.
     pub storage_fault: Option<String>,
+    /// The Envoys run on settings that this control plane does not have: what to do.
+    pub doubt: Option<String>,
     /// Epoch and revision that ought to be in force.
     pub wanted: (String, u64),
     /// Writes need no credentials.
     pub open_writes: bool,
+    /// Which ports ask for credentials.
+    pub access: Access,
     /// Alerts that could not be delivered yet.
     pub notifications_waiting: usize,
     /// What Envoys refuse of what they are told by xDS, and upstreams of theirs that nobody answers for.
@@ -69,6 +73,36 @@ pub struct Facts {
     pub shared: bool,
     /// Why nothing can be agreed on with them at the moment.
     pub replicas_fault: Option<String>,
+}
+
+/// Which ports ask for credentials, and who reaches them.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Ports that everybody may use, by name.
+    pub open: Vec<&'static str>,
+    /// They are reached from other machines.
+    pub exposed: bool,
+    /// Envoys' streams that were refused.
+    pub refused: u64,
+}
+
+fn access(facts: &Facts) -> (&'static str, Status, String) {
+    let Access { open, exposed, refused } = &facts.access;
+    let (status, mut reason) = match (open.is_empty(), exposed) {
+        (true, _) => (Status::Healthy, "REST and gRPC ask for credentials".to_owned()),
+        (false, false) => (
+            Status::Healthy,
+            format!("{} open to everyone on this machine", open.join(" and ")),
+        ),
+        (false, true) => (
+            Status::Degraded,
+            format!("{} open to everyone who reaches this machine", open.join(" and ")),
+        ),
+    };
+    if *refused > 0 {
+        reason += &format!("; {refused} streams of Envoys refused");
+    }
+    ("access", status, reason)
 }
 
 fn config_map(facts: &Facts) -> (&'static str, Status, String) {
@@ -140,6 +174,11 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> Summary {
         None => ("storage", Status::Healthy, "settings are kept".to_owned()),
         Some(fault) => ("storage", Status::Degraded, fault.clone()),
     });
+    components.push(match &facts.doubt {
+        None => ("settings", Status::Healthy, "known".to_owned()),
+        Some(told) => ("settings", Status::Unhealthy, told.clone()),
+    });
+    components.push(access(facts));
     components.push(config_map(facts));
     components.push(match &facts.tier_fault {
         None => ("shared_tier", Status::Healthy, "usable".to_owned()),

@@ -24,6 +24,7 @@ pub mod machine;
 pub mod predictions;
 pub mod purges;
 pub mod sequences;
+pub mod shape;
 pub mod snapshot;
 pub mod steering;
 pub mod sum;

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Purges remembered. An Envoy that was away for longer than these go back is purged as a whole when it returns.
 const REMEMBERED: usize = 2_000;
+/// Bytes of what they name.
+const MAX_BYTES: usize = 32 << 20;
 /// Receipts of one purge.
 const MAX_APPLIED: usize = 20_000;
 /// How far the clocks of an Envoy and the control plane may differ.
@@ -157,6 +159,15 @@ impl Purge {
         })
     }
 
+    /// What it takes to remember, receipts left out.
+    fn bytes(&self) -> usize {
+        let named = self.targets.iter().map(|target| match target {
+            Target::All => 0,
+            Target::Host(value) | Target::Prefix(value) | Target::Tag(value) | Target::Url(value) => value.len(),
+        });
+        named.sum::<usize>() + self.by.len() + self.reason.len() + self.idempotency_key.as_ref().map_or(0, String::len)
+    }
+
     /// Whether it asks for the same as another.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
@@ -184,9 +195,11 @@ impl PurgeLog {
         if let Some(earlier) = self.purges.iter().find(same) {
             return Err(Box::new(earlier.clone()));
         }
-        if self.purges.len() >= REMEMBERED
+        let mut bytes: usize = self.purges.iter().map(Purge::bytes).sum::<usize>() + purge.bytes();
+        while (self.purges.len() >= REMEMBERED || bytes > MAX_BYTES)
             && let Some(forgotten) = self.purges.pop_front()
         {
+            bytes = bytes.saturating_sub(forgotten.bytes());
             self.forgotten_ms = self.forgotten_ms.max(forgotten.at);
         }
         self.purges.push_back(purge);

@@ -36,18 +36,30 @@ impl Journal {
         Ok(())
     }
 
-    /// The lines that are whole, up to the first that is not.
-    pub(crate) fn read(&self) -> Vec<String> {
+    /// The lines that are whole, up to the first that is not; and how many bytes of others there are, but for a torn last line, which a
+    /// crash leaves.
+    pub(crate) fn read(&self) -> (Vec<String>, usize) {
         // A device in its place need not end.
-        let file = fs::metadata(&self.path).is_ok_and(|found| found.is_file());
-        let bytes = file.then(|| fs::read(&self.path).ok()).flatten().unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        text.split_inclusive('\n')
-            .map_while(|line| {
-                let (sum, line) = line.strip_suffix('\n')?.split_once(' ')?;
-                (sum == checksum(line)).then(|| line.to_owned())
-            })
-            .collect()
+        let metadata = fs::metadata(&self.path);
+        let bytes = match &metadata {
+            Ok(found) if found.is_file() => fs::read(&self.path).ok(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
+            _ => None,
+        };
+        let Some(bytes) = bytes else {
+            return (Vec::new(), usize::MAX);
+        };
+        let mut lines = Vec::new();
+        let mut rest = bytes.as_slice();
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = rest.split_at(end);
+            let Some(line) = whole(line) else { break };
+            lines.push(line);
+            rest = after.get(1..).unwrap_or_default();
+        }
+        // A line that is torn was being written: it begins as one, and nothing stands behind it.
+        let torn = !rest.contains(&b'\n') && begins_as_line(rest);
+        (lines, if torn { 0 } else { rest.len() })
     }
 
     /// Begins anew.
@@ -57,4 +69,17 @@ impl Journal {
             _ => Ok(()),
         }
     }
+}
+
+fn whole(line: &[u8]) -> Option<String> {
+    let (sum, line) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    (sum == checksum(line)).then(|| line.to_owned())
+}
+
+/// A checksum in digits, a blank and the beginning of an object, as far as it goes.
+fn begins_as_line(rest: &[u8]) -> bool {
+    let digits = checksum("").len();
+    let sum = rest.get(..digits).unwrap_or(rest);
+    let behind = rest.get(digits..).unwrap_or_default();
+    sum.iter().all(u8::is_ascii_hexdigit) && (behind.is_empty() || behind == b" " || behind.starts_with(b" {"))
 }

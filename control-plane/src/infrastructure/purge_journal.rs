@@ -1,6 +1,7 @@
 //! Purges on disk: a journal that grows by a line per event, so that a receipt of a thousand Envoys costs a thousand short
 //! appends and not a thousand rewrites of everything. Written anew when it has grown long, and at every start.
 
+use crate::plane::now_ms;
 use control_domain::Millis;
 use control_domain::purges::{Matched, Purge, PurgeLog};
 use control_domain::snapshot::Checksum;
@@ -37,6 +38,10 @@ enum Event<'e> {
 pub(crate) struct PurgeJournal {
     path: PathBuf,
     open: Mutex<Open>,
+    /// Lines were lost that were whole once.
+    damage: Option<String>,
+    /// Why the last line could not be written.
+    fault: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -48,9 +53,27 @@ struct Open {
 impl PurgeJournal {
     /// Reads what is there and goes on behind it.
     pub(crate) fn open(path: PathBuf) -> io::Result<(Self, PurgeLog)> {
-        let log = read(&path);
-        let open = Mutex::new(rewritten(&path, &log)?);
-        Ok((Self { path, open }, log))
+        let (mut log, lost) = read(&path);
+        let damage = (lost > 0).then(|| {
+            // Nobody knows which: whoever may have missed one purges everything when it returns.
+            log.forget_before(now_ms());
+            format!(
+                "{lost} lines of the purge journal were damaged at the start: Envoys that return are purged as a whole"
+            )
+        });
+        let journal = Self {
+            open: Mutex::new(rewritten(&path, &log)?),
+            path,
+            damage,
+            fault: Mutex::default(),
+        };
+        Ok((journal, log))
+    }
+
+    /// Why purges are not kept, or some were lost.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        fault.or_else(|| self.damage.clone())
     }
 
     /// Writes a purge down for good: it is on the disk when this returns.
@@ -90,8 +113,14 @@ impl PurgeJournal {
         let line = line_of(event)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.lines += 1;
-        open.file.write_all(line.as_bytes())?;
-        if sync { open.file.sync_data() } else { Ok(()) }
+        let written = open.file.write_all(line.as_bytes());
+        let written = written.and_then(|()| if sync { open.file.sync_data() } else { Ok(()) });
+        let fault = written
+            .as_ref()
+            .err()
+            .map(|error| format!("purges cannot be kept: {error}"));
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        written
     }
 }
 
@@ -119,7 +148,8 @@ fn rewritten(path: &Path, log: &PurgeLog) -> io::Result<Open> {
     Ok(Open { file, lines })
 }
 
-fn read(path: &Path) -> PurgeLog {
+/// What is there, and how many lines are lost, a torn last one left out.
+fn read(path: &Path) -> (PurgeLog, usize) {
     let mut log = PurgeLog::default();
     let text = match fs::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -127,11 +157,13 @@ fn read(path: &Path) -> PurgeLog {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::error!(path = %path.display(), %error, "purges cannot be read");
             }
-            return log;
+            return (log, 0);
         }
     };
     let mut torn = 0_usize;
-    for line in text.lines() {
+    let ended = text.is_empty() || text.ends_with('\n');
+    let lines = text.lines().count();
+    for (number, line) in text.lines().enumerate() {
         let sound = line
             .split_once(' ')
             .filter(|(sum, text)| *sum == Checksum::of(text.as_bytes()).text());
@@ -141,13 +173,15 @@ fn read(path: &Path) -> PurgeLog {
             Some(Event::Accepted(purge)) => drop(log.accept(purge.into_owned())),
             Some(Event::Applied { id, envoy, at, matched }) => log.applied(&id, &envoy, at, matched),
             Some(Event::Reopened { id }) => log.reopen(&id),
+            // A crash leaves it so.
+            None if !ended && number + 1 == lines && lines > 1 => {}
             None => torn += 1,
         }
     }
     if torn > 0 {
         tracing::warn!(path = %path.display(), torn, "lines of the purge journal cannot be read");
     }
-    log
+    (log, torn)
 }
 
 #[cfg(test)]

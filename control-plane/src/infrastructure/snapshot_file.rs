@@ -1,10 +1,12 @@
 //! Reads a snapshot document as a stream: a gigabyte in the memory of one entry.
 
+use control_domain::shape::Counter;
 use control_domain::snapshot::{Checksum, Entry, FORMAT, VERSION};
 use flate2::read::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -59,8 +61,9 @@ impl Report {
 pub(crate) fn read(source: &mut File, put: &mut dyn FnMut(Option<Entry>) -> bool) -> io::Result<Report> {
     let mut magic = [0; 2];
     let begun = source.read(&mut magic)?;
+    let size = source.seek(SeekFrom::End(0))?;
     source.seek(SeekFrom::Start(0))?;
-    let budget = Rc::new(Cell::new(MAX_PIECE));
+    let budget = Rc::new(RefCell::new(Budget::default()));
     let file = BufReader::with_capacity(BUFFER, source);
     let plain: Box<dyn Read + '_> = if begun == 2 && magic == GZIP {
         Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
@@ -68,12 +71,12 @@ pub(crate) fn read(source: &mut File, put: &mut dyn FnMut(Option<Entry>) -> bool
         Box::new(file)
     };
     let source = Bounded {
-        source: plain,
-        left: Rc::clone(&budget),
+        source: plain.take(size.saturating_mul(RATIO).max(AT_LEAST)),
+        budget: Rc::clone(&budget),
     };
     let mut deserializer = serde_json::Deserializer::from_reader(source);
     let mut counted = |entry| {
-        budget.set(MAX_PIECE);
+        budget.borrow_mut().renew();
         put(entry)
     };
     let report = Document { put: &mut counted }.deserialize(&mut deserializer)?;
@@ -82,22 +85,55 @@ pub(crate) fn read(source: &mut File, put: &mut dyn FnMut(Option<Entry>) -> bool
 }
 
 /// Bytes that one entry, or everything before and behind them, may take: the largest record in base64, and some.
-const MAX_PIECE: usize = 48 << 20;
+const MAX_PIECE: usize = 25 << 20;
+/// Longest field beside the entries that is looked at.
+const SCALAR: usize = 256;
+/// How much longer a document may be than what came over the wire, and what it may be at least. Snapshots hold base64, which hardly gets
+/// shorter than a tenth.
+const RATIO: u64 = 100;
+const AT_LEAST: u64 = 64 << 20;
 const BUFFER: usize = 64 << 10;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// What one piece may take still.
+#[derive(Debug)]
+struct Budget {
+    bytes: usize,
+    shape: Counter,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bytes: MAX_PIECE,
+            shape: Counter::default(),
+        }
+    }
+}
+
+impl Budget {
+    fn renew(&mut self) {
+        self.bytes = MAX_PIECE;
+        self.shape.part();
+    }
+
+    fn spend(&mut self, read: &[u8]) -> io::Result<()> {
+        let left = self.bytes.checked_sub(read.len());
+        self.bytes = left.ok_or_else(|| io::Error::other("an entry is larger than any can be"))?;
+        self.shape.take(read).map_err(io::Error::other)
+    }
+}
 
 /// Ends a document that wants more memory than any entry needs.
 struct Bounded<R> {
     source: R,
-    left: Rc<Cell<usize>>,
+    budget: Rc<RefCell<Budget>>,
 }
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
-        let left = self.left.get().checked_sub(read);
-        self.left
-            .set(left.ok_or_else(|| io::Error::other("an entry is larger than any can be"))?);
+        self.budget.borrow_mut().spend(buffer.get(..read).unwrap_or_default())?;
         Ok(read)
     }
 }
@@ -130,8 +166,12 @@ impl<'de> Visitor<'de> for Document<'_> {
                     report: &mut report,
                     put: &mut *self.put,
                 })?;
-            } else if report.fields.len() < 32 {
-                report.fields.insert(name, map.next_value()?);
+            } else if report.fields.len() < 32 && name.len() <= SCALAR {
+                let text = map.next_value::<Box<RawValue>>()?;
+                // Names of Envoys and the like are not looked at.
+                let short = Some(text.get()).filter(|text| text.len() <= SCALAR);
+                let value = short.and_then(|text| serde_json::from_str(text).ok());
+                report.fields.insert(name, value.unwrap_or_default());
             } else {
                 return Err(A::Error::custom("more fields than a snapshot has"));
             }
@@ -161,8 +201,9 @@ impl<'de> Visitor<'de> for Entries<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(value) = list.next_element::<Value>()? {
-            let entry = serde_json::from_value::<Entry>(value).ok();
+        while let Some(text) = list.next_element::<Box<RawValue>>()? {
+            let entry = serde_json::from_str::<Entry>(text.get()).ok();
+            drop(text);
             self.report.entries += 1;
             if let Some(entry) = &entry {
                 self.report.checksum.add(entry.checksum.as_bytes());

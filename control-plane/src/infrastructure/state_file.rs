@@ -42,6 +42,8 @@ pub(crate) struct Restored {
     pub(crate) seen: BTreeMap<String, String>,
     /// The newest copy was damaged: revisions may be missing which Envoys already run on.
     pub(crate) older: bool,
+    /// The journal was damaged beyond a torn last line.
+    pub(crate) damaged: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -167,7 +169,10 @@ impl StateFile {
         let older = whole.older;
         let (mut book, mut seen) = whole.value;
         let mut revisions: Vec<Revision> = book.revisions().cloned().collect();
-        let lines = self.journal.read();
+        let (lines, lost) = self.journal.read();
+        if lost > 0 {
+            tracing::warn!(path = %self.path.with_file_name(JOURNAL).display(), lost, "the settings journal is damaged: revisions may be missing");
+        }
         for line in lines.iter().filter_map(|text| serde_json::from_str::<Line>(text).ok()) {
             if line.epoch != book.epoch() {
                 continue;
@@ -182,7 +187,12 @@ impl StateFile {
             );
             book = Book::restored(line.epoch, revisions.clone())?;
         }
-        Some(Restored { book, seen, older })
+        Some(Restored {
+            book,
+            seen,
+            older: older || lost > 0,
+            damaged: lost > 0,
+        })
     }
 }
 

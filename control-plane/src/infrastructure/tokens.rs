@@ -77,33 +77,50 @@ impl Tokens {
 
 /// The file and what was last read from it.
 #[derive(Debug)]
-pub(crate) struct TokenFile {
+pub(crate) struct TokenFile<T = Tokens> {
     path: PathBuf,
-    state: Mutex<(Arc<Tokens>, Option<SystemTime>, Instant)>,
+    read: fn(&Path) -> Result<T, String>,
+    state: Mutex<(Arc<T>, Option<SystemTime>, Instant)>,
 }
 
 impl TokenFile {
-    /// Reads the file.
+    /// Reads the file of operators' tokens.
     ///
     /// # Errors
     /// When it cannot be read: starting without the credentials that were asked for would open what is to be guarded.
     pub(crate) fn open(path: PathBuf) -> Result<Self, String> {
-        let tokens = Tokens::read(&path).map_err(|error| format!("AUTH_TOKENS_FILE {}: {error}", path.display()))?;
+        Self::open_with("AUTH_TOKENS_FILE", path, Tokens::read)
+    }
+}
+
+impl TokenFile<EnvoyTokens> {
+    /// Reads the file of Envoys' tokens.
+    ///
+    /// # Errors
+    /// As with operators' tokens.
+    pub(crate) fn open_for_envoys(path: PathBuf) -> Result<Self, String> {
+        Self::open_with("GRPC_TOKENS_FILE", path, EnvoyTokens::read)
+    }
+}
+
+impl<T> TokenFile<T> {
+    fn open_with(name: &str, path: PathBuf, read: fn(&Path) -> Result<T, String>) -> Result<Self, String> {
+        let tokens = read(&path).map_err(|error| format!("{name} {}: {error}", path.display()))?;
         let state = Mutex::new((Arc::new(tokens), changed(&path), Instant::now()));
-        Ok(Self { path, state })
+        Ok(Self { path, read, state })
     }
 
     /// The tokens in force; a file that cannot be read any more leaves the last good ones.
-    pub(crate) fn tokens(&self) -> Arc<Tokens> {
+    pub(crate) fn tokens(&self) -> Arc<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.2.elapsed() >= LOOK_EVERY {
             state.2 = Instant::now();
             let present = changed(&self.path);
             if present != state.1 {
                 state.1 = present;
-                match Tokens::read(&self.path) {
+                match (self.read)(&self.path) {
                     Ok(tokens) => {
-                        tracing::info!(count = tokens.entries.len(), "credentials read again");
+                        tracing::info!(file = %self.path.display(), "credentials read again");
                         state.0 = Arc::new(tokens);
                     }
                     Err(error) => tracing::error!(error, "credentials cannot be read, the last good ones stay"),
@@ -111,6 +128,57 @@ impl TokenFile {
             }
         }
         Arc::clone(&state.0)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnvoyEntry {
+    /// Absent: any Envoy.
+    node: Option<String>,
+    token: String,
+}
+
+/// The tokens of Envoys in force.
+#[derive(Debug, Default)]
+pub(crate) struct EnvoyTokens {
+    entries: Vec<EnvoyEntry>,
+}
+
+impl EnvoyTokens {
+    fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let entries: Vec<EnvoyEntry> = if text.trim_start().starts_with('[') {
+            serde_json::from_str(&text)
+                .map_err(|error| format!("line {} is not a list of {{node, token}}", error.line()))?
+        } else {
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            lines
+                .map(|line| EnvoyEntry {
+                    node: None,
+                    token: line.to_owned(),
+                })
+                .collect()
+        };
+        if entries.is_empty() {
+            return Err("there is no token in it".to_owned());
+        }
+        match entries.iter().any(|entry| entry.token.len() < SHORTEST) {
+            true => Err(format!("a token has fewer than {SHORTEST} characters")),
+            false => Ok(Self { entries }),
+        }
+    }
+
+    /// Whose token it is: the node, or `Some(None)` for any; `None` when it is not known.
+    pub(crate) fn whose(&self, token: &str) -> Option<Option<&str>> {
+        let mut found = None;
+        for entry in &self.entries {
+            let equal: Choice = entry.token.as_bytes().ct_eq(token.as_bytes());
+            if equal.into() {
+                found = Some(entry.node.as_deref());
+            }
+        }
+        found
     }
 }
 
@@ -136,6 +204,26 @@ mod tests {
         assert_eq!(tokens.who("0123456789abcdef"), Some(("ops", Role::Operator)));
         for wrong in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
             assert_eq!(tokens.who(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn envoys_have_tokens_of_their_own_or_one_together() {
+        let read = |text: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("tokens");
+            std::fs::write(&path, text).unwrap();
+            TokenFile::open_for_envoys(path).map(|file| file.tokens())
+        };
+        let fleet = read("0123456789abcdef\n\nfedcba9876543210\n").unwrap();
+        for token in ["0123456789abcdef", "fedcba9876543210"] {
+            assert_eq!(fleet.whose(token), Some(None));
+        }
+        let own = read(r#"[{"node": "a", "token": "0123456789abcdef"}, {"token": "fedcba9876543210"}]"#).unwrap();
+        assert_eq!(own.whose("0123456789abcdef"), Some(Some("a")));
+        assert_eq!((own.whose("fedcba9876543210"), own.whose("")), (Some(None), None));
+        for bad in ["", "\n", "short", "[]", r#"[{"node": "a"}]"#] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

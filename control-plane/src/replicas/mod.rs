@@ -361,7 +361,7 @@ impl Replicas {
         let is_there = |replica| replica == self.number || others.contains_key(&replica);
         plane.domain().fleet.keep_connections_of(is_there);
         self.relay.known(others);
-        self.agree_on_secret().await?;
+        self.agree_on_secret(plane).await?;
         self.agree_on_key_secret(plane).await
     }
 
@@ -378,7 +378,7 @@ impl Replicas {
     }
 
     /// Whoever is first decides; whoever lost Redis takes what is there then.
-    async fn agree_on_secret(&self) -> Result<(), Fault> {
+    async fn agree_on_secret(&self, plane: &Plane) -> Result<(), Fault> {
         let Some(proposed) = relay::proposed() else {
             tracing::error!("no source of chance: commands are not relayed between replicas");
             return Ok(());
@@ -386,7 +386,9 @@ impl Replicas {
         let mut command = redis::cmd("SET");
         command.arg(self.keys.secret()).arg(&proposed).arg("NX").arg("GET");
         let agreed: Option<String> = self.wire.ask(&command).await?;
-        self.relay.agreed(agreed.unwrap_or(proposed));
+        let agreed = agreed.unwrap_or(proposed);
+        plane.proofs.share(&agreed);
+        self.relay.agreed(agreed);
         Ok(())
     }
 

@@ -229,6 +229,8 @@ impl Tier {
         if fence.ms.saturating_add(MAX_FENCE_AGE_MS) < now_ms {
             return refused("old-fence");
         }
+        // Nobody has heard of purges to come: a later place would escape them.
+        let fence = fence.min(self.table().last());
         let ahead_ms = i64::try_from(now_ms)
             .unwrap_or(i64::MAX)
             .saturating_sub(i64::try_from(offer.now_ms).unwrap_or(i64::MAX));

@@ -1,5 +1,6 @@
 //! Connections as they come, with TLS or without. Hands are shaken aside: a client that dawdles keeps nobody waiting.
 
+use super::places::{Place, Places};
 use super::tls::Acceptor;
 use std::io;
 use std::net::SocketAddr;
@@ -10,48 +11,107 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+use webpki::EndEntityCert;
 
 /// Connections that wait to be served.
 const WAITING: usize = 128;
 /// After a failure to accept, as for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What a client must send within [`FIRST`]: the preface of HTTP/2 (RFC 9113 section 3.4), or bytes that are not its beginning. What
+/// follows has deadlines of its own.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const FIRST: Duration = Duration::from_secs(10);
+
 /// A connection.
 #[derive(Debug)]
-pub(crate) enum Io {
+pub(crate) struct Io {
+    stream: Stream,
+    /// Until the first bytes have come: how many of the preface have, and when they are due.
+    waiting: Option<(usize, Pin<Box<Sleep>>)>,
+    _place: Place,
+}
+
+#[derive(Debug)]
+enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Io {
+    fn new(stream: Stream, place: Place) -> Self {
+        Self {
+            stream,
+            waiting: Some((0, Box::pin(tokio::time::sleep(FIRST)))),
+            _place: place,
+        }
+    }
+
+    /// The names, DNS and URI, in the certificate that the other end has shown; `None` without one.
+    pub(crate) fn names(&self) -> Option<Vec<String>> {
+        let Stream::Tls(stream) = &self.stream else { return None };
+        let shown = stream.get_ref().1.peer_certificates()?.first()?;
+        let Ok(certificate) = EndEntityCert::try_from(shown) else {
+            return Some(Vec::new());
+        };
+        let names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
+        Some(names.map(str::to_owned).collect())
+    }
+
+    /// Notes what was read. No longer waiting once it is a whole preface, or none.
+    fn heard(&mut self, read: &[u8]) {
+        let Some((seen, _)) = &mut self.waiting else { return };
+        let rest = PREFACE.get(*seen..).unwrap_or_default();
+        let so_far = rest.len() > read.len() && rest.starts_with(read);
+        if so_far {
+            *seen += read.len();
+        } else {
+            self.waiting = None;
+        }
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        let own = self.get_mut();
+        let before = buffer.filled().len();
+        let read = match &mut own.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        };
+        if read.is_ready() {
+            let new = buffer.filled().get(before..).unwrap_or_default();
+            own.heard(new);
+        } else if let Some((_, due)) = &mut own.waiting
+            && due.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        read
     }
 }
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
@@ -60,6 +120,7 @@ impl AsyncWrite for Io {
 pub(crate) fn accept(
     listener: TcpListener,
     tls: Option<Acceptor>,
+    places: Arc<Places>,
     mut stopped: watch::Receiver<bool>,
 ) -> mpsc::Receiver<(Io, SocketAddr)> {
     let (sender, receiver) = mpsc::channel(WAITING);
@@ -77,17 +138,22 @@ pub(crate) fn accept(
                 },
                 _ = stopped.changed() => return,
             };
+            // One connection more than there are places for is closed.
+            let Some(place) = places.take(peer.ip()) else {
+                tracing::debug!(%peer, "no place for a connection");
+                continue;
+            };
             // An error means that the peer is gone already.
             let _ = stream.set_nodelay(true);
             let sender = sender.clone();
             match tls.clone() {
                 Some(tls) => drop(tokio::spawn(async move {
                     match tls.accept(stream).await {
-                        Ok(stream) => drop(sender.send((Io::Tls(Box::new(stream)), peer)).await),
+                        Ok(stream) => drop(sender.send((Io::new(Stream::Tls(Box::new(stream)), place), peer)).await),
                         Err(error) => tracing::debug!(%peer, %error, "no TLS connection"),
                     }
                 })),
-                None => drop(sender.send((Io::Plain(stream), peer)).await),
+                None => drop(sender.send((Io::new(Stream::Plain(stream), place), peer)).await),
             }
         }
     });

@@ -3,5 +3,6 @@
 pub(crate) mod calling;
 pub(crate) mod grpc;
 pub(crate) mod incoming;
+pub(crate) mod places;
 pub(crate) mod rest;
 pub(crate) mod tls;

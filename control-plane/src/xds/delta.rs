@@ -65,6 +65,10 @@ impl Variant for Delta {
         self.respond(kind, snapshot, false)
     }
 
+    fn has_resources(request: &DeltaDiscoveryRequest) -> bool {
+        !request.initial_resource_versions.is_empty()
+    }
+
     fn node(request: &DeltaDiscoveryRequest) -> Option<&Node> {
         request.node.as_ref()
     }

@@ -61,6 +61,11 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
+    /// Returns when it is known what Envoys with resources of their own are to be told.
+    pub(super) async fn decided(&self, node_id: &str) {
+        self.plane.decided(node_id).await;
+    }
+
     /// A hub at the plane's present revision.
     pub(crate) fn new(plane: Arc<Plane>) -> Self {
         let push = plane.follow().borrow().all().clone();

@@ -9,6 +9,7 @@ use super::snapshot::Snapshot;
 use super::sotw::Sotw;
 use super::variant::{Progress, Variant};
 use crate::plane::now_ms;
+use crate::transport::grpc::Peer;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -43,12 +44,13 @@ impl Ads {
     fn open<V: Variant>(
         &self,
         variant: &'static str,
-        incoming: Streaming<V::Request>,
+        request: Request<Streaming<V::Request>>,
     ) -> ReceiverStream<Result<V::Response, Status>> {
         let (out, receiver) = mpsc::channel(QUEUED);
         let (hub, stopped) = (Arc::clone(&self.hub), self.stopped.clone());
+        let caller = (Peer::of(&request), request.into_inner());
         tokio::spawn(async move {
-            if let Err(status) = converse::<V>(&hub, variant, incoming, &out, stopped).await {
+            if let Err(status) = converse::<V>(&hub, variant, caller, &out, stopped).await {
                 tracing::warn!(%status, "xDS stream refused");
                 // Gone is as good as told.
                 let _ = out.send(Err(status)).await;
@@ -67,23 +69,21 @@ impl AggregatedDiscoveryService for Ads {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Ok(Response::new(
-            self.open::<Sotw>("state_of_the_world", request.into_inner()),
-        ))
+        Ok(Response::new(self.open::<Sotw>("state_of_the_world", request)))
     }
 
     async fn delta_aggregated_resources(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(Response::new(self.open::<Delta>("delta", request.into_inner())))
+        Ok(Response::new(self.open::<Delta>("delta", request)))
     }
 }
 
 async fn converse<V: Variant>(
     hub: &Hub,
     variant: &'static str,
-    mut incoming: Streaming<V::Request>,
+    (peer, mut incoming): (Peer, Streaming<V::Request>),
     out: &mpsc::Sender<Result<V::Response, Status>>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Status> {
@@ -93,7 +93,14 @@ async fn converse<V: Variant>(
     };
     let node = V::node(&first).ok_or_else(|| Status::invalid_argument("the first request must name the node"))?;
     let node_id = node.id.clone();
+    peer.speaks_for(&node_id)?;
     let place = Place::of(node).map_err(Status::invalid_argument)?;
+    if V::has_resources(&first) {
+        tokio::select! {
+            () = hub.decided(&node_id) => {}
+            _ = stopped.changed() => return Ok(()),
+        }
+    }
     let mut conversation = Conversation {
         hub,
         stream: hub.next_id(),

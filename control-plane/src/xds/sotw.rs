@@ -64,6 +64,10 @@ impl Variant for Sotw {
         self.respond(kind, snapshot)
     }
 
+    fn has_resources(request: &DiscoveryRequest) -> bool {
+        !request.version_info.is_empty()
+    }
+
     fn node(request: &DiscoveryRequest) -> Option<&Node> {
         request.node.as_ref()
     }

@@ -57,6 +57,9 @@ pub(super) trait Variant: Default + Send + Sync + 'static {
     /// Who sends it; only the first request of a stream must say so.
     fn node(request: &Self::Request) -> Option<&Node>;
 
+    /// Whether its sender has resources already, from a stream before this one.
+    fn has_resources(request: &Self::Request) -> bool;
+
     /// What a response is about.
     fn kind(response: &Self::Response) -> Option<Kind>;
 }

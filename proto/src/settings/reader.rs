@@ -70,14 +70,19 @@ impl Findings {
         }
     }
 
-    fn unknown(&mut self, path: String, problem: Problem) {
+    fn unknown(&mut self, path: String, name: &str, known: &[&str]) {
+        // A document may have many thousands of such names, and the nearest known one takes long to find.
+        let told = self.ignored.as_ref().unwrap_or(&self.violations);
+        if told.len() >= MAX_VIOLATIONS {
+            return;
+        }
+        let problem = unknown_field(name, known);
         match &mut self.ignored {
-            Some(ignored) if ignored.len() < MAX_VIOLATIONS => ignored.push(Violation {
+            Some(ignored) => ignored.push(Violation {
                 path,
                 code: problem.code,
                 message: problem.message,
             }),
-            Some(_) => {}
             None => self.refuse(path, problem),
         }
     }
@@ -247,7 +252,7 @@ impl<'d, 'f> ObjectReader<'d, 'f> {
     pub(super) fn finish(self) {
         for name in self.object.keys().filter(|name| !self.known.contains(&name.as_str())) {
             let path = format!("{}/{}", self.path, escaped(&shortened(name)));
-            self.findings.unknown(path, unknown_field(name, &self.known));
+            self.findings.unknown(path, name, &self.known);
         }
     }
 

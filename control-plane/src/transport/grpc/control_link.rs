@@ -1,14 +1,16 @@
 //! The control stream of an Envoy.
 
+use super::peers::Peer;
 use crate::plane::{COMMANDS_QUEUED, Event, Plane, now_ms};
 use crate::purging;
 use control_domain::breaker_status::breaker_event;
-use control_domain::fleet::{ConnectionId, Reported, instance};
+use control_domain::fleet::{ConnectionId, Fleet, Reported, instance};
 use optimizer_proto::v1::control_link_server::ControlLink;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
-use optimizer_proto::v1::{ControlMessage, FilterMessage, TelemetryAck, TelemetryReport, Welcome};
+use optimizer_proto::v1::{ControlMessage, FilterMessage, Hello, SettingsPush, TelemetryAck, TelemetryReport, Welcome};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,6 +46,7 @@ impl ControlLink for Link {
             connection: self.plane.connection_id(),
             envoy: String::new(),
             out: sender,
+            peer: Peer::of(&request),
         };
         tokio::spawn(conversation.hold(request.into_inner(), self.stopped.clone()));
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -55,6 +58,7 @@ struct Conversation {
     connection: ConnectionId,
     envoy: String,
     out: mpsc::Sender<Result<ControlMessage, Status>>,
+    peer: Peer,
 }
 
 impl Conversation {
@@ -71,6 +75,17 @@ impl Conversation {
             return;
         };
         self.envoy = instance(&hello);
+        if let Err(refused) = self.admit(&hello) {
+            self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                envoy = self.envoy,
+                node = hello.node_id,
+                reason = refused.message(),
+                "Envoy refused"
+            );
+            let _ = self.out.send(Err(refused)).await;
+            return;
+        }
         self.plane.domain().fleet.hello(&hello, self.connection, now_ms());
         if let Some(replicas) = &self.plane.replicas {
             replicas.connected(&self.envoy, &hello, self.connection);
@@ -88,7 +103,14 @@ impl Conversation {
         let welcome = self.welcome(secret.borrow_and_update().clone());
         let mut pushes = self.plane.follow();
         let mut last = pushes.borrow_and_update().to(&self.envoy).clone();
-        let mut open = self.send(ToFilter::Welcome(welcome)).await && self.send(ToFilter::Settings(last.clone())).await;
+        let mut open = self.send(ToFilter::Welcome(welcome)).await;
+        let alone = self.plane.leaves_alone(&self.envoy, &hello);
+        if alone {
+            last = SettingsPush::default();
+            tokio::spawn(crate::adopting::adopt_from(Arc::clone(&self.plane), self.envoy.clone()));
+        } else {
+            open = open && self.send(ToFilter::Settings(last.clone())).await;
+        }
         tokio::spawn(crate::purging::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
         crate::warming::connected(&self.plane, &self.envoy);
         tokio::spawn(crate::steering::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
@@ -102,14 +124,17 @@ impl Conversation {
                         false
                     }
                 },
-                changed = pushes.changed() => {
+                // One that is left alone is told of nothing that nobody has decided on.
+                changed = pushes.changed() => if alone && self.plane.is_in_doubt() {
+                    changed.is_ok()
+                } else {
                     // Only the newest matters: an Envoy that was slow skips what came between.
                     let push = pushes.borrow_and_update().to(&self.envoy).clone();
                     // A canary is no news for the others.
                     let news = push.revision != last.revision;
                     last.clone_from(&push);
                     changed.is_ok() && (!news || self.send(ToFilter::Settings(push)).await)
-                }
+                },
                 changed = secret.changed() => {
                     let welcome = self.welcome(secret.borrow_and_update().clone());
                     changed.is_ok() && self.send(ToFilter::Welcome(welcome)).await
@@ -120,6 +145,22 @@ impl Conversation {
         }
         self.plane.detach(self.connection, &self.envoy);
         tracing::info!(envoy = self.envoy, "Envoy disconnected");
+    }
+
+    /// Whether the sender is who it says. One whose process is connected and reports already must show what that was told in its first
+    /// Welcome.
+    fn admit(&self, hello: &Hello) -> Result<(), Status> {
+        if let Some(field) = Fleet::too_long(hello) {
+            return Err(Status::invalid_argument(format!("{field} of Hello is too long")));
+        }
+        self.peer.speaks_for(&hello.node_id)?;
+        let taken = self.plane.domain().fleet.is_reporting(&self.envoy, now_ms());
+        if taken && !self.plane.proofs.holds(&self.envoy, &hello.proof) {
+            return Err(Status::already_exists(
+                "this Envoy is connected and reports; a second stream must prove that it is the same",
+            ));
+        }
+        Ok(())
     }
 
     /// The stream ended with an error. A message too large to be read or not readable at all is the Envoy's fault and is counted; it
@@ -142,6 +183,7 @@ impl Conversation {
             control_plane_id: self.plane.id.clone(),
             protocol: optimizer_proto::PROTOCOL,
             key_secret,
+            proof: self.plane.proofs.of(&self.envoy),
         }
     }
 
@@ -155,7 +197,7 @@ impl Conversation {
                 if ack.accepted {
                     tracing::debug!(envoy = self.envoy, revision = ack.revision, "settings in force");
                 } else {
-                    tracing::warn!(envoy = self.envoy, revision = ack.revision, violations = ?ack.violations, "settings refused");
+                    tracing::warn!(envoy = self.envoy, revision = ack.revision, violations = ?ack.violations.first(), "settings refused");
                 }
                 self.plane.domain().fleet.acknowledged(&self.envoy, &ack, now_ms());
                 if let Some(replicas) = &self.plane.replicas {
@@ -176,7 +218,7 @@ impl Conversation {
                 self.send(ToFilter::TelemetryAck(TelemetryAck { sequence })).await
             }
             Some(FromFilter::CommandResult(result)) => {
-                self.plane.answered(result);
+                self.plane.answered(&self.envoy, result);
                 true
             }
             Some(FromFilter::Hello(_)) | None => true,

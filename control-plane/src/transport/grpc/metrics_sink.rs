@@ -1,5 +1,6 @@
 //! Envoy's own statistics, pushed by its metrics service sink: what the filter cannot see.
 
+use super::peers::Peer;
 use crate::plane::{Plane, now_ms};
 use crate::xds::{Endpoints, Upstreams};
 use control_domain::envoy_stats::{Counters, Gauges};
@@ -30,11 +31,13 @@ impl MetricsService for Sink {
         &self,
         request: Request<Streaming<StreamMetricsMessage>>,
     ) -> Result<Response<StreamMetricsResponse>, Status> {
+        let peer = Peer::of(&request);
         let mut stream = request.into_inner();
         // Only the first message of a stream says whose it is.
         let mut node_id = None;
         while let Some(message) = stream.message().await? {
             if let Some(node) = message.identifier.and_then(|identifier| identifier.node) {
+                peer.speaks_for(&node.id)?;
                 node_id = Some(node.id).filter(|id| (1..=MAX_NODE_ID).contains(&id.len()));
             }
             let Some(node_id) = &node_id else {

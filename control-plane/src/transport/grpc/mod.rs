@@ -3,7 +3,10 @@
 mod cache_backend;
 mod control_link;
 mod metrics_sink;
+mod peers;
 mod replica_link;
+
+pub(crate) use peers::{Door, Peer};
 
 use crate::plane::Plane;
 use crate::transport::incoming::Io;
@@ -19,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
 
 /// All statistics of an Envoy with many clusters in one message.
@@ -31,15 +35,18 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
 impl Connected for Io {
-    type ConnectInfo = ();
+    type ConnectInfo = peers::Certificate;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> peers::Certificate {
+        peers::Certificate::of(self.names())
+    }
 }
 
 /// Serves until told to stop.
 pub(crate) async fn serve(
     plane: Arc<Plane>,
     hub: Arc<Hub>,
+    door: Door,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
@@ -51,14 +58,20 @@ pub(crate) async fn serve(
     let link = control_link::Link::new(plane, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
+    // Replicas are asked for a secret of their own; everybody else is an Envoy.
+    let door = Arc::new(door);
+    let guard = || {
+        let door = Arc::clone(&door);
+        move |request| door.admit(request)
+    };
     let incoming = ReceiverStream::new(incoming).map(|(io, _)| Ok::<_, std::io::Error>(io));
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_ANSWERED_WITHIN))
-        .add_service(service)
-        .add_service(sink)
-        .add_service(ads)
-        .add_service(tier)
+        .add_service(InterceptedService::new(service, guard()))
+        .add_service(InterceptedService::new(sink, guard()))
+        .add_service(InterceptedService::new(ads, guard()))
+        .add_service(InterceptedService::new(tier, guard()))
         .add_service(replicas)
         .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone: time to stop as well.

@@ -103,8 +103,11 @@ pub(crate) async fn explain(
         .map(|(envoy, result)| Explained {
             envoy,
             answered: result.is_some(),
-            explanation: result
-                .map(|result| serde_json::from_str(&result.detail).unwrap_or(Value::String(result.detail))),
+            explanation: result.map(|result| {
+                let mut told = serde_json::from_str(&result.detail).unwrap_or(Value::String(result.detail));
+                plane.discretion.veil(&mut told);
+                told
+            }),
         })
         .collect();
     if envoys.is_empty() {

@@ -1,7 +1,6 @@
 //! Who asks, and what they may do.
 //!
-//! Reads are open. Writes need the role `operator`, a few the role `admin`, where tokens are configured; without any they are
-//! open too, and `/health` says so.
+//! Where tokens are configured, each route needs a role. Without any, everything is open, and `/health` says so.
 
 use super::problem::Problem;
 use crate::infrastructure::tokens::{Role, Tokens};
@@ -11,17 +10,32 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Paths of which everything but reading needs the role `admin`: they give out or replace users' data, or everything at once.
-const ADMIN: [&str; 2] = ["/cache/restore", "/settings/import"];
-/// Where code comes in that runs in every Envoy.
-const MODULES: &str = "/filter/modules";
-/// A read that gives out users' data.
-const SNAPSHOT: &str = "/cache/snapshot";
+/// Who may use a route, where tokens are configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everybody.
+    Open,
+    /// Everybody, unless CLOSE_PROBES asks for a viewer.
+    Probe,
+    /// Whoever has this role, or a greater one.
+    Needs(Role),
+}
+
+/// What is known of the sender of a request.
+#[derive(Debug, Clone)]
+struct Known {
+    /// Without tokens nobody is asked for one.
+    tokens: bool,
+    close_probes: bool,
+    caller: Option<(String, Role)>,
+}
 
 /// Whoever sent the request: the token's name, else what `X-Author` says, else the address.
 #[derive(Debug, Clone)]
@@ -50,33 +64,33 @@ fn named(headers: &HeaderMap, peer: Option<&ConnectInfo<SocketAddr>>) -> String 
     )
 }
 
-/// What a request needs.
-fn needed(method: &Method, path: &str) -> Role {
-    let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    match path {
-        SNAPSHOT => Role::Operator,
-        path if ADMIN.contains(&path) => Role::Admin,
-        MODULES => Role::Admin,
-        _ if safe => Role::Viewer,
-        _ => Role::Operator,
-    }
-}
-
-/// Lets a request pass, or refuses it.
-pub(crate) async fn guard(
+/// Finds out who sends a request, and refuses what comes too fast or with a token that is not known.
+pub(super) async fn identify(
     State(plane): State<Arc<Plane>>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let role = needed(request.method(), request.uri().path());
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if let Some(tokens) = plane.tokens() {
-        let caller = authorized(&tokens, request.headers(), role)?;
-        if let Some(caller) = caller {
-            request.extensions_mut().insert(caller);
-        }
+    let tokens = plane.tokens();
+    let caller = match &tokens {
+        Some(tokens) => whose(tokens, request.headers())?,
+        None => None,
+    };
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    // Not what the caller says of itself.
+    let counted = match &caller {
+        Some((name, _)) => name.clone(),
+        None => peer.map_or_else(String::new, |peer| peer.0.ip().to_string()),
+    };
+    if let Some((name, _)) = &caller {
+        request.extensions_mut().insert(Caller { name: name.clone() });
     }
-    if writes && !plane.admit_write() {
+    request.extensions_mut().insert(Known {
+        tokens: tokens.is_some(),
+        close_probes: plane.close_probes,
+        caller,
+    });
+    if writes && !plane.admit_write(&counted) {
         let problem = Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_writes",
@@ -87,30 +101,69 @@ pub(crate) async fn guard(
     Ok(next.run(request).await)
 }
 
-fn authorized(tokens: &Tokens, headers: &HeaderMap, needed: Role) -> Result<Option<Caller>, Problem> {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    let Some(token) = given else {
-        return if needed == Role::Viewer {
-            Ok(None)
-        } else {
-            Err(Problem::unauthorized("A bearer token is needed"))
-        };
+/// Lets a request reach its route, or refuses it. A sender that nobody has looked at is refused.
+pub(super) async fn admit(State(access): State<Access>, request: Request, next: Next) -> Result<Response, Problem> {
+    let known = request.extensions().get::<Known>();
+    let known = known.ok_or_else(|| Problem::unauthorized("The sender is not known"))?;
+    let needed = match access {
+        Access::Needs(role) => Some(role),
+        Access::Probe if known.close_probes => Some(Role::Viewer),
+        Access::Open | Access::Probe => None,
     };
-    let Some((name, role)) = tokens.who(token) else {
-        return Err(Problem::unauthorized("The bearer token is not known"));
-    };
-    if role < needed {
-        let title = format!(
-            "The role {} is needed, {name} has the role {}",
-            needed.word(),
-            role.word()
-        );
-        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", title));
+    if let Some(needed) = needed.filter(|_| known.tokens) {
+        let (name, role) = known
+            .caller
+            .as_ref()
+            .ok_or_else(|| Problem::unauthorized("A token is needed"))?;
+        if *role < needed {
+            let (needed, role) = (needed.word(), role.word());
+            let title = format!("The role {needed} is needed, {name} has the role {role}");
+            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", title));
+        }
     }
-    Ok(Some(Caller { name: name.to_owned() }))
+    Ok(next.run(request).await)
+}
+
+/// Whose token a request has; `None` without one.
+fn whose(tokens: &Tokens, headers: &HeaderMap) -> Result<Option<(String, Role)>, Problem> {
+    let Some(given) = headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let token = given.to_str().ok().and_then(token);
+    let known = token.as_deref().and_then(|token| tokens.who(token));
+    let (name, role) = known.ok_or_else(|| Problem::unauthorized("The token is not known"))?;
+    Ok(Some((name.to_owned(), role)))
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750), or the password of `Basic` (RFC 7617), which is what curl sends from a netrc file.
+fn token(credentials: &str) -> Option<Cow<'_, str>> {
+    let (scheme, rest) = credentials.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.trim().into());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(BASE64_STANDARD.decode(rest.trim()).ok()?).ok()?;
+    Some(pair.split_once(':')?.1.to_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_by_bearer_and_as_a_password() {
+        for (credentials, expected) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer  abc ", Some("abc")),
+            // ops:a:b
+            ("Basic b3BzOmE6Yg==", Some("a:b")),
+            ("Basic ???", None),
+            ("Digest abc", None),
+            ("abc", None),
+        ] {
+            assert_eq!(token(credentials).as_deref(), expected, "{credentials}");
+        }
+    }
 }

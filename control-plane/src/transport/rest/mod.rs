@@ -7,6 +7,7 @@ mod breaker;
 mod cache;
 mod canary;
 mod description;
+mod discreet;
 mod fleet;
 mod health;
 mod history;
@@ -14,6 +15,7 @@ mod identity;
 mod metrics;
 mod modules;
 mod optimize;
+mod origins;
 mod problem;
 mod prometheus;
 mod purges;
@@ -25,6 +27,9 @@ mod stream;
 mod tier;
 mod warm;
 
+pub(crate) use discreet::Discretion;
+
+use crate::infrastructure::tokens::Role;
 use crate::plane::Plane;
 use crate::transport::incoming::Io;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -32,6 +37,7 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::{Extension, Router};
+use identity::Access;
 use problem::Problem;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,55 +61,70 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 ))]
 struct Description;
 
-/// Every resource, with its description: one list makes both, so neither can lack what the other has.
+/// Every resource with its description and with who may use it: one list makes all three, so none can lack what another has.
 fn resources() -> OpenApiRouter<Arc<Plane>> {
-    OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(health::summary))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-        .routes(routes!(prometheus::exposition))
-        .routes(routes!(metrics::performance))
-        .routes(routes!(metrics::errors))
-        .routes(routes!(metrics::machine))
-        .routes(routes!(stream::figures))
-        .routes(routes!(stream::events))
-        .routes(routes!(alerts::active))
-        .routes(routes!(alerts::history))
-        .routes(routes!(alerts::acknowledge))
-        .routes(routes!(alerts::silence, alerts::silences))
-        .routes(routes!(alerts::unsilence))
-        .routes(routes!(cache::stats))
-        .routes(routes!(cache::invalidation))
-        .routes(routes!(cache::explain))
-        .routes(routes!(tier::show))
-        .routes(routes!(advice::what_if))
-        .routes(routes!(purges::purge))
-        .routes(routes!(purges::list))
-        .routes(routes!(purges::show))
-        .routes(routes!(snapshots::snapshot))
-        .routes(routes!(snapshots::restore))
-        .routes(routes!(warm::warm))
-        .routes(routes!(optimize::optimize))
-        .routes(routes!(breaker::status))
-        .routes(routes!(breaker::events))
-        .routes(routes!(breaker::audit))
-        .routes(routes!(breaker::steer))
-        .routes(routes!(settings::show, settings::replace, settings::patch))
-        .routes(routes!(history::list))
-        .routes(routes!(history::show))
-        .routes(routes!(canary::show))
-        .routes(routes!(canary::promote))
-        .routes(routes!(canary::abort))
-        .routes(routes!(settings::rollback))
-        .routes(routes!(settings::profiles))
-        .routes(routes!(settings::apply_profile))
-        .routes(routes!(fleet::rollout))
-        .routes(routes!(fleet::list))
-        .routes(routes!(modules::upload).layer(DefaultBodyLimit::max(crate::modules::MAX_BYTES)))
-        .routes(routes!(modules::fetch))
-        .routes(routes!(modules::show, modules::start))
-        .routes(routes!(modules::promote))
-        .routes(routes!(modules::abort))
+    use Access::{Needs, Open, Probe};
+    use Role::{Admin, Operator, Viewer};
+    let resources = [
+        (Needs(Viewer), routes!(health::summary)),
+        (Probe, routes!(health::live)),
+        (Probe, routes!(health::ready)),
+        (Probe, routes!(prometheus::exposition)),
+        (Needs(Viewer), routes!(metrics::performance)),
+        (Needs(Viewer), routes!(metrics::errors)),
+        (Needs(Viewer), routes!(metrics::machine)),
+        (Needs(Viewer), routes!(stream::figures)),
+        (Needs(Viewer), routes!(stream::events)),
+        (Needs(Viewer), routes!(alerts::active)),
+        (Needs(Viewer), routes!(alerts::history)),
+        (Needs(Operator), routes!(alerts::acknowledge)),
+        (Needs(Viewer), routes!(alerts::silences)),
+        (Needs(Operator), routes!(alerts::silence)),
+        (Needs(Operator), routes!(alerts::unsilence)),
+        (Needs(Viewer), routes!(cache::stats)),
+        (Needs(Viewer), routes!(cache::invalidation)),
+        (Needs(Viewer), routes!(cache::explain)),
+        (Needs(Viewer), routes!(tier::show)),
+        (Needs(Viewer), routes!(advice::what_if)),
+        (Needs(Operator), routes!(purges::purge)),
+        (Needs(Viewer), routes!(purges::list)),
+        (Needs(Viewer), routes!(purges::show)),
+        // It gives out users' data, and the other puts it in.
+        (Needs(Operator), routes!(snapshots::snapshot)),
+        (Needs(Admin), routes!(snapshots::restore)),
+        (Needs(Operator), routes!(warm::warm)),
+        (Needs(Operator), routes!(optimize::optimize)),
+        (Needs(Viewer), routes!(breaker::status)),
+        (Needs(Viewer), routes!(breaker::events)),
+        (Needs(Viewer), routes!(breaker::audit)),
+        (Needs(Operator), routes!(breaker::steer)),
+        (Needs(Viewer), routes!(settings::show)),
+        (Needs(Operator), routes!(settings::replace, settings::patch)),
+        (Needs(Viewer), routes!(history::list)),
+        (Needs(Viewer), routes!(history::show)),
+        (Needs(Viewer), routes!(canary::show)),
+        (Needs(Operator), routes!(canary::promote)),
+        (Needs(Operator), routes!(canary::abort)),
+        (Needs(Operator), routes!(settings::rollback)),
+        (Needs(Viewer), routes!(settings::profiles)),
+        (Needs(Operator), routes!(settings::apply_profile)),
+        (Needs(Viewer), routes!(fleet::rollout)),
+        (Needs(Viewer), routes!(fleet::list)),
+        // Code that runs in every Envoy. Envoys fetch it by its checksum, and have no token to show.
+        (
+            Needs(Admin),
+            routes!(modules::upload).layer(DefaultBodyLimit::max(crate::modules::MAX_BYTES)),
+        ),
+        (Open, routes!(modules::fetch)),
+        (Needs(Viewer), routes!(modules::show)),
+        (Needs(Operator), routes!(modules::start)),
+        (Needs(Operator), routes!(modules::promote)),
+        (Needs(Operator), routes!(modules::abort)),
+    ];
+    let router = OpenApiRouter::with_openapi(Description::openapi());
+    resources.into_iter().fold(router, |router, (access, resource)| {
+        router.routes(resource.layer(middleware::from_fn_with_state(access, identity::admit)))
+    })
 }
 
 /// The description of this API, as served and as kept in the repository.
@@ -119,7 +140,8 @@ fn router(plane: Arc<Plane>) -> Router {
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::clone(&plane), identity::guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&plane), identity::identify))
+        .layer(middleware::from_fn_with_state(Arc::clone(&plane), origins::same_site))
         .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, in_time))
         .layer(Extension(Arc::clone(&requests)))
         .layer(middleware::from_fn_with_state(requests, prometheus::Requests::count))

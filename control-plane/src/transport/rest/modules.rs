@@ -1,7 +1,7 @@
 //! Modules of the filter, and which Envoys run which.
 
 use super::identity::Caller;
-use super::problem::{Problem, Raw};
+use super::problem::{Problem, Raw, parse};
 use crate::modules::{ModuleRollout, Refused};
 use crate::plane::Plane;
 use crate::xds::EnvoyModule;
@@ -79,7 +79,7 @@ pub(crate) async fn start(
     caller: Caller,
     Raw(body): Raw,
 ) -> Result<Json<ModuleRollout>, Problem> {
-    let wanted: serde_json::Value = serde_json::from_slice(&body).map_err(|error| Problem::malformed_json(&error))?;
+    let wanted: serde_json::Value = parse(&body)?;
     let wanted = serde_json::from_value(wanted).ok();
     let wanted = wanted.filter(|wanted: &RolloutRequest| wanted.canary_percent <= 100);
     let Some(RolloutRequest { sha256, canary_percent }) = wanted else {

@@ -8,8 +8,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_domain::book::Refused;
+use control_domain::change::ChangeError;
+use control_domain::shape::check_bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -50,10 +53,14 @@ impl<S: Sync + Send, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let Raw(bytes) = Raw::from_request(request, state).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Problem::malformed_json(&error))
+        parse(&bytes).map(Self)
     }
+}
+
+/// Reads a JSON body, after a look at how large the document would be.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    check_bytes(body).map_err(|reason| Problem::too_large(&reason))?;
+    serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error))
 }
 
 /// The bytes of a body within the limit.
@@ -118,13 +125,19 @@ impl Problem {
         )
     }
 
-    pub(crate) fn malformed_json(reason: &impl std::fmt::Display) -> Self {
-        Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "malformed_json",
-            format!("The body is no JSON: {reason}"),
-        )
-        .finding("", reason.to_string())
+    /// A body that is no JSON, or JSON of another shape than asked for.
+    pub(crate) fn malformed_json(reason: &serde_json::Error) -> Self {
+        let (code, title) = match reason.classify() {
+            Category::Data => ("invalid_body", "The body is refused; nothing has changed".to_owned()),
+            _ => ("malformed_json", format!("The body is no JSON: {reason}")),
+        };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, title).finding("", reason.to_string())
+    }
+
+    /// A body within the limit that would make too large a document.
+    pub(crate) fn too_large(reason: &impl std::fmt::Display) -> Self {
+        let title = format!("The document is too large: {reason}");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "document_too_large", title)
     }
 
     pub(crate) fn media_type() -> Self {
@@ -199,10 +212,14 @@ impl From<Refused> for Problem {
             Refused::Conflict { present, .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "revision_conflict", text).revision(present)
             }
+            Refused::Change(ChangeError::TooLarge(_) | ChangeError::TooManyOperations) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "document_too_large", text)
+            }
             Refused::Change(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "patch_does_not_apply", text),
             Refused::CanaryUnderWay(number) => {
                 Self::new(StatusCode::CONFLICT, "canary_under_way", text).revision(number)
             }
+            Refused::OthersInForce(_) => Self::new(StatusCode::CONFLICT, "fleet_has_other_settings", text),
             Refused::NoCanary => Self::new(StatusCode::CONFLICT, "no_canary", text),
             Refused::NoEnvoy => Self::new(StatusCode::CONFLICT, "no_envoy", text),
             Refused::Unavailable(_) => Self::unavailable(text),

@@ -77,6 +77,9 @@ pub(crate) struct SettingsWrite {
     wait: Option<String>,
     /// How long at most, 2s when absent.
     timeout: Option<String>,
+    /// Write also when the Envoys run on settings that this control plane has lost: those are gone then.
+    #[serde(default)]
+    pub(crate) confirm: bool,
     /// Only so many percent of the Envoys get it, 1 to 99, until it is promoted or aborted.
     canary: Option<String>,
     /// Why, for the history. The header `X-Reason` does as well.

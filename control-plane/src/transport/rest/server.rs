@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
-/// A request head must be there within this time; a connection without a request is closed after it.
+/// A request head must be there within this time. Until its first byte the connection itself has a deadline.
 const HEAD: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 

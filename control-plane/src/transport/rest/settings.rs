@@ -2,7 +2,7 @@
 
 use super::answers::{Difference, Reached, RefusedBy, Settings, differences, violations};
 use super::identity::Caller;
-use super::problem::{Params, Problem, Raw};
+use super::problem::{Params, Problem, Raw, parse};
 use super::query::{SettingsHeaders, SettingsWrite};
 use crate::plane::{Plane, proposing};
 use axum::Json;
@@ -203,7 +203,13 @@ async fn write_settings(
     }
     let share = write.share()?;
     let author = author(headers, caller, write);
-    let written = plane.change(expected, author, write.dry_run, share, propose).await?;
+    plane.may_write(write.confirm || write.dry_run)?;
+    let written = plane
+        .change(expected, author.clone(), write.dry_run, share, propose)
+        .await?;
+    if !write.dry_run && !written.accepted.changed {
+        plane.settle(author).await?;
+    }
     let accepted = &written.accepted;
     let number = accepted.revision.number;
     let (status, reached) = if write.dry_run {
@@ -251,10 +257,6 @@ fn reached(revision: u64, standing: Standing) -> Reached {
         stragglers: standing.late,
         refused: refused.collect(),
     }
-}
-
-fn parse(body: &[u8]) -> Result<Value, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error))
 }
 
 fn entity_tag(epoch: &str, revision: u64) -> String {

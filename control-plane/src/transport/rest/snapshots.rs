@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::StreamExt;
@@ -270,10 +271,16 @@ pub(crate) async fn restore(
     Params(how): Params<How>,
     body: Body,
 ) -> Result<Json<RestoreReport>, Problem> {
+    let _turn = plane.restoring.try_acquire().map_err(|_| {
+        let title = "A snapshot is being restored already; one at a time";
+        Problem::new(StatusCode::CONFLICT, "restore_under_way", title)
+    })?;
+    let awaited = Awaited::default();
     let file = received(&plane.spool, body).await?;
+    let still = awaited.clone();
     let (report, file) = tokio::task::spawn_blocking(move || {
         let mut file = file;
-        let report = snapshot_file::read(&mut file, &mut |_| true);
+        let report = snapshot_file::read(&mut file, &mut |_| still.is_so());
         (report, file)
     })
     .await
@@ -301,6 +308,16 @@ pub(crate) async fn restore(
     }))
 }
 
+/// Whether anybody waits for a restore. The one that the handler holds goes with it when its client leaves: then reading ends.
+#[derive(Debug, Clone, Default)]
+struct Awaited(Arc<()>);
+
+impl Awaited {
+    fn is_so(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 pub(super) fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {
     let connected = plane.everywhere();
     let Some(wanted) = wanted else { return connected };
@@ -317,13 +334,22 @@ pub(super) fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {
         .collect()
 }
 
+/// A client may be silent for so long in the middle of a body.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// The body in a file of its own, so that a large one needs no memory.
 async fn received(spool: &Spool, body: Body) -> Result<std::fs::File, Problem> {
     let file = spool.file().map_err(|error| failed(&error))?;
     let mut file = tokio::fs::File::from_std(file);
     let mut stream = body.into_data_stream();
     let mut size = 0_u64;
-    while let Some(chunk) = stream.next().await {
+    loop {
+        let next = tokio::time::timeout(SILENCE, stream.next()).await;
+        let next = next.map_err(|_| {
+            let title = "No more of the body came for half a minute";
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_incomplete", title)
+        })?;
+        let Some(chunk) = next else { break };
         let chunk = chunk.map_err(|error| not_a_snapshot(&format!("it did not arrive: {error}")))?;
         size += chunk.len() as u64;
         if size > spool.limit {

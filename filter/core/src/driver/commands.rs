@@ -4,6 +4,7 @@ use super::answer::Problem;
 use super::exchange::{Exchange, Flow};
 use super::host::Host;
 use super::registry;
+use super::settings_cell;
 use super::tier_offer;
 use super::vm::Vm;
 use super::wake::Wake;
@@ -61,6 +62,7 @@ impl Vm {
             Some(Body::Import(part)) => self.import(host, part, now_ms),
             Some(Body::Sweep(step)) => Ok(self.sweep(host, step.cursor, now_ms)),
             Some(Body::Inventory(step)) => Ok(self.inventory(host, step, now_ms)),
+            Some(Body::Settings(_)) => settings_cell::published(host),
             None => Err("this filter does not know the command".to_owned()),
         };
         let (ok, detail) = match done {

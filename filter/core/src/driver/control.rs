@@ -5,7 +5,7 @@ use super::instance;
 use super::link::Step;
 use super::vm::{RootId, Vm, fingerprint, parse_document, title};
 use super::wake::Wake;
-use super::{mailbox, registry, settings_cell};
+use super::{mailbox, proof, registry, settings_cell};
 use crate::Millis;
 use optimizer_proto::settings::{Violation, ViolationCode};
 use optimizer_proto::v1::control_message::Body as FromControl;
@@ -99,6 +99,7 @@ impl Vm {
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             started_at_ms: instance::started_ms(host),
             epoch: self.in_force.epoch.clone(),
+            proof: proof::kept(host),
         }
     }
 
@@ -140,6 +141,7 @@ impl Vm {
                 }
             }
             Some(FromControl::Command(command)) => self.obey(host, stream, &command, now_ms),
+            Some(FromControl::Welcome(welcome)) => proof::keep(host, &welcome.proof),
             Some(FromControl::CaughtUp(_)) => self.trust.caught_up(),
             Some(FromControl::Welcome(welcome)) => self.take_key_secret(host, &welcome, now_ms),
             // A body this version does not know: the control plane is newer and must live with it.

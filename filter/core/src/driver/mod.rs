@@ -28,6 +28,7 @@ mod mailbox;
 mod on_end;
 mod on_request;
 mod on_response;
+mod proof;
 mod purge_targets;
 mod refresh;
 mod registry;

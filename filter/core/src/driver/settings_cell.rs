@@ -3,6 +3,7 @@
 use crate::shared_map::{Cas, SharedMap};
 use optimizer_proto::v1::SettingsPush;
 use prost::Message;
+use serde_json::{Value, json};
 
 const KEY: &[u8] = b"ao1/settings";
 
@@ -20,6 +21,13 @@ pub fn changed(map: &impl SharedMap, seen: Option<Cas>) -> Option<(SettingsPush,
     SettingsPush::decode(bytes.as_slice()).ok().map(|push| (push, cas))
 }
 
+/// The document that is published, for a control plane that has lost its own.
+pub(super) fn published(map: &impl SharedMap) -> Result<Value, String> {
+    let (push, _) = changed(map, None).ok_or("no control plane has sent settings")?;
+    let document: Value = serde_json::from_slice(&push.document).map_err(|error| error.to_string())?;
+    Ok(json!({ "epoch": push.epoch, "revision": push.revision, "document": document }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,7 +36,7 @@ mod tests {
     #[test]
     fn a_change_is_seen_once_by_each_reader() {
         let map = MemoryMap::default();
-        assert!(changed(&map, None).is_none());
+        assert!(changed(&map, None).is_none() && published(&map).is_err());
         let push = SettingsPush {
             revision: 3,
             document: b"{}".to_vec(),
@@ -37,6 +45,8 @@ mod tests {
         assert!(publish(&map, &push));
         let (read, cas) = changed(&map, None).unwrap();
         assert_eq!(read, push);
+        let told = json!({"epoch": "e", "revision": 3, "document": {}});
+        assert_eq!(published(&map), Ok(told));
         assert!(changed(&map, Some(cas)).is_none());
         assert!(publish(&map, &SettingsPush { revision: 4, ..push }));
         assert_eq!(changed(&map, Some(cas)).unwrap().0.revision, 4);

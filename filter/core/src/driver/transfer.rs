@@ -247,10 +247,12 @@ fn item(entry: &Exported, part: Vec<u8>, offset: usize) -> Option<ExportItem> {
     })
 }
 
-/// Whether it is one identity's: its key holds a credential's hash, or it was selected by one.
+/// Whether it is one identity's: its key holds a credential's hash, it was selected by one, or it gives one out.
 fn is_private(view: &StoredView<'_>) -> bool {
     let credential = |name: &[u8]| name == b"authorization" || name == b"cookie";
-    CacheKey::holds_identity(view.key()) || view.selecting().any(|(name, _)| credential(name))
+    CacheKey::holds_identity(view.key())
+        || view.selecting().any(|(name, _)| credential(name))
+        || view.get(b"set-cookie").is_some()
 }
 
 /// The same for the same key and variant on all Envoys.

@@ -83,6 +83,8 @@ pub struct Vm {
     last_second_ms: Millis,
     /// The other VMs know of this one.
     joined: bool,
+    /// A plugin configuration was taken.
+    configured: bool,
 }
 
 thread_local! {
@@ -136,6 +138,7 @@ impl Vm {
             capturing: 0,
             last_second_ms: 0,
             joined: false,
+            configured: false,
         }
     }
 
@@ -167,8 +170,19 @@ impl Vm {
         self.link = Link::default();
         self.root = Some(root);
         match Bootstrap::parse(document) {
-            Ok(bootstrap) => self.bootstrap = bootstrap,
+            Ok(bootstrap) => {
+                self.bootstrap = bootstrap;
+                self.configured = true;
+            }
             Err(violations) => {
+                if !self.configured {
+                    // There is no last good one, and what was to be kept private is not known.
+                    self.bootstrap.settings.cache_enabled = false;
+                    host.log(
+                        LogLevel::Error,
+                        "no plugin configuration: nothing is cached until settings come",
+                    );
+                }
                 for violation in violations {
                     let text = format!("plugin configuration refused, last good stays: {violation}");
                     host.log(LogLevel::Error, &text);

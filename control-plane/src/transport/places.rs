@@ -1,0 +1,132 @@
+//! How many connections a port takes, in all and from one address. What REST may take is kept from gRPC, and the other way round: probes
+//! are answered whatever happens at the other port.
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Descriptors for files, Redis, notifications.
+const RESERVE: u64 = 64;
+/// Most connections of operators and probes.
+const REST: usize = 2_048;
+/// Most connections of Envoys.
+const GRPC: usize = 100_000;
+
+/// What the two ports may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) rest: usize,
+    pub(crate) grpc: usize,
+}
+
+impl Limits {
+    /// As many as this process may have descriptors.
+    pub(crate) fn of_this_process() -> Self {
+        let mut limit = getrlimit(Resource::Nofile);
+        // As many as it may ask for.
+        let wanted = rustix::process::Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        if setrlimit(Resource::Nofile, wanted).is_ok() {
+            limit.current = limit.maximum;
+        }
+        Self::within(limit.current)
+    }
+
+    fn within(descriptors: Option<u64>) -> Self {
+        let free = descriptors.unwrap_or(u64::MAX).saturating_sub(RESERVE);
+        let free = usize::try_from(free).unwrap_or(usize::MAX);
+        let rest = (free / 3).clamp(1, REST);
+        Self {
+            rest,
+            grpc: free.saturating_sub(rest).clamp(1, GRPC),
+        }
+    }
+}
+
+/// The places of one port.
+#[derive(Debug)]
+pub(crate) struct Places {
+    all: usize,
+    each: usize,
+    taken: Mutex<(usize, HashMap<IpAddr, usize>)>,
+}
+
+/// A place that is taken. Dropped, it is free again.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Places {
+    pub(crate) fn new(all: usize, each: usize) -> Arc<Self> {
+        Arc::new(Self {
+            all,
+            each,
+            taken: Mutex::default(),
+        })
+    }
+
+    /// A place for a connection from an address; `None` when there is none.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.1.get(&address).copied().unwrap_or(0);
+        if taken.0 >= self.all || own >= self.each {
+            return None;
+        }
+        taken.0 += 1;
+        taken.1.insert(address, own + 1);
+        Some(Place {
+            places: Arc::clone(self),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.0 = taken.0.saturating_sub(1);
+        let own = taken.1.get(&self.address).copied().unwrap_or(0);
+        if own > 1 {
+            taken.1.insert(self.address, own - 1);
+        } else {
+            taken.1.remove(&self.address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_in_all_and_for_each() {
+        let places = Places::new(3, 2);
+        let [a, b]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
+        let first = places.take(a);
+        let _second = places.take(a).unwrap();
+        assert!(first.is_some() && places.take(a).is_none());
+        let _other = places.take(b).unwrap();
+        assert!(places.take(b).is_none(), "all are taken");
+        drop(first);
+        assert!(places.take(b).is_some());
+        assert!(places.take(a).is_some());
+    }
+
+    #[test]
+    fn each_port_has_descriptors_of_its_own() {
+        for descriptors in [Some(256), Some(1_024), Some(1 << 20), None] {
+            let limits = Limits::within(descriptors);
+            let all = (limits.rest + limits.grpc) as u64 + RESERVE;
+            assert!(
+                all <= descriptors.unwrap_or(u64::MAX) && limits.rest >= 60,
+                "{limits:?}"
+            );
+        }
+        assert_eq!(Limits::within(Some(10)), Limits { rest: 1, grpc: 1 });
+    }
+}
