@@ -121,7 +121,7 @@ fn every_operation_asks_for_its_role() {
         }
     }
     assert!(tried > 40, "{tried}");
-    assert_eq!(stranger.document("/health").is_err(), true);
+    assert!(stranger.document("/health").is_err());
     let health = control.rest().document("/health").unwrap();
     assert_eq!(health["settings_writes"], "guarded");
 }

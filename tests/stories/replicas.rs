@@ -418,11 +418,14 @@ fn replicas_command_over_mutual_tls_and_nobody_else_does() {
     let certificates = Certificates::make(folder.path()).unwrap();
     let file = |name: &str| certificates.file(name);
     let (server, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    let fleet_name = "client".to_owned();
     let environment = [
         ("REPLICAS", "true"),
         ("GRPC_TLS_CERT_FILE", &server),
         ("GRPC_TLS_KEY_FILE", &key),
         ("GRPC_TLS_CLIENT_CA_FILE", &ca),
+        // The Envoys share a certificate.
+        ("GRPC_FLEET_NAMES", &fleet_name),
     ];
     let origin = Origin::start(|request| Reply::ok(request.path.clone()).max_age(600)).unwrap();
     let mut fleet = Fleet::start_with(true, 2, json!({}), origin, &environment).unwrap();

@@ -427,8 +427,10 @@ fn told(violations: &[Violation]) -> Vec<Violation> {
 
 /// At most so many bytes of a text.
 fn shortened(text: &str, bytes: usize) -> String {
-    let end = text.floor_char_boundary(bytes);
-    text.get(..end).unwrap_or_default().to_owned()
+    let end = (0..=bytes.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -519,11 +521,49 @@ mod tests {
     fn who_is_away_for_long_is_forgotten() {
         let mut fleet = Fleet::default();
         fleet.hello(&hello("a"), 1, 0);
+        fleet.reported("a", &report(1, 5), 0);
         fleet.gone("a", 1);
         assert_eq!(fleet.present(4_999).count(), 1);
         assert_eq!(fleet.present(5_000).count(), 0);
         fleet.hello(&hello("b"), 2, FORGOTTEN_AFTER_MS);
         assert_eq!(fleet.envoys().count(), 1);
+    }
+
+    #[test]
+    fn of_one_that_only_said_its_name_nothing_is_kept() {
+        let mut fleet = Fleet::default();
+        fleet.hello(&hello("a"), 1, 0);
+        fleet.gone("a", 1);
+        assert_eq!(fleet.envoys().count(), 0);
+        let violation = |length: usize| Violation {
+            path: "p".repeat(length),
+            code: "c".repeat(length),
+            message: "\u{e9}".repeat(length),
+        };
+        fleet.hello(&hello("b"), 2, 0);
+        let ack = SettingsAck {
+            accepted: true,
+            epoch: "e".repeat(10_000),
+            violations: vec![violation(10_000); 1_000],
+            ..SettingsAck::default()
+        };
+        fleet.acknowledged("b", &ack, 0);
+        let kept: usize = fleet
+            .get("b")
+            .unwrap()
+            .ignored
+            .iter()
+            .map(|one| one.path.len() + one.code.len() + one.message.len())
+            .sum();
+        assert!(kept <= 16 * 832, "{kept}");
+        let long = Hello {
+            node_id: "n".repeat(257),
+            ..hello("c")
+        };
+        assert_eq!(
+            (Fleet::too_long(&long), Fleet::too_long(&hello("c"))),
+            (Some("node_id"), None)
+        );
     }
 
     #[test]

@@ -39,16 +39,9 @@ impl Journal {
     /// The lines that are whole, up to the first that is not; and how many bytes of others there are, but for a torn last line, which a
     /// crash leaves.
     pub(crate) fn read(&self) -> (Vec<String>, usize) {
-        // A device in its place need not end.
-        let metadata = fs::metadata(&self.path);
-        let bytes = match &metadata {
-            Ok(found) if found.is_file() => fs::read(&self.path).ok(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
-            _ => None,
-        };
-        let Some(bytes) = bytes else {
-            return (Vec::new(), usize::MAX);
-        };
+        // A device in its place need not end. What cannot be read cannot be written either, which is told.
+        let file = fs::metadata(&self.path).is_ok_and(|found| found.is_file());
+        let bytes = file.then(|| fs::read(&self.path).ok()).flatten().unwrap_or_default();
         let mut lines = Vec::new();
         let mut rest = bytes.as_slice();
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {

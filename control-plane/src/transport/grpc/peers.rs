@@ -75,7 +75,6 @@ impl Door {
     }
 
     /// Lets a call pass with who it comes from, or refuses it.
-    #[expect(clippy::result_large_err, reason = "the type that tonic asks for")]
     pub(super) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         match self.peer(&request) {
             Ok(peer) => {
