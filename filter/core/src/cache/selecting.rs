@@ -88,7 +88,7 @@ fn joined<'a>(name: &[u8], request: &Fields<'a>) -> Option<Cow<'a, [u8]>> {
         let first = joined.is_none();
         let whole = joined.get_or_insert_default().to_mut();
         if !first {
-            whole.push(b',');
+            whole.extend_from_slice(b", ");
         }
         if alias {
             whole.push(ALIAS);
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(plain, of(vec![(b"x-tenant", b"a"), (b"xxtenant", b"b")]));
         assert_eq!(
             of(vec![(b"x-tenant", b"a"), (b"x-tenant", b"b")]),
-            of(vec![(b"x-tenant", b"a,b")])
+            of(vec![(b"x-tenant", b"a, b")])
         );
         let language =
             |lines: Vec<(&'static [u8], &'static [u8])>| normalised(b"accept-language=de", &Fields::from(lines));

@@ -35,6 +35,9 @@ fn has_plain_path(prefix: &[u8]) -> bool {
     prefix.is_empty() || readings::is_plain(prefix) || readings::is_plain(&[prefix, b"0"].concat())
 }
 
+/// Host, path, whether in any case, and the route; false ends the list.
+type Listener<'l> = &'l mut dyn FnMut(&[u8], &[u8], bool, &Rc<RoutePolicy>) -> bool;
+
 /// One way to read a request, and the route that it leads to.
 #[derive(Debug)]
 pub struct Reading {
@@ -60,7 +63,7 @@ impl Policies {
     #[must_use]
     pub fn is_ambiguous(&self, authority: &[u8], path: &[u8]) -> bool {
         let shape = &self.shape;
-        if !shape.by_path && !(shape.by_host && is_odd_host(host_of(authority))) {
+        if !(shape.by_path || shape.by_host && is_odd_host(host_of(authority))) {
             return false;
         }
         if self.has_one_reading(authority, path) {
@@ -98,12 +101,7 @@ impl Policies {
     }
 
     /// Tells of each reading and its route, until the answer is false; answers that. `None` when the path is too odd to be read.
-    fn each_reading(
-        &self,
-        authority: &[u8],
-        path: &[u8],
-        tell: &mut dyn FnMut(&[u8], &[u8], bool, &Rc<RoutePolicy>) -> bool,
-    ) -> Option<bool> {
+    fn each_reading(&self, authority: &[u8], path: &[u8], tell: Listener<'_>) -> Option<bool> {
         let host = host_of(authority);
         let one = !self.shape.by_path || self.shape.plain && readings::is_plain(path);
         let paths = if one { vec![path.to_vec()] } else { readings::of(path)? };
