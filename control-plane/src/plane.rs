@@ -228,6 +228,7 @@ impl Plane {
             .and_then(|state| state.path().parent().map(ToOwned::to_owned));
         let (desk, purges) = Desk::open(folder.as_deref());
         let key_secret = KeySecret::open(folder.as_deref(), replicas.is_some());
+        let discretion = Discretion::new(key_secret.follow());
         let modules = Modules::open(state.as_ref().map(|state| state.path().with_file_name("modules")));
         let steering_file = state.as_ref().map(|state| state.path().with_file_name("steering.json"));
         let steering = steering_file
@@ -284,7 +285,7 @@ impl Plane {
             rest_hosts,
             asks_nobody,
             restoring: tokio::sync::Semaphore::new(1),
-            discretion: Discretion::new(),
+            discretion,
         };
         plane.keep();
         plane

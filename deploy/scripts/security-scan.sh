@@ -9,7 +9,8 @@
 #
 # Environment: SECURITY_PARTS (all of them), DEPLOYMENT_DIR (deployment), BACKUP_DIR (backups), NAMESPACE (production)
 #              SOURCE_DIR  the checked-out product (the folder above deploy/)
-#              API_OPTIMIZER_URL, API_OPTIMIZER_TOKEN_FILE  with a token, a write without one must be refused
+#              API_OPTIMIZER_URL, API_OPTIMIZER_TOKEN_FILE  with a token, a write without one must be refused; curl's own netrc
+#                file is not used for that write
 #              PUBLIC_URL  an https address of the service as its clients see it, to judge its certificate (none)
 #              SCAN_SECONDS  how long one tool may take (300)
 # Exit: 0 no findings; 1 findings, or nothing could be checked; 2 wrong use
@@ -154,10 +155,13 @@ check_headers() {
 
 # The document {} changes nothing even where it is accepted.
 check_writes() {
-  if [[ -z ${API_OPTIMIZER_TOKEN_FILE:-} ]]; then
-    skipped "credentials: no API_OPTIMIZER_TOKEN_FILE, so the API may take writes from whoever reaches it"
-  elif API_OPTIMIZER_TOKEN_FILE='' api PATCH '/settings?dry_run=true' -H 'Content-Type: application/merge-patch+json' --data-binary '{}'; then
-    finding "$BASE_URL takes writes without a token"
+  if API_OPTIMIZER_TOKEN_FILE='' api PATCH '/settings?dry_run=true' --netrc-file /dev/null \
+    -H 'Content-Type: application/merge-patch+json' --data-binary '{}'; then
+    if [[ -n ${API_OPTIMIZER_TOKEN_FILE:-} ]]; then
+      finding "$BASE_URL takes writes without a token"
+    else
+      skipped "credentials: no API_OPTIMIZER_TOKEN_FILE, and $BASE_URL takes writes from whoever reaches it"
+    fi
   elif [[ $HTTP_STATUS != 401 && $HTTP_STATUS != 403 ]]; then
     finding "a write without a token: expected 401 or 403; $REASON"
   fi

@@ -64,5 +64,32 @@ bad 'health-check: no cluster' 'connection to the server' scripts/health-check.s
 fresh '{"token": "t0p"}'
 printf 't0p\n' >"$WORK/token"
 good 'a token file' env API_OPTIMIZER_TOKEN_FILE="$WORK/token" scripts/quick-health-check.sh
+bad 'none' 'answered 401' scripts/quick-health-check.sh
 bad 'a token file that is not there' 'API_OPTIMIZER_TOKEN_FILE' env API_OPTIMIZER_TOKEN_FILE="$WORK/none" scripts/quick-health-check.sh
+# The ops pod: nothing but the image's .curlrc and the netrc of the Secret, both with other places; every name that a script calls is there.
+new_cluster new
+mkdir "$WORK/image"
+netrc() { sed -n '/^  netrc: |$/,/^  [^ ]/s/^    //p' base/once/secrets.yaml.template | sed 's/<the token of ops[^>]*>/t0p/'; }
+netrc >"$WORK/netrc"
+sed "s#/run/api-optimizer/netrc#$WORK/netrc#" "$DEPLOY/docker/ops/.curlrc" >"$WORK/image/.curlrc"
+check 'the .curlrc has another netrc here' grep -q "$WORK/netrc" "$WORK/image/.curlrc"
+mapfile -t services < <(kubectl get services -n production -o json | jq -r '.items[].metadata.name | select(endswith("-pods") | not)')
+mapfile -t -O ${#services[@]} services < <(kubectl get services -n staging -o json | jq -r '.items[].metadata.name | select(endswith("-pods") | not) + ".staging"')
+services+=(api-optimizer-emergency)
+check 'services of both namespaces' test ${#services[@]} = 6
+for name in "${services[@]}" elsewhere; do
+  printf 'connect-to = "%s:8080:127.0.0.1:%s"\n' "$name" "${API_OPTIMIZER_URL##*:}"
+done >>"$WORK/image/.curlrc"
+pod=(env -u API_OPTIMIZER_URL -u API_OPTIMIZER_STAGING_URL CURL_HOME="$WORK/image")
+for name in "${services[@]}"; do
+  good "the token is shown to $name" "${pod[@]}" curl -fsS -o /dev/null "http://$name:8080/health"
+done
+run "${pod[@]}" curl -fsS "http://elsewhere:8080/health"
+check 'and to nobody else' test "$STATUS" = 22
+for command in 'scripts/quick-health-check.sh' 'scripts/health-check.sh production' 'scripts/health-check.sh staging' scripts/daily-maintenance.sh; do
+  read -ra command <<<"$command"
+  good "in the ops pod: ${command[*]}" "${pod[@]}" "${command[@]}"
+done
+: >"$WORK/netrc"
+bad 'in the ops pod, without its netrc' 'answered 401' "${pod[@]}" scripts/quick-health-check.sh
 finish

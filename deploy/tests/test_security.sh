@@ -57,7 +57,16 @@ export API_OPTIMIZER_TOKEN_FILE=$WORK/token
 found 'a token is not asked for' 'takes writes without a token' "${scan[@]}"
 state '{"token": "t0p"}'
 good 'a token is asked for' "${scan[@]}"
+# As in the ops pod, where curl has the token by itself.
+printf 'machine 127.0.0.1 login ops password t0p\n' >"$WORK/netrc"
+printf 'netrc-file = "%s"\n' "$WORK/netrc" >"$WORK/home/.curlrc"
+good 'a token is asked for of who does not show the one that curl has' "${scan[@]}"
 unset API_OPTIMIZER_TOKEN_FILE
+good 'by the token of curl alone' "${scan[@]}"
+check 'and the write is tried' matches "$OUT" "checked: service"
+check 'not skipped' test "${OUT/skipped: credentials/}" = "$OUT"
+rm "$WORK/home/.curlrc" "$WORK/netrc"
+state '{"token": null}'
 found 'a public address without TLS' 'is not https' env PUBLIC_URL="$API_OPTIMIZER_URL" "${scan[@]}"
 found 'a public address that does not answer' 'finding: https://127.0.0.1:9' env PUBLIC_URL=$critical "${scan[@]}"
 bad 'nothing to check' 'nothing could be checked' env SECURITY_PARTS=cluster KUBE_STATE=/dev/null "${scan[@]}"

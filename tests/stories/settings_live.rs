@@ -115,6 +115,7 @@ fn a_thousand_changes_under_load_fail_no_request() {
                 "/settings"
             };
             let request = Request::new("PATCH", path)
+                .header("host", "localhost")
                 .header("content-type", "application/merge-patch+json")
                 .body(change.to_string());
             let sent = Instant::now();

@@ -12,6 +12,7 @@ pub mod collapse;
 pub mod driver;
 pub mod engine;
 pub mod http;
+pub mod learned;
 pub mod limit;
 pub mod policy;
 pub mod shared_map;

@@ -1,8 +1,8 @@
 //! Users' values in answers: what a request was told apart by is shown as a keyed digest, unless everybody has the same few values.
 
 use ring::hmac::{HMAC_SHA256, Key, sign};
-use ring::rand::SystemRandom;
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// Fields whose values say nothing about who asks.
 const HARMLESS: [&str; 9] = [
@@ -17,18 +17,25 @@ const HARMLESS: [&str; 9] = [
     "x-forwarded-proto",
 ];
 
-/// The key of the digests. Equal values have equal digests as long as this process lives; nobody can try values out.
-#[derive(Debug)]
+/// The secret of the digests: the fleet's, of which they say nothing. Equal values have equal digests, by any replica; nobody can try
+/// values out.
 pub(crate) struct Discretion {
-    /// Absent where there is no source of chance: then nothing is told apart.
-    key: Option<Key>,
+    /// Empty where there is none: then nothing is told apart.
+    secret: watch::Receiver<Vec<u8>>,
 }
 
+impl std::fmt::Debug for Discretion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Discretion(..)")
+    }
+}
+
+/// What the digests are for; cache keys have others.
+const PURPOSE: &[u8] = b"values shown to operators";
+
 impl Discretion {
-    pub(crate) fn new() -> Self {
-        Self {
-            key: Key::generate(HMAC_SHA256, &SystemRandom::new()).ok(),
-        }
+    pub(crate) fn new(secret: watch::Receiver<Vec<u8>>) -> Self {
+        Self { secret }
     }
 
     /// Replaces the values in what a filter explains, wherever in it they stand.
@@ -42,6 +49,13 @@ impl Discretion {
                             selecting.iter_mut().for_each(|one| self.veil_field(one))
                         }
                         ("key", Value::String(key)) => *key = self.veiled_key(key),
+                        ("same_url", Value::Array(keys)) => {
+                            for key in keys {
+                                if let Value::String(key) = key {
+                                    *key = self.veiled_key(key);
+                                }
+                            }
+                        }
                         (_, value) => self.veil(value),
                     }
                 }
@@ -69,10 +83,12 @@ impl Discretion {
     }
 
     fn digest(&self, value: &str) -> String {
-        let Some(key) = &self.key else {
+        let secret = self.secret.borrow();
+        if secret.is_empty() {
             return "digest:".to_owned();
-        };
-        let tag = sign(key, value.as_bytes());
+        }
+        let own = sign(&Key::new(HMAC_SHA256, &secret), PURPOSE);
+        let tag = sign(&Key::new(HMAC_SHA256, own.as_ref()), value.as_bytes());
         let shown = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
         format!("digest:{}", shown.collect::<String>())
     }
@@ -89,7 +105,7 @@ mod tests {
 
     #[test]
     fn only_values_that_tell_nothing_of_a_user_are_shown() {
-        let discretion = Discretion::new();
+        let discretion = Discretion::new(watch::channel(vec![7; 32]).1);
         let selecting = [
             field("cookie", "session=secret"),
             field("cookie", "session=secret"),
@@ -101,6 +117,7 @@ mod tests {
         let mut told = json!({
             "key": "http://a/b?c\u{0}x-user\u{1}secret",
             "variants": [{"selecting": selecting}],
+            "same_url": ["http://a/b?c\u{0}x-user\u{1}secret"],
             "stored": {"selecting": [field("authorization", "Bearer secret")]},
         });
         discretion.veil(&mut told);

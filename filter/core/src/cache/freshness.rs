@@ -72,7 +72,10 @@ pub fn lifetime(
     date_ms: Millis,
     jitter: u64,
 ) -> Lifetime {
-    if let Some(ms) = policy.ttl_override_ms {
+    let explicit = directives.s_maxage.is_some() || directives.max_age.is_some() || response.has(b"expires");
+    // What is cacheable only on the origin's word needs that.
+    let may_override = is_heuristically_cacheable(status) || explicit || directives.public;
+    if let Some(ms) = policy.ttl_override_ms.filter(|_| may_override) {
         return Lifetime {
             ms,
             origin: Origin::Override,

@@ -9,11 +9,9 @@
 
 mod flight;
 mod unshared;
-mod varied;
 
 pub use flight::{Beside, Boarding, Failed, Landing, Retry, Ticket, beside, board, forget, land, retry, seed};
 pub use unshared::Unshared;
-pub use varied::Varied;
 
 use crate::Millis;
 

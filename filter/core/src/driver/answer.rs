@@ -1,9 +1,9 @@
 //! Responses that the filter makes: from the cache, and of its own.
 
 use super::exchange::{Exchange, Flow, Phase};
-use super::header_map::MapWriter;
+use super::header_map::{self, MapWriter};
 use super::host::{Host, LocalReply};
-use super::repair::Sent;
+use super::repair::{self, Sent};
 use super::vm::Vm;
 use crate::cache::reply::Reply;
 use crate::cache::sharing::is_client_state;
@@ -71,8 +71,19 @@ impl Vm {
                 .clone()
                 .or_else(|| view.get(b"content-type").map(<[u8]>::to_vec))
         };
-        let bare = reply.body.is_empty();
-        let fields = writer.finish();
+        let mut fields = writer.finish();
+        let mut body: &[u8] = &reply.body;
+        if exchange.responding {
+            let rules = self.added_to(exchange, exchange.started_ns / 1_000_000);
+            if !rules.is_empty() {
+                fields = rewritten(&fields, &rules);
+            }
+            if body.is_empty() && reply.content_length.is_some_and(|length| length > 0) {
+                // An answer to HEAD. Envoy takes its content off, and what describes it off one without.
+                body = view.body();
+            }
+        }
+        let bare = body.is_empty();
         let put_back = (
             reply.content_length.filter(|length| bare && *length > 0),
             if bare && reply.content_length.is_some_and(|length| length > 0) {
@@ -84,7 +95,7 @@ impl Vm {
         let sent = host.reply(&LocalReply {
             status: reply.status,
             fields: &fields,
-            body: &reply.body,
+            body,
             details: "api_optimizer_cache",
         });
         if sent.is_err() {
@@ -162,4 +173,14 @@ pub(super) struct Problem {
     pub(super) status: u16,
     pub(super) code: &'static str,
     pub(super) title: &'static str,
+}
+
+/// A serialized reply without the lines that the rules of its route add.
+fn rewritten(fields: &[u8], rules: &[Vec<u8>]) -> Vec<u8> {
+    let lines = header_map::parse(fields);
+    let mut writer = MapWriter::with_capacity(lines.len(), fields.len());
+    for (name, value) in repair::without_added(&lines, rules) {
+        writer.push_sound(name, value);
+    }
+    writer.finish()
 }

@@ -141,9 +141,11 @@ impl Vm {
                 }
             }
             Some(FromControl::Command(command)) => self.obey(host, stream, &command, now_ms),
-            Some(FromControl::Welcome(welcome)) => proof::keep(host, &welcome.proof),
+            Some(FromControl::Welcome(welcome)) => {
+                proof::keep(host, &welcome.proof);
+                self.take_key_secret(host, &welcome, now_ms);
+            }
             Some(FromControl::CaughtUp(_)) => self.trust.caught_up(),
-            Some(FromControl::Welcome(welcome)) => self.take_key_secret(host, &welcome, now_ms),
             // A body this version does not know: the control plane is newer and must live with it.
             None => {}
         }

@@ -60,6 +60,8 @@ pub struct Exchange {
     pub(super) unshared: Option<u64>,
     /// The request's headers did not end it.
     pub(super) content_follows: bool,
+    /// The upstream's response, or Envoy's in its place, has begun: a reply now takes its place, and no filter sees it.
+    pub(super) responding: bool,
     pub(super) phase: Phase,
 }
 
@@ -198,6 +200,7 @@ impl Exchange {
             collapsed: false,
             unshared: None,
             content_follows: false,
+            responding: false,
             phase: Phase::Passing,
         }
     }

@@ -28,13 +28,15 @@ impl Vm {
             }
             Phase::Answered(sent) => {
                 if let Some(sent) = &sent {
-                    sent.restore(host, count);
+                    let added = sent.restore(host, count);
+                    self.learn_added(host, exchange, &added);
                 }
                 exchange.phase = Phase::Answered(sent.filter(|_| !end));
                 Flow::Continue
             }
             Phase::Forwarded(mut forwarded) => {
                 let started_ns = host.now_ns();
+                exchange.responding = true;
                 let flow = self.judge_response(host, exchange, &mut forwarded, started_ns / 1_000_000, end);
                 // An answer of our own has set the phase; the permit goes with the exchange all the same.
                 match &exchange.phase {

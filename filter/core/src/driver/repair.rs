@@ -1,8 +1,13 @@
 //! A reply of ours on its way out. Envoy applies a route's header rules, and the filters behind this one, to it a second time: to a
 //! stored response that went through them when it was a miss.
+//!
+//! To a reply in the upstream's place, as after a 304, it applies the rules too, but shows it to no filter. What the rules of a route add
+//! is known from replies that were shown; such lines are left to them.
 
+use super::exchange::Exchange;
 use super::header_map;
 use super::host::{Host, MapKind};
+use super::routed::Routed;
 use super::vm::Vm;
 use crate::Millis;
 use crate::http::fields::Fields;
@@ -20,17 +25,20 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Makes the head again what was sent. `count` is the number of lines it has now.
-    pub(super) fn restore(&self, host: &impl Host, count: usize) {
-        if count != self.expected() {
-            self.restore_lines(host);
-        }
+    /// Makes the head again what was sent. `count` is the number of lines it has now. What was added to it: a name, a NUL and a value each.
+    pub(super) fn restore(&self, host: &impl Host, count: usize) -> Vec<Vec<u8>> {
+        let added = if count == self.expected() {
+            Vec::new()
+        } else {
+            self.restore_lines(host)
+        };
         if let Some(length) = self.content_length {
             let _ = host.replace_header(MapKind::Response, b"content-length", length.to_string().as_bytes());
         }
         if let Some(kind) = &self.content_type {
             let _ = host.replace_header(MapKind::Response, b"content-type", kind);
         }
+        added
     }
 
     /// Lines of a head that nothing was added to: ours, and the status.
@@ -44,9 +52,9 @@ impl Sent {
             .saturating_sub(dropped)
     }
 
-    fn restore_lines(&self, host: &impl Host) {
+    fn restore_lines(&self, host: &impl Host) -> Vec<Vec<u8>> {
         let Ok(map) = host.header_map(MapKind::Response) else {
-            return;
+            return Vec::new();
         };
         let now = Fields::from(header_map::parse(&map));
         let sent = Fields::from(header_map::parse(&self.fields));
@@ -71,10 +79,70 @@ impl Sent {
         if !sent.has(b"content-type") && now.has(b"content-type") {
             let _ = host.remove_header(MapKind::Response, b"content-type");
         }
+        added(&now, &sent)
     }
 }
 
+/// Fields that Envoy gives a reply of its own accord.
+const ENVOYS_OWN: [&[u8]; 5] = [b"content-length", b"content-type", b"date", b"server", b"cache-status"];
+
+/// The lines that a head has beside those that were sent.
+fn added(now: &Fields<'_>, sent: &Fields<'_>) -> Vec<Vec<u8>> {
+    let mut sent: Vec<(&[u8], &[u8])> = sent.iter().collect();
+    let mut added = Vec::new();
+    for (name, value) in now.iter() {
+        if name.starts_with(b":") || name.starts_with(b"x-envoy-") || ENVOYS_OWN.contains(&name) {
+            continue;
+        }
+        match sent.iter().position(|line| *line == (name, value)) {
+            Some(at) => drop(sent.swap_remove(at)),
+            None => added.push([name, value].join(&0)),
+        }
+    }
+    added
+}
+
+/// A reply's lines without those that the rules of its route add: equal ones, and where a rule's value changes from one response to the
+/// next, a single line of the same name.
+pub(super) fn without_added<'l>(lines: &[(&'l [u8], &'l [u8])], rules: &[Vec<u8>]) -> Vec<(&'l [u8], &'l [u8])> {
+    let mut left: Vec<(&[u8], &[u8])> = lines.to_vec();
+    for rule in rules {
+        let Some(end) = rule.iter().position(|byte| *byte == 0) else {
+            continue;
+        };
+        let (name, value) = (
+            rule.get(..end).unwrap_or_default(),
+            rule.get(end + 1..).unwrap_or_default(),
+        );
+        let equal = left.iter().position(|line| *line == (name, value));
+        let alone = || {
+            let mut same = left.iter().enumerate().filter(|(_, line)| line.0 == name);
+            same.next().filter(|_| same.next().is_none()).map(|(at, _)| at)
+        };
+        if let Some(at) = equal.or_else(alone) {
+            left.remove(at);
+        }
+    }
+    left
+}
+
 impl Vm {
+    /// Remembers what the rules of a stream's route add to a reply.
+    pub(super) fn learn_added(&mut self, host: &impl Host, exchange: &Exchange, added: &[Vec<u8>]) {
+        if let Some(routed) = exchange.routed.as_ref().filter(|_| !added.is_empty()) {
+            let now_ms = host.now_ns() / 1_000_000;
+            self.added.learn(host, pair_hash(routed), added, now_ms);
+        }
+    }
+
+    /// What the rules of a stream's route add to a reply, as far as known.
+    pub(super) fn added_to(&self, exchange: &Exchange, now_ms: Millis) -> Vec<Vec<u8>> {
+        let Some(routed) = &exchange.routed else {
+            return Vec::new();
+        };
+        self.added.of(pair_hash(routed), now_ms).map(<[u8]>::to_vec).collect()
+    }
+
     /// The content of a reply of ours comes by with another size than it was sent with. Envoy may have put its own in place of it; a
     /// compressor behind this filter does it too, but does not say the size in advance. The head tells, which Envoy shows again when
     /// the stream is over.
@@ -86,5 +154,44 @@ impl Vm {
         if length.is_some_and(|length| length != sent) {
             self.reply_was_rewritten(host, now_ms);
         }
+    }
+}
+
+fn pair_hash(routed: &Routed) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(&routed.pair)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rules_add_is_left_to_them() {
+        let lines: Vec<(&[u8], &[u8])> = vec![
+            (b"etag", b"\"e\""),
+            (b"x-env", b"prod"),
+            (b"x-env", b"of the origin"),
+            (b"x-now", b"yesterday"),
+        ];
+        let rules = [b"x-env\0prod".to_vec(), b"x-now\0today".to_vec(), b"x-new\01".to_vec()];
+        assert_eq!(
+            without_added(&lines, &rules),
+            [(&b"etag"[..], &b"\"e\""[..]), (b"x-env", b"of the origin")]
+        );
+        assert_eq!(without_added(&lines, &[]), lines);
+    }
+
+    #[test]
+    fn what_was_added_is_told_from_what_was_sent_and_from_envoys_own() {
+        let sent = Fields::from(vec![(&b"x-env"[..], &b"prod"[..]), (b"etag", b"e")]);
+        let now = Fields::from(vec![
+            (&b":status"[..], &b"200"[..]),
+            (b"x-env", b"prod"),
+            (b"x-env", b"prod"),
+            (b"x-rule", b"1"),
+            (b"etag", b"e"),
+            (b"server", b"envoy"),
+        ]);
+        assert_eq!(added(&now, &sent), [b"x-env\0prod".to_vec(), b"x-rule\01".to_vec()]);
     }
 }

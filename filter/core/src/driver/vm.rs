@@ -12,6 +12,7 @@ use super::{instance, key_secret, lease, mailbox, registry};
 use crate::Millis;
 use crate::breaker;
 use crate::collapse;
+use crate::learned::{self, Learned};
 use crate::limit;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
@@ -69,7 +70,8 @@ pub struct Vm {
     pub(super) limiter: super::limiter::Limiter,
     pub(super) breakers: breaker::Watch,
     pub(super) unshared: collapse::Unshared,
-    pub(super) varied: collapse::Varied,
+    pub(super) varied: Learned,
+    pub(super) added: Learned,
     /// Flights this VM has begun: makes their numbers.
     pub(super) flights: u64,
     pub(super) tier: super::tier::TierClient,
@@ -128,7 +130,8 @@ impl Vm {
             limiter: super::limiter::Limiter::default(),
             breakers: breaker::Watch::default(),
             unshared: collapse::Unshared::default(),
-            varied: collapse::Varied::default(),
+            varied: Learned::new(learned::VARIED),
+            added: Learned::new(learned::ADDED),
             flights: 0,
             tier: super::tier::TierClient::default(),
             workers: 1,
@@ -151,7 +154,7 @@ impl Vm {
         registry::seed(host);
         mailbox::seed(host);
         collapse::seed(host);
-        collapse::Varied::seed(host);
+        Learned::seed(host);
         breaker::seed(host);
         limit::seed(host);
         super::forwarding::seed(host);
@@ -224,6 +227,7 @@ impl Vm {
         self.drive_link(host, now_ms);
         self.run_background(host, now_ms);
         self.varied.refresh(host);
+        self.added.refresh(host);
         self.end_overdue_waits(host, now_ms);
         self.release_some(host, now_ms);
         self.run_tier(host, now_ms);
