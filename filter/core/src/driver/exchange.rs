@@ -62,6 +62,8 @@ pub struct Exchange {
     pub(super) content_follows: bool,
     /// The upstream's response, or Envoy's in its place, has begun: a reply now takes its place, and no filter sees it.
     pub(super) responding: bool,
+    /// Hash of the authority.
+    pub(super) host: u64,
     pub(super) phase: Phase,
 }
 
@@ -201,6 +203,7 @@ impl Exchange {
             unshared: None,
             content_follows: false,
             responding: false,
+            host: 0,
             phase: Phase::Passing,
         }
     }

@@ -98,6 +98,7 @@ impl Vm {
         };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
+        exchange.host = xxhash_rust::xxh3::xxh3_64(asked.target.authority);
         let target = &asked.target;
         exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
@@ -257,7 +258,7 @@ impl Vm {
             && onward
                 .stored
                 .as_ref()
-                .is_some_and(|(bytes, _)| add_validators(host, bytes, &map));
+                .is_some_and(|(bytes, _)| self.add_validators(host, exchange, bytes, &map, now_ms));
         if onward.key.is_some() {
             // Tells an origin that speaks Surrogate-Control whom it may address; a host that refuses costs only that.
             let _ = host.add_header(MapKind::Request, b"surrogate-capability", SURROGATE_CAPABILITY);
@@ -316,26 +317,35 @@ fn is_sampled(started_ns: u64) -> bool {
 
 pub(super) const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
 
-/// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
-/// current, the client gets its part of what is. False when there is no validator.
-fn add_validators(host: &impl Host, stored: &[u8], request: &[u8]) -> bool {
-    let Ok(view) = StoredView::decode(stored, false) else {
-        return false;
-    };
-    let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
-    if conditional.is_empty() {
-        return false;
+impl Vm {
+    /// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
+    /// current, the client gets its part of what is. False when there is no validator.
+    fn add_validators(
+        &self,
+        host: &impl Host,
+        exchange: &Exchange,
+        stored: &[u8],
+        request: &[u8],
+        now_ms: Millis,
+    ) -> bool {
+        let Ok(view) = StoredView::decode(stored, false) else {
+            return false;
+        };
+        let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
+        if conditional.is_empty() || !self.may_be_validated(exchange, &view, now_ms) {
+            return false;
+        }
+        for name in validation::Conditional::REPLACED {
+            // Removing what is not there is no error worth a word.
+            let _ = host.remove_header(MapKind::Request, name);
+        }
+        let set = |name: &[u8], value: Option<&[u8]>| match value {
+            Some(value) => host.replace_header(MapKind::Request, name, value).is_ok(),
+            None => true,
+        };
+        set(b"if-none-match", conditional.if_none_match.as_deref())
+            && set(b"if-modified-since", conditional.if_modified_since)
     }
-    for name in validation::Conditional::REPLACED {
-        // Removing what is not there is no error worth a word.
-        let _ = host.remove_header(MapKind::Request, name);
-    }
-    let set = |name: &[u8], value: Option<&[u8]>| match value {
-        Some(value) => host.replace_header(MapKind::Request, name, value).is_ok(),
-        None => true,
-    };
-    set(b"if-none-match", conditional.if_none_match.as_deref())
-        && set(b"if-modified-since", conditional.if_modified_since)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl Vm {
             Phase::Answered(sent) => {
                 if let Some(sent) = &sent {
                     let added = sent.restore(host, count);
-                    self.learn_added(host, exchange, &added);
+                    self.learn_added(host, exchange, added);
                 }
                 exchange.phase = Phase::Answered(sent.filter(|_| !end));
                 Flow::Continue

@@ -7,9 +7,9 @@
 use super::exchange::Exchange;
 use super::header_map;
 use super::host::{Host, MapKind};
-use super::routed::Routed;
 use super::vm::Vm;
 use crate::Millis;
+use crate::cache::StoredView;
 use crate::http::fields::Fields;
 
 /// A stored response as it was handed to Envoy.
@@ -83,6 +83,33 @@ impl Sent {
     }
 }
 
+/// Routes whose replies this VM has seen, at most.
+const MAX_SHOWN: usize = 1024;
+
+/// Fields that origins send of themselves, and rules of routes seldom add.
+const USUAL: [&[u8]; 20] = [
+    b"accept-ranges",
+    b"age",
+    b"allow",
+    b"cache-control",
+    b"cdn-cache-control",
+    b"content-disposition",
+    b"content-encoding",
+    b"content-language",
+    b"content-location",
+    b"content-type",
+    b"date",
+    b"etag",
+    b"expires",
+    b"last-modified",
+    b"link",
+    b"location",
+    b"pragma",
+    b"server",
+    b"surrogate-control",
+    b"vary",
+];
+
 /// Fields that Envoy gives a reply of its own accord.
 const ENVOYS_OWN: [&[u8]; 5] = [b"content-length", b"content-type", b"date", b"server", b"cache-status"];
 
@@ -127,20 +154,36 @@ pub(super) fn without_added<'l>(lines: &[(&'l [u8], &'l [u8])], rules: &[Vec<u8>
 }
 
 impl Vm {
-    /// Remembers what the rules of a stream's route add to a reply.
-    pub(super) fn learn_added(&mut self, host: &impl Host, exchange: &Exchange, added: &[Vec<u8>]) {
-        if let Some(routed) = exchange.routed.as_ref().filter(|_| !added.is_empty()) {
-            let now_ms = host.now_ns() / 1_000_000;
-            self.added.learn(host, pair_hash(routed), added, now_ms);
+    /// Remembers what the rules of a stream's route add to a reply that was shown, and that it is known.
+    pub(super) fn learn_added(&mut self, host: &impl Host, exchange: &Exchange, mut added: Vec<Vec<u8>>) {
+        let Some(rules) = rules_of(exchange) else { return };
+        if !self.shown.contains(&rules) {
+            if self.shown.len() >= MAX_SHOWN {
+                self.shown.clear();
+            }
+            self.shown.insert(rules);
+            added.push(Vec::new());
         }
+        if !added.is_empty() {
+            let now_ms = host.now_ns() / 1_000_000;
+            self.added.learn(host, rules, &added, now_ms);
+        }
+    }
+
+    /// Whether a 304 may be answered with this stored response as the upstream's whole response would have been. Where a reply was shown
+    /// it is known what rules add to it; else none of its fields may be a rule's.
+    pub(super) fn may_be_validated(&self, exchange: &Exchange, view: &StoredView<'_>, now_ms: Millis) -> bool {
+        let known = rules_of(exchange)
+            .is_some_and(|rules| self.shown.contains(&rules) || self.added.of(rules, now_ms).next().is_some());
+        known || view.fields().all(|(name, _)| USUAL.contains(&name))
     }
 
     /// What the rules of a stream's route add to a reply, as far as known.
     pub(super) fn added_to(&self, exchange: &Exchange, now_ms: Millis) -> Vec<Vec<u8>> {
-        let Some(routed) = &exchange.routed else {
+        let Some(rules) = rules_of(exchange) else {
             return Vec::new();
         };
-        self.added.of(pair_hash(routed), now_ms).map(<[u8]>::to_vec).collect()
+        self.added.of(rules, now_ms).map(<[u8]>::to_vec).collect()
     }
 
     /// The content of a reply of ours comes by with another size than it was sent with. Envoy may have put its own in place of it; a
@@ -157,8 +200,10 @@ impl Vm {
     }
 }
 
-fn pair_hash(routed: &Routed) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(&routed.pair)
+/// What the header rules depend on: cluster and route, and the host, which chooses the virtual host.
+fn rules_of(exchange: &Exchange) -> Option<u64> {
+    let routed = exchange.routed.as_ref()?;
+    Some(xxhash_rust::xxh3::xxh3_64_with_seed(&routed.pair, exchange.host))
 }
 
 #[cfg(test)]

@@ -736,6 +736,8 @@ fn one_clients_directives_change_nothing_for_others() {
         let (_leader, flow) = begin(&mut envoy, 2);
         assert_eq!(flow, Flow::Continue, "{own}: it follows nobody who asks for himself");
         assert_eq!(begin(&mut envoy, 3).1, Flow::Pause);
+        // At the end of its stream Envoy shows how it left.
+        envoy.host.set_request(&request);
         answered(&mut envoy, &alone, 1, "200", &[("cache-control", "no-store")]);
         assert_eq!(envoy.host.resumed.get(), 0, "{own}: its end is nobody's business");
         assert_eq!(begin(&mut envoy, 4).1, Flow::Pause);

@@ -72,6 +72,8 @@ pub struct Vm {
     pub(super) unshared: collapse::Unshared,
     pub(super) varied: Learned,
     pub(super) added: Learned,
+    /// Clusters and routes of which this VM has seen a reply on its way out.
+    pub(super) shown: std::collections::HashSet<u64>,
     /// Flights this VM has begun: makes their numbers.
     pub(super) flights: u64,
     pub(super) tier: super::tier::TierClient,
@@ -132,6 +134,7 @@ impl Vm {
             unshared: collapse::Unshared::default(),
             varied: Learned::new(learned::VARIED),
             added: Learned::new(learned::ADDED),
+            shown: std::collections::HashSet::new(),
             flights: 0,
             tier: super::tier::TierClient::default(),
             workers: 1,
