@@ -1,6 +1,6 @@
 //! Which responses are shared between clients.
 
-/// What becomes of a response with fields that change one client's state: `Set-Cookie`, `Set-Cookie2`, `Clear-Site-Data`.
+/// What becomes of a response with `Set-Cookie`, which changes one client's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SetCookie {
     /// It is not stored.

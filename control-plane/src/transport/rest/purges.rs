@@ -137,7 +137,7 @@ pub(crate) struct WouldPurge {
 #[serde(untagged)]
 pub(crate) enum PurgeAnswer {
     /// It was accepted.
-    Done(Receipt),
+    Done(Box<Receipt>),
     /// Nothing was done.
     Would(WouldPurge),
 }
@@ -255,7 +255,7 @@ pub(crate) async fn purge(
     } else {
         StatusCode::ACCEPTED
     };
-    Ok((status, Json(PurgeAnswer::Done(receipt))).into_response())
+    Ok((status, Json(PurgeAnswer::Done(Box::new(receipt)))).into_response())
 }
 
 /// Somebody connected, the shared tier, or another replica, has yet to do it.

@@ -102,7 +102,7 @@ pub fn is_credential(name: &[u8]) -> bool {
 /// True for a response field that changes one client's state: it is for the client that asked, and for no other.
 #[must_use]
 pub fn is_client_state(name: &[u8]) -> bool {
-    matches!(name, b"set-cookie" | b"set-cookie2" | b"clear-site-data")
+    name == b"set-cookie"
 }
 
 /// True for a response field that is for the client, or the proxy, that asked, even where the rest of the response is from the store.

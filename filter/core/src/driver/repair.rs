@@ -218,7 +218,11 @@ mod tests {
             (b"x-env", b"of the origin"),
             (b"x-now", b"yesterday"),
         ];
-        let rules = [b"x-env\0prod".to_vec(), b"x-now\0today".to_vec(), b"x-new\01".to_vec()];
+        let rules = [
+            b"x-env\0prod".to_vec(),
+            b"x-now\0today".to_vec(),
+            b"x-new\x001".to_vec(),
+        ];
         assert_eq!(
             without_added(&lines, &rules),
             [(&b"etag"[..], &b"\"e\""[..]), (b"x-env", b"of the origin")]
@@ -237,6 +241,6 @@ mod tests {
             (b"etag", b"e"),
             (b"server", b"envoy"),
         ]);
-        assert_eq!(added(&now, &sent), [b"x-env\0prod".to_vec(), b"x-rule\01".to_vec()]);
+        assert_eq!(added(&now, &sent), [b"x-env\0prod".to_vec(), b"x-rule\x001".to_vec()]);
     }
 }
