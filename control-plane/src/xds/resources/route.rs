@@ -2,7 +2,9 @@
 //! prefix fit.
 
 use super::{INGRESS, Resource, cluster_name, millis, number};
+use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::config::route::v3 as rds;
+use envoy_types::pb::google::protobuf::{Struct, Value, value};
 use envoy_types::util::pack_any;
 use optimizer_proto::settings::Settings;
 use std::collections::BTreeSet;
@@ -96,6 +98,21 @@ fn towards(name: &str, prefix: &str, cluster: Option<String>) -> rds::Route {
             ..Default::default()
         }),
         action: Some(action),
+        metadata: Some(without_response_header_rules()),
+        ..Default::default()
+    }
+}
+
+/// Tells the filter that neither the route nor what it stands in adds fields to responses.
+fn without_response_header_rules() -> Metadata {
+    let says_no = Value {
+        kind: Some(value::Kind::BoolValue(false)),
+    };
+    let said = Struct {
+        fields: [("response_header_rules".to_owned(), says_no)].into(),
+    };
+    Metadata {
+        filter_metadata: [("api_optimizer".to_owned(), said)].into(),
         ..Default::default()
     }
 }

@@ -332,7 +332,7 @@ impl Vm {
             return false;
         };
         let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
-        if conditional.is_empty() || !self.may_be_validated(exchange, &view, now_ms) {
+        if conditional.is_empty() || !self.may_be_validated(host, exchange, &view, now_ms) {
             return false;
         }
         for name in validation::Conditional::REPLACED {

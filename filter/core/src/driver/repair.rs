@@ -171,11 +171,17 @@ impl Vm {
     }
 
     /// Whether a 304 may be answered with this stored response as the upstream's whole response would have been. Where a reply was shown
-    /// it is known what rules add to it; else none of its fields may be a rule's.
-    pub(super) fn may_be_validated(&self, exchange: &Exchange, view: &StoredView<'_>, now_ms: Millis) -> bool {
+    /// it is known what rules add to it; else none of its fields may be a rule's, or the route says that it has none.
+    pub(super) fn may_be_validated(
+        &self,
+        host: &impl Host,
+        exchange: &Exchange,
+        view: &StoredView<'_>,
+        now_ms: Millis,
+    ) -> bool {
         let known = rules_of(exchange)
             .is_some_and(|rules| self.shown.contains(&rules) || self.added.of(rules, now_ms).next().is_some());
-        known || view.fields().all(|(name, _)| USUAL.contains(&name))
+        known || view.fields().all(|(name, _)| USUAL.contains(&name)) || has_no_rules(host)
     }
 
     /// What the rules of a stream's route add to a reply, as far as known.
@@ -198,6 +204,12 @@ impl Vm {
             self.reply_was_rewritten(host, now_ms);
         }
     }
+}
+
+/// Whether the route says so by its metadata: `api_optimizer: { response_header_rules: false }`.
+fn has_no_rules(host: &impl Host) -> bool {
+    let said = host.property(b"xds\0route_metadata\0filter_metadata\0api_optimizer\0response_header_rules");
+    said.is_some_and(|value| value.first() == Some(&0))
 }
 
 /// What the header rules depend on: cluster and route, and the host, which chooses the virtual host.
