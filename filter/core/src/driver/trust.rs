@@ -11,7 +11,7 @@ use crate::shared_map::SharedMap;
 const PAUSE_MS: u64 = 5_000;
 /// Without a control plane that says what was missed the doubt ends by itself: a cache that serves is worth more than one that
 /// waits for ever.
-const PATIENCE_MS: u64 = 5_000;
+const PATIENCE_MS: u64 = 20_000;
 /// When the leader last knew that nothing is missing, milliseconds.
 const KEY: &[u8] = b"ao1/vouched";
 
