@@ -176,6 +176,14 @@ impl Fleet {
         connected.into_iter().map(pair).collect()
     }
 
+    /// The same of one node.
+    #[must_use]
+    pub fn module_of(&self, node_id: &str) -> Option<&str> {
+        let here = |envoy: &&Envoy| envoy.connection.is_some() && envoy.node_id == node_id;
+        let newest = self.envoys.values().filter(here).max_by_key(|envoy| envoy.connection);
+        newest.map(|envoy| envoy.module.as_str())
+    }
+
     /// What of a Hello is longer than any Envoy makes it. Texts are kept as long as an Envoy is remembered, and there may be many.
     #[must_use]
     pub fn too_long(hello: &Hello) -> Option<&'static str> {
@@ -478,6 +486,25 @@ mod tests {
             }),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn a_module_is_that_of_the_newest_process_that_is_connected() {
+        let mut fleet = Fleet::default();
+        let said = |process: &str, module: &str| Hello {
+            node_id: "node".to_owned(),
+            module: module.to_owned(),
+            ..hello(process)
+        };
+        fleet.hello(&said("before", "old"), 1, 1_000);
+        fleet.hello(&said("after", "new"), 2, 2_000);
+        assert_eq!(fleet.module_of("node"), Some("new"));
+        assert_eq!(fleet.modules().get("node").map(String::as_str), Some("new"));
+        for (process, connection) in [("after", 2), ("before", 1)] {
+            fleet.gone(&instance(&said(process, "")), connection);
+        }
+        assert_eq!(fleet.module_of("node"), None);
+        assert!(fleet.modules().is_empty());
     }
 
     #[test]

@@ -188,8 +188,8 @@ impl Hub {
 
     /// Whether the filter itself says that it runs from there. One without a control stream says nothing.
     pub(super) fn runs(&self, node_id: &str, source: Option<&Source>) -> bool {
-        let modules = self.plane.domain().fleet.modules();
-        match (modules.get(node_id), source) {
+        let domain = self.plane.domain();
+        match (domain.fleet.module_of(node_id), source) {
             (Some(runs), Some(Source::Module(sha256))) => runs == sha256,
             (Some(runs), Some(Source::File(_))) => runs.is_empty(),
             (None, Some(_)) => false,
