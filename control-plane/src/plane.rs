@@ -423,7 +423,7 @@ impl Plane {
                 ..self.access.clone()
             },
             notifications_waiting: domain.notifications.0,
-            xds_faults: self.xds.faults(),
+            xds_faults: self.xds.faults(|| domain.fleet.modules()),
             tier_fault: self.tier.fault(),
             shared: self.replicas.is_some(),
             replicas_fault: self.replicas.as_ref().and_then(|replicas| replicas.fault()),

@@ -90,6 +90,12 @@ fn check(status: u32) -> Result<(), HostError> {
 pub(crate) struct EnvoyHost;
 
 impl EnvoyHost {
+    /// The VM's configuration, in `on_vm_start` only.
+    pub(crate) fn vm_configuration(self, size: usize) -> Result<Vec<u8>, HostError> {
+        const VM_CONFIGURATION: u32 = 6;
+        buffer(VM_CONFIGURATION, size)
+    }
+
     /// The plugin configuration, in `on_configure` only.
     pub(crate) fn plugin_configuration(self, size: usize) -> Result<Vec<u8>, HostError> {
         const PLUGIN_CONFIGURATION: u32 = 7;

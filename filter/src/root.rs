@@ -42,8 +42,12 @@ impl Context for Root {
 }
 
 impl RootContext for Root {
-    fn on_vm_start(&mut self, _configuration_size: usize) -> bool {
-        vm::with(|vm| vm.on_start(&EnvoyHost));
+    fn on_vm_start(&mut self, configuration_size: usize) -> bool {
+        let name = EnvoyHost.vm_configuration(configuration_size).unwrap_or_default();
+        vm::with(|vm| {
+            vm.on_vm_configuration(&name);
+            vm.on_start(&EnvoyHost);
+        });
         true
     }
 

@@ -174,7 +174,20 @@ impl Stack {
     /// # Errors
     /// It does not start.
     pub fn another_envoy(&self, node_id: &str) -> Result<Envoy> {
+        self.one_more(node_id, self.bootstrap.clone())
+    }
+
+    /// As [`Stack::another_envoy`], with its filter in another file, there or not.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn envoy_with_filter(&self, node_id: &str, wasm: &Path) -> Result<Envoy> {
         let mut bootstrap = self.bootstrap.clone();
+        bootstrap.wasm = Some(wasm.to_owned());
+        self.one_more(node_id, bootstrap)
+    }
+
+    fn one_more(&self, node_id: &str, mut bootstrap: Bootstrap) -> Result<Envoy> {
         node_id.clone_into(&mut bootstrap.node_id);
         (bootstrap.listen_port, bootstrap.admin_port) = (free_port()?, free_port()?);
         let folder = self.folder().join(node_id);

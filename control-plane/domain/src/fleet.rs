@@ -51,6 +51,8 @@ pub struct Envoy {
     pub node_id: String,
     /// Version of its filter.
     pub filter_version: String,
+    /// Checksum of its filter's module; empty = it is not the control plane's.
+    pub module: String,
     /// What its filter can do.
     pub capabilities: Vec<String>,
     /// When its process started; 0 = not known.
@@ -86,6 +88,7 @@ impl Default for Envoy {
         Self {
             node_id: String::new(),
             filter_version: String::new(),
+            module: String::new(),
             capabilities: Vec::new(),
             started_ms: 0,
             workers: 0,
@@ -152,11 +155,33 @@ impl Fleet {
         let envoy = self.envoys.entry(name).or_default();
         envoy.node_id.clone_from(&hello.node_id);
         envoy.filter_version.clone_from(&hello.filter_version);
+        envoy.module.clone_from(&hello.module);
         envoy.capabilities.clone_from(&hello.capabilities);
         envoy.started_ms = hello.started_at_ms;
         envoy.workers = hello.workers;
         envoy.connection = Some(connection);
         envoy.seen_ms = now_ms;
+    }
+
+    /// The module of every filter that is connected, by node; of an Envoy that was restarted, the newest.
+    #[must_use]
+    pub fn modules(&self) -> BTreeMap<String, String> {
+        let mut connected: Vec<&Envoy> = self
+            .envoys
+            .values()
+            .filter(|envoy| envoy.connection.is_some())
+            .collect();
+        connected.sort_by_key(|envoy| envoy.connection);
+        let pair = |envoy: &Envoy| (envoy.node_id.clone(), envoy.module.clone());
+        connected.into_iter().map(pair).collect()
+    }
+
+    /// The same of one node.
+    #[must_use]
+    pub fn module_of(&self, node_id: &str) -> Option<&str> {
+        let here = |envoy: &&Envoy| envoy.connection.is_some() && envoy.node_id == node_id;
+        let newest = self.envoys.values().filter(here).max_by_key(|envoy| envoy.connection);
+        newest.map(|envoy| envoy.module.as_str())
     }
 
     /// What of a Hello is longer than any Envoy makes it. Texts are kept as long as an Envoy is remembered, and there may be many.
@@ -169,6 +194,7 @@ impl Fleet {
             ("instance_id", hello.instance_id.len() > MAX_NAME),
             ("epoch", hello.epoch.len() > MAX_NAME),
             ("filter_version", hello.filter_version.len() > MAX_WORD),
+            ("module", hello.module.len() > MAX_WORD),
             (
                 "capabilities",
                 capabilities.len() > MAX_CAPABILITIES || long(capabilities),
@@ -460,6 +486,25 @@ mod tests {
             }),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn a_module_is_that_of_the_newest_process_that_is_connected() {
+        let mut fleet = Fleet::default();
+        let said = |process: &str, module: &str| Hello {
+            node_id: "node".to_owned(),
+            module: module.to_owned(),
+            ..hello(process)
+        };
+        fleet.hello(&said("before", "old"), 1, 1_000);
+        fleet.hello(&said("after", "new"), 2, 2_000);
+        assert_eq!(fleet.module_of("node"), Some("new"));
+        assert_eq!(fleet.modules().get("node").map(String::as_str), Some("new"));
+        for (process, connection) in [("after", 2), ("before", 1)] {
+            fleet.gone(&instance(&said(process, "")), connection);
+        }
+        assert_eq!(fleet.module_of("node"), None);
+        assert!(fleet.modules().is_empty());
     }
 
     #[test]

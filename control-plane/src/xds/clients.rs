@@ -37,9 +37,10 @@ struct Client {
     refused: BTreeMap<Kind, (String, Millis)>,
     /// The last revision that it took in whole.
     revision: u64,
-    /// The filter's module it was offered, and the one it runs; `None` = the file on its machine.
+    /// The filter's module it was offered; `None` = the file on its machine.
     offered: Option<String>,
-    module: Option<String>,
+    /// Why it refused what it was offered, until the filter itself says that it runs.
+    no_module: Option<String>,
 }
 
 /// How many endpoints a cluster has, and how many of them are well.
@@ -110,16 +111,48 @@ pub(crate) struct EnvoyModule {
     /// The checksum it was offered last; null = the file on its machine.
     #[schema(required = true)]
     offered: Option<String>,
-    /// The checksum of what it runs; null = the file on its machine.
+    /// The checksum of what it runs, as the filter itself says; null = the file on its machine, or nothing that reports.
     #[schema(required = true)]
     in_force: Option<String>,
+    /// Whether a filter reports from this Envoy. One that has no module serves without it.
+    reports: bool,
+    /// Why Envoy refused what it was offered, until that runs.
+    #[schema(required = true)]
+    refused: Option<String>,
 }
+
+/// The module of every filter that reports, by node; empty = the file on its machine.
+pub(crate) type Running = BTreeMap<String, String>;
 
 impl Client {
     fn settle(&mut self) {
         if self.told.last && self.outstanding.is_empty() && self.refused.is_empty() {
             self.revision = self.told.revision;
         }
+    }
+
+    /// Whether the filter itself says that it runs what it was offered.
+    fn runs(&self, running: &Running) -> bool {
+        let offered = self.offered.as_deref().unwrap_or_default();
+        running.get(&self.node_id).is_some_and(|module| module == offered)
+    }
+
+    fn module(&self, running: &Running) -> EnvoyModule {
+        let module = running.get(&self.node_id);
+        EnvoyModule {
+            node_id: self.node_id.clone(),
+            offered: self.offered.clone(),
+            in_force: module.filter(|module| !module.is_empty()).cloned(),
+            reports: module.is_some(),
+            refused: self
+                .no_module
+                .clone()
+                .filter(|_| self.is_refusing() || !self.runs(running)),
+        }
+    }
+
+    fn is_refusing(&self) -> bool {
+        self.refused.contains_key(&Kind::Extensions)
     }
 
     fn view(&self, upstreams: Option<&Upstreams>) -> XdsEnvoy {
@@ -180,6 +213,9 @@ impl Clients {
         self.with(stream, |client| {
             client.outstanding.insert(kind);
             if kind == Kind::Extensions {
+                if client.offered != module {
+                    client.no_module = None;
+                }
                 client.offered = module;
             }
         });
@@ -196,12 +232,12 @@ impl Clients {
             Progress::Accepted(kind) => {
                 client.outstanding.remove(&kind);
                 client.refused.remove(&kind);
-                if kind == Kind::Extensions {
-                    client.module.clone_from(&client.offered);
-                }
             }
             Progress::Refused(kind, reason) => {
                 client.outstanding.remove(&kind);
+                if kind == Kind::Extensions {
+                    client.no_module = Some(reason.clone());
+                }
                 client.refused.insert(kind, (reason, now_ms));
             }
         });
@@ -230,14 +266,8 @@ impl Clients {
     }
 
     /// Which Envoy runs which module of the filter.
-    pub(crate) fn modules(&self) -> Vec<EnvoyModule> {
-        let streams = self.lock();
-        let view = |client: &Client| EnvoyModule {
-            node_id: client.node_id.clone(),
-            offered: client.offered.clone(),
-            in_force: client.module.clone(),
-        };
-        streams.values().map(view).collect()
+    pub(crate) fn modules(&self, running: &Running) -> Vec<EnvoyModule> {
+        self.lock().values().map(|client| client.module(running)).collect()
     }
 
     /// For the rollout view: whether everyone has the revision in force, or that of the canary if it is told of it.
@@ -257,8 +287,21 @@ impl Clients {
     }
 
     /// Who refuses what, and whose upstreams have nobody who answers, as sentences.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    pub(crate) fn faults(&self, running: impl FnOnce() -> Running) -> Vec<String> {
         let streams = self.lock();
+        let without = streams
+            .values()
+            .filter(|client| client.no_module.is_some() && !client.is_refusing());
+        let without: Vec<&Client> = without.collect();
+        let running = if without.is_empty() { Running::new() } else { running() };
+        let without = without.into_iter().filter(|client| !client.runs(&running));
+        let without = without.map(|client| {
+            let reason = client.no_module.as_deref().unwrap_or_default();
+            format!(
+                "{} does not run the filter it was offered: it had refused it: {reason}",
+                client.node_id
+            )
+        });
         let refusing = streams.values().flat_map(|client| {
             let kinds = client.refused.iter();
             kinds.map(|(kind, (reason, _))| format!("{} refused {}: {reason}", client.node_id, kind.as_str()))
@@ -268,7 +311,7 @@ impl Clients {
             let lost = upstreams.iter().filter(|(_, endpoints)| endpoints.healthy == 0);
             lost.map(move |(name, _)| format!("{node_id} has no healthy endpoint of {name}"))
         });
-        refusing.chain(lost).collect()
+        refusing.chain(without).chain(lost).collect()
     }
 
     fn with(&self, stream: u64, change: impl FnOnce(&mut Client)) {
@@ -319,32 +362,42 @@ mod tests {
             view["envoys"][0]["refused"],
             json!([{"kind": "routes", "reason": "no", "at": 12}])
         );
-        assert_eq!(clients.faults(), ["a refused routes: no"]);
+        assert_eq!(clients.faults(Running::new), ["a refused routes: no"]);
         // A refusal settles a step as an acceptance does: the next one is not held back.
         clients.settled(STEP, |_| true, Duration::from_secs(60)).await;
 
         clients.sent(1, Kind::Routes, None);
         clients.answered(1, Progress::Accepted(Kind::Routes), 13);
         assert!(clients.view(7, None).complete);
-        assert!(clients.faults().is_empty());
+        assert!(clients.faults(Running::new).is_empty());
         clients.leave(1);
         assert!(clients.view(8, None).complete);
     }
 
     #[test]
-    fn a_module_is_in_force_once_it_was_accepted() {
+    fn a_module_is_in_force_once_the_filter_itself_says_so() {
         let clients = Clients::default();
         clients.enter(1, "a", "delta", 10);
-        for (progress, in_force) in [
-            (Progress::refused(Kind::Extensions, String::new()), Value::Null),
-            (Progress::Accepted(Kind::Extensions), json!("new")),
+        let running = |module: &str| Running::from([("a".to_owned(), module.to_owned())]);
+        for (accepted, running, in_force, refused) in [
+            (false, running(""), Value::Null, json!("no")),
+            (true, running(""), Value::Null, json!("no")),
+            (true, Running::new(), Value::Null, json!("no")),
+            (true, running("new"), json!("new"), Value::Null),
         ] {
+            let progress = if accepted {
+                Progress::Accepted(Kind::Extensions)
+            } else {
+                Progress::refused(Kind::Extensions, "no".to_owned())
+            };
             clients.sent(1, Kind::Extensions, Some("new".to_owned()));
             clients.answered(1, progress, 11);
+            let reports = !running.is_empty();
             assert_eq!(
-                json!(clients.modules()),
-                json!([{"node_id": "a", "offered": "new", "in_force": in_force}])
+                json!(clients.modules(&running)),
+                json!([{"node_id": "a", "offered": "new", "in_force": in_force, "reports": reports, "refused": refused}])
             );
+            assert_eq!(clients.faults(|| running.clone()).is_empty(), refused.is_null());
         }
     }
 
@@ -353,12 +406,12 @@ mod tests {
         let clients = Clients::default();
         let of = |healthy| Upstreams::from([("api".to_owned(), Endpoints { all: 2, healthy })]);
         clients.endpoints("a", of(0));
-        assert!(clients.faults().is_empty(), "no Envoy of ours");
+        assert!(clients.faults(Running::new).is_empty(), "no Envoy of ours");
         clients.enter(1, "a", "delta", 10);
         clients.endpoints("a", of(0));
-        assert_eq!(clients.faults(), ["a has no healthy endpoint of api"]);
+        assert_eq!(clients.faults(Running::new), ["a has no healthy endpoint of api"]);
         clients.endpoints("a", of(1));
-        assert!(clients.faults().is_empty());
+        assert!(clients.faults(Running::new).is_empty());
         let shown = json!([{"upstream": "api", "endpoints": 2, "healthy": 1}]);
         assert_eq!(json!(clients.view(0, None))["envoys"][0]["upstreams"], shown);
         clients.leave(1);

@@ -186,6 +186,17 @@ impl Hub {
         place.source(self.plane.modules.of(node_id))
     }
 
+    /// Whether the filter itself says that it runs from there. One without a control stream says nothing.
+    pub(super) fn runs(&self, node_id: &str, source: Option<&Source>) -> bool {
+        let domain = self.plane.domain();
+        match (domain.fleet.module_of(node_id), source) {
+            (Some(runs), Some(Source::Module(sha256))) => runs == sha256,
+            (Some(runs), Some(Source::File(_))) => runs.is_empty(),
+            (None, Some(_)) => false,
+            (_, None) => true,
+        }
+    }
+
     /// What a node at this place, with this filter, is to be told now.
     pub(super) fn snapshot(&self, node_id: &str, place: &Place, source: Option<Source>) -> (Step, Arc<Snapshot>) {
         let present = self.stages.borrow().clone();

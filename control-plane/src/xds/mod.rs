@@ -3,6 +3,7 @@
 //! `resources` makes of the settings what Envoy understands, `stages` orders a change so that no request falls between two of its
 //! parts, `sotw` and `delta` are the protocol's two variants as decisions about one stream, `service` carries them.
 
+mod again;
 mod clients;
 mod delta;
 mod hub;

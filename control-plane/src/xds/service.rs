@@ -1,10 +1,12 @@
 //! The aggregated discovery service: one stream per Envoy, for all kinds of resources.
 
+use super::again::Again;
 use super::clients::Step;
 use super::delta::Delta;
 use super::hub::Hub;
 use super::kind::Kind;
 use super::place::{Place, Source};
+use super::resources;
 use super::snapshot::Snapshot;
 use super::sotw::Sotw;
 use super::variant::{Progress, Variant};
@@ -25,9 +27,6 @@ use tonic::{Request, Response, Status, Streaming};
 const FIRST: Duration = Duration::from_secs(10);
 /// Responses that wait for an Envoy to read them; then it is not told of further changes until it does.
 const QUEUED: usize = 16;
-/// An Envoy refuses a module it has to fetch first. It is told again after this time, then after twice as long, and so on.
-const AGAIN: Duration = Duration::from_millis(250);
-const TRIES: u32 = 7;
 
 /// The service.
 #[derive(Debug)]
@@ -108,8 +107,8 @@ async fn converse<V: Variant>(
         place,
         state: V::default(),
         out,
-        tries: 0,
-        again: None,
+        again: Again::new(now_ms()),
+        offered: None,
     };
     hub.clients()
         .enter(conversation.stream, &conversation.node_id, variant, now_ms());
@@ -117,7 +116,7 @@ async fn converse<V: Variant>(
     let mut stages = hub.watch();
     let mut open = conversation.hear(first).await && conversation.tell().await;
     while open {
-        let again = conversation.again;
+        let again = conversation.again.at();
         open = tokio::select! {
             message = incoming.message() => match message {
                 Ok(Some(request)) => conversation.hear(request).await,
@@ -146,15 +145,18 @@ struct Conversation<'c, V: Variant> {
     place: Place,
     state: V,
     out: &'c mpsc::Sender<Result<V::Response, Status>>,
-    /// How often the present module was refused, and when it is offered again.
-    tries: u32,
-    again: Option<Instant>,
+    again: Again,
+    /// Where its filter comes from, as it was told last.
+    offered: Option<Source>,
 }
 
 impl<V: Variant> Conversation<'_, V> {
+    fn source(&self) -> Option<Source> {
+        self.hub.source(&self.place, &self.node_id)
+    }
+
     fn snapshot(&self) -> (Step, Arc<Snapshot>) {
-        let source = self.hub.source(&self.place, &self.node_id);
-        self.hub.snapshot(&self.node_id, &self.place, source)
+        self.hub.snapshot(&self.node_id, &self.place, self.source())
     }
 
     async fn hear(&mut self, request: V::Request) -> bool {
@@ -181,7 +183,11 @@ impl<V: Variant> Conversation<'_, V> {
     /// Whatever is new, what others refer to first.
     async fn tell(&mut self) -> bool {
         let (step, snapshot) = self.snapshot();
-        self.tries = 0;
+        let source = self.source();
+        if source != self.offered {
+            self.again.start();
+            self.offered = source;
+        }
         for kind in Kind::ALL {
             if let Some(response) = self.state.news(kind, &snapshot)
                 && !self.send(response).await
@@ -193,24 +199,26 @@ impl<V: Variant> Conversation<'_, V> {
         true
     }
 
-    /// A module that is refused may only have to be fetched first.
+    /// A module that is refused may only have to be fetched first, or its file may still come.
     fn judge(&mut self, progress: &Progress) {
-        self.again = match progress {
-            Progress::Accepted(Kind::Extensions) => None,
-            Progress::Refused(Kind::Extensions, _) if self.tries < TRIES => {
-                let wait = AGAIN.saturating_mul(1 << self.tries);
-                self.tries += 1;
-                Some(Instant::now() + wait)
-            }
-            Progress::Refused(Kind::Extensions, _) => None,
-            _ => self.again,
-        };
+        match progress {
+            Progress::Accepted(Kind::Extensions) => self.again.accepted(Instant::now()),
+            Progress::Refused(Kind::Extensions, _) => self.again.refused(Instant::now()),
+            _ => {}
+        }
     }
 
     async fn repeat(&mut self) -> bool {
-        self.again = None;
-        let (_, snapshot) = self.snapshot();
-        match self.state.repeat(Kind::Extensions, &snapshot) {
+        let source = self.source();
+        if self.again.doubts() && self.hub.runs(&self.node_id, source.as_ref()) {
+            self.again.confirmed();
+            return true;
+        }
+        let number = self.again.next();
+        let Some(source) = source else { return true };
+        let mut once_more = Snapshot::default();
+        once_more.set(Kind::Extensions, [resources::filter_again(&source, number)]);
+        match self.state.repeat(Kind::Extensions, &once_more) {
             Some(response) => self.send(response).await,
             None => true,
         }
@@ -218,8 +226,7 @@ impl<V: Variant> Conversation<'_, V> {
 
     async fn send(&self, response: V::Response) -> bool {
         if let Some(kind) = V::kind(&response) {
-            let source = self.hub.source(&self.place, &self.node_id);
-            let module = match source {
+            let module = match self.source() {
                 Some(Source::Module(sha256)) => Some(sha256),
                 _ => None,
             };

@@ -66,9 +66,10 @@ pub(crate) async fn fetch(State(plane): State<Arc<Plane>>, Path(sha256): Path<St
 
 #[utoipa::path(get, path = "/filter/rollout", tag = "filter", responses((status = 200, description = "Modules, and which Envoys run which", body = ModulesView)))]
 pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<ModulesView> {
+    let running = plane.domain().fleet.modules();
     Json(ModulesView {
         rollout: plane.modules.view(),
-        envoys: plane.xds.modules(),
+        envoys: plane.xds.modules(&running),
     })
 }
 

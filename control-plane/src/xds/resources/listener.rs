@@ -109,7 +109,8 @@ fn filters(filtered: bool) -> Vec<hcm::HttpFilter> {
             config_type: Some(hcm::http_filter::ConfigType::ConfigDiscovery(
                 core::ExtensionConfigSource {
                     config_source: Some(from_here()),
-                    type_urls: vec![extension::type_url()],
+                    default_config: Some(extension::stand_in()),
+                    type_urls: extension::type_urls(),
                     ..Default::default()
                 },
             )),

@@ -12,7 +12,7 @@ mod tls;
 
 pub(super) use cluster::clusters;
 pub(super) use endpoint::assignments;
-pub(super) use extension::filter;
+pub(super) use extension::{filter, filter_again};
 pub(super) use listener::listener;
 pub(super) use route::routes;
 pub(super) use runtime::runtime;

@@ -100,6 +100,7 @@ impl Vm {
             started_at_ms: instance::started_ms(host),
             epoch: self.in_force.epoch.clone(),
             proof: proof::kept(host),
+            module: self.module.clone(),
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Vm {
     pub(super) root: Option<RootId>,
     pub(super) queue: u32,
     pub(super) bootstrap: Bootstrap,
+    /// Checksum of this VM's module, where the control plane gave it; else empty.
+    pub(super) module: String,
     pub(super) in_force: InForce,
     pub(super) key_secret: key_secret::Held,
     /// Swapped whole between two requests; a stream keeps the one it began with.
@@ -114,6 +116,7 @@ impl Vm {
             root: None,
             queue: 0,
             bootstrap: Bootstrap::default(),
+            module: String::new(),
             in_force: InForce::default(),
             key_secret: key_secret::Held::unset(),
             store: Store::new(policy::store_limits(&settings), policy::eviction(&settings)),
@@ -146,6 +149,14 @@ impl Vm {
             joined: false,
             configured: false,
         }
+    }
+
+    /// The configuration of the VM came: it names the module. What is longer than a name is none.
+    pub fn on_vm_configuration(&mut self, name: &[u8]) {
+        self.module = match std::str::from_utf8(name) {
+            Ok(name) if name.len() <= 64 => name.to_owned(),
+            _ => String::new(),
+        };
     }
 
     /// A root context started; the first one of a process also creates what all VMs share.
