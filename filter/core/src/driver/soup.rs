@@ -410,5 +410,6 @@ fn the_soup_is_thick_enough_to_be_served_from() {
         }
         asked += steps.len();
     }
-    assert!(reused * 25 > asked, "{reused} of {asked} came from the cache");
+    // After a jump of the clock nothing is believed for a while.
+    assert!(reused * 32 > asked, "{reused} of {asked} came from the cache");
 }
