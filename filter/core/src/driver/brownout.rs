@@ -3,6 +3,7 @@
 
 use super::answer::Problem;
 use super::collapsing::failure;
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded};
 use super::header_map;
 use super::host::Host;
@@ -118,21 +119,20 @@ impl Vm {
     /// Leave to call. A call that can wait for a recovering upstream, because something stale serves, waits; one that cannot goes.
     pub(super) fn admit_or_serve(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
         onward: &Onward,
-        now_ms: Millis,
     ) -> Result<Vec<Permit>, Turned> {
-        let refusal = match self.admit(host, exchange, onward.stored.is_some(), now_ms) {
+        let refusal = match self.admit(ctx, exchange, onward.stored.is_some()) {
             Ok(permits) => return Ok(permits),
             Err(refusal) => refusal,
         };
-        if let Some(flow) = self.stale_for_refused(host, exchange, map, onward, &Shed::from(refusal), now_ms) {
+        if let Some(flow) = self.stale_for_refused(ctx, exchange, map, onward, &Shed::from(refusal)) {
             return Err(Turned::Answered(flow));
         }
         if refusal.why == Why::Recovering {
-            return self.admit(host, exchange, false, now_ms).map_err(Turned::Away);
+            return self.admit(ctx, exchange, false).map_err(Turned::Away);
         }
         Err(Turned::Away(refusal))
     }
@@ -140,14 +140,13 @@ impl Vm {
     /// A call is refused: something stale if that is allowed, else 503 with when to come back.
     pub(super) fn shed(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
         onward: &Onward,
         shed: &Shed,
-        now_ms: Millis,
     ) -> Flow {
-        if let Some(flow) = self.stale_for_refused(host, exchange, map, onward, shed, now_ms) {
+        if let Some(flow) = self.stale_for_refused(ctx, exchange, map, onward, shed) {
             return flow;
         }
         exchange.outcome = shed.outcome;
@@ -161,27 +160,31 @@ impl Vm {
             (b"retry-after", retry_after.as_bytes()),
             (b"proxy-status", shed.proxy_status.as_bytes()),
         ];
-        self.answer_problem(host, exchange, &shed.problem, &status, &more)
+        self.answer_problem(ctx.host, exchange, &shed.problem, &status, &more)
     }
 
     fn stale_for_refused(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
         onward: &Onward,
         shed: &Shed,
-        now_ms: Millis,
     ) -> Option<Flow> {
         let asked = Asked::read(Fields::from(header_map::parse(map)))?;
         let route = exchange.route.clone()?;
         let (bytes, _) = onward.stored.as_ref()?;
         let view = StoredView::decode(bytes, false).ok()?;
         let directives = asked.directives(&route.freshness);
-        let reuse = reuse::on_failure(&view, &directives, &route.freshness, shed.failure, now_ms)?;
-        let Answer::Reply(reply) =
-            reply::build(&view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms)
-        else {
+        let reuse = reuse::on_failure(&view, &directives, &route.freshness, shed.failure, ctx.now_ms)?;
+        let Answer::Reply(reply) = reply::build(
+            &view,
+            &reuse,
+            asked.method,
+            &asked.fields,
+            exchange.started_ns,
+            ctx.now_ms,
+        ) else {
             return None;
         };
         let status = CacheStatus {
@@ -191,7 +194,7 @@ impl Vm {
             ..CacheStatus::default()
         };
         let more: [(&[u8], &[u8]); 1] = [(b"proxy-status", shed.proxy_status.as_bytes())];
-        let flow = self.answer_with(host, exchange, &view, &reply, &status, Outcome::Stale, &more);
+        let flow = self.answer_with(ctx.host, exchange, &view, &reply, &status, Outcome::Stale, &more);
         (flow == Flow::Pause).then_some(flow)
     }
 

@@ -1,5 +1,6 @@
 //! A response on its way into the store: captured as it streams by, committed when whole.
 
+use super::ctx::Ctx;
 use super::exchange::{Capture, Exchange, Flow, Forwarded, Held, Phase};
 use super::header_map;
 use super::host::Host;
@@ -65,7 +66,7 @@ impl Vm {
             return false;
         };
         self.capturing += hint;
-        self.learn_vary(host, route, &plan.vary, seen.response_time_ms);
+        self.learn_vary(Ctx::new(host, seen.response_time_ms), route, &plan.vary);
         forwarded.capture = Some(Capture {
             encoder,
             vary: plan.vary,
@@ -118,10 +119,9 @@ impl Vm {
             self.recorder.reason("too-large");
             self.abandon(forwarded);
             self.land(
-                host,
+                Ctx::new(host, host.now_ns() / 1_000_000),
                 &mut forwarded.flight,
                 Landing::NotShareable,
-                host.now_ns() / 1_000_000,
             );
             return Flow::Continue;
         }
@@ -139,7 +139,7 @@ impl Vm {
         }
         if end {
             let started_ns = host.now_ns();
-            self.commit(host, learn_first, forwarded, started_ns / 1_000_000);
+            self.commit(Ctx::new(host, started_ns / 1_000_000), learn_first, forwarded);
             exchange.note_inside(host, started_ns);
         }
         Flow::Continue
@@ -151,7 +151,7 @@ impl Vm {
         if let Phase::Forwarded(forwarded) = &mut exchange.phase {
             forwarded.ended = true;
             self.note_trailers(host, forwarded);
-            self.commit(host, learn_first, forwarded, host.now_ns() / 1_000_000);
+            self.commit(Ctx::new(host, host.now_ns() / 1_000_000), learn_first, forwarded);
         }
         Flow::Continue
     }
@@ -169,14 +169,13 @@ impl Vm {
     /// not as it was known.
     pub(super) fn store_as_learned(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
-        now_ms: Millis,
     ) {
         let came = Rc::clone(&forwarded.request);
         let before = exchange.routed.as_ref().map(|routed| self.forwarding.of(&routed.pair));
-        let learned = self.learn_forwarding(host, exchange, now_ms);
+        let learned = self.learn_forwarding(ctx, exchange);
         let news = before != exchange.routed.as_ref().map(|routed| self.forwarding.of(&routed.pair));
         let key = if learned && (forwarded.held.is_some() || exchange.stores && news) {
             self.key_as_learned(exchange, &came)
@@ -187,23 +186,23 @@ impl Vm {
             if let (Some(key), Some(known)) = (&key, &forwarded.key)
                 && key != known
             {
-                self.store.remove(host, known.as_bytes());
+                self.store.remove(ctx.host, known.as_bytes());
             }
             return;
         };
         self.capturing = self.capturing.saturating_sub(held.counted);
         // A stored response has its key in it. One whose key turns out to be another is left out: the next one has the right one.
         if key.is_some() && key == forwarded.key {
-            self.store_value(host, forwarded, held.bytes, &held.vary, held.usable_until_ms, now_ms);
-            self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+            self.store_value(ctx, forwarded, held.bytes, &held.vary, held.usable_until_ms);
+            self.land(ctx, &mut forwarded.flight, Landing::Stored);
         } else {
-            self.land(host, &mut forwarded.flight, Landing::Released, now_ms);
+            self.land(ctx, &mut forwarded.flight, Landing::Released);
         }
     }
 
     /// Stores what was captured, now that it is whole; with `learn_first` at the end of the stream, when it is known how its request
     /// left Envoy.
-    pub(super) fn commit(&mut self, host: &impl Host, learn_first: bool, forwarded: &mut Forwarded, now_ms: Millis) {
+    pub(super) fn commit(&mut self, ctx: Ctx<'_, impl Host>, learn_first: bool, forwarded: &mut Forwarded) {
         let Some(capture) = forwarded.capture.take() else {
             return;
         };
@@ -218,13 +217,13 @@ impl Vm {
                 return;
             }
             Some(bytes) => {
-                self.shared_after_all(host, forwarded);
-                self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms);
-                self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+                self.shared_after_all(ctx.host, forwarded);
+                self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
+                self.land(ctx, &mut forwarded.flight, Landing::Stored);
             }
             None => {
                 self.recorder.reason("incomplete");
-                self.land(host, &mut forwarded.flight, Landing::NotShareable, now_ms);
+                self.land(ctx, &mut forwarded.flight, Landing::NotShareable);
             }
         }
         self.capturing = self.capturing.saturating_sub(capture.counted);
@@ -232,25 +231,23 @@ impl Vm {
 
     pub(super) fn store_value(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         forwarded: &Forwarded,
         value: Vec<u8>,
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
-        now_ms: Millis,
     ) {
         let Some(key) = &forwarded.key else { return };
         let request = Fields::from(header_map::parse(&forwarded.request));
-        self.offer(host, key, &request, forwarded.fence, &value, usable_until_ms, now_ms);
+        self.offer(ctx, key, &request, forwarded.fence, &value, usable_until_ms);
         self.insert(
-            host,
+            ctx,
             key.as_bytes(),
             &request,
             forwarded.birth,
             value,
             vary,
             usable_until_ms,
-            now_ms,
         );
     }
 
@@ -258,14 +255,13 @@ impl Vm {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn insert(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         key: &[u8],
         request: &Fields<'_>,
         birth: crate::store::Birth,
         value: Vec<u8>,
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
-        now_ms: Millis,
     ) {
         let names: Vec<&[u8]> = vary.iter().map(Vec::as_slice).collect();
         let entry = crate::store::Entry {
@@ -279,15 +275,15 @@ impl Vm {
         let size = entry.value.len();
         let hash = xxhash_rust::xxh3::xxh3_64(key);
         let fresh_ms = if self.recorder.is_sampled(hash) {
-            fresh_ms(&entry.value, now_ms)
+            fresh_ms(&entry.value, ctx.now_ms)
         } else {
             0
         };
-        match self.store.insert(host, entry, variant, now_ms) {
+        match self.store.insert(ctx.host, entry, variant, ctx.now_ms) {
             Ok(inserted) => {
                 self.recorder.cache.stores += 1;
                 self.recorder.gone("replaced", u64::from(inserted.replaced));
-                let usable_ms = usable_until_ms.saturating_sub(now_ms);
+                let usable_ms = usable_until_ms.saturating_sub(ctx.now_ms);
                 self.recorder.stored(hash, size, usable_ms, fresh_ms);
             }
             Err(error) => {

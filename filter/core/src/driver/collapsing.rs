@@ -1,6 +1,7 @@
 //! Request collapsing at work: who fetches, who follows, and what those who followed do next.
 
 use super::brownout::Shed;
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded, Phase};
 use super::host::Host;
 use super::on_request::Onward;
@@ -118,12 +119,11 @@ impl Vm {
     /// The part of a request that has to be forwarded.
     pub(super) fn take_part(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         asked: &Asked<'_>,
         onward: &Onward,
         route: &RoutePolicy,
         turn: Turn,
-        now_ms: Millis,
     ) -> Part {
         match turn {
             Turn::Failed(failed) => return Part::Failed(failed),
@@ -131,7 +131,7 @@ impl Vm {
             // Something stale answers at once.
             Turn::Retry {
                 failed: Some(failed), ..
-            } if may_serve_stale(asked, onward, route, failed, now_ms) => return Part::Failed(failed),
+            } if may_serve_stale(asked, onward, route, failed, ctx.now_ms) => return Part::Failed(failed),
             _ => {}
         }
         let policy = self.policies.collapsing;
@@ -141,13 +141,13 @@ impl Vm {
             return Part::Fetch(None);
         };
         let key = key.hash();
-        let hash = self.flight_hash(asked, route, key, now_ms);
+        let hash = self.flight_hash(asked, route, key, ctx.now_ms);
         let deadline_ms = policy.timeout_ms;
         match turn {
             Turn::Alone | Turn::Failed(_) | Turn::Beside(_) => Part::Unshared(hash),
             Turn::Retry { since_ms, .. } => {
                 let number = self.flight_number();
-                match collapse::retry(host, hash, number, since_ms, deadline_ms, now_ms) {
+                match collapse::retry(ctx.host, hash, number, since_ms, deadline_ms, ctx.now_ms) {
                     Retry::Lead(ticket) => Part::Fetch(Some(Lead { ticket, key })),
                     Retry::Follow => Part::Follow {
                         hash,
@@ -158,10 +158,10 @@ impl Vm {
                     Retry::Alone => Part::Fetch(None),
                 }
             }
-            Turn::First { .. } | Turn::Landed { .. } if self.unshared.knows(hash, now_ms) => Part::Unshared(hash),
+            Turn::First { .. } | Turn::Landed { .. } if self.unshared.knows(hash, ctx.now_ms) => Part::Unshared(hash),
             Turn::First { .. } | Turn::Landed { .. } => {
                 let number = self.flight_number();
-                match (collapse::board(host, hash, number, deadline_ms, now_ms), turn) {
+                match (collapse::board(ctx.host, hash, number, deadline_ms, ctx.now_ms), turn) {
                     (Boarding::Lead(ticket), _) => Part::Fetch(Some(Lead { ticket, key })),
                     (
                         Boarding::Follow,
@@ -176,7 +176,7 @@ impl Vm {
                         retried,
                     },
                     (Boarding::Unshared(until), _) => {
-                        self.unshared.note(hash, until, now_ms);
+                        self.unshared.note(hash, until, ctx.now_ms);
                         Part::Unshared(hash)
                     }
                     (Boarding::Follow | Boarding::Alone, _) => Part::Fetch(None),
@@ -198,9 +198,9 @@ impl Vm {
     }
 
     /// Part in the flight of a key for a refresh of our own; `None` where another fetches it already.
-    pub(super) fn lead_refresh(&mut self, host: &impl Host, key: u64, now_ms: Millis) -> Option<Lead> {
+    pub(super) fn lead_refresh(&mut self, ctx: Ctx<'_, impl Host>, key: u64) -> Option<Lead> {
         let number = self.flight_number();
-        match collapse::board(host, key, number, self.policies.collapsing.timeout_ms, now_ms) {
+        match collapse::board(ctx.host, key, number, self.policies.collapsing.timeout_ms, ctx.now_ms) {
             Boarding::Lead(ticket) => Some(Lead { ticket, key }),
             _ => None,
         }
@@ -221,19 +221,19 @@ impl Vm {
     }
 
     /// Remembers by which fields responses of this route are selected.
-    pub(super) fn learn_vary(&mut self, host: &impl Host, route: &RoutePolicy, vary: &[Vec<u8>], now_ms: Millis) {
+    pub(super) fn learn_vary(&mut self, ctx: Ctx<'_, impl Host>, route: &RoutePolicy, vary: &[Vec<u8>]) {
         if !vary.is_empty() {
-            self.varied.learn(host, route_hash(route), vary, now_ms);
+            self.varied.learn(ctx.host, route_hash(route), vary, ctx.now_ms);
         }
     }
 
     /// Lands the flight of a fetch whose stream has ended before its response was judged or whole.
-    pub(super) fn land_ended(&mut self, host: &impl Host, forwarded: &mut Forwarded, now_ms: Millis) {
+    pub(super) fn land_ended(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded) {
         if forwarded.flight.is_none() {
             return;
         }
-        let flags = super::on_end::response_flags(host);
-        let details = host.property(b"response\0code_details").unwrap_or_default();
+        let flags = super::on_end::response_flags(ctx.host);
+        let details = ctx.host.property(b"response\0code_details").unwrap_or_default();
         let landing = match classify(flags, &details, forwarded.status) {
             OutcomeClass::ClientGone => Landing::Left,
             OutcomeClass::Timeout => unreachable(504),
@@ -243,20 +243,19 @@ impl Vm {
             // It ended without a response of its own, as where Envoy follows a redirect itself: there is nothing to share.
             OutcomeClass::Local | OutcomeClass::Status(_) => Landing::NotShareable,
         };
-        self.land(host, &mut forwarded.flight, landing, now_ms);
+        self.land(ctx, &mut forwarded.flight, landing);
     }
 
     /// The fetch that was made for this request has failed: something stale where that is allowed, else the failure.
     pub(super) fn answer_failed(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
         onward: &Onward,
         failed: Failed,
-        now_ms: Millis,
     ) -> Flow {
-        self.shed(host, exchange, map, onward, &Shed::fetch_failed(failed), now_ms)
+        self.shed(ctx, exchange, map, onward, &Shed::fetch_failed(failed))
     }
 
     /// Follows another's fetch.

@@ -1,6 +1,7 @@
 //! What the control plane may ask of a running Envoy.
 
 use super::answer::Problem;
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::host::Host;
 use super::registry;
@@ -8,7 +9,6 @@ use super::settings_cell;
 use super::tier_offer;
 use super::vm::Vm;
 use super::wake::Wake;
-use crate::Millis;
 use crate::cache::{CacheKey, CacheStatus};
 use crate::engine::Asked;
 use optimizer_proto::url;
@@ -36,33 +36,33 @@ pub(super) struct Done {
 
 impl Vm {
     /// Carries a command out.
-    pub(super) fn execute(&mut self, host: &impl Host, command: &Command, now_ms: Millis) -> Done {
+    pub(super) fn execute(&mut self, ctx: Ctx<'_, impl Host>, command: &Command) -> Done {
         let (mut purge, mut count) = (None, None);
         let mut page = None;
         let done = match &command.body {
-            Some(Body::Explain(explain)) => self.explain(host, explain, now_ms),
+            Some(Body::Explain(explain)) => self.explain(ctx, explain),
             Some(Body::Purge(asked)) => {
                 // Before it is in force: what is purged goes with the next request for it.
-                let counted = self.count_before(host, &asked.counted, now_ms);
-                self.purge(host, asked, now_ms).map(|stamp| {
+                let counted = self.count_before(ctx, &asked.counted);
+                self.purge(ctx, asked).map(|stamp| {
                     purge = Some(stamp);
                     count = counted.map(|count| PurgeCount { stamp, ..count });
                     json!({ "stamp": stamp })
                 })
             }
-            Some(Body::Count(step)) => self.count_after(host, step, now_ms).map(|step| {
+            Some(Body::Count(step)) => self.count_after(ctx, step).map(|step| {
                 count = Some(step);
                 json!({})
             }),
-            Some(Body::Breaker(steer)) => self.steer_breaker(host, steer, now_ms),
+            Some(Body::Breaker(steer)) => self.steer_breaker(ctx, steer),
             Some(Body::Export(export)) => {
-                page = Some(self.export(host, export, now_ms));
+                page = Some(self.export(ctx, export));
                 Ok(json!({}))
             }
-            Some(Body::Import(part)) => self.import(host, part, now_ms),
-            Some(Body::Sweep(step)) => Ok(self.sweep(host, step.cursor, now_ms)),
-            Some(Body::Inventory(step)) => Ok(self.inventory(host, step, now_ms)),
-            Some(Body::Settings(_)) => settings_cell::published(host),
+            Some(Body::Import(part)) => self.import(ctx, part),
+            Some(Body::Sweep(step)) => Ok(self.sweep(ctx, step.cursor)),
+            Some(Body::Inventory(step)) => Ok(self.inventory(ctx, step)),
+            Some(Body::Settings(_)) => settings_cell::published(ctx.host),
             None => Err("this filter does not know the command".to_owned()),
         };
         let (ok, detail) = match done {
@@ -79,22 +79,25 @@ impl Vm {
     }
 
     /// Records a purge and tells the other VMs; answers its number.
-    pub(super) fn purge(&mut self, host: &impl Host, purge: &PurgeCommand, now_ms: Millis) -> Result<u32, String> {
+    pub(super) fn purge(&mut self, ctx: Ctx<'_, impl Host>, purge: &PurgeCommand) -> Result<u32, String> {
         let mut number = 0;
         for target in self.purge_targets(purge)? {
             let birth = self
                 .stamps
-                .purge(host, &target, purge.soft, now_ms)
+                .purge(ctx.host, &target, purge.soft, ctx.now_ms)
                 .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
             number = birth.number();
         }
         self.recorder.invalidated(purge_cause(purge.kind()));
-        self.beat(host, now_ms);
+        self.beat(ctx);
         let mut item = vec![Wake::Stamps.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
-        for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
+        for vm in registry::vms(ctx.host, ctx.now_ms)
+            .iter()
+            .filter(|vm| vm.uid != self.uid)
+        {
             // One that cannot be woken sees the purge at its next tick.
-            let _ = host.enqueue(vm.queue, &item);
+            let _ = ctx.host.enqueue(vm.queue, &item);
         }
         Ok(number)
     }
@@ -103,18 +106,17 @@ impl Vm {
     /// with those tags. The answer's `x-purge-matched` says how many stored responses were meant, if all were counted.
     pub(super) fn purge_by_request(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         asked: &Asked<'_>,
-        now_ms: Millis,
     ) -> Flow {
-        let address = host.property(b"source\0address").unwrap_or_default();
+        let address = ctx.host.property(b"source\0address").unwrap_or_default();
         let source = match self.purging_source(&address) {
             Ok(source) => source,
             Err(problem) => {
                 let retry: &[(&[u8], &[u8])] = &[(b"retry-after", b"1")];
                 let more = if problem.status == 429 { retry } else { &[] };
-                return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), more);
+                return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), more);
             }
         };
         let soft = asked
@@ -149,27 +151,27 @@ impl Vm {
                 code: "purge_too_long",
                 title: "A purge names 8 KiB at most",
             };
-            return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[]);
+            return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
         }
         let commands: Vec<PurgeCommand> = if tags.is_empty() {
             vec![command(Kind::Url, &url)]
         } else {
             tags.iter().map(|tag| command(Kind::Tag, tag)).collect()
         };
-        let count = self.count_before(host, &commands, now_ms);
+        let count = self.count_before(ctx, &commands);
         let matched = count.filter(|count| count.done).map(|count| count.matched);
         let done = commands
             .iter()
-            .try_for_each(|command| self.purge(host, command, now_ms).map(drop));
+            .try_for_each(|command| self.purge(ctx, command).map(drop));
         if done.is_ok() {
-            self.purge_in_tier(host, asked, &tags, now_ms);
+            self.purge_in_tier(ctx, asked, &tags);
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             self.recorder.client_purge(ClientPurge {
                 source,
                 url: if tags.is_empty() { text(&url) } else { String::new() },
                 tags: tags.iter().map(|tag| text(tag)).collect(),
                 soft,
-                at_ms: now_ms,
+                at_ms: ctx.now_ms,
                 matched,
             });
         }
@@ -190,17 +192,17 @@ impl Vm {
                 title: "The purge could not be recorded; nothing was purged",
             },
         };
-        self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &matched)
+        self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &matched)
     }
 
-    fn purge_in_tier(&mut self, host: &impl Host, asked: &Asked<'_>, tags: &[&[u8]], now_ms: Millis) {
+    fn purge_in_tier(&mut self, ctx: Ctx<'_, impl Host>, asked: &Asked<'_>, tags: &[&[u8]]) {
         if tags.is_empty() {
             let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
             let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
-            self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
+            self.invalidate_in_tier(ctx, tier_offer::url_subject(&key));
         }
         for tag in tags {
-            self.invalidate_in_tier(host, tier_offer::tag_subject(b"", tag), now_ms);
+            self.invalidate_in_tier(ctx, tier_offer::tag_subject(b"", tag));
         }
     }
 

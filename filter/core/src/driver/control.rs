@@ -1,5 +1,6 @@
 //! The VM's part in the control link: settings in, acknowledgements and telemetry out.
 
+use super::ctx::Ctx;
 use super::host::{Host, LogLevel};
 use super::instance;
 use super::link::Step;
@@ -65,41 +66,41 @@ pub struct ControlState {
 const PURGE_PATIENCE_MS: u64 = 10_000;
 
 impl Vm {
-    pub(super) fn drive_link(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn drive_link(&mut self, ctx: Ctx<'_, impl Host>) {
         let Some(target) = self.bootstrap.control_target() else {
             return;
         };
-        match self.link.tick(self.leads, now_ms, host.random()) {
+        match self.link.tick(self.leads, ctx.now_ms, ctx.host.random()) {
             Step::Wait => {}
-            Step::Cancel(stream) => host.cancel(stream),
-            Step::Open => match host.open_stream(&target, SERVICE, METHOD) {
+            Step::Cancel(stream) => ctx.host.cancel(stream),
+            Step::Open => match ctx.host.open_stream(&target, SERVICE, METHOD) {
                 Ok(stream) => {
-                    self.link.opened(stream, now_ms);
+                    self.link.opened(stream, ctx.now_ms);
                     self.trust.reconnected();
                     self.control = ControlState {
                         last_closed_ms: self.control.last_closed_ms,
                         ..ControlState::default()
                     };
-                    let hello = self.hello(host, now_ms);
-                    self.send_on(host, stream, ToControl::Hello(hello));
+                    let hello = self.hello(ctx);
+                    self.send_on(ctx.host, stream, ToControl::Hello(hello));
                 }
-                Err(_) => self.link.failed(now_ms, host.random()),
+                Err(_) => self.link.failed(ctx.now_ms, ctx.host.random()),
             },
         }
     }
 
-    fn hello(&self, host: &impl Host, now_ms: Millis) -> Hello {
+    fn hello(&self, ctx: Ctx<'_, impl Host>) -> Hello {
         Hello {
-            node_id: self.node_id(host),
-            instance_id: instance::name(host),
+            node_id: self.node_id(ctx.host),
+            instance_id: instance::name(ctx.host),
             filter_version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: optimizer_proto::PROTOCOL,
             revision: self.in_force.revision,
-            workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
+            workers: u32::try_from(registry::vms(ctx.host, ctx.now_ms).len()).unwrap_or(u32::MAX),
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
-            started_at_ms: instance::started_ms(host),
+            started_at_ms: instance::started_ms(ctx.host),
             epoch: self.in_force.epoch.clone(),
-            proof: proof::kept(host),
+            proof: proof::kept(ctx.host),
             module: self.module.clone(),
         }
     }
@@ -122,7 +123,7 @@ impl Vm {
             return;
         }
         // Before anything else: what follows must not vouch for what came while everything stood still.
-        if self.notice_pause(host, now_ms) {
+        if self.notice_pause(Ctx::new(host, now_ms)) {
             return;
         }
         let Ok(bytes) = host.message(size) else { return };
@@ -134,17 +135,17 @@ impl Vm {
             return;
         };
         match message.body {
-            Some(FromControl::Settings(push)) => self.take_push(host, &push, now_ms),
+            Some(FromControl::Settings(push)) => self.take_push(Ctx::new(host, now_ms), &push),
             Some(FromControl::TelemetryAck(ack)) => {
                 mailbox::acknowledged(host, ack.sequence);
                 if self.control.hurry {
-                    self.report(host, now_ms);
+                    self.report(Ctx::new(host, now_ms));
                 }
             }
-            Some(FromControl::Command(command)) => self.obey(host, stream, &command, now_ms),
+            Some(FromControl::Command(command)) => self.obey(Ctx::new(host, now_ms), stream, &command),
             Some(FromControl::Welcome(welcome)) => {
                 proof::keep(host, &welcome.proof);
-                self.take_key_secret(host, &welcome, now_ms);
+                self.take_key_secret(Ctx::new(host, now_ms), &welcome);
             }
             Some(FromControl::CaughtUp(_)) => self.trust.caught_up(),
             // A body this version does not know: the control plane is newer and must live with it.
@@ -164,7 +165,7 @@ impl Vm {
         }
     }
 
-    fn take_push(&mut self, host: &impl Host, push: &SettingsPush, now_ms: Millis) {
+    fn take_push(&mut self, ctx: Ctx<'_, impl Host>, push: &SettingsPush) {
         let known = push.epoch == self.in_force.epoch;
         if known && push.revision < self.in_force.revision {
             return;
@@ -172,34 +173,34 @@ impl Vm {
         let ignored = match parse_document(&push.document) {
             Ok((_, ignored)) => ignored,
             Err(violations) => {
-                host.log(
+                ctx.host.log(
                     LogLevel::Error,
                     &format!("settings refused, last good stays: {}", title(push)),
                 );
-                self.refuse(host, push, violations);
+                self.refuse(ctx.host, push, violations);
                 return;
             }
         };
         if !known || push.revision > self.in_force.revision {
-            if !settings_cell::publish(host, push) {
+            if !settings_cell::publish(ctx.host, push) {
                 let message = "shared data of the Envoy did not take the settings".to_owned();
                 let failed = Violation {
                     path: String::new(),
                     code: ViolationCode::Conflict,
                     message,
                 };
-                self.refuse(host, push, vec![failed]);
+                self.refuse(ctx.host, push, vec![failed]);
                 return;
             }
-            self.adopt(host);
-            self.wake_others(host, now_ms);
+            self.adopt(ctx.host);
+            self.wake_others(ctx);
         }
         self.control.owed = Some(Owed {
             epoch: push.epoch.clone(),
             revision: push.revision,
             ignored: ignored.into_iter().map(WireViolation::from).collect(),
         });
-        self.acknowledge_settings(host, now_ms);
+        self.acknowledge_settings(ctx);
     }
 
     fn refuse(&self, host: &impl Host, push: &SettingsPush, violations: Vec<Violation>) {
@@ -214,23 +215,23 @@ impl Vm {
         self.send(host, ToControl::SettingsAck(ack));
     }
 
-    pub(super) fn wake_others(&self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn wake_others(&self, ctx: Ctx<'_, impl Host>) {
         let mut item = vec![Wake::Settings.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
-        for vm in registry::vms(host, now_ms) {
+        for vm in registry::vms(ctx.host, ctx.now_ms) {
             if vm.uid != self.uid {
                 // A VM that cannot be woken sees the change at its next tick.
-                let _ = host.enqueue(vm.queue, &item);
+                let _ = ctx.host.enqueue(vm.queue, &item);
             }
         }
     }
 
     /// Acknowledges the settings once every VM alive runs on them.
-    pub(super) fn acknowledge_settings(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn acknowledge_settings(&mut self, ctx: Ctx<'_, impl Host>) {
         let Some(owed) = self.control.owed.clone() else {
             return;
         };
-        let vms = registry::vms(host, now_ms);
+        let vms = registry::vms(ctx.host, ctx.now_ms);
         let wanted = fingerprint(&owed.epoch);
         if vms.is_empty() || vms.iter().any(|vm| vm.epoch != wanted || vm.revision < owed.revision) {
             return;
@@ -243,57 +244,57 @@ impl Vm {
             violations: owed.ignored,
             workers,
         };
-        if self.send(host, ToControl::SettingsAck(ack)) {
+        if self.send(ctx.host, ToControl::SettingsAck(ack)) {
             self.control.owed = None;
         }
     }
 
     /// Sends the report in the outbox; closes a new one when the last is acknowledged.
-    pub(super) fn report(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn report(&mut self, ctx: Ctx<'_, impl Host>) {
         if self.link.up().is_none() {
             return;
         }
-        let report = match mailbox::waiting(host) {
+        let report = match mailbox::waiting(ctx.host) {
             Some(waiting) if waiting.sequence == self.control.sent => return,
             Some(waiting) => Some(waiting),
             None => {
                 self.control.hurry = false;
-                mailbox::close_report(host, self.open_report(host, now_ms))
+                mailbox::close_report(ctx.host, self.open_report(ctx))
             }
         };
         let Some(report) = report else { return };
         let sequence = report.sequence;
-        if self.send(host, ToControl::Telemetry(report)) {
+        if self.send(ctx.host, ToControl::Telemetry(report)) {
             self.control.sent = sequence;
-            self.control.last_closed_ms = now_ms;
+            self.control.last_closed_ms = ctx.now_ms;
         }
     }
 
     /// Reports what cannot wait for the next second; now, or when the report under way is acknowledged.
-    pub(super) fn report_at_once(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn report_at_once(&mut self, ctx: Ctx<'_, impl Host>) {
         if self.leads {
             self.control.hurry = true;
-            self.report(host, now_ms);
+            self.report(ctx);
         }
     }
 
-    fn open_report(&self, host: &impl Host, now_ms: Millis) -> TelemetryReport {
+    fn open_report(&self, ctx: Ctx<'_, impl Host>) -> TelemetryReport {
         TelemetryReport {
             sequence: 0,
-            instance_id: instance::name(host),
-            closed_at_ms: now_ms,
+            instance_id: instance::name(ctx.host),
+            closed_at_ms: ctx.now_ms,
             // A VM that has just become leader does not know when the last report was closed.
             span_ms: match self.control.last_closed_ms {
                 0 => 1_000,
-                closed_ms => now_ms.saturating_sub(closed_ms).min(MAX_SPAN_MS),
+                closed_ms => ctx.now_ms.saturating_sub(closed_ms).min(MAX_SPAN_MS),
             },
             delta: None,
-            gauges: Some(self.gauges(host, now_ms)),
+            gauges: Some(self.gauges(ctx)),
         }
     }
 
-    fn gauges(&self, host: &impl Host, now_ms: Millis) -> FilterGauges {
-        let usage = self.store.usage(host, now_ms);
+    fn gauges(&self, ctx: Ctx<'_, impl Host>) -> FilterGauges {
+        let usage = self.store.usage(ctx.host, ctx.now_ms);
         let limits = self.policies.limits;
         FilterGauges {
             cache_entries: usage.entries,
@@ -301,21 +302,21 @@ impl Vm {
             cache_limit_entries: u64::from(limits.entries),
             cache_limit_bytes: limits.bytes,
             cache_age_sum_ms: usage.age_sum_ms,
-            breakers: crate::breaker::all(host, &self.policies.breaker, now_ms)
+            breakers: crate::breaker::all(ctx.host, &self.policies.breaker, ctx.now_ms)
                 .into_iter()
                 .map(|view| super::guard::gauge(view, &self.policies.breaker))
                 .collect(),
-            workers: u32::try_from(registry::vms(host, now_ms).len()).unwrap_or(u32::MAX),
-            concurrency: self.concurrency(host, now_ms),
+            workers: u32::try_from(registry::vms(ctx.host, ctx.now_ms).len()).unwrap_or(u32::MAX),
+            concurrency: self.concurrency(ctx),
         }
     }
 
-    fn concurrency(&self, host: &impl Host, now_ms: Millis) -> Vec<ConcurrencyGauge> {
+    fn concurrency(&self, ctx: Ctx<'_, impl Host>) -> Vec<ConcurrencyGauge> {
         let policy = &self.policies.limit;
         if !policy.enabled {
             return Vec::new();
         }
-        crate::limit::all(host, policy.limit, now_ms)
+        crate::limit::all(ctx.host, policy.limit, ctx.now_ms)
             .into_iter()
             .map(|standing| ConcurrencyGauge {
                 upstream: standing.upstream,
@@ -327,17 +328,17 @@ impl Vm {
             .collect()
     }
 
-    fn obey(&mut self, host: &impl Host, stream: u32, command: &Command, now_ms: Millis) {
-        let done = self.execute(host, command, now_ms);
+    fn obey(&mut self, ctx: Ctx<'_, impl Host>, stream: u32, command: &Command) {
+        let done = self.execute(ctx, command);
         if let (true, Some(stamp)) = (done.ok, done.purge) {
             self.control.purges.push(OwedPurge {
                 stream,
                 id: command.id.clone(),
                 stamp,
-                since_ms: now_ms,
+                since_ms: ctx.now_ms,
                 count: done.count,
             });
-            self.acknowledge_purges(host, now_ms);
+            self.acknowledge_purges(ctx);
             return;
         }
         let result = CommandResult {
@@ -347,14 +348,14 @@ impl Vm {
             page: done.page,
             count: done.count,
         };
-        self.send_on(host, stream, ToControl::CommandResult(result));
+        self.send_on(ctx.host, stream, ToControl::CommandResult(result));
     }
 
     /// Takes a purge over and tells the leader.
     pub(super) fn adopt_purges(&mut self, host: &impl Host, leader: &[u8]) {
         let now_ms = host.now_ns() / 1_000_000;
         self.stamps.refresh(host, now_ms);
-        self.beat(host, now_ms);
+        self.beat(Ctx::new(host, now_ms));
         if let Ok(leader) = leader.try_into().map(u32::from_le_bytes) {
             // A lost wake-up costs the leader a second.
             let _ = host.enqueue(leader, &[Wake::Purged.byte()]);
@@ -362,11 +363,11 @@ impl Vm {
     }
 
     /// Acknowledges the purges that are in force in every VM alive.
-    pub(super) fn acknowledge_purges(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn acknowledge_purges(&mut self, ctx: Ctx<'_, impl Host>) {
         if self.control.purges.is_empty() {
             return;
         }
-        let reached = registry::vms(host, now_ms)
+        let reached = registry::vms(ctx.host, ctx.now_ms)
             .iter()
             .map(|vm| vm.purges)
             .min()
@@ -381,8 +382,8 @@ impl Vm {
                     page: None,
                     count: owed.count,
                 };
-                self.send_on(host, owed.stream, ToControl::CommandResult(result));
-            } else if now_ms.saturating_sub(owed.since_ms) < PURGE_PATIENCE_MS {
+                self.send_on(ctx.host, owed.stream, ToControl::CommandResult(result));
+            } else if ctx.now_ms.saturating_sub(owed.since_ms) < PURGE_PATIENCE_MS {
                 self.control.purges.push(owed);
             }
         }

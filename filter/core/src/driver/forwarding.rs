@@ -2,6 +2,7 @@
 //! one do what they like. A filter sees the final head only in the access log's callback, so it is learned there, for each cluster
 //! and route, and kept in shared data.
 
+use super::ctx::Ctx;
 use super::host::{Host, MapKind};
 use super::registry;
 use super::vm::Vm;
@@ -233,7 +234,7 @@ impl Record {
 impl Vm {
     /// The stream is over: learns how its request left Envoy, where that is not known or the stream stored something, and of some
     /// others. False where nothing is known afterwards.
-    pub(super) fn learn_forwarding(&mut self, host: &impl Host, exchange: &mut Exchange, now_ms: Millis) -> bool {
+    pub(super) fn learn_forwarding(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange) -> bool {
         let (Some(came), Some(routed)) = (exchange.came.take(), &exchange.routed) else {
             return false;
         };
@@ -245,39 +246,43 @@ impl Vm {
         if !exchange.reached {
             return false;
         }
-        let Ok(left) = host.header_map(MapKind::Request) else {
+        let Ok(left) = ctx.host.header_map(MapKind::Request) else {
             return false;
         };
         // A filter behind this one may have had the route chosen anew.
-        let elsewhere = host
+        let elsewhere = ctx
+            .host
             .property(b"xds\0cluster_name")
             .is_some_and(|cluster| cluster != routed.cluster);
         let changed = elsewhere || !head::left_unchanged(&header_map::parse(&came), &header_map::parse(&left));
-        if self.forwarding.learn(host, &routed.pair, changed) {
-            self.tell_forwarding(host, now_ms);
+        if self.forwarding.learn(ctx.host, &routed.pair, changed) {
+            self.tell_forwarding(ctx);
         }
         self.forwarding.of(&routed.pair) != Knowledge::Unknown
     }
 
     /// The reply of a filter came back with another content than it was made with.
-    pub(super) fn reply_was_rewritten(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn reply_was_rewritten(&mut self, ctx: Ctx<'_, impl Host>) {
         self.recorder.reason("reply-rewritten");
         let news = self
             .forwarding
-            .change(host, |record| !std::mem::replace(&mut record.rewritten, true));
+            .change(ctx.host, |record| !std::mem::replace(&mut record.rewritten, true));
         if news {
-            host.log(
+            ctx.host.log(
                 super::host::LogLevel::Error,
                 "this Envoy rewrites what the filter answers (local_reply_config or a filter): the cache is not used any more",
             );
-            self.tell_forwarding(host, now_ms);
+            self.tell_forwarding(ctx);
         }
     }
 
-    fn tell_forwarding(&self, host: &impl Host, now_ms: Millis) {
-        for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
+    fn tell_forwarding(&self, ctx: Ctx<'_, impl Host>) {
+        for vm in registry::vms(ctx.host, ctx.now_ms)
+            .iter()
+            .filter(|vm| vm.uid != self.uid)
+        {
             // One that cannot be woken looks within a second.
-            let _ = host.enqueue(vm.queue, &[Wake::Forwarding.byte()]);
+            let _ = ctx.host.enqueue(vm.queue, &[Wake::Forwarding.byte()]);
         }
     }
 }

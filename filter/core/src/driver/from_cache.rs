@@ -1,5 +1,6 @@
 //! Answering from the cache: look up, check, decide.
 
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::host::Host;
 use super::on_request::Onward;
@@ -24,13 +25,13 @@ impl Vm {
     /// Answers from the cache, or says how to forward.
     pub(super) fn answer_from_cache(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         asked: &Asked<'_>,
         route: &RoutePolicy,
         landed_since: Option<Millis>,
-        now_ms: Millis,
     ) -> Result<Flow, Onward> {
+        let Ctx { host, now_ms } = ctx;
         let key = match self.key_of(host, exchange, asked, route) {
             Ok(key) => key,
             Err(reason) => {
@@ -43,7 +44,7 @@ impl Vm {
         };
         self.recorder.looked_up(key.hash());
         let directives = asked.directives(&route.freshness);
-        if self.doubts(host, now_ms) {
+        if self.doubts(ctx) {
             self.recorder.cache.lookups += 1;
             return Err(Onward {
                 key: Some(key),
@@ -51,7 +52,7 @@ impl Vm {
                 ..Onward::plain(Forward::Miss)
             });
         }
-        let (found, soft) = match self.find(host, &key, &asked.fields, route, now_ms) {
+        let (found, soft) = match self.find(ctx, &key, &asked.fields, route) {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
                 if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
@@ -82,7 +83,7 @@ impl Vm {
         match decision {
             Decision::Reply {
                 reuse, refresh: true, ..
-            } if let Some(renewal) = self.renews(host, exchange, asked, (&key, &view), soft, now_ms) => {
+            } if let Some(renewal) = self.renews(ctx, exchange, asked, (&key, &view), soft) => {
                 exchange.renewal = Some(renewal);
                 let id = found.id;
                 Err(Onward {
@@ -114,7 +115,7 @@ impl Vm {
                     self.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
                 }
                 if refresh && flow == Flow::Pause {
-                    self.refresh_later(host, exchange, asked, &key, found, now_ms);
+                    self.refresh_later(ctx, exchange, asked, &key, found);
                 }
                 Ok(flow)
             }
@@ -141,12 +142,12 @@ impl Vm {
     /// Looks a key up: right key, right selecting fields, for this client, not purged, whole.
     pub(super) fn find(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         key: &CacheKey,
         request: &Fields<'_>,
         route: &RoutePolicy,
-        now_ms: Millis,
     ) -> Lookup {
+        let Ctx { host, now_ms } = ctx;
         self.recorder.cache.lookups += 1;
         let variant = |names: crate::store::VaryNames<'_>| selecting::variant_hash(names.iter(), request);
         let Some(found) = self.store.lookup(host, key.as_bytes(), variant, now_ms) else {

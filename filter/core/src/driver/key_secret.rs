@@ -3,9 +3,9 @@
 //! Until an operator or the control plane has given one, it is made by chance, once per Envoy process. What was stored under another
 //! secret is simply not found any more.
 
+use super::ctx::Ctx;
 use super::host::{Clock, Host, LogLevel};
 use super::vm::Vm;
-use crate::Millis;
 use crate::cache::KeySecret;
 use crate::shared_map::{Cas, SharedMap};
 use optimizer_proto::v1::Welcome;
@@ -80,17 +80,18 @@ fn by_chance(host: &impl Clock) -> Option<KeySecret> {
 
 impl Vm {
     /// The control plane tells the secret of the fleet; an older one does not.
-    pub(super) fn take_key_secret(&mut self, host: &impl Host, welcome: &Welcome, now_ms: Millis) {
+    pub(super) fn take_key_secret(&mut self, ctx: Ctx<'_, impl Host>, welcome: &Welcome) {
         if welcome.key_secret.is_empty() {
             return;
         }
         let Some(secret) = KeySecret::derived(&welcome.key_secret) else {
-            host.log(LogLevel::Warn, "the fleet's secret is too short and is ignored");
+            ctx.host
+                .log(LogLevel::Warn, "the fleet's secret is too short and is ignored");
             return;
         };
-        if publish(host, &secret) {
-            self.adopt(host);
-            self.wake_others(host, now_ms);
+        if publish(ctx.host, &secret) {
+            self.adopt(ctx.host);
+            self.wake_others(ctx);
         }
     }
 }

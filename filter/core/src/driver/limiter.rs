@@ -2,6 +2,7 @@
 
 use super::brownout::Shed;
 use super::collapsing::Lead;
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Phase, SharedExchange};
 use super::host::Host;
 use super::on_request::Onward;
@@ -90,10 +91,10 @@ impl Limiter {
 
 impl Vm {
     /// A place for a call to the exchange's upstream.
-    pub(super) fn take_place(&mut self, host: &impl Host, name: &str, may_wait: bool, now_ms: Millis) -> Place {
+    pub(super) fn take_place(&mut self, ctx: Ctx<'_, impl Host>, name: &str, may_wait: bool) -> Place {
         let policies = Rc::clone(&self.policies);
         self.limiter
-            .take(host, name, self.uid, &policies.limit, may_wait, now_ms)
+            .take(ctx.host, name, self.uid, &policies.limit, may_wait, ctx.now_ms)
     }
 
     /// The call is over; whoever waits gets its place. `took_ms` is absent when it was never made.
@@ -122,13 +123,12 @@ impl Vm {
     /// Lets a request wait; the other workers are asked for places they do not need.
     pub(super) fn queue_for_place(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         context: u32,
         shared: &SharedExchange,
         name: &str,
-        now_ms: Millis,
     ) {
-        let until_ms = now_ms.saturating_add(self.policies.limit.queue_ms);
+        let until_ms = ctx.now_ms.saturating_add(self.policies.limit.queue_ms);
         let Some(upstream) = self.limiter.upstreams.get_mut(name) else {
             return;
         };
@@ -139,20 +139,23 @@ impl Vm {
             until_ms,
         });
         if first {
-            self.tell_others(host, Wake::Share, now_ms);
+            self.tell_others(ctx, Wake::Share);
         }
     }
 
     /// Wakes the other VMs.
-    pub(super) fn tell_others(&self, host: &impl Host, what: Wake, now_ms: Millis) {
-        for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
+    pub(super) fn tell_others(&self, ctx: Ctx<'_, impl Host>, what: Wake) {
+        for vm in registry::vms(ctx.host, ctx.now_ms)
+            .iter()
+            .filter(|vm| vm.uid != self.uid)
+        {
             // One that cannot be woken looks at its next tick.
-            let _ = host.enqueue(vm.queue, &[what.byte()]);
+            let _ = ctx.host.enqueue(vm.queue, &[what.byte()]);
         }
     }
 
     /// Renews what is leased; with `generous` everything not in use is given back. Root callbacks only.
-    pub(super) fn renew_places(&mut self, host: &impl Host, generous: bool, now_ms: Millis) {
+    pub(super) fn renew_places(&mut self, ctx: Ctx<'_, impl Host>, generous: bool) {
         let policies = Rc::clone(&self.policies);
         let mut freed = false;
         for (name, upstream) in &mut self.limiter.upstreams {
@@ -161,17 +164,23 @@ impl Vm {
                 limit: upstream.gradient.as_ref().map_or(0, Gradient::limit),
                 refused: upstream.refused,
             };
-            freed |= upstream
-                .pool
-                .renew(host, name, self.uid, policies.limit.limit, generous, told, now_ms);
+            freed |= upstream.pool.renew(
+                ctx.host,
+                name,
+                self.uid,
+                policies.limit.limit,
+                generous,
+                told,
+                ctx.now_ms,
+            );
         }
         if generous && freed {
-            self.tell_others(host, Wake::Place, now_ms);
+            self.tell_others(ctx, Wake::Place);
         }
     }
 
     /// Sends on whoever waits while there are places, and refuses whoever has waited too long. Root callbacks only.
-    pub(super) fn serve_queues(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn serve_queues(&mut self, ctx: Ctx<'_, impl Host>) {
         let waiting: Vec<String> = self
             .limiter
             .upstreams
@@ -180,11 +189,11 @@ impl Vm {
             .map(|(name, _)| name.clone())
             .collect();
         for name in waiting {
-            self.serve_queue(host, &name, now_ms);
+            self.serve_queue(ctx, &name);
         }
     }
 
-    fn serve_queue(&mut self, host: &impl Host, name: &str, now_ms: Millis) {
+    fn serve_queue(&mut self, ctx: Ctx<'_, impl Host>, name: &str) {
         for _ in 0..RELEASED_AT_ONCE {
             let Some(front) = self
                 .limiter
@@ -195,15 +204,15 @@ impl Vm {
                 return;
             };
             // A clock that jumped far ahead or back ends the wait as well.
-            let overdue = front.until_ms <= now_ms || front.until_ms.saturating_sub(now_ms) > 2 * 60_000;
+            let overdue = front.until_ms <= ctx.now_ms || front.until_ms.saturating_sub(ctx.now_ms) > 2 * 60_000;
             let place = if overdue {
                 Place::Full
             } else {
-                self.take_place(host, name, false, now_ms)
+                self.take_place(ctx, name, false)
             };
             match place {
-                Place::Taken | Place::Free => self.set_off(host, &front, place, now_ms),
-                Place::Full | Place::Wait if overdue => self.give_up(host, &front, now_ms),
+                Place::Taken | Place::Free => self.set_off(ctx, &front, place),
+                Place::Full | Place::Wait if overdue => self.give_up(ctx, &front),
                 Place::Full | Place::Wait => {
                     if let Some(upstream) = self.limiter.upstreams.get_mut(name) {
                         // Counted by `take`, but it goes on waiting.
@@ -215,15 +224,15 @@ impl Vm {
             }
         }
         // Who is left is looked at in a callback of its own, or at the next tick.
-        let _ = host.enqueue(self.queue, &[Wake::Place.byte()]);
+        let _ = ctx.host.enqueue(self.queue, &[Wake::Place.byte()]);
     }
 
-    fn set_off(&mut self, host: &impl Host, queued: &Queued, place: Place, now_ms: Millis) {
-        let sent = self.with_queued(host, queued, |vm, exchange, request, onward, flight| {
-            vm.forward_placed(host, exchange, request, onward, flight, place, now_ms)
+    fn set_off(&mut self, ctx: Ctx<'_, impl Host>, queued: &Queued, place: Place) {
+        let sent = self.with_queued(ctx.host, queued, |vm, exchange, request, onward, flight| {
+            vm.forward_placed(ctx, exchange, request, onward, flight, place)
         });
         match sent {
-            Some(Flow::Continue) => drop(host.resume_request()),
+            Some(Flow::Continue) => drop(ctx.host.resume_request()),
             Some(Flow::Pause) => {}
             // The client has gone meanwhile.
             None => {
@@ -233,23 +242,23 @@ impl Vm {
                     .map(|exchange| exchange.upstream.clone())
                     .unwrap_or_default();
                 if place == Place::Taken {
-                    self.give_place(host, &name, None);
+                    self.give_place(ctx.host, &name, None);
                 }
             }
         }
     }
 
-    fn give_up(&mut self, host: &impl Host, queued: &Queued, now_ms: Millis) {
-        let flow = self.with_queued(host, queued, |vm, exchange, request, onward, mut flight| {
+    fn give_up(&mut self, ctx: Ctx<'_, impl Host>, queued: &Queued) {
+        let flow = self.with_queued(ctx.host, queued, |vm, exchange, request, onward, mut flight| {
             if let Some(upstream) = vm.limiter.upstreams.get_mut(&exchange.upstream) {
                 upstream.refused += 1;
             }
-            vm.land(host, &mut flight, Landing::Released, now_ms);
-            vm.shed(host, exchange, &request, &onward, &Shed::over_limit(), now_ms)
+            vm.land(ctx, &mut flight, Landing::Released);
+            vm.shed(ctx, exchange, &request, &onward, &Shed::over_limit())
         });
         if flow == Some(Flow::Continue) {
             // The host refused the answer; better late than never.
-            let _ = host.resume_request();
+            let _ = ctx.host.resume_request();
         }
     }
 
@@ -275,7 +284,7 @@ impl Vm {
     }
 
     /// The client of a request in the queue has gone.
-    pub(super) fn leave_queue(&mut self, host: &impl Host, exchange: &mut Exchange, context: u32, now_ms: Millis) {
+    pub(super) fn leave_queue(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange, context: u32) {
         if !matches!(exchange.phase, Phase::Queued { .. }) {
             return;
         }
@@ -283,7 +292,7 @@ impl Vm {
             upstream.queue.retain(|queued| queued.context != context);
         }
         if let Phase::Queued { mut flight, .. } = std::mem::replace(&mut exchange.phase, Phase::Passing) {
-            self.land(host, &mut flight, Landing::Left, now_ms);
+            self.land(ctx, &mut flight, Landing::Left);
         }
     }
 }

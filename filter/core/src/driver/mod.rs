@@ -8,6 +8,7 @@ mod capture;
 mod collapsing;
 mod commands;
 mod control;
+mod ctx;
 pub mod exchange;
 mod explain;
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The end of a stream, however it came about: counted once, its permit resolved once.
 
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Forwarded, Phase, SharedExchange};
 use super::host::Host;
 use super::vm::Vm;
-use crate::Millis;
 use crate::breaker::OutcomeClass;
 use crate::collapse::Landing;
 use crate::telemetry::Sample;
@@ -18,23 +18,23 @@ impl Vm {
         let exchange = &mut *exchange;
         let now_ns = host.now_ns();
         self.stop_waiting(exchange, context);
-        self.leave_queue(host, exchange, context, now_ns / 1_000_000);
+        self.leave_queue(Ctx::new(host, now_ns / 1_000_000), exchange, context);
         if let Phase::Asking { flight, .. } = &mut exchange.phase {
             let mut flight = flight.take();
             exchange.phase = Phase::Passing;
-            self.land(host, &mut flight, Landing::Left, now_ns / 1_000_000);
+            self.land(Ctx::new(host, now_ns / 1_000_000), &mut flight, Landing::Left);
         }
         if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
-            self.store_as_learned(host, exchange, &mut forwarded, now_ns / 1_000_000);
+            self.store_as_learned(Ctx::new(host, now_ns / 1_000_000), exchange, &mut forwarded);
             self.abandon(&mut forwarded);
-            self.land_ended(host, &mut forwarded, now_ns / 1_000_000);
-            self.settle_forwarded(host, exchange, &mut forwarded, now_ns / 1_000_000);
+            self.land_ended(Ctx::new(host, now_ns / 1_000_000), &mut forwarded);
+            self.settle_forwarded(Ctx::new(host, now_ns / 1_000_000), exchange, &mut forwarded);
         }
         if let Some(sent) = exchange.resized.take() {
-            self.judge_resized(host, sent, now_ns / 1_000_000);
+            self.judge_resized(Ctx::new(host, now_ns / 1_000_000), sent);
         }
         if exchange.came.is_some() {
-            self.learn_forwarding(host, exchange, now_ns / 1_000_000);
+            self.learn_forwarding(Ctx::new(host, now_ns / 1_000_000), exchange);
         }
         if exchange.started_ns == 0 {
             return;
@@ -72,13 +72,12 @@ impl Vm {
     /// Resolves the permits of a forwarded request: its stream is over, or the filter has answered in the upstream's place.
     pub(super) fn settle_forwarded(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
-        now_ms: Millis,
     ) {
-        let class = forwarded.end(host, exchange.bytes, now_ms);
-        exchange.upstream_reused = u8::from(self.reused(host, forwarded.is_answered(), exchange.sampled));
+        let class = forwarded.end(ctx.host, exchange.bytes, ctx.now_ms);
+        exchange.upstream_reused = u8::from(self.reused(ctx.host, forwarded.is_answered(), exchange.sampled));
         let upstream = self.recorder.name(&exchange.upstream);
         if let Some(kind) = super::guard::error_kind(class) {
             self.recorder.error(kind, upstream);
@@ -86,16 +85,16 @@ impl Vm {
                 exchange.outcome = Outcome::Error;
             }
         }
-        let took_ms = forwarded.took_ms(now_ms);
+        let took_ms = forwarded.took_ms(ctx.now_ms);
         if std::mem::take(&mut forwarded.placed) {
             // What never reached the upstream says nothing about how fast it is.
             let called = !matches!(
                 class,
                 OutcomeClass::Local | OutcomeClass::ClientGone | OutcomeClass::Overflow
             );
-            self.give_place(host, &exchange.upstream, called.then_some(took_ms));
+            self.give_place(ctx.host, &exchange.upstream, called.then_some(took_ms));
         }
-        self.count_end(host, forwarded, class, now_ms);
+        self.count_end(ctx, forwarded, class);
     }
 }
 

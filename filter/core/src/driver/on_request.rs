@@ -2,12 +2,12 @@
 
 use super::brownout::{Shed, Turned};
 use super::collapsing::{Follower, Lead, Part, Turn, is_shareable};
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded, Phase, Refreshing, SharedExchange, Stored};
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::limiter::Place;
 use super::vm::Vm;
-use crate::Millis;
 use crate::breaker::Permit;
 use crate::cache::{CacheKey, Forward, StoredView, sharing, validation};
 use crate::collapse::Landing;
@@ -58,7 +58,7 @@ impl Vm {
         let now_ms = started_ns / 1_000_000;
         exchange.started_ns = started_ns;
         exchange.sampled = is_sampled(started_ns);
-        self.join(host, now_ms);
+        self.join(Ctx::new(host, now_ms));
         exchange.policies = Some(Rc::clone(&self.policies));
         let Ok(map) = host.header_map(MapKind::Request) else {
             return Flow::Continue;
@@ -68,7 +68,7 @@ impl Vm {
             since_ms: now_ms,
             retried: false,
         };
-        let flow = self.answer_or_forward(host, &mut exchange, map, turn, now_ms);
+        let flow = self.answer_or_forward(Ctx::new(host, now_ms), &mut exchange, map, turn);
         if let Phase::Waiting(follower) = &exchange.phase {
             self.waiting.add(follower, context, shared);
         }
@@ -77,21 +77,20 @@ impl Vm {
         exchange.note_inside(host, started_ns);
         drop(exchange);
         if asking {
-            self.ask_tier(host, context, shared, now_ms);
+            self.ask_tier(Ctx::new(host, now_ms), context, shared);
         }
         if let Some(upstream) = queued {
-            self.queue_for_place(host, context, shared, &upstream, now_ms);
+            self.queue_for_place(Ctx::new(host, now_ms), context, shared, &upstream);
         }
         flow
     }
 
     pub(super) fn answer_or_forward(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: Vec<u8>,
         turn: Turn,
-        now_ms: Millis,
     ) -> Flow {
         let Some(asked) = Asked::read(Fields::from(header_map::parse(&map))) else {
             return Flow::Continue;
@@ -102,7 +101,7 @@ impl Vm {
         let target = &asked.target;
         exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
-            return self.purge_by_request(host, exchange, &asked, now_ms);
+            return self.purge_by_request(ctx, exchange, &asked);
         }
         let mut onward = if asked.is_upgrade() {
             Onward {
@@ -124,22 +123,22 @@ impl Vm {
                 ..Onward::plain(Forward::Bypass)
             }
         } else {
-            match self.answer_from_cache(host, exchange, &asked, &route, turn.landed_since(), now_ms) {
+            match self.answer_from_cache(ctx, exchange, &asked, &route, turn.landed_since()) {
                 Ok(flow) => return flow,
                 Err(onward) => onward,
             }
         };
         if let Some(renewal) = exchange.renewal.take() {
-            return self.send_renewal(host, exchange, map, onward, renewal, now_ms);
+            return self.send_renewal(ctx, exchange, map, onward, renewal);
         }
         let directives = asked.directives(&route.freshness);
-        let flight = match self.take_part(host, &asked, &onward, &route, turn, now_ms) {
+        let flight = match self.take_part(ctx, &asked, &onward, &route, turn) {
             Part::Fetch(flight) => flight,
             Part::Unshared(hash) => {
                 exchange.unshared = Some(hash);
                 None
             }
-            Part::Failed(failed) => return self.answer_failed(host, exchange, &map, &onward, failed, now_ms),
+            Part::Failed(failed) => return self.answer_failed(ctx, exchange, &map, &onward, failed),
             Part::Follow {
                 hash,
                 since_ms,
@@ -158,7 +157,7 @@ impl Vm {
         if first
             && onward.key.is_some()
             && is_shareable(&asked, &onward, &route, &directives)
-            && self.wants_tier(&asked, &route, &mut onward, now_ms)
+            && self.wants_tier(&asked, &route, &mut onward, ctx.now_ms)
         {
             exchange.phase = Phase::Asking {
                 request: map,
@@ -168,23 +167,22 @@ impl Vm {
             };
             return Flow::Pause;
         }
-        self.forward(host, exchange, map, onward, flight, now_ms)
+        self.forward(ctx, exchange, map, onward, flight)
     }
 
     pub(super) fn forward(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: Vec<u8>,
         onward: Onward,
         mut flight: Option<Lead>,
-        now_ms: Millis,
     ) -> Flow {
         if exchange.routed.is_none() {
-            let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
+            let cluster = ctx.host.property(b"xds\0cluster_name").unwrap_or_default();
             exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
         }
-        match self.take_place(host, &exchange.upstream, true, now_ms) {
+        match self.take_place(ctx, &exchange.upstream, true) {
             Place::Wait => {
                 exchange.phase = Phase::Queued {
                     request: map,
@@ -194,41 +192,39 @@ impl Vm {
                 Flow::Pause
             }
             Place::Full => {
-                self.land(host, &mut flight, Landing::Released, now_ms);
-                self.shed(host, exchange, &map, &onward, &Shed::over_limit(), now_ms)
+                self.land(ctx, &mut flight, Landing::Released);
+                self.shed(ctx, exchange, &map, &onward, &Shed::over_limit())
             }
-            place => self.forward_placed(host, exchange, map, onward, flight, place, now_ms),
+            place => self.forward_placed(ctx, exchange, map, onward, flight, place),
         }
     }
 
     /// Forwards a request that has its place within the concurrency limit.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn forward_placed(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: Vec<u8>,
         onward: Onward,
         mut flight: Option<Lead>,
         place: Place,
-        now_ms: Millis,
     ) -> Flow {
         let placed = place == Place::Taken;
-        let permits = match self.admit_or_serve(host, exchange, &map, &onward, now_ms) {
+        let permits = match self.admit_or_serve(ctx, exchange, &map, &onward) {
             Ok(permits) => permits,
             Err(turned) => {
                 if placed {
-                    self.give_place(host, &exchange.upstream.clone(), None);
+                    self.give_place(ctx.host, &exchange.upstream.clone(), None);
                 }
-                self.land(host, &mut flight, Landing::Released, now_ms);
+                self.land(ctx, &mut flight, Landing::Released);
                 return match turned {
                     Turned::Answered(flow) => flow,
-                    Turned::Away(refusal) => self.shed(host, exchange, &map, &onward, &Shed::from(refusal), now_ms),
+                    Turned::Away(refusal) => self.shed(ctx, exchange, &map, &onward, &Shed::from(refusal)),
                 };
             }
         };
         self.pass_on(
-            host,
+            ctx,
             exchange,
             map,
             onward,
@@ -238,30 +234,29 @@ impl Vm {
                 permits,
                 refreshing: None,
             },
-            now_ms,
         )
     }
 
     /// Sends a request on that has leave to call.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn pass_on(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: Vec<u8>,
         onward: Onward,
         flight: Option<Lead>,
         leave: Leave,
-        now_ms: Millis,
     ) -> Flow {
         let validating = onward.validate
             && onward
                 .stored
                 .as_ref()
-                .is_some_and(|(bytes, _)| self.add_validators(host, exchange, bytes, &map, now_ms));
+                .is_some_and(|(bytes, _)| self.add_validators(ctx, exchange, bytes, &map));
         if onward.key.is_some() {
             // Tells an origin that speaks Surrogate-Control whom it may address; a host that refuses costs only that.
-            let _ = host.add_header(MapKind::Request, b"surrogate-capability", SURROGATE_CAPABILITY);
+            let _ = ctx
+                .host
+                .add_header(MapKind::Request, b"surrogate-capability", SURROGATE_CAPABILITY);
         }
         exchange.outcome = if onward.key.is_some() {
             Outcome::Miss
@@ -285,7 +280,7 @@ impl Vm {
             validating,
             birth: self.stamps.birth(),
             fence,
-            sent_ms: now_ms,
+            sent_ms: ctx.now_ms,
             answered_after_ms: None,
             status: 0,
             from_origin: false,
@@ -320,27 +315,20 @@ pub(super) const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"
 impl Vm {
     /// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
     /// current, the client gets its part of what is. False when there is no validator.
-    fn add_validators(
-        &self,
-        host: &impl Host,
-        exchange: &Exchange,
-        stored: &[u8],
-        request: &[u8],
-        now_ms: Millis,
-    ) -> bool {
+    fn add_validators(&self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, stored: &[u8], request: &[u8]) -> bool {
         let Ok(view) = StoredView::decode(stored, false) else {
             return false;
         };
         let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
-        if conditional.is_empty() || !self.may_be_validated(host, exchange, &view, now_ms) {
+        if conditional.is_empty() || !self.may_be_validated(ctx, exchange, &view) {
             return false;
         }
         for name in validation::Conditional::REPLACED {
             // Removing what is not there is no error worth a word.
-            let _ = host.remove_header(MapKind::Request, name);
+            let _ = ctx.host.remove_header(MapKind::Request, name);
         }
         let set = |name: &[u8], value: Option<&[u8]>| match value {
-            Some(value) => host.replace_header(MapKind::Request, name, value).is_ok(),
+            Some(value) => ctx.host.replace_header(MapKind::Request, name, value).is_ok(),
             None => true,
         };
         set(b"if-none-match", conditional.if_none_match.as_deref())

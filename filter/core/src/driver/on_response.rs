@@ -1,5 +1,6 @@
 //! The response's head: judge it, then freshen, replace, capture or pass it.
 
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded, Phase};
 use super::header_map;
 use super::host::{Host, MapKind};
@@ -42,11 +43,11 @@ impl Vm {
                 match &exchange.phase {
                     Phase::Answered(_) => {
                         let landing = fetch_failed(&forwarded);
-                        self.land(host, &mut forwarded.flight, landing, started_ns / 1_000_000);
-                        self.settle_forwarded(host, exchange, &mut forwarded, started_ns / 1_000_000);
+                        self.land(Ctx::new(host, started_ns / 1_000_000), &mut forwarded.flight, landing);
+                        self.settle_forwarded(Ctx::new(host, started_ns / 1_000_000), exchange, &mut forwarded);
                     }
                     _ => {
-                        self.count_head(host, &mut forwarded, started_ns / 1_000_000);
+                        self.count_head(Ctx::new(host, started_ns / 1_000_000), &mut forwarded);
                         exchange.phase = Phase::Forwarded(forwarded);
                     }
                 }
@@ -86,7 +87,8 @@ impl Vm {
         };
         forwarded.verdict = Verdict::of(&asked.fields, &response, status);
         if let Some((failure, class)) = details.and_then(|details| failed(host, status, &details)) {
-            if let Some(flow) = self.stale_instead(host, exchange, forwarded, &asked, failure, class, now_ms) {
+            if let Some(flow) = self.stale_instead(Ctx::new(host, now_ms), exchange, forwarded, &asked, failure, class)
+            {
                 return flow;
             }
             if failure == Failure::Unreachable
@@ -108,11 +110,11 @@ impl Vm {
                 framing: framing(host, asked.method, status, &response),
                 identity_in_key: route.key.isolate_authorization,
             };
-            self.invalidate(host, exchange, &asked, &route, status, &response, now_ms);
+            self.invalidate(Ctx::new(host, now_ms), exchange, &asked, &route, status, &response);
             if status == 304
                 && forwarded.validating
                 && is_from_origin(host, forwarded)
-                && let Some(flow) = self.freshen(host, exchange, forwarded, &asked, &seen, &route, now_ms)
+                && let Some(flow) = self.freshen(Ctx::new(host, now_ms), exchange, forwarded, &asked, &seen, &route)
             {
                 return flow;
             }
@@ -129,7 +131,7 @@ impl Vm {
                 forwarded.birth = self.stamps.birth();
             }
             if asked.method == Method::Head && is_from_origin(host, forwarded) {
-                self.compare_head(host, forwarded, &seen, &route, now_ms);
+                self.compare_head(Ctx::new(host, now_ms), forwarded, &seen, &route);
             }
             stored = self.capture(host, forwarded, &seen, &route);
             exchange.stores |= stored;
@@ -140,10 +142,10 @@ impl Vm {
                 500 | 502 | 503 | 504 => fetch_failed(forwarded),
                 _ => Landing::NotShareable,
             };
-            self.land(host, &mut forwarded.flight, landing, now_ms);
+            self.land(Ctx::new(host, now_ms), &mut forwarded.flight, landing);
         }
         if end && stored {
-            self.commit(host, self.must_learn_first(exchange), forwarded, now_ms);
+            self.commit(Ctx::new(host, now_ms), self.must_learn_first(exchange), forwarded);
         }
         Flow::Continue
     }

@@ -2,6 +2,7 @@
 //! that reaches the origin as a client's would, else by the client's request that found it due.
 
 use super::collapsing::Lead;
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Refreshing};
 use super::host::Host;
 use super::limiter::Place;
@@ -98,12 +99,11 @@ impl Vm {
     /// is called for at once, as nobody is to wait for what is there.
     pub(super) fn renews(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
         asked: &Asked<'_>,
         found: (&CacheKey, &StoredView<'_>),
         soft: bool,
-        now_ms: Millis,
     ) -> Option<Renewal> {
         let (key, view) = found;
         let routed = exchange.routed.as_ref()?;
@@ -116,28 +116,28 @@ impl Vm {
         {
             return None;
         }
-        let reason = self.forwarding.foreground(&routed.pair, key.hash(), now_ms)?;
-        if self.unshared.knows(key.hash(), now_ms)
-            || breaker::is_resting(host, &exchange.upstream, &self.policies.breaker, now_ms)
+        let reason = self.forwarding.foreground(&routed.pair, key.hash(), ctx.now_ms)?;
+        if self.unshared.knows(key.hash(), ctx.now_ms)
+            || breaker::is_resting(ctx.host, &exchange.upstream, &self.policies.breaker, ctx.now_ms)
         {
             return None;
         }
-        let flight = self.lead_refresh(host, key.hash(), now_ms)?;
-        let Some(leave) = self.leave_to_renew(host, exchange, soft, now_ms) else {
-            self.land(host, &mut Some(flight), Landing::Released, now_ms);
+        let flight = self.lead_refresh(ctx, key.hash())?;
+        let Some(leave) = self.leave_to_renew(ctx, exchange, soft) else {
+            self.land(ctx, &mut Some(flight), Landing::Released);
             return None;
         };
         self.recorder.reason(reason);
         Some(Renewal { flight, leave })
     }
 
-    fn leave_to_renew(&mut self, host: &impl Host, exchange: &Exchange, soft: bool, now_ms: Millis) -> Option<Leave> {
-        let place = self.take_place(host, &exchange.upstream, false, now_ms);
+    fn leave_to_renew(&mut self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, soft: bool) -> Option<Leave> {
+        let place = self.take_place(ctx, &exchange.upstream, false);
         if matches!(place, Place::Full | Place::Wait) {
             return None;
         }
         let placed = place == Place::Taken;
-        match self.admit(host, exchange, true, now_ms) {
+        match self.admit(ctx, exchange, true) {
             Ok(permits) => Some(Leave {
                 placed,
                 permits,
@@ -145,7 +145,7 @@ impl Vm {
             }),
             Err(_) => {
                 if placed {
-                    self.give_place(host, &exchange.upstream, None);
+                    self.give_place(ctx.host, &exchange.upstream, None);
                 }
                 None
             }
@@ -155,14 +155,13 @@ impl Vm {
     /// Sends a renewal on.
     pub(super) fn send_renewal(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: Vec<u8>,
         onward: Onward,
         renewal: Renewal,
-        now_ms: Millis,
     ) -> Flow {
-        self.pass_on(host, exchange, map, onward, Some(renewal.flight), renewal.leave, now_ms)
+        self.pass_on(ctx, exchange, map, onward, Some(renewal.flight), renewal.leave)
     }
 
     /// A renewal brought what may not be stored: then what it was to renew may not be served on, unless only this client's answer is

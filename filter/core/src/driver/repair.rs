@@ -4,6 +4,7 @@
 //! To a reply in the upstream's place, as after a 304, it applies the rules too, but shows it to no filter. What the rules of a route add
 //! is known from replies that were shown; such lines are left to them.
 
+use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::header_map;
 use super::host::{Host, MapKind};
@@ -172,16 +173,10 @@ impl Vm {
 
     /// Whether a 304 may be answered with this stored response as the upstream's whole response would have been. Where a reply was shown
     /// it is known what rules add to it; else none of its fields may be a rule's, or the route says that it has none.
-    pub(super) fn may_be_validated(
-        &self,
-        host: &impl Host,
-        exchange: &Exchange,
-        view: &StoredView<'_>,
-        now_ms: Millis,
-    ) -> bool {
+    pub(super) fn may_be_validated(&self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, view: &StoredView<'_>) -> bool {
         let known = rules_of(exchange)
-            .is_some_and(|rules| self.shown.contains(&rules) || self.added.of(rules, now_ms).next().is_some());
-        known || view.fields().all(|(name, _)| USUAL.contains(&name)) || has_no_rules(host)
+            .is_some_and(|rules| self.shown.contains(&rules) || self.added.of(rules, ctx.now_ms).next().is_some());
+        known || view.fields().all(|(name, _)| USUAL.contains(&name)) || has_no_rules(ctx.host)
     }
 
     /// What the rules of a stream's route add to a reply, as far as known.
@@ -195,13 +190,13 @@ impl Vm {
     /// The content of a reply of ours comes by with another size than it was sent with. Envoy may have put its own in place of it; a
     /// compressor behind this filter does it too, but does not say the size in advance. The head tells, which Envoy shows again when
     /// the stream is over.
-    pub(super) fn judge_resized(&mut self, host: &impl Host, sent: usize, now_ms: Millis) {
-        let map = host.header_map(MapKind::Response).unwrap_or_default();
+    pub(super) fn judge_resized(&mut self, ctx: Ctx<'_, impl Host>, sent: usize) {
+        let map = ctx.host.header_map(MapKind::Response).unwrap_or_default();
         let length = Fields::from(header_map::parse(&map))
             .get(b"content-length")
             .and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length != sent) {
-            self.reply_was_rewritten(host, now_ms);
+            self.reply_was_rewritten(ctx);
         }
     }
 }

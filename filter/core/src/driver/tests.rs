@@ -3,6 +3,7 @@
 mod routing;
 mod streams;
 
+use super::ctx::Ctx;
 use super::exchange::{Flow, SharedExchange};
 use super::fake_host::{FakeHost, Replied};
 use super::host::MapKind;
@@ -849,7 +850,7 @@ fn exported(envoy: &mut Envoy, max_bytes: u32) -> Vec<Vec<u8>> {
     };
     let mut found: Vec<Vec<u8>> = Vec::new();
     loop {
-        let page = envoy.vm.export(&envoy.host, &ask, now_ms);
+        let page = envoy.vm.export(Ctx::new(&envoy.host, now_ms), &ask);
         for item in page.items {
             match found.last_mut() {
                 Some(last) if item.offset > 0 => last.extend_from_slice(&item.part),
@@ -873,7 +874,7 @@ fn imported(envoy: &mut Envoy, record: &[u8]) -> String {
             total: record.len() as u64,
             ..Default::default()
         };
-        answer = envoy.vm.import(&envoy.host, &part, now_ms).unwrap();
+        answer = envoy.vm.import(Ctx::new(&envoy.host, now_ms), &part).unwrap();
     }
     answer["outcomes"][0].as_str().unwrap().to_owned()
 }
@@ -1059,7 +1060,9 @@ fn explained(envoy: &mut Envoy, fields: &[(&str, &str)]) -> serde_json::Value {
             },
         )),
     };
-    let done = envoy.vm.execute(&envoy.host, &command, envoy.host.now_ms.get());
+    let done = envoy
+        .vm
+        .execute(Ctx::new(&envoy.host, envoy.host.now_ms.get()), &command);
     assert!(done.ok, "{}", done.detail);
     serde_json::from_str(&done.detail).unwrap()
 }

@@ -2,6 +2,7 @@
 //!
 //! Calls are made from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then.
 
+use super::ctx::Ctx;
 use super::exchange::{Flow, Phase, SharedExchange};
 use super::header_map;
 use super::host::Host;
@@ -98,7 +99,7 @@ impl Vm {
     }
 
     /// Queues the question of a request that waits in [`Phase::Asking`].
-    pub(super) fn ask_tier(&mut self, host: &impl Host, context: u32, shared: &SharedExchange, now_ms: Millis) {
+    pub(super) fn ask_tier(&mut self, ctx: Ctx<'_, impl Host>, context: u32, shared: &SharedExchange) {
         let Ok(exchange) = shared.try_borrow() else { return };
         let Phase::Asking {
             request,
@@ -127,43 +128,46 @@ impl Vm {
             key,
             request: get,
             timeout_ms: tier.deadline_ms,
-            until_ms: now_ms.saturating_add(tier.deadline_ms),
+            until_ms: ctx.now_ms.saturating_add(tier.deadline_ms),
             varied: false,
         });
         // Without a wake-up the next tick does it.
-        let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
+        let _ = ctx.host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }
 
     /// Makes the calls that wait, and lets requests go on whose answer was lost. Root callbacks only.
-    pub(super) fn run_tier(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn run_tier(&mut self, ctx: Ctx<'_, impl Host>) {
         while let Some(ask) = self.tier.asks.pop_front() {
-            self.put_question(host, ask, now_ms);
+            self.put_question(ctx, ask);
         }
         let lost: Vec<u32> = self
             .tier
             .calls
             .iter()
             .filter_map(|(token, call)| match call {
-                Call::Ask(ask) if now_ms.saturating_sub(ask.until_ms) > LOST_MS => Some(*token),
+                Call::Ask(ask) if ctx.now_ms.saturating_sub(ask.until_ms) > LOST_MS => Some(*token),
                 _ => None,
             })
             .collect();
         for token in lost {
             if let Some(Call::Ask(ask)) = self.tier.calls.remove(&token) {
-                self.tier_answered(host, ask, Err("tier-timeout"), now_ms);
+                self.tier_answered(ctx, ask, Err("tier-timeout"));
             }
         }
-        self.run_tier_work(host, now_ms);
+        self.run_tier_work(ctx);
     }
 
-    fn put_question(&mut self, host: &impl Host, ask: Ask, now_ms: Millis) {
+    fn put_question(&mut self, ctx: Ctx<'_, impl Host>, ask: Ask) {
         let Some(target) = self.bootstrap.tier_target() else {
-            return self.tier_answered(host, ask, Err("tier-unreachable"), now_ms);
+            return self.tier_answered(ctx, ask, Err("tier-unreachable"));
         };
         let message = ask.request.encode_to_vec();
-        match host.grpc_call(&target, SERVICE, "Get", &message, Duration::from_millis(ask.timeout_ms)) {
+        match ctx
+            .host
+            .grpc_call(&target, SERVICE, "Get", &message, Duration::from_millis(ask.timeout_ms))
+        {
             Ok(token) => drop(self.tier.calls.insert(token, Call::Ask(ask))),
-            Err(_) => self.tier_answered(host, ask, Err("tier-unreachable"), now_ms),
+            Err(_) => self.tier_answered(ctx, ask, Err("tier-unreachable")),
         }
     }
 
@@ -174,7 +178,7 @@ impl Vm {
         };
         let now_ms = host.now_ns() / 1_000_000;
         match call {
-            Call::Work(work) => self.tier_work_done(host, work, status == 0, now_ms),
+            Call::Work(work) => self.tier_work_done(Ctx::new(host, now_ms), work, status == 0),
             Call::Ask(ask) => {
                 let message = (status == 0).then(|| host.message(size).unwrap_or_default());
                 let found = match message.map(|bytes| TierFound::decode(bytes.as_slice())) {
@@ -183,13 +187,13 @@ impl Vm {
                     None if status == GRPC_DEADLINE_EXCEEDED => Err("tier-timeout"),
                     None => Err("tier-unreachable"),
                 };
-                self.tier_answered(host, ask, found, now_ms);
+                self.tier_answered(Ctx::new(host, now_ms), ask, found);
             }
         }
-        self.run_tier_work(host, now_ms);
+        self.run_tier_work(Ctx::new(host, now_ms));
     }
 
-    fn tier_answered(&mut self, host: &impl Host, ask: Ask, found: Result<TierFound, &'static str>, now_ms: Millis) {
+    fn tier_answered(&mut self, ctx: Ctx<'_, impl Host>, ask: Ask, found: Result<TierFound, &'static str>) {
         match &found {
             Ok(found) => {
                 self.tier.breaker.succeeded();
@@ -198,7 +202,7 @@ impl Vm {
             // That another Envoy's fetch takes long says nothing about the tier.
             Err(reason) if ask.waits() => self.recorder.reason(reason),
             Err(reason) => {
-                self.tier.breaker.failed(self.policies.tier.breaker, now_ms);
+                self.tier.breaker.failed(self.policies.tier.breaker, ctx.now_ms);
                 self.recorder.reason(reason);
             }
         }
@@ -206,14 +210,14 @@ impl Vm {
         if granted {
             self.tier.leases.insert(ask.key.hash(), ask.key.as_bytes().to_vec());
         }
-        if host.enter(ask.context).is_err() || !self.go_on(host, &ask, found, now_ms) {
+        if ctx.host.enter(ask.context).is_err() || !self.go_on(ctx, &ask, found) {
             // The client has gone; whoever waits for its fetch must not.
-            self.tier_landed(host, ask.key.hash(), Landing::Left);
+            self.tier_landed(ctx.host, ask.key.hash(), Landing::Left);
         }
     }
 
     /// False when the request does not wait any more.
-    fn go_on(&mut self, host: &impl Host, ask: &Ask, found: Result<TierFound, &'static str>, now_ms: Millis) -> bool {
+    fn go_on(&mut self, ctx: Ctx<'_, impl Host>, ask: &Ask, found: Result<TierFound, &'static str>) -> bool {
         let shared = Rc::clone(&ask.exchange);
         let Ok(mut exchange) = shared.try_borrow_mut() else {
             return false;
@@ -233,21 +237,20 @@ impl Vm {
         let reason = match found {
             Ok(mut found) => match found.result() {
                 Found::Hit => {
-                    let answered =
-                        self.serve_from_tier(host, &mut exchange, ask, found, &request, &onward, birth, now_ms);
+                    let answered = self.serve_from_tier(ctx, &mut exchange, ask, found, &request, &onward, birth);
                     match answered {
                         Ok(flow) => {
                             drop(exchange);
-                            self.land(host, &mut flight, Landing::Stored, now_ms);
+                            self.land(ctx, &mut flight, Landing::Stored);
                             if flow == Flow::Continue {
-                                let _ = host.resume_request();
+                                let _ = ctx.host.resume_request();
                             }
                             return true;
                         }
                         Err(reason) => reason,
                     }
                 }
-                result @ (Found::Vary | Found::Leased) if self.ask_again(ask, &mut found, &request, now_ms) => {
+                result @ (Found::Vary | Found::Leased) if self.ask_again(ask, &mut found, &request, ctx.now_ms) => {
                     exchange.phase = Phase::Asking {
                         request,
                         onward,
@@ -262,7 +265,7 @@ impl Vm {
                     });
                     let again = self.tier.asks.pop_back();
                     if let Some(again) = again {
-                        self.put_question(host, again, now_ms);
+                        self.put_question(ctx, again);
                     }
                     return true;
                 }
@@ -277,12 +280,12 @@ impl Vm {
             self.recorder.reason(reason);
             onward.detail = onward.detail.or(Some(reason));
         }
-        let flow = self.forward(host, &mut exchange, request, *onward, flight, now_ms);
+        let flow = self.forward(ctx, &mut exchange, request, *onward, flight);
         let queued = matches!(exchange.phase, Phase::Queued { .. }).then(|| exchange.upstream.clone());
         drop(exchange);
         match (flow, queued) {
-            (Flow::Continue, _) => drop(host.resume_request()),
-            (Flow::Pause, Some(upstream)) => self.queue_for_place(host, ask.context, &shared, &upstream, now_ms),
+            (Flow::Continue, _) => drop(ctx.host.resume_request()),
+            (Flow::Pause, Some(upstream)) => self.queue_for_place(ctx, ask.context, &shared, &upstream),
             (Flow::Pause, None) => {}
         }
         true

@@ -1,5 +1,6 @@
 //! Answering with a response of the shared tier.
 
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::header_map;
 use super::host::Host;
@@ -23,22 +24,21 @@ impl Vm {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn serve_from_tier(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         ask: &Ask,
         found: TierFound,
         request: &[u8],
         onward: &Onward,
         birth: Birth,
-        now_ms: Millis,
     ) -> Result<Flow, &'static str> {
         const DAMAGED: &str = "tier-damaged";
         let mut value = found.value;
-        correct_clock(&mut value, found.ahead_ms, found.now_ms, now_ms);
+        correct_clock(&mut value, found.ahead_ms, found.now_ms, ctx.now_ms);
         let asked = Asked::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
         let route = exchange.route.clone().ok_or(DAMAGED)?;
         let view = StoredView::decode(&value, true).map_err(|_| DAMAGED)?;
-        if view.key() != ask.key.as_bytes() || transfer::sound(&view, now_ms).is_err() {
+        if view.key() != ask.key.as_bytes() || transfer::sound(&view, ctx.now_ms).is_err() {
             return Err(DAMAGED);
         }
         if !selecting::matches(&view, &asked.fields) {
@@ -53,12 +53,12 @@ impl Vm {
         };
         // What this Envoy purged while the answer was on its way, and what it has yet to tell the tier.
         let purged = self.stamps.verdict(birth, &parts, view.tags()) != Verdict::Live
-            || Blocks::block(host, ask.key.host(), ask.key.path(), view.tags(), now_ms);
+            || Blocks::block(ctx.host, ask.key.host(), ask.key.path(), view.tags(), ctx.now_ms);
         if purged {
             return Err("tier-purged");
         }
         let directives = asked.directives(&route.freshness);
-        let decision = decide(&view, &asked, &directives, false, exchange.started_ns, now_ms);
+        let decision = decide(&view, &asked, &directives, false, exchange.started_ns, ctx.now_ms);
         let Decision::Reply { reply, reuse, .. } = decision else {
             return Err("tier-stale");
         };
@@ -71,13 +71,13 @@ impl Vm {
             ..CacheStatus::default()
         };
         let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
-        let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
+        let flow = self.answer(ctx.host, exchange, &view, &reply, &status, outcome);
         drop(reply);
         self.recorder.reason("tier-hit");
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
         let usable_until_ms = view.usable_until_ms();
         let key = ask.key.as_bytes();
-        self.insert(host, key, &asked.fields, birth, value, &vary, usable_until_ms, now_ms);
+        self.insert(ctx, key, &asked.fields, birth, value, &vary, usable_until_ms);
         Ok(flow)
     }
 }

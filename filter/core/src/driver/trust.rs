@@ -2,6 +2,7 @@
 //! swapped-out process) wakes up with its cache and without the purges that it slept through: until the control plane has told
 //! it what it missed, it asks the origin.
 
+use super::ctx::Ctx;
 use super::host::Host;
 use super::vm::Vm;
 use crate::Millis;
@@ -70,31 +71,31 @@ impl Trust {
 impl Vm {
     /// Looks whether everything stood still. True then: the purges of other VMs are in force here, and the control stream is
     /// opened anew, by which the control plane learns that we were away.
-    pub(super) fn notice_pause(&mut self, host: &impl Host, now_ms: Millis) -> bool {
-        if self.bootstrap.control_target().is_none() || !self.trust.passes(now_ms) {
+    pub(super) fn notice_pause(&mut self, ctx: Ctx<'_, impl Host>) -> bool {
+        if self.bootstrap.control_target().is_none() || !self.trust.passes(ctx.now_ms) {
             return false;
         }
-        self.stamps.refresh(host, now_ms);
+        self.stamps.refresh(ctx.host, ctx.now_ms);
         if let Some(stream) = self.link.renew() {
-            host.cancel(stream);
+            ctx.host.cancel(stream);
         }
         true
     }
 
     /// Whether purges may be missing, so that nothing stored may be used.
-    pub(super) fn doubts(&mut self, host: &impl Host, now_ms: Millis) -> bool {
+    pub(super) fn doubts(&mut self, ctx: Ctx<'_, impl Host>) -> bool {
         // Only the tick says that time goes on as usual; a request may be the first thing that happens after a pause.
-        if self.trust.ticked_ms > 0 && now_ms.saturating_sub(self.trust.ticked_ms) > PAUSE_MS {
-            self.notice_pause(host, now_ms);
+        if self.trust.ticked_ms > 0 && ctx.now_ms.saturating_sub(self.trust.ticked_ms) > PAUSE_MS {
+            self.notice_pause(ctx);
         }
         if self.trust.since.is_none() {
             return false;
         }
-        if self.trust.doubts(host, now_ms) {
+        if self.trust.doubts(ctx.host, ctx.now_ms) {
             return true;
         }
         // Whoever vouches has taken in what was missed; the wake-up that tells this VM of it may be behind this request.
-        self.stamps.refresh(host, now_ms);
+        self.stamps.refresh(ctx.host, ctx.now_ms);
         false
     }
 }

@@ -3,6 +3,7 @@
 //! A response may flow for hours: an event stream, a WebSocket, a download. The upstream has answered all the same. gRPC says in its
 //! trailers how a call ended; there the first message counts as the answer.
 
+use super::ctx::Ctx;
 use super::exchange::Forwarded;
 use super::header_map;
 use super::host::{Host, MapKind};
@@ -122,16 +123,20 @@ impl Kind {
 
 impl Vm {
     /// The response head came: if it is the upstream's, the call is decided, however long its content takes.
-    pub(super) fn count_head(&mut self, host: &impl Host, forwarded: &mut Forwarded, now_ms: Millis) {
+    pub(super) fn count_head(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded) {
         if let Some(class) = forwarded.verdict.said.filter(|_| forwarded.is_answered()) {
-            self.count_answer(host, forwarded, class, now_ms);
+            self.count_answer(ctx, forwarded, class);
         }
     }
 
     /// Content came: of a gRPC call it is the answer.
     pub(super) fn count_message(&mut self, host: &impl Host, forwarded: &mut Forwarded) {
         if forwarded.is_answered() && forwarded.verdict.awaits_message(forwarded.permits.len()) {
-            self.count_answer(host, forwarded, OutcomeClass::Status(200), host.now_ns() / 1_000_000);
+            self.count_answer(
+                Ctx::new(host, host.now_ns() / 1_000_000),
+                forwarded,
+                OutcomeClass::Status(200),
+            );
         }
     }
 
@@ -144,37 +149,31 @@ impl Vm {
         }
     }
 
-    fn count_answer(&mut self, host: &impl Host, forwarded: &mut Forwarded, class: OutcomeClass, now_ms: Millis) {
+    fn count_answer(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded, class: OutcomeClass) {
         let permits = std::mem::take(&mut forwarded.permits);
         let may_fail = !forwarded.ended && !forwarded.verdict.is_endless();
         if may_fail && self.policies.breaker.failed(class) == Some(false) {
-            forwarded.verdict.counted = permits.iter().map(|permit| permit.counted(now_ms)).collect();
+            forwarded.verdict.counted = permits.iter().map(|permit| permit.counted(ctx.now_ms)).collect();
         }
-        let took_ms = forwarded.took_ms(now_ms);
-        self.settle(host, permits, class, took_ms, now_ms);
+        let took_ms = forwarded.took_ms(ctx.now_ms);
+        self.settle(ctx, permits, class, took_ms);
     }
 
     /// Resolves what is open at a stream's end, and takes in what has failed since the call was counted.
-    pub(super) fn count_end(
-        &mut self,
-        host: &impl Host,
-        forwarded: &mut Forwarded,
-        class: OutcomeClass,
-        now_ms: Millis,
-    ) {
+    pub(super) fn count_end(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded, class: OutcomeClass) {
         let permits = std::mem::take(&mut forwarded.permits);
-        let took_ms = forwarded.took_ms(now_ms);
-        self.settle(host, permits, class, took_ms, now_ms);
+        let took_ms = forwarded.took_ms(ctx.now_ms);
+        self.settle(ctx, permits, class, took_ms);
         let counted = std::mem::take(&mut forwarded.verdict.counted);
         if self.policies.breaker.failed(class) != Some(true) {
             return;
         }
         for counted in counted {
             let policies = Rc::clone(&self.policies);
-            let transition = self
-                .breakers
-                .fail_late(host, &counted, &policies.breaker, now_ms, host.random());
-            self.tell(host, transition);
+            let transition =
+                self.breakers
+                    .fail_late(ctx.host, &counted, &policies.breaker, ctx.now_ms, ctx.host.random());
+            self.tell(ctx.host, transition);
         }
     }
 }

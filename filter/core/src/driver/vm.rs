@@ -4,6 +4,7 @@
 //! streams of the old one finish, and both must see one cache index, one recorder and one control link.
 
 use super::bootstrap::Bootstrap;
+use super::ctx::Ctx;
 use super::host::{Host, LogLevel};
 use super::link::Link;
 use super::settings_cell;
@@ -230,22 +231,22 @@ impl Vm {
         }
         let now_ms = host.now_ns() / 1_000_000;
         self.adopt(host);
-        self.notice_pause(host, now_ms);
+        self.notice_pause(Ctx::new(host, now_ms));
         self.breakers.hand_in(host, &self.policies.breaker, now_ms);
         self.leads = lease::hold(host, self.uid, now_ms);
         if now_ms.abs_diff(self.last_second_ms) >= SECOND_MS {
             self.last_second_ms = now_ms;
-            self.each_second(host, now_ms);
+            self.each_second(Ctx::new(host, now_ms));
         }
-        self.keep_house(host, now_ms);
-        self.drive_link(host, now_ms);
-        self.run_background(host, now_ms);
+        self.keep_house(Ctx::new(host, now_ms));
+        self.drive_link(Ctx::new(host, now_ms));
+        self.run_background(Ctx::new(host, now_ms));
         self.varied.refresh(host);
         self.added.refresh(host);
-        self.end_overdue_waits(host, now_ms);
-        self.release_some(host, now_ms);
-        self.run_tier(host, now_ms);
-        self.serve_queues(host, now_ms);
+        self.end_overdue_waits(Ctx::new(host, now_ms));
+        self.release_some(Ctx::new(host, now_ms));
+        self.run_tier(Ctx::new(host, now_ms));
+        self.serve_queues(Ctx::new(host, now_ms));
     }
 
     /// Another VM, or this one, has put something into our queue.
@@ -267,16 +268,16 @@ impl Vm {
                         let _ = host.enqueue(leader, &[Wake::Adopted.byte()]);
                     }
                 }
-                Wake::Adopted => self.acknowledge_settings(host, now_ms),
+                Wake::Adopted => self.acknowledge_settings(Ctx::new(host, now_ms)),
                 Wake::Stamps => self.adopt_purges(host, rest),
-                Wake::Purged => self.acknowledge_purges(host, now_ms),
+                Wake::Purged => self.acknowledge_purges(Ctx::new(host, now_ms)),
                 Wake::Landed => self.end_wait(rest),
-                Wake::Tier => self.run_tier(host, now_ms),
-                Wake::Share => self.renew_places(host, true, now_ms),
+                Wake::Tier => self.run_tier(Ctx::new(host, now_ms)),
+                Wake::Share => self.renew_places(Ctx::new(host, now_ms), true),
                 Wake::Place => places = true,
-                Wake::Report => self.report_at_once(host, now_ms),
+                Wake::Report => self.report_at_once(Ctx::new(host, now_ms)),
                 Wake::Forwarding => self.forwarding.refresh(host),
-                Wake::Work => self.run_background(host, now_ms),
+                Wake::Work => self.run_background(Ctx::new(host, now_ms)),
                 // Those are released below, whatever woke this VM.
                 Wake::Ready => {}
             }
@@ -284,9 +285,9 @@ impl Vm {
         // Once, after the queue is empty: what these leave for a further callback is not to be taken up in this one.
         let now_ms = host.now_ns() / 1_000_000;
         if places {
-            self.serve_queues(host, now_ms);
+            self.serve_queues(Ctx::new(host, now_ms));
         }
-        self.release_some(host, now_ms);
+        self.release_some(Ctx::new(host, now_ms));
     }
 
     /// A root ends: its configuration was replaced, or Envoy shuts down. The last counts go out with it.
@@ -297,7 +298,7 @@ impl Vm {
         let now_ms = host.now_ns() / 1_000_000;
         self.hand_over_counts(host);
         if self.leads {
-            self.report(host, now_ms);
+            self.report(Ctx::new(host, now_ms));
             lease::release(host, self.uid);
         }
     }
@@ -314,7 +315,7 @@ impl Vm {
                 self.apply(&settings);
                 self.in_force.revision = push.revision;
                 self.in_force.epoch = push.epoch;
-                self.beat(host, host.now_ns() / 1_000_000);
+                self.beat(Ctx::new(host, host.now_ns() / 1_000_000));
             }
             // Only checked documents get into the cell; a filter of another version may have other rules.
             Err(violations) => {
@@ -335,11 +336,11 @@ impl Vm {
     }
 
     /// Bounded work on the store: what was purged, hits to note, entries over the limits.
-    fn keep_house(&mut self, host: &impl Host, now_ms: Millis) {
-        self.stamps.refresh(host, now_ms);
-        self.store.flush(host, FLUSH_PAGES);
+    fn keep_house(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.store.flush(ctx.host, FLUSH_PAGES);
         if self.leads {
-            self.store.maintain(host, &self.stamps, MAINTAIN_PAGES, now_ms);
+            self.store.maintain(ctx.host, &self.stamps, MAINTAIN_PAGES, ctx.now_ms);
         }
         let events = self.store.take_events();
         let cache = &mut self.recorder.cache;
@@ -349,39 +350,39 @@ impl Vm {
         cache.corrupt_slots += events.corrupt;
     }
 
-    fn each_second(&mut self, host: &impl Host, now_ms: Millis) {
-        self.hand_over_counts(host);
-        self.forwarding.refresh(host);
-        self.top.hand_over(host, now_ms);
-        self.beat(host, now_ms);
-        self.renew_places(host, false, now_ms);
+    fn each_second(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.hand_over_counts(ctx.host);
+        self.forwarding.refresh(ctx.host);
+        self.top.hand_over(ctx.host, ctx.now_ms);
+        self.beat(ctx);
+        self.renew_places(ctx, false);
         if self.leads {
-            self.sweep_breakers(host, now_ms);
-            self.report(host, now_ms);
-            self.acknowledge_settings(host, now_ms);
-            self.acknowledge_purges(host, now_ms);
+            self.sweep_breakers(ctx);
+            self.report(ctx);
+            self.acknowledge_settings(ctx);
+            self.acknowledge_purges(ctx);
         }
     }
 
     /// A VM that has not ticked yet is in nobody's list: settings could be acknowledged for all workers and pass it by. Its first
     /// request brings it in. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for.
-    pub(super) fn join(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn join(&mut self, ctx: Ctx<'_, impl Host>) {
         if !self.joined {
-            self.adopt(host);
-            self.forwarding.refresh(host);
-            self.beat(host, now_ms);
+            self.adopt(ctx.host);
+            self.forwarding.refresh(ctx.host);
+            self.beat(ctx);
         }
     }
 
     /// Tells the other VMs that this one is alive, and on which settings.
-    pub(super) fn beat(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn beat(&mut self, ctx: Ctx<'_, impl Host>) {
         self.joined = true;
         let vms = registry::heartbeat(
-            host,
+            ctx.host,
             registry::Vm {
                 uid: self.uid,
                 queue: self.queue,
-                seen_ms: now_ms,
+                seen_ms: ctx.now_ms,
                 epoch: fingerprint(&self.in_force.epoch),
                 revision: self.in_force.revision,
                 purges: self.stamps.birth().number(),

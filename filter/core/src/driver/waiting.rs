@@ -1,6 +1,7 @@
 //! Requests that wait for another's fetch of the same key, and their release.
 
 use super::collapsing::{Follower, Lead, Turn};
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Phase, SharedExchange};
 use super::host::Host;
 use super::registry;
@@ -95,26 +96,26 @@ impl Waiting {
 
 impl Vm {
     /// Ends the flight this exchange leads, if it does, and tells the followers on all workers.
-    pub(super) fn land(&mut self, host: &impl Host, flight: &mut Option<Lead>, landing: Landing, now_ms: Millis) {
+    pub(super) fn land(&mut self, ctx: Ctx<'_, impl Host>, flight: &mut Option<Lead>, landing: Landing) {
         let Some(lead) = flight.take() else { return };
         let hash = lead.ticket.hash;
-        self.tier_landed(host, lead.key, landing);
+        self.tier_landed(ctx.host, lead.key, landing);
         if landing == Landing::NotShareable {
             self.unshared
-                .note(hash, now_ms.saturating_add(collapse::ALONE_MS), now_ms);
+                .note(hash, ctx.now_ms.saturating_add(collapse::ALONE_MS), ctx.now_ms);
         }
-        let Some(outcome) = collapse::land(host, lead.ticket, landing, now_ms) else {
+        let Some(outcome) = collapse::land(ctx.host, lead.ticket, landing, ctx.now_ms) else {
             return;
         };
         let mut item = vec![Wake::Landed.byte()];
         item.extend_from_slice(&hash.to_le_bytes());
         item.extend_from_slice(&outcome.encode());
         // Also to ourselves: another stream may only be answered from a root callback, else Envoy stops the current one.
-        let vms = registry::vms(host, now_ms);
+        let vms = registry::vms(ctx.host, ctx.now_ms);
         let others = vms.iter().filter(|vm| vm.uid != self.uid).map(|vm| vm.queue);
         for queue in others.chain(std::iter::once(self.queue)) {
             // Whoever cannot be woken goes on at its deadline.
-            let _ = host.enqueue(queue, &item);
+            let _ = ctx.host.enqueue(queue, &item);
         }
     }
 
@@ -135,10 +136,10 @@ impl Vm {
     }
 
     /// Where a fetch has been silent for a deadline, one of those who follow it fetches beside it.
-    pub(super) fn end_overdue_waits(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn end_overdue_waits(&mut self, ctx: Ctx<'_, impl Host>) {
         let deadline_ms = self.policies.collapsing.timeout_ms;
-        for hash in self.waiting.overdue(deadline_ms, now_ms) {
-            match collapse::beside(host, hash, deadline_ms, now_ms) {
+        for hash in self.waiting.overdue(deadline_ms, ctx.now_ms) {
+            match collapse::beside(ctx.host, hash, deadline_ms, ctx.now_ms) {
                 Beside::Wait => {}
                 Beside::Go(ticket) => {
                     if let Some(waiter) = self.waiting.take_first(hash) {
@@ -152,7 +153,7 @@ impl Vm {
                     self.waiting.ready.extend(followers.into_iter().map(|waiter| {
                         let turn = Turn::First {
                             may_follow: true,
-                            since_ms: waiter.since_ms.min(now_ms),
+                            since_ms: waiter.since_ms.min(ctx.now_ms),
                             retried: waiter.retried,
                         };
                         (waiter, turn)
@@ -163,21 +164,21 @@ impl Vm {
     }
 
     /// Lets some of those go on whose wait is over, and asks for another callback for the rest. Root callbacks only.
-    pub(super) fn release_some(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn release_some(&mut self, ctx: Ctx<'_, impl Host>) {
         for _ in 0..RELEASED_AT_ONCE {
             let Some((waiter, turn)) = self.waiting.ready.pop_front() else {
                 return;
             };
-            self.release(host, waiter, turn, now_ms);
+            self.release(ctx, waiter, turn);
         }
         if !self.waiting.ready.is_empty() {
             // Without it the next tick goes on.
-            let _ = host.enqueue(self.queue, &[Wake::Ready.byte()]);
+            let _ = ctx.host.enqueue(self.queue, &[Wake::Ready.byte()]);
         }
     }
 
-    fn release(&mut self, host: &impl Host, waiter: Waiter, turn: Turn, now_ms: Millis) {
-        if host.enter(waiter.context).is_err() {
+    fn release(&mut self, ctx: Ctx<'_, impl Host>, waiter: Waiter, turn: Turn) {
+        if ctx.host.enter(waiter.context).is_err() {
             return;
         }
         let (flow, fetches) = {
@@ -187,7 +188,7 @@ impl Vm {
             let Phase::Waiting(follower) = std::mem::replace(&mut exchange.phase, Phase::Passing) else {
                 return;
             };
-            let flow = self.answer_or_forward(host, &mut exchange, follower.request, turn, now_ms);
+            let flow = self.answer_or_forward(ctx, &mut exchange, follower.request, turn);
             (
                 flow,
                 matches!(exchange.phase, Phase::Forwarded(_) | Phase::Queued { .. }),
@@ -195,14 +196,14 @@ impl Vm {
         };
         if let (Turn::Beside(lead), false) = (turn, fetches) {
             // It was answered without a fetch.
-            self.land(host, &mut Some(lead), Landing::Released, now_ms);
+            self.land(ctx, &mut Some(lead), Landing::Released);
         }
         match flow {
-            Flow::Continue => drop(host.resume_request()),
+            Flow::Continue => drop(ctx.host.resume_request()),
             Flow::Pause => {
                 self.wait_again(&waiter);
-                self.queue_again(host, &waiter, now_ms);
-                self.ask_tier(host, waiter.context, &waiter.exchange, now_ms);
+                self.queue_again(ctx, &waiter);
+                self.ask_tier(ctx, waiter.context, &waiter.exchange);
             }
         }
     }
@@ -217,14 +218,14 @@ impl Vm {
     }
 
     /// It needs no other's fetch any more, but a place for its own.
-    fn queue_again(&mut self, host: &impl Host, waiter: &Waiter, now_ms: Millis) {
+    fn queue_again(&mut self, ctx: Ctx<'_, impl Host>, waiter: &Waiter) {
         let queued = waiter
             .exchange
             .try_borrow()
             .ok()
             .and_then(|exchange| matches!(exchange.phase, Phase::Queued { .. }).then(|| exchange.upstream.clone()));
         if let Some(upstream) = queued {
-            self.queue_for_place(host, waiter.context, &waiter.exchange, &upstream, now_ms);
+            self.queue_for_place(ctx, waiter.context, &waiter.exchange, &upstream);
         }
     }
 
