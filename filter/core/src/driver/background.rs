@@ -3,30 +3,27 @@
 //! They are dispatched from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then. A
 //! stream puts its work into a list and wakes its own VM by its queue, which runs within about a millisecond.
 
-use super::collapsing::Lead;
 use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::forwarding::Knowledge;
 use super::header_map;
 use super::host::{Host, MapKind};
-use super::limiter::Place;
-use super::on_request::SURROGATE_CAPABILITY;
-use super::on_response::is_end_marked;
+use super::origin::is_end_marked;
+use super::plan::SURROGATE_CAPABILITY;
 use super::refresh;
+use super::refreshes::Refresh;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
-use crate::breaker::{self, OutcomeClass, Permit};
+use crate::breaker::{self, OutcomeClass};
 use crate::cache::validation::{self, Freshened};
 use crate::cache::{CacheKey, Encoder, Framing, NotStored, StoredView, storability};
 use crate::collapse::{Failed, Landing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
-use crate::policy::RoutePolicy;
-use crate::store::{Birth, Found, TRAILER_LEN};
-use optimizer_proto::v1::Fence;
-use std::collections::{HashMap, VecDeque};
+use crate::limit::Place;
+use crate::store::{Found, TRAILER_LEN};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,36 +32,6 @@ const MAX_WAITING: usize = 256;
 /// Refreshes under way at once in one VM.
 const MAX_CALLS: usize = 32;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A stored response to refresh.
-#[derive(Debug)]
-struct Refresh {
-    cluster: String,
-    /// Cluster and route, see [`super::forwarding`].
-    pair: Vec<u8>,
-    /// The client's header map.
-    request: Vec<u8>,
-    key: CacheKey,
-    stored: Vec<u8>,
-    id: crate::store::EntryId,
-    route: Rc<RoutePolicy>,
-    birth: Birth,
-    /// The upstream marks the end of every response.
-    marked: bool,
-    fence: Option<Fence>,
-    sent_ms: Millis,
-    permits: Vec<Permit>,
-    /// It holds a place within the upstream's concurrency limit.
-    placed: bool,
-    flight: Option<Lead>,
-}
-
-/// The background work of one VM.
-#[derive(Debug, Default)]
-pub struct Background {
-    waiting: VecDeque<Refresh>,
-    calls: HashMap<u32, Refresh>,
-}
 
 /// Fields of the client's request that a background request must not carry: conditions and ranges are ours to set, the rest
 /// would wait for content or change the connection.

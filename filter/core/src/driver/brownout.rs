@@ -2,12 +2,12 @@
 //! it, else a problem that says why and when to come back (RFC 9209 names the cause).
 
 use super::answer::Problem;
-use super::collapsing::failure;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded};
 use super::header_map;
 use super::host::Host;
-use super::on_request::Onward;
+use super::lifecycle::Refusal as Refused;
+use super::plan::ForwardPlan;
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker::{OutcomeClass, Permit, Refusal, Why};
@@ -37,7 +37,7 @@ pub(super) struct Shed {
 
 impl Shed {
     /// The limit of calls in flight is reached.
-    pub(super) fn over_limit() -> Self {
+    fn over_limit() -> Self {
         Self {
             problem: Problem {
                 status: 503,
@@ -54,7 +54,7 @@ impl Shed {
     }
 
     /// The fetch that this request followed has failed, and so has another one.
-    pub(super) fn fetch_failed(failed: Failed) -> Self {
+    fn fetch_failed(failed: Failed) -> Self {
         let status = failed.status;
         Self {
             problem: Problem {
@@ -67,6 +67,16 @@ impl Shed {
             retry_after_ms: 1_000,
             outcome: Outcome::Error,
             failure: failure(failed),
+        }
+    }
+}
+
+impl From<Refused> for Shed {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::OverLimit => Self::over_limit(),
+            Refused::Breaker(refusal) => Self::from(refusal),
+            Refused::FetchFailed(failed) => Self::fetch_failed(failed),
         }
     }
 }
@@ -122,7 +132,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
-        onward: &Onward,
+        onward: &ForwardPlan,
     ) -> Result<Vec<Permit>, Turned> {
         let refusal = match self.admit(ctx, exchange, onward.stored.is_some()) {
             Ok(permits) => return Ok(permits),
@@ -143,7 +153,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
-        onward: &Onward,
+        onward: &ForwardPlan,
         shed: &Shed,
     ) -> Flow {
         if let Some(flow) = self.stale_for_refused(ctx, exchange, map, onward, shed) {
@@ -168,7 +178,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
-        onward: &Onward,
+        onward: &ForwardPlan,
         shed: &Shed,
     ) -> Option<Flow> {
         let asked = Asked::read(Fields::from(header_map::parse(map)))?;
@@ -233,6 +243,15 @@ impl Vm {
         ];
         let flow = self.answer_problem(host, exchange, &problem, &status, &more);
         (flow == Flow::Pause).then_some(flow)
+    }
+}
+
+/// The way a fetch failed, as the rules for stale responses tell it.
+pub(super) fn failure(failed: Failed) -> Failure {
+    if failed.unreachable {
+        Failure::Unreachable
+    } else {
+        Failure::ServerError
     }
 }
 

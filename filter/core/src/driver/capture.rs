@@ -4,7 +4,7 @@ use super::ctx::Ctx;
 use super::exchange::{Capture, Exchange, Flow, Forwarded, Held, Phase};
 use super::header_map;
 use super::host::Host;
-use super::on_response::is_from_origin;
+use super::origin::is_from_origin;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{self, Encoder, Framing, storability};

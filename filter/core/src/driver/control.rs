@@ -4,16 +4,16 @@ use super::ctx::Ctx;
 use super::host::{Host, LogLevel};
 use super::instance;
 use super::link::Step;
-use super::vm::{RootId, Vm, fingerprint, parse_document, title};
-use super::wake::Wake;
-use super::{mailbox, proof, registry, settings_cell};
-use crate::Millis;
+use super::owed::{ControlState, Owed, OwedPurge};
+use super::settings_cell::{parse_document, title};
+use super::vm::{RootId, Vm};
+use super::{key_secret, link, mailbox, proof, registry, settings_cell};
+use crate::cache::KeySecret;
 use optimizer_proto::settings::{Violation, ViolationCode};
 use optimizer_proto::v1::control_message::Body as FromControl;
 use optimizer_proto::v1::filter_message::Body as ToControl;
 use optimizer_proto::v1::{
-    Command, CommandResult, ConcurrencyGauge, ControlMessage, FilterGauges, FilterMessage, Hello, PurgeCount,
-    SettingsAck, SettingsPush, TelemetryReport, Violation as WireViolation,
+    Command, CommandResult, ControlMessage, Hello, SettingsAck, SettingsPush, Violation as WireViolation, Welcome,
 };
 use prost::Message;
 
@@ -21,49 +21,6 @@ const SERVICE: &str = "optimizer.v1.ControlLink";
 const METHOD: &str = "Connect";
 /// What this filter can do, by name, for the control plane's fleet view.
 const CAPABILITIES: [&str; 6] = ["cache", "breaker", "explain", "purge", "snapshot", "concurrency"];
-
-/// Longest time a report says to cover; the control plane refuses more than a week.
-const MAX_SPAN_MS: u64 = 6 * 24 * 60 * 60 * 1_000;
-
-/// The acknowledgement of a push.
-#[derive(Debug, Clone)]
-struct Owed {
-    epoch: String,
-    revision: u64,
-    /// Fields of a newer control plane that this filter does not know.
-    ignored: Vec<WireViolation>,
-}
-
-/// The acknowledgement of a purge.
-#[derive(Debug)]
-struct OwedPurge {
-    stream: u32,
-    /// Of the command.
-    id: String,
-    /// Number of the purge.
-    stamp: u32,
-    since_ms: Millis,
-    count: Option<PurgeCount>,
-}
-
-/// What the leader still owes the control plane.
-#[derive(Debug, Default)]
-pub struct ControlState {
-    /// The push whose acknowledgement waits for all VMs.
-    owed: Option<Owed>,
-    /// Sequence of the report sent last on this stream.
-    sent: u64,
-    /// Something is to be reported as soon as the report under way is acknowledged.
-    hurry: bool,
-    last_closed_ms: Millis,
-    /// Purges whose acknowledgement waits for all VMs.
-    purges: Vec<OwedPurge>,
-    /// Parts of a response that is being restored.
-    pub(super) importing: Vec<u8>,
-}
-
-/// A VM that has not taken a purge over by then is hung or dead; the purge is not acknowledged.
-const PURGE_PATIENCE_MS: u64 = 10_000;
 
 impl Vm {
     pub(super) fn drive_link(&mut self, ctx: Ctx<'_, impl Host>) {
@@ -82,7 +39,7 @@ impl Vm {
                         ..ControlState::default()
                     };
                     let hello = self.hello(ctx);
-                    self.send_on(ctx.host, stream, ToControl::Hello(hello));
+                    link::send_on(ctx.host, stream, ToControl::Hello(hello));
                 }
                 Err(_) => self.link.failed(ctx.now_ms, ctx.host.random()),
             },
@@ -177,7 +134,7 @@ impl Vm {
                     LogLevel::Error,
                     &format!("settings refused, last good stays: {}", title(push)),
                 );
-                self.refuse(ctx.host, push, violations);
+                self.refuse_push(ctx.host, push, violations);
                 return;
             }
         };
@@ -189,7 +146,7 @@ impl Vm {
                     code: ViolationCode::Conflict,
                     message,
                 };
-                self.refuse(ctx.host, push, vec![failed]);
+                self.refuse_push(ctx.host, push, vec![failed]);
                 return;
             }
             self.adopt(ctx.host);
@@ -203,7 +160,7 @@ impl Vm {
         self.acknowledge_settings(ctx);
     }
 
-    fn refuse(&self, host: &impl Host, push: &SettingsPush, violations: Vec<Violation>) {
+    fn refuse_push(&self, host: &impl Host, push: &SettingsPush, violations: Vec<Violation>) {
         let violations = violations.into_iter().map(WireViolation::from).collect();
         let ack = SettingsAck {
             revision: push.revision,
@@ -212,120 +169,7 @@ impl Vm {
             violations,
             workers: 0,
         };
-        self.send(host, ToControl::SettingsAck(ack));
-    }
-
-    pub(super) fn wake_others(&self, ctx: Ctx<'_, impl Host>) {
-        let mut item = vec![Wake::Settings.byte()];
-        item.extend_from_slice(&self.queue.to_le_bytes());
-        for vm in registry::vms(ctx.host, ctx.now_ms) {
-            if vm.uid != self.uid {
-                // A VM that cannot be woken sees the change at its next tick.
-                let _ = ctx.host.enqueue(vm.queue, &item);
-            }
-        }
-    }
-
-    /// Acknowledges the settings once every VM alive runs on them.
-    pub(super) fn acknowledge_settings(&mut self, ctx: Ctx<'_, impl Host>) {
-        let Some(owed) = self.control.owed.clone() else {
-            return;
-        };
-        let vms = registry::vms(ctx.host, ctx.now_ms);
-        let wanted = fingerprint(&owed.epoch);
-        if vms.is_empty() || vms.iter().any(|vm| vm.epoch != wanted || vm.revision < owed.revision) {
-            return;
-        }
-        let workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
-        let ack = SettingsAck {
-            revision: owed.revision,
-            epoch: owed.epoch,
-            accepted: true,
-            violations: owed.ignored,
-            workers,
-        };
-        if self.send(ctx.host, ToControl::SettingsAck(ack)) {
-            self.control.owed = None;
-        }
-    }
-
-    /// Sends the report in the outbox; closes a new one when the last is acknowledged.
-    pub(super) fn report(&mut self, ctx: Ctx<'_, impl Host>) {
-        if self.link.up().is_none() {
-            return;
-        }
-        let report = match mailbox::waiting(ctx.host) {
-            Some(waiting) if waiting.sequence == self.control.sent => return,
-            Some(waiting) => Some(waiting),
-            None => {
-                self.control.hurry = false;
-                mailbox::close_report(ctx.host, self.open_report(ctx))
-            }
-        };
-        let Some(report) = report else { return };
-        let sequence = report.sequence;
-        if self.send(ctx.host, ToControl::Telemetry(report)) {
-            self.control.sent = sequence;
-            self.control.last_closed_ms = ctx.now_ms;
-        }
-    }
-
-    /// Reports what cannot wait for the next second; now, or when the report under way is acknowledged.
-    pub(super) fn report_at_once(&mut self, ctx: Ctx<'_, impl Host>) {
-        if self.leads {
-            self.control.hurry = true;
-            self.report(ctx);
-        }
-    }
-
-    fn open_report(&self, ctx: Ctx<'_, impl Host>) -> TelemetryReport {
-        TelemetryReport {
-            sequence: 0,
-            instance_id: instance::name(ctx.host),
-            closed_at_ms: ctx.now_ms,
-            // A VM that has just become leader does not know when the last report was closed.
-            span_ms: match self.control.last_closed_ms {
-                0 => 1_000,
-                closed_ms => ctx.now_ms.saturating_sub(closed_ms).min(MAX_SPAN_MS),
-            },
-            delta: None,
-            gauges: Some(self.gauges(ctx)),
-        }
-    }
-
-    fn gauges(&self, ctx: Ctx<'_, impl Host>) -> FilterGauges {
-        let usage = self.store.usage(ctx.host, ctx.now_ms);
-        let limits = self.policies.limits;
-        FilterGauges {
-            cache_entries: usage.entries,
-            cache_bytes: usage.bytes,
-            cache_limit_entries: u64::from(limits.entries),
-            cache_limit_bytes: limits.bytes,
-            cache_age_sum_ms: usage.age_sum_ms,
-            breakers: crate::breaker::all(ctx.host, &self.policies.breaker, ctx.now_ms)
-                .into_iter()
-                .map(|view| super::guard::gauge(view, &self.policies.breaker))
-                .collect(),
-            workers: u32::try_from(registry::vms(ctx.host, ctx.now_ms).len()).unwrap_or(u32::MAX),
-            concurrency: self.concurrency(ctx),
-        }
-    }
-
-    fn concurrency(&self, ctx: Ctx<'_, impl Host>) -> Vec<ConcurrencyGauge> {
-        let policy = &self.policies.limit;
-        if !policy.enabled {
-            return Vec::new();
-        }
-        crate::limit::all(ctx.host, policy.limit, ctx.now_ms)
-            .into_iter()
-            .map(|standing| ConcurrencyGauge {
-                upstream: standing.upstream,
-                in_use: standing.in_use,
-                limit: standing.limit,
-                waiting: standing.waiting,
-                refused_total: standing.refused,
-            })
-            .collect()
+        self.link.send(host, ToControl::SettingsAck(ack));
     }
 
     fn obey(&mut self, ctx: Ctx<'_, impl Host>, stream: u32, command: &Command) {
@@ -348,54 +192,22 @@ impl Vm {
             page: done.page,
             count: done.count,
         };
-        self.send_on(ctx.host, stream, ToControl::CommandResult(result));
+        link::send_on(ctx.host, stream, ToControl::CommandResult(result));
     }
 
-    /// Takes a purge over and tells the leader.
-    pub(super) fn adopt_purges(&mut self, host: &impl Host, leader: &[u8]) {
-        let now_ms = host.now_ns() / 1_000_000;
-        self.stamps.refresh(host, now_ms);
-        self.beat(Ctx::new(host, now_ms));
-        if let Ok(leader) = leader.try_into().map(u32::from_le_bytes) {
-            // A lost wake-up costs the leader a second.
-            let _ = host.enqueue(leader, &[Wake::Purged.byte()]);
-        }
-    }
-
-    /// Acknowledges the purges that are in force in every VM alive.
-    pub(super) fn acknowledge_purges(&mut self, ctx: Ctx<'_, impl Host>) {
-        if self.control.purges.is_empty() {
+    /// The control plane tells the secret of the fleet; an older one does not.
+    pub(super) fn take_key_secret(&mut self, ctx: Ctx<'_, impl Host>, welcome: &Welcome) {
+        if welcome.key_secret.is_empty() {
             return;
         }
-        let reached = registry::vms(ctx.host, ctx.now_ms)
-            .iter()
-            .map(|vm| vm.purges)
-            .min()
-            .unwrap_or(0);
-        let waiting = std::mem::take(&mut self.control.purges);
-        for owed in waiting {
-            if owed.stamp <= reached {
-                let result = CommandResult {
-                    id: owed.id,
-                    ok: true,
-                    detail: serde_json::json!({ "stamp": owed.stamp }).to_string(),
-                    page: None,
-                    count: owed.count,
-                };
-                self.send_on(ctx.host, owed.stream, ToControl::CommandResult(result));
-            } else if ctx.now_ms.saturating_sub(owed.since_ms) < PURGE_PATIENCE_MS {
-                self.control.purges.push(owed);
-            }
+        let Some(secret) = KeySecret::derived(&welcome.key_secret) else {
+            ctx.host
+                .log(LogLevel::Warn, "the fleet's secret is too short and is ignored");
+            return;
+        };
+        if key_secret::publish(ctx.host, &secret) {
+            self.adopt(ctx.host);
+            self.wake_others(ctx);
         }
-    }
-
-    /// Sends on the stream that is up; false when there is none or it just broke.
-    fn send(&self, host: &impl Host, body: ToControl) -> bool {
-        self.link.up().is_some_and(|stream| self.send_on(host, stream, body))
-    }
-
-    fn send_on(&self, host: &impl Host, stream: u32, body: ToControl) -> bool {
-        host.send(stream, &FilterMessage { body: Some(body) }.encode_to_vec())
-            .is_ok()
     }
 }

@@ -1,11 +1,11 @@
 //! What the filter would do with a request now, and why, by the code that does it: for `GET /cache/explain`.
 
 use super::ctx::Ctx;
+use super::forwarding::Routed;
 use super::from_cache::Lookup;
 use super::header_map::{self, MapWriter};
 use super::host::Host;
-use super::on_request::AMBIGUOUS;
-use super::routed::Routed;
+use super::plan::AMBIGUOUS;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, selecting, sharing};

@@ -3,7 +3,7 @@
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::host::Host;
-use super::on_request::Onward;
+use super::plan::ForwardPlan;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::reply::{self, Answer};
@@ -30,15 +30,15 @@ impl Vm {
         asked: &Asked<'_>,
         route: &RoutePolicy,
         landed_since: Option<Millis>,
-    ) -> Result<Flow, Onward> {
+    ) -> Result<Flow, ForwardPlan> {
         let Ctx { host, now_ms } = ctx;
         let key = match self.key_of(host, exchange, asked, route) {
             Ok(key) => key,
             Err(reason) => {
                 self.recorder.reason(reason);
-                return Err(Onward {
+                return Err(ForwardPlan {
                     detail: Some(reason),
-                    ..Onward::plain(Forward::Bypass)
+                    ..ForwardPlan::plain(Forward::Bypass)
                 });
             }
         };
@@ -46,10 +46,10 @@ impl Vm {
         let directives = asked.directives(&route.freshness);
         if self.doubts(ctx) {
             self.recorder.cache.lookups += 1;
-            return Err(Onward {
+            return Err(ForwardPlan {
                 key: Some(key),
                 detail: Some("catching-up"),
-                ..Onward::plain(Forward::Miss)
+                ..ForwardPlan::plain(Forward::Miss)
             });
         }
         let (found, soft) = match self.find(ctx, &key, &asked.fields, route) {
@@ -61,18 +61,18 @@ impl Vm {
                 if directives.only_if_cached {
                     return Ok(self.answer_timeout(host, exchange));
                 }
-                return Err(Onward {
+                return Err(ForwardPlan {
                     key: Some(key),
                     detail: missing.detail(),
-                    ..Onward::plain(missing.cause())
+                    ..ForwardPlan::plain(missing.cause())
                 });
             }
         };
         // `find` has decoded it already; this only reads offsets again.
         let Ok(view) = StoredView::decode_again(found.value()) else {
-            return Err(Onward {
+            return Err(ForwardPlan {
                 key: Some(key),
-                ..Onward::plain(Forward::UriMiss)
+                ..ForwardPlan::plain(Forward::UriMiss)
             });
         };
         let decision = decide(&view, asked, &directives, soft, exchange.started_ns, now_ms);
@@ -84,14 +84,15 @@ impl Vm {
             Decision::Reply {
                 reuse, refresh: true, ..
             } if let Some(renewal) = self.renews(ctx, exchange, asked, (&key, &view), soft) => {
-                exchange.renewal = Some(renewal);
                 let id = found.id;
-                Err(Onward {
-                    cause: Forward::Stale,
+                Err(ForwardPlan {
+                    flight: Some(renewal.flight),
+                    leave: renewal.leave,
                     detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate: true,
+                    ..ForwardPlan::plain(Forward::Stale)
                 })
             }
             Decision::Reply { reply, reuse, refresh } => {
@@ -128,12 +129,12 @@ impl Vm {
                 self.recorder.reason(reason.code());
                 self.recorder.lost_hit(reason.code());
                 let id = found.id;
-                Err(Onward {
-                    cause,
+                Err(ForwardPlan {
                     detail: Some(reason.code()),
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate,
+                    ..ForwardPlan::plain(cause)
                 })
             }
         }

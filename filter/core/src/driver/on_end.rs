@@ -3,38 +3,32 @@
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Forwarded, Phase, SharedExchange};
 use super::host::Host;
+use super::lifecycle::{self, Event, Step};
 use super::vm::Vm;
 use crate::breaker::OutcomeClass;
-use crate::collapse::Landing;
 use crate::telemetry::Sample;
 use optimizer_proto::v1::Outcome;
 
 impl Vm {
     /// The stream is over; Envoy calls this exactly once.
-    pub fn on_end(&mut self, host: &impl Host, shared: &SharedExchange, context: u32) {
+    pub fn on_end(&mut self, host: &impl Host, shared: &SharedExchange) {
         let Ok(mut exchange) = shared.try_borrow_mut() else {
             return;
         };
         let exchange = &mut *exchange;
         let now_ns = host.now_ns();
-        self.stop_waiting(exchange, context);
-        self.leave_queue(Ctx::new(host, now_ns / 1_000_000), exchange, context);
-        if let Phase::Asking { flight, .. } = &mut exchange.phase {
-            let mut flight = flight.take();
-            exchange.phase = Phase::Passing;
-            self.land(Ctx::new(host, now_ns / 1_000_000), &mut flight, Landing::Left);
+        let ctx = Ctx::new(host, now_ns / 1_000_000);
+        match lifecycle::next(exchange.phase.stage(), Event::Ended) {
+            Step::Leave => self.leave(ctx, exchange),
+            Step::Settle => self.end_forwarded(ctx, exchange),
+            _ => {}
         }
-        if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
-            self.store_as_learned(Ctx::new(host, now_ns / 1_000_000), exchange, &mut forwarded);
-            self.abandon(&mut forwarded);
-            self.land_ended(Ctx::new(host, now_ns / 1_000_000), &mut forwarded);
-            self.settle_forwarded(Ctx::new(host, now_ns / 1_000_000), exchange, &mut forwarded);
-        }
+        exchange.phase = Phase::Passing;
         if let Some(sent) = exchange.resized.take() {
-            self.judge_resized(Ctx::new(host, now_ns / 1_000_000), sent);
+            self.judge_resized(ctx, sent);
         }
         if exchange.came.is_some() {
-            self.learn_forwarding(Ctx::new(host, now_ns / 1_000_000), exchange);
+            self.learn_forwarding(ctx, exchange);
         }
         if exchange.started_ns == 0 {
             return;
@@ -57,6 +51,16 @@ impl Vm {
         if exchange.sampled {
             self.recorder.overhead(exchange.inside_ns);
         }
+    }
+
+    fn end_forwarded(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange) {
+        let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) else {
+            return;
+        };
+        self.store_as_learned(ctx, exchange, &mut forwarded);
+        self.abandon(&mut forwarded);
+        self.land_ended(ctx, &mut forwarded);
+        self.settle_forwarded(ctx, exchange, &mut forwarded);
     }
 
     /// Whether the call went over a connection that was there before. One that never got a connection did not. While connections
@@ -96,13 +100,6 @@ impl Vm {
         }
         self.count_end(ctx, forwarded, class);
     }
-}
-
-/// Envoy's flags of the response: how it came about.
-pub(super) fn response_flags(host: &impl Host) -> u64 {
-    host.property(b"response\0flags")
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_le_bytes)
 }
 
 /// The client's protocol. Asking costs as much as a lookup in shared data.

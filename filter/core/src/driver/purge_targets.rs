@@ -16,30 +16,10 @@ use std::rc::Rc;
 
 /// Stored responses looked at per step, and most bytes of them: a few milliseconds of one worker.
 const SLICE: (usize, u64) = (512, 4 << 20);
-/// Purges counted in one second by one worker; further ones are in force uncounted.
-const COUNTED_PER_SECOND: u32 = 16;
 /// Targets of one purge.
 const MAX_TARGETS: usize = 64;
 /// Keys listed that have the same URL in another spelling.
 const MAX_LISTED: usize = 16;
-
-/// How many purges were counted within the second.
-#[derive(Debug, Default)]
-pub(super) struct CountBudget {
-    second: u64,
-    counted: u32,
-}
-
-impl CountBudget {
-    fn admits(&mut self, now_ms: Millis) -> bool {
-        let second = now_ms / 1_000;
-        if second != self.second {
-            *self = Self { second, counted: 0 };
-        }
-        self.counted += 1;
-        self.counted <= COUNTED_PER_SECOND
-    }
-}
 
 impl Vm {
     /// What a command names. One URL may be two targets, if its spelling decides which route it falls to.

@@ -1,12 +1,10 @@
 //! How a stored response is renewed while it still serves (RFC 5861 section 3, and before it expires): by a request of our own where
 //! that reaches the origin as a client's would, else by the client's request that found it due.
 
-use super::collapsing::Lead;
 use super::ctx::Ctx;
-use super::exchange::{Exchange, Flow, Refreshing};
+use super::exchange::{Exchange, Forwarded};
 use super::host::Host;
-use super::limiter::Place;
-use super::on_request::{Leave, Onward};
+use super::plan::{Leave, Refreshing, Renewal};
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker;
@@ -18,13 +16,7 @@ use crate::collapse::Landing;
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
-
-/// What a client's request needs to renew what would have answered it.
-#[derive(Debug)]
-pub(super) struct Renewal {
-    flight: Lead,
-    leave: Leave,
-}
+use crate::limit::Place;
 
 /// With these a client asks for something else than the whole response.
 const PARTIAL: [&[u8]; 4] = [b"range", b"if-range", b"if-match", b"if-unmodified-since"];
@@ -117,7 +109,7 @@ impl Vm {
             return None;
         }
         let reason = self.forwarding.foreground(&routed.pair, key.hash(), ctx.now_ms)?;
-        if self.unshared.knows(key.hash(), ctx.now_ms)
+        if self.flights.unshared.knows(key.hash(), ctx.now_ms)
             || breaker::is_resting(ctx.host, &exchange.upstream, &self.policies.breaker, ctx.now_ms)
         {
             return None;
@@ -152,26 +144,9 @@ impl Vm {
         }
     }
 
-    /// Sends a renewal on.
-    pub(super) fn send_renewal(
-        &mut self,
-        ctx: Ctx<'_, impl Host>,
-        exchange: &mut Exchange,
-        map: Vec<u8>,
-        onward: Onward,
-        renewal: Renewal,
-    ) -> Flow {
-        self.pass_on(ctx, exchange, map, onward, Some(renewal.flight), renewal.leave)
-    }
-
     /// A renewal brought what may not be stored: then what it was to renew may not be served on, unless only this client's answer is
     /// not to be stored.
-    pub(super) fn drop_renewed(
-        &mut self,
-        host: &impl Host,
-        forwarded: &super::exchange::Forwarded,
-        reason: &NotStored,
-    ) {
+    pub(super) fn drop_renewed(&mut self, host: &impl Host, forwarded: &Forwarded, reason: &NotStored) {
         if matches!(reason, NotStored::Authorization | NotStored::RequestNoStore) || forwarded.refreshing.is_none() {
             return;
         }

@@ -1,43 +1,14 @@
 //! Where Envoy sends a request, asked once for each, and the cache key that comes of it.
 
 use super::exchange::Exchange;
-use super::forwarding::{Knowledge, pair};
+use super::forwarding::{Knowledge, Routed};
 use super::header_map;
 use super::host::Host;
 use super::vm::Vm;
-use crate::cache::{CacheKey, Routing};
+use crate::cache::CacheKey;
 use crate::engine::Asked;
 use crate::http::head;
 use crate::policy::RoutePolicy;
-
-/// The cluster and route that Envoy has chosen.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Routed {
-    pub(super) cluster: Vec<u8>,
-    /// Its name; empty where the operator gave none.
-    pub(super) route: Vec<u8>,
-    /// Both, as what is learned is kept by.
-    pub(super) pair: Vec<u8>,
-}
-
-impl Routed {
-    pub(super) fn new(cluster: Vec<u8>, route: Vec<u8>) -> Self {
-        let pair = pair(&cluster, &route);
-        Self { cluster, route, pair }
-    }
-
-    /// What of a request's routing belongs to its key. `changed`: Envoy changes requests of this cluster and route. An unnamed route
-    /// may then have been chosen by any field.
-    pub(super) fn routing<'r>(&'r self, asked: &Asked<'r>, head: Option<&'r str>) -> Routing<'r> {
-        Routing {
-            cluster: &self.cluster,
-            route: &self.route,
-            authority: asked.target.authority,
-            claimed_scheme: asked.claimed_scheme,
-            head,
-        }
-    }
-}
 
 impl Vm {
     /// Where Envoy sends this request. Asked once: the attributes cost as much as a lookup.

@@ -84,7 +84,7 @@ impl Envoy {
                 vm.on_response_body(host, &mut shared.borrow_mut(), 0, true);
             }
         }
-        vm.on_end(host, &shared, 9);
+        vm.on_end(host, &shared);
         if flow == Flow::Pause {
             return Seen::Replied(host.replies.borrow().last().cloned().unwrap());
         }
@@ -474,7 +474,7 @@ fn a_host_that_fails_every_call_lets_every_request_pass() {
             Flow::Continue
         );
     }
-    envoy.vm.on_end(&envoy.host, &shared, 9);
+    envoy.vm.on_end(&envoy.host, &shared);
     envoy.vm.on_tick(&envoy.host, ROOT);
     envoy.vm.on_control_message(&envoy.host, ROOT, 77, 10);
     envoy.vm.on_call_response(&envoy.host, 1, 3, 3);
@@ -519,7 +519,7 @@ fn finish(envoy: &mut Envoy, shared: &SharedExchange, context: u32, response: &[
     vm.on_response_headers(host, &mut shared.borrow_mut(), 0, false);
     *host.body.borrow_mut() = body.to_vec();
     vm.on_response_body(host, &mut shared.borrow_mut(), body.len(), true);
-    vm.on_end(host, shared, context);
+    vm.on_end(host, shared);
     let queue = vm.queue;
     vm.on_wake(host, ROOT, queue);
 }
@@ -579,7 +579,7 @@ fn a_leader_whose_client_goes_away_promotes_a_follower() {
     let (_, flow) = begin(&mut envoy, 3);
     assert_eq!(flow, Flow::Pause);
     envoy.host.set_property("response\0flags", &(1_u64 << 14).to_le_bytes());
-    envoy.vm.on_end(&envoy.host, &leader, 1);
+    envoy.vm.on_end(&envoy.host, &leader);
     let queue = envoy.vm.queue;
     envoy.vm.on_wake(&envoy.host, ROOT, queue);
     assert_eq!(envoy.host.resumed.get(), 1, "one of them, the other still waits");
@@ -597,7 +597,7 @@ fn answered(envoy: &mut Envoy, shared: &SharedExchange, context: u32, status: &s
     envoy.vm.on_response_headers(host, &mut shared.borrow_mut(), 0, false);
     *host.body.borrow_mut() = b"body".to_vec();
     envoy.vm.on_response_body(host, &mut shared.borrow_mut(), 4, true);
-    envoy.vm.on_end(host, shared, context);
+    envoy.vm.on_end(host, shared);
     wake(envoy);
 }
 
@@ -615,7 +615,7 @@ fn a_silent_fetch_gets_one_of_its_followers_beside_it_and_the_first_answers_all(
     let (gone, _) = begin(&mut envoy, 2);
     let (second, _) = begin(&mut envoy, 3);
     let _waits: Vec<_> = (4..8).map(|context| begin(&mut envoy, context)).collect();
-    envoy.vm.on_end(&envoy.host, &gone, 2);
+    envoy.vm.on_end(&envoy.host, &gone);
     envoy.wait(5_001);
     for _ in 0..3 {
         envoy.vm.on_tick(&envoy.host, ROOT);
@@ -720,7 +720,7 @@ fn a_fetch_that_ends_without_a_response_of_its_own_lets_all_go() {
     let (leader, _) = begin(&mut envoy, 1);
     let _followers: Vec<_> = (2..12).map(|context| begin(&mut envoy, context)).collect();
     envoy.host.set_property("response\0code_details", b"internal_redirect");
-    envoy.vm.on_end(&envoy.host, &leader, 1);
+    envoy.vm.on_end(&envoy.host, &leader);
     wake(&mut envoy);
     assert_eq!(envoy.host.resumed.get(), 10);
     assert_eq!(begin(&mut envoy, 20).1, Flow::Continue, "known not to be worth it");
@@ -805,7 +805,7 @@ fn calls_beyond_the_limit_wait_and_those_beyond_the_queue_are_refused() {
     );
     assert!(refused.field("cache-status").unwrap().contains("concurrency-limit"));
     let resumed = envoy.host.resumed.get();
-    envoy.vm.on_end(&envoy.host, &first, 1);
+    envoy.vm.on_end(&envoy.host, &first);
     let queue = envoy.vm.queue;
     envoy.vm.on_wake(&envoy.host, ROOT, queue);
     assert_eq!(envoy.host.resumed.get(), resumed + 1, "the one that waited goes on");
@@ -823,8 +823,8 @@ fn who_waits_too_long_is_refused_and_who_leaves_is_forgotten() {
     envoy.host.replies.borrow_mut().clear();
     let (gone, flow) = under_way(&mut envoy, 4);
     assert_eq!((flow, envoy.host.replies.borrow().len()), (Flow::Pause, 0));
-    envoy.vm.on_end(&envoy.host, &gone, 4);
-    envoy.vm.on_end(&envoy.host, &second, 2);
+    envoy.vm.on_end(&envoy.host, &gone);
+    envoy.vm.on_end(&envoy.host, &second);
     assert!(
         matches!(under_way(&mut envoy, 5).1, Flow::Continue),
         "its place in the queue is free as well"

@@ -2,7 +2,7 @@
 
 use super::ctx::Ctx;
 use super::host::Host;
-use super::tier::{Call, SERVICE, variant};
+use super::tier_client::{Call, SERVICE, Work, variant};
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
@@ -26,14 +26,6 @@ const MAX_SUBJECTS: usize = 256;
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// An invalidation that could not be told is told again after this.
 const RETRY_MS: u64 = 500;
-
-/// One thing to tell the tier.
-#[derive(Debug)]
-pub(super) enum Work {
-    Put(TierPut),
-    Release(TierRelease),
-    Invalidate(Vec<TierSubject>),
-}
 
 impl Vm {
     /// Offers a response that is about to be stored here.

@@ -22,7 +22,7 @@ impl Envoy {
             vm.on_response_body(host, &mut shared.borrow_mut(), body.len(), true);
             host.set_request(changed);
         }
-        vm.on_end(host, &shared, 9);
+        vm.on_end(host, &shared);
         (flow, host.replies.borrow().last().cloned())
     }
 }
@@ -221,7 +221,7 @@ fn on_its_way(envoy: &mut Envoy, head: &[(&str, &str)], size: usize) {
         .on_response_headers(&envoy.host, &mut exchange, head.len(), false);
     envoy.vm.on_response_body(&envoy.host, &mut exchange, size, true);
     drop(exchange);
-    envoy.vm.on_end(&envoy.host, &shared, 9);
+    envoy.vm.on_end(&envoy.host, &shared);
 }
 
 #[test]
