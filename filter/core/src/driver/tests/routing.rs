@@ -135,7 +135,7 @@ fn a_changed_request_is_renewed_by_a_client_and_the_others_do_not_wait() {
         assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"old");
     }
     envoy.host.set_request(&GET);
-    finish(&mut envoy, &leader, 1, &SWR, b"new");
+    finish(&mut envoy, &leader, &SWR, b"new");
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"new");
     assert!(envoy.host.calls.borrow().is_empty(), "no request of our own");
 }
