@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::header_map;
 use super::host::Host;
 use super::lifecycle::{Event, Flow, Turn};
-use super::plan::{AMBIGUOUS, ForwardPlan};
+use super::plan::{AMBIGUOUS, ForwardPlan, Pending};
 use super::vm::Vm;
 use crate::cache::{Forward, sharing};
 use crate::engine::Asked;
@@ -15,43 +15,41 @@ use crate::policy::RoutePolicy;
 use std::rc::Rc;
 
 impl Vm {
-    /// Decides about a request; how it is forwarded goes into its plan.
+    /// Decides about a request; how it is forwarded goes into its plan, and what it then holds beside it.
     pub(super) fn decide(
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        map: &[u8],
-        plan: &mut ForwardPlan,
+        pending: &mut Pending,
         turn: Turn,
     ) -> Event {
-        let Some(asked) = Asked::read(Fields::from(header_map::parse(map))) else {
+        let Pending {
+            request, plan, holds, ..
+        } = pending;
+        let Some(asked) = Asked::read(Fields::from(header_map::parse(request))) else {
             return Event::Done(Flow::Continue);
         };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
-        exchange.host = xxhash_rust::xxh3::xxh3_64(asked.target.authority);
         let target = &asked.target;
         exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
             return Event::Done(self.purge_by_request(ctx, exchange, &asked));
         }
-        let found = match passes_by(exchange, &asked, &route) {
+        *plan = match passes_by(exchange, &asked, &route) {
             Some(passes) => passes,
-            None => match self.answer_from_cache(ctx, exchange, &asked, &route, turn.landed_since()) {
+            None => match self.answer_from_cache(ctx, exchange, &asked, &route, turn.landed_since(), holds) {
                 Ok(flow) => return Event::Done(flow),
                 Err(plan) => plan,
             },
         };
-        let beside = plan.flight.take();
-        *plan = found;
-        if plan.renews() {
+        if holds.renews() {
             return Event::Renews;
         }
-        plan.flight = beside;
         match self.take_part(ctx, &asked, plan, &route, turn) {
             Part::Fetch(None) => {}
-            Part::Fetch(flight) => plan.flight = flight,
-            Part::Unshared(hash) => plan.unshared = Some(hash),
+            Part::Fetch(flight) => holds.flight = flight,
+            Part::Unshared(hash) => holds.unshared = Some(hash),
             Part::Failed(failed) => return Event::FetchFailed(failed),
             Part::Follow(follower) => return Event::Follows(follower),
         }

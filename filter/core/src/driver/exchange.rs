@@ -50,8 +50,6 @@ pub struct Exchange {
     pub(super) collapsed: bool,
     /// The request's headers did not end it.
     pub(super) content_follows: bool,
-    /// Hash of the authority.
-    pub(super) host: u64,
     pub(super) phase: Phase,
 }
 
@@ -181,9 +179,13 @@ impl Exchange {
             upstream_reused: 0,
             collapsed: false,
             content_follows: false,
-            host: 0,
             phase: Phase::Passing,
         }
+    }
+
+    /// What the header rules of its route depend on; `None` where that was not asked.
+    pub(super) fn rules(&self) -> Option<u64> {
+        self.routed.as_ref().map(|routed| routed.rules)
     }
 
     /// The request's headers are not all of it.

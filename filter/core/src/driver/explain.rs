@@ -110,7 +110,7 @@ impl Vm {
         self.forwarding.refresh(ctx.host);
         let mut first = None;
         for (cluster, name, _) in self.forwarding.known() {
-            let routed = Routed::new(cluster, name);
+            let routed = Routed::new(cluster, name, asked.target.authority);
             let key = self.key_under(&routed, asked, route);
             if !self.store.variants(ctx.host, key.as_bytes(), 1, ctx.now_ms).is_empty() {
                 return Some((key, routed));

@@ -7,6 +7,7 @@ use crate::cache::Routing;
 use crate::engine::Asked;
 use crate::shared_map::{Cas, SharedMap};
 use std::collections::HashMap;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const KEY: &[u8] = b"ao1/forwarding";
 /// Pairs of cluster and route that are learned. The rest count as changed: their requests are asked for as their clients sent them.
@@ -68,12 +69,20 @@ pub(super) struct Routed {
     pub(super) route: Vec<u8>,
     /// Both, as what is learned is kept by.
     pub(super) pair: Vec<u8>,
+    /// What the route's header rules depend on, as a hash: both, and the host, which chooses the virtual host.
+    pub(super) rules: u64,
 }
 
 impl Routed {
-    pub(super) fn new(cluster: Vec<u8>, route: Vec<u8>) -> Self {
+    pub(super) fn new(cluster: Vec<u8>, route: Vec<u8>, authority: &[u8]) -> Self {
         let pair = pair(&cluster, &route);
-        Self { cluster, route, pair }
+        let rules = xxh3_64_with_seed(&pair, xxh3_64(authority));
+        Self {
+            cluster,
+            route,
+            pair,
+            rules,
+        }
     }
 
     /// What of a request's routing belongs to its key. `changed`: Envoy changes requests of this cluster and route. An unnamed route

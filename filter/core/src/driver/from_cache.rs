@@ -3,7 +3,7 @@
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::host::Host;
-use super::plan::ForwardPlan;
+use super::plan::{ForwardPlan, Holdings};
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::reply::{self, Answer};
@@ -30,6 +30,7 @@ impl Vm {
         asked: &Asked<'_>,
         route: &RoutePolicy,
         landed_since: Option<Millis>,
+        holds: &mut Holdings,
     ) -> Result<Flow, ForwardPlan> {
         let Ctx { host, now_ms } = ctx;
         let key = match self.key_of(host, exchange, asked, route) {
@@ -85,9 +86,9 @@ impl Vm {
                 reuse, refresh: true, ..
             } if let Some(renewal) = self.renews(ctx, exchange, asked, (&key, &view), soft) => {
                 let id = found.id;
+                holds.flight = Some(renewal.flight);
+                holds.leave = renewal.leave;
                 Err(ForwardPlan {
-                    flight: Some(renewal.flight),
-                    leave: renewal.leave,
                     detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
                     key: Some(key),
                     stored: Some((found.into_value(), id)),

@@ -18,14 +18,10 @@ impl Vm {
         let mut looked_at = HashSet::new();
         for id in self.parked.overdue(ctx.now_ms) {
             match self.parked.ticket(id).map(Ticket::lane).cloned() {
-                Some(Lane::Flight(hash)) => {
-                    if looked_at.insert(hash) {
-                        self.look_at_flight(ctx, hash);
-                    }
-                }
+                Some(Lane::Flight(hash)) if looked_at.insert(hash) => self.look_at_flight(ctx, hash),
+                Some(Lane::Flight(_)) | None => {}
                 Some(Lane::Slot(upstream)) => self.refuse_place(id, &upstream),
                 Some(Lane::Tier) => self.tier_is_silent(ctx, id),
-                None => {}
             }
         }
     }

@@ -5,7 +5,7 @@
 use super::exchange::SharedExchange;
 use super::flights::FlightPermit;
 use super::lifecycle::TicketId;
-use super::plan::ForwardPlan;
+use super::plan::Pending;
 use super::tier_client::TierAnswer;
 use crate::Millis;
 use crate::collapse::Outcome;
@@ -38,9 +38,7 @@ pub(super) struct Stream<'s> {
 pub(super) struct Ticket {
     pub(super) context: u32,
     pub(super) exchange: SharedExchange,
-    /// Its header map.
-    pub(super) request: Vec<u8>,
-    pub(super) plan: Box<ForwardPlan>,
+    pub(super) pending: Box<Pending>,
     lane: Lane,
     /// Since when it waits for this.
     since_ms: Millis,
@@ -61,7 +59,7 @@ pub(super) enum Arrival {
     /// It has waited for too long.
     Overdue,
     /// The tier has answered.
-    Tier(TierAnswer),
+    Tier(Box<TierAnswer>),
 }
 
 /// The paused requests of one VM.
@@ -85,8 +83,7 @@ impl Parked {
     pub(super) fn park(
         &mut self,
         stream: Stream<'_>,
-        request: Vec<u8>,
-        plan: Box<ForwardPlan>,
+        pending: Pending,
         lane: Lane,
         since_ms: Millis,
         until_ms: Millis,
@@ -99,8 +96,7 @@ impl Parked {
         let ticket = Ticket {
             context: stream.context,
             exchange: Rc::clone(stream.exchange),
-            request,
-            plan,
+            pending: Box::new(pending),
             lane,
             since_ms,
             until_ms,

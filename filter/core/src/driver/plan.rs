@@ -4,7 +4,7 @@ use super::flights::FlightPermit;
 use super::tier_client::{Question, TierAnswer};
 use crate::breaker::Permit;
 use crate::cache::{CacheKey, Forward};
-use crate::store::{Birth, EntryId};
+use crate::store::EntryId;
 
 /// Tells an origin that speaks Surrogate-Control whom it may address.
 pub(super) const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
@@ -20,13 +20,16 @@ pub(super) struct ForwardPlan {
     pub(super) key: Option<CacheKey>,
     pub(super) stored: Option<(Vec<u8>, EntryId)>,
     pub(super) validate: bool,
+}
+
+/// What a request holds on its way to the upstream, and gives back where it does not get there.
+#[derive(Debug, Default)]
+pub(super) struct Holdings {
     /// Others may follow this fetch.
     pub(super) flight: Option<FlightPermit>,
     /// What it asks for was not worth collapsing until now: the flight's hash.
     pub(super) unshared: Option<u64>,
     pub(super) leave: Leave,
-    /// When the tier was asked first: what it gives counts as fetched then.
-    pub(super) birth: Option<Birth>,
     /// What the tier is asked next, where that is not the first question.
     pub(super) question: Option<Question>,
 }
@@ -62,14 +65,11 @@ impl ForwardPlan {
             key: None,
             stored: None,
             validate: false,
-            flight: None,
-            unshared: None,
-            leave: Leave::default(),
-            birth: None,
-            question: None,
         }
     }
+}
 
+impl Holdings {
     /// It renews what would have answered it, and has leave for that.
     pub(super) fn renews(&self) -> bool {
         self.leave.refreshing.is_some()
@@ -81,8 +81,9 @@ impl ForwardPlan {
 pub(super) struct Pending {
     pub(super) request: Vec<u8>,
     pub(super) plan: ForwardPlan,
+    pub(super) holds: Holdings,
     /// What the tier has answered, until it is read.
-    pub(super) answer: Option<TierAnswer>,
+    pub(super) answer: Option<Box<TierAnswer>>,
 }
 
 impl Pending {
@@ -91,6 +92,7 @@ impl Pending {
         Self {
             request,
             plan: ForwardPlan::plain(Forward::Bypass),
+            holds: Holdings::default(),
             answer: None,
         }
     }

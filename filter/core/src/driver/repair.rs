@@ -40,7 +40,7 @@ const USUAL: [&[u8]; 20] = [
 impl Vm {
     /// Remembers what the rules of a stream's route add to a reply that was shown, and that it is known.
     pub(super) fn learn_added(&mut self, host: &impl Host, exchange: &Exchange, added: Vec<Vec<u8>>) {
-        if let Some(rules) = rules_of(exchange) {
+        if let Some(rules) = exchange.rules() {
             self.added.learn(host, rules, added, || host.now_ns() / 1_000_000);
         }
     }
@@ -48,13 +48,17 @@ impl Vm {
     /// Whether a 304 may be answered with this stored response as the upstream's whole response would have been. Where a reply was shown
     /// it is known what rules add to it; else none of its fields may be a rule's, or the route says that it has none.
     pub(super) fn may_be_validated(&self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, view: &StoredView<'_>) -> bool {
-        let known = rules_of(exchange).is_some_and(|rules| self.added.knows(rules, ctx.now_ms));
+        let known = exchange
+            .rules()
+            .is_some_and(|rules| self.added.knows(rules, ctx.now_ms));
         known || view.fields().all(|(name, _)| USUAL.contains(&name)) || has_no_rules(ctx.host)
     }
 
     /// What the rules of a stream's route add to a reply, as far as known.
     pub(super) fn added_to(&self, exchange: &Exchange, now_ms: Millis) -> Vec<Vec<u8>> {
-        rules_of(exchange).map_or_else(Vec::new, |rules| self.added.of(rules, now_ms))
+        exchange
+            .rules()
+            .map_or_else(Vec::new, |rules| self.added.of(rules, now_ms))
     }
 
     /// The content of a reply of ours comes by with another size than it was sent with. Envoy may have put its own in place of it; a
@@ -75,10 +79,4 @@ impl Vm {
 fn has_no_rules(host: &impl Host) -> bool {
     let said = host.property(b"xds\0route_metadata\0filter_metadata\0api_optimizer\0response_header_rules");
     said.is_some_and(|value| value.first() == Some(&0))
-}
-
-/// What the header rules depend on: cluster and route, and the host, which chooses the virtual host.
-fn rules_of(exchange: &Exchange) -> Option<u64> {
-    let routed = exchange.routed.as_ref()?;
-    Some(xxhash_rust::xxh3::xxh3_64_with_seed(&routed.pair, exchange.host))
 }

@@ -5,7 +5,6 @@ use super::exchange::{Exchange, Phase};
 use super::host::Host;
 use super::lifecycle::{self, Event, Flow, TicketId};
 use super::parked::{Arrival, Lane, Stream, Ticket};
-use super::plan::Pending;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::collapse::Landing;
@@ -48,20 +47,16 @@ impl Vm {
             _ => return self.give_up(ctx, ticket, Some(arrival)),
         };
         exchange.phase = Phase::Passing;
-        let mut pending = Pending {
-            request: ticket.request,
-            plan: *ticket.plan,
-            answer: None,
-        };
+        let mut pending = *ticket.pending;
         let event = match arrival {
             Arrival::Landed(outcome) => Event::Landed(outcome),
             Arrival::FlightOver => Event::FlightOver,
             Arrival::Beside(permit) => {
-                pending.plan.flight = Some(permit);
+                pending.holds.flight = Some(permit);
                 Event::Beside
             }
             Arrival::Place { placed } => {
-                pending.plan.leave.placed = placed;
+                pending.holds.leave.placed = placed;
                 Event::Place(if placed { Place::Taken } else { Place::Free })
             }
             Arrival::Overdue => Event::Overdue,
@@ -89,7 +84,7 @@ impl Vm {
 
     /// Gives back what a paused request holds, and what has come for it.
     fn give_up(&mut self, ctx: Ctx<'_, impl Host>, mut ticket: Ticket, arrival: Option<Arrival>) {
-        self.land(ctx, &mut ticket.plan.flight, Landing::Left);
+        self.land(ctx, &mut ticket.pending.holds.flight, Landing::Left);
         match arrival {
             Some(Arrival::Beside(permit)) => self.land(ctx, &mut Some(permit), Landing::Left),
             Some(Arrival::Place { placed: true }) => {

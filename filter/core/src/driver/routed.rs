@@ -12,7 +12,7 @@ use crate::policy::RoutePolicy;
 
 impl Vm {
     /// Where Envoy sends this request. Asked once: the attributes cost as much as a lookup.
-    pub(super) fn ask_route(&self, host: &impl Host, exchange: &mut Exchange) {
+    pub(super) fn ask_route(&self, host: &impl Host, exchange: &mut Exchange, authority: &[u8]) {
         if exchange.routed.is_some() {
             return;
         }
@@ -23,7 +23,7 @@ impl Vm {
             host.property(b"xds\0route_name").unwrap_or_default()
         };
         exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
-        exchange.routed = Some(Routed::new(cluster, route));
+        exchange.routed = Some(Routed::new(cluster, route, authority));
     }
 
     /// The key of a request, or why the cache is not asked.
@@ -40,7 +40,7 @@ impl Vm {
         if self.forwarding.rewrites_replies() {
             return Err("reply-rewritten");
         }
-        self.ask_route(host, exchange);
+        self.ask_route(host, exchange, asked.target.authority);
         let Some(routed) = exchange.routed.as_ref().filter(|routed| !routed.cluster.is_empty()) else {
             return Err("no-route");
         };

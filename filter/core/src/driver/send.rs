@@ -4,7 +4,7 @@ use super::ctx::Ctx;
 use super::exchange::{Exchange, Forwarded, Phase, Stored};
 use super::header_map;
 use super::host::{Host, MapKind};
-use super::plan::{ForwardPlan, SURROGATE_CAPABILITY};
+use super::plan::{Pending, SURROGATE_CAPABILITY};
 use super::verdict::Verdict;
 use super::vm::Vm;
 use crate::cache::{StoredView, validation};
@@ -14,7 +14,13 @@ use std::rc::Rc;
 
 impl Vm {
     /// Sends a request on that has leave to call.
-    pub(super) fn send(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange, map: Vec<u8>, plan: ForwardPlan) {
+    pub(super) fn send(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange, pending: Pending) {
+        let Pending {
+            request: map,
+            plan,
+            holds,
+            ..
+        } = pending;
         let validating = plan.validate
             && plan
                 .stored
@@ -54,14 +60,14 @@ impl Vm {
             from_origin: false,
             certain: false,
             ended: false,
-            permits: plan.leave.permits,
+            permits: holds.leave.permits,
             verdict: Verdict::default(),
-            placed: plan.leave.placed,
-            flight: plan.flight,
-            unshared: plan.unshared,
+            placed: holds.leave.placed,
+            flight: holds.flight,
+            unshared: holds.unshared,
             capture: None,
             held: None,
-            refreshing: plan.leave.refreshing,
+            refreshing: holds.leave.refreshing,
         }));
     }
 

@@ -50,12 +50,12 @@ impl Vm {
         true
     }
 
-    /// What the tier is asked first.
-    pub(super) fn first_question(&self, plan: &ForwardPlan, request: &[u8]) -> Option<Question> {
+    /// What the tier is asked first. `leads`: others may follow this fetch, here and in the fleet.
+    pub(super) fn first_question(&self, plan: &ForwardPlan, leads: bool, request: &[u8]) -> Option<Question> {
         let key = plan.key.clone()?;
         let tier = &self.policies.tier;
         let names = self.tier.varying.get(&key.hash()).cloned().unwrap_or_default();
-        let lease = tier.coalesce && plan.flight.is_some();
+        let lease = tier.coalesce && leads;
         let get = TierGet {
             key: key.as_bytes().to_vec(),
             variant: variant(&names, &Fields::from(header_map::parse(request))),
@@ -69,6 +69,7 @@ impl Vm {
             request: get,
             timeout_ms: tier.deadline_ms,
             varied: false,
+            birth: self.stamps.birth(),
         })
     }
 
@@ -152,7 +153,7 @@ impl Vm {
         if granted {
             self.tier.leases.insert(key.hash(), key.as_bytes().to_vec());
         }
-        let answer = Arrival::Tier(TierAnswer { question, found });
+        let answer = Arrival::Tier(Box::new(TierAnswer { question, found }));
         if let Err(Arrival::Tier(answer)) = self.parked.make_ready(id, answer) {
             // The client has gone; whoever waits for its fetch must not.
             self.tier_landed(ctx.host, answer.question.key.hash(), Landing::Left);
@@ -166,26 +167,32 @@ impl Vm {
         exchange: &mut Exchange,
         pending: &mut Pending,
     ) -> Event {
-        let Pending { request, plan, answer } = pending;
-        let Some(TierAnswer { question, found }) = answer.take() else {
+        let Pending {
+            request,
+            plan,
+            holds,
+            answer,
+        } = pending;
+        let Some(answer) = answer.take() else {
             return Event::TierMissed;
         };
+        let TierAnswer { question, found } = *answer;
         let reason = match found {
             Err(reason) => {
                 plan.detail = plan.detail.or(Some(reason));
                 return Event::TierMissed;
             }
             Ok(mut found) => match found.result() {
-                Found::Hit => match self.serve_from_tier(ctx, exchange, &question.key, found, request, plan) {
+                Found::Hit => match self.serve_from_tier(ctx, exchange, &question, found, request, plan) {
                     Ok(flow) => {
-                        self.land(ctx, &mut plan.flight, Landing::Stored);
+                        self.land(ctx, &mut holds.flight, Landing::Stored);
                         return Event::Done(flow);
                     }
                     Err(reason) => reason,
                 },
                 result @ (Found::Vary | Found::Leased) => match self.ask_again(question, &mut found, request) {
                     Some(again) => {
-                        plan.question = Some(again);
+                        holds.question = Some(again);
                         self.recorder.reason(if result == Found::Vary {
                             "tier-vary"
                         } else {

@@ -4,6 +4,7 @@ use super::lifecycle::TicketId;
 use crate::Millis;
 use crate::cache::{CacheKey, selecting};
 use crate::http::fields::Fields;
+use crate::store::Birth;
 use crate::tier_breaker::TierBreaker;
 use optimizer_proto::v1::{Fence, TierFound, TierGet, TierPut, TierRelease, TierSubject};
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +21,8 @@ pub(super) struct Question {
     pub(super) timeout_ms: u64,
     /// Asked again with the selecting fields that the tier named.
     pub(super) varied: bool,
+    /// When it was asked first: what the tier gives counts as fetched then.
+    pub(super) birth: Birth,
 }
 
 /// What the tier has answered, or why it has not.

@@ -5,11 +5,12 @@ use super::exchange::{Exchange, Flow};
 use super::header_map;
 use super::host::Host;
 use super::plan::ForwardPlan;
+use super::tier_client::Question;
 use super::tier_offer::Blocks;
 use super::transfer;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{CacheKey, CacheStatus, StoredView, selecting};
+use crate::cache::{CacheStatus, StoredView, selecting};
 use crate::engine::{Asked, Decision, decide};
 use crate::http::fields::Fields;
 use crate::store::{KeyParts, Verdict};
@@ -24,13 +25,13 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        key: &CacheKey,
+        question: &Question,
         found: TierFound,
         request: &[u8],
         plan: &ForwardPlan,
     ) -> Result<Flow, &'static str> {
         const DAMAGED: &str = "tier-damaged";
-        let birth = plan.birth.ok_or(DAMAGED)?;
+        let Question { key, birth, .. } = question;
         let mut value = found.value;
         correct_clock(&mut value, found.ahead_ms, found.now_ms, ctx.now_ms);
         let asked = Asked::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
@@ -50,7 +51,7 @@ impl Vm {
             path: key.path(),
         };
         // What this Envoy purged while the answer was on its way, and what it has yet to tell the tier.
-        let purged = self.stamps.verdict(birth, &parts, view.tags()) != Verdict::Live
+        let purged = self.stamps.verdict(*birth, &parts, view.tags()) != Verdict::Live
             || Blocks::block(ctx.host, key.host(), key.path(), view.tags(), ctx.now_ms);
         if purged {
             return Err("tier-purged");
@@ -75,7 +76,7 @@ impl Vm {
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
         let usable_until_ms = view.usable_until_ms();
         let key = key.as_bytes();
-        self.insert(ctx, key, &asked.fields, birth, value, &vary, usable_until_ms);
+        self.insert(ctx, key, &asked.fields, *birth, value, &vary, usable_until_ms);
         Ok(flow)
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::cache::Forward;
 use crate::collapse::Landing;
 
 fn stored() -> Arrival {
@@ -31,9 +30,8 @@ impl Lot {
             context: 1,
             exchange: &self.exchange,
         };
-        let plan = Box::new(ForwardPlan::plain(Forward::Miss));
-        self.parked
-            .park(stream, b"map".to_vec(), plan, lane, since_ms, until_ms)
+        let pending = Pending::new(b"map".to_vec());
+        self.parked.park(stream, pending, lane, since_ms, until_ms)
     }
 
     fn ready(&mut self) -> Vec<TicketId> {
@@ -71,7 +69,7 @@ fn whoever_leaves_hands_back_what_had_come() {
     let (_, arrival) = lot.parked.leave(goes).unwrap();
     assert!(matches!(arrival, Some(Arrival::Place { placed: true })));
     let (ticket, arrival) = lot.parked.leave(waits).unwrap();
-    assert!(arrival.is_none() && ticket.request == b"map" && *ticket.lane() == slot());
+    assert!(arrival.is_none() && ticket.pending.request == b"map" && *ticket.lane() == slot());
     assert!(lot.parked.leave(waits).is_none() && !lot.parked.has_ready());
     assert!(lot.parked.overdue(u64::MAX).is_empty() && lot.parked.upstreams().is_empty());
 }
