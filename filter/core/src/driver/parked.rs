@@ -15,6 +15,9 @@ use std::rc::Rc;
 /// Requests that wait in one VM at most; more go on their own.
 const MAX_PARKED: usize = 20_000;
 
+/// A clock that goes back by less than this is only being set right, and prolongs a wait by no more.
+const JUMP_MS: Millis = 1_000;
+
 /// Who waits for the same thing, in the order of their coming.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
@@ -180,16 +183,16 @@ impl Parked {
     /// Those whose time is over, and those who began to wait at a time that is now ahead: the clock has jumped back. Each has its wait
     /// ended then, or another deadline set.
     pub(super) fn overdue(&mut self, now_ms: Millis) -> Vec<TicketId> {
-        if now_ms < self.latest_ms {
+        let ahead_ms = now_ms.saturating_add(JUMP_MS);
+        if ahead_ms < self.latest_ms {
             self.latest_ms = now_ms;
-            let early = |(_, id): &&(Millis, TicketId)| {
-                self.tickets
-                    .get(id)
-                    .is_some_and(|ticket| ticket.since_ms > now_ms || ticket.until_ms <= now_ms)
+            let is_over = |(until_ms, id): &&(Millis, TicketId)| {
+                let began_ahead = |ticket: &Ticket| ticket.since_ms > ahead_ms;
+                *until_ms <= now_ms || self.tickets.get(id).is_some_and(began_ahead)
             };
-            return self.deadlines.iter().filter(early).map(|(_, id)| *id).collect();
+            return self.deadlines.iter().filter(is_over).map(|(_, id)| *id).collect();
         }
-        self.latest_ms = now_ms;
+        self.latest_ms = self.latest_ms.max(now_ms);
         let due = self.deadlines.range(..=(now_ms, TicketId(u64::MAX)));
         due.map(|(_, id)| *id).collect()
     }
