@@ -9,10 +9,12 @@ use std::path::Path;
 use std::process::Command;
 
 /// (crate, what of the workspace it may depend on).
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("optimizer-proto", &[]),
     ("filter-core", &["optimizer-proto"]),
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
+    // Works on the built filter, and knows none of its code.
+    ("filter-trim", &[]),
     ("control-domain", &["optimizer-proto"]),
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
     // The simulated Envoys of `bench-fleet` speak the control link.
