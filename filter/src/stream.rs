@@ -60,7 +60,7 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
-        vm::with(|vm| vm.on_end(&EnvoyHost, &self.exchange, self.context));
+        vm::with(|vm| vm.on_end(&EnvoyHost, &self.exchange));
     }
 }
 

@@ -1,15 +1,20 @@
-//! Which crate may know which: the arrows of ARCHITECTURE.md, and that what it links exists.
+//! Which crate, and which module of the filter's driver, may know which: the arrows of ARCHITECTURE.md, and that what it links exists.
 
+mod modules;
+
+use modules::{Modules, circle};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 /// (crate, what of the workspace it may depend on).
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("optimizer-proto", &[]),
     ("filter-core", &["optimizer-proto"]),
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
+    // Works on the built filter, and knows none of its code.
+    ("filter-trim", &[]),
     ("control-domain", &["optimizer-proto"]),
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
     // The simulated Envoys of `bench-fleet` speak the control link.
@@ -92,6 +97,77 @@ fn only_one_file_of_the_filter_names_host_calls() {
     for file in ["lib.rs", "root.rs", "stream.rs"] {
         let text = std::fs::read_to_string(root.join("filter/src").join(file)).unwrap();
         assert!(!text.contains("hostcalls") && !text.contains("extern \"C\""), "{file}");
+    }
+}
+
+fn driver() -> Modules {
+    Modules::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../filter/core/src/driver"))
+}
+
+#[test]
+fn the_modules_of_the_driver_form_no_circle() {
+    let modules = driver();
+    let arrows = modules.arrows("Vm", "vm");
+    assert!(
+        arrows.len() > 50 && arrows["callbacks"].contains_key("resume"),
+        "the arrows are not read any more"
+    );
+    assert_eq!(circle(&arrows), None);
+}
+
+/// What is written in a file of the driver and where it may be: one owner each.
+const OWNED: [(&str, &[&str]); 5] = [
+    // Only the beginning of a request and the one place that resumes carry it on.
+    ("self.run(", &["on_request", "resume"]),
+    // Only callbacks of the root let paused requests go on.
+    ("self.resume_ready(", &["callbacks"]),
+    (".resume_request(", &["resume"]),
+    // Where a request stands.
+    (
+        "exchange.phase = ",
+        &["answer", "on_end", "on_response", "resume", "run", "send"],
+    ),
+    (
+        "lifecycle::next(",
+        &["on_end", "on_request", "on_response", "resume", "run"],
+    ),
+];
+
+#[test]
+fn a_request_is_carried_on_in_one_place() {
+    let modules = driver();
+    for (text, owners) in OWNED {
+        let found: Vec<&str> = modules
+            .names()
+            .filter(|name| modules.text(name).contains(text))
+            .collect();
+        assert_eq!(found, owners, "{text}");
+    }
+}
+
+#[test]
+fn the_life_of_a_request_knows_no_host_and_no_state() {
+    let modules = driver();
+    let arrows = modules.arrows("Vm", "vm");
+    assert!(arrows["lifecycle"].is_empty(), "{:?}", arrows["lifecycle"]);
+    for word in ["Host", "Vm", "&mut "] {
+        assert!(!modules.text("lifecycle").contains(word), "{word}");
+    }
+    // Whoever keeps waiting requests continues none.
+    for state in ["parked", "plan", "flights", "limiter", "tier_client", "exchange"] {
+        assert!(!arrows[state].contains_key("vm"), "{state}");
+    }
+}
+
+#[test]
+fn no_file_of_the_driver_is_long() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filter/core/src/driver");
+    for name in driver().names() {
+        let lines = std::fs::read_to_string(root.join(name).with_extension("rs"))
+            .unwrap()
+            .lines()
+            .count();
+        assert!(lines <= 400, "{name}.rs has {lines} lines");
     }
 }
 

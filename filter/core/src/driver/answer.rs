@@ -3,7 +3,7 @@
 use super::exchange::{Exchange, Flow, Phase};
 use super::header_map::{self, MapWriter};
 use super::host::{Host, LocalReply};
-use super::repair::{self, Sent};
+use super::sent::{self, Sent};
 use super::vm::Vm;
 use crate::cache::reply::Reply;
 use crate::cache::sharing::is_client_state;
@@ -73,7 +73,7 @@ impl Vm {
         };
         let mut fields = writer.finish();
         let mut body: &[u8] = &reply.body;
-        if exchange.responding {
+        if matches!(exchange.phase, Phase::Judged) {
             let rules = self.added_to(exchange, exchange.started_ns / 1_000_000);
             if !rules.is_empty() {
                 fields = rewritten(&fields, &rules);
@@ -179,7 +179,7 @@ pub(super) struct Problem {
 fn rewritten(fields: &[u8], rules: &[Vec<u8>]) -> Vec<u8> {
     let lines = header_map::parse(fields);
     let mut writer = MapWriter::with_capacity(lines.len(), fields.len());
-    for (name, value) in repair::without_added(&lines, rules) {
+    for (name, value) in sent::without_added(&lines, rules) {
         writer.push_sound(name, value);
     }
     writer.finish()

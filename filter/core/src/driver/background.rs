@@ -3,29 +3,27 @@
 //! They are dispatched from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then. A
 //! stream puts its work into a list and wakes its own VM by its queue, which runs within about a millisecond.
 
-use super::collapsing::Lead;
+use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::forwarding::Knowledge;
 use super::header_map;
 use super::host::{Host, MapKind};
-use super::limiter::Place;
-use super::on_request::SURROGATE_CAPABILITY;
-use super::on_response::is_end_marked;
+use super::origin::is_end_marked;
+use super::plan::SURROGATE_CAPABILITY;
 use super::refresh;
+use super::refreshes::Refresh;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
-use crate::breaker::{self, OutcomeClass, Permit};
+use crate::breaker::{self, OutcomeClass};
 use crate::cache::validation::{self, Freshened};
 use crate::cache::{CacheKey, Encoder, Framing, NotStored, StoredView, storability};
 use crate::collapse::{Failed, Landing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
-use crate::policy::RoutePolicy;
-use crate::store::{Birth, Found, TRAILER_LEN};
-use optimizer_proto::v1::Fence;
-use std::collections::{HashMap, VecDeque};
+use crate::limit::Place;
+use crate::store::{Found, TRAILER_LEN};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,36 +32,6 @@ const MAX_WAITING: usize = 256;
 /// Refreshes under way at once in one VM.
 const MAX_CALLS: usize = 32;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A stored response to refresh.
-#[derive(Debug)]
-struct Refresh {
-    cluster: String,
-    /// Cluster and route, see [`super::forwarding`].
-    pair: Vec<u8>,
-    /// The client's header map.
-    request: Vec<u8>,
-    key: CacheKey,
-    stored: Vec<u8>,
-    id: crate::store::EntryId,
-    route: Rc<RoutePolicy>,
-    birth: Birth,
-    /// The upstream marks the end of every response.
-    marked: bool,
-    fence: Option<Fence>,
-    sent_ms: Millis,
-    permits: Vec<Permit>,
-    /// It holds a place within the upstream's concurrency limit.
-    placed: bool,
-    flight: Option<Lead>,
-}
-
-/// The background work of one VM.
-#[derive(Debug, Default)]
-pub struct Background {
-    waiting: VecDeque<Refresh>,
-    calls: HashMap<u32, Refresh>,
-}
 
 /// Fields of the client's request that a background request must not carry: conditions and ranges are ours to set, the rest
 /// would wait for content or change the connection.
@@ -86,23 +54,25 @@ impl Vm {
     /// Notes that what was just served is to be refreshed; one VM of the Envoy does it.
     pub(super) fn refresh_later(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
         asked: &Asked<'_>,
         key: &CacheKey,
         found: Found,
-        now_ms: Millis,
     ) {
         if asked.method != Method::Get || self.background.waiting.len() >= MAX_WAITING {
             return;
         }
         let Some(routed) = exchange.routed.as_ref() else { return };
-        if self.forwarding.foreground(&routed.pair, key.hash(), now_ms).is_some()
-            || breaker::is_resting(host, &exchange.upstream, &self.policies.breaker, now_ms)
+        if self
+            .forwarding
+            .foreground(&routed.pair, key.hash(), ctx.now_ms)
+            .is_some()
+            || breaker::is_resting(ctx.host, &exchange.upstream, &self.policies.breaker, ctx.now_ms)
         {
             return;
         }
-        let Some(flight) = self.lead_refresh(host, key.hash(), now_ms) else {
+        let Some(flight) = self.lead_refresh(ctx, key.hash()) else {
             return;
         };
         let mut map = header_map::MapWriter::with_capacity(asked.fields.len(), 1024);
@@ -122,43 +92,43 @@ impl Vm {
             id,
             route,
             birth: self.stamps.birth(),
-            marked: is_end_marked(host),
+            marked: is_end_marked(ctx.host),
             fence,
-            sent_ms: now_ms,
+            sent_ms: ctx.now_ms,
             permits: Vec::new(),
             placed: false,
             flight: Some(flight),
         });
         // Without a wake-up the next tick does it.
-        let _ = host.enqueue(self.queue, &[Wake::Work.byte()]);
+        let _ = ctx.host.enqueue(self.queue, &[Wake::Work.byte()]);
     }
 
     /// Starts what waits. In root callbacks only.
-    pub(super) fn run_background(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn run_background(&mut self, ctx: Ctx<'_, impl Host>) {
         while self.background.calls.len() < MAX_CALLS {
             let Some(mut refresh) = self.background.waiting.pop_front() else {
                 return;
             };
-            refresh.sent_ms = now_ms;
-            match self.dispatch(host, &mut refresh, now_ms) {
+            refresh.sent_ms = ctx.now_ms;
+            match self.dispatch(ctx, &mut refresh) {
                 Some(token) => drop(self.background.calls.insert(token, refresh)),
-                None => self.land(host, &mut refresh.flight, Landing::Released, now_ms),
+                None => self.land(ctx, &mut refresh.flight, Landing::Released),
             }
         }
     }
 
-    fn dispatch(&mut self, host: &impl Host, refresh: &mut Refresh, now_ms: Millis) -> Option<u32> {
+    fn dispatch(&mut self, ctx: Ctx<'_, impl Host>, refresh: &mut Refresh) -> Option<u32> {
         // Nobody waits for it: it takes no place that a client could have, and lets a recovering upstream recover.
-        let place = self.take_place(host, &refresh.cluster, false, now_ms);
+        let place = self.take_place(ctx, &refresh.cluster, false);
         refresh.placed = place == Place::Taken;
         if matches!(place, Place::Full | Place::Wait) {
             return None;
         }
         let own = refresh.route.own_breaker.then_some(refresh.route.name.as_str());
-        match self.admit_to(host, &refresh.cluster, own, true, now_ms) {
+        match self.admit_to(ctx, &refresh.cluster, own, true) {
             Ok(permits) => refresh.permits = permits,
             Err(_) => {
-                self.leave_place(host, refresh, None);
+                self.leave_place(ctx.host, refresh, None);
                 return None;
             }
         }
@@ -178,12 +148,12 @@ impl Vm {
                 .map(|value| ("if-none-match", value)),
         );
         fields.extend(conditional.if_modified_since.map(|value| ("if-modified-since", value)));
-        let called = host.call(&refresh.cluster, fields, CALL_TIMEOUT);
+        let called = ctx.host.call(&refresh.cluster, fields, CALL_TIMEOUT);
         if called.is_err() {
-            self.leave_place(host, refresh, None);
+            self.leave_place(ctx.host, refresh, None);
             let permits = std::mem::take(&mut refresh.permits);
-            self.settle(host, permits, OutcomeClass::Local, 0, now_ms);
-            self.forwarding.background_failed(refresh.key.hash(), now_ms);
+            self.settle(ctx, permits, OutcomeClass::Local, 0);
+            self.forwarding.background_failed(refresh.key.hash(), ctx.now_ms);
         }
         called.ok()
     }
@@ -212,10 +182,10 @@ impl Vm {
         let took_ms = now_ms.saturating_sub(refresh.sent_ms);
         self.leave_place(host, &mut refresh, Some(took_ms));
         let permits = std::mem::take(&mut refresh.permits);
-        self.settle_background(host, permits, &refresh.cluster, status, took_ms, now_ms);
+        self.settle_background(Ctx::new(host, now_ms), permits, &refresh.cluster, status, took_ms);
         match status.filter(|status| *status < 500) {
             Some(status) if self.is_as_a_client_would_get(&refresh, status, &response, now_ms) => {
-                self.take_refreshed(host, &refresh, status, &response, body_size, now_ms);
+                self.take_refreshed(Ctx::new(host, now_ms), &refresh, status, &response, body_size);
             }
             Some(_) => {}
             None => self.forwarding.background_failed(refresh.key.hash(), now_ms),
@@ -227,8 +197,8 @@ impl Vm {
             }),
             Some(_) => Landing::Stored,
         };
-        self.land(host, &mut refresh.flight, landing, now_ms);
-        self.run_background(host, now_ms);
+        self.land(Ctx::new(host, now_ms), &mut refresh.flight, landing);
+        self.run_background(Ctx::new(host, now_ms));
     }
 
     /// Whether the answer has passed nothing that a client's would not: else what is stored came by another way, and so must what
@@ -264,12 +234,11 @@ impl Vm {
 
     fn take_refreshed(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         refresh: &Refresh,
         status: u16,
         response: &Fields<'_>,
         body_size: usize,
-        now_ms: Millis,
     ) {
         let request = Fields::from(header_map::parse(&refresh.request));
         let seen = storability::Exchange {
@@ -278,21 +247,21 @@ impl Vm {
             status,
             response,
             request_time_ms: refresh.sent_ms,
-            response_time_ms: now_ms,
+            response_time_ms: ctx.now_ms,
             framing: Framing::of(Method::Get, status, response, refresh.marked),
             identity_in_key: refresh.route.key.isolate_authorization,
         };
         if seen.framing == Framing::Close {
             // Whether it is whole nobody can tell; Envoy hands over what came.
             self.recorder.reason("unprovable-end");
-            self.forwarding.background_failed(refresh.key.hash(), now_ms);
+            self.forwarding.background_failed(refresh.key.hash(), ctx.now_ms);
             return;
         }
         if status == 304 {
-            self.take_validated(host, refresh, &seen, now_ms);
+            self.take_validated(ctx, refresh, &seen);
             return;
         }
-        let plan = match storability::judge(&seen, &refresh.route.freshness, now_ms) {
+        let plan = match storability::judge(&seen, &refresh.route.freshness, ctx.now_ms) {
             Ok(plan) => plan,
             Err(reason) => {
                 // What the origin answers now replaces what was stored, and it may not be stored: so neither may the old one be.
@@ -306,7 +275,7 @@ impl Vm {
                         | NotStored::UnprovableEnd
                 ) || matches!(status, 408 | 421 | 425 | 429);
                 if !says_nothing {
-                    self.store.discard(host, refresh.id);
+                    self.store.discard(ctx.host, refresh.id);
                 }
                 return;
             }
@@ -318,7 +287,7 @@ impl Vm {
         let body = if body_size == 0 {
             Ok(Vec::new())
         } else {
-            host.call_body(body_size)
+            ctx.host.call_body(body_size)
         };
         let (Ok(body), Ok(mut encoder)) = (
             body,
@@ -330,50 +299,34 @@ impl Vm {
         if let Some(bytes) = encoder.seal() {
             let key = &refresh.key;
             let until_ms = plan.usable_until_ms;
-            self.offer(host, key, &request, refresh.fence, &bytes, until_ms, now_ms);
+            self.offer(ctx, key, &request, refresh.fence, &bytes, until_ms);
             let key = key.as_bytes();
             self.insert(
-                host,
+                ctx,
                 key,
                 &request,
                 refresh.birth,
                 bytes,
                 &plan.vary,
                 plan.usable_until_ms,
-                now_ms,
             );
         }
     }
 
-    fn take_validated(
-        &mut self,
-        host: &impl Host,
-        refresh: &Refresh,
-        seen: &storability::Exchange<'_>,
-        now_ms: Millis,
-    ) {
+    fn take_validated(&mut self, ctx: Ctx<'_, impl Host>, refresh: &Refresh, seen: &storability::Exchange<'_>) {
         let Ok(view) = StoredView::decode(&refresh.stored, false) else {
             return;
         };
-        match validation::freshen(&view, seen, &refresh.route.freshness, now_ms, TRAILER_LEN) {
+        match validation::freshen(&view, seen, &refresh.route.freshness, ctx.now_ms, TRAILER_LEN) {
             Freshened::Store { bytes, usable_until_ms } => {
                 let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
                 let key = &refresh.key;
-                self.offer(host, key, seen.request, refresh.fence, &bytes, usable_until_ms, now_ms);
+                self.offer(ctx, key, seen.request, refresh.fence, &bytes, usable_until_ms);
                 let key = key.as_bytes();
-                self.insert(
-                    host,
-                    key,
-                    seen.request,
-                    refresh.birth,
-                    bytes,
-                    &vary,
-                    usable_until_ms,
-                    now_ms,
-                );
+                self.insert(ctx, key, seen.request, refresh.birth, bytes, &vary, usable_until_ms);
             }
             Freshened::ServeOnly { .. } | Freshened::Clients | Freshened::Other => {
-                self.store.discard(host, refresh.id);
+                self.store.discard(ctx.host, refresh.id);
             }
         }
     }

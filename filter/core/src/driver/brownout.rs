@@ -2,11 +2,12 @@
 //! it, else a problem that says why and when to come back (RFC 9209 names the cause).
 
 use super::answer::Problem;
-use super::collapsing::failure;
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded};
 use super::header_map;
 use super::host::Host;
-use super::on_request::Onward;
+use super::lifecycle::Refusal as Refused;
+use super::plan::ForwardPlan;
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker::{OutcomeClass, Permit, Refusal, Why};
@@ -36,7 +37,7 @@ pub(super) struct Shed {
 
 impl Shed {
     /// The limit of calls in flight is reached.
-    pub(super) fn over_limit() -> Self {
+    fn over_limit() -> Self {
         Self {
             problem: Problem {
                 status: 503,
@@ -53,7 +54,7 @@ impl Shed {
     }
 
     /// The fetch that this request followed has failed, and so has another one.
-    pub(super) fn fetch_failed(failed: Failed) -> Self {
+    fn fetch_failed(failed: Failed) -> Self {
         let status = failed.status;
         Self {
             problem: Problem {
@@ -66,6 +67,16 @@ impl Shed {
             retry_after_ms: 1_000,
             outcome: Outcome::Error,
             failure: failure(failed),
+        }
+    }
+}
+
+impl From<Refused> for Shed {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::OverLimit => Self::over_limit(),
+            Refused::Breaker(refusal) => Self::from(refusal),
+            Refused::FetchFailed(failed) => Self::fetch_failed(failed),
         }
     }
 }
@@ -118,21 +129,20 @@ impl Vm {
     /// Leave to call. A call that can wait for a recovering upstream, because something stale serves, waits; one that cannot goes.
     pub(super) fn admit_or_serve(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
-        onward: &Onward,
-        now_ms: Millis,
+        onward: &ForwardPlan,
     ) -> Result<Vec<Permit>, Turned> {
-        let refusal = match self.admit(host, exchange, onward.stored.is_some(), now_ms) {
+        let refusal = match self.admit(ctx, exchange, onward.stored.is_some()) {
             Ok(permits) => return Ok(permits),
             Err(refusal) => refusal,
         };
-        if let Some(flow) = self.stale_for_refused(host, exchange, map, onward, &Shed::from(refusal), now_ms) {
+        if let Some(flow) = self.stale_for_refused(ctx, exchange, map, onward, &Shed::from(refusal)) {
             return Err(Turned::Answered(flow));
         }
         if refusal.why == Why::Recovering {
-            return self.admit(host, exchange, false, now_ms).map_err(Turned::Away);
+            return self.admit(ctx, exchange, false).map_err(Turned::Away);
         }
         Err(Turned::Away(refusal))
     }
@@ -140,14 +150,13 @@ impl Vm {
     /// A call is refused: something stale if that is allowed, else 503 with when to come back.
     pub(super) fn shed(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
-        onward: &Onward,
+        onward: &ForwardPlan,
         shed: &Shed,
-        now_ms: Millis,
     ) -> Flow {
-        if let Some(flow) = self.stale_for_refused(host, exchange, map, onward, shed, now_ms) {
+        if let Some(flow) = self.stale_for_refused(ctx, exchange, map, onward, shed) {
             return flow;
         }
         exchange.outcome = shed.outcome;
@@ -161,27 +170,31 @@ impl Vm {
             (b"retry-after", retry_after.as_bytes()),
             (b"proxy-status", shed.proxy_status.as_bytes()),
         ];
-        self.answer_problem(host, exchange, &shed.problem, &status, &more)
+        self.answer_problem(ctx.host, exchange, &shed.problem, &status, &more)
     }
 
     fn stale_for_refused(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         map: &[u8],
-        onward: &Onward,
+        onward: &ForwardPlan,
         shed: &Shed,
-        now_ms: Millis,
     ) -> Option<Flow> {
         let asked = Asked::read(Fields::from(header_map::parse(map)))?;
         let route = exchange.route.clone()?;
         let (bytes, _) = onward.stored.as_ref()?;
         let view = StoredView::decode(bytes, false).ok()?;
         let directives = asked.directives(&route.freshness);
-        let reuse = reuse::on_failure(&view, &directives, &route.freshness, shed.failure, now_ms)?;
-        let Answer::Reply(reply) =
-            reply::build(&view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms)
-        else {
+        let reuse = reuse::on_failure(&view, &directives, &route.freshness, shed.failure, ctx.now_ms)?;
+        let Answer::Reply(reply) = reply::build(
+            &view,
+            &reuse,
+            asked.method,
+            &asked.fields,
+            exchange.started_ns,
+            ctx.now_ms,
+        ) else {
             return None;
         };
         let status = CacheStatus {
@@ -191,7 +204,7 @@ impl Vm {
             ..CacheStatus::default()
         };
         let more: [(&[u8], &[u8]); 1] = [(b"proxy-status", shed.proxy_status.as_bytes())];
-        let flow = self.answer_with(host, exchange, &view, &reply, &status, Outcome::Stale, &more);
+        let flow = self.answer_with(ctx.host, exchange, &view, &reply, &status, Outcome::Stale, &more);
         (flow == Flow::Pause).then_some(flow)
     }
 
@@ -230,6 +243,15 @@ impl Vm {
         ];
         let flow = self.answer_problem(host, exchange, &problem, &status, &more);
         (flow == Flow::Pause).then_some(flow)
+    }
+}
+
+/// The way a fetch failed, as the rules for stale responses tell it.
+pub(super) fn failure(failed: Failed) -> Failure {
+    if failed.unreachable {
+        Failure::Unreachable
+    } else {
+        Failure::ServerError
     }
 }
 

@@ -1,9 +1,10 @@
 //! A response on its way into the store: captured as it streams by, committed when whole.
 
-use super::exchange::{Capture, Exchange, Flow, Forwarded, Held, Phase};
+use super::ctx::Ctx;
+use super::exchange::{Capture, Exchange, Flow, Forwarded, Phase};
 use super::header_map;
 use super::host::Host;
-use super::on_response::is_from_origin;
+use super::origin::is_from_origin;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{self, Encoder, Framing, storability};
@@ -11,7 +12,6 @@ use crate::collapse::Landing;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::store::TRAILER_LEN;
-use std::rc::Rc;
 
 /// Bodies being captured in one VM at once, bytes: a crowd of slow clients with large responses must not exhaust the VM, which
 /// may have 1 GiB in all.
@@ -65,7 +65,7 @@ impl Vm {
             return false;
         };
         self.capturing += hint;
-        self.learn_vary(host, route, &plan.vary, seen.response_time_ms);
+        self.learn_vary(Ctx::new(host, seen.response_time_ms), route, &plan.vary);
         forwarded.capture = Some(Capture {
             encoder,
             vary: plan.vary,
@@ -93,7 +93,6 @@ impl Vm {
             exchange.resized = (sent > 0 && sent != size).then_some(sent);
             return Flow::Continue;
         }
-        let learn_first = self.must_learn_first(exchange);
         let Phase::Forwarded(forwarded) = &mut exchange.phase else {
             return Flow::Continue;
         };
@@ -118,10 +117,9 @@ impl Vm {
             self.recorder.reason("too-large");
             self.abandon(forwarded);
             self.land(
-                host,
+                Ctx::new(host, host.now_ns() / 1_000_000),
                 &mut forwarded.flight,
                 Landing::NotShareable,
-                host.now_ns() / 1_000_000,
             );
             return Flow::Continue;
         }
@@ -139,7 +137,7 @@ impl Vm {
         }
         if end {
             let started_ns = host.now_ns();
-            self.commit(host, learn_first, forwarded, started_ns / 1_000_000);
+            self.commit(Ctx::new(host, started_ns / 1_000_000), forwarded);
             exchange.note_inside(host, started_ns);
         }
         Flow::Continue
@@ -147,11 +145,10 @@ impl Vm {
 
     /// Trailers end the content. They are not stored (RFC 9110 section 6.5 allows to discard them): a local reply cannot carry any.
     pub fn on_response_trailers(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
-        let learn_first = self.must_learn_first(exchange);
         if let Phase::Forwarded(forwarded) = &mut exchange.phase {
             forwarded.ended = true;
             self.note_trailers(host, forwarded);
-            self.commit(host, learn_first, forwarded, host.now_ns() / 1_000_000);
+            self.commit(Ctx::new(host, host.now_ns() / 1_000_000), forwarded);
         }
         Flow::Continue
     }
@@ -160,97 +157,43 @@ impl Vm {
         if let Some(capture) = forwarded.capture.take() {
             self.capturing = self.capturing.saturating_sub(capture.counted);
         }
-        if let Some(held) = forwarded.held.take() {
-            self.capturing = self.capturing.saturating_sub(held.counted);
-        }
     }
 
-    /// The stream is over: what was held is stored if it is known by now how its request left Envoy; what was stored goes if that was
-    /// not as it was known.
-    pub(super) fn store_as_learned(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        forwarded: &mut Forwarded,
-        now_ms: Millis,
-    ) {
-        let came = Rc::clone(&forwarded.request);
-        let before = exchange.routed.as_ref().map(|routed| self.forwarding.of(&routed.pair));
-        let learned = self.learn_forwarding(host, exchange, now_ms);
-        let news = before != exchange.routed.as_ref().map(|routed| self.forwarding.of(&routed.pair));
-        let key = if learned && (forwarded.held.is_some() || exchange.stores && news) {
-            self.key_as_learned(exchange, &came)
-        } else {
-            None
-        };
-        let Some(held) = forwarded.held.take() else {
-            if let (Some(key), Some(known)) = (&key, &forwarded.key)
-                && key != known
-            {
-                self.store.remove(host, known.as_bytes());
-            }
-            return;
-        };
-        self.capturing = self.capturing.saturating_sub(held.counted);
-        // A stored response has its key in it. One whose key turns out to be another is left out: the next one has the right one.
-        if key.is_some() && key == forwarded.key {
-            self.store_value(host, forwarded, held.bytes, &held.vary, held.usable_until_ms, now_ms);
-            self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
-        } else {
-            self.land(host, &mut forwarded.flight, Landing::Released, now_ms);
-        }
-    }
-
-    /// Stores what was captured, now that it is whole; with `learn_first` at the end of the stream, when it is known how its request
-    /// left Envoy.
-    pub(super) fn commit(&mut self, host: &impl Host, learn_first: bool, forwarded: &mut Forwarded, now_ms: Millis) {
+    /// Stores what was captured, now that it is whole.
+    pub(super) fn commit(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded) {
         let Some(capture) = forwarded.capture.take() else {
             return;
         };
-        match capture.encoder.seal() {
-            Some(bytes) if learn_first => {
-                forwarded.held = Some(Held {
-                    bytes,
-                    vary: capture.vary,
-                    usable_until_ms: capture.usable_until_ms,
-                    counted: capture.counted,
-                });
-                return;
-            }
-            Some(bytes) => {
-                self.shared_after_all(host, forwarded);
-                self.store_value(host, forwarded, bytes, &capture.vary, capture.usable_until_ms, now_ms);
-                self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
-            }
-            None => {
-                self.recorder.reason("incomplete");
-                self.land(host, &mut forwarded.flight, Landing::NotShareable, now_ms);
-            }
+        if let Some(bytes) = capture.encoder.seal() {
+            self.shared_after_all(ctx.host, forwarded);
+            self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
+            self.land(ctx, &mut forwarded.flight, Landing::Stored);
+        } else {
+            self.recorder.reason("incomplete");
+            self.land(ctx, &mut forwarded.flight, Landing::NotShareable);
         }
         self.capturing = self.capturing.saturating_sub(capture.counted);
     }
 
     pub(super) fn store_value(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         forwarded: &Forwarded,
         value: Vec<u8>,
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
-        now_ms: Millis,
     ) {
         let Some(key) = &forwarded.key else { return };
         let request = Fields::from(header_map::parse(&forwarded.request));
-        self.offer(host, key, &request, forwarded.fence, &value, usable_until_ms, now_ms);
+        self.offer(ctx, key, &request, forwarded.fence, &value, usable_until_ms);
         self.insert(
-            host,
+            ctx,
             key.as_bytes(),
             &request,
             forwarded.birth,
             value,
             vary,
             usable_until_ms,
-            now_ms,
         );
     }
 
@@ -258,14 +201,13 @@ impl Vm {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn insert(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         key: &[u8],
         request: &Fields<'_>,
         birth: crate::store::Birth,
         value: Vec<u8>,
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
-        now_ms: Millis,
     ) {
         let names: Vec<&[u8]> = vary.iter().map(Vec::as_slice).collect();
         let entry = crate::store::Entry {
@@ -279,15 +221,15 @@ impl Vm {
         let size = entry.value.len();
         let hash = xxhash_rust::xxh3::xxh3_64(key);
         let fresh_ms = if self.recorder.is_sampled(hash) {
-            fresh_ms(&entry.value, now_ms)
+            fresh_ms(&entry.value, ctx.now_ms)
         } else {
             0
         };
-        match self.store.insert(host, entry, variant, now_ms) {
+        match self.store.insert(ctx.host, entry, variant, ctx.now_ms) {
             Ok(inserted) => {
                 self.recorder.cache.stores += 1;
                 self.recorder.gone("replaced", u64::from(inserted.replaced));
-                let usable_ms = usable_until_ms.saturating_sub(now_ms);
+                let usable_ms = usable_until_ms.saturating_sub(ctx.now_ms);
                 self.recorder.stored(hash, size, usable_ms, fresh_ms);
             }
             Err(error) => {

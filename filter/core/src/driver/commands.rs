@@ -1,26 +1,12 @@
 //! What the control plane may ask of a running Envoy.
 
-use super::answer::Problem;
-use super::exchange::{Exchange, Flow};
+use super::ctx::Ctx;
 use super::host::Host;
-use super::registry;
 use super::settings_cell;
-use super::tier_offer;
 use super::vm::Vm;
-use super::wake::Wake;
-use crate::Millis;
-use crate::cache::{CacheKey, CacheStatus};
-use crate::engine::Asked;
-use optimizer_proto::url;
 use optimizer_proto::v1::command::Body;
-use optimizer_proto::v1::purge_command::Kind;
-use optimizer_proto::v1::{ClientPurge, Command, ExportPage, PurgeCommand, PurgeCount};
+use optimizer_proto::v1::{Command, ExportPage, PurgeCount};
 use serde_json::json;
-
-/// Tags of one `PURGE`.
-const MAX_TAGS: usize = 64;
-/// Bytes of what one `PURGE` names.
-const MAX_NAMED: usize = 8_192;
 
 /// What became of a command.
 pub(super) struct Done {
@@ -36,33 +22,33 @@ pub(super) struct Done {
 
 impl Vm {
     /// Carries a command out.
-    pub(super) fn execute(&mut self, host: &impl Host, command: &Command, now_ms: Millis) -> Done {
+    pub(super) fn execute(&mut self, ctx: Ctx<'_, impl Host>, command: &Command) -> Done {
         let (mut purge, mut count) = (None, None);
         let mut page = None;
         let done = match &command.body {
-            Some(Body::Explain(explain)) => self.explain(host, explain, now_ms),
+            Some(Body::Explain(explain)) => self.explain(ctx, explain),
             Some(Body::Purge(asked)) => {
                 // Before it is in force: what is purged goes with the next request for it.
-                let counted = self.count_before(host, &asked.counted, now_ms);
-                self.purge(host, asked, now_ms).map(|stamp| {
+                let counted = self.count_before(ctx, &asked.counted);
+                self.purge(ctx, asked).map(|stamp| {
                     purge = Some(stamp);
                     count = counted.map(|count| PurgeCount { stamp, ..count });
                     json!({ "stamp": stamp })
                 })
             }
-            Some(Body::Count(step)) => self.count_after(host, step, now_ms).map(|step| {
+            Some(Body::Count(step)) => self.count_after(ctx, step).map(|step| {
                 count = Some(step);
                 json!({})
             }),
-            Some(Body::Breaker(steer)) => self.steer_breaker(host, steer, now_ms),
+            Some(Body::Breaker(steer)) => self.steer_breaker(ctx, steer),
             Some(Body::Export(export)) => {
-                page = Some(self.export(host, export, now_ms));
+                page = Some(self.export(ctx, export));
                 Ok(json!({}))
             }
-            Some(Body::Import(part)) => self.import(host, part, now_ms),
-            Some(Body::Sweep(step)) => Ok(self.sweep(host, step.cursor, now_ms)),
-            Some(Body::Inventory(step)) => Ok(self.inventory(host, step, now_ms)),
-            Some(Body::Settings(_)) => settings_cell::published(host),
+            Some(Body::Import(part)) => self.import(ctx, part),
+            Some(Body::Sweep(step)) => Ok(self.sweep(ctx, step.cursor)),
+            Some(Body::Inventory(step)) => Ok(self.inventory(ctx, step)),
+            Some(Body::Settings(_)) => settings_cell::published(ctx.host),
             None => Err("this filter does not know the command".to_owned()),
         };
         let (ok, detail) = match done {
@@ -76,166 +62,5 @@ impl Vm {
             purge,
             count,
         }
-    }
-
-    /// Records a purge and tells the other VMs; answers its number.
-    pub(super) fn purge(&mut self, host: &impl Host, purge: &PurgeCommand, now_ms: Millis) -> Result<u32, String> {
-        let mut number = 0;
-        for target in self.purge_targets(purge)? {
-            let birth = self
-                .stamps
-                .purge(host, &target, purge.soft, now_ms)
-                .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
-            number = birth.number();
-        }
-        self.recorder.invalidated(purge_cause(purge.kind()));
-        self.beat(host, now_ms);
-        let mut item = vec![Wake::Stamps.byte()];
-        item.extend_from_slice(&self.queue.to_le_bytes());
-        for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
-            // One that cannot be woken sees the purge at its next tick.
-            let _ = host.enqueue(vm.queue, &item);
-        }
-        Ok(number)
-    }
-
-    /// `PURGE` on the data path, where settings allow it: the URL of the request, or with a `Surrogate-Key` field the responses
-    /// with those tags. The answer's `x-purge-matched` says how many stored responses were meant, if all were counted.
-    pub(super) fn purge_by_request(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        asked: &Asked<'_>,
-        now_ms: Millis,
-    ) -> Flow {
-        let address = host.property(b"source\0address").unwrap_or_default();
-        let source = match self.purging_source(&address) {
-            Ok(source) => source,
-            Err(problem) => {
-                let retry: &[(&[u8], &[u8])] = &[(b"retry-after", b"1")];
-                let more = if problem.status == 429 { retry } else { &[] };
-                return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), more);
-            }
-        };
-        let soft = asked
-            .fields
-            .get(b"x-purge")
-            .is_some_and(|how| how.eq_ignore_ascii_case(b"soft"));
-        let command = |kind: Kind, value: &[u8]| PurgeCommand {
-            kind: kind.into(),
-            value: String::from_utf8_lossy(value).into_owned(),
-            soft,
-            ..PurgeCommand::default()
-        };
-        let tags: Vec<&[u8]> = asked
-            .fields
-            .all(b"surrogate-key")
-            .flat_map(|line| line.split(|byte| *byte == b' '))
-            .filter(|tag| !tag.is_empty())
-            .take(MAX_TAGS)
-            .collect();
-        let target = &asked.target;
-        // In canonical form, which is text whatever the client has sent.
-        let url = [
-            target.scheme,
-            b"://",
-            &url::host(target.authority),
-            &url::path(target.path),
-        ]
-        .concat();
-        if url.len() + tags.iter().map(|tag| tag.len()).sum::<usize>() > MAX_NAMED {
-            let problem = Problem {
-                status: 414,
-                code: "purge_too_long",
-                title: "A purge names 8 KiB at most",
-            };
-            return self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &[]);
-        }
-        let commands: Vec<PurgeCommand> = if tags.is_empty() {
-            vec![command(Kind::Url, &url)]
-        } else {
-            tags.iter().map(|tag| command(Kind::Tag, tag)).collect()
-        };
-        let count = self.count_before(host, &commands, now_ms);
-        let matched = count.filter(|count| count.done).map(|count| count.matched);
-        let done = commands
-            .iter()
-            .try_for_each(|command| self.purge(host, command, now_ms).map(drop));
-        if done.is_ok() {
-            self.purge_in_tier(host, asked, &tags, now_ms);
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            self.recorder.client_purge(ClientPurge {
-                source,
-                url: if tags.is_empty() { text(&url) } else { String::new() },
-                tags: tags.iter().map(|tag| text(tag)).collect(),
-                soft,
-                at_ms: now_ms,
-                matched,
-            });
-        }
-        let matched = matched.filter(|_| done.is_ok()).map(|matched| matched.to_string());
-        let matched: Vec<(&[u8], &[u8])> = matched
-            .iter()
-            .map(|number| (&b"x-purge-matched"[..], number.as_bytes()))
-            .collect();
-        let problem = match done {
-            Ok(()) => Problem {
-                status: 200,
-                code: "purged",
-                title: "Purged on this Envoy; the control plane tells the others",
-            },
-            Err(_) => Problem {
-                status: 503,
-                code: "purge_not_recorded",
-                title: "The purge could not be recorded; nothing was purged",
-            },
-        };
-        self.answer_problem(host, exchange, &problem, &CacheStatus::default(), &matched)
-    }
-
-    fn purge_in_tier(&mut self, host: &impl Host, asked: &Asked<'_>, tags: &[&[u8]], now_ms: Millis) {
-        if tags.is_empty() {
-            let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
-            let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
-            self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
-        }
-        for tag in tags {
-            self.invalidate_in_tier(host, tier_offer::tag_subject(b"", tag), now_ms);
-        }
-    }
-
-    /// `address` as Envoy writes it: `10.0.0.1:1234` or `[::1]:1234`.
-    fn purging_source(&self, address: &[u8]) -> Result<String, Problem> {
-        let address = std::str::from_utf8(address)
-            .ok()
-            .and_then(|text| text.parse::<std::net::SocketAddr>().ok());
-        let sources = &self.policies.purge_sources;
-        let listed = address.filter(|address| sources.iter().any(|range| range.contains(address.ip())));
-        let Some(listed) = listed else {
-            return Err(Problem {
-                status: 403,
-                code: "purge_not_allowed",
-                title: "Purges are taken from other addresses only",
-            });
-        };
-        if self.recorder.admits_purge() {
-            Ok(listed.ip().to_string())
-        } else {
-            Err(Problem {
-                status: 429,
-                code: "too_many_purges",
-                title: "More purges than are taken per second; a tag reaches many at once",
-            })
-        }
-    }
-}
-
-fn purge_cause(kind: Kind) -> &'static str {
-    match kind {
-        Kind::All => "purge-all",
-        Kind::Host => "purge-host",
-        Kind::Prefix => "purge-prefix",
-        Kind::Tag => "purge-tag",
-        Kind::Url | Kind::Unspecified => "purge-url",
     }
 }

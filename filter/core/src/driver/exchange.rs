@@ -1,7 +1,10 @@
 //! One HTTP stream on its way through the filter: what is remembered between its callbacks.
 
-use super::collapsing::{Follower, Lead};
+use super::flights::FlightPermit;
 use super::host::Clock;
+pub use super::lifecycle::Flow;
+use super::lifecycle::{Reason, Stage, TicketId};
+use super::plan::Refreshing;
 use crate::Millis;
 use crate::breaker::Permit;
 use crate::cache::{Encoder, Forward};
@@ -11,17 +14,8 @@ use optimizer_proto::v1::Outcome;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// A stream as its context and, while it waits for another's fetch, the VM hold it.
+/// A stream as its context and, while it waits, the VM hold it.
 pub type SharedExchange = Rc<RefCell<Exchange>>;
-
-/// Whether Envoy shall go on with the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    Continue,
-    /// Stop here: the stream is answered, or waits.
-    Pause,
-}
 
 /// One stream.
 #[derive(Debug)]
@@ -38,15 +32,13 @@ pub struct Exchange {
     pub(super) ambiguous: bool,
     pub(super) upstream: String,
     /// Where Envoy sends it; asked of requests that the cache may answer.
-    pub(super) routed: Option<super::routed::Routed>,
+    pub(super) routed: Option<super::forwarding::Routed>,
     /// The request as it came, until it is seen how it left Envoy.
     pub(super) came: Option<Rc<Vec<u8>>>,
     /// An upstream answered it.
     pub(super) reached: bool,
     /// The bytes of content of a reply of ours that came by with another size.
     pub(super) resized: Option<usize>,
-    /// It renews what would have answered it, and has leave for that.
-    pub(super) renewal: Option<super::refresh::Renewal>,
     /// Something was stored, or is to be.
     pub(super) stores: bool,
     pub(super) outcome: Outcome,
@@ -56,14 +48,8 @@ pub struct Exchange {
     pub(super) upstream_reused: u8,
     /// It waited for another's fetch.
     pub(super) collapsed: bool,
-    /// What it asks for was not worth collapsing until now: the flight's hash.
-    pub(super) unshared: Option<u64>,
     /// The request's headers did not end it.
     pub(super) content_follows: bool,
-    /// The upstream's response, or Envoy's in its place, has begun: a reply now takes its place, and no filter sees it.
-    pub(super) responding: bool,
-    /// Hash of the authority.
-    pub(super) host: u64,
     pub(super) phase: Phase,
 }
 
@@ -73,25 +59,13 @@ pub(super) enum Phase {
     /// Nothing decided: before the request's headers, or passed untouched.
     Passing,
     /// Answered by the filter; with a stored response, until that is on its way.
-    Answered(Option<super::repair::Sent>),
-    /// Paused until another's fetch of the same key has landed.
-    Waiting(Box<Follower>),
-    /// Paused until there is a place for a call to the upstream.
-    Queued {
-        request: Vec<u8>,
-        onward: Box<super::on_request::Onward>,
-        flight: Option<Lead>,
-    },
-    /// Paused until the shared tier has answered, or the deadline is over.
-    Asking {
-        request: Vec<u8>,
-        onward: Box<super::on_request::Onward>,
-        flight: Option<Lead>,
-        /// What the tier gives counts as fetched now.
-        birth: Birth,
-    },
+    Answered(Option<super::sent::Sent>),
+    /// Paused. What it holds is with its ticket.
+    Parked { ticket: TicketId, reason: Reason },
     /// On its way to the upstream and back.
     Forwarded(Box<Forwarded>),
+    /// The upstream's response, or Envoy's in its place, is being judged: a reply now takes its place, and no filter sees it.
+    Judged,
 }
 
 /// A request that was forwarded.
@@ -125,31 +99,12 @@ pub(super) struct Forwarded {
     /// It holds a place within the upstream's concurrency limit.
     pub(super) placed: bool,
     /// Others may be waiting for this fetch.
-    pub(super) flight: Option<Lead>,
+    pub(super) flight: Option<FlightPermit>,
     /// It was not worth collapsing until now: the flight's hash.
     pub(super) unshared: Option<u64>,
     pub(super) capture: Option<Capture>,
-    /// What is stored only when it is known how the request left Envoy.
-    pub(super) held: Option<Held>,
     /// What is stored would have served; the request renews it on the way.
     pub(super) refreshing: Option<Refreshing>,
-}
-
-/// A request that is forwarded in order to renew what would have answered it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Refreshing {
-    /// It was marked stale by a purge.
-    pub(super) soft: bool,
-}
-
-/// A whole response that is not stored yet.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) bytes: Vec<u8>,
-    pub(super) vary: Vec<Vec<u8>>,
-    pub(super) usable_until_ms: Millis,
-    /// Bytes counted in the VM's capture budget.
-    pub(super) counted: usize,
 }
 
 /// A stored response held while the request is forwarded.
@@ -169,6 +124,18 @@ pub(super) struct Capture {
     pub(super) counted: usize,
     /// Until when a body of unknown length is captured; one that flows longer is a stream.
     pub(super) until_ms: Option<Millis>,
+}
+
+impl Phase {
+    /// Where the request stands between two callbacks.
+    pub(super) fn stage(&self) -> Stage {
+        match self {
+            Self::Passing | Self::Judged => Stage::New,
+            Self::Answered(_) => Stage::Answered,
+            Self::Parked { reason, .. } => Stage::Parked(*reason),
+            Self::Forwarded(_) => Stage::Forwarded,
+        }
+    }
 }
 
 impl Default for Exchange {
@@ -193,19 +160,20 @@ impl Exchange {
             came: None,
             reached: false,
             resized: None,
-            renewal: None,
             stores: false,
             outcome: Outcome::Bypass,
             bytes: 0,
             upstream_requests: 0,
             upstream_reused: 0,
             collapsed: false,
-            unshared: None,
             content_follows: false,
-            responding: false,
-            host: 0,
             phase: Phase::Passing,
         }
+    }
+
+    /// What the header rules of its route depend on; `None` where that was not asked.
+    pub(super) fn rules(&self) -> Option<u64> {
+        self.routed.as_ref().map(|routed| routed.rules)
     }
 
     /// The request's headers are not all of it.

@@ -1,10 +1,11 @@
 //! What the filter would do with a request now, and why, by the code that does it: for `GET /cache/explain`.
 
+use super::ctx::Ctx;
+use super::forwarding::Routed;
 use super::from_cache::Lookup;
 use super::header_map::{self, MapWriter};
 use super::host::Host;
-use super::on_request::AMBIGUOUS;
-use super::routed::Routed;
+use super::plan::AMBIGUOUS;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, selecting, sharing};
@@ -22,7 +23,7 @@ const MAX_VARIANTS: usize = 16;
 
 impl Vm {
     /// Decides as for a client, and does nothing.
-    pub(super) fn explain(&mut self, host: &impl Host, ask: &ExplainCommand, now_ms: Millis) -> Result<Value, String> {
+    pub(super) fn explain(&mut self, ctx: Ctx<'_, impl Host>, ask: &ExplainCommand) -> Result<Value, String> {
         let map = header_map(ask);
         let asked =
             Asked::read(Fields::from(header_map::parse(&map))).ok_or("method, authority and path are needed")?;
@@ -47,15 +48,15 @@ impl Vm {
         if self.forwarding.rewrites_replies() {
             return Ok(verdict(&route, "forward", "reply-rewritten"));
         }
-        let Some((key, routed)) = self.explained_key(host, &asked, &route, now_ms) else {
+        let Some((key, routed)) = self.explained_key(ctx, &asked, &route) else {
             return Ok(verdict(&route, "forward", "uri-miss"));
         };
         let directives = asked.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
-        let variants = self.variants(host, &key, &asked.fields, now_ms);
-        let same_url = self.same_url(host, &key, now_ms);
+        let variants = self.variants(ctx, &key, &asked.fields);
+        let same_url = self.same_url(ctx, &key);
         let counted = self.recorder.cache;
-        let looked_up = self.find(host, &key, &asked.fields, &route, now_ms);
+        let looked_up = self.find(ctx, &key, &asked.fields, &route);
         // A question is no traffic.
         self.recorder.cache = counted;
         let (same_url, whole) = same_url;
@@ -66,7 +67,7 @@ impl Vm {
                 "same_url": same_url,
                 "same_url_complete": whole,
             }),
-            self.explained_route(&routed, key.hash(), now_ms),
+            self.explained_route(&routed, key.hash(), ctx.now_ms),
         );
         let (found, soft) = match looked_up {
             Lookup::Usable { found, soft } => (found, soft),
@@ -83,7 +84,7 @@ impl Vm {
             }
         };
         let view = StoredView::decode(found.value(), true).map_err(|corrupt| corrupt.code().to_owned())?;
-        let head = match decide(&view, &asked, &directives, soft, 0, now_ms) {
+        let head = match decide(&view, &asked, &directives, soft, 0, ctx.now_ms) {
             Decision::Reply { reply, reuse, refresh } => merged(
                 verdict(&route, "serve", reuse.reason.code()),
                 json!({ "status": reply.status, "age_s": reuse.age_s, "ttl_s": reuse.ttl_s, "refresh": refresh }),
@@ -94,7 +95,7 @@ impl Vm {
             ),
             Decision::Timeout => verdict(&route, "gateway-timeout", "only-if-cached"),
         };
-        let stored = merged(response(&view, now_ms), json!({ "soft_purged": soft }));
+        let stored = merged(response(&view, ctx.now_ms), json!({ "soft_purged": soft }));
         Ok(merged(merged(head, shown), json!({ "stored": stored })))
     }
 
@@ -102,17 +103,16 @@ impl Vm {
     /// that is known is tried; without any such response, the first of them that may be meant.
     fn explained_key(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         asked: &Asked<'_>,
         route: &RoutePolicy,
-        now_ms: Millis,
     ) -> Option<(CacheKey, Routed)> {
-        self.forwarding.refresh(host);
+        self.forwarding.refresh(ctx.host);
         let mut first = None;
         for (cluster, name, _) in self.forwarding.known() {
-            let routed = Routed::new(cluster, name);
+            let routed = Routed::new(cluster, name, asked.target.authority);
             let key = self.key_under(&routed, asked, route);
-            if !self.store.variants(host, key.as_bytes(), 1, now_ms).is_empty() {
+            if !self.store.variants(ctx.host, key.as_bytes(), 1, ctx.now_ms).is_empty() {
                 return Some((key, routed));
             }
             first = first.or(Some((key, routed)));
@@ -133,13 +133,13 @@ impl Vm {
     }
 
     /// Every response stored under the key, whatever it was selected by.
-    fn variants(&self, host: &impl Host, key: &CacheKey, request: &Fields<'_>, now_ms: Millis) -> Vec<Value> {
+    fn variants(&self, ctx: Ctx<'_, impl Host>, key: &CacheKey, request: &Fields<'_>) -> Vec<Value> {
         let parts = KeyParts {
             host: key.host(),
             path: key.path(),
         };
         self.store
-            .variants(host, key.as_bytes(), MAX_VARIANTS, now_ms)
+            .variants(ctx.host, key.as_bytes(), MAX_VARIANTS, ctx.now_ms)
             .iter()
             .filter_map(|stored| {
                 let view = StoredView::decode(&stored.value, false).ok()?;
@@ -150,7 +150,7 @@ impl Vm {
                 };
                 let selected = selecting::matches(&view, request);
                 let more = json!({ "purged": purged, "selected": selected, "hits": stored.hits });
-                (view.key() == key.as_bytes()).then(|| merged(response(&view, now_ms), more))
+                (view.key() == key.as_bytes()).then(|| merged(response(&view, ctx.now_ms), more))
             })
             .collect()
     }

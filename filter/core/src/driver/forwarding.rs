@@ -2,16 +2,15 @@
 //! one do what they like. A filter sees the final head only in the access log's callback, so it is learned there, for each cluster
 //! and route, and kept in shared data.
 
-use super::host::{Host, MapKind};
-use super::registry;
-use super::vm::Vm;
-use super::wake::Wake;
-use super::{exchange::Exchange, header_map};
+use super::host::{Host, LogLevel};
 use crate::Millis;
+use crate::cache::Routing;
+use crate::engine::Asked;
 use crate::http::head;
 use crate::shared_map::{Cas, SharedMap};
 use std::cell::Cell;
 use std::collections::HashMap;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const KEY: &[u8] = b"ao1/forwarding";
 /// Pairs of cluster and route that are learned. The rest count as changed: their requests are asked for as their clients sent them.
@@ -52,8 +51,8 @@ pub struct Forwarding {
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
-struct Record {
-    rewritten: bool,
+pub(super) struct Record {
+    pub(super) rewritten: bool,
     /// By pair: whether its requests are changed.
     pairs: HashMap<Vec<u8>, bool>,
 }
@@ -65,6 +64,55 @@ pub(super) fn pair(cluster: &[u8], route: &[u8]) -> Vec<u8> {
     name.push(0);
     name.extend_from_slice(route);
     name
+}
+
+/// The cluster and route that Envoy has chosen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Routed {
+    pub(super) cluster: Vec<u8>,
+    /// Its name; empty where the operator gave none.
+    pub(super) route: Vec<u8>,
+    /// Both, as what is learned is kept by.
+    pub(super) pair: Vec<u8>,
+    /// What the route's header rules depend on, as a hash: both, and the host, which chooses the virtual host.
+    pub(super) rules: u64,
+    /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
+    pub(super) listener: Vec<u8>,
+}
+
+impl Routed {
+    pub(super) fn new(cluster: Vec<u8>, route: Vec<u8>, authority: &[u8]) -> Self {
+        let pair = pair(&cluster, &route);
+        let rules = xxh3_64_with_seed(&pair, xxh3_64(authority));
+        Self {
+            cluster,
+            route,
+            pair,
+            rules,
+            listener: Vec::new(),
+        }
+    }
+
+    /// Digest of all that the route may have been chosen by, where it has no name to tell it by.
+    pub(super) fn head(&self, asked: &Asked<'_>) -> Option<String> {
+        let chosen_by = || {
+            let mut lines: Vec<_> = asked.fields.iter().collect();
+            lines.push((b":listener", &self.listener));
+            lines
+        };
+        self.route.is_empty().then(|| head::digest(&chosen_by()))
+    }
+
+    /// What of a request's routing belongs to its key.
+    pub(super) fn routing<'r>(&'r self, asked: &Asked<'r>, head: Option<&'r str>) -> Routing<'r> {
+        Routing {
+            cluster: &self.cluster,
+            route: &self.route,
+            authority: asked.target.authority,
+            claimed_scheme: asked.claimed_scheme,
+            head,
+        }
+    }
 }
 
 impl Forwarding {
@@ -146,7 +194,7 @@ impl Forwarding {
             let message = format!(
                 "a route to cluster {cluster} has no name: what is stored is shared only by requests with the same head; give each route a name of its own"
             );
-            host.log(super::host::LogLevel::Warn, &message);
+            host.log(LogLevel::Warn, &message);
         }
     }
 
@@ -160,7 +208,7 @@ impl Forwarding {
     }
 
     /// Changes the record; true when there was something to change.
-    fn change(&mut self, map: &impl SharedMap, change: impl Fn(&mut Record) -> bool) -> bool {
+    pub(super) fn change(&mut self, map: &impl SharedMap, change: impl Fn(&mut Record) -> bool) -> bool {
         for _ in 0..RETRIES {
             let (mut record, cas) = match map.get(KEY) {
                 Some((bytes, cas)) => (Record::decode(&bytes), Some(cas)),
@@ -178,7 +226,7 @@ impl Forwarding {
     }
 
     /// True when this was news. A pair whose requests were changed once counts as changed for good.
-    fn learn(&mut self, map: &impl SharedMap, pair: &[u8], changed: bool) -> bool {
+    pub(super) fn learn(&mut self, map: &impl SharedMap, pair: &[u8], changed: bool) -> bool {
         let known = self.of(pair);
         if known == Knowledge::Changed || known == Knowledge::Unchanged && !changed {
             return false;
@@ -240,58 +288,6 @@ impl Record {
             rest = after;
         }
         record
-    }
-}
-
-impl Vm {
-    /// The stream is over: learns how its request left Envoy, where that is not known or the stream stored something, and of some
-    /// others. False where nothing is known afterwards.
-    pub(super) fn learn_forwarding(&mut self, host: &impl Host, exchange: &mut Exchange, now_ms: Millis) -> bool {
-        let (Some(came), Some(routed)) = (exchange.came.take(), &exchange.routed) else {
-            return false;
-        };
-        let known = self.forwarding.of(&routed.pair);
-        let look = known == Knowledge::Unknown || exchange.stores || exchange.sampled;
-        if known == Knowledge::Changed || !look {
-            return true;
-        }
-        if !exchange.reached {
-            return false;
-        }
-        let Ok(left) = host.header_map(MapKind::Request) else {
-            return false;
-        };
-        // A filter behind this one may have had the route chosen anew.
-        let elsewhere = host
-            .property(b"xds\0cluster_name")
-            .is_some_and(|cluster| cluster != routed.cluster);
-        let changed = elsewhere || !head::left_unchanged(&header_map::parse(&came), &header_map::parse(&left));
-        if self.forwarding.learn(host, &routed.pair, changed) {
-            self.tell_forwarding(host, now_ms);
-        }
-        self.forwarding.of(&routed.pair) != Knowledge::Unknown
-    }
-
-    /// The reply of a filter came back with another content than it was made with.
-    pub(super) fn reply_was_rewritten(&mut self, host: &impl Host, now_ms: Millis) {
-        self.recorder.reason("reply-rewritten");
-        let news = self
-            .forwarding
-            .change(host, |record| !std::mem::replace(&mut record.rewritten, true));
-        if news {
-            host.log(
-                super::host::LogLevel::Error,
-                "this Envoy rewrites what the filter answers (local_reply_config or a filter): the cache is not used any more",
-            );
-            self.tell_forwarding(host, now_ms);
-        }
-    }
-
-    fn tell_forwarding(&self, host: &impl Host, now_ms: Millis) {
-        for vm in registry::vms(host, now_ms).iter().filter(|vm| vm.uid != self.uid) {
-            // One that cannot be woken looks within a second.
-            let _ = host.enqueue(vm.queue, &[Wake::Forwarding.byte()]);
-        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Answering from the cache: look up, check, decide.
 
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::host::Host;
-use super::on_request::Onward;
+use super::plan::{ForwardPlan, Holdings};
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::reply::{self, Answer};
@@ -24,34 +25,35 @@ impl Vm {
     /// Answers from the cache, or says how to forward.
     pub(super) fn answer_from_cache(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         asked: &Asked<'_>,
         route: &RoutePolicy,
         landed_since: Option<Millis>,
-        now_ms: Millis,
-    ) -> Result<Flow, Onward> {
+        holds: &mut Holdings,
+    ) -> Result<Flow, ForwardPlan> {
+        let Ctx { host, now_ms } = ctx;
         let key = match self.key_of(host, exchange, asked, route) {
             Ok(key) => key,
             Err(reason) => {
                 self.recorder.reason(reason);
-                return Err(Onward {
+                return Err(ForwardPlan {
                     detail: Some(reason),
-                    ..Onward::plain(Forward::Bypass)
+                    ..ForwardPlan::plain(Forward::Bypass)
                 });
             }
         };
         self.recorder.looked_up(key.hash());
         let directives = asked.directives(&route.freshness);
-        if self.doubts(host, now_ms) {
+        if self.doubts(ctx) {
             self.recorder.cache.lookups += 1;
-            return Err(Onward {
+            return Err(ForwardPlan {
                 key: Some(key),
                 detail: Some("catching-up"),
-                ..Onward::plain(Forward::Miss)
+                ..ForwardPlan::plain(Forward::Miss)
             });
         }
-        let (found, soft) = match self.find(host, &key, &asked.fields, route, now_ms) {
+        let (found, soft) = match self.find(ctx, &key, &asked.fields, route) {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
                 if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
@@ -60,18 +62,18 @@ impl Vm {
                 if directives.only_if_cached {
                     return Ok(self.answer_timeout(host, exchange));
                 }
-                return Err(Onward {
+                return Err(ForwardPlan {
                     key: Some(key),
                     detail: missing.detail(),
-                    ..Onward::plain(missing.cause())
+                    ..ForwardPlan::plain(missing.cause())
                 });
             }
         };
         // `find` has decoded it already; this only reads offsets again.
         let Ok(view) = StoredView::decode_again(found.value()) else {
-            return Err(Onward {
+            return Err(ForwardPlan {
                 key: Some(key),
-                ..Onward::plain(Forward::UriMiss)
+                ..ForwardPlan::plain(Forward::UriMiss)
             });
         };
         let decision = decide(&view, asked, &directives, soft, exchange.started_ns, now_ms);
@@ -82,15 +84,16 @@ impl Vm {
         match decision {
             Decision::Reply {
                 reuse, refresh: true, ..
-            } if let Some(renewal) = self.renews(host, exchange, asked, (&key, &view), soft, now_ms) => {
-                exchange.renewal = Some(renewal);
+            } if let Some(renewal) = self.renews(ctx, exchange, asked, (&key, &view), soft) => {
                 let id = found.id;
-                Err(Onward {
-                    cause: Forward::Stale,
+                holds.flight = Some(renewal.flight);
+                holds.leave = renewal.leave;
+                Err(ForwardPlan {
                     detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate: true,
+                    ..ForwardPlan::plain(Forward::Stale)
                 })
             }
             Decision::Reply { reply, reuse, refresh } => {
@@ -114,7 +117,7 @@ impl Vm {
                     self.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
                 }
                 if refresh && flow == Flow::Pause {
-                    self.refresh_later(host, exchange, asked, &key, found, now_ms);
+                    self.refresh_later(ctx, exchange, asked, &key, found);
                 }
                 Ok(flow)
             }
@@ -127,12 +130,12 @@ impl Vm {
                 self.recorder.reason(reason.code());
                 self.recorder.lost_hit(reason.code());
                 let id = found.id;
-                Err(Onward {
-                    cause,
+                Err(ForwardPlan {
                     detail: Some(reason.code()),
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate,
+                    ..ForwardPlan::plain(cause)
                 })
             }
         }
@@ -141,12 +144,12 @@ impl Vm {
     /// Looks a key up: right key, right selecting fields, for this client, not purged, whole.
     pub(super) fn find(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         key: &CacheKey,
         request: &Fields<'_>,
         route: &RoutePolicy,
-        now_ms: Millis,
     ) -> Lookup {
+        let Ctx { host, now_ms } = ctx;
         self.recorder.cache.lookups += 1;
         let variant = |names: crate::store::VaryNames<'_>| selecting::variant_hash(names.iter(), request);
         let Some(found) = self.store.lookup(host, key.as_bytes(), variant, now_ms) else {

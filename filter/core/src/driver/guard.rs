@@ -1,5 +1,6 @@
 //! The breaker in front of every upstream: leave to call, how calls ended, what is told of it.
 
+use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::host::{Host, LogLevel};
 use super::registry;
@@ -22,14 +23,13 @@ impl Vm {
     /// What is not ordinary goes to the access log.
     pub(super) fn admit(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
         can_wait: bool,
-        now_ms: Millis,
     ) -> Result<Vec<Permit>, Refusal> {
         let own = exchange.route.as_ref().filter(|route| route.own_breaker);
         let own = own.map(|route| route.name.as_str());
-        let admitted = self.admit_to(host, &exchange.upstream, own, can_wait, now_ms);
+        let admitted = self.admit_to(ctx, &exchange.upstream, own, can_wait);
         let state = match &admitted {
             Err(refusal) => Some(match refusal.why {
                 Why::Open | Why::ForcedOpen => "open",
@@ -40,7 +40,7 @@ impl Vm {
         };
         if let Some(state) = state {
             // A host that refuses costs only the log its field.
-            let _ = host.set_property(STATE, state.as_bytes());
+            let _ = ctx.host.set_property(STATE, state.as_bytes());
         }
         admitted
     }
@@ -48,23 +48,22 @@ impl Vm {
     /// As [`Vm::admit`], by names. None is needed without an upstream.
     pub(super) fn admit_to(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         upstream: &str,
         own_route: Option<&str>,
         can_wait: bool,
-        now_ms: Millis,
     ) -> Result<Vec<Permit>, Refusal> {
         let mut permits = Vec::with_capacity(1);
         if upstream.is_empty() {
             return Ok(permits);
         }
-        permits.extend(self.ask_breaker(host, upstream, can_wait, now_ms)?);
+        permits.extend(self.ask_breaker(ctx, upstream, can_wait)?);
         if let Some(route) = own_route {
-            match self.ask_breaker(host, &route_breaker(upstream, route), can_wait, now_ms) {
+            match self.ask_breaker(ctx, &route_breaker(upstream, route), can_wait) {
                 Ok(permit) => permits.extend(permit),
                 Err(refusal) => {
                     // The upstream's own permit is given back: this call will not be made.
-                    self.settle(host, permits, OutcomeClass::Local, 0, now_ms);
+                    self.settle(ctx, permits, OutcomeClass::Local, 0);
                     return Err(refusal);
                 }
             }
@@ -72,13 +71,7 @@ impl Vm {
         Ok(permits)
     }
 
-    fn ask_breaker(
-        &mut self,
-        host: &impl Host,
-        name: &str,
-        can_wait: bool,
-        now_ms: Millis,
-    ) -> Result<Option<Permit>, Refusal> {
+    fn ask_breaker(&mut self, ctx: Ctx<'_, impl Host>, name: &str, can_wait: bool) -> Result<Option<Permit>, Refusal> {
         let call = Call {
             holder: self.uid,
             can_wait,
@@ -86,56 +79,54 @@ impl Vm {
         let policies = Rc::clone(&self.policies);
         let decided = self
             .breakers
-            .acquire(host, name, &policies.breaker, &call, now_ms, host.random());
-        self.tell(host, decided.transition);
+            .acquire(ctx.host, name, &policies.breaker, &call, ctx.now_ms, ctx.host.random());
+        self.tell(ctx.host, decided.transition);
         decided.leave
     }
 
     /// Resolves permits, each once.
     pub(super) fn settle(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         permits: Vec<Permit>,
         class: OutcomeClass,
         took_ms: Millis,
-        now_ms: Millis,
     ) {
         for permit in permits {
-            let random = host.random();
+            let random = ctx.host.random();
             let policies = Rc::clone(&self.policies);
-            let transition = self
-                .breakers
-                .resolve(host, permit, &policies.breaker, class, took_ms, now_ms, random);
-            self.tell(host, transition);
+            let transition =
+                self.breakers
+                    .resolve(ctx.host, permit, &policies.breaker, class, took_ms, ctx.now_ms, random);
+            self.tell(ctx.host, transition);
         }
     }
 
     /// Resolves the permits of a background request by the status of its answer; `None` when there was none.
     pub(super) fn settle_background(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         permits: Vec<Permit>,
         cluster: &str,
         status: Option<u16>,
         took_ms: Millis,
-        now_ms: Millis,
     ) {
         let class = status.map_or(OutcomeClass::Reset, OutcomeClass::Status);
         if let Some(kind) = error_kind(class) {
             let upstream = self.recorder.name(cluster);
             self.recorder.error(kind, upstream);
         }
-        self.settle(host, permits, class, took_ms, now_ms);
+        self.settle(ctx, permits, class, took_ms);
     }
 
     /// What nobody may have noticed for want of calls. By the leader, once a second.
-    pub(super) fn sweep_breakers(&mut self, host: &impl Host, now_ms: Millis) {
-        let vms = registry::vms(host, now_ms);
+    pub(super) fn sweep_breakers(&mut self, ctx: Ctx<'_, impl Host>) {
+        let vms = registry::vms(ctx.host, ctx.now_ms);
         let alive = |uid| vms.iter().any(|vm| vm.uid == uid);
-        let transitions = breaker::sweep(host, &self.policies.breaker, alive, now_ms);
+        let transitions = breaker::sweep(ctx.host, &self.policies.breaker, alive, ctx.now_ms);
         transitions
             .into_iter()
-            .for_each(|transition| self.tell(host, Some(transition)));
+            .for_each(|transition| self.tell(ctx.host, Some(transition)));
     }
 
     /// Logs a transition and has the leader report it at once.
@@ -161,9 +152,8 @@ impl Vm {
     /// An operator's word on a breaker.
     pub(super) fn steer_breaker(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         steer: &BreakerCommand,
-        now_ms: Millis,
     ) -> Result<serde_json::Value, String> {
         let forced = match steer.action() {
             Action::ForceOpen => Forced::Open,
@@ -180,14 +170,14 @@ impl Vm {
         } else {
             steer.expires_in_ms
         };
-        let until_ms = now_ms.saturating_add(lasts_ms);
+        let until_ms = ctx.now_ms.saturating_add(lasts_ms);
         let policy = &self.policies.breaker;
         if !policy.enabled {
             return Err("the settings in force switch circuit breakers off".to_owned());
         }
-        let transition = breaker::steer(host, &steer.upstream, policy, forced, until_ms, now_ms)
+        let transition = breaker::steer(ctx.host, &steer.upstream, policy, forced, until_ms, ctx.now_ms)
             .map_err(|error| format!("the breaker's record could not be written: {error}"))?;
-        self.tell(host, transition);
+        self.tell(ctx.host, transition);
         Ok(json!({ "upstream": steer.upstream }))
     }
 }

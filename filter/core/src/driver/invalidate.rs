@@ -1,11 +1,11 @@
 //! What an unsafe method makes untrue (RFC 9111 section 4.4, RFC 9875 section 3).
 
+use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::host::Host;
 use super::tier_offer;
 use super::vm::Vm;
 use super::wake::Wake;
-use crate::Millis;
 use crate::cache::{self, groups, invalidation};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
@@ -14,16 +14,14 @@ use optimizer_proto::purge::PurgeTarget;
 
 impl Vm {
     /// Removes what an unsafe method, or an invalidated cache group, has made untrue.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn invalidate(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         asked: &Asked<'_>,
         route: &RoutePolicy,
         status: u16,
         response: &Fields<'_>,
-        now_ms: Millis,
     ) {
         if !asked.method.is_unsafe() {
             return;
@@ -34,21 +32,21 @@ impl Vm {
             // A stamp and not a removal: it reaches every variant and identity of the URL, and a fetch still in flight.
             if self
                 .stamps
-                .purge(host, &PurgeTarget::url(key.host(), key.path()), false, now_ms)
+                .purge(ctx.host, &PurgeTarget::url(key.host(), key.path()), false, ctx.now_ms)
                 .is_ok()
             {
                 self.recorder.invalidated("unsafe-method");
                 // Under the key itself nothing is left; under keys of other spellings, schemes or fields something may be.
                 stamped = true;
             }
-            self.invalidate_in_tier(host, tier_offer::url_subject(&key), now_ms);
+            self.invalidate_in_tier(ctx, tier_offer::url_subject(&key));
         }
         if stamped {
             // Other workers hear of a stamp in a moment; of what was sent where this request was, they find nothing from now on.
-            self.ask_route(host, exchange);
+            self.ask_route(ctx.host, exchange, asked.target.authority);
             if let Some(routed) = &exchange.routed {
                 let key = self.key_under(routed, asked, route);
-                self.store.remove(host, key.as_bytes());
+                self.store.remove(ctx.host, key.as_bytes());
             }
         }
         if (200..400).contains(&status) {
@@ -56,15 +54,15 @@ impl Vm {
             for group in groups::invalidated(response) {
                 let tag = groups::group_tag(&group);
                 let purge = PurgeTarget::tag(&host_name, &tag);
-                if self.stamps.purge(host, &purge, false, now_ms).is_ok() {
+                if self.stamps.purge(ctx.host, &purge, false, ctx.now_ms).is_ok() {
                     self.recorder.invalidated("cache-group");
                     stamped = true;
                 }
-                self.invalidate_in_tier(host, tier_offer::tag_subject(&host_name, &tag), now_ms);
+                self.invalidate_in_tier(ctx, tier_offer::tag_subject(&host_name, &tag));
             }
         }
         if stamped {
-            self.tell_others(host, Wake::Stamps, now_ms);
+            self.tell_others(ctx, Wake::Stamps);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What is stored, counted by age, size and content type; and the keys that matter most.
 
+use super::ctx::Ctx;
 use super::host::Host;
 use super::vm::Vm;
-use crate::Millis;
 use crate::cache::StoredView;
 use crate::telemetry::{Measure, TopKeys};
 use optimizer_proto::v1::InventoryCommand;
@@ -51,15 +51,15 @@ impl Tally {
 
 impl Vm {
     /// The next step of an inventory; with the first one the top keys.
-    pub(super) fn inventory(&mut self, host: &impl Host, asked: &InventoryCommand, now_ms: Millis) -> Value {
+    pub(super) fn inventory(&mut self, ctx: Ctx<'_, impl Host>, asked: &InventoryCommand) -> Value {
         let (mut ages, mut sizes) = ([Tally::default(); AGES.len()], [Tally::default(); SIZES.len()]);
         let mut types: BTreeMap<String, Tally> = BTreeMap::new();
         let page = u16::try_from(asked.page).unwrap_or(u16::MAX);
         let next = self.store.survey(
-            host,
+            ctx.host,
             (page, PAGES),
             u64::from(asked.stride.max(1)),
-            now_ms,
+            ctx.now_ms,
             &mut |entry, value| {
                 class(&AGES, &mut ages, entry.age_ms, entry.bytes);
                 class(&SIZES, &mut sizes, entry.bytes, entry.bytes);
@@ -82,14 +82,14 @@ impl Vm {
         if page == 0
             && let Some(view) = view.as_object_mut()
         {
-            view.insert("top".to_owned(), self.top_keys(host, now_ms));
+            view.insert("top".to_owned(), self.top_keys(ctx));
         }
         view
     }
 
-    fn top_keys(&mut self, host: &impl Host, now_ms: Millis) -> Value {
-        self.top.hand_over(host, now_ms);
-        let all = TopKeys::of_envoy(host);
+    fn top_keys(&mut self, ctx: Ctx<'_, impl Host>) -> Value {
+        self.top.hand_over(ctx.host, ctx.now_ms);
+        let all = TopKeys::of_envoy(ctx.host);
         let listed = |measure| -> Vec<Value> {
             let keys = all.ranked(measure, LISTED).into_iter();
             keys.map(|key| json!({ "url": String::from_utf8_lossy(&key.url), "count": key.count, "error": key.error }))

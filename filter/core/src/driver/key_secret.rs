@@ -3,12 +3,9 @@
 //! Until an operator or the control plane has given one, it is made by chance, once per Envoy process. What was stored under another
 //! secret is simply not found any more.
 
-use super::host::{Clock, Host, LogLevel};
-use super::vm::Vm;
-use crate::Millis;
+use super::host::Clock;
 use crate::cache::KeySecret;
 use crate::shared_map::{Cas, SharedMap};
-use optimizer_proto::v1::Welcome;
 
 const KEY: &[u8] = b"ao1/key-secret";
 
@@ -65,7 +62,7 @@ impl Held {
 }
 
 /// Gives all VMs a secret; false when they have it, or the host refuses.
-fn publish(map: &impl SharedMap, secret: &KeySecret) -> bool {
+pub(super) fn publish(map: &impl SharedMap, secret: &KeySecret) -> bool {
     let known = map.get(KEY).is_some_and(|(bytes, _)| bytes == secret.as_bytes());
     !known && map.set(KEY, secret.as_bytes(), None).is_ok()
 }
@@ -76,23 +73,6 @@ fn by_chance(host: &impl Clock) -> Option<KeySecret> {
         material.extend_from_slice(&host.random().to_le_bytes());
     }
     KeySecret::derived(&material)
-}
-
-impl Vm {
-    /// The control plane tells the secret of the fleet; an older one does not.
-    pub(super) fn take_key_secret(&mut self, host: &impl Host, welcome: &Welcome, now_ms: Millis) {
-        if welcome.key_secret.is_empty() {
-            return;
-        }
-        let Some(secret) = KeySecret::derived(&welcome.key_secret) else {
-            host.log(LogLevel::Warn, "the fleet's secret is too short and is ignored");
-            return;
-        };
-        if publish(host, &secret) {
-            self.adopt(host);
-            self.wake_others(host, now_ms);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The control link as a state machine: when to connect, when to give up, what a message means for the connection.
 
+use super::host::ControlTransport;
 use crate::Millis;
+use optimizer_proto::v1::FilterMessage;
+use optimizer_proto::v1::filter_message::Body;
+use prost::Message;
 
 /// First wait after a failure.
 const BACKOFF_MIN_MS: u64 = 100;
@@ -141,6 +145,19 @@ impl Link {
             State::Down { .. } => None,
         }
     }
+}
+
+impl Link {
+    /// Sends on the stream that is up; false when there is none or it just broke.
+    pub(super) fn send(&self, host: &impl ControlTransport, body: Body) -> bool {
+        self.up().is_some_and(|stream| send_on(host, stream, body))
+    }
+}
+
+/// Sends on this stream; false when it just broke.
+pub(super) fn send_on(host: &impl ControlTransport, stream: u32, body: Body) -> bool {
+    host.send(stream, &FilterMessage { body: Some(body) }.encode_to_vec())
+        .is_ok()
 }
 
 #[cfg(test)]

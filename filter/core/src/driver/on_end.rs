@@ -1,40 +1,34 @@
 //! The end of a stream, however it came about: counted once, its permit resolved once.
 
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Forwarded, Phase, SharedExchange};
 use super::host::Host;
+use super::lifecycle::{self, Event, Step};
 use super::vm::Vm;
-use crate::Millis;
 use crate::breaker::OutcomeClass;
-use crate::collapse::Landing;
 use crate::telemetry::Sample;
 use optimizer_proto::v1::Outcome;
 
 impl Vm {
     /// The stream is over; Envoy calls this exactly once.
-    pub fn on_end(&mut self, host: &impl Host, shared: &SharedExchange, context: u32) {
+    pub fn on_end(&mut self, host: &impl Host, shared: &SharedExchange) {
         let Ok(mut exchange) = shared.try_borrow_mut() else {
             return;
         };
         let exchange = &mut *exchange;
         let now_ns = host.now_ns();
-        self.stop_waiting(exchange, context);
-        self.leave_queue(host, exchange, context, now_ns / 1_000_000);
-        if let Phase::Asking { flight, .. } = &mut exchange.phase {
-            let mut flight = flight.take();
-            exchange.phase = Phase::Passing;
-            self.land(host, &mut flight, Landing::Left, now_ns / 1_000_000);
+        let ctx = Ctx::new(host, now_ns / 1_000_000);
+        match lifecycle::next(exchange.phase.stage(), Event::Ended) {
+            Step::Leave => self.leave(ctx, exchange),
+            Step::Settle => self.end_forwarded(ctx, exchange),
+            _ => {}
         }
-        if let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) {
-            self.store_as_learned(host, exchange, &mut forwarded, now_ns / 1_000_000);
-            self.abandon(&mut forwarded);
-            self.land_ended(host, &mut forwarded, now_ns / 1_000_000);
-            self.settle_forwarded(host, exchange, &mut forwarded, now_ns / 1_000_000);
-        }
+        exchange.phase = Phase::Passing;
         if let Some(sent) = exchange.resized.take() {
-            self.judge_resized(host, sent, now_ns / 1_000_000);
+            self.judge_resized(ctx, sent);
         }
         if exchange.came.is_some() {
-            self.learn_forwarding(host, exchange, now_ns / 1_000_000);
+            self.learn_forwarding(ctx, exchange);
         }
         if exchange.started_ns == 0 {
             return;
@@ -59,6 +53,15 @@ impl Vm {
         }
     }
 
+    fn end_forwarded(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange) {
+        let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) else {
+            return;
+        };
+        self.abandon(&mut forwarded);
+        self.land_ended(ctx, &mut forwarded);
+        self.settle_forwarded(ctx, exchange, &mut forwarded);
+    }
+
     /// Whether the call went over a connection that was there before. One that never got a connection did not. While connections
     /// are long-lived a sample is asked about: asking costs as much as a lookup.
     fn reused(&mut self, host: &impl Host, connected: bool, sampled: bool) -> bool {
@@ -72,13 +75,12 @@ impl Vm {
     /// Resolves the permits of a forwarded request: its stream is over, or the filter has answered in the upstream's place.
     pub(super) fn settle_forwarded(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
-        now_ms: Millis,
     ) {
-        let class = forwarded.end(host, exchange.bytes, now_ms);
-        exchange.upstream_reused = u8::from(self.reused(host, forwarded.is_answered(), exchange.sampled));
+        let class = forwarded.end(ctx.host, exchange.bytes, ctx.now_ms);
+        exchange.upstream_reused = u8::from(self.reused(ctx.host, forwarded.is_answered(), exchange.sampled));
         let upstream = self.recorder.name(&exchange.upstream);
         if let Some(kind) = super::guard::error_kind(class) {
             self.recorder.error(kind, upstream);
@@ -86,24 +88,17 @@ impl Vm {
                 exchange.outcome = Outcome::Error;
             }
         }
-        let took_ms = forwarded.took_ms(now_ms);
+        let took_ms = forwarded.took_ms(ctx.now_ms);
         if std::mem::take(&mut forwarded.placed) {
             // What never reached the upstream says nothing about how fast it is.
             let called = !matches!(
                 class,
                 OutcomeClass::Local | OutcomeClass::ClientGone | OutcomeClass::Overflow
             );
-            self.give_place(host, &exchange.upstream, called.then_some(took_ms));
+            self.give_place(ctx.host, &exchange.upstream, called.then_some(took_ms));
         }
-        self.count_end(host, forwarded, class, now_ms);
+        self.count_end(ctx, forwarded, class);
     }
-}
-
-/// Envoy's flags of the response: how it came about.
-pub(super) fn response_flags(host: &impl Host) -> u64 {
-    host.property(b"response\0flags")
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_le_bytes)
 }
 
 /// The client's protocol. Asking costs as much as a lookup in shared data.

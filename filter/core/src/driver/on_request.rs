@@ -1,52 +1,13 @@
-//! The request's headers: answer from the cache, or forward.
+//! The request's headers: the beginning of its life.
 
-use super::brownout::{Shed, Turned};
-use super::collapsing::{Follower, Lead, Part, Turn, is_shareable};
-use super::exchange::{Exchange, Flow, Forwarded, Phase, Refreshing, SharedExchange, Stored};
-use super::header_map;
+use super::ctx::Ctx;
+use super::exchange::SharedExchange;
 use super::host::{Host, MapKind};
-use super::limiter::Place;
+use super::lifecycle::{self, Event, Flow, Stage};
+use super::parked::Stream;
+use super::plan::Pending;
 use super::vm::Vm;
-use crate::Millis;
-use crate::breaker::Permit;
-use crate::cache::{CacheKey, Forward, StoredView, sharing, validation};
-use crate::collapse::Landing;
-use crate::engine::Asked;
-use crate::http::fields::Fields;
-use crate::store::EntryId;
-use optimizer_proto::v1::Outcome;
 use std::rc::Rc;
-
-/// How a request is forwarded.
-#[derive(Debug)]
-pub(super) struct Onward {
-    pub(super) cause: Forward,
-    pub(super) detail: Option<&'static str>,
-    pub(super) key: Option<CacheKey>,
-    pub(super) stored: Option<(Vec<u8>, EntryId)>,
-    pub(super) validate: bool,
-}
-
-impl Onward {
-    pub(super) fn plain(cause: Forward) -> Self {
-        Self {
-            cause,
-            detail: None,
-            key: None,
-            stored: None,
-            validate: false,
-        }
-    }
-}
-
-/// Leave to call the upstream.
-#[derive(Debug)]
-pub(super) struct Leave {
-    /// It holds a place within the upstream's concurrency limit.
-    pub(super) placed: bool,
-    pub(super) permits: Vec<Permit>,
-    pub(super) refreshing: Option<Refreshing>,
-}
 
 impl Vm {
     /// The request's headers came.
@@ -55,257 +16,24 @@ impl Vm {
             return Flow::Continue;
         };
         let started_ns = host.now_ns();
-        let now_ms = started_ns / 1_000_000;
+        let ctx = Ctx::new(host, started_ns / 1_000_000);
         exchange.started_ns = started_ns;
         exchange.sampled = is_sampled(started_ns);
-        self.join(host, now_ms);
+        self.join(ctx);
         exchange.policies = Some(Rc::clone(&self.policies));
         let Ok(map) = host.header_map(MapKind::Request) else {
             return Flow::Continue;
         };
-        let turn = Turn::First {
-            may_follow: self.waiting.has_room(),
-            since_ms: now_ms,
-            retried: false,
+        let stream = Stream {
+            context,
+            exchange: shared,
         };
-        let flow = self.answer_or_forward(host, &mut exchange, map, turn, now_ms);
-        if let Phase::Waiting(follower) = &exchange.phase {
-            self.waiting.add(follower, context, shared);
-        }
-        let queued = matches!(exchange.phase, Phase::Queued { .. }).then(|| exchange.upstream.clone());
-        let asking = matches!(exchange.phase, Phase::Asking { .. });
+        let step = lifecycle::next(Stage::New, Event::Came(ctx.now_ms));
+        let flow = self.run(ctx, stream, &mut exchange, Pending::new(map), step);
         exchange.note_inside(host, started_ns);
-        drop(exchange);
-        if asking {
-            self.ask_tier(host, context, shared, now_ms);
-        }
-        if let Some(upstream) = queued {
-            self.queue_for_place(host, context, shared, &upstream, now_ms);
-        }
         flow
     }
-
-    pub(super) fn answer_or_forward(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        map: Vec<u8>,
-        turn: Turn,
-        now_ms: Millis,
-    ) -> Flow {
-        let Some(asked) = Asked::read(Fields::from(header_map::parse(&map))) else {
-            return Flow::Continue;
-        };
-        let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
-        exchange.route = Some(Rc::clone(&route));
-        exchange.host = xxhash_rust::xxh3::xxh3_64(asked.target.authority);
-        let target = &asked.target;
-        exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
-        if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
-            return self.purge_by_request(host, exchange, &asked, now_ms);
-        }
-        let mut onward = if asked.is_upgrade() {
-            Onward {
-                detail: Some("upgrade"),
-                ..Onward::plain(Forward::Bypass)
-            }
-        } else if !route.cache {
-            Onward::plain(Forward::Bypass)
-        } else if exchange.ambiguous {
-            Onward {
-                detail: Some(AMBIGUOUS),
-                ..Onward::plain(Forward::Bypass)
-            }
-        } else if !asked.method.is_cacheable() {
-            Onward::plain(Forward::Method)
-        } else if let Some(detail) = sharing::bypass(&asked.fields, exchange.content_follows) {
-            Onward {
-                detail: Some(detail),
-                ..Onward::plain(Forward::Bypass)
-            }
-        } else {
-            match self.answer_from_cache(host, exchange, &asked, &route, turn.landed_since(), now_ms) {
-                Ok(flow) => return flow,
-                Err(onward) => onward,
-            }
-        };
-        if let Some(renewal) = exchange.renewal.take() {
-            return self.send_renewal(host, exchange, map, onward, renewal, now_ms);
-        }
-        let directives = asked.directives(&route.freshness);
-        let flight = match self.take_part(host, &asked, &onward, &route, turn, now_ms) {
-            Part::Fetch(flight) => flight,
-            Part::Unshared(hash) => {
-                exchange.unshared = Some(hash);
-                None
-            }
-            Part::Failed(failed) => return self.answer_failed(host, exchange, &map, &onward, failed, now_ms),
-            Part::Follow {
-                hash,
-                since_ms,
-                retried,
-            } => {
-                let follower = Follower {
-                    request: map,
-                    hash,
-                    since_ms,
-                    retried,
-                };
-                return Self::follow(exchange, follower);
-            }
-        };
-        let first = matches!(turn, Turn::First { .. });
-        if first
-            && onward.key.is_some()
-            && is_shareable(&asked, &onward, &route, &directives)
-            && self.wants_tier(&asked, &route, &mut onward, now_ms)
-        {
-            exchange.phase = Phase::Asking {
-                request: map,
-                onward: Box::new(onward),
-                flight,
-                birth: self.stamps.birth(),
-            };
-            return Flow::Pause;
-        }
-        self.forward(host, exchange, map, onward, flight, now_ms)
-    }
-
-    pub(super) fn forward(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        map: Vec<u8>,
-        onward: Onward,
-        mut flight: Option<Lead>,
-        now_ms: Millis,
-    ) -> Flow {
-        if exchange.routed.is_none() {
-            let cluster = host.property(b"xds\0cluster_name").unwrap_or_default();
-            exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
-        }
-        match self.take_place(host, &exchange.upstream, true, now_ms) {
-            Place::Wait => {
-                exchange.phase = Phase::Queued {
-                    request: map,
-                    onward: Box::new(onward),
-                    flight,
-                };
-                Flow::Pause
-            }
-            Place::Full => {
-                self.land(host, &mut flight, Landing::Released, now_ms);
-                self.shed(host, exchange, &map, &onward, &Shed::over_limit(), now_ms)
-            }
-            place => self.forward_placed(host, exchange, map, onward, flight, place, now_ms),
-        }
-    }
-
-    /// Forwards a request that has its place within the concurrency limit.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn forward_placed(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        map: Vec<u8>,
-        onward: Onward,
-        mut flight: Option<Lead>,
-        place: Place,
-        now_ms: Millis,
-    ) -> Flow {
-        let placed = place == Place::Taken;
-        let permits = match self.admit_or_serve(host, exchange, &map, &onward, now_ms) {
-            Ok(permits) => permits,
-            Err(turned) => {
-                if placed {
-                    self.give_place(host, &exchange.upstream.clone(), None);
-                }
-                self.land(host, &mut flight, Landing::Released, now_ms);
-                return match turned {
-                    Turned::Answered(flow) => flow,
-                    Turned::Away(refusal) => self.shed(host, exchange, &map, &onward, &Shed::from(refusal), now_ms),
-                };
-            }
-        };
-        self.pass_on(
-            host,
-            exchange,
-            map,
-            onward,
-            flight,
-            Leave {
-                placed,
-                permits,
-                refreshing: None,
-            },
-            now_ms,
-        )
-    }
-
-    /// Sends a request on that has leave to call.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn pass_on(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        map: Vec<u8>,
-        onward: Onward,
-        flight: Option<Lead>,
-        leave: Leave,
-        now_ms: Millis,
-    ) -> Flow {
-        let validating = onward.validate
-            && onward
-                .stored
-                .as_ref()
-                .is_some_and(|(bytes, _)| self.add_validators(host, exchange, bytes, &map, now_ms));
-        if onward.key.is_some() {
-            // Tells an origin that speaks Surrogate-Control whom it may address; a host that refuses costs only that.
-            let _ = host.add_header(MapKind::Request, b"surrogate-capability", SURROGATE_CAPABILITY);
-        }
-        exchange.outcome = if onward.key.is_some() {
-            Outcome::Miss
-        } else {
-            Outcome::Bypass
-        };
-        exchange.upstream_requests = 1;
-        let fence = exchange
-            .route
-            .as_ref()
-            .filter(|route| self.tier_may_take(route))
-            .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
-        let request = Rc::new(map);
-        exchange.came = onward.key.is_some().then(|| Rc::clone(&request));
-        exchange.phase = Phase::Forwarded(Box::new(Forwarded {
-            request,
-            key: onward.key,
-            cause: onward.cause,
-            detail: onward.detail,
-            stored: onward.stored.map(|(bytes, id)| Stored { bytes, id }),
-            validating,
-            birth: self.stamps.birth(),
-            fence,
-            sent_ms: now_ms,
-            answered_after_ms: None,
-            status: 0,
-            from_origin: false,
-            certain: false,
-            ended: false,
-            permits: leave.permits,
-            verdict: super::verdict::Verdict::default(),
-            placed: leave.placed,
-            flight,
-            unshared: exchange.unshared.take(),
-            capture: None,
-            held: None,
-            refreshing: leave.refreshing,
-        }));
-        Flow::Continue
-    }
 }
-
-/// Servers disagree on which route the request belongs to.
-pub(super) const AMBIGUOUS: &str = "ambiguous-path";
 
 /// One stream in eight, by chance as the clock has it, so that no pattern in the traffic decides.
 fn is_sampled(started_ns: u64) -> bool {
@@ -313,39 +41,6 @@ fn is_sampled(started_ns: u64) -> bool {
     let mixed = (started_ns ^ (started_ns >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed ^ (mixed >> 31)) >> 61 == 0
-}
-
-pub(super) const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
-
-impl Vm {
-    /// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
-    /// current, the client gets its part of what is. False when there is no validator.
-    fn add_validators(
-        &self,
-        host: &impl Host,
-        exchange: &Exchange,
-        stored: &[u8],
-        request: &[u8],
-        now_ms: Millis,
-    ) -> bool {
-        let Ok(view) = StoredView::decode(stored, false) else {
-            return false;
-        };
-        let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
-        if conditional.is_empty() || !self.may_be_validated(host, exchange, &view, now_ms) {
-            return false;
-        }
-        for name in validation::Conditional::REPLACED {
-            // Removing what is not there is no error worth a word.
-            let _ = host.remove_header(MapKind::Request, name);
-        }
-        let set = |name: &[u8], value: Option<&[u8]>| match value {
-            Some(value) => host.replace_header(MapKind::Request, name, value).is_ok(),
-            None => true,
-        };
-        set(b"if-none-match", conditional.if_none_match.as_deref())
-            && set(b"if-modified-since", conditional.if_modified_since)
-    }
 }
 
 #[cfg(test)]

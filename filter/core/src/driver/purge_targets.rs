@@ -1,5 +1,6 @@
 //! What a purge names as keys have it, and how many stored responses it means.
 
+use super::ctx::Ctx;
 use super::host::Host;
 use super::vm::Vm;
 use crate::Millis;
@@ -15,30 +16,10 @@ use std::rc::Rc;
 
 /// Stored responses looked at per step, and most bytes of them: a few milliseconds of one worker.
 const SLICE: (usize, u64) = (512, 4 << 20);
-/// Purges counted in one second by one worker; further ones are in force uncounted.
-const COUNTED_PER_SECOND: u32 = 16;
 /// Targets of one purge.
 const MAX_TARGETS: usize = 64;
 /// Keys listed that have the same URL in another spelling.
 const MAX_LISTED: usize = 16;
-
-/// How many purges were counted within the second.
-#[derive(Debug, Default)]
-pub(super) struct CountBudget {
-    second: u64,
-    counted: u32,
-}
-
-impl CountBudget {
-    fn admits(&mut self, now_ms: Millis) -> bool {
-        let second = now_ms / 1_000;
-        if second != self.second {
-            *self = Self { second, counted: 0 };
-        }
-        self.counted += 1;
-        self.counted <= COUNTED_PER_SECOND
-    }
-}
 
 impl Vm {
     /// What a command names. One URL may be two targets, if its spelling decides which route it falls to.
@@ -74,36 +55,26 @@ impl Vm {
     }
 
     /// Counts what a purge will make unusable, as far as one step goes. `None` when it is not to be counted.
-    pub(super) fn count_before(
-        &mut self,
-        host: &impl Host,
-        counted: &[PurgeCommand],
-        now_ms: Millis,
-    ) -> Option<PurgeCount> {
-        if counted.is_empty() || counted.len() > MAX_TARGETS || !self.counts.admits(now_ms) {
+    pub(super) fn count_before(&mut self, ctx: Ctx<'_, impl Host>, counted: &[PurgeCommand]) -> Option<PurgeCount> {
+        if counted.is_empty() || counted.len() > MAX_TARGETS || !self.counts.admits(ctx.now_ms) {
             return None;
         }
         let targets = self.targets_of(counted)?;
         let mut count = PurgeCount::default();
         // What others have purged is not counted as there.
-        self.stamps.refresh(host, now_ms);
-        let next = self.visit_meant(host, &targets, 0, now_ms, &mut |_, verdict| {
+        self.stamps.refresh(ctx.host, ctx.now_ms);
+        let next = self.visit_meant(ctx.host, &targets, 0, ctx.now_ms, &mut |_, verdict| {
             count.matched += u64::from(verdict != Verdict::Purged);
         });
         Some(finished(count, next))
     }
 
     /// Goes on counting what a purge in force has matched, and removes what it has made unusable, so that it is counted once.
-    pub(super) fn count_after(
-        &mut self,
-        host: &impl Host,
-        asked: &CountCommand,
-        now_ms: Millis,
-    ) -> Result<PurgeCount, String> {
+    pub(super) fn count_after(&mut self, ctx: Ctx<'_, impl Host>, asked: &CountCommand) -> Result<PurgeCount, String> {
         let targets = self.targets_of(&asked.targets).ok_or("a target cannot be read")?;
         let (mut count, mut gone) = (PurgeCount::default(), Vec::new());
-        self.stamps.refresh(host, now_ms);
-        let next = self.visit_meant(host, &targets, asked.cursor, now_ms, &mut |entry, verdict| {
+        self.stamps.refresh(ctx.host, ctx.now_ms);
+        let next = self.visit_meant(ctx.host, &targets, asked.cursor, ctx.now_ms, &mut |entry, verdict| {
             if entry.birth.number() >= asked.stamp {
                 count.newer += 1;
             } else {
@@ -114,17 +85,17 @@ impl Vm {
             }
         });
         for id in gone {
-            self.store.discard(host, id);
+            self.store.discard(ctx.host, id);
         }
         count.stamp = asked.stamp;
         Ok(finished(count, next))
     }
 
     /// Keys under which responses of the same URL are stored, as a purge of it would find them; and whether all were looked at.
-    pub(super) fn same_url(&self, host: &impl Host, key: &CacheKey, now_ms: Millis) -> (Vec<String>, bool) {
+    pub(super) fn same_url(&self, ctx: Ctx<'_, impl Host>, key: &CacheKey) -> (Vec<String>, bool) {
         let targets = [PurgeTarget::url(key.host(), key.path())];
         let mut keys: Vec<String> = Vec::new();
-        let next = self.visit_meant(host, &targets, 0, now_ms, &mut |entry, verdict| {
+        let next = self.visit_meant(ctx.host, &targets, 0, ctx.now_ms, &mut |entry, verdict| {
             let Ok(view) = StoredView::decode(&entry.value, false) else {
                 return;
             };

@@ -1,11 +1,10 @@
 //! How a stored response is renewed while it still serves (RFC 5861 section 3, and before it expires): by a request of our own where
 //! that reaches the origin as a client's would, else by the client's request that found it due.
 
-use super::collapsing::Lead;
-use super::exchange::{Exchange, Flow, Refreshing};
+use super::ctx::Ctx;
+use super::exchange::{Exchange, Forwarded};
 use super::host::Host;
-use super::limiter::Place;
-use super::on_request::{Leave, Onward};
+use super::plan::{Leave, Refreshing, Renewal};
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker;
@@ -17,13 +16,7 @@ use crate::collapse::Landing;
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
-
-/// What a client's request needs to renew what would have answered it.
-#[derive(Debug)]
-pub(super) struct Renewal {
-    flight: Lead,
-    leave: Leave,
-}
+use crate::limit::Place;
 
 /// With these a client asks for something else than the whole response.
 const PARTIAL: [&[u8]; 4] = [b"range", b"if-range", b"if-match", b"if-unmodified-since"];
@@ -98,12 +91,11 @@ impl Vm {
     /// is called for at once, as nobody is to wait for what is there.
     pub(super) fn renews(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
         asked: &Asked<'_>,
         found: (&CacheKey, &StoredView<'_>),
         soft: bool,
-        now_ms: Millis,
     ) -> Option<Renewal> {
         let (key, view) = found;
         let routed = exchange.routed.as_ref()?;
@@ -116,28 +108,28 @@ impl Vm {
         {
             return None;
         }
-        let reason = self.forwarding.foreground(&routed.pair, key.hash(), now_ms)?;
-        if self.unshared.knows(key.hash(), now_ms)
-            || breaker::is_resting(host, &exchange.upstream, &self.policies.breaker, now_ms)
+        let reason = self.forwarding.foreground(&routed.pair, key.hash(), ctx.now_ms)?;
+        if self.flights.unshared.knows(key.hash(), ctx.now_ms)
+            || breaker::is_resting(ctx.host, &exchange.upstream, &self.policies.breaker, ctx.now_ms)
         {
             return None;
         }
-        let flight = self.lead_refresh(host, key.hash(), now_ms)?;
-        let Some(leave) = self.leave_to_renew(host, exchange, soft, now_ms) else {
-            self.land(host, &mut Some(flight), Landing::Released, now_ms);
+        let flight = self.lead_refresh(ctx, key.hash())?;
+        let Some(leave) = self.leave_to_renew(ctx, exchange, soft) else {
+            self.land(ctx, &mut Some(flight), Landing::Released);
             return None;
         };
         self.recorder.reason(reason);
         Some(Renewal { flight, leave })
     }
 
-    fn leave_to_renew(&mut self, host: &impl Host, exchange: &Exchange, soft: bool, now_ms: Millis) -> Option<Leave> {
-        let place = self.take_place(host, &exchange.upstream, false, now_ms);
+    fn leave_to_renew(&mut self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, soft: bool) -> Option<Leave> {
+        let place = self.take_place(ctx, &exchange.upstream, false);
         if matches!(place, Place::Full | Place::Wait) {
             return None;
         }
         let placed = place == Place::Taken;
-        match self.admit(host, exchange, true, now_ms) {
+        match self.admit(ctx, exchange, true) {
             Ok(permits) => Some(Leave {
                 placed,
                 permits,
@@ -145,34 +137,16 @@ impl Vm {
             }),
             Err(_) => {
                 if placed {
-                    self.give_place(host, &exchange.upstream, None);
+                    self.give_place(ctx.host, &exchange.upstream, None);
                 }
                 None
             }
         }
     }
 
-    /// Sends a renewal on.
-    pub(super) fn send_renewal(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        map: Vec<u8>,
-        onward: Onward,
-        renewal: Renewal,
-        now_ms: Millis,
-    ) -> Flow {
-        self.pass_on(host, exchange, map, onward, Some(renewal.flight), renewal.leave, now_ms)
-    }
-
     /// A renewal brought what may not be stored: then what it was to renew may not be served on, unless only this client's answer is
     /// not to be stored.
-    pub(super) fn drop_renewed(
-        &mut self,
-        host: &impl Host,
-        forwarded: &super::exchange::Forwarded,
-        reason: &NotStored,
-    ) {
+    pub(super) fn drop_renewed(&mut self, host: &impl Host, forwarded: &Forwarded, reason: &NotStored) {
         if matches!(reason, NotStored::Authorization | NotStored::RequestNoStore) || forwarded.refreshing.is_none() {
             return;
         }

@@ -4,6 +4,7 @@
 //! To a reply in the upstream's place, as after a 304, it applies the rules too, but shows it to no filter. What the rules of a route add
 //! is known from replies that were shown; such lines are left to them.
 
+use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::header_map;
 use super::host::{Host, MapKind};
@@ -11,80 +12,6 @@ use super::vm::Vm;
 use crate::Millis;
 use crate::cache::StoredView;
 use crate::http::fields::Fields;
-
-/// A stored response as it was handed to Envoy.
-#[derive(Debug, Default)]
-pub(super) struct Sent {
-    /// The serialized field lines.
-    pub(super) fields: Vec<u8>,
-    /// Bytes of content.
-    pub(super) body: usize,
-    /// Envoy drops what it thinks wrong for a response without content; these are put back.
-    pub(super) content_length: Option<u64>,
-    pub(super) content_type: Option<Vec<u8>>,
-}
-
-impl Sent {
-    /// Makes the head again what was sent. `count` is the number of lines it has now. What was added to it: a name, a NUL and a value each.
-    pub(super) fn restore(&self, host: &impl Host, count: usize) -> Vec<Vec<u8>> {
-        let added = if count == self.expected() {
-            Vec::new()
-        } else {
-            self.restore_lines(host)
-        };
-        if let Some(length) = self.content_length {
-            let _ = host.replace_header(MapKind::Response, b"content-length", length.to_string().as_bytes());
-        }
-        if let Some(kind) = &self.content_type {
-            let _ = host.replace_header(MapKind::Response, b"content-type", kind);
-        }
-        added
-    }
-
-    /// Lines of a head that nothing was added to: ours, and the status.
-    fn expected(&self) -> usize {
-        let lines = self.fields.first_chunk().map_or(0, |count| u32::from_le_bytes(*count));
-        // Of a reply without content Envoy takes off what describes it.
-        let dropped = usize::from(self.content_length.is_some()) + usize::from(self.content_type.is_some());
-        usize::try_from(lines)
-            .unwrap_or(0)
-            .saturating_add(1)
-            .saturating_sub(dropped)
-    }
-
-    fn restore_lines(&self, host: &impl Host) -> Vec<Vec<u8>> {
-        let Ok(map) = host.header_map(MapKind::Response) else {
-            return Vec::new();
-        };
-        let now = Fields::from(header_map::parse(&map));
-        let sent = Fields::from(header_map::parse(&self.fields));
-        let mut done: Vec<&[u8]> = vec![b"content-length"];
-        for (name, _) in sent.iter() {
-            if done.contains(&name) {
-                continue;
-            }
-            done.push(name);
-            if sent.all(name).eq(now.all(name)) {
-                continue;
-            }
-            for (at, value) in sent.all(name).enumerate() {
-                let _ = if at == 0 {
-                    host.replace_header(MapKind::Response, name, value)
-                } else {
-                    host.add_header(MapKind::Response, name, value)
-                };
-            }
-        }
-        // Envoy gives content without a type one; browsers look for themselves where there is none.
-        if !sent.has(b"content-type") && now.has(b"content-type") {
-            let _ = host.remove_header(MapKind::Response, b"content-type");
-        }
-        added(&now, &sent)
-    }
-}
-
-/// Routes whose replies this VM has seen, at most.
-const MAX_SHOWN: usize = 1024;
 
 /// Fields that origins send of themselves, and rules of routes seldom add.
 const USUAL: [&[u8]; 20] = [
@@ -110,98 +37,40 @@ const USUAL: [&[u8]; 20] = [
     b"vary",
 ];
 
-/// Fields that Envoy gives a reply of its own accord.
-const ENVOYS_OWN: [&[u8]; 5] = [b"content-length", b"content-type", b"date", b"server", b"cache-status"];
-
-/// The lines that a head has beside those that were sent.
-fn added(now: &Fields<'_>, sent: &Fields<'_>) -> Vec<Vec<u8>> {
-    let mut sent: Vec<(&[u8], &[u8])> = sent.iter().collect();
-    let mut added = Vec::new();
-    for (name, value) in now.iter() {
-        if name.starts_with(b":") || name.starts_with(b"x-envoy-") || ENVOYS_OWN.contains(&name) {
-            continue;
-        }
-        match sent.iter().position(|line| *line == (name, value)) {
-            Some(at) => drop(sent.swap_remove(at)),
-            None => added.push([name, value].join(&0)),
-        }
-    }
-    added
-}
-
-/// A reply's lines without those that the rules of its route add: equal ones, and where a rule's value changes from one response to the
-/// next, a single line of the same name.
-pub(super) fn without_added<'l>(lines: &[(&'l [u8], &'l [u8])], rules: &[Vec<u8>]) -> Vec<(&'l [u8], &'l [u8])> {
-    let mut left: Vec<(&[u8], &[u8])> = lines.to_vec();
-    for rule in rules {
-        let Some(end) = rule.iter().position(|byte| *byte == 0) else {
-            continue;
-        };
-        let (name, value) = (
-            rule.get(..end).unwrap_or_default(),
-            rule.get(end + 1..).unwrap_or_default(),
-        );
-        let equal = left.iter().position(|line| *line == (name, value));
-        let alone = || {
-            let mut same = left.iter().enumerate().filter(|(_, line)| line.0 == name);
-            same.next().filter(|_| same.next().is_none()).map(|(at, _)| at)
-        };
-        if let Some(at) = equal.or_else(alone) {
-            left.remove(at);
-        }
-    }
-    left
-}
-
 impl Vm {
     /// Remembers what the rules of a stream's route add to a reply that was shown, and that it is known.
-    pub(super) fn learn_added(&mut self, host: &impl Host, exchange: &Exchange, mut added: Vec<Vec<u8>>) {
-        let Some(rules) = rules_of(exchange) else { return };
-        if !self.shown.contains(&rules) {
-            if self.shown.len() >= MAX_SHOWN {
-                self.shown.clear();
-            }
-            self.shown.insert(rules);
-            added.push(Vec::new());
-        }
-        if !added.is_empty() {
-            let now_ms = host.now_ns() / 1_000_000;
-            self.added.learn(host, rules, &added, now_ms);
+    pub(super) fn learn_added(&mut self, host: &impl Host, exchange: &Exchange, added: Vec<Vec<u8>>) {
+        if let Some(rules) = exchange.rules() {
+            self.added.learn(host, rules, added, || host.now_ns() / 1_000_000);
         }
     }
 
     /// Whether a 304 may be answered with this stored response as the upstream's whole response would have been. Where a reply was shown
     /// it is known what rules add to it; else none of its fields may be a rule's, or the route says that it has none.
-    pub(super) fn may_be_validated(
-        &self,
-        host: &impl Host,
-        exchange: &Exchange,
-        view: &StoredView<'_>,
-        now_ms: Millis,
-    ) -> bool {
-        let known = rules_of(exchange)
-            .is_some_and(|rules| self.shown.contains(&rules) || self.added.of(rules, now_ms).next().is_some());
-        known || view.fields().all(|(name, _)| USUAL.contains(&name)) || has_no_rules(host)
+    pub(super) fn may_be_validated(&self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, view: &StoredView<'_>) -> bool {
+        let known = exchange
+            .rules()
+            .is_some_and(|rules| self.added.knows(rules, ctx.now_ms));
+        known || view.fields().all(|(name, _)| USUAL.contains(&name)) || has_no_rules(ctx.host)
     }
 
     /// What the rules of a stream's route add to a reply, as far as known.
     pub(super) fn added_to(&self, exchange: &Exchange, now_ms: Millis) -> Vec<Vec<u8>> {
-        let Some(rules) = rules_of(exchange) else {
-            return Vec::new();
-        };
-        self.added.of(rules, now_ms).map(<[u8]>::to_vec).collect()
+        exchange
+            .rules()
+            .map_or_else(Vec::new, |rules| self.added.of(rules, now_ms))
     }
 
     /// The content of a reply of ours comes by with another size than it was sent with. Envoy may have put its own in place of it; a
     /// compressor behind this filter does it too, but does not say the size in advance. The head tells, which Envoy shows again when
     /// the stream is over.
-    pub(super) fn judge_resized(&mut self, host: &impl Host, sent: usize, now_ms: Millis) {
-        let map = host.header_map(MapKind::Response).unwrap_or_default();
+    pub(super) fn judge_resized(&mut self, ctx: Ctx<'_, impl Host>, sent: usize) {
+        let map = ctx.host.header_map(MapKind::Response).unwrap_or_default();
         let length = Fields::from(header_map::parse(&map))
             .get(b"content-length")
             .and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length != sent) {
-            self.reply_was_rewritten(host, now_ms);
+            self.reply_was_rewritten(ctx);
         }
     }
 }
@@ -210,49 +79,4 @@ impl Vm {
 fn has_no_rules(host: &impl Host) -> bool {
     let said = host.property(b"xds\0route_metadata\0filter_metadata\0api_optimizer\0response_header_rules");
     said.is_some_and(|value| value.first() == Some(&0))
-}
-
-/// What the header rules depend on: cluster and route, and the host, which chooses the virtual host.
-fn rules_of(exchange: &Exchange) -> Option<u64> {
-    let routed = exchange.routed.as_ref()?;
-    Some(xxhash_rust::xxh3::xxh3_64_with_seed(&routed.pair, exchange.host))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_rules_add_is_left_to_them() {
-        let lines: Vec<(&[u8], &[u8])> = vec![
-            (b"etag", b"\"e\""),
-            (b"x-env", b"prod"),
-            (b"x-env", b"of the origin"),
-            (b"x-now", b"yesterday"),
-        ];
-        let rules = [
-            b"x-env\0prod".to_vec(),
-            b"x-now\0today".to_vec(),
-            b"x-new\x001".to_vec(),
-        ];
-        assert_eq!(
-            without_added(&lines, &rules),
-            [(&b"etag"[..], &b"\"e\""[..]), (b"x-env", b"of the origin")]
-        );
-        assert_eq!(without_added(&lines, &[]), lines);
-    }
-
-    #[test]
-    fn what_was_added_is_told_from_what_was_sent_and_from_envoys_own() {
-        let sent = Fields::from(vec![(&b"x-env"[..], &b"prod"[..]), (b"etag", b"e")]);
-        let now = Fields::from(vec![
-            (&b":status"[..], &b"200"[..]),
-            (b"x-env", b"prod"),
-            (b"x-env", b"prod"),
-            (b"x-rule", b"1"),
-            (b"etag", b"e"),
-            (b"server", b"envoy"),
-        ]);
-        assert_eq!(added(&now, &sent), [b"x-env\0prod".to_vec(), b"x-rule\x001".to_vec()]);
-    }
 }

@@ -1,6 +1,7 @@
 //! What is stored in place of what came: stale for a failure, freshened for a 304; and what an answer to HEAD says about it.
 
 use super::brownout::failure_status;
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded};
 use super::host::Host;
 use super::refresh::standing;
@@ -23,16 +24,14 @@ use std::rc::Rc;
 
 impl Vm {
     /// Serves the stored response in place of a failure, where its staleness is allowed.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn stale_instead(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
         asked: &Asked<'_>,
         failure: Failure,
         class: OutcomeClass,
-        now_ms: Millis,
     ) -> Option<Flow> {
         let route = exchange.route.clone()?;
         let stored = forwarded.stored.as_ref()?;
@@ -40,12 +39,19 @@ impl Vm {
         let directives = asked.directives(&route.freshness);
         let standing = forwarded
             .refreshing
-            .and_then(|refreshing| standing(&view, &directives, refreshing, now_ms));
+            .and_then(|refreshing| standing(&view, &directives, refreshing, ctx.now_ms));
         let reuse = match standing {
             Some(reuse) => reuse,
-            None => reuse::on_failure(&view, &directives, &route.freshness, failure, now_ms)?,
+            None => reuse::on_failure(&view, &directives, &route.freshness, failure, ctx.now_ms)?,
         };
-        let reply = match cache::reply::build(&view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms) {
+        let reply = match cache::reply::build(
+            &view,
+            &reuse,
+            asked.method,
+            &asked.fields,
+            exchange.started_ns,
+            ctx.now_ms,
+        ) {
             cache::reply::Answer::Reply(reply) => reply,
             cache::reply::Answer::AskOrigin => return None,
         };
@@ -59,21 +65,19 @@ impl Vm {
         let proxy_status = failure_status(class).unwrap_or_default();
         let more: [(&[u8], &[u8]); 1] = [(b"proxy-status", proxy_status.as_bytes())];
         let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
-        let flow = self.answer_with(host, exchange, &view, &reply, &status, outcome, &more);
+        let flow = self.answer_with(ctx.host, exchange, &view, &reply, &status, outcome, &more);
         (flow == Flow::Pause).then_some(flow)
     }
 
     /// A 304 to our validation: freshen what is stored and answer with it.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn freshen(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
         asked: &Asked<'_>,
         seen: &storability::Exchange<'_>,
         route: &Rc<RoutePolicy>,
-        now_ms: Millis,
     ) -> Option<Flow> {
         let held = forwarded.stored.take()?;
         let view = StoredView::decode(&held.bytes, false).ok()?;
@@ -83,18 +87,18 @@ impl Vm {
             Freshened::Store { bytes, usable_until_ms } => (bytes, Some(usable_until_ms)),
             Freshened::ServeOnly { bytes } => (bytes, None),
             Freshened::Clients => {
-                self.store.discard(host, held.id);
+                self.store.discard(ctx.host, held.id);
                 return None;
             }
             Freshened::Other => {
-                self.store.discard(host, held.id);
-                return self.answer_once(host, exchange, forwarded, asked, &view, &own, now_ms);
+                self.store.discard(ctx.host, held.id);
+                return self.answer_once(ctx, exchange, forwarded, asked, &view, &own);
             }
         };
         let fresh = StoredView::decode(&bytes, false).ok()?;
         let directives = crate::cache::request_directives::RequestDirectives::default();
-        let decision = crate::engine::decide(&fresh, asked, &directives, false, exchange.started_ns, now_ms);
-        self.validated(route, view.response_time_ms(), false, now_ms);
+        let decision = crate::engine::decide(&fresh, asked, &directives, false, exchange.started_ns, ctx.now_ms);
+        self.validated(route, view.response_time_ms(), false, ctx.now_ms);
         let (reply, reuse) = match decision {
             Decision::Reply { reply, reuse, .. } => (reply, reuse),
             // Validated this moment, it answers this request even where it may not answer the next one without asking again.
@@ -102,10 +106,17 @@ impl Vm {
                 let reuse = reuse::Reuse {
                     action: reuse::Action::Serve,
                     reason: reuse::ReuseReason::Fresh,
-                    age_s: fresh.age_ms(now_ms) / 1000,
+                    age_s: fresh.age_ms(ctx.now_ms) / 1000,
                     ttl_s: 0,
                 };
-                match cache::reply::build(&fresh, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms) {
+                match cache::reply::build(
+                    &fresh,
+                    &reuse,
+                    asked.method,
+                    &asked.fields,
+                    exchange.started_ns,
+                    ctx.now_ms,
+                ) {
                     cache::reply::Answer::Reply(reply) => (reply, reuse),
                     cache::reply::Answer::AskOrigin => return None,
                 }
@@ -119,16 +130,16 @@ impl Vm {
             detail: forwarded.detail,
             ..CacheStatus::default()
         };
-        let flow = self.answer_with(host, exchange, &fresh, &reply, &status, Outcome::Revalidated, &own);
+        let flow = self.answer_with(ctx.host, exchange, &fresh, &reply, &status, Outcome::Revalidated, &own);
         drop(reply);
         match keep {
             Some(usable_until_ms) => {
-                self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
-                self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
+                self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
+                self.land(ctx, &mut forwarded.flight, Landing::Stored);
             }
             None => {
-                self.store.discard(host, held.id);
-                self.land(host, &mut forwarded.flight, Landing::NotShareable, now_ms);
+                self.store.discard(ctx.host, held.id);
+                self.land(ctx, &mut forwarded.flight, Landing::NotShareable);
             }
         }
         Some(flow)
@@ -136,25 +147,30 @@ impl Vm {
 
     /// Answers a request that asked no condition with what is stored, after a 304 that the stored validators caused and that names
     /// another response. The filter cannot send the request again.
-    #[allow(clippy::too_many_arguments)]
     fn answer_once(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &Forwarded,
         asked: &Asked<'_>,
         view: &StoredView<'_>,
         own: &[Line<'_>],
-        now_ms: Millis,
     ) -> Option<Flow> {
         self.recorder.reason("validator-mismatch");
         let reuse = Reuse {
             action: Action::Serve,
             reason: ReuseReason::Stale,
-            age_s: view.age_ms(now_ms) / 1_000,
+            age_s: view.age_ms(ctx.now_ms) / 1_000,
             ttl_s: 0,
         };
-        let built = reply::build(view, &reuse, asked.method, &asked.fields, exchange.started_ns, now_ms);
+        let built = reply::build(
+            view,
+            &reuse,
+            asked.method,
+            &asked.fields,
+            exchange.started_ns,
+            ctx.now_ms,
+        );
         let Answer::Reply(reply) = built else {
             return None;
         };
@@ -164,7 +180,7 @@ impl Vm {
             detail: Some("validator-mismatch"),
             ..CacheStatus::default()
         };
-        Some(self.answer_with(host, exchange, view, &reply, &status, Outcome::Revalidated, own))
+        Some(self.answer_with(ctx.host, exchange, view, &reply, &status, Outcome::Revalidated, own))
     }
 
     /// Learns from a validation how often the content of a route changes.
@@ -177,45 +193,37 @@ impl Vm {
 
     pub(super) fn compare_head(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         forwarded: &Forwarded,
         seen: &storability::Exchange<'_>,
         route: &RoutePolicy,
-        now_ms: Millis,
     ) {
         let Some(key) = &forwarded.key else { return };
-        let super::from_cache::Lookup::Usable { found, .. } = self.find(host, key, seen.request, route, now_ms) else {
+        let super::from_cache::Lookup::Usable { found, .. } = self.find(ctx, key, seen.request, route) else {
             return;
         };
         let Ok(view) = StoredView::decode(found.value(), false) else {
             return;
         };
-        match validation::head(&view, seen, &route.freshness, now_ms, TRAILER_LEN) {
+        match validation::head(&view, seen, &route.freshness, ctx.now_ms, TRAILER_LEN) {
             HeadEffect::Store { bytes, usable_until_ms } => {
-                self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
+                self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
             }
             HeadEffect::Invalidate => {
                 self.recorder.invalidated("head-differs");
-                self.store.discard(host, found.id);
+                self.store.discard(ctx.host, found.id);
             }
             HeadEffect::Nothing => {}
         }
     }
 
     /// Replaces a stored response by its freshened form.
-    fn store_bytes(
-        &mut self,
-        host: &impl Host,
-        forwarded: &Forwarded,
-        bytes: Vec<u8>,
-        usable_until_ms: Millis,
-        now_ms: Millis,
-    ) {
+    fn store_bytes(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &Forwarded, bytes: Vec<u8>, usable_until_ms: Millis) {
         let Ok(view) = StoredView::decode(&bytes, false) else {
             return;
         };
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
-        self.store_value(host, forwarded, bytes, &vary, usable_until_ms, now_ms);
+        self.store_value(ctx, forwarded, bytes, &vary, usable_until_ms);
     }
 }
 

@@ -1,63 +1,16 @@
 //! Where Envoy sends a request, asked once for each, and the cache key that comes of it.
 
 use super::exchange::Exchange;
-use super::forwarding::{Knowledge, pair};
-use super::header_map;
+use super::forwarding::Routed;
 use super::host::Host;
 use super::vm::Vm;
-use crate::cache::{CacheKey, Routing};
+use crate::cache::CacheKey;
 use crate::engine::Asked;
-use crate::http::head;
 use crate::policy::RoutePolicy;
-
-/// The cluster and route that Envoy has chosen.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Routed {
-    pub(super) cluster: Vec<u8>,
-    /// Its name; empty where the operator gave none.
-    pub(super) route: Vec<u8>,
-    /// Both, as what is learned is kept by.
-    pub(super) pair: Vec<u8>,
-    /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
-    pub(super) listener: Vec<u8>,
-}
-
-impl Routed {
-    pub(super) fn new(cluster: Vec<u8>, route: Vec<u8>) -> Self {
-        let pair = pair(&cluster, &route);
-        Self {
-            cluster,
-            route,
-            pair,
-            listener: Vec::new(),
-        }
-    }
-
-    /// Digest of all that the route may have been chosen by, where it has no name to tell it by.
-    fn head(&self, asked: &Asked<'_>) -> Option<String> {
-        let chosen_by = || {
-            let mut lines: Vec<_> = asked.fields.iter().collect();
-            lines.push((b":listener", &self.listener));
-            lines
-        };
-        self.route.is_empty().then(|| head::digest(&chosen_by()))
-    }
-
-    /// What of a request's routing belongs to its key.
-    pub(super) fn routing<'r>(&'r self, asked: &Asked<'r>, head: Option<&'r str>) -> Routing<'r> {
-        Routing {
-            cluster: &self.cluster,
-            route: &self.route,
-            authority: asked.target.authority,
-            claimed_scheme: asked.claimed_scheme,
-            head,
-        }
-    }
-}
 
 impl Vm {
     /// Where Envoy sends this request. Asked once: the attributes cost as much as a lookup.
-    pub(super) fn ask_route(&self, host: &impl Host, exchange: &mut Exchange) {
+    pub(super) fn ask_route(&self, host: &impl Host, exchange: &mut Exchange, authority: &[u8]) {
         if exchange.routed.is_some() {
             return;
         }
@@ -68,7 +21,7 @@ impl Vm {
             host.property(b"xds\0route_name").unwrap_or_default()
         };
         exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
-        let mut routed = Routed::new(cluster, route);
+        let mut routed = Routed::new(cluster, route, authority);
         if routed.route.is_empty() && !routed.cluster.is_empty() {
             self.forwarding.tell_unnamed(host, &exchange.upstream);
             routed.listener = host.property(b"destination\0address").unwrap_or_default();
@@ -90,7 +43,7 @@ impl Vm {
         if self.forwarding.rewrites_replies() {
             return Err("reply-rewritten");
         }
-        self.ask_route(host, exchange);
+        self.ask_route(host, exchange, asked.target.authority);
         let Some(routed) = exchange.routed.as_ref().filter(|routed| !routed.cluster.is_empty()) else {
             return Err("no-route");
         };
@@ -124,21 +77,5 @@ impl Vm {
             &self.key_secret.secret,
             &routing,
         )
-    }
-
-    /// Whether what comes under this key is stored only when it is known how its request left Envoy. A named route is in the key in
-    /// any case.
-    pub(super) fn must_learn_first(&self, exchange: &Exchange) -> bool {
-        exchange
-            .routed
-            .as_ref()
-            .is_some_and(|routed| routed.route.is_empty() && self.forwarding.of(&routed.pair) == Knowledge::Unknown)
-    }
-
-    /// The key under which to store what a stream brought, after it is known how its request left Envoy.
-    pub(super) fn key_as_learned(&self, exchange: &Exchange, came: &[u8]) -> Option<CacheKey> {
-        let asked = Asked::read(header_map::parse(came).into())?;
-        let (routed, route) = (exchange.routed.as_ref()?, exchange.route.as_ref()?);
-        Some(self.key_under(routed, &asked, route))
     }
 }

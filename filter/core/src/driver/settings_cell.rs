@@ -1,6 +1,7 @@
 //! The settings in force for the whole Envoy, where every VM finds them: also one that was born a moment ago.
 
 use crate::shared_map::{Cas, SharedMap};
+use optimizer_proto::settings::{Settings, Violation, ViolationCode};
 use optimizer_proto::v1::SettingsPush;
 use prost::Message;
 use serde_json::{Value, json};
@@ -26,6 +27,30 @@ pub(super) fn published(map: &impl SharedMap) -> Result<Value, String> {
     let (push, _) = changed(map, None).ok_or("no control plane has sent settings")?;
     let document: Value = serde_json::from_slice(&push.document).map_err(|error| error.to_string())?;
     Ok(json!({ "epoch": push.epoch, "revision": push.revision, "document": document }))
+}
+
+/// Reads the settings of a push.
+///
+/// With them the fields that this filter does not know, from a newer control plane: it does without.
+pub(super) fn parse_document(document: &[u8]) -> Result<(Settings, Vec<Violation>), Vec<Violation>> {
+    let value = serde_json::from_slice(document).map_err(|error| {
+        vec![Violation {
+            path: String::new(),
+            code: ViolationCode::Malformed,
+            message: error.to_string(),
+        }]
+    })?;
+    Settings::parse_tolerant(&value)
+}
+
+/// A short stand-in for an epoch's name, to compare VMs by.
+pub(super) fn fingerprint(epoch: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(epoch.as_bytes())
+}
+
+/// What a push says about itself, for a log line.
+pub(super) fn title(push: &SettingsPush) -> String {
+    format!("revision {} of epoch {}", push.revision, push.epoch)
 }
 
 #[cfg(test)]

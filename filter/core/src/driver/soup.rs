@@ -205,7 +205,7 @@ impl Run {
             asked_origin = true;
             self.answer(step, &shared);
         }
-        self.vm.on_end(&self.host, &shared, 9);
+        self.vm.on_end(&self.host, &shared);
         self.vm.on_tick(&self.host, RootId(1));
         let reply = self.host.replies.borrow().last().cloned();
         let Some(number) = reply.and_then(|reply| reply.field("x-id")?.parse().ok()) else {

@@ -1,7 +1,8 @@
 //! What a VM tells the shared tier in the background: responses it stored, leases it gives back, what it has made invalid.
 
+use super::ctx::Ctx;
 use super::host::Host;
-use super::tier::{Call, SERVICE, variant};
+use super::tier_client::{Call, SERVICE, Work, variant};
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
@@ -26,26 +27,16 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// An invalidation that could not be told is told again after this.
 const RETRY_MS: u64 = 500;
 
-/// One thing to tell the tier.
-#[derive(Debug)]
-pub(super) enum Work {
-    Put(TierPut),
-    Release(TierRelease),
-    Invalidate(Vec<TierSubject>),
-}
-
 impl Vm {
     /// Offers a response that is about to be stored here.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn offer(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         key: &CacheKey,
         request: &Fields<'_>,
         fence: Option<Fence>,
         value: &[u8],
         usable_until_ms: Millis,
-        now_ms: Millis,
     ) {
         let Some(fence) = fence else { return };
         let admitted = self.policies.tier.sizes.contains(&value.len())
@@ -54,7 +45,7 @@ impl Vm {
         let Ok(view) = StoredView::decode(value, false) else {
             return;
         };
-        if !admitted || usable_until_ms <= now_ms {
+        if !admitted || usable_until_ms <= ctx.now_ms {
             return self.recorder.reason("tier-not-offered");
         }
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
@@ -70,9 +61,9 @@ impl Vm {
             path: text(&url::path(key.path())),
             tags: view.tags().map(text).collect(),
             usable_until_ms,
-            now_ms,
+            now_ms: ctx.now_ms,
         }));
-        let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
+        let _ = ctx.host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }
 
     /// A fetch has ended: where this VM holds the fleet's lease for it and has not offered the response, it gives the lease back.
@@ -93,11 +84,11 @@ impl Vm {
 
     /// Makes responses in the tier unusable, as they have just been here. Until the tier has been told, and for a while after,
     /// this Envoy takes none of them from it.
-    pub(super) fn invalidate_in_tier(&mut self, host: &impl Host, subject: TierSubject, now_ms: Millis) {
+    pub(super) fn invalidate_in_tier(&mut self, ctx: Ctx<'_, impl Host>, subject: TierSubject) {
         if !self.policies.tier.enabled || self.bootstrap.tier_target().is_none() {
             return;
         }
-        Blocks::set(host, &subject, now_ms);
+        Blocks::set(ctx.host, &subject, ctx.now_ms);
         let waiting = self.tier.work.iter_mut().find_map(|work| match work {
             Work::Invalidate(subjects) => Some(subjects),
             _ => None,
@@ -109,22 +100,22 @@ impl Vm {
                     kind: Kind::All.into(),
                     ..TierSubject::default()
                 };
-                Blocks::set(host, &everything, now_ms);
+                Blocks::set(ctx.host, &everything, ctx.now_ms);
                 *subjects = vec![everything];
             }
             Some(subjects) => subjects.push(subject),
             None => self.tier.work.push_front(Work::Invalidate(vec![subject])),
         }
-        let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
+        let _ = ctx.host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }
 
     /// Starts what waits. Root callbacks only.
-    pub(super) fn run_tier_work(&mut self, host: &impl Host, now_ms: Millis) {
+    pub(super) fn run_tier_work(&mut self, ctx: Ctx<'_, impl Host>) {
         let Some(target) = self.bootstrap.tier_target() else {
             return self.tier.work.clear();
         };
         while self.tier.calls.len() < MAX_CALLS {
-            if matches!(self.tier.work.front(), Some(Work::Invalidate(_))) && self.waits_to_retry(now_ms) {
+            if matches!(self.tier.work.front(), Some(Work::Invalidate(_))) && self.waits_to_retry(ctx.now_ms) {
                 return;
             }
             let Some(work) = self.tier.work.pop_front() else {
@@ -138,9 +129,9 @@ impl Vm {
                     ("Invalidate", TierInvalidate { subjects }.encode_to_vec())
                 }
             };
-            match host.grpc_call(&target, SERVICE, method, &message, CALL_TIMEOUT) {
+            match ctx.host.grpc_call(&target, SERVICE, method, &message, CALL_TIMEOUT) {
                 Ok(token) => drop(self.tier.calls.insert(token, Call::Work(work))),
-                Err(_) => self.tier_work_done(host, work, false, now_ms),
+                Err(_) => self.tier_work_done(ctx, work, false),
             }
         }
     }
@@ -149,7 +140,7 @@ impl Vm {
         (now_ms..=now_ms.saturating_add(RETRY_MS)).contains(&self.tier.retry_ms) && self.tier.retry_ms > now_ms
     }
 
-    pub(super) fn tier_work_done(&mut self, host: &impl Host, work: Work, done: bool, now_ms: Millis) {
+    pub(super) fn tier_work_done(&mut self, ctx: Ctx<'_, impl Host>, work: Work, done: bool) {
         match work {
             Work::Put(_) => self
                 .recorder
@@ -159,16 +150,16 @@ impl Vm {
             Work::Invalidate(_) if done => {}
             Work::Invalidate(subjects) => {
                 self.recorder.reason("tier-invalidation-late");
-                self.tier.retry_ms = now_ms.saturating_add(RETRY_MS);
+                self.tier.retry_ms = ctx.now_ms.saturating_add(RETRY_MS);
                 for subject in subjects {
-                    self.invalidate_again(host, subject, now_ms);
+                    self.invalidate_again(ctx, subject);
                 }
             }
         }
     }
 
-    fn invalidate_again(&mut self, host: &impl Host, subject: TierSubject, now_ms: Millis) {
-        Blocks::set(host, &subject, now_ms);
+    fn invalidate_again(&mut self, ctx: Ctx<'_, impl Host>, subject: TierSubject) {
+        Blocks::set(ctx.host, &subject, ctx.now_ms);
         match self.tier.work.front_mut() {
             Some(Work::Invalidate(subjects)) if !subjects.contains(&subject) => subjects.push(subject),
             Some(Work::Invalidate(_)) => {}

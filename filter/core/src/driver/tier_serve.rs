@@ -1,10 +1,11 @@
 //! Answering with a response of the shared tier.
 
+use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::header_map;
 use super::host::Host;
-use super::on_request::Onward;
-use super::tier::Ask;
+use super::plan::ForwardPlan;
+use super::tier_client::Question;
 use super::tier_offer::Blocks;
 use super::transfer;
 use super::vm::Vm;
@@ -12,7 +13,7 @@ use crate::Millis;
 use crate::cache::{CacheStatus, StoredView, selecting};
 use crate::engine::{Asked, Decision, decide};
 use crate::http::fields::Fields;
-use crate::store::{Birth, KeyParts, Verdict};
+use crate::store::{KeyParts, Verdict};
 use optimizer_proto::v1::{Outcome, TierFound};
 
 /// Differences of clocks below this are of the network.
@@ -20,25 +21,23 @@ const SKEW_MS: u64 = 1_000;
 
 impl Vm {
     /// Answers with what the tier gave, and keeps it. Nothing in it is believed before it is checked.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn serve_from_tier(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        ask: &Ask,
+        question: &Question,
         found: TierFound,
         request: &[u8],
-        onward: &Onward,
-        birth: Birth,
-        now_ms: Millis,
+        plan: &ForwardPlan,
     ) -> Result<Flow, &'static str> {
         const DAMAGED: &str = "tier-damaged";
+        let Question { key, birth, .. } = question;
         let mut value = found.value;
-        correct_clock(&mut value, found.ahead_ms, found.now_ms, now_ms);
+        correct_clock(&mut value, found.ahead_ms, found.now_ms, ctx.now_ms);
         let asked = Asked::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
         let route = exchange.route.clone().ok_or(DAMAGED)?;
         let view = StoredView::decode(&value, true).map_err(|_| DAMAGED)?;
-        if view.key() != ask.key.as_bytes() || transfer::sound(&view, now_ms).is_err() {
+        if view.key() != key.as_bytes() || transfer::sound(&view, ctx.now_ms).is_err() {
             return Err(DAMAGED);
         }
         if !selecting::matches(&view, &asked.fields) {
@@ -48,36 +47,36 @@ impl Vm {
             return Err("tier-withheld");
         }
         let parts = KeyParts {
-            host: ask.key.host(),
-            path: ask.key.path(),
+            host: key.host(),
+            path: key.path(),
         };
         // What this Envoy purged while the answer was on its way, and what it has yet to tell the tier.
-        let purged = self.stamps.verdict(birth, &parts, view.tags()) != Verdict::Live
-            || Blocks::block(host, ask.key.host(), ask.key.path(), view.tags(), now_ms);
+        let purged = self.stamps.verdict(*birth, &parts, view.tags()) != Verdict::Live
+            || Blocks::block(ctx.host, key.host(), key.path(), view.tags(), ctx.now_ms);
         if purged {
             return Err("tier-purged");
         }
         let directives = asked.directives(&route.freshness);
-        let decision = decide(&view, &asked, &directives, false, exchange.started_ns, now_ms);
+        let decision = decide(&view, &asked, &directives, false, exchange.started_ns, ctx.now_ms);
         let Decision::Reply { reply, reuse, .. } = decision else {
             return Err("tier-stale");
         };
         let status = CacheStatus {
             tier_hit: true,
             ttl_s: Some(reuse.ttl_s),
-            forward: Some(onward.cause),
+            forward: Some(plan.cause),
             stored: true,
-            detail: onward.detail,
+            detail: plan.detail,
             ..CacheStatus::default()
         };
         let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
-        let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
+        let flow = self.answer(ctx.host, exchange, &view, &reply, &status, outcome);
         drop(reply);
         self.recorder.reason("tier-hit");
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
         let usable_until_ms = view.usable_until_ms();
-        let key = ask.key.as_bytes();
-        self.insert(host, key, &asked.fields, birth, value, &vary, usable_until_ms, now_ms);
+        let key = key.as_bytes();
+        self.insert(ctx, key, &asked.fields, *birth, value, &vary, usable_until_ms);
         Ok(flow)
     }
 }

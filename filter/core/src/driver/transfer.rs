@@ -1,5 +1,6 @@
 //! Stored responses on their way out of this Envoy and into it: snapshots, restores, warm starts.
 
+use super::ctx::Ctx;
 use super::host::Host;
 use super::vm::Vm;
 use crate::Millis;
@@ -23,16 +24,18 @@ const SWEPT: usize = 256;
 
 impl Vm {
     /// The next stored responses. What is stored or removed meanwhile may or may not be seen.
-    pub(super) fn export(&mut self, host: &impl Host, asked: &ExportCommand, now_ms: Millis) -> ExportPage {
+    pub(super) fn export(&mut self, ctx: Ctx<'_, impl Host>, asked: &ExportCommand) -> ExportPage {
         let budget = usize::try_from(asked.max_bytes).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
         let mut page = ExportPage::default();
         let mut cursor = asked.cursor;
         let mut offset = usize::try_from(asked.offset).unwrap_or(usize::MAX);
         let mut left = budget;
-        self.stamps.refresh(host, now_ms);
+        self.stamps.refresh(ctx.host, ctx.now_ms);
         let hits = hits_of(asked);
         for _ in 0..ENTRIES {
-            let (entries, next) = self.store.iterate(host, Cursor::from_number(cursor), 1, &hits, now_ms);
+            let (entries, next) = self
+                .store
+                .iterate(ctx.host, Cursor::from_number(cursor), 1, &hits, ctx.now_ms);
             if let Some(entry) = entries
                 .first()
                 .filter(|entry| !self.is_purged(entry.birth, &entry.value))
@@ -82,13 +85,13 @@ impl Vm {
 
     /// Takes stored responses back. Nothing in them is believed: their checksums, keys, fields and times are looked at. Answers
     /// what became of each; of a part which is not the last nothing.
-    pub(super) fn import(&mut self, host: &impl Host, asked: &ImportCommand, now_ms: Millis) -> Result<Value, String> {
-        self.stamps.refresh(host, now_ms);
+    pub(super) fn import(&mut self, ctx: Ctx<'_, impl Host>, asked: &ImportCommand) -> Result<Value, String> {
+        self.stamps.refresh(ctx.host, ctx.now_ms);
         if !asked.records.is_empty() {
             let restored = asked
                 .records
                 .iter()
-                .map(|record| self.restore(host, record.clone(), asked.dry_run, now_ms));
+                .map(|record| self.restore(ctx, record.clone(), asked.dry_run));
             return Ok(json!({ "outcomes": restored.collect::<Vec<_>>() }));
         }
         if asked.total > MAX_IMPORT {
@@ -107,16 +110,16 @@ impl Vm {
             return Ok(json!({ "outcomes": [] }));
         }
         let value = std::mem::take(buffer);
-        Ok(json!({ "outcomes": [self.restore(host, value, asked.dry_run, now_ms)] }))
+        Ok(json!({ "outcomes": [self.restore(ctx, value, asked.dry_run)] }))
     }
 
     /// `restored`, `kept` (the cache has a younger one), `expired`, or why it is refused.
-    fn restore(&mut self, host: &impl Host, value: Vec<u8>, dry_run: bool, now_ms: Millis) -> &'static str {
+    fn restore(&mut self, ctx: Ctx<'_, impl Host>, value: Vec<u8>, dry_run: bool) -> &'static str {
         let view = match StoredView::decode(&value, true) {
             Ok(view) => view,
             Err(corrupt) => return corrupt.code(),
         };
-        if let Err(reason) = sound(&view, now_ms) {
+        if let Err(reason) = sound(&view, ctx.now_ms) {
             return reason;
         }
         let birth = Birth::received(view.response_time_ms());
@@ -136,7 +139,7 @@ impl Vm {
                 Some(language::example(name).unwrap_or((name, value)))
             })
             .collect();
-        if self.holds_younger(host, &key, &request, response_time_ms, now_ms) {
+        if self.holds_younger(ctx, &key, &request, response_time_ms) {
             return "kept";
         }
         if dry_run {
@@ -144,7 +147,7 @@ impl Vm {
         }
         let vary: Vec<Vec<u8>> = selecting.iter().map(|(name, _)| name.clone()).collect();
         let failures = self.recorder.cache.store_failures;
-        self.insert(host, &key, &request, birth, value, &vary, usable_until_ms, now_ms);
+        self.insert(ctx, &key, &request, birth, value, &vary, usable_until_ms);
         if self.recorder.cache.store_failures > failures {
             return "no-room";
         }
@@ -153,14 +156,13 @@ impl Vm {
 
     fn holds_younger(
         &mut self,
-        host: &impl Host,
+        ctx: Ctx<'_, impl Host>,
         key: &[u8],
         request: &Fields<'_>,
         response_time_ms: Millis,
-        now_ms: Millis,
     ) -> bool {
         let variant = |names: crate::store::VaryNames<'_>| crate::cache::selecting::variant_hash(names.iter(), request);
-        let Some(found) = self.store.lookup(host, key, variant, now_ms) else {
+        let Some(found) = self.store.lookup(ctx.host, key, variant, ctx.now_ms) else {
             return false;
         };
         StoredView::decode(found.value(), false)
@@ -168,23 +170,23 @@ impl Vm {
     }
 
     /// Removes what is expired, and step by step what is purged: of that only the responses themselves tell.
-    pub(super) fn sweep(&mut self, host: &impl Host, cursor: u64, now_ms: Millis) -> Value {
-        let before = self.store.usage(host, now_ms);
-        self.stamps.refresh(host, now_ms);
+    pub(super) fn sweep(&mut self, ctx: Ctx<'_, impl Host>, cursor: u64) -> Value {
+        let before = self.store.usage(ctx.host, ctx.now_ms);
+        self.stamps.refresh(ctx.host, ctx.now_ms);
         if cursor == 0 {
-            self.store.sweep_all(host, &self.stamps, now_ms);
+            self.store.sweep_all(ctx.host, &self.stamps, ctx.now_ms);
         }
         let (purged, next) = if self.stamps.are_empty() {
             (0, None)
         } else {
-            self.sweep_purged(host, cursor, now_ms)
+            self.sweep_purged(ctx, cursor)
         };
         let events = self.store.take_events();
         let cache = &mut self.recorder.cache;
         cache.evictions += events.evictions;
         cache.expirations += events.expirations;
         cache.corrupt_slots += events.corrupt;
-        let after = self.store.usage(host, now_ms);
+        let after = self.store.usage(ctx.host, ctx.now_ms);
         json!({
             "expired_removed": events.expirations,
             "purged_removed": events.purged + purged,
@@ -194,14 +196,14 @@ impl Vm {
         })
     }
 
-    fn sweep_purged(&mut self, host: &impl Host, cursor: u64, now_ms: Millis) -> (u64, Option<u64>) {
+    fn sweep_purged(&mut self, ctx: Ctx<'_, impl Host>, cursor: u64) -> (u64, Option<u64>) {
         let every = 0..=u16::MAX;
         let (mut at, mut purged) = (Cursor::from_number(cursor), 0);
         for _ in 0..SWEPT {
-            let (entries, next) = self.store.iterate(host, at, 1, &every, now_ms);
+            let (entries, next) = self.store.iterate(ctx.host, at, 1, &every, ctx.now_ms);
             for entry in entries {
                 if self.is_purged(entry.birth, &entry.value) {
-                    purged += u64::from(self.store.discard(host, entry.id));
+                    purged += u64::from(self.store.discard(ctx.host, entry.id));
                 }
             }
             match next {

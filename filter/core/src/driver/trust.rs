@@ -2,8 +2,6 @@
 //! swapped-out process) wakes up with its cache and without the purges that it slept through: until the control plane has told
 //! it what it missed, it asks the origin.
 
-use super::host::Host;
-use super::vm::Vm;
 use crate::Millis;
 use crate::shared_map::SharedMap;
 
@@ -29,6 +27,16 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// Whether the last tick was so long ago that everything may have stood still since.
+    pub(super) fn may_have_paused(&self, now_ms: Millis) -> bool {
+        self.ticked_ms > 0 && now_ms.saturating_sub(self.ticked_ms) > PAUSE_MS
+    }
+
+    /// Whether there is anything to doubt.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// The control plane has sent what was missed.
     pub(super) fn caught_up(&mut self) {
         self.in_sync = true;
@@ -47,8 +55,8 @@ impl Trust {
     }
 
     /// Notes that time passes; true when it stood still since the last time.
-    fn passes(&mut self, now_ms: Millis) -> bool {
-        let paused = self.ticked_ms > 0 && now_ms.saturating_sub(self.ticked_ms) > PAUSE_MS;
+    pub(super) fn passes(&mut self, now_ms: Millis) -> bool {
+        let paused = self.may_have_paused(now_ms);
         self.ticked_ms = now_ms;
         if paused {
             self.since = Some(now_ms);
@@ -57,7 +65,7 @@ impl Trust {
         paused
     }
 
-    fn doubts(&mut self, map: &impl SharedMap, now_ms: Millis) -> bool {
+    pub(super) fn doubts(&mut self, map: &impl SharedMap, now_ms: Millis) -> bool {
         let Some(since) = self.since else { return false };
         let time = |key| {
             map.get(key)
@@ -69,38 +77,6 @@ impl Trust {
             self.since = None;
         }
         self.since.is_some()
-    }
-}
-
-impl Vm {
-    /// Looks whether everything stood still. True then: the purges of other VMs are in force here, and the control stream is
-    /// opened anew, by which the control plane learns that we were away.
-    pub(super) fn notice_pause(&mut self, host: &impl Host, now_ms: Millis) -> bool {
-        if self.bootstrap.control_target().is_none() || !self.trust.passes(now_ms) {
-            return false;
-        }
-        self.stamps.refresh(host, now_ms);
-        if let Some(stream) = self.link.renew() {
-            host.cancel(stream);
-        }
-        true
-    }
-
-    /// Whether purges may be missing, so that nothing stored may be used.
-    pub(super) fn doubts(&mut self, host: &impl Host, now_ms: Millis) -> bool {
-        // Only the tick says that time goes on as usual; a request may be the first thing that happens after a pause.
-        if self.trust.ticked_ms > 0 && now_ms.saturating_sub(self.trust.ticked_ms) > PAUSE_MS {
-            self.notice_pause(host, now_ms);
-        }
-        if self.trust.since.is_none() {
-            return false;
-        }
-        if self.trust.doubts(host, now_ms) {
-            return true;
-        }
-        // Whoever vouches has taken in what was missed; the wake-up that tells this VM of it may be behind this request.
-        self.stamps.refresh(host, now_ms);
-        false
     }
 }
 

@@ -3,19 +3,14 @@
 //! A response may flow for hours: an event stream, a WebSocket, a download. The upstream has answered all the same. gRPC says in its
 //! trailers how a call ended; there the first message counts as the answer.
 
-use super::exchange::Forwarded;
-use super::header_map;
-use super::host::{Host, MapKind};
-use super::vm::Vm;
 use crate::Millis;
-use crate::breaker::{Counted, OutcomeClass, classify};
+use crate::breaker::{Counted, OutcomeClass};
 use crate::http::fields::Fields;
 use crate::http::grpc;
-use std::rc::Rc;
 
 /// What kind of exchange it is, which decides what its end may mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Kind {
+pub(super) enum Kind {
     /// A response that comes to its end.
     #[default]
     Whole,
@@ -33,13 +28,13 @@ enum Kind {
 /// How a forwarded request stands with the breaker.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    kind: Kind,
+    pub(super) kind: Kind,
     /// What the upstream itself has said; absent until it has.
-    said: Option<OutcomeClass>,
+    pub(super) said: Option<OutcomeClass>,
     /// The response names a length, and it is not 0.
     promised: bool,
     /// Calls counted as successes, which may fail yet.
-    counted: Vec<Counted>,
+    pub(super) counted: Vec<Counted>,
 }
 
 impl Verdict {
@@ -64,7 +59,7 @@ impl Verdict {
     }
 
     /// Takes in the status of a gRPC call, from its trailers or from a head that stands for them.
-    fn note_grpc(&mut self, fields: &Fields<'_>) {
+    pub(super) fn note_grpc(&mut self, fields: &Fields<'_>) {
         let Kind::Grpc { deadline_ms } = self.kind else { return };
         let Some(status) = grpc::status(fields) else { return };
         self.said = Some(if grpc::is_deadline(status) && deadline_ms.is_some() {
@@ -76,12 +71,12 @@ impl Verdict {
     }
 
     /// Whether a message would be the first that a gRPC call is answered with.
-    fn awaits_message(&self, forwarded_permits: usize) -> bool {
+    pub(super) fn awaits_message(&self, forwarded_permits: usize) -> bool {
         forwarded_permits > 0 && self.said.is_none() && matches!(self.kind, Kind::Grpc { .. })
     }
 
     /// What an end means that did not come as it should, with a response head of the upstream's before it.
-    fn cut(&self, class: OutcomeClass, bytes: u64) -> OutcomeClass {
+    pub(super) fn cut(&self, class: OutcomeClass, bytes: u64) -> OutcomeClass {
         let silent = bytes == 0;
         match (class, self.kind) {
             (
@@ -117,111 +112,5 @@ impl Kind {
             return Self::Endless;
         }
         Self::Whole
-    }
-}
-
-impl Vm {
-    /// The response head came: if it is the upstream's, the call is decided, however long its content takes.
-    pub(super) fn count_head(&mut self, host: &impl Host, forwarded: &mut Forwarded, now_ms: Millis) {
-        if let Some(class) = forwarded.verdict.said.filter(|_| forwarded.is_answered()) {
-            self.count_answer(host, forwarded, class, now_ms);
-        }
-    }
-
-    /// Content came: of a gRPC call it is the answer.
-    pub(super) fn count_message(&mut self, host: &impl Host, forwarded: &mut Forwarded) {
-        if forwarded.is_answered() && forwarded.verdict.awaits_message(forwarded.permits.len()) {
-            self.count_answer(host, forwarded, OutcomeClass::Status(200), host.now_ns() / 1_000_000);
-        }
-    }
-
-    /// Trailers came: of a gRPC call they say how it ended.
-    pub(super) fn note_trailers(&mut self, host: &impl Host, forwarded: &mut Forwarded) {
-        if matches!(forwarded.verdict.kind, Kind::Grpc { .. })
-            && let Ok(map) = host.header_map(MapKind::ResponseTrailers)
-        {
-            forwarded.verdict.note_grpc(&Fields::from(header_map::parse(&map)));
-        }
-    }
-
-    fn count_answer(&mut self, host: &impl Host, forwarded: &mut Forwarded, class: OutcomeClass, now_ms: Millis) {
-        let permits = std::mem::take(&mut forwarded.permits);
-        let may_fail = !forwarded.ended && !forwarded.verdict.is_endless();
-        if may_fail && self.policies.breaker.failed(class) == Some(false) {
-            forwarded.verdict.counted = permits.iter().map(|permit| permit.counted(now_ms)).collect();
-        }
-        let took_ms = forwarded.took_ms(now_ms);
-        self.settle(host, permits, class, took_ms, now_ms);
-    }
-
-    /// Resolves what is open at a stream's end, and takes in what has failed since the call was counted.
-    pub(super) fn count_end(
-        &mut self,
-        host: &impl Host,
-        forwarded: &mut Forwarded,
-        class: OutcomeClass,
-        now_ms: Millis,
-    ) {
-        let permits = std::mem::take(&mut forwarded.permits);
-        let took_ms = forwarded.took_ms(now_ms);
-        self.settle(host, permits, class, took_ms, now_ms);
-        let counted = std::mem::take(&mut forwarded.verdict.counted);
-        if self.policies.breaker.failed(class) != Some(true) {
-            return;
-        }
-        for counted in counted {
-            let policies = Rc::clone(&self.policies);
-            let transition = self
-                .breakers
-                .fail_late(host, &counted, &policies.breaker, now_ms, host.random());
-            self.tell(host, transition);
-        }
-    }
-}
-
-impl Forwarded {
-    /// The upstream's own response head has come.
-    pub(super) fn is_answered(&self) -> bool {
-        self.from_origin && self.status > 0
-    }
-
-    /// Until the response head, or until now.
-    pub(super) fn took_ms(&self, now_ms: Millis) -> Millis {
-        self.answered_after_ms
-            .unwrap_or_else(|| now_ms.saturating_sub(self.sent_ms))
-    }
-
-    /// How the call has ended.
-    pub(super) fn end(&self, host: &impl Host, bytes: u64, now_ms: Millis) -> OutcomeClass {
-        let answered = self.is_answered();
-        // Of the upstream's own response that came to its end nothing is amiss, and flags and details, which cost as much as a lookup,
-        // add nothing; nor do the details where there are no flags.
-        let flags = if answered && self.ended {
-            0
-        } else {
-            super::on_end::response_flags(host)
-        };
-        if flags == 0 && answered {
-            return self.verdict.said.unwrap_or(OutcomeClass::Status(self.status));
-        }
-        let details = host.property(b"response\0code_details").unwrap_or_default();
-        let class = classify(flags, &details, self.status);
-        let class = self.own_deadline(class, now_ms);
-        if answered {
-            self.verdict.cut(class, bytes)
-        } else {
-            class
-        }
-    }
-
-    /// A time-out at the deadline of the client's own is the client's.
-    fn own_deadline(&self, class: OutcomeClass, now_ms: Millis) -> OutcomeClass {
-        let waited_ms = now_ms.saturating_sub(self.sent_ms);
-        match self.verdict.kind {
-            Kind::Grpc {
-                deadline_ms: Some(deadline_ms),
-            } if class == OutcomeClass::Timeout && waited_ms >= deadline_ms => OutcomeClass::ClientGone,
-            _ => class,
-        }
     }
 }

@@ -6,6 +6,19 @@ mod pool;
 pub use gradient::Gradient;
 pub use pool::{Pool, Standing, Told, all, seed};
 
+/// Whether a call may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It may, and its place must be given back.
+    Taken,
+    /// It may; nobody counts.
+    Free,
+    /// The limit is reached, and there is room to wait.
+    Wait,
+    /// The limit is reached, and so is that of those who wait.
+    Full,
+}
+
 /// What the settings say, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitPolicy {

@@ -22,7 +22,7 @@ impl Envoy {
             vm.on_response_body(host, &mut shared.borrow_mut(), body.len(), true);
             host.set_request(changed);
         }
-        vm.on_end(host, &shared, 9);
+        vm.on_end(host, &shared);
         (flow, host.replies.borrow().last().cloned())
     }
 }
@@ -124,7 +124,7 @@ fn a_changed_request_is_renewed_by_a_client_and_the_others_do_not_wait() {
         assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"old");
     }
     envoy.host.set_request(&GET);
-    finish(&mut envoy, &leader, 1, &SWR, b"new");
+    finish(&mut envoy, &leader, &SWR, b"new");
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"new");
     assert!(envoy.host.calls.borrow().is_empty(), "no request of our own");
 }
@@ -210,7 +210,7 @@ fn on_its_way(envoy: &mut Envoy, head: &[(&str, &str)], size: usize) {
         .on_response_headers(&envoy.host, &mut exchange, head.len(), false);
     envoy.vm.on_response_body(&envoy.host, &mut exchange, size, true);
     drop(exchange);
-    envoy.vm.on_end(&envoy.host, &shared, 9);
+    envoy.vm.on_end(&envoy.host, &shared);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Envoy {
     fn finish(&mut self, stream: &Stream, flags: u64, details: &str) {
         self.host.set_property("response\0flags", &flags.to_le_bytes());
         self.host.set_property("response\0code_details", details.as_bytes());
-        self.vm.on_end(&self.host, &stream.0, 9);
+        self.vm.on_end(&self.host, &stream.0);
     }
 
     fn breaker(&mut self) -> View {

@@ -1,0 +1,210 @@
+//! What the root context's callbacks do: start, configuration, tick, wake-ups.
+
+use super::bootstrap::Bootstrap;
+use super::ctx::Ctx;
+use super::host::{Host, LogLevel};
+use super::link::Link;
+use super::vm::{RootId, Vm};
+use super::wake::Wake;
+use super::{forwarding, instance, lease, mailbox, registry};
+use crate::learned::Learned;
+use crate::store::{Stamps, Store};
+use crate::{breaker, collapse, limit};
+
+/// Period of the tick: the bound on how late a VM learns of anything when a wake-up was lost.
+const TICK_MS: u32 = 200;
+/// Period of heartbeat and telemetry.
+const SECOND_MS: u64 = 1_000;
+/// Directory pages written and read per tick: a few hundred microseconds of a worker at most.
+const FLUSH_PAGES: usize = 64;
+const MAINTAIN_PAGES: usize = 64;
+
+impl Vm {
+    /// The configuration of the VM came: it names the module. What is longer than a name is none.
+    pub fn on_vm_configuration(&mut self, name: &[u8]) {
+        self.module = match std::str::from_utf8(name) {
+            Ok(name) if name.len() <= 64 => name.to_owned(),
+            _ => String::new(),
+        };
+    }
+
+    /// A root context started; the first one of a process also creates what all VMs share.
+    pub fn on_start(&mut self, host: &impl Host) {
+        if self.uid == 0 {
+            self.uid = host.random().max(1);
+        }
+        lease::seed(host);
+        registry::seed(host);
+        mailbox::seed(host);
+        collapse::seed(host);
+        Learned::seed(host);
+        breaker::seed(host);
+        limit::seed(host);
+        forwarding::seed(host);
+        Store::seed(host);
+        Stamps::seed(host);
+        instance::seed(host);
+        self.key_secret.start(host);
+    }
+
+    /// A plugin configuration came. The newest root takes over from older ones.
+    pub fn on_configure(&mut self, host: &impl Host, root: RootId, document: &[u8]) {
+        if let Some(stream) = self.link.stream() {
+            // It belongs to the old root, which Envoy will end without a word to us.
+            host.cancel(stream);
+        }
+        self.link = Link::default();
+        self.root = Some(root);
+        match Bootstrap::parse(document) {
+            Ok(bootstrap) => {
+                self.bootstrap = bootstrap;
+                self.configured = true;
+            }
+            Err(violations) => {
+                if !self.configured {
+                    // There is no last good one, and what was to be kept private is not known.
+                    self.bootstrap.settings.cache_enabled = false;
+                    host.log(
+                        LogLevel::Error,
+                        "no plugin configuration: nothing is cached until settings come",
+                    );
+                }
+                for violation in violations {
+                    let text = format!("plugin configuration refused, last good stays: {violation}");
+                    host.log(LogLevel::Error, &text);
+                }
+            }
+        }
+        if self.in_force.epoch.is_empty() {
+            self.apply(&self.bootstrap.settings.clone());
+        }
+        self.adopt(host);
+        let name = format!("ao1-wake-{:016x}", self.uid);
+        match host.register_queue(name.as_bytes()) {
+            Ok(queue) => self.queue = queue,
+            Err(error) => host.log(LogLevel::Warn, &format!("no wake-up queue, ticks must do: {error}")),
+        }
+        if let Err(error) = host.set_tick_ms(TICK_MS) {
+            host.log(
+                LogLevel::Error,
+                &format!("no tick, settings and telemetry stand still: {error}"),
+            );
+        }
+    }
+
+    /// The tick.
+    pub fn on_tick(&mut self, host: &impl Host, root: RootId) {
+        if self.root != Some(root) {
+            return;
+        }
+        let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
+        self.adopt(host);
+        self.notice_pause(ctx);
+        self.breakers.hand_in(host, &self.policies.breaker, ctx.now_ms);
+        self.leads = lease::hold(host, self.uid, ctx.now_ms);
+        if ctx.now_ms.abs_diff(self.last_second_ms) >= SECOND_MS {
+            self.last_second_ms = ctx.now_ms;
+            self.each_second(ctx);
+        }
+        self.keep_house(ctx);
+        self.drive_link(ctx);
+        self.run_background(ctx);
+        self.flights.varied.refresh(host);
+        self.added.refresh(host);
+        self.land_dropped(ctx);
+        self.end_overdue_waits(ctx);
+        self.grant_places(ctx);
+        self.call_tier(ctx);
+        self.resume_ready(ctx);
+    }
+
+    /// Another VM, or this one, has put something into our queue.
+    pub fn on_wake(&mut self, host: &impl Host, root: RootId, queue: u32) {
+        if self.root != Some(root) {
+            return;
+        }
+        let mut places = false;
+        while let Some(item) = host.dequeue(queue) {
+            let Some((said, rest)) = Wake::read(&item) else {
+                continue;
+            };
+            let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
+            match said {
+                Wake::Settings => {
+                    self.adopt(host);
+                    if let Ok(leader) = rest.try_into().map(u32::from_le_bytes) {
+                        // A lost wake-up costs the leader one tick.
+                        let _ = host.enqueue(leader, &[Wake::Adopted.byte()]);
+                    }
+                }
+                Wake::Adopted => self.acknowledge_settings(ctx),
+                Wake::Stamps => self.adopt_purges(host, rest),
+                Wake::Purged => self.acknowledge_purges(ctx),
+                Wake::Landed => self.flight_landed(rest),
+                Wake::Tier => self.call_tier(ctx),
+                Wake::Share => self.renew_places(ctx, true),
+                Wake::Place => places = true,
+                Wake::Report => self.report_at_once(ctx),
+                Wake::Forwarding => self.forwarding.refresh(host),
+                Wake::Work => self.run_background(ctx),
+                // Those go on below, whatever woke this VM.
+                Wake::Ready => {}
+            }
+        }
+        // Once, after the queue is empty: what these leave for a further callback is not to be taken up in this one.
+        let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
+        if places {
+            self.grant_places(ctx);
+        }
+        self.resume_ready(ctx);
+    }
+
+    /// A gRPC call has ended, with a message of `size` bytes when `status` is 0.
+    pub fn on_grpc_answer(&mut self, host: &impl Host, token: u32, status: u32, size: usize) {
+        let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
+        self.take_tier_answer(ctx, token, status, size);
+        self.resume_ready(ctx);
+        self.call_tier(ctx);
+    }
+
+    /// A root ends: its configuration was replaced, or Envoy shuts down. The last counts go out with it.
+    pub fn on_root_done(&mut self, host: &impl Host, root: RootId) {
+        if self.root != Some(root) {
+            return;
+        }
+        self.hand_over_counts(host);
+        if self.leads {
+            self.report(Ctx::new(host, host.now_ns() / 1_000_000));
+            lease::release(host, self.uid);
+        }
+    }
+
+    /// Bounded work on the store: what was purged, hits to note, entries over the limits.
+    fn keep_house(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.store.flush(ctx.host, FLUSH_PAGES);
+        if self.leads {
+            self.store.maintain(ctx.host, &self.stamps, MAINTAIN_PAGES, ctx.now_ms);
+        }
+        let events = self.store.take_events();
+        let cache = &mut self.recorder.cache;
+        cache.evictions += events.evictions;
+        cache.expirations += events.expirations;
+        cache.invalidations += events.purged;
+        cache.corrupt_slots += events.corrupt;
+    }
+
+    fn each_second(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.hand_over_counts(ctx.host);
+        self.forwarding.refresh(ctx.host);
+        self.top.hand_over(ctx.host, ctx.now_ms);
+        self.beat(ctx);
+        self.renew_places(ctx, false);
+        if self.leads {
+            self.sweep_breakers(ctx);
+            self.report(ctx);
+            self.acknowledge_settings(ctx);
+            self.acknowledge_purges(ctx);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The fetches of this VM that others may follow.
+
+use crate::collapse::{Ticket, Unshared};
+use crate::learned::{self, Learned};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// A fetch that others may follow, and the hash of its cache key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lead {
+    pub(super) ticket: Ticket,
+    /// 0 for a fetch beside a silent one.
+    pub(super) key: u64,
+}
+
+/// The duty to say how a fetch has ended. Dropping it is no way out: what is dropped is landed by the next root callback, so that
+/// nobody waits for a fetch that nobody makes. (A permit cannot land the fetch itself: that takes the host.)
+#[derive(Debug)]
+pub(super) struct FlightPermit {
+    lead: Option<Lead>,
+    dropped: Rc<RefCell<Vec<Lead>>>,
+}
+
+impl FlightPermit {
+    /// The fetch has ended, and whoever takes this says how.
+    pub(super) fn end(mut self) -> Option<Lead> {
+        self.lead.take()
+    }
+}
+
+impl Drop for FlightPermit {
+    fn drop(&mut self) {
+        if let (Some(lead), Ok(mut dropped)) = (self.lead.take(), self.dropped.try_borrow_mut()) {
+            dropped.push(lead);
+        }
+    }
+}
+
+/// What one VM knows of fetches for many.
+#[derive(Debug)]
+pub struct Flights {
+    /// Keys that are not worth collapsing.
+    pub(super) unshared: Unshared,
+    /// By which fields responses of a route are selected.
+    pub(super) varied: Learned,
+    /// Flights begun: makes their numbers.
+    begun: u64,
+    dropped: Rc<RefCell<Vec<Lead>>>,
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        Self {
+            unshared: Unshared::default(),
+            varied: Learned::new(learned::VARIED),
+            begun: 0,
+            dropped: Rc::default(),
+        }
+    }
+}
+
+impl Flights {
+    /// A number that no other flight has, of this VM or another. `uid` is the VM's.
+    pub(super) fn number(&mut self, uid: u64) -> u64 {
+        self.begun = self.begun.wrapping_add(1);
+        uid.wrapping_add(self.begun.rotate_left(20)).max(1)
+    }
+
+    pub(super) fn permit(&self, ticket: Ticket, key: u64) -> FlightPermit {
+        FlightPermit {
+            lead: Some(Lead { ticket, key }),
+            dropped: Rc::clone(&self.dropped),
+        }
+    }
+
+    /// Fetches whose permits were dropped since the last look.
+    pub(super) fn take_dropped(&self) -> Vec<Lead> {
+        self.dropped
+            .try_borrow_mut()
+            .map(|mut dropped| std::mem::take(&mut *dropped))
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_that_is_dropped_is_remembered_and_one_that_ended_is_not() {
+        let flights = Flights::default();
+        let ticket = |hash| Ticket { hash, number: 1 };
+        assert_eq!(
+            flights.permit(ticket(1), 7).end(),
+            Some(Lead {
+                ticket: ticket(1),
+                key: 7
+            })
+        );
+        assert!(flights.take_dropped().is_empty());
+        drop(flights.permit(ticket(2), 8));
+        let dropped = flights.take_dropped();
+        assert_eq!(dropped.iter().map(|lead| lead.key).collect::<Vec<_>>(), [8]);
+        assert!(flights.take_dropped().is_empty());
+    }
+
+    #[test]
+    fn no_two_flights_have_one_number() {
+        let mut flights = Flights::default();
+        let numbers: std::collections::HashSet<u64> = (0..1_000).map(|_| flights.number(5)).collect();
+        assert_eq!(numbers.len(), 1_000);
+    }
+}

@@ -1,0 +1,99 @@
+//! The one place where paused requests go on.
+
+use super::ctx::Ctx;
+use super::exchange::{Exchange, Phase};
+use super::host::Host;
+use super::lifecycle::{self, Event, Flow, TicketId};
+use super::parked::{Arrival, Lane, Stream, Ticket};
+use super::vm::Vm;
+use super::wake::Wake;
+use crate::collapse::Landing;
+use crate::limit::Place;
+
+/// Streams that one callback answers or resumes. Envoy does that when the callback returns, each from within the one before, and
+/// calls the VM for each answer: some hundred nested like this are more than its stack holds.
+pub(super) const RESUMED_AT_ONCE: usize = 16;
+
+impl Vm {
+    /// Lets some of those go on whose wait is over, and asks for another callback for the rest. Root callbacks only: in a stream's own
+    /// callback Envoy would stop that stream.
+    pub(super) fn resume_ready(&mut self, ctx: Ctx<'_, impl Host>) {
+        for _ in 0..RESUMED_AT_ONCE {
+            let Some((id, ticket, arrival)) = self.parked.pop_ready() else {
+                return;
+            };
+            self.resume(ctx, id, ticket, arrival);
+        }
+        if self.parked.has_ready() {
+            // Without it the next tick goes on.
+            let _ = ctx.host.enqueue(self.queue, &[Wake::Ready.byte()]);
+        }
+    }
+
+    fn resume(&mut self, ctx: Ctx<'_, impl Host>, id: TicketId, ticket: Ticket, arrival: Arrival) {
+        let shared = std::rc::Rc::clone(&ticket.exchange);
+        let stream = Stream {
+            context: ticket.context,
+            exchange: &shared,
+        };
+        if ctx.host.enter(ticket.context).is_err() {
+            return self.give_up(ctx, ticket, Some(arrival));
+        }
+        let Ok(mut exchange) = shared.try_borrow_mut() else {
+            return self.give_up(ctx, ticket, Some(arrival));
+        };
+        let stage = match &exchange.phase {
+            Phase::Parked { ticket, .. } if *ticket == id => exchange.phase.stage(),
+            _ => return self.give_up(ctx, ticket, Some(arrival)),
+        };
+        exchange.phase = Phase::Passing;
+        let mut pending = *ticket.pending;
+        let event = match arrival {
+            Arrival::Landed(outcome) => Event::Landed(outcome),
+            Arrival::FlightOver => Event::FlightOver,
+            Arrival::Beside(permit) => {
+                pending.holds.flight = Some(permit);
+                Event::Beside
+            }
+            Arrival::Place { placed } => {
+                pending.holds.leave.placed = placed;
+                Event::Place(if placed { Place::Taken } else { Place::Free })
+            }
+            Arrival::Overdue => Event::Overdue,
+            Arrival::Tier(answer) => {
+                pending.answer = Some(answer);
+                Event::TierAnswered
+            }
+        };
+        if self.run(ctx, stream, &mut exchange, pending, lifecycle::next(stage, event)) == Flow::Continue {
+            // Where the host refused an answer: better late than never.
+            let _ = ctx.host.resume_request();
+        }
+    }
+
+    /// The client of a paused request has gone, or Envoy has answered it.
+    pub(super) fn leave(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange) {
+        let Phase::Parked { ticket: id, .. } = exchange.phase else {
+            return;
+        };
+        exchange.phase = Phase::Passing;
+        if let Some((ticket, arrival)) = self.parked.leave(id) {
+            self.give_up(ctx, ticket, arrival);
+        }
+    }
+
+    /// Gives back what a paused request holds, and what has come for it.
+    fn give_up(&mut self, ctx: Ctx<'_, impl Host>, mut ticket: Ticket, arrival: Option<Arrival>) {
+        self.land(ctx, &mut ticket.pending.holds.flight, Landing::Left);
+        match arrival {
+            Some(Arrival::Beside(permit)) => self.land(ctx, &mut Some(permit), Landing::Left),
+            Some(Arrival::Place { placed: true }) => {
+                if let Lane::Slot(upstream) = ticket.lane() {
+                    self.give_place(ctx.host, upstream, None);
+                }
+            }
+            Some(Arrival::Tier(answer)) => self.tier_landed(ctx.host, answer.question.key.hash(), Landing::Left),
+            _ => {}
+        }
+    }
+}

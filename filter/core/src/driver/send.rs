@@ -1,0 +1,94 @@
+//! Sending a request on to its upstream.
+
+use super::ctx::Ctx;
+use super::exchange::{Exchange, Forwarded, Phase, Stored};
+use super::header_map;
+use super::host::{Host, MapKind};
+use super::plan::{Pending, SURROGATE_CAPABILITY};
+use super::verdict::Verdict;
+use super::vm::Vm;
+use crate::cache::{StoredView, validation};
+use crate::http::fields::Fields;
+use optimizer_proto::v1::Outcome;
+use std::rc::Rc;
+
+impl Vm {
+    /// Sends a request on that has leave to call.
+    pub(super) fn send(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange, pending: Pending) {
+        let Pending {
+            request: map,
+            plan,
+            holds,
+            ..
+        } = pending;
+        let validating = plan.validate
+            && plan
+                .stored
+                .as_ref()
+                .is_some_and(|(bytes, _)| self.add_validators(ctx, exchange, bytes, &map));
+        if plan.key.is_some() {
+            // Tells an origin that speaks Surrogate-Control whom it may address; a host that refuses costs only that.
+            let _ = ctx
+                .host
+                .add_header(MapKind::Request, b"surrogate-capability", SURROGATE_CAPABILITY);
+        }
+        exchange.outcome = if plan.key.is_some() {
+            Outcome::Miss
+        } else {
+            Outcome::Bypass
+        };
+        exchange.upstream_requests = 1;
+        let fence = exchange
+            .route
+            .as_ref()
+            .filter(|route| self.tier_may_take(route))
+            .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
+        let request = Rc::new(map);
+        exchange.came = plan.key.is_some().then(|| Rc::clone(&request));
+        exchange.phase = Phase::Forwarded(Box::new(Forwarded {
+            request,
+            key: plan.key,
+            cause: plan.cause,
+            detail: plan.detail,
+            stored: plan.stored.map(|(bytes, id)| Stored { bytes, id }),
+            validating,
+            birth: self.stamps.birth(),
+            fence,
+            sent_ms: ctx.now_ms,
+            answered_after_ms: None,
+            status: 0,
+            from_origin: false,
+            certain: false,
+            ended: false,
+            permits: holds.leave.permits,
+            verdict: Verdict::default(),
+            placed: holds.leave.placed,
+            flight: holds.flight,
+            unshared: holds.unshared,
+            capture: None,
+            refreshing: holds.leave.refreshing,
+        }));
+    }
+
+    /// Puts the stored response's validators in place of the client's conditions. A range stays: where what is stored is no longer
+    /// current, the client gets its part of what is. False when there is no validator.
+    fn add_validators(&self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, stored: &[u8], request: &[u8]) -> bool {
+        let Ok(view) = StoredView::decode(stored, false) else {
+            return false;
+        };
+        let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
+        if conditional.is_empty() || !self.may_be_validated(ctx, exchange, &view) {
+            return false;
+        }
+        for name in validation::Conditional::REPLACED {
+            // Removing what is not there is no error worth a word.
+            let _ = ctx.host.remove_header(MapKind::Request, name);
+        }
+        let set = |name: &[u8], value: Option<&[u8]>| match value {
+            Some(value) => ctx.host.replace_header(MapKind::Request, name, value).is_ok(),
+            None => true,
+        };
+        set(b"if-none-match", conditional.if_none_match.as_deref())
+            && set(b"if-modified-since", conditional.if_modified_since)
+    }
+}

@@ -1,0 +1,227 @@
+//! Settings, telemetry, purges and questions of the control plane.
+
+use super::*;
+
+#[test]
+fn a_vm_that_has_not_ticked_yet_serves_on_the_settings_that_were_acknowledged() {
+    let mut envoy = Envoy::new("{}");
+    // Another VM of this Envoy has taken a push over, and acknowledged it for all it knew of.
+    let push = SettingsPush {
+        revision: 5,
+        document: br#"{"default_ttl":"60s"}"#.to_vec(),
+        epoch: "e".to_owned(),
+    };
+    assert!(crate::driver::settings_cell::publish(&envoy.host, &push));
+    let Seen::Forwarded { cache_status, .. } = envoy.get(&[], "200", &[], b"x") else {
+        panic!()
+    };
+    assert!(cache_status.contains("stored"), "{cache_status}");
+}
+
+#[test]
+fn settings_are_pushed_adopted_and_acknowledged_while_the_store_stays_warm() {
+    let mut envoy = Envoy::new("{}");
+    forwarded(envoy.get(&[], "200", &FRESH, b"body"));
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert!(matches!(envoy.said().first(), Some(FromFilter::Hello(_))));
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    let push = |revision, document: &str| {
+        ToFilter::Settings(SettingsPush {
+            revision,
+            document: document.as_bytes().to_vec(),
+            epoch: "e".to_owned(),
+        })
+    };
+    envoy.control(push(2, r#"{"default_ttl":"15m"}"#));
+    let said = envoy.said();
+    assert!(
+        matches!(&said[..], [FromFilter::SettingsAck(ack)] if ack.accepted && ack.revision == 2),
+        "{said:?}"
+    );
+    assert_eq!(envoy.vm.policies.route(b"x", b"/").freshness.default_ttl_ms, 900_000);
+    envoy.control(push(3, r#"{"default_ttl":"soon","cache_size":0}"#));
+    let said = envoy.said();
+    assert!(
+        matches!(&said[..], [FromFilter::SettingsAck(ack)] if !ack.accepted && ack.violations.len() == 2),
+        "{said:?}"
+    );
+    envoy.control(push(1, r#"{"default_ttl":"1s"}"#));
+    assert_eq!(
+        envoy.vm.in_force.revision, 2,
+        "older ones and refused ones change nothing"
+    );
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"body");
+}
+
+#[test]
+fn telemetry_is_sent_until_acknowledged_and_counts_every_request() {
+    let mut envoy = Envoy::new("{}");
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    forwarded(envoy.get(&[], "200", &FRESH, b"body"));
+    replied(envoy.get(&[], "500", &[], b""));
+    envoy.wait(1_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert!(
+        !envoy.said().iter().any(|body| matches!(body, FromFilter::Telemetry(_))),
+        "nobody listens yet"
+    );
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    envoy.wait(1_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    let reports = |envoy: &Envoy| {
+        let said = envoy.said().into_iter();
+        said.filter_map(|body| match body {
+            FromFilter::Telemetry(report) => Some(report),
+            _ => None,
+        })
+        .collect::<Vec<_>>()
+    };
+    let first = reports(&envoy).remove(0);
+    let requests: u64 = first
+        .delta
+        .as_ref()
+        .unwrap()
+        .requests
+        .iter()
+        .map(|series| series.count)
+        .sum();
+    assert_eq!(requests, 2);
+    assert_eq!(
+        optimizer_proto::telemetry::check_report(&first, envoy.host.now_ms.get()),
+        Ok(())
+    );
+    envoy.wait(1_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert!(reports(&envoy).is_empty(), "one report under way at a time");
+    envoy.control(ToFilter::TelemetryAck(TelemetryAck {
+        sequence: first.sequence,
+    }));
+    envoy.wait(1_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    assert_eq!(reports(&envoy)[0].sequence, first.sequence + 1);
+}
+
+#[test]
+fn purge_requests_are_taken_from_listed_addresses_only() {
+    let mut envoy = Envoy::new(r#"{"purge_sources":["10.0.0.0/8"]}"#);
+    forwarded(envoy.get(&[], "200", &FRESH, b"content"));
+    let mut purge = GET.to_vec();
+    purge[0] = (":method", "PURGE");
+    envoy.host.set_property("source\0address", b"192.0.2.1:999");
+    assert_eq!(replied(envoy.ask(&purge, "200", &[], b"")).status, 403);
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).status, 200, "still stored");
+    envoy.host.set_property("source\0address", b"10.9.8.7:999");
+    assert_eq!(replied(envoy.ask(&purge, "200", &[], b"")).status, 200);
+    forwarded(envoy.get(&[], "200", &[], b""));
+    let mut closed = Envoy::new("{}");
+    assert_eq!(
+        forwarded(closed.ask(&purge, "405", &[], b"")).0,
+        "405",
+        "goes to the origin"
+    );
+}
+
+#[test]
+fn who_stood_still_asks_the_origin_until_it_has_caught_up() {
+    let mut envoy = Envoy::new("{}");
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    envoy.control(ToFilter::CaughtUp(optimizer_proto::v1::CaughtUp {}));
+    forwarded(envoy.get(&[], "200", &FRESH, b"content"));
+    envoy.wait(4_000);
+    replied(envoy.get(&[], "500", &[], b""));
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    envoy.wait(30_000);
+    forwarded(envoy.get(&[], "200", &FRESH, b"content"));
+    // What the old stream still brings is not listened to: the stream has been given up.
+    envoy.control(ToFilter::CaughtUp(optimizer_proto::v1::CaughtUp {}));
+    forwarded(envoy.get(&[], "200", &FRESH, b"content"));
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    envoy.wait(100);
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    forwarded(envoy.get(&[], "200", &FRESH, b"content"));
+    envoy.control(ToFilter::CaughtUp(optimizer_proto::v1::CaughtUp {}));
+    replied(envoy.get(&[], "500", &[], b""));
+}
+
+#[test]
+fn who_is_vouched_for_knows_of_the_purge_whose_wake_up_is_still_behind() {
+    let mut envoy = Envoy::new(r#"{"default_ttl":"1h"}"#);
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    forwarded(envoy.get(&[], "200", &[("cache-control", "max-age=600")], b"old"));
+    envoy.wait(30_000);
+    let no_store = [("cache-control", "no-store")];
+    forwarded(envoy.get(&[], "200", &no_store, b"in doubt"));
+    envoy.wait(10);
+    // Another VM has heard of the purge that was slept through, and then that nothing is missing.
+    let now_ms = envoy.host.now_ms.get();
+    let map = std::rc::Rc::clone(&envoy.host.map);
+    let mut leader = crate::store::Stamps::default();
+    leader
+        .purge(&*map, &optimizer_proto::purge::PurgeTarget::All, false, now_ms)
+        .unwrap();
+    crate::shared_map::SharedMap::set(&*map, b"ao1/vouched", &now_ms.to_le_bytes(), None).unwrap();
+    forwarded(envoy.get(&[], "200", &no_store, b"asked"));
+}
+
+fn explained(envoy: &mut Envoy, fields: &[(&str, &str)]) -> serde_json::Value {
+    let command = optimizer_proto::v1::Command {
+        id: "1".to_owned(),
+        body: Some(optimizer_proto::v1::command::Body::Explain(
+            optimizer_proto::v1::ExplainCommand {
+                method: "GET".to_owned(),
+                scheme: "http".to_owned(),
+                authority: "api.example".to_owned(),
+                path: "/a?b=1".to_owned(),
+                fields: fields
+                    .iter()
+                    .map(|(name, value)| optimizer_proto::v1::HeaderField {
+                        name: name.as_bytes().to_vec(),
+                        value: value.as_bytes().to_vec(),
+                    })
+                    .collect(),
+            },
+        )),
+    };
+    let done = envoy
+        .vm
+        .execute(Ctx::new(&envoy.host, envoy.host.now_ms.get()), &command);
+    assert!(done.ok, "{}", done.detail);
+    serde_json::from_str(&done.detail).unwrap()
+}
+
+#[test]
+fn an_explanation_names_the_policy_and_lists_variants_also_where_none_fits() {
+    let mut envoy = Envoy::new(r#"{"routes":[{"name":"a","path_prefix":"/a","ttl_ceiling":"30s"}]}"#);
+    let varied = [("cache-control", "max-age=60"), ("vary", "x-tenant")];
+    for tenant in ["one", "two"] {
+        forwarded(envoy.get(&[("x-tenant", tenant)], "200", &varied, b"content"));
+    }
+    let missed = explained(&mut envoy, &[("x-tenant", "three")]);
+    assert_eq!(
+        (&missed["decision"], &missed["route"]),
+        (&"forward".into(), &"a".into())
+    );
+    assert_eq!(
+        (&missed["policy"]["path_prefix"], &missed["policy"]["ttl_ceiling_ms"]),
+        (&"/a".into(), &30_000.into())
+    );
+    let variants = missed["variants"].as_array().unwrap();
+    let mut tenants: Vec<_> = variants
+        .iter()
+        .map(|variant| variant["selecting"][0]["value"].as_str().unwrap())
+        .collect();
+    tenants.sort_unstable();
+    assert_eq!(tenants, ["one", "two"]);
+    assert!(
+        variants
+            .iter()
+            .all(|variant| variant["selected"] == false && variant["freshness_lifetime_ms"] == 30_000)
+    );
+
+    let hit = explained(&mut envoy, &[("x-tenant", "two")]);
+    assert_eq!(hit["decision"], "serve", "{hit}");
+    let selected = hit["variants"].as_array().unwrap();
+    assert_eq!(selected.iter().filter(|variant| variant["selected"] == true).count(), 1);
+    assert_eq!(hit["stored"]["body_bytes"], 7);
+}

@@ -1,0 +1,111 @@
+//! A VM as one of several workers: on which settings it runs, and what it tells the others.
+
+use super::ctx::Ctx;
+use super::host::{Host, LogLevel};
+use super::settings_cell::{self, fingerprint, parse_document};
+use super::vm::Vm;
+use super::wake::Wake;
+use super::{mailbox, registry};
+use crate::policy::{self, Policies};
+use optimizer_proto::settings::Settings;
+use std::rc::Rc;
+
+impl Vm {
+    /// Takes over the secret and the settings in the shared cells, if they are new to this VM.
+    pub(super) fn adopt(&mut self, host: &impl Host) {
+        self.key_secret.adopt(host, self.bootstrap.key_secret.as_ref());
+        let Some((push, cas)) = settings_cell::changed(host, self.in_force.seen) else {
+            return;
+        };
+        self.in_force.seen = Some(cas);
+        match parse_document(&push.document) {
+            Ok((settings, _)) => {
+                self.apply(&settings);
+                self.in_force.revision = push.revision;
+                self.in_force.epoch = push.epoch;
+                self.beat(Ctx::new(host, host.now_ns() / 1_000_000));
+            }
+            // Only checked documents get into the cell; a filter of another version may have other rules.
+            Err(violations) => {
+                for violation in violations {
+                    host.log(
+                        LogLevel::Error,
+                        &format!("settings revision {} refused: {violation}", push.revision),
+                    );
+                }
+            }
+        }
+    }
+
+    pub(super) fn apply(&mut self, settings: &Settings) {
+        self.policies = Rc::new(Policies::compile(settings));
+        self.store.configure(self.policies.limits, policy::eviction(settings));
+        self.share_copies();
+    }
+
+    /// A VM that has not ticked yet is in nobody's list: settings could be acknowledged for all workers and pass it by. Its first
+    /// request brings it in. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for.
+    pub(super) fn join(&mut self, ctx: Ctx<'_, impl Host>) {
+        if !self.joined {
+            self.adopt(ctx.host);
+            self.forwarding.refresh(ctx.host);
+            self.beat(ctx);
+        }
+    }
+
+    /// Tells the other VMs that this one is alive, and on which settings.
+    pub(super) fn beat(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.joined = true;
+        let vms = registry::heartbeat(
+            ctx.host,
+            registry::Vm {
+                uid: self.uid,
+                queue: self.queue,
+                seen_ms: ctx.now_ms,
+                epoch: fingerprint(&self.in_force.epoch),
+                revision: self.in_force.revision,
+                purges: self.stamps.birth().number(),
+            },
+        );
+        self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
+        self.share_copies();
+    }
+
+    /// The memory for copies is the Envoy's: each VM has its share.
+    fn share_copies(&mut self) {
+        if !cfg!(feature = "no-copies") {
+            self.store
+                .allow_copies(self.policies.copies / u64::from(self.workers.max(1)));
+        }
+    }
+
+    pub(super) fn hand_over_counts(&mut self, host: &impl Host) {
+        let Some(delta) = self.recorder.drain() else { return };
+        self.stats.count(host, &delta);
+        if let Err(back) = mailbox::post(host, self.uid, delta) {
+            self.recorder.carry(*back);
+        }
+    }
+
+    pub(super) fn wake_others(&self, ctx: Ctx<'_, impl Host>) {
+        let mut item = vec![Wake::Settings.byte()];
+        item.extend_from_slice(&self.queue.to_le_bytes());
+        for vm in registry::vms(ctx.host, ctx.now_ms) {
+            if vm.uid != self.uid {
+                // A VM that cannot be woken sees the change at its next tick.
+                let _ = ctx.host.enqueue(vm.queue, &item);
+            }
+        }
+    }
+
+    /// Wakes the other VMs.
+    pub(super) fn tell_others(&self, ctx: Ctx<'_, impl Host>, what: Wake) {
+        for vm in registry::vms(ctx.host, ctx.now_ms)
+            .iter()
+            .filter(|vm| vm.uid != self.uid)
+        {
+            // One that cannot be woken looks at its next tick.
+            let _ = ctx.host.enqueue(vm.queue, &[what.byte()]);
+        }
+    }
+}
