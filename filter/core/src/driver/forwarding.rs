@@ -2,10 +2,13 @@
 //! one do what they like. A filter sees the final head only in the access log's callback, so it is learned there, for each cluster
 //! and route, and kept in shared data.
 
+use super::host::{Clock, LogLevel};
 use crate::Millis;
 use crate::cache::Routing;
 use crate::engine::Asked;
+use crate::http::head;
 use crate::shared_map::{Cas, SharedMap};
+use std::cell::Cell;
 use std::collections::HashMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -43,6 +46,8 @@ pub struct Forwarding {
     seen: Option<Cas>,
     differed: HashMap<Vec<u8>, Millis>,
     failed: Vec<(u64, Millis)>,
+    /// The operator was told that a route has no name.
+    unnamed_told: Cell<bool>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
@@ -69,6 +74,8 @@ pub(super) struct Routed {
     pub(super) route: Vec<u8>,
     /// Both, as what is learned is kept by.
     pub(super) pair: Vec<u8>,
+    /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
+    pub(super) listener: Vec<u8>,
     /// What the route's header rules depend on, as a hash: both, and the host, which chooses the virtual host.
     pub(super) rules: u64,
 }
@@ -81,12 +88,22 @@ impl Routed {
             cluster,
             route,
             pair,
+            listener: Vec::new(),
             rules,
         }
     }
 
-    /// What of a request's routing belongs to its key. `changed`: Envoy changes requests of this cluster and route. An unnamed route
-    /// may then have been chosen by any field.
+    /// Digest of all that the route may have been chosen by, where it has no name to tell it by.
+    pub(super) fn head(&self, asked: &Asked<'_>) -> Option<String> {
+        let chosen_by = || {
+            let mut lines: Vec<_> = asked.fields.iter().collect();
+            lines.push((b":listener", &self.listener));
+            lines
+        };
+        self.route.is_empty().then(|| head::digest(&chosen_by()))
+    }
+
+    /// What of a request's routing belongs to its key.
     pub(super) fn routing<'r>(&'r self, asked: &Asked<'r>, head: Option<&'r str>) -> Routing<'r> {
         Routing {
             cluster: &self.cluster,
@@ -169,6 +186,16 @@ impl Forwarding {
             self.differed.clear();
         }
         self.differed.insert(pair.to_vec(), now_ms.saturating_add(DIFFERED_MS));
+    }
+
+    /// Says once that a route has no name, and what that costs.
+    pub(super) fn tell_unnamed(&self, host: &impl Clock, cluster: &str) {
+        if !self.unnamed_told.replace(true) {
+            let message = format!(
+                "a route to cluster {cluster} has no name: what is stored is shared only by requests with the same head; give each route a name of its own"
+            );
+            host.log(LogLevel::Warn, &message);
+        }
     }
 
     /// Takes over what the Envoy knows.

@@ -7,7 +7,6 @@ use super::host::Host;
 use super::vm::Vm;
 use crate::cache::CacheKey;
 use crate::engine::Asked;
-use crate::http::head;
 use crate::policy::RoutePolicy;
 
 impl Vm {
@@ -23,7 +22,12 @@ impl Vm {
             host.property(b"xds\0route_name").unwrap_or_default()
         };
         exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
-        exchange.routed = Some(Routed::new(cluster, route, authority));
+        let mut routed = Routed::new(cluster, route, authority);
+        if routed.route.is_empty() && !routed.cluster.is_empty() {
+            self.forwarding.tell_unnamed(host, &exchange.upstream);
+            routed.listener = host.property(b"destination\0address").unwrap_or_default();
+        }
+        exchange.routed = Some(routed);
     }
 
     /// The key of a request, or why the cache is not asked.
@@ -50,7 +54,7 @@ impl Vm {
         Ok(self.key_under(routed, asked, route))
     }
 
-    /// The key of what a POST brought, for a GET that is sent the same way; none where Envoy may send a GET otherwise.
+    /// The key of what a POST brought, for a GET that is sent the same way; none where Envoy may choose another route for a GET.
     pub(super) fn key_of_posted(
         &self,
         host: &impl Host,
@@ -60,15 +64,20 @@ impl Vm {
     ) -> Option<CacheKey> {
         let key = self.key_of(host, exchange, asked, route).ok()?;
         let routed = exchange.routed.as_ref()?;
-        (!routed.route.is_empty() || self.forwarding.of(&routed.pair) == Knowledge::Unchanged).then_some(key)
+        (!routed.route.is_empty()).then_some(key)
     }
 
     /// The key of a request that is sent there.
     pub(super) fn key_under(&self, routed: &Routed, asked: &Asked<'_>, route: &RoutePolicy) -> CacheKey {
-        let digest = (routed.route.is_empty() && self.forwarding.of(&routed.pair) == Knowledge::Changed)
-            .then(|| head::digest(&asked.fields.iter().collect::<Vec<_>>()));
+        let digest = routed.head(asked);
         let routing = routed.routing(asked, digest.as_deref());
-        CacheKey::of_routed(&route.key, &asked.target, &asked.fields, &self.key_secret.secret, &routing)
+        CacheKey::of_routed(
+            &route.key,
+            &asked.target,
+            &asked.fields,
+            &self.key_secret.secret,
+            &routing,
+        )
     }
 
     /// Whether what comes under this key is stored only when it is known how its request left Envoy. A named route is in the key in

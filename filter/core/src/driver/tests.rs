@@ -47,6 +47,7 @@ impl Envoy {
         let host = FakeHost::default();
         host.now_ms.set(1_700_000_000_000);
         host.set_property("xds\0cluster_name", b"api");
+        host.set_property("xds\0route_name", b"all");
         let mut vm = Vm::new();
         vm.on_start(&host);
         let document = format!(r#"{{"control_cluster":"control","settings":{settings}}}"#);

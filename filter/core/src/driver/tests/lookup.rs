@@ -194,6 +194,7 @@ fn two_vms_share_the_cache() {
     };
     host.now_ms.set(first.host.now_ms.get());
     host.set_property("xds\0cluster_name", b"api");
+    host.set_property("xds\0route_name", b"all");
     let mut second = Envoy {
         host,
         vm: Vm::new(),
@@ -233,6 +234,7 @@ fn other_workers_hear_of_an_invalidated_group_at_once() {
     };
     host.now_ms.set(first.host.now_ms.get());
     host.set_property("xds\0cluster_name", b"api");
+    host.set_property("xds\0route_name", b"all");
     host.random.set(99);
     let mut second = Envoy {
         host,
