@@ -74,6 +74,8 @@ pub(super) struct Routed {
     pub(super) route: Vec<u8>,
     /// Both, as what is learned is kept by.
     pub(super) pair: Vec<u8>,
+    /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
+    pub(super) listener: Vec<u8>,
     /// What the route's header rules depend on, as a hash: both, and the host, which chooses the virtual host.
     pub(super) rules: u64,
     /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
@@ -88,6 +90,7 @@ impl Routed {
             cluster,
             route,
             pair,
+            listener: Vec::new(),
             rules,
             listener: Vec::new(),
         }
@@ -189,7 +192,7 @@ impl Forwarding {
     }
 
     /// Says once that a route has no name, and what that costs.
-    pub(super) fn tell_unnamed(&self, host: &impl Host, cluster: &str) {
+    pub(super) fn tell_unnamed(&self, host: &impl Clock, cluster: &str) {
         if !self.unnamed_told.replace(true) {
             let message = format!(
                 "a route to cluster {cluster} has no name: what is stored is shared only by requests with the same head; give each route a name of its own"
