@@ -2,7 +2,7 @@
 //! one do what they like. A filter sees the final head only in the access log's callback, so it is learned there, for each cluster
 //! and route, and kept in shared data.
 
-use super::host::{Host, LogLevel};
+use super::host::{Clock, LogLevel};
 use crate::Millis;
 use crate::cache::Routing;
 use crate::engine::Asked;
@@ -78,8 +78,6 @@ pub(super) struct Routed {
     pub(super) listener: Vec<u8>,
     /// What the route's header rules depend on, as a hash: both, and the host, which chooses the virtual host.
     pub(super) rules: u64,
-    /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
-    pub(super) listener: Vec<u8>,
 }
 
 impl Routed {
@@ -92,7 +90,6 @@ impl Routed {
             pair,
             listener: Vec::new(),
             rules,
-            listener: Vec::new(),
         }
     }
 
