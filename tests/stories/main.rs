@@ -16,6 +16,7 @@ mod description;
 mod doors;
 mod drain;
 mod durability;
+mod envoy_health;
 mod examples;
 mod fake_control_plane;
 mod filter_order;
