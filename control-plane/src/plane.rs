@@ -162,6 +162,8 @@ pub(crate) struct Plane {
     pub(crate) acknowledged: Notify,
     next_id: AtomicU64,
     pub(crate) id: String,
+    /// When it started: what was before, nobody here has seen.
+    pub(crate) started_ms: Millis,
     /// Envoys that take their clusters from here.
     pub(crate) xds: crate::xds::Clients,
     /// Modules of the filter.
@@ -277,6 +279,7 @@ impl Plane {
             acknowledged: Notify::new(),
             next_id: AtomicU64::new(1),
             id,
+            started_ms: now_ms,
             xds: crate::xds::Clients::default(),
             modules,
             spool,

@@ -36,7 +36,6 @@ mod peers;
 mod prometheus;
 mod protocols;
 mod purge_spelling;
-
 mod replicas;
 mod routes;
 mod routing;

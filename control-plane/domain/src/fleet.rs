@@ -423,6 +423,12 @@ impl Envoy {
             .is_some_and(|(of, number)| of == epoch && *number >= revision)
     }
 
+    /// Whether it has answered for settings that it was sent.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.in_force.is_some() || self.refused.is_some()
+    }
+
     /// What operators call it: its node id, else the name of its process.
     #[must_use]
     pub fn title<'a>(&'a self, name: &'a str) -> &'a str {

@@ -83,6 +83,7 @@ impl Vm {
 
     /// Whether purges may be missing, so that nothing stored may be used.
     pub(super) fn doubts(&mut self, host: &impl Host, now_ms: Millis) -> bool {
+        self.join(host, now_ms);
         // Only the tick says that time goes on as usual; a request may be the first thing that happens after a pause.
         if self.trust.ticked_ms > 0 && now_ms.saturating_sub(self.trust.ticked_ms) > PAUSE_MS {
             self.notice_pause(host, now_ms);

@@ -87,8 +87,10 @@ pub struct Vm {
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
     last_second_ms: Millis,
-    /// The other VMs know of this one.
-    joined: bool,
+    /// When the other VMs last heard of this one.
+    listed_ms: Option<Millis>,
+    /// When it last tried to tell them.
+    beat_ms: Millis,
     /// A plugin configuration was taken.
     configured: bool,
 }
@@ -146,7 +148,8 @@ impl Vm {
             connections: Connections::default(),
             capturing: 0,
             last_second_ms: 0,
-            joined: false,
+            listed_ms: None,
+            beat_ms: 0,
             configured: false,
         }
     }
@@ -364,30 +367,38 @@ impl Vm {
     }
 
     /// A VM that has not ticked yet is in nobody's list: settings could be acknowledged for all workers and pass it by. Its first
-    /// request brings it in. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for.
+    /// request brings it in. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for. The same goes
+    /// for one that has not been scheduled for seconds, or whose clock was set: the others may have taken it for gone, and
+    /// acknowledged settings and purges without it.
     pub(super) fn join(&mut self, host: &impl Host, now_ms: Millis) {
-        if !self.joined {
-            self.adopt(host);
-            self.forwarding.refresh(host);
+        let listed = |at: Millis| now_ms.abs_diff(at) < registry::LISTED_MS;
+        if self.listed_ms.is_some_and(listed) {
+            return;
+        }
+        // First the list, then a look: what others do in between waits for this VM.
+        if self.listed_ms.is_none() || now_ms.abs_diff(self.beat_ms) >= u64::from(TICK_MS) {
             self.beat(host, now_ms);
         }
+        self.adopt(host);
+        self.stamps.refresh(host, now_ms);
+        self.forwarding.refresh(host);
     }
 
     /// Tells the other VMs that this one is alive, and on which settings.
     pub(super) fn beat(&mut self, host: &impl Host, now_ms: Millis) {
-        self.joined = true;
-        let vms = registry::heartbeat(
-            host,
-            registry::Vm {
-                uid: self.uid,
-                queue: self.queue,
-                seen_ms: now_ms,
-                epoch: fingerprint(&self.in_force.epoch),
-                revision: self.in_force.revision,
-                purges: self.stamps.birth().number(),
-            },
-        );
-        self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
+        self.beat_ms = now_ms;
+        let me = registry::Vm {
+            uid: self.uid,
+            queue: self.queue,
+            seen_ms: now_ms,
+            epoch: fingerprint(&self.in_force.epoch),
+            revision: self.in_force.revision,
+            purges: self.stamps.birth().number(),
+        };
+        if let Some(vms) = registry::heartbeat(host, me) {
+            self.listed_ms = Some(now_ms);
+            self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
+        }
         self.share_copies();
     }
 
