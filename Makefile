@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-tier bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-tier bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -43,6 +43,11 @@ e2e: deps-test wasm wasm-trap control-plane ## The stories on the real Envoy alo
 	$(CARGO) test --locked -p e2e
 
 # Once over everything, as in `make e2e`, and then on with further seeds and rounds. ORACLE_SEED=n runs one world of the routing oracle again.
+simulate: SECONDS = 3600
+simulate: ## The fleet, simulated from seeds, with everything that may go wrong: SECONDS (3600); SEED=n runs one again
+	$(CARGO) build --locked --release -p simulation
+	SECONDS=$(SECONDS) $(TARGET_DIR)/release/simulate
+
 oracle: SECONDS = 600
 oracle: deps-test wasm ## What the filter may do, judged by its twin, nginx, Varnish and the origin: SECONDS (600)
 	ORACLE_SECONDS=$(SECONDS) $(CARGO) test --locked -p e2e --test stories oracle:: -- --test-threads=1 --nocapture

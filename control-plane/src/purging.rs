@@ -295,15 +295,23 @@ fn note_applied(plane: &Plane, id: &str, envoy: &str, matched: Option<Matched>) 
     plane.acknowledged.notify_waiters();
 }
 
-/// Tells an Envoy what was purged while it was away, and when that is in force, that there is no more.
+/// Tells an Envoy what was purged while it was away, and when that is in force, that there is no more. What was told, was told on one
+/// stream: one that came meanwhile may have missed something else, and was not told by its own because this one was at it.
 pub(crate) async fn catch_up(plane: Arc<Plane>, envoy: String) {
-    if !plane.desk.begin(&envoy) {
-        return;
+    while let Some(connection) = plane.connection_of(&envoy) {
+        if !plane.desk.begin(&envoy) {
+            return;
+        }
+        let told = tell_missing(&plane, &envoy).await;
+        let is_same = plane.connection_of(&envoy) == Some(connection);
+        if told && is_same {
+            plane.tell(connection, ToFilter::CaughtUp(CaughtUp {}));
+        }
+        plane.desk.end(&envoy);
+        if is_same {
+            return;
+        }
     }
-    if tell_missing(&plane, &envoy).await {
-        plane.tell(&envoy, ToFilter::CaughtUp(CaughtUp {}));
-    }
-    plane.desk.end(&envoy);
 }
 
 async fn tell_missing(plane: &Arc<Plane>, envoy: &str) -> bool {

@@ -28,7 +28,11 @@ impl Streams {
 
     fn attach(&mut self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
         self.senders.insert(connection, (envoy.to_owned(), sender));
-        self.by_envoy.insert(envoy.to_owned(), connection);
+        // One Envoy, one stream. The Hello of an abandoned one may come last, over another connection: were both kept, the end of that
+        // one would leave an Envoy that is connected and not known to be. So the one before ends, and whoever speaks for the Envoy opens another.
+        if let Some(before) = self.by_envoy.insert(envoy.to_owned(), connection) {
+            self.senders.remove(&before);
+        }
     }
 
     fn detach(&mut self, connection: ConnectionId, envoy: &str) {
@@ -117,13 +121,18 @@ impl Plane {
         answers
     }
 
-    /// Sends an Envoy a message that it does not answer.
-    pub(crate) fn tell(&self, envoy: &str, body: Body) {
+    /// Sends a message that is not answered, on one connection and no other.
+    pub(crate) fn tell(&self, connection: ConnectionId, body: Body) {
         let streams = lock(&self.streams);
-        if let Some((_, sender)) = streams.to(envoy) {
+        if let Some((_, sender)) = streams.senders.get(&connection) {
             // A stream that takes no more ends soon.
             let _ = sender.try_send(ControlMessage { body: Some(body) });
         }
+    }
+
+    /// The connection of an Envoy here.
+    pub(crate) fn connection_of(&self, envoy: &str) -> Option<ConnectionId> {
+        lock(&self.streams).by_envoy.get(envoy).copied()
     }
 
     /// Whether an Envoy is connected here.

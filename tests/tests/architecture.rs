@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// (crate, what of the workspace it may depend on).
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("optimizer-proto", &[]),
     ("filter-core", &["optimizer-proto"]),
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
@@ -14,6 +14,8 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
     // The simulated Envoys of `bench-fleet` speak the control link.
     ("e2e", &["optimizer-proto"]),
+    // Both hearts in one process, and neither shell.
+    ("simulation", &["control-domain", "filter-core", "optimizer-proto"]),
 ];
 
 /// What the two hearts must not know: hosts, sockets, runtimes, clocks.

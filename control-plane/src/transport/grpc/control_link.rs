@@ -149,7 +149,11 @@ impl Conversation {
                     let welcome = self.welcome(secret.borrow().clone());
                     changed.is_ok() && self.send(ToFilter::Welcome(welcome)).await
                 }
-                Some(command) = to_send.recv() => self.out.send(Ok(command)).await.is_ok(),
+                command = to_send.recv() => match command {
+                    Some(command) => self.out.send(Ok(command)).await.is_ok(),
+                    // Another stream has taken its place.
+                    None => false,
+                },
                 _ = stopped.changed() => false,
             };
         }

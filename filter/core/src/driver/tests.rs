@@ -430,6 +430,33 @@ fn another_vm(of: &Envoy) -> Envoy {
 }
 
 #[test]
+fn a_vm_that_starts_knows_what_was_purged_before_it() {
+    let mut envoy = Envoy::new("{}");
+    forwarded(envoy.get(&[], "200", &FRESH, b"before"));
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    envoy.control(ToFilter::Settings(SettingsPush {
+        revision: 2,
+        document: b"{}".to_vec(),
+        epoch: "e".to_owned(),
+    }));
+    let purge = PurgeCommand {
+        kind: Kind::Host.into(),
+        value: "api.example".to_owned(),
+        ..PurgeCommand::default()
+    };
+    envoy.control(ToFilter::Command(Command {
+        id: "1".to_owned(),
+        body: Some(Body::Purge(purge)),
+    }));
+    // As after a trap: the first thing that happens is a request.
+    let mut next = another_vm(&envoy);
+    let (status, _) = forwarded(next.get(&[], "200", &FRESH, b"after"));
+    assert_eq!(status, "200");
+    assert_eq!(replied(next.get(&[], "500", &[], b"")).body, b"after");
+}
+
+#[test]
 fn a_vm_that_others_may_take_for_gone_looks_before_it_serves() {
     for (late, jump) in [(4_200_u64, 0_u64), (100, 20_000)] {
         let mut leader = Envoy::new("{}");

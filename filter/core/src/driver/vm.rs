@@ -154,6 +154,13 @@ impl Vm {
         }
     }
 
+    /// Epoch and revision of the settings that this VM runs on; the bootstrap's have no epoch.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn settings_in_force(&self) -> (&str, u64) {
+        (&self.in_force.epoch, self.in_force.revision)
+    }
+
     /// The configuration of the VM came: it names the module. What is longer than a name is none.
     pub fn on_vm_configuration(&mut self, name: &[u8]) {
         self.module = match std::str::from_utf8(name) {
@@ -212,6 +219,8 @@ impl Vm {
         if self.in_force.epoch.is_empty() {
             self.apply(&self.bootstrap.settings.clone());
         }
+        // What was purged before this VM was there may still be in the store: a request may come before the first tick.
+        self.stamps.refresh(host, host.now_ns() / 1_000_000);
         self.adopt(host);
         let name = format!("ao1-wake-{:016x}", self.uid);
         match host.register_queue(name.as_bytes()) {
