@@ -42,12 +42,12 @@ test: deps-test wasm wasm-trap control-plane ## All tests: native ones, and stor
 e2e: deps-test wasm wasm-trap control-plane ## The stories on the real Envoy alone
 	$(CARGO) test --locked -p e2e
 
-# Once over everything, as in `make e2e`, and then on with further seeds and rounds. ORACLE_SEED=n runs one world of the routing oracle again.
 simulate: SECONDS = 3600
 simulate: ## The fleet, simulated from seeds, with everything that may go wrong: SECONDS (3600); SEED=n runs one again
 	$(CARGO) build --locked --release -p simulation
 	SECONDS=$(SECONDS) $(TARGET_DIR)/release/simulate
 
+# Once over everything, as in `make e2e`, and then on with further seeds and rounds. ORACLE_SEED=n runs one world of the routing oracle again.
 oracle: SECONDS = 600
 oracle: deps-test wasm ## What the filter may do, judged by its twin, nginx, Varnish and the origin: SECONDS (600)
 	ORACLE_SECONDS=$(SECONDS) $(CARGO) test --locked -p e2e --test stories oracle:: -- --test-threads=1 --nocapture

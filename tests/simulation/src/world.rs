@@ -49,7 +49,7 @@ impl Plan {
             seed,
             envoys: random.index(3) + 1,
             workers: random.index(3) + 1,
-            troubled_ms: random.between(20_000, 90_000),
+            troubled_ms: random.between(15_000, 60_000),
             faults: None,
         }
     }

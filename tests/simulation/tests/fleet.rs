@@ -3,16 +3,9 @@
 use simulation::faults::Faults;
 use simulation::world::{Plan, run};
 
-fn of(seed: u64) -> Plan {
-    Plan {
-        troubled_ms: 30_000,
-        ..Plan::of(seed)
-    }
-}
-
 fn all_hold(seeds: std::ops::Range<u64>) {
     for seed in seeds {
-        let summary = run(of(seed)).unwrap_or_else(|violation| {
+        let summary = run(Plan::of(seed)).unwrap_or_else(|violation| {
             panic!(
                 "seed {seed}: {}\nagain, with its events: SEED={seed} SIMULATION_TRACE=1 make simulate",
                 violation.0
@@ -34,10 +27,10 @@ fn so_it_does_from_other_seeds() {
 
 #[test]
 fn a_seed_is_a_run() {
-    let plan = of(4);
+    let plan = Plan::of(4);
     let (one, two) = (run(plan).unwrap(), run(plan).unwrap());
     assert_eq!(one, two);
-    assert_ne!(one.trace, run(of(5)).unwrap().trace);
+    assert_ne!(one.trace, run(Plan::of(5)).unwrap().trace);
 }
 
 #[test]
@@ -46,7 +39,7 @@ fn without_faults_everything_is_in_order_at_once() {
         envoys: 2,
         workers: 3,
         faults: Some(Faults::NONE),
-        ..of(7)
+        ..Plan::of(7)
     };
     let summary = run(plan).unwrap();
     assert_eq!(summary.faults, 0);

@@ -8,6 +8,8 @@ mod capture;
 mod collapsing;
 mod commands;
 mod control;
+#[cfg(test)]
+mod every_order;
 pub mod exchange;
 mod explain;
 #[cfg(test)]
