@@ -843,6 +843,12 @@ impl World {
         let now_ms = self.now_ms;
         let Some(control) = &mut self.control else { return };
         let (epoch, revision) = control.revision();
+        // Names are made by chance and read from `/fleet`: nobody knows one before its Envoy has been there.
+        let met = control
+            .fleet
+            .get(&victim)
+            .is_some_and(control_domain::fleet::Envoy::has_answered);
+        let victim = if met { victim } else { "somebody".to_owned() };
         let commands = control.commands();
         let hello = |instance: &str, proof: &[u8]| {
             FromFilter::Hello(Hello {
