@@ -1,11 +1,13 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-fleet bench-tier bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 WASM := wasm32-wasip1
 WASM_BUILD := $(CARGO) build --locked -p api-optimizer-filter --target $(WASM) --profile wasm
+WASM_FILE := $(WASM)/wasm/api_optimizer_filter.wasm
+WASM_TRIM := $(CARGO) run --locked --quiet -p filter-trim --
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,10 +30,12 @@ build: wasm ## Release build of everything that `make run` starts
 
 wasm: deps ## The shipped filter
 	$(WASM_BUILD)
+	$(WASM_TRIM) $(TARGET_DIR)/$(WASM_FILE)
 
 # Without link-time optimisation: it is only asked to trap. A target directory of its own keeps it apart from the shipped one.
 wasm-trap: deps ## The filter with the test trigger
 	CARGO_PROFILE_WASM_LTO=off CARGO_PROFILE_WASM_CODEGEN_UNITS=16 $(WASM_BUILD) --features trap-trigger --target-dir $(TARGET_DIR)/trap
+	$(WASM_TRIM) $(TARGET_DIR)/trap/$(WASM_FILE)
 
 control-plane:
 	$(CARGO) build --locked -p api-optimizer-control-plane
@@ -78,17 +82,31 @@ wasm-pass-through: deps ## A filter that does nothing, for the benchmark
 
 wasm-no-copies: deps ## The filter without a worker's own copies, for the benchmark
 	$(WASM_BUILD) --features no-copies --target-dir $(TARGET_DIR)/no-copies
+	$(WASM_TRIM) $(TARGET_DIR)/no-copies/$(WASM_FILE)
 
 bench: wasm wasm-pass-through wasm-no-copies ## What the filter costs, as ratios in one run; the hit ratio of each policy
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench
 	$(CARGO) bench --locked -p filter-core --features testing --bench hit_ratio
+	@$(MAKE) --no-print-directory bench-oracle
+
+bench-oracle: deps-test wasm control-plane ## How fast the routing oracle asks, and how many leaks the sharing gate tries
+	$(CARGO) test --locked --quiet -p e2e --test stories oracle::routing oracle::sharing -- --test-threads=1 --nocapture 2>&1 | \
+		grep -E '^(routing oracle|sharing gate): |^test result: FAILED'
 
 bench-quick: wasm wasm-pass-through wasm-no-copies ## The same in short
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench --quick
+
+# The filter of another revision, built in a folder of its own, takes turns with this one.
+bench-against: REVISION = HEAD
+bench-against: wasm ## Ratios of CPU time against the filter of an earlier revision: REVISION (HEAD)
+	tests/bench/install.sh
+	tests/bench/earlier.sh $(REVISION) $(TARGET_DIR)/earlier
+	$(CARGO) build --locked --release -p e2e --bin bench
+	$(TARGET_DIR)/release/bench --against $(TARGET_DIR)/earlier/filter.wasm
 
 bench-core: ## Natively: a hit's decision, and what breaker and limit cost a forwarded request
 	$(CARGO) bench --locked -p filter-core --features testing --bench parts --bench limit

@@ -5,6 +5,7 @@ mod counting;
 use crate::infrastructure::purge_journal::PurgeJournal;
 use crate::plane::{Event, Plane, now_ms};
 use crate::replicas::Entry;
+use control_domain::fleet::ConnectionId;
 use control_domain::purges::{MAX_TARGETS, Matched, Purge, PurgeLog, Target};
 use control_domain::tier::Subject;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -41,7 +42,7 @@ pub(crate) struct Desk {
     unkept: Option<String>,
     journal: Option<PurgeJournal>,
     rate: DefaultDirectRateLimiter,
-    telling: Mutex<HashSet<String>>,
+    telling: Mutex<HashSet<ConnectionId>>,
     counting: Mutex<HashSet<String>>,
 }
 
@@ -111,17 +112,17 @@ impl Desk {
         }
     }
 
-    /// Marks an Envoy as being told what it missed; false when it is already.
-    fn begin(&self, envoy: &str) -> bool {
+    /// Marks an Envoy as being told over this stream what it missed; false when it is already.
+    fn begin(&self, connection: ConnectionId) -> bool {
         let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
-        telling.insert(envoy.to_owned())
+        telling.insert(connection)
     }
 
-    fn end(&self, envoy: &str) {
+    fn end(&self, connection: ConnectionId) {
         self.telling
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(envoy);
+            .remove(&connection);
     }
 }
 
@@ -295,23 +296,16 @@ fn note_applied(plane: &Plane, id: &str, envoy: &str, matched: Option<Matched>) 
     plane.acknowledged.notify_waiters();
 }
 
-/// Tells an Envoy what was purged while it was away, and when that is in force, that there is no more. What was told, was told on one
-/// stream: one that came meanwhile may have missed something else, and was not told by its own because this one was at it.
+/// Tells an Envoy what was purged while it was away, and when that is in force, that there is no more. Each stream is told of its own:
+/// one that the Envoy has given up may take its time.
 pub(crate) async fn catch_up(plane: Arc<Plane>, envoy: String) {
-    while let Some(connection) = plane.connection_of(&envoy) {
-        if !plane.desk.begin(&envoy) {
-            return;
-        }
-        let told = tell_missing(&plane, &envoy).await;
-        let is_same = plane.connection_of(&envoy) == Some(connection);
-        if told && is_same {
-            plane.tell(connection, ToFilter::CaughtUp(CaughtUp {}));
-        }
-        plane.desk.end(&envoy);
-        if is_same {
-            return;
-        }
+    let Some(connection) = plane.connection_of(&envoy).filter(|stream| plane.desk.begin(*stream)) else {
+        return;
+    };
+    if tell_missing(&plane, &envoy).await {
+        plane.tell(connection, ToFilter::CaughtUp(CaughtUp {}));
     }
+    plane.desk.end(connection);
 }
 
 async fn tell_missing(plane: &Arc<Plane>, envoy: &str) -> bool {

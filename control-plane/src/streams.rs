@@ -17,13 +17,27 @@ pub(crate) struct Streams {
     senders: HashMap<ConnectionId, (String, mpsc::Sender<ControlMessage>)>,
     /// The newest connection of each Envoy.
     by_envoy: HashMap<String, ConnectionId>,
-    /// By the command's id: the Envoy that was asked, and who waits.
-    waiting: HashMap<String, (String, oneshot::Sender<CommandResult>)>,
+    /// By the command's id.
+    waiting: HashMap<String, Waiting>,
 }
 
+/// Somebody waits for the answer to a command.
+#[derive(Debug)]
+struct Waiting {
+    envoy: String,
+    /// The stream that the command went over. With it the answer is lost.
+    connection: ConnectionId,
+    answer: oneshot::Sender<CommandResult>,
+}
+
+/// The name of an Envoy, one of its streams, and the way to it.
+type Recipient = (String, ConnectionId, mpsc::Sender<ControlMessage>);
+
 impl Streams {
-    fn to(&self, envoy: &str) -> Option<&(String, mpsc::Sender<ControlMessage>)> {
-        self.senders.get(self.by_envoy.get(envoy)?)
+    fn to(&self, envoy: &str) -> Option<Recipient> {
+        let connection = *self.by_envoy.get(envoy)?;
+        let (_, sender) = self.senders.get(&connection)?;
+        Some((envoy.to_owned(), connection, sender.clone()))
     }
 
     fn attach(&mut self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
@@ -40,6 +54,8 @@ impl Streams {
         if self.by_envoy.get(envoy) == Some(&connection) {
             self.by_envoy.remove(envoy);
         }
+        // Who waits for an answer over it need not wait until the deadline.
+        self.waiting.retain(|_, waiting| waiting.connection != connection);
     }
 }
 
@@ -63,19 +79,22 @@ impl Plane {
     pub(crate) fn answered(&self, envoy: &str, result: CommandResult) {
         let mut streams = lock(&self.streams);
         let asked = streams.waiting.get(&result.id);
-        if asked.is_none_or(|(asked, _)| asked != envoy) {
+        if asked.is_none_or(|asked| asked.envoy != envoy) {
             return;
         }
-        if let Some((_, waiting)) = streams.waiting.remove(&result.id) {
+        if let Some(waiting) = streams.waiting.remove(&result.id) {
             // Whoever asked may have given up.
-            let _ = waiting.send(result);
+            let _ = waiting.answer.send(result);
         }
     }
 
     /// Sends a command to all Envoys connected here and waits for their answers; `None` for one that did not answer in time.
     pub(crate) async fn command(&self, body: CommandBody, timeout: Duration) -> Vec<(String, Option<CommandResult>)> {
-        let targets: Vec<(String, mpsc::Sender<ControlMessage>)> =
-            lock(&self.streams).senders.values().cloned().collect();
+        let targets: Vec<Recipient> = lock(&self.streams)
+            .senders
+            .iter()
+            .map(|(connection, (envoy, sender))| (envoy.clone(), *connection, sender.clone()))
+            .collect();
         self.ask(targets, body, timeout).await
     }
 
@@ -96,7 +115,7 @@ impl Plane {
         body: CommandBody,
         timeout: Duration,
     ) -> Option<CommandResult> {
-        let target = lock(&self.streams).to(envoy).cloned()?;
+        let target = lock(&self.streams).to(envoy)?;
         let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
         answer
     }
@@ -121,16 +140,15 @@ impl Plane {
         answers
     }
 
-    /// Sends a message that is not answered, on one connection and no other.
+    /// Sends a message over one stream. It is not answered.
     pub(crate) fn tell(&self, connection: ConnectionId, body: Body) {
-        let streams = lock(&self.streams);
-        if let Some((_, sender)) = streams.senders.get(&connection) {
+        if let Some((_, sender)) = lock(&self.streams).senders.get(&connection) {
             // A stream that takes no more ends soon.
             let _ = sender.try_send(ControlMessage { body: Some(body) });
         }
     }
 
-    /// The connection of an Envoy here.
+    /// The newest stream of an Envoy that is connected here.
     pub(crate) fn connection_of(&self, envoy: &str) -> Option<ConnectionId> {
         lock(&self.streams).by_envoy.get(envoy).copied()
     }
@@ -154,16 +172,21 @@ impl Plane {
 
     async fn ask(
         &self,
-        targets: Vec<(String, mpsc::Sender<ControlMessage>)>,
+        targets: Vec<Recipient>,
         body: CommandBody,
         timeout: Duration,
     ) -> Vec<(String, Option<CommandResult>)> {
         let deadline = tokio::time::Instant::now() + timeout;
         let mut asked = Vec::new();
-        for (envoy, sender) in targets {
+        for (envoy, connection, sender) in targets {
             let id = format!("{}-{}", self.id, self.next_id());
             let (answer, answered) = oneshot::channel();
-            lock(&self.streams).waiting.insert(id.clone(), (envoy.clone(), answer));
+            let waiting = Waiting {
+                envoy: envoy.clone(),
+                connection,
+                answer,
+            };
+            lock(&self.streams).waiting.insert(id.clone(), waiting);
             let command = Command {
                 id: id.clone(),
                 body: Some(body.clone()),
@@ -188,5 +211,42 @@ impl Plane {
             results.push((envoy, result));
         }
         results
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_an_answer_over_a_stream_that_ends_waits_no_more() {
+        let (mut streams, sender) = (Streams::default(), mpsc::channel(1).0);
+        let (old, new) = (1, 2);
+        streams.attach(old, "envoy", sender.clone());
+        let mut asked = Vec::new();
+        for (id, connection) in [("a", old), ("b", new)] {
+            let (answer, answered) = oneshot::channel();
+            let envoy = "envoy".to_owned();
+            let waiting = Waiting {
+                envoy,
+                connection,
+                answer,
+            };
+            streams.waiting.insert(id.to_owned(), waiting);
+            asked.push(answered);
+        }
+        streams.attach(new, "envoy", sender);
+        streams.detach(old, "envoy");
+        assert!(
+            asked[0]
+                .try_recv()
+                .is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
+        );
+        assert!(
+            asked[1]
+                .try_recv()
+                .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
+        );
+        assert_eq!(streams.to("envoy").map(|(_, connection, _)| connection), Some(new));
     }
 }

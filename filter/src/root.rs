@@ -18,6 +18,13 @@ impl Root {
     }
 }
 
+impl Drop for Root {
+    /// Envoy has no more use for it. Here and not in `on_done`, which Envoy would call for each stream besides.
+    fn drop(&mut self) {
+        vm::with(|vm| vm.on_root_done(&EnvoyHost, self.id));
+    }
+}
+
 impl Context for Root {
     fn on_grpc_stream_message(&mut self, stream: u32, size: usize) {
         vm::with(|vm| vm.on_control_message(&EnvoyHost, self.id, stream, size));
@@ -33,11 +40,6 @@ impl Context for Root {
 
     fn on_http_call_response(&mut self, token: u32, fields: usize, body_size: usize, _trailers: usize) {
         vm::with(|vm| vm.on_call_response(&EnvoyHost, token, fields, body_size));
-    }
-
-    fn on_done(&mut self) -> bool {
-        vm::with(|vm| vm.on_root_done(&EnvoyHost, self.id));
-        true
     }
 }
 

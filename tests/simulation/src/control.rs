@@ -87,6 +87,8 @@ struct Connection {
 #[derive(Debug)]
 struct Asked {
     envoy: String,
+    /// With this stream the answer is lost.
+    over: StreamId,
     deadline_ms: u64,
     task: Task,
 }
@@ -114,7 +116,8 @@ pub struct Control {
     streams: BTreeMap<StreamId, Connection>,
     by_envoy: BTreeMap<String, StreamId>,
     waiting: BTreeMap<String, Asked>,
-    telling: BTreeSet<String>,
+    /// Streams over which an Envoy is being told what it missed.
+    telling: BTreeSet<StreamId>,
     life: u64,
     next: u64,
     acts: Vec<Act>,
@@ -257,25 +260,24 @@ impl Control {
     }
 
     /// A stream ended.
-    pub fn closed(&mut self, stream: StreamId) {
-        let Some(connection) = self.streams.remove(&stream) else {
-            return;
-        };
-        if self.by_envoy.get(&connection.envoy) == Some(&stream) {
-            self.by_envoy.remove(&connection.envoy);
+    pub fn closed(&mut self, stream: StreamId, now_ms: u64) {
+        if let Some(connection) = self.streams.remove(&stream) {
+            if self.by_envoy.get(&connection.envoy) == Some(&stream) {
+                self.by_envoy.remove(&connection.envoy);
+            }
+            self.fleet.gone(&connection.envoy, connection.number);
         }
-        self.fleet.gone(&connection.envoy, connection.number);
+        self.give_up(|asked| asked.over == stream, now_ms);
     }
 
     /// Time passes: commands that nobody answers are given up.
     pub fn tick(&mut self, now_ms: u64) {
-        let over: Vec<String> = self
-            .waiting
-            .iter()
-            .filter(|(_, asked)| asked.deadline_ms <= now_ms)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in over {
+        self.give_up(|asked| asked.deadline_ms <= now_ms, now_ms);
+    }
+
+    fn give_up(&mut self, is_over: impl Fn(&Asked) -> bool, now_ms: u64) {
+        let over = self.waiting.iter().filter(|(_, asked)| is_over(asked));
+        for id in over.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             if let Some(asked) = self.waiting.remove(&id) {
                 self.done(asked, false, now_ms);
             }
@@ -412,6 +414,7 @@ impl Control {
         let stream = self.by_envoy.get(envoy).copied();
         let asked = Asked {
             envoy: envoy.to_owned(),
+            over: stream.unwrap_or_default(),
             deadline_ms: now_ms + ANSWER_MS,
             task,
         };
@@ -433,7 +436,7 @@ impl Control {
         let Some(stream) = self.by_envoy.get(envoy).copied() else {
             return;
         };
-        if !self.telling.insert(envoy.to_owned()) {
+        if !self.telling.insert(stream) {
             return;
         }
         let missing = self.missing(envoy);
@@ -463,27 +466,23 @@ impl Control {
             self.ask(envoy, command, task, now_ms);
             return;
         }
-        self.end_catch_up(envoy, stream, true, now_ms);
+        self.end_catch_up(envoy, stream, true);
     }
 
-    /// What was told, was told on one stream: one that has come since may have missed something else.
-    fn end_catch_up(&mut self, envoy: &str, stream: StreamId, told: bool, now_ms: u64) {
-        self.telling.remove(envoy);
-        let Some(present) = self.by_envoy.get(envoy).copied() else {
+    /// What was told, was told on one stream: one that has come since is told for itself.
+    fn end_catch_up(&mut self, envoy: &str, stream: StreamId, told: bool) {
+        self.telling.remove(&stream);
+        if !told || !self.streams.contains_key(&stream) {
             return;
-        };
-        if present != stream {
-            self.catch_up(envoy, now_ms);
-        } else if told {
-            let since_ms = self.streams.get(&present).map_or(0, |connection| connection.since_ms);
-            let missing = self.missing(envoy).unwrap_or_default().into_iter();
-            let lacks = missing.filter(|purge| purge.at < since_ms).map(|purge| purge.id);
-            self.facts.push(Fact::CaughtUp {
-                envoy: envoy.to_owned(),
-                lacks: lacks.collect(),
-            });
-            self.send(present, ToFilter::CaughtUp(CaughtUp {}));
         }
+        let since_ms = self.streams.get(&stream).map_or(0, |connection| connection.since_ms);
+        let missing = self.missing(envoy).unwrap_or_default().into_iter();
+        let lacks = missing.filter(|purge| purge.at < since_ms).map(|purge| purge.id);
+        self.facts.push(Fact::CaughtUp {
+            envoy: envoy.to_owned(),
+            lacks: lacks.collect(),
+        });
+        self.send(stream, ToFilter::CaughtUp(CaughtUp {}));
     }
 
     fn done(&mut self, asked: Asked, ok: bool, now_ms: u64) {
@@ -500,7 +499,7 @@ impl Control {
                 rest,
             } => {
                 if !ok {
-                    self.end_catch_up(&envoy, stream, false, now_ms);
+                    self.end_catch_up(&envoy, stream, false);
                     return;
                 }
                 if let Some(purge) = under_way {

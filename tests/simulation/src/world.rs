@@ -394,8 +394,9 @@ impl World {
                 }
             }
             Event::ControlClosed { stream } => {
+                let now_ms = self.now_ms;
                 if let Some(control) = &mut self.control {
-                    control.closed(stream);
+                    control.closed(stream, now_ms);
                 }
             }
             Event::AtOrigin {

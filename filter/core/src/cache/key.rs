@@ -82,6 +82,24 @@ impl CacheKey {
     /// Builds the key of a request, without where it was routed. Credentials in it are hashed under the secret.
     #[must_use]
     pub fn new(policy: &KeyPolicy, target: &Target<'_>, request: &Fields<'_>, secret: &KeySecret) -> Self {
+        let mut key = Self::unhashed(policy, target, request, secret);
+        key.hash = xxhash_rust::xxh3::xxh3_64(&key.bytes);
+        key
+    }
+
+    /// As [`CacheKey::new`] and [`CacheKey::routed`] together.
+    #[must_use]
+    pub fn of_routed(
+        policy: &KeyPolicy,
+        target: &Target<'_>,
+        request: &Fields<'_>,
+        secret: &KeySecret,
+        routing: &Routing<'_>,
+    ) -> Self {
+        Self::unhashed(policy, target, request, secret).routed(routing)
+    }
+
+    fn unhashed(policy: &KeyPolicy, target: &Target<'_>, request: &Fields<'_>, secret: &KeySecret) -> Self {
         let scheme: &[u8] = if target.scheme.eq_ignore_ascii_case(b"https") {
             b"https"
         } else {
@@ -107,12 +125,11 @@ impl CacheKey {
             let digest = secret.digest(b"authorization", request.all(b"authorization"));
             bytes.extend_from_slice(digest.as_ref().map_or(&[], <[u8; 16]>::as_slice));
         }
-        let hash = xxhash_rust::xxh3::xxh3_64(&bytes);
         Self {
             bytes,
             host,
             url_end,
-            hash,
+            hash: 0,
         }
     }
 
@@ -183,7 +200,8 @@ pub struct KeyParts<'a> {
 const RESERVED: u8 = 4;
 
 fn push_text(bytes: &mut Vec<u8>, text: &[u8]) {
-    if text.iter().all(|byte| *byte >= RESERVED) {
+    // Without an early end, which compiles to vectors.
+    if text.iter().fold(true, |plain, byte| plain & (*byte >= RESERVED)) {
         bytes.extend_from_slice(text);
         return;
     }

@@ -12,8 +12,12 @@ const PAUSE_MS: u64 = 5_000;
 /// Without a control plane that says what was missed the doubt ends by itself: a cache that serves is worth more than one that
 /// waits for ever.
 const PATIENCE_MS: u64 = 20_000;
+/// While the control plane is heard, but has not said yet that nothing is missing, the doubt lasts on; so long at most.
+const LONGEST_MS: u64 = 300_000;
 /// When the leader last knew that nothing is missing, milliseconds.
 const KEY: &[u8] = b"ao1/vouched";
+/// When the leader last heard from a control plane that had still to tell what was missed, milliseconds.
+const CATCHING_UP: &[u8] = b"ao1/catching-up";
 
 /// The doubts of one VM.
 #[derive(Debug, Default)]
@@ -37,10 +41,9 @@ impl Trust {
 
     /// The leader heard from the control plane: tells all VMs how far what is stored can be believed.
     pub(super) fn vouch(&self, map: &impl SharedMap, now_ms: Millis) {
-        if self.in_sync {
-            // A VM in doubt waits for its patience to end when this fails.
-            let _ = map.set(KEY, &now_ms.to_le_bytes(), None);
-        }
+        let key = if self.in_sync { KEY } else { CATCHING_UP };
+        // A VM in doubt waits for its patience to end when this fails.
+        let _ = map.set(key, &now_ms.to_le_bytes(), None);
     }
 
     /// Notes that time passes; true when it stood still since the last time.
@@ -56,11 +59,13 @@ impl Trust {
 
     fn doubts(&mut self, map: &impl SharedMap, now_ms: Millis) -> bool {
         let Some(since) = self.since else { return false };
-        let vouched = map
-            .get(KEY)
-            .and_then(|(bytes, _)| bytes.try_into().ok())
-            .map_or(0, u64::from_le_bytes);
-        if vouched > since || now_ms.abs_diff(since) > PATIENCE_MS {
+        let time = |key| {
+            map.get(key)
+                .and_then(|(bytes, _)| bytes.try_into().ok())
+                .map_or(0, u64::from_le_bytes)
+        };
+        let heard = time(CATCHING_UP).clamp(since, since.saturating_add(LONGEST_MS));
+        if time(KEY) > since || now_ms.abs_diff(since) > PATIENCE_MS + (heard - since) {
             self.since = None;
         }
         self.since.is_some()
@@ -119,6 +124,24 @@ mod tests {
         leader.caught_up();
         leader.vouch(&map, 20_200);
         assert!(!other.doubts(&map, 20_201) && !leader.doubts(&map, 20_201));
+    }
+
+    #[test]
+    fn who_is_still_being_told_doubts_on_for_a_bounded_time() {
+        let (map, mut leader, mut other) = (MemoryMap::default(), Trust::default(), Trust::default());
+        assert!(!leader.passes(1_000) && !other.passes(1_000));
+        assert!(leader.passes(20_000) && other.passes(20_000));
+        leader.reconnected();
+        leader.vouch(&map, 30_000);
+        assert!(other.doubts(&map, 30_000 + PATIENCE_MS), "the control plane was heard");
+        leader.vouch(&map, 50_000);
+        assert!(other.doubts(&map, 50_000 + PATIENCE_MS));
+        leader.vouch(&map, 900_000_000);
+        assert!(other.doubts(&map, 20_000 + LONGEST_MS + PATIENCE_MS));
+        assert!(
+            !other.doubts(&map, 20_001 + LONGEST_MS + PATIENCE_MS),
+            "for ever is too long"
+        );
     }
 
     #[test]

@@ -8,19 +8,29 @@ pub type Line<'a> = (&'a [u8], &'a [u8]);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
     lines: Vec<Line<'a>>,
+    /// A Bloom filter of the names: most names that are asked for are not there.
+    names: u64,
+}
+
+/// The bit of a name in the Bloom filter.
+fn bit(name: &[u8]) -> u64 {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else {
+        return 1;
+    };
+    let mixed = usize::from(*first) * 7 + usize::from(*last) * 29 + name.len();
+    1 << (mixed & 63)
 }
 
 impl<'a> From<Vec<Line<'a>>> for Fields<'a> {
     fn from(lines: Vec<Line<'a>>) -> Self {
-        Self { lines }
+        let names = lines.iter().fold(0, |names, (name, _)| names | bit(name));
+        Self { lines, names }
     }
 }
 
 impl<'a> FromIterator<Line<'a>> for Fields<'a> {
     fn from_iter<I: IntoIterator<Item = Line<'a>>>(lines: I) -> Self {
-        Self {
-            lines: lines.into_iter().collect(),
-        }
+        lines.into_iter().collect::<Vec<_>>().into()
     }
 }
 
@@ -28,6 +38,12 @@ impl<'a> Fields<'a> {
     /// All lines in order.
     pub fn iter(&self) -> impl Iterator<Item = Line<'a>> + '_ {
         self.lines.iter().copied()
+    }
+
+    /// All lines with this name.
+    fn named<'s>(&'s self, name: &'s [u8]) -> impl Iterator<Item = &'s Line<'a>> + 's {
+        let lines: &[Line<'a>] = if self.names & bit(name) == 0 { &[] } else { &self.lines };
+        lines.iter().filter(move |(line, _)| *line == name)
     }
 
     /// Trimmed value of the first line with this (lower-case) name.
@@ -38,10 +54,7 @@ impl<'a> Fields<'a> {
 
     /// Trimmed values of all lines with this (lower-case) name, in order.
     pub fn all<'s>(&'s self, name: &'s [u8]) -> impl Iterator<Item = &'a [u8]> + 's {
-        self.lines
-            .iter()
-            .filter(move |(line, _)| *line == name)
-            .map(|(_, value)| trim(value))
+        self.named(name).map(|(_, value)| trim(value))
     }
 
     /// Trimmed values of all lines with this name, borrowed from the message alone.
@@ -52,7 +65,7 @@ impl<'a> Fields<'a> {
     /// True when at least one line has this name.
     #[must_use]
     pub fn has(&self, name: &[u8]) -> bool {
-        self.lines.iter().any(|(line, _)| *line == name)
+        self.named(name).next().is_some()
     }
 
     /// Number of lines.

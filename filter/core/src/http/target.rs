@@ -44,6 +44,12 @@ pub fn normalize_authority(scheme: &[u8], authority: &[u8]) -> Vec<u8> {
 
 /// Appends what [`normalize_authority`] gives.
 pub fn push_authority(out: &mut Vec<u8>, scheme: &[u8], authority: &[u8]) {
+    // Most are written in the normalised way already.
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    if authority.iter().all(plain) && !authority.ends_with(b".") {
+        out.extend_from_slice(authority);
+        return;
+    }
     let authority = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
     let default: &[u8] = if scheme.eq_ignore_ascii_case(b"https") {
         b":443"

@@ -121,7 +121,7 @@ impl Lineup {
 
 /// An origin that answers `/{size}` with as many bytes, fresh for an hour, and `/no-store/{size}` with what may not be stored;
 /// `/slow/no-store/{size}` 20 ms later.
-fn origin(folder: &Path, cores: &Cores) -> Result<Envoy> {
+pub(crate) fn origin(folder: &Path, cores: &Cores) -> Result<Envoy> {
     let mut bootstrap = bare(9)?;
     let mut routes = String::new();
     for size in SIZES {
@@ -135,7 +135,14 @@ fn origin(folder: &Path, cores: &Cores) -> Result<Envoy> {
 }
 
 /// Envoy with our filter. `/direct/{size}` is answered by Envoy itself and `/plain/…` forwarded, both without the filter.
-fn ours(name: &str, filter: PathBuf, folder: &Path, cores: &Cores, origin: u16, workers: u32) -> Result<Envoy> {
+pub(crate) fn ours(
+    name: &str,
+    filter: PathBuf,
+    folder: &Path,
+    cores: &Cores,
+    origin: u16,
+    workers: u32,
+) -> Result<Envoy> {
     let mut bootstrap = bare(origin)?;
     bootstrap.wasm = Some(filter);
     let mut routes = direct_routes(WITHOUT_FILTER);

@@ -6,6 +6,7 @@ mod cases;
 mod chart;
 mod check;
 mod contenders;
+mod earlier;
 mod entry;
 mod footprint;
 mod load;
@@ -63,7 +64,12 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         [] => run(&FULL),
         [flag] if flag == "--quick" => run(&QUICK),
-        _ => Err(Failure::new("usage: bench [--quick]")),
+        [flag, file] if flag == "--against" => earlier::compare(Path::new(file), earlier::ROUNDS),
+        [flag, file, rounds] if flag == "--against" => match rounds.parse() {
+            Ok(rounds) if rounds > 0 => earlier::compare(Path::new(file), rounds),
+            _ => Err(Failure::new("ROUNDS is a number above 0")),
+        },
+        _ => Err(Failure::new("usage: bench [--quick | --against FILTER.wasm [ROUNDS]]")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
