@@ -309,10 +309,8 @@ fn checked(envoys: usize, vms: usize, purges: u8, without: Without) -> impl Chec
 fn what_a_receipt_promises_holds_in_every_state() {
     for (envoys, vms, purges) in [(1, 2, 1), (1, 2, 2), (2, 1, 1)] {
         let checker = checked(envoys, vms, purges, Without::Nothing);
-        println!(
-            "{envoys} Envoys, {purges} purges: {} states",
-            checker.unique_state_count()
-        );
+        let states = checker.unique_state_count();
+        println!("{envoys} Envoys of {vms} VMs, {purges} purges: {states} states");
         checker.assert_properties();
         assert!(states > 1_000, "{states}");
     }
