@@ -32,7 +32,7 @@ pub struct Routing<'a> {
     pub authority: &'a [u8],
     /// See [`crate::engine::Asked::claimed_scheme`].
     pub claimed_scheme: Option<&'a [u8]>,
-    /// Digest of the request's head, where an unnamed route changes requests.
+    /// Digest of the request's head, where the route has no name to tell it by.
     pub head: Option<&'a str>,
 }
 

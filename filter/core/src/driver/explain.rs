@@ -126,6 +126,7 @@ impl Vm {
         json!({
             "cluster": text(&routed.cluster),
             "envoy_route": text(&routed.route),
+            "shared_by": if routed.route.is_empty() { "request-head" } else { "route-name" },
             "refreshed_by": if foreground.is_some() { "client-request" } else { "own-request" },
             "refreshed_by_reason": foreground.unwrap_or("request-unchanged"),
         })

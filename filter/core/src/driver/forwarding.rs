@@ -10,6 +10,7 @@ use super::{exchange::Exchange, header_map};
 use crate::Millis;
 use crate::http::head;
 use crate::shared_map::{Cas, SharedMap};
+use std::cell::Cell;
 use std::collections::HashMap;
 
 const KEY: &[u8] = b"ao1/forwarding";
@@ -46,6 +47,8 @@ pub struct Forwarding {
     seen: Option<Cas>,
     differed: HashMap<Vec<u8>, Millis>,
     failed: Vec<(u64, Millis)>,
+    /// The operator was told that a route has no name.
+    unnamed_told: Cell<bool>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
@@ -135,6 +138,16 @@ impl Forwarding {
             self.differed.clear();
         }
         self.differed.insert(pair.to_vec(), now_ms.saturating_add(DIFFERED_MS));
+    }
+
+    /// Says once that a route has no name, and what that costs.
+    pub(super) fn tell_unnamed(&self, host: &impl Host, cluster: &str) {
+        if !self.unnamed_told.replace(true) {
+            let message = format!(
+                "a route to cluster {cluster} has no name: what is stored is shared only by requests with the same head; give each route a name of its own"
+            );
+            host.log(super::host::LogLevel::Warn, &message);
+        }
     }
 
     /// Takes over what the Envoy knows.

@@ -18,16 +18,32 @@ pub(super) struct Routed {
     pub(super) route: Vec<u8>,
     /// Both, as what is learned is kept by.
     pub(super) pair: Vec<u8>,
+    /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
+    pub(super) listener: Vec<u8>,
 }
 
 impl Routed {
     pub(super) fn new(cluster: Vec<u8>, route: Vec<u8>) -> Self {
         let pair = pair(&cluster, &route);
-        Self { cluster, route, pair }
+        Self {
+            cluster,
+            route,
+            pair,
+            listener: Vec::new(),
+        }
     }
 
-    /// What of a request's routing belongs to its key. `changed`: Envoy changes requests of this cluster and route. An unnamed route
-    /// may then have been chosen by any field.
+    /// Digest of all that the route may have been chosen by, where it has no name to tell it by.
+    fn head(&self, asked: &Asked<'_>) -> Option<String> {
+        let chosen_by = || {
+            let mut lines: Vec<_> = asked.fields.iter().collect();
+            lines.push((b":listener", &self.listener));
+            lines
+        };
+        self.route.is_empty().then(|| head::digest(&chosen_by()))
+    }
+
+    /// What of a request's routing belongs to its key.
     pub(super) fn routing<'r>(&'r self, asked: &Asked<'r>, head: Option<&'r str>) -> Routing<'r> {
         Routing {
             cluster: &self.cluster,
@@ -52,7 +68,12 @@ impl Vm {
             host.property(b"xds\0route_name").unwrap_or_default()
         };
         exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
-        exchange.routed = Some(Routed::new(cluster, route));
+        let mut routed = Routed::new(cluster, route);
+        if routed.route.is_empty() && !routed.cluster.is_empty() {
+            self.forwarding.tell_unnamed(host, &exchange.upstream);
+            routed.listener = host.property(b"destination\0address").unwrap_or_default();
+        }
+        exchange.routed = Some(routed);
     }
 
     /// The key of a request, or why the cache is not asked.
@@ -79,7 +100,7 @@ impl Vm {
         Ok(self.key_under(routed, asked, route))
     }
 
-    /// The key of what a POST brought, for a GET that is sent the same way; none where Envoy may send a GET otherwise.
+    /// The key of what a POST brought, for a GET that is sent the same way; none where Envoy may choose another route for a GET.
     pub(super) fn key_of_posted(
         &self,
         host: &impl Host,
@@ -89,13 +110,12 @@ impl Vm {
     ) -> Option<CacheKey> {
         let key = self.key_of(host, exchange, asked, route).ok()?;
         let routed = exchange.routed.as_ref()?;
-        (!routed.route.is_empty() || self.forwarding.of(&routed.pair) == Knowledge::Unchanged).then_some(key)
+        (!routed.route.is_empty()).then_some(key)
     }
 
     /// The key of a request that is sent there.
     pub(super) fn key_under(&self, routed: &Routed, asked: &Asked<'_>, route: &RoutePolicy) -> CacheKey {
-        let digest = (routed.route.is_empty() && self.forwarding.of(&routed.pair) == Knowledge::Changed)
-            .then(|| head::digest(&asked.fields.iter().collect::<Vec<_>>()));
+        let digest = routed.head(asked);
         let routing = routed.routing(asked, digest.as_deref());
         CacheKey::of_routed(
             &route.key,

@@ -167,6 +167,7 @@ impl Run {
         let host = FakeHost::default();
         host.now_ms.set(1_700_000_000_000);
         host.set_property("xds\0cluster_name", b"api");
+        host.set_property("xds\0route_name", b"all");
         host.set_property("response\0code_details", b"via_upstream");
         host.set_property("response\0flags", &0_u64.to_le_bytes());
         let mut vm = Vm::new();

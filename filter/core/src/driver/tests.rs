@@ -41,6 +41,7 @@ impl Envoy {
         let host = FakeHost::default();
         host.now_ms.set(1_700_000_000_000);
         host.set_property("xds\0cluster_name", b"api");
+        host.set_property("xds\0route_name", b"all");
         let mut vm = Vm::new();
         vm.on_start(&host);
         let document = format!(r#"{{"control_cluster":"control","settings":{settings}}}"#);
@@ -599,6 +600,7 @@ fn two_vms_share_the_cache() {
     };
     host.now_ms.set(first.host.now_ms.get());
     host.set_property("xds\0cluster_name", b"api");
+    host.set_property("xds\0route_name", b"all");
     let mut second = Envoy {
         host,
         vm: Vm::new(),
@@ -1238,6 +1240,7 @@ fn other_workers_hear_of_an_invalidated_group_at_once() {
     };
     host.now_ms.set(first.host.now_ms.get());
     host.set_property("xds\0cluster_name", b"api");
+    host.set_property("xds\0route_name", b"all");
     host.random.set(99);
     let mut second = Envoy {
         host,
