@@ -8,6 +8,10 @@ use e2e::stack::{Plan, Stack};
 use e2e::wait;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
+
+/// Longest wait for a fault to be over.
+const LONG: Duration = Duration::from_secs(90);
 
 fn started(plan: &Plan) -> Stack {
     let origin = Origin::start(|_| Reply::ok("content").header("cache-control", "no-store")).unwrap();
@@ -65,7 +69,8 @@ fn is_told(stack: &Stack, name: &str, rule: &str, envoy: &str) -> String {
 
 /// Waits until nothing of it is told any more.
 fn is_over(stack: &Stack, name: &str, rule: &str, envoy: &str) {
-    wait::until("the end of the fault", || {
+    // A module that was refused is offered again at growing intervals.
+    wait::until_within(LONG, "the end of the fault", || {
         let (status, _) = component(stack, name);
         (status == "healthy" && alert(stack, rule, envoy).is_none()).then_some(())
     })
