@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -45,6 +45,11 @@ test: deps-test wasm wasm-trap control-plane ## All tests: native ones, and stor
 
 e2e: deps-test wasm wasm-trap control-plane ## The stories on the real Envoy alone
 	$(CARGO) test --locked -p e2e
+
+simulate: SECONDS = 3600
+simulate: ## The fleet, simulated from seeds, with everything that may go wrong: SECONDS (3600); SEED=n runs one again
+	$(CARGO) build --locked --release -p simulation
+	SECONDS=$(SECONDS) $(TARGET_DIR)/release/simulate
 
 # Once over everything, as in `make e2e`, and then on with further seeds and rounds. ORACLE_SEED=n runs one world of the routing oracle again.
 oracle: SECONDS = 600

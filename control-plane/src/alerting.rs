@@ -125,7 +125,8 @@ fn judge(plane: &Plane) -> bool {
         let Ok((settings, _)) = Settings::parse(&domain.book.present().document) else {
             return false;
         };
-        let figures = figures(&domain, &settings, now_ms);
+        let mut figures = figures(&domain, &settings, now_ms);
+        figures.envoy_faults = plane.envoy_faults(&domain, now_ms);
         let found = conditions(&figures, &settings.alerts, |name| domain.board.standing(name));
         let hour_began = domain.baseline.note(figures.throughput, now_ms);
         let quiet_ms = settings.alerts.resolve_after_ms;
@@ -191,6 +192,7 @@ fn figures(domain: &Domain, settings: &Settings, now_ms: u64) -> Figures {
         vm_reloads: stats.recent(views::DEFAULT_WINDOW_MS, now_ms).vm_reloads,
         storage_fault: domain.storage_fault.clone(),
         bad_reporters: bad_reporters(domain, now_ms),
+        envoy_faults: Vec::new(),
     }
 }
 

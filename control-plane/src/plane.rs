@@ -23,6 +23,7 @@ use control_domain::book::{Accepted, Author, Book, Refused};
 use control_domain::canary::Canary;
 use control_domain::change::Change;
 use control_domain::config_map::ConfigMap;
+use control_domain::envoy_faults::{Fault, Observed};
 use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::{ConnectionId, Fleet};
 use control_domain::health::{Access, Facts};
@@ -31,6 +32,7 @@ use control_domain::purges::PurgeLog;
 use control_domain::steering::Steering;
 use control_domain::views::System;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use optimizer_proto::settings::Settings;
 use serde_json::Value;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -160,6 +162,8 @@ pub(crate) struct Plane {
     pub(crate) acknowledged: Notify,
     next_id: AtomicU64,
     pub(crate) id: String,
+    /// When it started: what was before, nobody here has seen.
+    pub(crate) started_ms: Millis,
     /// Envoys that take their clusters from here.
     pub(crate) xds: crate::xds::Clients,
     /// Modules of the filter.
@@ -275,6 +279,7 @@ impl Plane {
             acknowledged: Notify::new(),
             next_id: AtomicU64::new(1),
             id,
+            started_ms: now_ms,
             xds: crate::xds::Clients::default(),
             modules,
             spool,
@@ -427,7 +432,28 @@ impl Plane {
             tier_fault: self.tier.fault(),
             shared: self.replicas.is_some(),
             replicas_fault: self.replicas.as_ref().and_then(|replicas| replicas.fault()),
+            envoy_faults: self.envoy_faults(domain, now_ms()),
+            envoys_with_statistics: domain.envoy_stats.present(now_ms()).count(),
         }
+    }
+
+    /// What is wrong with Envoys that their filters do not tell.
+    pub(crate) fn envoy_faults(&self, domain: &Domain, now_ms: Millis) -> Vec<Fault> {
+        let rules = Settings::parse(&domain.book.present().document).map(|(settings, _)| settings.alerts);
+        let rules = rules.unwrap_or_default();
+        let xds = self.xds.nodes();
+        let observed = Observed {
+            stats: &domain.envoy_stats,
+            fleet: &domain.fleet,
+            xds: &xds,
+            shared: self.replicas.is_some(),
+            minimum_samples: u64::from(rules.minimum_samples),
+            error_percent: f64::from(rules.error_rate.critical),
+        };
+        // What other replicas have heard comes through Redis: without it their Envoys are silent here, and that is no fault of theirs.
+        let cut_off = self.replicas.as_ref().filter(|replicas| replicas.fault().is_some());
+        let is_ours = |connection| cut_off.is_none_or(|replicas| replicas.holds(connection));
+        observed.faults(is_ours, now_ms)
     }
 }
 

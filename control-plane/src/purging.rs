@@ -13,7 +13,7 @@ use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::{CaughtUp, ClientPurge};
 use serde_json::json;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -167,6 +167,12 @@ pub(crate) async fn accept(plane: &Arc<Plane>, purge: &Purge) -> Result<(), Box<
     Ok(())
 }
 
+/// A purge that waits for every Envoy that is there now.
+pub(crate) fn awaiting(plane: &Plane, purge: Purge) -> Purge {
+    let domain = plane.domain();
+    purge.awaiting(domain.fleet.present(now_ms()).map(|(envoy, _)| envoy))
+}
+
 /// A client has purged at an Envoy, where it is in force: it goes into the log and to all other Envoys.
 pub(crate) fn made_by_client(plane: &Arc<Plane>, envoy: &str, node: &str, made: &ClientPurge) {
     let tags = made.tags.iter().cloned().map(Target::Tag);
@@ -198,7 +204,9 @@ pub(crate) fn made_by_client(plane: &Arc<Plane>, envoy: &str, node: &str, made: 
             .map(|at_least| (envoy.to_owned(), Matched { at_least, all: true }))
             .into_iter()
             .collect(),
+        awaited: BTreeSet::new(),
     };
+    let purge = awaiting(plane, purge);
     let plane = Arc::clone(plane);
     tokio::spawn(async move {
         if accept(&plane, &purge).await.is_ok() {

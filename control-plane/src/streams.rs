@@ -42,7 +42,11 @@ impl Streams {
 
     fn attach(&mut self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
         self.senders.insert(connection, (envoy.to_owned(), sender));
-        self.by_envoy.insert(envoy.to_owned(), connection);
+        // One Envoy, one stream. The Hello of an abandoned one may come last, over another connection: were both kept, the end of that
+        // one would leave an Envoy that is connected and not known to be. So the one before ends, and whoever speaks for the Envoy opens another.
+        if let Some(before) = self.by_envoy.insert(envoy.to_owned(), connection) {
+            self.senders.remove(&before);
+        }
     }
 
     fn detach(&mut self, connection: ConnectionId, envoy: &str) {

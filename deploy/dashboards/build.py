@@ -151,6 +151,12 @@ def alert_status():
             description="What GET /alerts/active lists",
             stacked=True,
         ),
+        series(
+            "What is wrong with Envoys",
+            {"{{slot}} {{component}}": f"sum by (slot, component) (api_optimizer_envoy_faults{{{FLEET}}})"},
+            description="How many have it; GET /fleet/health says which",
+            stacked=True,
+        ),
         series("Notifications that wait", {"{{slot}}": f"api_optimizer_notifications_waiting{{{FLEET}}}"}, description="Of the control planes' own receivers"),
         series("Firing over time", {"{{alertname}} {{severity}}": f"count by (alertname, severity) ({ALERTS})"}, width=24, stacked=True),
         series("P95 latency against its thresholds", {"p95": P95}, "s", LATENCY_STEPS),

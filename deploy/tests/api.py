@@ -32,6 +32,13 @@ STATE = {
     },
     "errors": {"errors_by_type": {"upstream_5xx": 2, "timeout": 0}},
     "alerts": [],
+    "fleet_health": [
+        {
+            "node_id": "gateway-1", "status": "healthy", "faults": [], "filter": True, "statistics_at": 1790000000000, "overload": [],
+            "pressure_percent": {}, "refused_configuration": [],
+        },
+    ],
+    "rollout": {"revision": 1, "complete": True, "xds": {"complete": True, "envoys": []}},
     "cache": {
         "hit_ratio": 91.5, "size": 2, "memory_usage": 12.5, "eviction_count": 7, "recent_evictions": 1, "default_ttl": "5m",
         "average_age": "42.5s",
@@ -257,6 +264,8 @@ ROUTES = {
     "GET /health": shown("health"),
     "GET /health/live": probe("live"),
     "GET /health/ready": probe("ready"),
+    "GET /fleet/health": shown("fleet_health"),
+    "GET /settings/rollout": shown("rollout"),
     "GET /metrics/performance": shown("performance"),
     "GET /metrics/system": shown("system"),
     "GET /metrics/errors": shown("errors"),

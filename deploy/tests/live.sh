@@ -118,7 +118,7 @@ check 'alerts are a bare array' holds /alerts/active 'type == "array"'
 check 'errors by type' holds /metrics/errors '.errors_by_type | type == "object"'
 
 for heading in 'Quick Actions' 'Step 1: Initial Assessment' 'Step 2: Immediate Actions' 'Step 3: Investigation' 'Daily Health Checks' \
-  'High Latency Alert' 'Low Cache Hit Ratio Alert' 'High Error Rate Alert' 'Backup Procedures' 'Weekly Maintenance' 'Recovery Procedures' \
+  'High Latency Alert' 'Low Cache Hit Ratio Alert' 'High Error Rate Alert' 'Envoy Alert' 'Backup Procedures' 'Weekly Maintenance' 'Recovery Procedures' \
   'Auto-Tuning Script'; do
   clean "$heading"
 done

@@ -35,7 +35,7 @@ for figures in '{}' '{"performance": {"p95_latency": 60, "cache_hit_ratio": 40, 
   well new
   put "$figures"
   for heading in 'Quick Actions' 'Step 1: Initial Assessment' 'Step 2: Immediate Actions' 'Step 3: Investigation' 'Daily Health Checks' \
-    'High Latency Alert' 'Low Cache Hit Ratio Alert' 'High Error Rate Alert' 'Backup Procedures' 'Weekly Maintenance' 'Recovery Procedures' \
+    'High Latency Alert' 'Low Cache Hit Ratio Alert' 'High Error Rate Alert' 'Envoy Alert' 'Backup Procedures' 'Weekly Maintenance' 'Recovery Procedures' \
     'Auto-Tuning Script'; do
     clean "$heading" MAX_P95_MS=100 MAX_ERROR_RATE=10
   done

@@ -45,6 +45,8 @@ pub enum Part {
     UpstreamHttp1,
     /// Time limits of the route to the origin.
     Timeouts,
+    /// What Envoy does when its resources run out.
+    Overload,
 }
 
 impl Part {
@@ -69,6 +71,7 @@ impl Part {
             Self::DownstreamHttp2 => "downstream-http2",
             Self::UpstreamHttp1 => "upstream-http1",
             Self::Timeouts => "timeouts",
+            Self::Overload => "overload",
         }
     }
 }

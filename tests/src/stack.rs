@@ -187,6 +187,16 @@ impl Stack {
         self.one_more(node_id, bootstrap)
     }
 
+    /// As [`Stack::another_envoy`], with a part of its configuration replaced.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn envoy_with_part(&self, node_id: &str, part: Part, yaml: &str) -> Result<Envoy> {
+        let mut bootstrap = self.bootstrap.clone();
+        bootstrap.parts.insert(part, yaml.to_owned());
+        self.one_more(node_id, bootstrap)
+    }
+
     fn one_more(&self, node_id: &str, mut bootstrap: Bootstrap) -> Result<Envoy> {
         node_id.clone_into(&mut bootstrap.node_id);
         (bootstrap.listen_port, bootstrap.admin_port) = (free_port()?, free_port()?);

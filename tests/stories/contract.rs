@@ -213,6 +213,7 @@ const EXAMPLES: &[Example] = &[
     ),
     ("get", "/settings/rollout", "/settings/rollout", "", 200),
     ("get", "/fleet", "/fleet", "", 200),
+    ("get", "/fleet/health", "/fleet/health", "", 200),
     ("get", "/cache/tier", "/cache/tier", "", 200),
     ("put", "/filter/modules", "/filter/modules", "no module", 422),
     ("get", "/filter/modules/{sha256}", "/filter/modules/none", "", 404),

@@ -16,6 +16,7 @@ mod description;
 mod doors;
 mod drain;
 mod durability;
+mod envoy_health;
 mod examples;
 mod fake_control_plane;
 mod filter_order;
@@ -35,7 +36,6 @@ mod peers;
 mod prometheus;
 mod protocols;
 mod purge_spelling;
-
 mod replicas;
 mod routes;
 mod routing;

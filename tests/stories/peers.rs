@@ -12,7 +12,9 @@ use optimizer_proto::v1::cache_backend_client::CacheBackendClient;
 use optimizer_proto::v1::control_link_client::ControlLinkClient;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
-use optimizer_proto::v1::{Fence, FilterMessage, Hello, TierGet, TierInvalidate, TierPut, TierSubject, Welcome};
+use optimizer_proto::v1::{
+    Fence, FilterMessage, Hello, SettingsAck, TierGet, TierInvalidate, TierPut, TierSubject, Welcome,
+};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -228,6 +230,105 @@ fn nobody_takes_the_place_of_an_envoy_that_reports() {
     let (_, second) = impostor.hello(again).unwrap();
     assert_eq!(refused(impostor.hello(hello("fake", "fake-1"))), Code::AlreadyExists);
     drop((first, second));
+}
+
+#[test]
+fn nobody_takes_the_place_of_an_envoy_that_has_been_here() {
+    let mut stack = Stack::start(&Plan::default(), origin()).unwrap();
+    let instance = stack.rest().document("/fleet").unwrap()[0]["envoy"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert_eq!(stack.envoy.get("/page").unwrap().status, 200);
+    assert!(stack.envoy.get("/page").unwrap().is_hit());
+    // It is silent for longer than one that reports is.
+    stack.envoy.freeze();
+    wait::until("its silence", || {
+        let fleet = stack.rest().document("/fleet").ok()?;
+        (fleet[0]["silent_for_ms"].as_u64()? > 6_000).then_some(())
+    })
+    .unwrap();
+    let address = stack.control.as_ref().unwrap().grpc_address();
+    let impostor = Peer::at(address, None);
+    assert_eq!(refused(impostor.hello(hello("envoy", &instance))), Code::AlreadyExists);
+    let purge = e2e::client::Request::new("POST", "/cache/purge").body(r#"{"all": true}"#);
+    let accepted = stack.rest().send(&purge).unwrap().json().unwrap();
+    let id = accepted["id"].as_str().unwrap().to_owned();
+    assert_eq!(refused(impostor.hello(hello("envoy", &instance))), Code::AlreadyExists);
+    let receipt = |stack: &Stack| stack.rest().document(&format!("/cache/purges/{id}")).unwrap();
+    assert_eq!(receipt(&stack)["applied"], json!([]), "{}", receipt(&stack));
+
+    // A control plane that is started anew has met nobody; who was there is awaited by name all the same.
+    stack.control().kill();
+    stack.control().restart().unwrap();
+    stack.control().wait_live().unwrap();
+    let shown = receipt(&stack);
+    assert_eq!(
+        (&shown["unknown"], &shown["complete"], &shown["matched"]),
+        (&json!([instance]), &json!(false), &json!(null)),
+        "{shown}"
+    );
+    stack.envoy.thaw();
+    let shown = wait::until("the purge done", || {
+        let shown = receipt(&stack);
+        (shown["complete"] == true).then_some(shown)
+    })
+    .unwrap();
+    assert_eq!(shown["applied"][0]["envoy"], json!(instance), "{shown}");
+    assert_eq!(shown["unknown"], json!([]), "{shown}");
+    assert!(!stack.envoy.get("/page").unwrap().is_hit());
+}
+
+#[test]
+fn a_revision_that_was_not_sent_is_not_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = ControlPlane::quiet(folder.path()).unwrap();
+    let change = |size: u32| {
+        let answer = control
+            .rest()
+            .merge_patch("/settings", &json!({ "cache_size": size }))
+            .unwrap();
+        let tag = answer.header("etag").unwrap().trim_matches('"').to_owned();
+        let (epoch, revision) = tag.rsplit_once('-').unwrap();
+        (epoch.to_owned(), revision.parse::<u64>().unwrap())
+    };
+    let (epoch, revision) = change(5);
+    let peer = Peer::at(control.grpc_address(), None);
+    let (_, stream) = peer.hello(hello("liar", "liar-1")).unwrap();
+    let acknowledge = |revision| {
+        let ack = SettingsAck {
+            epoch: epoch.clone(),
+            revision,
+            accepted: true,
+            workers: 1,
+            ..SettingsAck::default()
+        };
+        let message = FilterMessage {
+            body: Some(FromFilter::SettingsAck(ack)),
+        };
+        stream.blocking_send(message).unwrap();
+    };
+    let envoy = || control.rest().document("/fleet").unwrap()[0].clone();
+    acknowledge(revision + 100);
+    wait::until("the false word counted", || {
+        (envoy()["reports_not_merged"]["not_sent"] == 1).then_some(())
+    })
+    .unwrap();
+    assert_eq!(envoy()["revision"], json!(null));
+    acknowledge(revision);
+    wait::until("the revision in force", || {
+        (envoy()["revision"] == revision).then_some(())
+    })
+    .unwrap();
+    let (_, next) = change(6);
+    let rollout = control.rest().document("/settings/rollout").unwrap();
+    assert_eq!(
+        (&rollout["complete"], &rollout["stragglers"]),
+        (&json!(false), &json!(["liar"])),
+        "{rollout}"
+    );
+    acknowledge(next);
+    wait::until("the next one in force", || (envoy()["revision"] == next).then_some(())).unwrap();
 }
 
 #[test]

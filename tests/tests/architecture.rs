@@ -19,6 +19,8 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
     // The simulated Envoys of `bench-fleet` speak the control link.
     ("e2e", &["optimizer-proto"]),
+    // Both hearts in one process, and neither shell.
+    ("simulation", &["control-domain", "filter-core", "optimizer-proto"]),
 ];
 
 /// What the two hearts must not know: hosts, sockets, runtimes, clocks.

@@ -2,8 +2,8 @@
 
 use crate::shape::{Size, TooLarge};
 use json_patch::PatchOperation;
-use optimizer_proto::settings::key_pointer;
-use serde_json::{Map, Value};
+use optimizer_proto::settings::{check_key, key_pointer};
+use serde_json::{Map, Number, Value};
 
 /// Operations of one JSON Patch.
 pub const MAX_OPERATIONS: usize = 1_000;
@@ -88,9 +88,9 @@ fn apply_patch(present: &Value, patch: &Value) -> Result<Value, ChangeError> {
         return Err(ChangeError::TooManyOperations);
     }
     Size::of(patch).check().map_err(ChangeError::TooLarge)?;
-    let patch = in_document_paths(patch);
+    let written = patch;
     let patch: json_patch::Patch =
-        serde_json::from_value(patch).map_err(|error| ChangeError::NotAPatch(error.to_string()))?;
+        serde_json::from_value(in_document_paths(patch)).map_err(|error| ChangeError::NotAPatch(error.to_string()))?;
     let mut document = present.clone();
     // All that the operations put in, copies included, whether or not it stays: each is counted before it is made.
     let mut made = Size::of(present);
@@ -102,6 +102,9 @@ fn apply_patch(present: &Value, patch: &Value) -> Result<Value, ChangeError> {
             ..made
         };
         deepest.check().map_err(ChangeError::TooLarge)?;
+        if passes(operation, config_map_key(written, index), &document) {
+            continue;
+        }
         // The document is a copy: one that a failed operation leaves half changed is dropped.
         json_patch::patch_unsafe(&mut document, std::slice::from_ref(operation)).map_err(|error| {
             ChangeError::Operation {
@@ -112,6 +115,74 @@ fn apply_patch(present: &Value, patch: &Value) -> Result<Value, ChangeError> {
         })?;
     }
     Ok(document)
+}
+
+/// Whether it is a `test` whose value is that of the document, by value (RFC 6902 section 4.6). Of a setting's key in a ConfigMap,
+/// where every value is text, its meaning counts: `1m` is `60s`. One that does not pass is left to the library, which says why.
+fn passes(operation: &PatchOperation, key: Option<&str>, document: &Value) -> bool {
+    let PatchOperation::Test(test) = operation else {
+        return false;
+    };
+    let present = document.pointer(test.path.as_str());
+    present.is_some_and(|present| {
+        is_equal(present, &test.value) || key.is_some_and(|key| means_the_same(key, present, &test.value))
+    })
+}
+
+/// The ConfigMap's key that an operation was written for.
+fn config_map_key(patch: &Value, index: usize) -> Option<&str> {
+    patch.get(index)?.get("path")?.as_str()?.strip_prefix("/data/")
+}
+
+/// Equality of JSON values; numbers are equal when they are the same number, however they are written.
+fn is_equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => is_same_number(one, other),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let has = |(name, one)| other.get(name).is_some_and(|other| is_equal(one, other));
+            one.len() == other.len() && one.iter().all(has)
+        }
+        _ => one == other,
+    }
+}
+
+fn is_same_number(one: &Number, other: &Number) -> bool {
+    match (whole(one), whole(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.as_f64() == other.as_f64(),
+        _ => false,
+    }
+}
+
+/// The number, if it is a whole one: exactly, also where a floating-point number has no room for all its digits.
+#[allow(clippy::cast_possible_truncation)]
+fn whole(number: &Number) -> Option<i128> {
+    let integer = number
+        .as_i64()
+        .map(i128::from)
+        .or_else(|| number.as_u64().map(i128::from));
+    let of_float = || {
+        number
+            .as_f64()
+            .filter(|float| float.fract() == 0.0 && float.abs() < MAX_WHOLE)
+            .map(|float| float as i128)
+    };
+    integer.or_else(of_float)
+}
+
+/// Beyond all integers that a JSON document here can hold (2^65); what is larger is compared as it is.
+const MAX_WHOLE: f64 = 36_893_488_147_419_103_232.0;
+
+/// Whether both are sound values of a setting, and the same one.
+fn means_the_same(key: &str, one: &Value, other: &Value) -> bool {
+    let meaning = |value: &Value| {
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        check_key(key, &text).ok().map(|(value, _)| value)
+    };
+    meaning(one).is_some_and(|one| meaning(other) == Some(one))
 }
 
 /// What an operation puts into the document, and how many levels deep. What is moved is put in once more: looking at it costs time.
@@ -172,6 +243,84 @@ mod tests {
         ] {
             assert_eq!(change.apply(&present).unwrap()["cache_size"], size);
         }
+    }
+
+    #[test]
+    fn tests_compare_by_value_and_on_keys_of_a_config_map_by_meaning() {
+        let present: Value = serde_json::from_str(
+            r#"{"cache_size": 1, "big": 9007199254740993, "most": 18446744073709551615, "half": 0.5, "list": [1, {"a": 2}],
+                "default_ttl": "60s", "max_object_size": null, "breaker": {"open_wait": "1m", "enabled": true}}"#,
+        )
+        .unwrap();
+        for (path, value, passes) in [
+            ("/cache_size", "1", true),
+            ("/cache_size", "1.0", true),
+            ("/cache_size", "1e0", true),
+            ("/cache_size", "10e-1", true),
+            ("/cache_size", "1.5", false),
+            ("/cache_size", "-1", false),
+            ("/cache_size", "\"1\"", false),
+            ("/cache_size", "true", false),
+            ("/half", "5e-1", true),
+            ("/half", "0", false),
+            // The same double, another number.
+            ("/big", "9007199254740992", false),
+            ("/big", "9007199254740992.0", false),
+            ("/most", "18446744073709551615", true),
+            ("/most", "18446744073709551616", false),
+            ("/most", "1e300", false),
+            ("/list", "[1.0, {\"a\": 2e0}]", true),
+            ("/list", "[1.0, {\"a\": 2e0, \"b\": 1}]", false),
+            ("/list", "[1.0]", false),
+            ("/list/1", "{\"a\": 2.0}", true),
+            ("/default_ttl", "\"60s\"", true),
+            ("/default_ttl", "\"1m\"", false),
+            ("/breaker", "{\"open_wait\": \"60s\", \"enabled\": true}", false),
+            ("/missing", "null", false),
+            ("/data/default_ttl", "\"1m\"", true),
+            ("/data/default_ttl", "\"short\"", true),
+            ("/data/default_ttl", "\"61s\"", false),
+            ("/data/default_ttl", "\"soon\"", false),
+            ("/data/cache_size", "\"1\"", true),
+            ("/data/cache_size", "1.0", true),
+            ("/data/cache_size", "\"2\"", false),
+            ("/data/max_object_size", "null", true),
+            ("/data/breaker.open_wait", "\"60s\"", true),
+            ("/data/breaker.open_wait", "\"2m\"", false),
+            ("/data/breaker.enabled", "\"true\"", true),
+            ("/data/breaker.enabled", "\"false\"", false),
+            (
+                "/data/breaker",
+                "\"{\\\"open_wait\\\": \\\"60s\\\", \\\"enabled\\\": true}\"",
+                true,
+            ),
+            ("/data/nothing", "\"1\"", false),
+        ] {
+            let value: Value = serde_json::from_str(value).unwrap();
+            let test = Change::Patch(json!([{"op": "test", "path": path, "value": value}]));
+            match (test.apply(&present), passes) {
+                (Ok(document), true) => assert_eq!(document, present),
+                (Err(ChangeError::Operation { index: 0, .. }), false) => {}
+                (result, _) => panic!("{path} {value}: {result:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn tests_see_what_the_operations_before_them_made() {
+        let present = json!({"default_ttl": "60s"});
+        let patch = |tested: &str| {
+            Change::Patch(json!([
+                {"op": "test", "path": "/data/default_ttl", "value": "1m"},
+                {"op": "replace", "path": "/data/default_ttl", "value": "120s"},
+                {"op": "test", "path": "/data/default_ttl", "value": tested}
+            ]))
+        };
+        assert_eq!(patch("2m").apply(&present).unwrap()["default_ttl"], "120s");
+        assert!(matches!(
+            patch("1m").apply(&present),
+            Err(ChangeError::Operation { index: 2, .. })
+        ));
     }
 
     /// Each operation copies the whole document into itself.

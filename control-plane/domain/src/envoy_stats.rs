@@ -1,6 +1,7 @@
 //! What Envoys say about themselves: their own counters and gauges, beyond what the filter can see.
 
 use crate::Millis;
+use crate::envoy_state::State;
 use crate::sum::Filter;
 use crate::windows::{SLOT_MS, SLOTS};
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +27,32 @@ pub struct Counters {
     pub upstream_connections: u64,
     /// Filter VMs started anew after a trap.
     pub vm_reloads: u64,
+    /// Responses to clients.
+    pub responses: u64,
+    /// Those with a status of 500 to 599.
+    pub server_errors: u64,
+    /// Connections of clients refused: too many, or in overload.
+    pub refused_connections: u64,
+}
+
+/// One reading of an Envoy's statistics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Since Envoy started.
+    pub counters: Counters,
+    /// Now.
+    pub gauges: Gauges,
+    /// What they say about its state.
+    pub state: State,
+}
+
+impl Statistics {
+    /// Takes in a statistic; those of no interest are passed over.
+    pub fn take(&mut self, name: &str, value: u64) {
+        // One may be of interest to both others.
+        let _ = self.counters.take(name, value) || self.gauges.take(name, value);
+        self.state.take(name, value);
+    }
 }
 
 /// Gauges of one Envoy.
@@ -60,9 +87,12 @@ pub struct Fullest {
 
 #[derive(Debug, Clone, Default)]
 struct Node {
+    /// Since when it reports without a pause.
+    since_ms: Millis,
     seen_ms: Millis,
     last: Option<Counters>,
     gauges: Gauges,
+    state: State,
     slots: VecDeque<(u64, Counters)>,
 }
 
@@ -73,15 +103,25 @@ pub struct EnvoyStats {
 }
 
 impl EnvoyStats {
-    /// Takes in the present counters and gauges of an Envoy.
-    pub fn report(&mut self, node_id: &str, counters: Counters, gauges: Gauges, now_ms: Millis) {
+    /// Takes in the present statistics of an Envoy.
+    pub fn report(&mut self, node_id: &str, statistics: Statistics, now_ms: Millis) {
+        let Statistics {
+            counters,
+            gauges,
+            state,
+        } = statistics;
         self.nodes
             .retain(|_, node| node.seen_ms.saturating_add(FORGOTTEN_AFTER_MS) > now_ms);
         if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(node_id) {
             return;
         }
         let node = self.nodes.entry(node_id.to_owned()).or_default();
+        if node.last.is_none() || !node.is_present(now_ms) {
+            node.since_ms = now_ms;
+        }
         node.seen_ms = now_ms;
+        let is_same_process = node.last.is_some() && gauges.uptime_s >= node.gauges.uptime_s;
+        node.state = state.after(Some(&node.state).filter(|_| is_same_process));
         node.gauges = gauges;
         // Without an earlier reading there is no telling how much of it is recent.
         if let Some(last) = node.last {
@@ -130,12 +170,57 @@ impl EnvoyStats {
     pub fn present(&self, now_ms: Millis) -> impl Iterator<Item = (&str, &Gauges)> {
         self.nodes
             .iter()
-            .filter(move |(_, node)| node.seen_ms.saturating_add(PRESENT_MS) > now_ms)
+            .filter(move |(_, node)| node.is_present(now_ms))
             .map(|(name, node)| (name.as_str(), &node.gauges))
+    }
+
+    /// Every Envoy that has reported within the last hour.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, Heard<'_>)> {
+        self.nodes.iter().map(|(name, node)| (name.as_str(), node.heard()))
+    }
+
+    /// The same of one.
+    #[must_use]
+    pub fn node(&self, node_id: &str) -> Option<Heard<'_>> {
+        self.nodes.get(node_id).map(Node::heard)
+    }
+}
+
+/// When an Envoy's statistics came, and what they say about its state.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard<'s> {
+    /// Since when they come without a pause.
+    pub since_ms: Millis,
+    /// When they came last.
+    pub seen_ms: Millis,
+    /// What they said then.
+    pub state: &'s State,
+    /// It was not draining then.
+    pub live: bool,
+}
+
+impl Heard<'_> {
+    /// They still come.
+    #[must_use]
+    pub fn is_present(&self, now_ms: Millis) -> bool {
+        self.seen_ms.saturating_add(PRESENT_MS) > now_ms
     }
 }
 
 impl Node {
+    fn heard(&self) -> Heard<'_> {
+        Heard {
+            since_ms: self.since_ms,
+            seen_ms: self.seen_ms,
+            state: &self.state,
+            live: self.gauges.live > 0,
+        }
+    }
+
+    fn is_present(&self, now_ms: Millis) -> bool {
+        self.seen_ms.saturating_add(PRESENT_MS) > now_ms
+    }
+
     fn add(&mut self, growth: Counters, now_ms: Millis) {
         let number = now_ms / SLOT_MS;
         match self.slots.back_mut() {
@@ -159,6 +244,9 @@ impl Counters {
             upstream_requests: grown(self.upstream_requests, last.upstream_requests),
             upstream_connections: grown(self.upstream_connections, last.upstream_connections),
             vm_reloads: grown(self.vm_reloads, last.vm_reloads),
+            responses: grown(self.responses, last.responses),
+            server_errors: grown(self.server_errors, last.server_errors),
+            refused_connections: grown(self.refused_connections, last.refused_connections),
         }
     }
 
@@ -169,6 +257,9 @@ impl Counters {
             upstream_requests: self.upstream_requests.saturating_add(more.upstream_requests),
             upstream_connections: self.upstream_connections.saturating_add(more.upstream_connections),
             vm_reloads: self.vm_reloads.saturating_add(more.vm_reloads),
+            responses: self.responses.saturating_add(more.responses),
+            server_errors: self.server_errors.saturating_add(more.server_errors),
+            refused_connections: self.refused_connections.saturating_add(more.refused_connections),
         }
     }
 
@@ -196,12 +287,21 @@ impl Counters {
                     self.requests = self.requests.saturating_add(value);
                     &mut self.http2_requests
                 }
+                "downstream_rq_completed" => &mut self.responses,
+                "downstream_rq_5xx" => &mut self.server_errors,
                 _ => return false,
             }
         } else if let Some((_, name)) = upstream(name) {
             match name {
                 "upstream_rq_total" => &mut self.upstream_requests,
                 "upstream_cx_total" => &mut self.upstream_connections,
+                _ => return false,
+            }
+        } else if let Some(name) = listener(name) {
+            match name {
+                "downstream_cx_overflow" | "downstream_global_cx_overflow" | "downstream_cx_overload_reject" => {
+                    &mut self.refused_connections
+                }
                 _ => return false,
             }
         } else if name.contains("wasm") && name.ends_with("vm_reload_success") {
@@ -255,6 +355,12 @@ fn ingress(name: &str) -> Option<&str> {
     (!NOT_FOR_CLIENTS.contains(&prefix)).then_some(name)
 }
 
+/// `listener.<address>.<name>` of a listener that is not the admin interface; addresses hold dots.
+fn listener(name: &str) -> Option<&str> {
+    let (address, name) = name.strip_prefix("listener.")?.rsplit_once('.')?;
+    (address != "admin").then_some(name)
+}
+
 /// `cluster.<name>.<name>` of an upstream; the names of clusters may hold dots.
 fn upstream(name: &str) -> Option<(&str, &str)> {
     let (cluster, name) = name.strip_prefix("cluster.")?.rsplit_once('.')?;
@@ -280,24 +386,32 @@ mod tests {
             http2_requests: http2,
             upstream_requests: upstream,
             upstream_connections: connections,
-            vm_reloads: 0,
+            ..Counters::default()
+        }
+    }
+
+    fn all(counters: Counters, gauges: Gauges) -> Statistics {
+        Statistics {
+            counters,
+            gauges,
+            state: State::default(),
         }
     }
 
     #[test]
     fn growth_counts_and_a_restart_does_not_count_backwards() {
         let mut stats = EnvoyStats::default();
-        stats.report("a", counted(1_000, 0, 500, 5), Gauges::default(), 10_000);
+        stats.report("a", all(counted(1_000, 0, 500, 5), Gauges::default()), 10_000);
         assert_eq!(
             stats.recent(60_000, 10_000),
             Counters::default(),
             "what came before is unknown"
         );
-        stats.report("a", counted(1_100, 40, 600, 10), Gauges::default(), 11_000);
+        stats.report("a", all(counted(1_100, 40, 600, 10), Gauges::default()), 11_000);
         let recent = stats.recent(60_000, 11_000);
         assert_eq!((recent.requests, recent.http2_requests), (100, 40));
         assert!((recent.http2_adoption() - 40.0).abs() < 1e-9 && (recent.connection_reuse() - 95.0).abs() < 1e-9);
-        stats.report("a", counted(10, 0, 0, 0), Gauges::default(), 12_000);
+        stats.report("a", all(counted(10, 0, 0, 0), Gauges::default()), 12_000);
         assert_eq!(stats.recent(60_000, 12_000).requests, 110);
         assert_eq!(stats.recent(60_000, 200_000).requests, 0);
     }
@@ -309,8 +423,8 @@ mod tests {
             upstreams: BTreeMap::from([("api".to_owned(), api), ("a.b".to_owned(), other)]),
             ..Gauges::default()
         };
-        stats.report("a", Counters::default(), open(3, 16), 0);
-        stats.report("b", Counters::default(), open(8, 2), 10_000);
+        stats.report("a", all(Counters::default(), open(3, 16)), 0);
+        stats.report("b", all(Counters::default(), open(8, 2)), 10_000);
         let fullest = |filter: &Filter, now_ms| stats.fullest(None, filter, 20, now_ms).unwrap();
         let worst = fullest(&Filter::default(), 10_000);
         assert_eq!((worst.node.as_str(), worst.upstream.as_str()), ("a", "a.b"));
@@ -335,12 +449,24 @@ mod tests {
             ("http.observe.downstream_rq_http1_total", false),
             ("cluster.origin.external.upstream_rq_2xx", false),
             ("cluster.outbound|80||api.default.svc.upstream_rq_total", true),
+            ("http.ingress.downstream_rq_completed", true),
+            ("http.ingress.downstream_rq_5xx", true),
+            ("http.admin.downstream_rq_5xx", false),
+            // The same once more, by listener.
+            ("listener.127.0.0.1_10000.http.ingress.downstream_rq_5xx", false),
+            ("listener.127.0.0.1_10000.downstream_cx_overload_reject", true),
+            ("listener.0.0.0.0_10000.downstream_global_cx_overflow", true),
+            ("listener.admin.downstream_cx_overflow", false),
         ] {
             assert_eq!(counters.take(name, 2), taken, "{name}");
         }
         assert_eq!(
             (counters.requests, counters.http2_requests, counters.upstream_requests),
             (2, 2, 2)
+        );
+        assert_eq!(
+            (counters.responses, counters.server_errors, counters.refused_connections),
+            (2, 2, 4)
         );
         assert!(gauges.take("server.memory_allocated", 7) && !gauges.take("server.state", 1));
     }

@@ -63,6 +63,8 @@ pub struct Envoy {
     pub connection: Option<ConnectionId>,
     /// When it was last heard of.
     pub seen_ms: Millis,
+    /// When its last report came, or it connected since.
+    pub reported_ms: Millis,
     /// Epoch and revision in force in all its workers, as far as it has said.
     pub in_force: Option<(String, u64)>,
     /// When it said so.
@@ -94,6 +96,7 @@ impl Default for Envoy {
             workers: 0,
             connection: None,
             seen_ms: 0,
+            reported_ms: 0,
             in_force: None,
             in_force_ms: 0,
             ignored: Vec::new(),
@@ -161,6 +164,7 @@ impl Fleet {
         envoy.workers = hello.workers;
         envoy.connection = Some(connection);
         envoy.seen_ms = now_ms;
+        envoy.reported_ms = now_ms;
     }
 
     /// The module of every filter that is connected, by node; of an Envoy that was restarted, the newest.
@@ -264,6 +268,7 @@ impl Fleet {
             return Reported::Stranger;
         };
         envoy.seen_ms = now_ms;
+        envoy.reported_ms = now_ms;
         if !envoy.sequences.is_new(report.sequence) {
             envoy.faults.count("duplicate");
             *self.faults.entry("duplicate").or_default() += 1;
@@ -416,6 +421,12 @@ impl Envoy {
         self.in_force
             .as_ref()
             .is_some_and(|(of, number)| of == epoch && *number >= revision)
+    }
+
+    /// Whether it has answered for settings that it was sent.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.in_force.is_some() || self.refused.is_some()
     }
 
     /// What operators call it: its node id, else the name of its process.

@@ -1,6 +1,7 @@
 //! One answer to "is it well?", with every component's reason.
 
 use crate::Millis;
+use crate::envoy_faults::{Fault, Kind};
 use crate::fleet::Fleet;
 use crate::sum::Filter;
 use crate::views;
@@ -73,6 +74,10 @@ pub struct Facts {
     pub shared: bool,
     /// Why nothing can be agreed on with them at the moment.
     pub replicas_fault: Option<String>,
+    /// What is wrong with Envoys that their filters do not tell.
+    pub envoy_faults: Vec<Fault>,
+    /// Envoys whose own statistics come.
+    pub envoys_with_statistics: usize,
 }
 
 /// Which ports ask for credentials, and who reaches them.
@@ -117,6 +122,29 @@ fn config_map(facts: &Facts) -> (&'static str, Status, String) {
         None => (Status::Healthy, "no key refused".to_owned()),
     };
     ("config_map", status, reason)
+}
+
+/// Envoys named in the reason of a component at most.
+const NAMED: usize = 10;
+
+/// What is wrong with Envoys, one component for each kind of it.
+fn envoys(facts: &Facts) -> impl Iterator<Item = (&'static str, Status, String)> {
+    Kind::ALL.into_iter().map(|kind| {
+        let found: Vec<&Fault> = facts.envoy_faults.iter().filter(|fault| fault.kind == kind).collect();
+        let mut told: Vec<String> = found.iter().take(NAMED).map(|fault| fault.reason.clone()).collect();
+        if found.len() > NAMED {
+            told.push(format!("and {} more", found.len() - NAMED));
+        }
+        let by_statistics = matches!(kind, Kind::Overload | Kind::Configuration | Kind::UnseenErrors);
+        if !told.is_empty() {
+            (kind.component(), Status::Degraded, told.join("; "))
+        } else if by_statistics && facts.envoys_with_statistics == 0 {
+            let reason = "not known: no Envoy sends its own statistics".to_owned();
+            (kind.component(), Status::Healthy, reason)
+        } else {
+            (kind.component(), Status::Healthy, kind.well().to_owned())
+        }
+    })
 }
 
 /// `GET /health`.
@@ -210,6 +238,7 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> Summary {
     } else {
         ("xds", Status::Degraded, facts.xds_faults.join("; "))
     });
+    components.extend(envoys(facts));
     let status = components
         .iter()
         .map(|(_, status, _)| *status)

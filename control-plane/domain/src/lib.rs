@@ -16,6 +16,8 @@ pub mod cache_report;
 pub mod canary;
 pub mod change;
 pub mod config_map;
+pub mod envoy_faults;
+pub mod envoy_state;
 pub mod envoy_stats;
 pub mod fleet;
 mod fleet_figures;

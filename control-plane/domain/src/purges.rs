@@ -6,7 +6,7 @@ use optimizer_proto::url;
 use optimizer_proto::v1::purge_command::Kind;
 use optimizer_proto::v1::{PurgeCommand, PurgeCount};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Purges remembered. An Envoy that was away for longer than these go back is purged as a whole when it returns.
 const REMEMBERED: usize = 2_000;
@@ -14,6 +14,8 @@ const REMEMBERED: usize = 2_000;
 const MAX_BYTES: usize = 32 << 20;
 /// Receipts of one purge.
 const MAX_APPLIED: usize = 20_000;
+/// Envoys that a purge waits for by name.
+const MAX_AWAITED: usize = 1_000;
 /// How far the clocks of an Envoy and the control plane may differ.
 const SKEW_MS: u64 = 60_000;
 /// Targets of one purge.
@@ -141,6 +143,10 @@ pub struct Purge {
     /// How many stored responses it has matched, of the Envoys that have counted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub matched: BTreeMap<String, Matched>,
+    /// Envoy processes that were there when it was accepted and have not done it: after a restart of the control plane nobody else knows of
+    /// them before they return. A thousand at most.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub awaited: BTreeSet<String>,
 }
 
 impl Purge {
@@ -157,6 +163,20 @@ impl Purge {
             at_least: sum.at_least.saturating_add(one.at_least),
             all: sum.all && one.all,
         })
+    }
+
+    /// Waits for these Envoys.
+    #[must_use]
+    pub fn awaiting<'e>(mut self, envoys: impl Iterator<Item = &'e str>) -> Self {
+        let open = envoys.filter(|envoy| !self.applied.contains_key(*envoy));
+        self.awaited = open.take(MAX_AWAITED).map(ToOwned::to_owned).collect();
+        self
+    }
+
+    /// Whether an Envoy that started then (0 = not known) may hold what was purged.
+    #[must_use]
+    pub fn concerns(&self, started_ms: Millis) -> bool {
+        self.at >= started_ms.saturating_sub(SKEW_MS)
     }
 
     /// What it takes to remember, receipts left out.
@@ -214,6 +234,7 @@ impl PurgeLog {
         if purge.applied.len() < MAX_APPLIED {
             purge.applied.entry(envoy.to_owned()).or_insert(now_ms);
         }
+        purge.awaited.remove(envoy);
         if let Some(matched) = matched
             && purge.applied.contains_key(envoy)
         {
@@ -228,7 +249,8 @@ impl PurgeLog {
     /// All Envoys have to do it once more.
     pub fn reopen(&mut self, id: &str) {
         if let Some(purge) = self.purges.iter_mut().find(|purge| purge.id == id) {
-            purge.applied.clear();
+            let done = std::mem::take(&mut purge.applied);
+            purge.awaited.extend(done.into_keys().take(MAX_AWAITED));
         }
     }
 
@@ -237,15 +259,20 @@ impl PurgeLog {
     #[must_use]
     pub fn missing(&self, envoy: &str, started_ms: Millis) -> Option<Vec<Purge>> {
         let since = started_ms.saturating_sub(SKEW_MS);
-        let known = self.purges.iter().any(|purge| purge.applied.contains_key(envoy));
-        if self.forgotten_ms > 0 && self.forgotten_ms >= since && !known {
+        if self.forgotten_ms > 0 && self.forgotten_ms >= since && !self.knows(envoy) {
             return None;
         }
         let missing = self
             .purges
             .iter()
-            .filter(|purge| purge.at >= since && !purge.applied.contains_key(envoy));
+            .filter(|purge| purge.concerns(started_ms) && !purge.applied.contains_key(envoy));
         Some(missing.cloned().collect())
+    }
+
+    /// Whether an Envoy process has done one of them.
+    #[must_use]
+    pub fn knows(&self, envoy: &str) -> bool {
+        self.purges.iter().any(|purge| purge.applied.contains_key(envoy))
     }
 
     /// One purge.
@@ -304,6 +331,7 @@ mod tests {
             idempotency_key: None,
             applied: BTreeMap::new(),
             matched: BTreeMap::new(),
+            awaited: BTreeSet::new(),
         }
     }
 
@@ -408,5 +436,41 @@ mod tests {
             ..PurgeCount::default()
         };
         assert_eq!(counted.plus(&newer).known(), None);
+    }
+
+    #[test]
+    fn who_was_there_is_awaited_until_it_has_done_it() {
+        let mut log = PurgeLog::default();
+        let there = ["a", "b", "by-client"];
+        let mut made = purge("1", 1_000_000, Target::All);
+        made.applied.insert("by-client".to_owned(), 1_000_000);
+        log.accept(made.awaiting(there.into_iter())).unwrap();
+        let awaited = |log: &PurgeLog| log.get("1").unwrap().awaited.iter().cloned().collect::<Vec<_>>();
+        assert_eq!(awaited(&log), ["a", "b"]);
+        log.applied("1", "a", 1_000_001, None);
+        assert_eq!(awaited(&log), ["b"]);
+        assert!(log.knows("a") && !log.knows("b"));
+        log.reopen("1");
+        assert_eq!(awaited(&log), ["a", "b", "by-client"]);
+        // What is written down is what is known after a restart; older journals do not name anybody.
+        let written = serde_json::to_value(log.get("1").unwrap()).unwrap();
+        assert_eq!(
+            serde_json::from_value::<Purge>(written.clone()).unwrap(),
+            *log.get("1").unwrap()
+        );
+        let mut older = written;
+        older.as_object_mut().unwrap().remove("awaited");
+        assert!(serde_json::from_value::<Purge>(older).unwrap().awaited.is_empty());
+        let many: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
+        let large = purge("2", 1, Target::All).awaiting(many.iter().map(String::as_str));
+        assert_eq!(large.awaited.len(), MAX_AWAITED);
+    }
+
+    #[test]
+    fn a_purge_concerns_who_was_there_before_it() {
+        let purge = purge("1", 1_000_000, Target::All);
+        for (started_ms, concerned) in [(0, true), (1_000_000, true), (1_060_000, true), (1_060_001, false)] {
+            assert_eq!(purge.concerns(started_ms), concerned, "{started_ms}");
+        }
     }
 }

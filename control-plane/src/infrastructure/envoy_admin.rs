@@ -1,7 +1,7 @@
 //! Envoys' own statistics, fetched from their admin interfaces: for Envoys whose bootstrap has no metrics service sink.
 
 use crate::plane::{Plane, now_ms};
-use control_domain::envoy_stats::{Counters, Gauges};
+use control_domain::envoy_stats::Statistics;
 use reqwest::{Client, Url};
 use serde_json::Value;
 use std::sync::Arc;
@@ -13,7 +13,11 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// More than all wanted statistics of an Envoy with thousands of clusters.
 const MAX_ANSWER: usize = 8 << 20;
 /// What is read; an Envoy may have a hundred thousand others.
-const WANTED: &str = r"^(http\..*\.downstream_(rq_http|cx_active)|cluster\..*\.upstream_(rq_total|cx_total|cx_active)$|server\.|.*wasm.*vm_reload)";
+const WANTED: &str = concat!(
+    r"^(http\..*\.downstream_(rq_http|rq_completed|rq_5xx|cx_active)|cluster\..*\.upstream_(rq_total|cx_total|cx_active)$|server\.",
+    r"|.*wasm.*vm_reload|overload\.|listener\..*\.downstream_.*(overflow|overload_reject)$",
+    r"|listener_manager\.listener_create_|.*\.(update_rejected|init_fetch_timeout|update_success)$)"
+);
 
 /// Asks every Envoy until told to stop.
 pub(crate) async fn scrape(plane: Arc<Plane>, envoys: Vec<Url>, mut stopped: watch::Receiver<bool>) {
@@ -34,8 +38,8 @@ pub(crate) async fn scrape(plane: Arc<Plane>, envoys: Vec<Url>, mut stopped: wat
         }
         while let Some(answer) = asked.join_next().await {
             match answer {
-                Ok(Ok((node, counters, gauges))) => {
-                    plane.domain().envoy_stats.report(&node, counters, gauges, now_ms());
+                Ok(Ok((node, statistics))) => {
+                    plane.domain().envoy_stats.report(&node, statistics, now_ms());
                 }
                 Ok(Err(reason)) => tracing::debug!(reason, "an Envoy does not tell its statistics"),
                 Err(error) => tracing::warn!(%error, "asking an Envoy ended early"),
@@ -44,7 +48,7 @@ pub(crate) async fn scrape(plane: Arc<Plane>, envoys: Vec<Url>, mut stopped: wat
     }
 }
 
-async fn ask(client: Client, envoy: Url) -> Result<(String, Counters, Gauges), String> {
+async fn ask(client: Client, envoy: Url) -> Result<(String, Statistics), String> {
     let text = |error: reqwest::Error| format!("{envoy}: {}", error.without_url());
     let join = |path: &str| envoy.join(path).map_err(|error| error.to_string());
     let info = client.get(join("server_info")?).send().await.map_err(text)?;
@@ -57,24 +61,21 @@ async fn ask(client: Client, envoy: Url) -> Result<(String, Counters, Gauges), S
     if stats.len() > MAX_ANSWER {
         return Err(format!("{envoy}: statistics of {} bytes", stats.len()));
     }
-    let (counters, gauges) = read(&String::from_utf8_lossy(&stats));
-    Ok((node, counters, gauges))
+    Ok((node, read(&String::from_utf8_lossy(&stats))))
 }
 
 /// Lines of `name: number`.
-fn read(stats: &str) -> (Counters, Gauges) {
-    let (mut counters, mut gauges) = (Counters::default(), Gauges::default());
+fn read(stats: &str) -> Statistics {
+    let mut statistics = Statistics::default();
     for line in stats.lines() {
         let parsed = line
             .rsplit_once(": ")
             .and_then(|(name, value)| Some((name, value.parse().ok()?)));
-        if let Some((name, value)) = parsed
-            && !counters.take(name, value)
-        {
-            gauges.take(name, value);
+        if let Some((name, value)) = parsed {
+            statistics.take(name, value);
         }
     }
-    (counters, gauges)
+    statistics
 }
 
 #[cfg(test)]
@@ -83,11 +84,16 @@ mod tests {
 
     #[test]
     fn statistics_are_read_line_by_line() {
-        let (counters, gauges) = read(
+        let Statistics {
+            counters,
+            gauges,
+            state,
+        } = read(
             "cluster.origin.upstream_cx_active: 3\ncluster.origin.upstream_rq_total: 9\nserver.uptime: 12\n\
-             http.ingress.downstream_rq_time: P0(nan,0)\nnonsense",
+             overload.envoy.overload_actions.shrink_heap.active: 1\nhttp.ingress.downstream_rq_time: P0(nan,0)\nnonsense",
         );
         assert_eq!((counters.upstream_requests, gauges.uptime_s), (9, 12));
         assert_eq!(gauges.upstreams["origin"], 3);
+        assert_eq!(state.actions().len(), 1);
     }
 }

@@ -160,6 +160,11 @@ impl Replicas {
         now.max(last.unwrap_or(0) + 1) << REPLICA_BITS | self.number
     }
 
+    /// Whether a connection is to this replica.
+    pub(crate) fn holds(&self, connection: ConnectionId) -> bool {
+        replica_of(connection) == self.number
+    }
+
     /// An Envoy has connected here.
     pub(crate) fn connected(&self, envoy: &str, hello: &Hello, connection: ConnectionId) {
         let own = Own {

@@ -265,6 +265,16 @@ impl Clients {
         }
     }
 
+    /// Since when each node takes its configuration from here.
+    pub(crate) fn nodes(&self) -> BTreeMap<String, Millis> {
+        let mut nodes = BTreeMap::new();
+        for client in self.lock().values() {
+            let since_ms = nodes.entry(client.node_id.clone()).or_insert(client.since_ms);
+            *since_ms = client.since_ms.min(*since_ms);
+        }
+        nodes
+    }
+
     /// Which Envoy runs which module of the filter.
     pub(crate) fn modules(&self, running: &Running) -> Vec<EnvoyModule> {
         self.lock().values().map(|client| client.module(running)).collect()

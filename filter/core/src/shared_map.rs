@@ -69,6 +69,9 @@ pub trait SharedMap {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod explore;
+
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryMap;
 

@@ -23,7 +23,7 @@ pub struct Threshold {
 }
 
 /// Rules about something that is either there or not.
-pub const STATE_RULES: [&str; 9] = [
+pub const STATE_RULES: [&str; 14] = [
     "no_envoy_connected",
     "settings_straggler",
     "settings_refused",
@@ -33,6 +33,11 @@ pub const STATE_RULES: [&str; 9] = [
     "filter_reloads",
     "cache_thrashing",
     "reports_refused",
+    "envoy_overloaded",
+    "envoy_configuration_refused",
+    "filter_missing",
+    "figures_missing",
+    "errors_unseen",
 ];
 
 /// One of [`STATE_RULES`].

@@ -23,6 +23,9 @@ pub fn about(name: &str, severity: Severity) -> About {
         "no_envoy_connected" => ("sev-0-critical-system-down", 0, 0),
         "circuit_breaker_open" => ("high-error-rate-alert", 1, 1),
         "cache_thrashing" => ("cache-optimization", 3, 3),
+        "envoy_overloaded" | "errors_unseen" => ("envoy-alert", 1, 3),
+        "filter_missing" => ("envoy-alert", 2, 2),
+        "envoy_configuration_refused" | "figures_missing" => ("envoy-alert", 3, 3),
         "config_map_refused" => ("auto-tuning-script", 3, 3),
         _ => ("step-3-investigation--15-minutes", 3, 3),
     };

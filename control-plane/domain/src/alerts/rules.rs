@@ -1,6 +1,7 @@
 //! From figures to what is wrong: a pure function.
 
 use super::Severity;
+use crate::envoy_faults::Fault;
 use crate::envoy_stats::Fullest;
 use optimizer_proto::settings::{Alerts, Threshold};
 use std::collections::BTreeMap;
@@ -50,6 +51,8 @@ pub struct Figures {
     pub storage_fault: Option<String>,
     /// Envoys whose reports are refused, lately.
     pub bad_reporters: Vec<String>,
+    /// What else is wrong with Envoys.
+    pub envoy_faults: Vec<Fault>,
 }
 
 /// Something that is wrong at the moment.
@@ -255,6 +258,15 @@ fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
             1.0,
             summary,
         );
+    }
+    for fault in &figures.envoy_faults {
+        let severity = if fault.is_severe {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
+        let label = Some(("envoy", fault.envoy.as_str()));
+        add(fault.kind.rule(), severity, label, 1.0, fault.reason.clone());
     }
     if let Some(fault) = &figures.storage_fault {
         add("settings_not_kept", Severity::Warning, None, 1.0, fault.clone());

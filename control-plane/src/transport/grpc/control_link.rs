@@ -4,11 +4,13 @@ use super::peers::Peer;
 use crate::plane::{COMMANDS_QUEUED, Event, Plane, now_ms};
 use crate::purging;
 use control_domain::breaker_status::breaker_event;
-use control_domain::fleet::{ConnectionId, Fleet, Reported, instance};
+use control_domain::fleet::{ConnectionId, Envoy, Fleet, Reported, instance};
 use optimizer_proto::v1::control_link_server::ControlLink;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
-use optimizer_proto::v1::{ControlMessage, FilterMessage, Hello, SettingsPush, TelemetryAck, TelemetryReport, Welcome};
+use optimizer_proto::v1::{
+    ControlMessage, FilterMessage, Hello, SettingsAck, SettingsPush, TelemetryAck, TelemetryReport, Welcome,
+};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -47,6 +49,7 @@ impl ControlLink for Link {
             envoy: String::new(),
             out: sender,
             peer: Peer::of(&request),
+            sent: (String::new(), 0),
         };
         tokio::spawn(conversation.hold(request.into_inner(), self.stopped.clone()));
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -59,6 +62,8 @@ struct Conversation {
     envoy: String,
     out: mpsc::Sender<Result<ControlMessage, Status>>,
     peer: Peer,
+    /// Epoch and revision of the newest settings that it was sent.
+    sent: (String, u64),
 }
 
 impl Conversation {
@@ -100,6 +105,7 @@ impl Conversation {
             "Envoy connected"
         );
         let mut secret = self.plane.key_secret.follow();
+        let mut proofs = self.plane.proofs.follow();
         let welcome = self.welcome(secret.borrow_and_update().clone());
         let mut pushes = self.plane.follow();
         let mut last = pushes.borrow_and_update().to(&self.envoy).clone();
@@ -109,7 +115,7 @@ impl Conversation {
             last = SettingsPush::default();
             tokio::spawn(crate::adopting::adopt_from(Arc::clone(&self.plane), self.envoy.clone()));
         } else {
-            open = open && self.send(ToFilter::Settings(last.clone())).await;
+            open = open && self.push(&last).await;
         }
         tokio::spawn(crate::purging::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
         crate::warming::connected(&self.plane, &self.envoy);
@@ -133,13 +139,21 @@ impl Conversation {
                     // A canary is no news for the others.
                     let news = push.revision != last.revision;
                     last.clone_from(&push);
-                    changed.is_ok() && (!news || self.send(ToFilter::Settings(push)).await)
+                    changed.is_ok() && (!news || self.push(&push).await)
                 },
                 changed = secret.changed() => {
                     let welcome = self.welcome(secret.borrow_and_update().clone());
                     changed.is_ok() && self.send(ToFilter::Welcome(welcome)).await
                 }
-                Some(command) = to_send.recv() => self.out.send(Ok(command)).await.is_ok(),
+                changed = proofs.changed() => {
+                    let welcome = self.welcome(secret.borrow().clone());
+                    changed.is_ok() && self.send(ToFilter::Welcome(welcome)).await
+                }
+                command = to_send.recv() => match command {
+                    Some(command) => self.out.send(Ok(command)).await.is_ok(),
+                    // Another stream has taken its place.
+                    None => false,
+                },
                 _ = stopped.changed() => false,
             };
         }
@@ -147,20 +161,62 @@ impl Conversation {
         tracing::info!(envoy = self.envoy, "Envoy disconnected");
     }
 
-    /// Whether the sender is who it says. One whose process is connected and reports already must show what that was told in its first
-    /// Welcome.
+    /// Whether the sender is who it says. One whose process is connected and reports, or has been here before, must show what that was told
+    /// in its first Welcome: receipts and figures are in its name.
     fn admit(&self, hello: &Hello) -> Result<(), Status> {
         if let Some(field) = Fleet::too_long(hello) {
             return Err(Status::invalid_argument(format!("{field} of Hello is too long")));
         }
         self.peer.speaks_for(&hello.node_id)?;
-        let taken = self.plane.domain().fleet.is_reporting(&self.envoy, now_ms());
-        if taken && !self.plane.proofs.holds(&self.envoy, &hello.proof) {
+        if self.is_known() && !self.plane.proofs.holds(&self.envoy, &hello.proof) {
             return Err(Status::already_exists(
-                "this Envoy is connected and reports; a second stream must prove that it is the same",
+                "this Envoy has been here; another stream in its name must prove that it is the same",
             ));
         }
         Ok(())
+    }
+
+    /// Whether its process has been welcomed before. What it answers comes after the Welcome, so whoever has answered has its proof.
+    fn is_known(&self) -> bool {
+        let domain = self.plane.domain();
+        let answered = domain.fleet.get(&self.envoy).is_some_and(Envoy::has_answered);
+        let reports = domain.fleet.is_reporting(&self.envoy, now_ms());
+        // An earlier process has met it. Under a key of that time, which is the replicas' as soon as they agree.
+        let keyed = self.plane.proofs.is_kept() && self.plane.replicas.is_none();
+        answered || reports || (keyed && domain.purges.knows(&self.envoy))
+    }
+
+    async fn push(&mut self, push: &SettingsPush) -> bool {
+        self.sent = (push.epoch.clone(), push.revision.max(self.newest_sent(&push.epoch)));
+        self.send(ToFilter::Settings(push.clone())).await
+    }
+
+    /// The newest revision of a history that it was sent.
+    fn newest_sent(&self, epoch: &str) -> u64 {
+        let (of, revision) = &self.sent;
+        if of == epoch { *revision } else { 0 }
+    }
+
+    /// Nobody has in force what it was not sent. What it has of another history, or had before it came here, proves nothing about ours.
+    fn acknowledge(&self, ack: &SettingsAck) {
+        let ours = self.plane.domain().book.epoch() == ack.epoch;
+        if ours && ack.revision > self.newest_sent(&ack.epoch) {
+            let mut domain = self.plane.domain();
+            domain
+                .fleet
+                .refused_report(&self.envoy, "not_sent", "settings_ack.revision", now_ms());
+            tracing::warn!(
+                envoy = self.envoy,
+                revision = ack.revision,
+                "a revision acknowledged that it was not sent"
+            );
+            return;
+        }
+        self.plane.domain().fleet.acknowledged(&self.envoy, ack, now_ms());
+        if let Some(replicas) = &self.plane.replicas {
+            replicas.acknowledged(&self.envoy, ack);
+        }
+        self.plane.acknowledged.notify_waiters();
     }
 
     /// The stream ended with an error. A message too large to be read or not readable at all is the Envoy's fault and is counted; it
@@ -199,11 +255,7 @@ impl Conversation {
                 } else {
                     tracing::warn!(envoy = self.envoy, revision = ack.revision, violations = ?ack.violations.first(), "settings refused");
                 }
-                self.plane.domain().fleet.acknowledged(&self.envoy, &ack, now_ms());
-                if let Some(replicas) = &self.plane.replicas {
-                    replicas.acknowledged(&self.envoy, &ack);
-                }
-                self.plane.acknowledged.notify_waiters();
+                self.acknowledge(&ack);
                 true
             }
             Some(FromFilter::Telemetry(report)) => {

@@ -3,7 +3,7 @@
 use super::peers::Peer;
 use crate::plane::{Plane, now_ms};
 use crate::xds::{Endpoints, Upstreams};
-use control_domain::envoy_stats::{Counters, Gauges};
+use control_domain::envoy_stats::Statistics;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsService;
 use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
 use envoy_types::pb::io::prometheus::client::MetricFamily;
@@ -44,29 +44,24 @@ impl MetricsService for Sink {
                 return Err(Status::invalid_argument("the first message must name the node"));
             };
             self.plane.xds.endpoints(node_id, upstreams(&message.envoy_metrics));
-            let (counters, gauges) = read(&message.envoy_metrics);
-            self.plane
-                .domain()
-                .envoy_stats
-                .report(node_id, counters, gauges, now_ms());
+            let statistics = read(&message.envoy_metrics);
+            self.plane.domain().envoy_stats.report(node_id, statistics, now_ms());
         }
         Ok(Response::new(StreamMetricsResponse {}))
     }
 }
 
-fn read(families: &[MetricFamily]) -> (Counters, Gauges) {
-    let (mut counters, mut gauges) = (Counters::default(), Gauges::default());
+fn read(families: &[MetricFamily]) -> Statistics {
+    let mut statistics = Statistics::default();
     for family in families {
-        let name = family.name();
         for metric in &family.metric {
-            if let Some(counter) = &metric.counter {
-                counters.take(name, whole(counter.value()));
-            } else if let Some(gauge) = &metric.gauge {
-                gauges.take(name, whole(gauge.value()));
+            let counter = metric.counter.as_ref().map(|counter| counter.value());
+            if let Some(value) = counter.or_else(|| metric.gauge.as_ref().map(|gauge| gauge.value())) {
+                statistics.take(family.name(), whole(value));
             }
         }
     }
-    (counters, gauges)
+    statistics
 }
 
 /// Who answers for the upstreams.

@@ -60,8 +60,10 @@ pub(crate) struct Steered {
     in_force_on: usize,
     /// Envoys that did not take it in time.
     not_on: Vec<String>,
-    /// Told by the replicas that they are connected to.
+    /// Told by the replicas that they are connected to: whether it is in force there is not known yet.
     told_elsewhere: Vec<String>,
+    /// Envoys that were heard a moment ago and are away: they are told when they return.
+    away: Vec<String>,
 }
 
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
@@ -99,6 +101,7 @@ pub(crate) async fn steer(
         in_force_on: done.len(),
         not_on: late.into_iter().map(|(envoy, _)| envoy.clone()).collect(),
         told_elsewhere: elsewhere,
+        away: plane.away(),
     }))
 }
 

@@ -9,6 +9,7 @@ mod canary;
 mod description;
 mod discreet;
 mod fleet;
+mod fleet_health;
 mod health;
 mod history;
 mod identity;
@@ -110,6 +111,7 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         (Needs(Operator), routes!(settings::apply_profile)),
         (Needs(Viewer), routes!(fleet::rollout)),
         (Needs(Viewer), routes!(fleet::list)),
+        (Needs(Viewer), routes!(fleet_health::list)),
         // Code that runs in every Envoy. Envoys fetch it by its checksum, and have no token to show.
         (
             Needs(Admin),

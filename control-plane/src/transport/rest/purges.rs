@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use control_domain::fleet::FORGOTTEN_AFTER_MS;
 use control_domain::purges::{MAX_TARGETS, Purge, Target};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -90,6 +91,9 @@ pub(crate) struct Receipt {
     late: Vec<Named>,
     /// Envoys that are away and will do it when they return.
     away: Vec<Named>,
+    /// Envoys that were there when it was accepted and that this control plane has not heard of since it started itself: whether they
+    /// have done it, or are gone, nobody knows. They do it when they return. Forgotten after an hour.
+    unknown: Vec<String>,
 }
 
 /// An Envoy that has done a purge.
@@ -216,6 +220,7 @@ pub(crate) async fn purge(
         idempotency_key: text("idempotency-key"),
         applied: std::collections::BTreeMap::new(),
         matched: std::collections::BTreeMap::new(),
+        awaited: std::collections::BTreeSet::new(),
     };
     if write.dry_run {
         let would = WouldPurge {
@@ -231,6 +236,7 @@ pub(crate) async fn purge(
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_purges", title);
         return Err(problem.retry_after(Duration::from_secs(1)));
     }
+    let purge = purging::awaiting(&plane, purge);
     let id = match purging::accept(&plane, &purge).await {
         Ok(()) => {
             tokio::spawn(purging::send_to_all(Arc::clone(&plane), purge.clone()));
@@ -310,32 +316,41 @@ fn receipt(plane: &Plane, id: &str) -> Option<Receipt> {
             matched_at_least: counted.at_least,
         }
     });
-    let late = connected.iter().filter(|envoy| !purge.applied.contains_key(*envoy));
+    // One that started afterwards has nothing to purge.
+    let concerned = |envoy: &str| {
+        let started_ms = domain.fleet.get(envoy).map_or(0, |envoy| envoy.started_ms);
+        purge.concerns(started_ms) && !purge.applied.contains_key(envoy)
+    };
+    let late = connected.iter().filter(|envoy| concerned(envoy));
     let late: Vec<Named> = late.map(named).collect();
     let owed = plane.tier.is_owing(&purge.id);
     // Seen lately and away now: done when they return.
     let away: Vec<Named> = domain
         .fleet
         .envoys()
-        .filter(|(name, envoy)| envoy.connection.is_none() && !purge.applied.contains_key(*name))
+        .filter(|(name, envoy)| envoy.connection.is_none() && concerned(name))
         .map(|(name, envoy)| Named {
             envoy: name.to_owned(),
             node_id: envoy.node_id.clone(),
         })
         .collect();
+    let since_ms = now_ms().saturating_sub(plane.started_ms.max(purge.at));
+    let unheard = purge.awaited.iter().filter(|envoy| domain.fleet.get(envoy).is_none());
+    let unknown: Vec<String> = unheard.filter(|_| since_ms < FORGOTTEN_AFTER_MS).cloned().collect();
     let counted = purge.matched();
-    let matched = counted.known().filter(|_| late.is_empty());
+    let matched = counted.known().filter(|_| late.is_empty() && unknown.is_empty());
     Some(Receipt {
         matched,
         matched_at_least: counted.at_least,
         hint: (matched == Some(0)).then_some(NOTHING),
         purge: summary(purge),
-        complete: late.is_empty() && away.is_empty() && !owed && !unshared,
+        complete: late.is_empty() && away.is_empty() && unknown.is_empty() && !owed && !unshared,
         replicas: if unshared { LATE } else { "told" },
         shared_tier: if owed { LATE } else { "applied" },
         applied: applied.collect(),
         late,
         away,
+        unknown,
     })
 }
 

@@ -6,13 +6,12 @@ use super::host::{Host, LogLevel};
 use super::link::Link;
 use super::vm::{RootId, Vm};
 use super::wake::Wake;
+use super::worker::TICK_MS;
 use super::{forwarding, instance, lease, mailbox, registry};
 use crate::learned::Learned;
 use crate::store::{Stamps, Store};
 use crate::{breaker, collapse, limit};
 
-/// Period of the tick: the bound on how late a VM learns of anything when a wake-up was lost.
-const TICK_MS: u32 = 200;
 /// Period of heartbeat and telemetry.
 const SECOND_MS: u64 = 1_000;
 /// Directory pages written and read per tick: a few hundred microseconds of a worker at most.
@@ -78,6 +77,8 @@ impl Vm {
         if self.in_force.epoch.is_empty() {
             self.apply(&self.bootstrap.settings.clone());
         }
+        // What was purged before this VM was there may still be in the store: a request may come before the first tick.
+        self.stamps.refresh(host, host.now_ns() / 1_000_000);
         self.adopt(host);
         let name = format!("ao1-wake-{:016x}", self.uid);
         match host.register_queue(name.as_bytes()) {

@@ -1,10 +1,14 @@
 //! From every VM's recorder to the one report of the Envoy.
 //!
 //! Each VM merges what it recorded into one of a fixed set of mailboxes in shared data; the leader collects them all into the
-//! outbox, which holds one report until the control plane has acknowledged it. So nothing is lost with a VM, a stream or a
-//! control plane, nothing is counted twice, and the space is bounded because deltas merge.
+//! outbox, which holds one report until the control plane has acknowledged it. So nothing is lost with a stream or a control
+//! plane, nothing is counted twice, and the space is bounded because deltas merge. A VM that dies takes with it what it had not posted, or
+//! had collected and not put into the outbox: a second or two of counts at most.
+//!
+//! For a moment two VMs may both believe to lead. So a number is taken by comparison before anything is collected, and the outbox is filled
+//! and emptied by comparison.
 
-use crate::shared_map::SharedMap;
+use crate::shared_map::{Cas, SharedMap};
 use optimizer_proto::telemetry::delta;
 use optimizer_proto::v1::{TelemetryDelta, TelemetryReport};
 use prost::Message;
@@ -17,7 +21,7 @@ const RETRIES: usize = 16;
 /// Bytes of delta in one report; the rest of a message is small beside it.
 const REPORT_BYTES: usize = optimizer_proto::MAX_MESSAGE_BYTES / 2;
 
-/// An empty mailbox. Not an empty value: of that the host tells no version, so two VMs could overwrite each other's first post.
+/// An empty mailbox or outbox. Not an empty value: of that the host tells no version, so two VMs could overwrite each other's first post.
 const NOTHING: &[u8] = &[0];
 
 /// Creates the mailboxes, which two VMs must not create at once.
@@ -26,6 +30,11 @@ pub(super) fn seed(map: &impl SharedMap) {
         let key = mailbox_key(number);
         if map.get(&key).is_none() {
             let _ = map.set(&key, NOTHING, None);
+        }
+    }
+    for key in [OUTBOX, SEQUENCE] {
+        if map.get(key).is_none() {
+            let _ = map.set(key, NOTHING, None);
         }
     }
 }
@@ -79,26 +88,50 @@ fn collect(map: &impl SharedMap) -> TelemetryDelta {
 
 /// The report that waits for its acknowledgement.
 pub fn waiting(map: &impl SharedMap) -> Option<TelemetryReport> {
-    TelemetryReport::decode(map.get(OUTBOX)?.0.as_slice()).ok()
+    outbox(map).0
 }
 
-/// Closes a new report over all mailboxes and keeps it in the outbox; `report` carries everything but sequence and delta.
-/// `None` when the host refuses to keep it (the delta then goes back to a mailbox).
+/// What is in the outbox, and its version.
+fn outbox(map: &impl SharedMap) -> (Option<TelemetryReport>, Option<Cas>) {
+    let Some((bytes, cas)) = map.get(OUTBOX) else {
+        return (None, None);
+    };
+    let report = Some(bytes).filter(|bytes| bytes != NOTHING);
+    let report = report.and_then(|bytes| TelemetryReport::decode(bytes.as_slice()).ok());
+    (report, Some(cas))
+}
+
+/// Takes the next number. Before anything is collected under it: whatever happens then, nobody else uses it. Numbers may be left out.
+fn take_number(map: &impl SharedMap) -> Option<u64> {
+    for _ in 0..RETRIES {
+        let (last, cas) = match map.get(SEQUENCE) {
+            Some((bytes, cas)) => (bytes.try_into().map_or(0, u64::from_le_bytes), Some(cas)),
+            None => (0, None),
+        };
+        let next = last.saturating_add(1);
+        if map.set(SEQUENCE, &next.to_le_bytes(), cas).is_ok() {
+            return Some(next);
+        }
+    }
+    None
+}
+
+/// Closes a new report over all mailboxes and keeps it in the outbox; `report` carries everything but sequence and delta. Where one waits
+/// there already, it is that one. `None` when the host refuses to keep it, or another leader was first (the delta then goes back
+/// to a mailbox).
 pub fn close_report(map: &impl SharedMap, mut report: TelemetryReport) -> Option<TelemetryReport> {
-    let last = map
-        .get(SEQUENCE)
-        .and_then(|(bytes, _)| bytes.try_into().ok())
-        .map_or(0, u64::from_le_bytes);
-    report.sequence = last.saturating_add(1);
+    let (held, cas) = outbox(map);
+    if held.is_some() {
+        return held;
+    }
+    report.sequence = take_number(map)?;
     let mut collected = collect(map);
     report.delta = Some(delta::take_bounded(&mut collected, REPORT_BYTES));
     if !delta::is_empty(&collected) {
         // What is too much for one message goes with the next.
         let _ = post(map, 0, collected);
     }
-    let kept = map.set(OUTBOX, &report.encode_to_vec(), None).is_ok()
-        && map.set(SEQUENCE, &report.sequence.to_le_bytes(), None).is_ok();
-    if !kept {
+    if map.set(OUTBOX, &report.encode_to_vec(), cas).is_err() {
         let _ = post(map, 0, report.delta.take().unwrap_or_default());
         return None;
     }
@@ -107,8 +140,11 @@ pub fn close_report(map: &impl SharedMap, mut report: TelemetryReport) -> Option
 
 /// Forgets the report that the control plane has acknowledged.
 pub fn acknowledged(map: &impl SharedMap, sequence: u64) {
-    if waiting(map).is_some_and(|report| report.sequence == sequence) {
-        let _ = map.set(OUTBOX, &[], None);
+    if let (Some(report), cas) = outbox(map)
+        && report.sequence == sequence
+    {
+        // If this loses a race, somebody else has forgotten it.
+        let _ = map.set(OUTBOX, NOTHING, cas);
     }
 }
 

@@ -14,6 +14,8 @@ mod control;
 mod count_budget;
 mod ctx;
 mod decide;
+#[cfg(test)]
+mod every_order;
 pub mod exchange;
 mod explain;
 #[cfg(test)]

@@ -20,6 +20,7 @@ impl Vm {
 
     /// Whether purges may be missing, so that nothing stored may be used.
     pub(super) fn doubts(&mut self, ctx: Ctx<'_, impl Host>) -> bool {
+        self.join(ctx);
         // Only the tick says that time goes on as usual; a request may be the first thing that happens after a pause.
         if self.trust.may_have_paused(ctx.now_ms) {
             self.notice_pause(ctx);

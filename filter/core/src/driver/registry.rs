@@ -6,6 +6,9 @@ use crate::shared_map::SharedMap;
 const KEY: &[u8] = b"ao1/workers";
 /// A VM that has not been heard of for so long is gone. Its heart beats once a second.
 const GONE_AFTER_MS: u64 = 5_000;
+/// After so long without a heartbeat a VM may soon be taken for gone, and others do not wait for it any more: it looks at what they did
+/// before it serves again. Well below the time above: between its last look and its answer nobody may have begun to leave it out.
+pub const LISTED_MS: u64 = 2_500;
 /// More VMs than any machine has cores; bounds the record.
 const MAX_VMS: usize = 512;
 const RECORD: usize = 40;
@@ -28,18 +31,19 @@ pub struct Vm {
     pub purges: u32,
 }
 
-/// Records that `me` is alive; answers all VMs alive, `me` included. Without a host that works the answer is `me` alone.
-pub fn heartbeat(map: &impl SharedMap, me: Vm) -> Vec<Vm> {
+/// Records that `me` is alive; answers all VMs alive, `me` included. `None` when the host refused, or others kept winning the race: then
+/// the others may not know of it.
+pub fn heartbeat(map: &impl SharedMap, me: Vm) -> Option<Vec<Vm>> {
     for _ in 0..RETRIES {
         let (mut vms, cas) = read(map);
         vms.retain(|vm| vm.uid != me.uid && alive(vm, me.seen_ms));
         vms.truncate(MAX_VMS - 1);
         vms.push(me);
         if map.set(KEY, &encode(&vms), cas).is_ok() {
-            return vms;
+            return Some(vms);
         }
     }
-    vec![me]
+    None
 }
 
 /// All VMs alive.
@@ -136,19 +140,19 @@ mod tests {
         assert!(vms(&map, 0).is_empty());
         heartbeat(&map, vm(1, 1000));
         heartbeat(&map, vm(1, 2000));
-        assert_eq!(heartbeat(&map, vm(2, 2500)), vec![vm(1, 2000), vm(2, 2500)]);
+        assert_eq!(heartbeat(&map, vm(2, 2500)), Some(vec![vm(1, 2000), vm(2, 2500)]));
         assert_eq!(
             heartbeat(&map, vm(2, 7100)),
-            vec![vm(2, 7100)],
+            Some(vec![vm(2, 7100)]),
             "the first has been silent for five seconds"
         );
     }
 
     #[test]
-    fn a_host_in_trouble_leaves_a_vm_alone() {
+    fn a_host_in_trouble_lists_nobody() {
         let map = MemoryMap::default();
         map.fail_all(true);
-        assert_eq!(heartbeat(&map, vm(1, 1000)), vec![vm(1, 1000)]);
+        assert_eq!(heartbeat(&map, vm(1, 1000)), None);
     }
 
     #[test]

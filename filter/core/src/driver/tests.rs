@@ -9,6 +9,7 @@ mod parked;
 mod routing;
 mod streams;
 mod transfer;
+mod workers;
 
 use super::ctx::Ctx;
 use super::exchange::{Flow, SharedExchange};

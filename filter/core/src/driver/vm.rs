@@ -67,8 +67,10 @@ pub struct Vm {
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
     pub(super) last_second_ms: Millis,
-    /// The other VMs know of this one.
-    pub(super) joined: bool,
+    /// When the other VMs last heard of this one.
+    pub(super) listed_ms: Option<Millis>,
+    /// When it last tried to tell them.
+    pub(super) beat_ms: Millis,
     /// A plugin configuration was taken.
     pub(super) configured: bool,
 }
@@ -123,7 +125,8 @@ impl Vm {
             connections: Connections::default(),
             capturing: 0,
             last_second_ms: 0,
-            joined: false,
+            listed_ms: None,
+            beat_ms: 0,
             configured: false,
         }
     }

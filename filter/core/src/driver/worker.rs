@@ -6,9 +6,13 @@ use super::settings_cell::{self, fingerprint, parse_document};
 use super::vm::Vm;
 use super::wake::Wake;
 use super::{mailbox, registry};
+use crate::Millis;
 use crate::policy::{self, Policies};
 use optimizer_proto::settings::Settings;
 use std::rc::Rc;
+
+/// Between two ticks.
+pub(super) const TICK_MS: u32 = 200;
 
 impl Vm {
     /// Takes over the secret and the settings in the shared cells, if they are new to this VM.
@@ -43,31 +47,46 @@ impl Vm {
         self.share_copies();
     }
 
+    /// Epoch and revision of the settings that this VM runs on; the bootstrap's have no epoch.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn settings_in_force(&self) -> (&str, u64) {
+        (&self.in_force.epoch, self.in_force.revision)
+    }
+
     /// A VM that has not ticked yet is in nobody's list: settings could be acknowledged for all workers and pass it by. Its first
-    /// request brings it in. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for.
+    /// request brings it in. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for. The same goes
+    /// for one that has not been scheduled for seconds, or whose clock was set: the others may have taken it for gone, and
+    /// acknowledged settings and purges without it.
     pub(super) fn join(&mut self, ctx: Ctx<'_, impl Host>) {
-        if !self.joined {
-            self.adopt(ctx.host);
-            self.forwarding.refresh(ctx.host);
+        let listed = |at: Millis| ctx.now_ms.abs_diff(at) < registry::LISTED_MS;
+        if self.listed_ms.is_some_and(listed) {
+            return;
+        }
+        // First the list, then a look: what others do in between waits for this VM.
+        if self.listed_ms.is_none() || ctx.now_ms.abs_diff(self.beat_ms) >= u64::from(TICK_MS) {
             self.beat(ctx);
         }
+        self.adopt(ctx.host);
+        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.forwarding.refresh(ctx.host);
     }
 
     /// Tells the other VMs that this one is alive, and on which settings.
     pub(super) fn beat(&mut self, ctx: Ctx<'_, impl Host>) {
-        self.joined = true;
-        let vms = registry::heartbeat(
-            ctx.host,
-            registry::Vm {
-                uid: self.uid,
-                queue: self.queue,
-                seen_ms: ctx.now_ms,
-                epoch: fingerprint(&self.in_force.epoch),
-                revision: self.in_force.revision,
-                purges: self.stamps.birth().number(),
-            },
-        );
-        self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
+        self.beat_ms = ctx.now_ms;
+        let me = registry::Vm {
+            uid: self.uid,
+            queue: self.queue,
+            seen_ms: ctx.now_ms,
+            epoch: fingerprint(&self.in_force.epoch),
+            revision: self.in_force.revision,
+            purges: self.stamps.birth().number(),
+        };
+        if let Some(vms) = registry::heartbeat(ctx.host, me) {
+            self.listed_ms = Some(ctx.now_ms);
+            self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
+        }
         self.share_copies();
     }
 

@@ -2,6 +2,7 @@
 
 use super::families::{Labels, counters, gauge, gauges, histograms, summary};
 use crate::plane::Domain;
+use control_domain::envoy_faults::{Fault, Kind};
 use control_domain::fleet::Fleet;
 use control_domain::sum::{Filter, Sum};
 use control_domain::views::{self, ERROR_TYPES, FORWARDED, FROM_CACHE, OUTCOMES};
@@ -24,6 +25,17 @@ pub(super) fn families(domain: &Domain, now_ms: u64) -> Vec<MetricFamily> {
     families.extend(breakers(fleet, now_ms));
     families.extend(reports(fleet, now_ms));
     families
+}
+
+/// How many Envoys have a fault of each kind.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn faults(found: &[Fault]) -> MetricFamily {
+    let of = |kind: Kind| found.iter().filter(|fault| fault.kind == kind).count() as f64;
+    gauges(
+        "api_optimizer_envoy_faults",
+        "Envoys with something wrong that the filter in them does not tell, by the component of /health.",
+        Kind::ALL.map(|kind| (vec![("component", kind.component())], of(kind))),
+    )
 }
 
 fn requests(fleet: &Fleet, totals: &Sum) -> Vec<MetricFamily> {

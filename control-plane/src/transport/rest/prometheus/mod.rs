@@ -21,7 +21,9 @@ pub(crate) async fn exposition(
 ) -> impl IntoResponse {
     let mut families = {
         let domain = plane.domain();
-        let mut families = fleet::families(&domain, now_ms());
+        let now_ms = now_ms();
+        let mut families = fleet::families(&domain, now_ms);
+        families.push(fleet::faults(&plane.envoy_faults(&domain, now_ms)));
         families.extend(own::families(&domain));
         families
     };

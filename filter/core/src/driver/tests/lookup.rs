@@ -12,6 +12,7 @@ fn a_miss_is_stored_and_the_next_request_is_a_hit() {
         "{cache_status}"
     );
     envoy.wait(3_000);
+    envoy.vm.on_tick(&envoy.host, ROOT);
     envoy.host.host_calls.set(0);
     let hit = replied(envoy.get(&[], "500", &[], b"not asked"));
     assert_eq!(

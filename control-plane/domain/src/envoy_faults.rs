@@ -1,0 +1,440 @@
+//! What is wrong with Envoys that the filter in them cannot tell, or that it does not tell any more.
+
+use crate::Millis;
+use crate::envoy_state::Action;
+use crate::envoy_stats::{EnvoyStats, Heard};
+use crate::fleet::{ConnectionId, Envoy, Fleet};
+use crate::sum::Filter;
+use crate::views::percent;
+use std::collections::BTreeMap;
+
+/// For how long something may be missing: a filter connects a moment after its Envoy, and reports come each second.
+const GRACE_MS: u64 = 10_000;
+/// The window in which errors and refused connections count.
+const WINDOW_MS: u64 = 60_000;
+
+/// What is wrong, by the component of `/health` and the rule of the alert that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Envoy saves memory, or turns clients away.
+    Overload,
+    /// Envoy refused a part of its configuration, or never got it.
+    Configuration,
+    /// No filter reports from an Envoy that is there.
+    FilterMissing,
+    /// Figures of an Envoy do not come any more.
+    FiguresMissing,
+    /// Clients got errors that no filter has seen.
+    UnseenErrors,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Overload,
+        Self::Configuration,
+        Self::FilterMissing,
+        Self::FiguresMissing,
+        Self::UnseenErrors,
+    ];
+
+    /// The component of `/health`.
+    #[must_use]
+    pub fn component(self) -> &'static str {
+        match self {
+            Self::Overload => "overload",
+            Self::Configuration => "envoy_configuration",
+            Self::FilterMissing => "filter",
+            Self::FiguresMissing => "figures",
+            Self::UnseenErrors => "clients",
+        }
+    }
+
+    /// The alert rule.
+    #[must_use]
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::Overload => "envoy_overloaded",
+            Self::Configuration => "envoy_configuration_refused",
+            Self::FilterMissing => "filter_missing",
+            Self::FiguresMissing => "figures_missing",
+            Self::UnseenErrors => "errors_unseen",
+        }
+    }
+
+    /// What the component says when nothing of the kind is wrong.
+    #[must_use]
+    pub fn well(self) -> &'static str {
+        match self {
+            Self::Overload => "no Envoy turns clients away",
+            Self::Configuration => "no Envoy lacks a part of its configuration",
+            Self::FilterMissing => "a filter reports from every Envoy",
+            Self::FiguresMissing => "every connected Envoy reports",
+            Self::UnseenErrors => "no errors but those that the filters report",
+        }
+    }
+}
+
+/// One thing that is wrong with one Envoy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What.
+    pub kind: Kind,
+    /// The Envoy's node id.
+    pub envoy: String,
+    /// Clients suffer.
+    pub is_severe: bool,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// What is known of the Envoys.
+#[derive(Debug)]
+pub struct Observed<'a> {
+    /// Their own statistics.
+    pub stats: &'a EnvoyStats,
+    /// Their filters.
+    pub fleet: &'a Fleet,
+    /// Since when an Envoy takes its configuration by xDS, by node id.
+    pub xds: &'a BTreeMap<String, Millis>,
+    /// Replicas share the Envoys: statistics of one may go to another replica at any time.
+    pub shared: bool,
+    /// Responses below which no share of errors is judged.
+    pub minimum_samples: u64,
+    /// Share of errors that is too much, percent.
+    pub error_percent: f64,
+}
+
+impl Observed<'_> {
+    /// Everything that is wrong, by kind and Envoy. `is_ours` tells connections whose reports reach this control plane.
+    #[must_use]
+    pub fn faults(&self, is_ours: impl Fn(ConnectionId) -> bool, now_ms: Millis) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = Vec::new();
+        let filters = self.newest_filters();
+        for (node, heard) in self.stats.nodes() {
+            if heard.is_present(now_ms) {
+                faults.extend(self.overload(node, heard, now_ms));
+                faults.extend(configuration(node, heard));
+                faults.extend(self.unseen_errors(node, now_ms));
+            } else if !self.shared && filters.get(node).is_some_and(|filter| filter.connection.is_some()) {
+                let reason = format!("{node} is connected, and its own statistics do not come any more");
+                faults.push(Fault::new(Kind::FiguresMissing, node, false, reason));
+            }
+        }
+        faults.extend(self.without_filter(&filters, now_ms));
+        for filter in filters.values() {
+            let silent = filter.reported_ms.saturating_add(GRACE_MS) < now_ms;
+            if silent && filter.connection.is_some_and(&is_ours) {
+                let node = &filter.node_id;
+                let reason = format!("{node} is connected, and its filter's figures do not come any more");
+                faults.push(Fault::new(Kind::FiguresMissing, node, false, reason));
+            }
+        }
+        faults.sort_by(|one, other| (one.kind, &one.envoy).cmp(&(other.kind, &other.envoy)));
+        faults
+    }
+
+    /// The filter of each node; of an Envoy that was restarted, the newest.
+    fn newest_filters(&self) -> BTreeMap<&str, &Envoy> {
+        let mut newest: BTreeMap<&str, &Envoy> = BTreeMap::new();
+        let age = |envoy: &Envoy| (envoy.connection, envoy.seen_ms);
+        for (_, envoy) in self.fleet.envoys().filter(|(_, envoy)| !envoy.node_id.is_empty()) {
+            let known = newest.entry(&envoy.node_id).or_insert(envoy);
+            if age(envoy) > age(known) {
+                *known = envoy;
+            }
+        }
+        newest
+    }
+
+    /// Envoys that are there, and whose filter is not. What an Envoy has told since its filter was last heard counts: one that has ended as
+    /// a whole lacks nothing.
+    fn without_filter(&self, filters: &BTreeMap<&str, &Envoy>, now_ms: Millis) -> Vec<Fault> {
+        let mut there: BTreeMap<&str, (Millis, Millis)> = BTreeMap::new();
+        for (node, heard) in self.stats.nodes() {
+            if heard.is_present(now_ms) && heard.live {
+                there.insert(node, (heard.since_ms, heard.seen_ms));
+            }
+        }
+        for (node, since_ms) in self.xds {
+            let (since, seen) = there.entry(node).or_insert((*since_ms, now_ms));
+            (*since, *seen) = (*since_ms.min(since), now_ms);
+        }
+        let missing = there.into_iter().filter(|(node, (since_ms, seen_ms))| {
+            let filter = filters.get(node);
+            let last_ms = filter.map_or(*since_ms, |filter| filter.seen_ms);
+            filter.is_none_or(|filter| filter.connection.is_none()) && last_ms.saturating_add(GRACE_MS) < *seen_ms
+        });
+        let fault = |(node, _): (&str, _)| {
+            let reason = format!("no filter reports from {node}: it may serve without the cache, or answer 500");
+            Fault::new(Kind::FilterMissing, node, false, reason)
+        };
+        missing.map(fault).collect()
+    }
+
+    fn overload(&self, node: &str, heard: Heard<'_>, now_ms: Millis) -> Option<Fault> {
+        let actions = heard.state.actions();
+        let refused = self.stats.recent_of(Some(node), WINDOW_MS, now_ms).refused_connections;
+        let mut told: Vec<String> = actions.iter().map(described).collect();
+        if refused > 0 {
+            told.push(format!("{refused} connections refused within a minute"));
+        }
+        let is_severe = refused > 0 || actions.iter().any(|action| action.refuses);
+        let verb = if is_severe {
+            "turns clients away"
+        } else {
+            "saves memory"
+        };
+        let reason = || format!("{node} {verb}: {}", told.join(", "));
+        (!told.is_empty()).then(|| Fault::new(Kind::Overload, node, is_severe, reason()))
+    }
+
+    /// What Envoy answered without its filter having seen the request is known from the numbers of both.
+    fn unseen_errors(&self, node: &str, now_ms: Millis) -> Option<Fault> {
+        let counted = self.stats.recent_of(Some(node), WINDOW_MS, now_ms);
+        let is_much = |errors: u64| percent(errors, counted.responses) > self.error_percent;
+        if counted.responses < self.minimum_samples.max(1) || !is_much(counted.server_errors) {
+            return None;
+        }
+        let filter = Filter {
+            envoy: Some(node.to_owned()),
+            ..Filter::default()
+        };
+        let seen = self.fleet.recent_of(&filter, WINDOW_MS, now_ms).requests();
+        let unseen = counted.server_errors.min(counted.responses.saturating_sub(seen));
+        let reason = || {
+            format!(
+                "{node} answered {unseen} of {} requests of the last minute with an error that its filter has not seen",
+                counted.responses
+            )
+        };
+        is_much(unseen).then(|| Fault::new(Kind::UnseenErrors, node, true, reason()))
+    }
+}
+
+impl Fault {
+    fn new(kind: Kind, envoy: &str, is_severe: bool, reason: String) -> Self {
+        Self {
+            kind,
+            envoy: envoy.to_owned(),
+            is_severe,
+            reason,
+        }
+    }
+}
+
+/// An action without the prefix that all of them have.
+fn described(action: &Action) -> String {
+    let name = action.name.strip_prefix("envoy.").unwrap_or(&action.name);
+    let name = name.split_once('.').map_or(name, |(_, name)| name);
+    if action.percent == 100 {
+        name.to_owned()
+    } else {
+        format!("{name} at {} %", action.percent)
+    }
+}
+
+fn configuration(node: &str, heard: Heard<'_>) -> Option<Fault> {
+    let failing: Vec<&str> = heard.state.failing().collect();
+    let reason = || format!("{node} refused, or never got, an update of {}", failing.join(", "));
+    (!failing.is_empty()).then(|| Fault::new(Kind::Configuration, node, false, reason()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envoy_stats::Statistics;
+    use optimizer_proto::v1::{Hello, RequestSeries, TelemetryDelta, TelemetryReport};
+
+    const STOP: &str = "overload.envoy.overload_actions.stop_accepting_requests.active";
+
+    #[derive(Default)]
+    struct Scene {
+        stats: EnvoyStats,
+        fleet: Fleet,
+        xds: BTreeMap<String, Millis>,
+        shared: bool,
+        sequence: u64,
+    }
+
+    impl Scene {
+        /// Statistics of an Envoy that is not draining.
+        fn statistics(&mut self, of: &[(&str, u64)], now_ms: Millis) {
+            let mut statistics = Statistics::default();
+            for (name, value) in of.iter().chain(&[("server.live", 1)]) {
+                statistics.take(name, *value);
+            }
+            self.stats.report("a", statistics, now_ms);
+        }
+
+        fn hello(&mut self, now_ms: Millis) {
+            let hello = Hello {
+                node_id: "a".to_owned(),
+                instance_id: "a-1".to_owned(),
+                ..Hello::default()
+            };
+            self.fleet.hello(&hello, 1, now_ms);
+        }
+
+        fn report(&mut self, requests: u64, now_ms: Millis) {
+            self.sequence += 1;
+            let series = RequestSeries {
+                count: requests,
+                ..RequestSeries::default()
+            };
+            let report = TelemetryReport {
+                sequence: self.sequence,
+                closed_at_ms: now_ms,
+                span_ms: 1_000,
+                delta: Some(TelemetryDelta {
+                    requests: vec![series],
+                    ..TelemetryDelta::default()
+                }),
+                ..TelemetryReport::default()
+            };
+            self.fleet.reported("a-1", &report, now_ms);
+        }
+
+        fn faults(&self, now_ms: Millis) -> Vec<(Kind, bool)> {
+            let observed = Observed {
+                stats: &self.stats,
+                fleet: &self.fleet,
+                xds: &self.xds,
+                shared: self.shared,
+                minimum_samples: 100,
+                error_percent: 5.0,
+            };
+            let faults = observed.faults(|_| true, now_ms);
+            faults.into_iter().map(|fault| (fault.kind, fault.is_severe)).collect()
+        }
+    }
+
+    #[test]
+    fn an_overloaded_envoy_is_told_until_it_has_recovered_or_is_gone() {
+        let mut scene = Scene::default();
+        scene.hello(0);
+        scene.report(0, 1_000);
+        for (statistics, found) in [
+            (vec![], vec![]),
+            (
+                vec![("overload.envoy.overload_actions.shrink_heap.active", 1)],
+                vec![(Kind::Overload, false)],
+            ),
+            (vec![(STOP, 1)], vec![(Kind::Overload, true)]),
+            (
+                vec![("listener.0.0.0.0_1.downstream_global_cx_overflow", 3)],
+                vec![(Kind::Overload, true)],
+            ),
+        ] {
+            scene.statistics(&statistics, 1_000);
+            assert_eq!(scene.faults(1_000), found, "{statistics:?}");
+        }
+        scene.statistics(&[], 70_000);
+        scene.report(0, 70_000);
+        assert!(
+            scene.faults(70_000).is_empty(),
+            "the connections were refused more than a minute ago"
+        );
+        scene.statistics(&[(STOP, 1)], 71_000);
+        scene.fleet.gone("a-1", 1);
+        assert!(scene.faults(90_000).is_empty(), "it is gone as a whole");
+    }
+
+    #[test]
+    fn a_filter_is_missing_where_its_envoy_goes_on_without_it() {
+        let mut scene = Scene::default();
+        scene.statistics(&[], 1_000);
+        scene.statistics(&[], 11_000);
+        assert!(scene.faults(11_000).is_empty(), "it may still come");
+        scene.statistics(&[], 11_001);
+        assert_eq!(scene.faults(11_001), [(Kind::FilterMissing, false)]);
+        scene.hello(12_000);
+        scene.report(0, 12_000);
+        assert!(scene.faults(12_000).is_empty());
+        // It goes, and Envoy with it: what came at last is no sign that it went on.
+        scene.statistics(&[], 13_000);
+        scene.fleet.gone("a-1", 1);
+        assert!(scene.faults(26_000).is_empty());
+        // An Envoy that takes its configuration by xDS is there as long as its stream is.
+        scene.xds.insert("a".to_owned(), 20_000);
+        assert_eq!(scene.faults(26_000), [(Kind::FilterMissing, false)]);
+        scene.xds.insert("a".to_owned(), 0);
+        scene.hello(27_000);
+        assert!(scene.faults(27_000).is_empty());
+    }
+
+    #[test]
+    fn a_draining_envoy_lacks_no_filter() {
+        let mut scene = Scene::default();
+        scene.hello(0);
+        scene.report(0, 0);
+        scene.fleet.gone("a-1", 1);
+        for now_ms in [1_000, 12_000] {
+            let mut statistics = Statistics::default();
+            statistics.take("server.live", 0);
+            scene.stats.report("a", statistics, now_ms);
+        }
+        assert!(scene.faults(12_000).is_empty());
+    }
+
+    #[test]
+    fn figures_that_do_not_come_any_more_are_told_while_their_envoy_is_there() {
+        let mut scene = Scene::default();
+        scene.hello(0);
+        scene.statistics(&[], 0);
+        assert!(scene.faults(10_000).is_empty());
+        assert_eq!(scene.faults(10_001), [(Kind::FiguresMissing, false)], "no report came");
+        scene.report(0, 11_000);
+        assert!(scene.faults(14_999).is_empty());
+        scene.report(0, 15_000);
+        assert_eq!(
+            scene.faults(15_000),
+            [(Kind::FiguresMissing, false)],
+            "no statistics came"
+        );
+        scene.shared = true;
+        assert!(scene.faults(15_000).is_empty(), "another replica may have got them");
+        scene.shared = false;
+        scene.fleet.gone("a-1", 1);
+        assert!(scene.faults(15_000).is_empty());
+    }
+
+    #[test]
+    fn errors_count_that_the_filter_has_not_seen() {
+        for (responses, errors, seen, severe) in [
+            (1_000, 1_000, 0, true),
+            (1_000, 60, 940, true),
+            (1_000, 50, 950, false),
+            (1_000, 1_000, 1_000, false),
+            (99, 99, 0, false),
+            // Internal redirects are requests of their own to the filter.
+            (1_000, 100, 2_000, false),
+        ] {
+            let mut scene = Scene::default();
+            scene.hello(0);
+            scene.statistics(&[], 1_000);
+            let now = [
+                ("http.ingress.downstream_rq_completed", responses),
+                ("http.ingress.downstream_rq_5xx", errors),
+            ];
+            scene.statistics(&now, 2_000);
+            scene.report(seen, 2_000);
+            let expected = if severe {
+                vec![(Kind::UnseenErrors, true)]
+            } else {
+                vec![]
+            };
+            assert_eq!(scene.faults(2_000), expected, "{responses} {errors} {seen}");
+        }
+    }
+
+    #[test]
+    fn configuration_that_was_refused_is_told_by_name() {
+        let mut scene = Scene::default();
+        scene.hello(0);
+        scene.report(0, 1_000);
+        let name = "extension_config_discovery.http_filter.optimizer.update_rejected";
+        scene.statistics(&[(name, 1)], 1_000);
+        assert_eq!(scene.faults(1_000), [(Kind::Configuration, false)]);
+    }
+}

@@ -1,0 +1,117 @@
+//! How well each Envoy is, by its own statistics and by what is heard of its filter.
+
+use crate::plane::{Domain, Plane, now_ms};
+use axum::Json;
+use axum::extract::State;
+use control_domain::Millis;
+use control_domain::envoy_faults::Fault;
+use control_domain::health::Status;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// How well an Envoy is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnvoyHealth {
+    /// Its node id.
+    node_id: String,
+    /// `healthy`, or `degraded` when it has faults.
+    status: Status,
+    /// What is wrong with it, by component of `/health`.
+    faults: Vec<EnvoyFault>,
+    /// A filter reports from it.
+    filter: bool,
+    /// When its own statistics came last, milliseconds since 1970; null when they never came, or not within an hour.
+    #[schema(required = true)]
+    statistics_at: Option<Millis>,
+    /// Overload actions and load shed points that act.
+    overload: Vec<OverloadAction>,
+    /// How much of its resources is used, percent, by Envoy's name for them; only those that its overload manager watches.
+    pressure_percent: BTreeMap<String, u64>,
+    /// Parts of its configuration whose last update was refused or never came, by Envoy's name for them.
+    refused_configuration: Vec<String>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnvoyFault {
+    /// The component of `/health`.
+    component: &'static str,
+    /// The rule of the alert.
+    alert: &'static str,
+    /// One sentence.
+    reason: String,
+}
+
+/// An overload action or load shed point that acts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OverloadAction {
+    /// Envoy's name for it.
+    name: String,
+    /// How far it acts, percent.
+    percent: u64,
+    /// It turns clients away.
+    refuses: bool,
+}
+
+/// Every Envoy that is there by any sign: its filter, its own statistics, its xDS stream.
+#[utoipa::path(get, path = "/fleet/health", operation_id = "fleet_health", tag = "fleet", responses((status = 200, description = "How well each Envoy is", body = Vec<EnvoyHealth>)))]
+pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<EnvoyHealth>> {
+    let now_ms = now_ms();
+    let domain = plane.domain();
+    let mut faults: BTreeMap<String, Vec<Fault>> = BTreeMap::new();
+    for fault in plane.envoy_faults(&domain, now_ms) {
+        faults.entry(fault.envoy.clone()).or_default().push(fault);
+    }
+    let nodes = nodes(&plane, &domain, now_ms);
+    let view = |node: String| {
+        let found = faults.remove(&node).unwrap_or_default();
+        of(&domain, node, found)
+    };
+    Json(nodes.into_iter().map(view).collect())
+}
+
+fn nodes(plane: &Plane, domain: &Domain, now_ms: Millis) -> BTreeSet<String> {
+    let filters = domain.fleet.present(now_ms).map(|(_, envoy)| envoy.node_id.clone());
+    let statistics = domain.envoy_stats.present(now_ms).map(|(node, _)| node.to_owned());
+    let all = filters.chain(statistics).chain(plane.xds.nodes().into_keys());
+    all.filter(|node| !node.is_empty()).collect()
+}
+
+fn of(domain: &Domain, node_id: String, faults: Vec<Fault>) -> EnvoyHealth {
+    let heard = domain.envoy_stats.node(&node_id);
+    let state = heard.map(|heard| heard.state);
+    let actions = state.map(|state| state.actions()).unwrap_or_default();
+    let overload = actions.into_iter().map(|action| OverloadAction {
+        name: action.name,
+        percent: action.percent,
+        refuses: action.refuses,
+    });
+    let faults: Vec<EnvoyFault> = faults
+        .into_iter()
+        .map(|fault| EnvoyFault {
+            component: fault.kind.component(),
+            alert: fault.kind.rule(),
+            reason: fault.reason,
+        })
+        .collect();
+    let status = if faults.is_empty() {
+        Status::Healthy
+    } else {
+        Status::Degraded
+    };
+    EnvoyHealth {
+        status,
+        faults,
+        filter: domain.fleet.module_of(&node_id).is_some(),
+        statistics_at: heard.map(|heard| heard.seen_ms),
+        overload: overload.collect(),
+        pressure_percent: state.map(|state| state.pressures().clone()).unwrap_or_default(),
+        refused_configuration: state
+            .into_iter()
+            .flat_map(|state| state.failing().map(ToOwned::to_owned))
+            .collect(),
+        node_id,
+    }
+}

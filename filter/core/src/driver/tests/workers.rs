@@ -1,0 +1,113 @@
+//! Several VMs of one Envoy: who starts late, and who is not scheduled for seconds.
+
+use super::*;
+use optimizer_proto::v1::command::Body;
+use optimizer_proto::v1::purge_command::Kind;
+use optimizer_proto::v1::{Command, PurgeCommand};
+
+/// Another VM of the same Envoy process.
+fn another_vm(of: &Envoy) -> Envoy {
+    let host = FakeHost {
+        map: std::rc::Rc::clone(&of.host.map),
+        ..FakeHost::default()
+    };
+    host.now_ms.set(of.host.now_ms.get());
+    host.random.set(7);
+    host.set_property("xds\0cluster_name", b"api");
+    host.set_property("xds\0route_name", b"all");
+    let mut vm = Vm::new();
+    vm.on_start(&host);
+    vm.on_configure(&host, ROOT, br#"{"control_cluster":"control","settings":{}}"#);
+    Envoy {
+        host,
+        vm,
+        details: "via_upstream",
+    }
+}
+
+#[test]
+fn a_vm_that_starts_knows_what_was_purged_before_it() {
+    let mut envoy = Envoy::new("{}");
+    forwarded(envoy.get(&[], "200", &FRESH, b"before"));
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    envoy.control(ToFilter::Settings(SettingsPush {
+        revision: 2,
+        document: b"{}".to_vec(),
+        epoch: "e".to_owned(),
+    }));
+    let purge = PurgeCommand {
+        kind: Kind::Host.into(),
+        value: "api.example".to_owned(),
+        ..PurgeCommand::default()
+    };
+    envoy.control(ToFilter::Command(Command {
+        id: "1".to_owned(),
+        body: Some(Body::Purge(purge)),
+    }));
+    // As after a trap: the first thing that happens is a request.
+    let mut next = another_vm(&envoy);
+    let (status, _) = forwarded(next.get(&[], "200", &FRESH, b"after"));
+    assert_eq!(status, "200");
+    assert_eq!(replied(next.get(&[], "500", &[], b"")).body, b"after");
+}
+
+#[test]
+fn a_vm_that_others_may_take_for_gone_looks_before_it_serves() {
+    for (late, jump) in [(4_200_u64, 0_u64), (100, 20_000)] {
+        let mut leader = Envoy::new("{}");
+        let mut slow = another_vm(&leader);
+        let pass = |one: &mut Envoy, other: &mut Envoy, ms: u64| {
+            one.wait(ms);
+            other.wait(ms);
+        };
+        leader.vm.on_tick(&leader.host, ROOT);
+        leader.control(ToFilter::Welcome(Welcome::default()));
+        slow.vm.on_tick(&slow.host, ROOT);
+        forwarded(slow.get(&[], "200", &FRESH, b"before"));
+        assert_eq!(replied(slow.get(&[], "500", &[], b"")).body, b"before");
+        // It ticks once more without a heartbeat, and is not scheduled then.
+        for passed in (100..=900 + late).step_by(100) {
+            pass(&mut leader, &mut slow, 100);
+            leader.vm.on_tick(&leader.host, ROOT);
+            if passed == 900 {
+                slow.vm.on_tick(&slow.host, ROOT);
+            }
+        }
+        // The clock is set back: who was seen in the future is gone, too.
+        for vm in [&leader, &slow] {
+            vm.host.now_ms.set(vm.host.now_ms.get() - jump);
+        }
+        let purge = PurgeCommand {
+            kind: Kind::All.into(),
+            ..PurgeCommand::default()
+        };
+        let revision = SettingsPush {
+            revision: 2,
+            document: br#"{"default_ttl":"15m"}"#.to_vec(),
+            epoch: "e".to_owned(),
+        };
+        leader.said();
+        leader.control(ToFilter::Command(Command {
+            id: "1".to_owned(),
+            body: Some(Body::Purge(purge)),
+        }));
+        leader.control(ToFilter::Settings(revision));
+        leader.vm.on_tick(&leader.host, ROOT);
+        let said = leader.said();
+        let done = said
+            .iter()
+            .any(|body| matches!(body, FromFilter::CommandResult(result) if result.ok));
+        let adopted = said
+            .iter()
+            .any(|body| matches!(body, FromFilter::SettingsAck(ack) if ack.accepted));
+        assert!(
+            done && adopted,
+            "the leader waits for nobody who seems to be gone: {said:?}"
+        );
+        let (status, _) = forwarded(slow.get(&[], "200", &FRESH, b"after"));
+        assert_eq!(status, "200");
+        assert_eq!(slow.vm.in_force.revision, 2);
+        assert_eq!(replied(slow.get(&[], "500", &[], b"")).body, b"after");
+    }
+}
