@@ -113,7 +113,7 @@ fn clusters(address: std::net::SocketAddr, sent: mpsc::UnboundedSender<Vec<Strin
             };
             let requests = tokio_stream::iter([first]).chain(tokio_stream::pending());
             let mut incoming = client.delta_aggregated_resources(requests).await.unwrap().into_inner();
-            while let Some(told) = incoming.message().await.unwrap() {
+            while let Ok(Some(told)) = incoming.message().await {
                 let names = told.resources.iter().map(|cluster| cluster.name.clone());
                 // The test may be over.
                 let _ = sent.send(names.chain(told.removed_resources).collect());
@@ -127,7 +127,7 @@ fn clusters(address: std::net::SocketAddr, sent: mpsc::UnboundedSender<Vec<Strin
             };
             let requests = tokio_stream::iter([first]).chain(tokio_stream::pending());
             let mut incoming = client.stream_aggregated_resources(requests).await.unwrap().into_inner();
-            while let Some(told) = incoming.message().await.unwrap() {
+            while let Ok(Some(told)) = incoming.message().await {
                 let cluster = |any: &Any| Cluster::decode(any.value.as_slice()).unwrap().name;
                 let _ = sent.send(told.resources.iter().map(cluster).collect());
             }
