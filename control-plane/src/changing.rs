@@ -19,9 +19,9 @@ use tokio::sync::watch;
 /// How often settings that could not be kept are tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// An Envoy that claims to be this far ahead is mistaken.
-const MOST_AHEAD: u64 = 10_000;
+pub(crate) const MOST_AHEAD: u64 = 10_000;
 /// Revisions are lost with a disk: seldom. What claims more often than this in an hour is not believed.
-const RECOVERIES: usize = 4;
+pub(crate) const RECOVERIES: usize = 4;
 const HOUR_MS: Millis = 3_600_000;
 
 /// Who is to run on what.

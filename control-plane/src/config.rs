@@ -4,6 +4,7 @@ use clap::Parser;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Control plane of the API Latency Optimizer.
 #[derive(Debug, Clone, Parser)]
@@ -144,6 +145,10 @@ pub(crate) struct Config {
     #[arg(long, env = "CONNECTIONS_PER_ADDRESS", default_value = "1024")]
     pub(crate) connections_per_address: NonZeroUsize,
 
+    /// How long a sender may pause in the middle of a body at either port, and how long one message of an Envoy may take
+    #[arg(long, env = "BODY_PAUSE", default_value = "30s", value_parser = pause)]
+    pub(crate) body_pause: Duration,
+
     /// Names, separated by commas, by which the REST port is called beside addresses, names without a dot and those of the cluster.
     /// Looked at where it asks for no credentials
     #[arg(long, env = "REST_HOSTS", value_delimiter = ',')]
@@ -212,6 +217,16 @@ pub(crate) struct Config {
     /// Log lines as JSON
     #[arg(long, env = "LOG_JSON")]
     pub(crate) log_json: bool,
+}
+
+/// A pause that is neither none nor for ever.
+fn pause(text: &str) -> Result<Duration, String> {
+    let pause = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(300);
+    allowed
+        .contains(&pause)
+        .then_some(pause)
+        .ok_or_else(|| "from 1s to 5m".to_owned())
 }
 
 impl Config {

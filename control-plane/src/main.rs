@@ -3,6 +3,8 @@
 mod adopting;
 mod alerting;
 mod app;
+#[cfg(test)]
+mod budgets;
 mod changing;
 mod config;
 mod config_map_door;

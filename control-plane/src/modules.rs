@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 /// Largest module.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
 /// Modules kept at most.
-const KEPT: usize = 8;
+pub(crate) const KEPT: usize = 8;
 /// How every module begins: `\0asm` and version 1 of the core format.
 const MAGIC: &[u8] = b"\0asm\x01\0\0\0";
 

@@ -5,7 +5,7 @@ use crate::changing::{self, Begun, Pushes};
 use crate::infrastructure::document;
 use crate::infrastructure::spool::Spool;
 use crate::infrastructure::state_file::StateFile;
-use crate::infrastructure::tokens::{TokenFile, Tokens};
+use crate::infrastructure::tokens::{Role, TokenFile, Tokens};
 use crate::key_secret::KeySecret;
 use crate::modules::Modules;
 use crate::proofs::Proofs;
@@ -44,7 +44,9 @@ use tokio::sync::{Notify, broadcast, watch};
 /// Commands that wait in a stream's queue; a stream that takes no more is given up on.
 pub(crate) const COMMANDS_QUEUED: usize = 64;
 /// Events a slow listener may be behind.
-const EVENTS_QUEUED: usize = 256;
+/// Snapshots restored at a time.
+pub(crate) const RESTORES: usize = 1;
+pub(crate) const EVENTS_QUEUED: usize = 256;
 
 /// Callers whose writes are counted before those who have been quiet are left out.
 const CALLERS: usize = 1_024;
@@ -112,7 +114,7 @@ pub(crate) struct Options {
     pub(crate) state: Option<StateFile>,
     /// Others that act as one with this control plane.
     pub(crate) replicas: Option<Arc<Replicas>>,
-    pub(crate) tokens: Option<TokenFile>,
+    pub(crate) tokens: Option<Arc<TokenFile>>,
     /// Link in alerts.
     pub(crate) runbook: String,
     /// Given to a new Envoy.
@@ -151,7 +153,7 @@ pub(crate) struct Plane {
     steering_file: Option<PathBuf>,
     /// Held while operators' words about breakers go out, so that they arrive in the order in which they were said.
     pub(crate) steering_turn: tokio::sync::Mutex<()>,
-    tokens: Option<TokenFile>,
+    tokens: Option<Arc<TokenFile>>,
     runbook: String,
     events: broadcast::Sender<Event>,
     writes: DefaultDirectRateLimiter,
@@ -289,7 +291,7 @@ impl Plane {
             access,
             rest_hosts,
             asks_nobody,
-            restoring: tokio::sync::Semaphore::new(1),
+            restoring: tokio::sync::Semaphore::new(RESTORES),
             discretion,
         };
         plane.keep();
@@ -362,7 +364,15 @@ impl Plane {
 
     /// The credentials in force; `None` when none are configured.
     pub(crate) fn tokens(&self) -> Option<Arc<Tokens>> {
-        self.tokens.as_ref().map(TokenFile::tokens)
+        self.tokens.as_ref().map(|file| file.tokens())
+    }
+
+    /// Returns when a caller's token is no longer in force, or not with its role.
+    pub(crate) async fn revoked(&self, name: &str, role: Role, token: &str) {
+        match &self.tokens {
+            Some(file) => file.until_not(|tokens| tokens.who(token) == Some((name, role))).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether one more write of a caller may be taken now.

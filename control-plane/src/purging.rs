@@ -29,8 +29,8 @@ const ROUND: Duration = Duration::from_secs(5);
 const ON_ITS_WAY_MS: u64 = 15_000;
 /// Targets per second on average and at once. An Envoy tells a thousand stamps apart; beyond, they become coarser and purge more
 /// than was asked for.
-const TARGETS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
-const TARGETS_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
+pub(crate) const TARGETS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
+pub(crate) const TARGETS_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
 /// A tier that cannot record a purge is tried again after this.
 const TIER_RETRY: Duration = Duration::from_secs(1);

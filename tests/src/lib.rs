@@ -13,6 +13,7 @@ pub mod failure;
 pub mod fleet;
 pub mod grpc_origin;
 pub mod h2_origin;
+pub mod hostile;
 pub mod kube;
 pub mod machine;
 pub mod origin;

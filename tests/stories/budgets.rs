@@ -1,17 +1,13 @@
 //! What a peer can cost the control plane: memory and processor time of each hostile input stay within a stated bound.
 
-use e2e::client::{Connection, Request, Response};
+use e2e::client::{Connection, Request};
 use e2e::control_plane::{ControlPlane, Options};
+use e2e::hostile::{self, Input};
 use e2e::ports::free_port;
-use optimizer_proto::v1::control_link_client::ControlLinkClient;
-use optimizer_proto::v1::filter_message::Body;
-use optimizer_proto::v1::{FilterMessage, Hello, SettingsAck, Violation};
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// Most memory that one input may take, above what the idle process has.
-const MEMORY_MB: f64 = 64.0;
 /// Most processor time, in hundredths of a second.
-const TICKS: u64 = 100;
+const TICKS: f64 = hostile::SECONDS * 100.0;
 
 /// A running control plane that is charged for what is done to it.
 struct Charged {
@@ -38,155 +34,42 @@ impl Charged {
         let process = self.control.process().unwrap();
         let (memory, ticks) = (process.peak_mb().unwrap() - memory, process.cpu_ticks() - ticks);
         println!("{what}: {memory:.0} MB, {ticks} ticks");
-        assert!(memory <= MEMORY_MB, "{what}: {memory} MB");
-        assert!(ticks <= TICKS, "{what}: {ticks} hundredths of a second");
+        assert!(memory <= hostile::MEMORY_MB, "{what}: {memory} MB");
+        assert!(ticks as f64 <= TICKS, "{what}: {ticks} hundredths of a second");
         out
     }
 }
 
-fn patch(control: &ControlPlane, query: &str, body: String) -> Response {
-    let request = Request::new("PATCH", &format!("/settings{query}"))
-        .header("content-type", "application/json-patch+json")
-        .body(body);
-    control.rest().send(&request).unwrap()
-}
-
-fn refused(answer: &Response, code: &str) {
-    assert_eq!(answer.status, 422, "{}", answer.text());
-    assert_eq!(answer.json().unwrap()["code"], code, "{}", answer.text());
+/// Sends each of them and fails when it costs too much, or is not refused as it should be.
+fn refuse(charged: &mut Charged, inputs: &[Input]) {
+    for input in inputs {
+        let answer = charged.charge(&input.what, |control| control.rest().send(&input.request));
+        // Refused before all of it was sent, it may be cut off.
+        let Ok(answer) = answer else { continue };
+        let code = answer.json().unwrap()["code"].as_str().unwrap().to_owned();
+        assert_eq!(answer.status, 422, "{}: {}", input.what, answer.text());
+        assert!(input.codes.contains(&code.as_str()), "{}: {code}", input.what);
+    }
 }
 
 #[test]
 fn patches_that_grow_are_refused_before_they_do() {
     let mut charged = Charged::start();
-    let copies = |count: usize| -> Value {
-        let copy = |n| json!({"op": "copy", "from": "", "path": format!("/c{n}")});
-        (0..count).map(copy).collect()
-    };
-    for query in ["", "?dry_run=true"] {
-        for count in [20, 40, 1_000] {
-            let answer = charged.charge(&format!("{count} doublings{query}"), |control| {
-                patch(control, query, copies(count).to_string())
-            });
-            refused(&answer, "document_too_large");
-        }
-    }
-    let tests = vec![r#"{"op":"test","path":"/cache_size","value":1}"#; 1_001].join(",");
-    refused(
-        &charged.charge("1,001 operations", |control| patch(control, "", format!("[{tests}]"))),
-        "document_too_large",
-    );
-    // Many small objects take up hundreds of times what they have as text.
-    for unit in [r#"{"":0}"#, "[]", "0", "{}", r#"{"a":{"b":[{}]}}"#] {
-        let list = vec![unit; (1 << 20) / (unit.len() + 1) - 60].join(",");
-        let bodies = [
-            format!(r#"[{{"op":"add","path":"/x","value":[{list}]}}]"#),
-            format!(r#"{{"x":[{list}]}}"#),
-        ];
-        for body in bodies {
-            let answer = charged.charge(&format!("a list of {unit}"), |control| patch(control, "", body));
-            assert_eq!(answer.status, 422, "{}", answer.text());
-        }
-    }
-    let nested = format!("{}{}", r#"{"a":"#.repeat(100_000), "0");
-    refused(
-        &charged.charge("deep nesting", |control| patch(control, "", nested)),
-        "document_too_large",
-    );
+    refuse(&mut charged, &hostile::patches());
     let settings = charged.control.rest().document("/settings").unwrap();
     assert!(settings.get("c0").is_none() && settings.get("x").is_none());
 }
 
 #[test]
 fn documents_of_many_unknown_names_are_refused_in_time() {
-    let mut charged = Charged::start();
-    for width in [4, 60] {
-        let fields: Vec<String> = (0..(1 << 20) / (width + 14))
-            .map(|n| format!(r#""{n:0width$}":{{"#) + "}")
-            .collect();
-        let body = format!("{{{}}}", fields.join(","));
-        for method in ["PUT", "PATCH"] {
-            let answer = charged.charge(&format!("{method} of unknown names of {width}"), |control| {
-                let request = Request::new(method, "/settings")
-                    .header("content-type", "application/json")
-                    .body(body.clone());
-                control.rest().send(&request).unwrap()
-            });
-            assert_eq!(answer.status, 422, "{}", answer.text());
-        }
-    }
-}
-
-/// A text far longer than any is.
-fn long() -> String {
-    "x".repeat(900_000)
+    refuse(&mut Charged::start(), &hostile::unknown_names());
 }
 
 #[test]
 fn names_that_are_too_long_are_kept_nowhere() {
     let mut charged = Charged::start();
-    let address = charged.control.grpc_address();
-    charged.charge("60 Envoys with long texts", |_| {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
-        let channel = runtime.block_on(endpoint.connect()).unwrap();
-        for number in 0..60 {
-            let name = format!("envoy-{number}");
-            let hello = match number % 4 {
-                0 => Hello {
-                    node_id: long(),
-                    instance_id: name,
-                    ..Hello::default()
-                },
-                1 => Hello {
-                    instance_id: long(),
-                    ..Hello::default()
-                },
-                2 => Hello {
-                    epoch: long(),
-                    instance_id: name,
-                    ..Hello::default()
-                },
-                _ => Hello {
-                    capabilities: vec!["x".repeat(60); 10_000],
-                    instance_id: name,
-                    ..Hello::default()
-                },
-            };
-            let first = FilterMessage {
-                body: Some(Body::Hello(hello)),
-            };
-            let mut client = ControlLinkClient::new(channel.clone());
-            let refused = runtime.block_on(async {
-                let stream = tokio_stream::iter([first]);
-                client.connect(stream).await?.into_inner().message().await
-            });
-            assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
-        }
-        // One with a name of its own, and everything else wrong at length.
-        let violation = Violation {
-            path: long(),
-            code: "c".to_owned(),
-            message: "m".to_owned(),
-        };
-        let ack = SettingsAck {
-            revision: 1,
-            violations: vec![violation],
-            ..SettingsAck::default()
-        };
-        let messages = [
-            Body::Hello(Hello {
-                instance_id: "a".to_owned(),
-                ..Hello::default()
-            }),
-            Body::SettingsAck(ack),
-        ];
-        let messages = messages.map(|body| FilterMessage { body: Some(body) });
-        let mut client = ControlLinkClient::new(channel);
-        runtime.block_on(async {
-            let mut incoming = client.connect(tokio_stream::iter(messages)).await.unwrap().into_inner();
-            while incoming.message().await.is_ok_and(|message| message.is_some()) {}
-        });
+    charged.charge("60 Envoys with long texts", |control| {
+        hostile::long_texts(control.grpc_address()).unwrap();
     });
     let fleet = charged.control.rest().get("/fleet").unwrap();
     assert!(fleet.body.len() < 10_000, "{} bytes", fleet.body.len());
@@ -194,38 +77,58 @@ fn names_that_are_too_long_are_kept_nowhere() {
 
 #[test]
 fn a_restore_costs_little_whatever_it_is() {
-    let mut charged = Charged::start();
-    let restore = |control: &ControlPlane, body: Vec<u8>| {
-        let request = Request::new("POST", "/cache/restore")
-            .header("content-type", "application/json")
-            .body(body);
-        // Refused before all of it was sent, it may be cut off.
-        if let Ok(answer) = control.rest().send(&request) {
-            assert!(
-                [409, 413, 422].contains(&answer.status),
-                "{}: {}",
-                answer.status,
-                answer.text()
-            );
-        }
-    };
-    let list = |unit: &str| {
-        format!(
-            r#"{{"format":"x","entries":[[{}0]]}}"#,
-            unit.repeat(40_000_000 / unit.len())
+    refuse(&mut Charged::start(), &hostile::snapshots().unwrap());
+}
+
+#[test]
+fn purges_are_taken_at_a_pace() {
+    let charged = Charged::start();
+    let purge = |targets: usize, length: usize| {
+        let tags: Vec<String> = (0..targets).map(|n| format!("{n:0length$}")).collect();
+        let request = Request::new("POST", "/cache/purge").body(json!({ "tags": tags }).to_string());
+        let answer = charged.control.rest().send(&request).unwrap();
+        (
+            answer.status,
+            answer.json().unwrap()["code"].as_str().unwrap_or_default().to_owned(),
         )
     };
-    for unit in ["0,", "[],", r#"{"":0},"#] {
-        charged.charge(&format!("40 MB of {unit} in an entry"), |control| {
-            restore(control, list(unit).into_bytes())
-        });
+    let refused = (422, "invalid_body".to_owned());
+    assert_eq!(purge(65, 1), refused);
+    assert_eq!(purge(1, 8_193), refused);
+    let answers: Vec<_> = (0..20).map(|_| purge(64, 10)).collect();
+    assert!(answers.contains(&(202, String::new())), "{answers:?}");
+    assert!(answers.contains(&(429, "too_many_purges".to_owned())), "{answers:?}");
+}
+
+#[test]
+fn a_listener_that_does_not_read_costs_little() {
+    let mut charged = Charged::start();
+    let listeners: Vec<Connection> = (0..40)
+        .map(|number| {
+            let mut listener = Connection::open(charged.control.rest().address()).unwrap();
+            let path = ["/events", "/metrics/stream"][number % 2];
+            let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            listener.send(head.as_bytes()).unwrap();
+            listener.read_at_least(15).unwrap();
+            listener
+        })
+        .collect();
+    let memory = charged.control.process().unwrap().resident_mb().unwrap();
+    // More events than wait for one that does not read.
+    for size in 1..=400 {
+        let answer = charged
+            .control
+            .rest()
+            .merge_patch("/settings", &json!({"cache_size": size}))
+            .unwrap();
+        assert!([200, 429].contains(&answer.status), "{}", answer.text());
     }
-    let field = format!(r#"{{"format":[{}0],"entries":[]}}"#, "0,".repeat(10_000_000));
-    charged.charge("20 MB in another field", |control| restore(control, field.into_bytes()));
-    let deep = format!(r#"{{"format":"x","entries":[{}"#, "[".repeat(20_000_000));
-    charged.charge("an entry nested 20 million deep", |control| {
-        restore(control, deep.into_bytes())
-    });
+    let peak = charged.control.process().unwrap().peak_mb().unwrap();
+    println!(
+        "{} listeners that do not read: {memory} MB before, {peak} MB at most",
+        listeners.len()
+    );
+    assert!(peak - memory <= hostile::MEMORY_MB, "{memory} MB became {peak} MB");
 }
 
 #[test]

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 pub struct Description(pub Value);
 
 impl Description {
-    /// The described response to an operation with this status: its own, that of its class (`4XX`), or the one of all others.
+    /// The described response to an operation with this status.
     fn response(&self, method: &str, path: &str, status: u16) -> &Value {
-        let responses = &self.0["paths"][path][method]["responses"];
-        let class = format!("{}XX", status / 100);
-        [status.to_string(), class, "default".to_owned()]
-            .iter()
-            .map(|status| &responses[status])
-            .find(|response| response.is_object())
-            .unwrap_or_else(|| panic!("{method} {path} does not describe {status}"))
+        let response = &self.0["paths"][path][method]["responses"][status.to_string()];
+        let response = match response["$ref"].as_str() {
+            Some(reference) => self.0.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => response,
+        };
+        assert!(response.is_object(), "{method} {path} does not describe {status}");
+        response
     }
 
     /// The schema of an answer.

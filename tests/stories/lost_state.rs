@@ -7,8 +7,18 @@ use e2e::envoy::Envoy;
 use e2e::origin::{Origin, Reply};
 use e2e::ports::free_port;
 use e2e::stack::{Plan, Stack};
+use e2e::xds_clients::CLUSTERS;
 use e2e::{artefacts, wait};
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use envoy_types::pb::google::protobuf::Any;
+use prost::Message as _;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 
 fn origin() -> Origin {
     Origin::start(|request| {
@@ -80,6 +90,80 @@ fn the_settings_of_the_envoys_are_adopted_when_the_state_is_gone() {
     stack.control().restart().unwrap();
     stack.control().wait_live().unwrap();
     assert_eq!(stack.rest().document("/settings").unwrap()["cache_size"], 79);
+}
+
+/// What one stream of discovery is told of the clusters, by name.
+fn clusters(address: std::net::SocketAddr, sent: mpsc::UnboundedSender<Vec<String>>, delta: bool) -> Runtime {
+    let runtime = Runtime::new().unwrap();
+    let node = Node {
+        id: "by-xds-alone".to_owned(),
+        ..Node::default()
+    };
+    runtime.spawn(async move {
+        let mut client = AggregatedDiscoveryServiceClient::connect(format!("http://{address}"))
+            .await
+            .unwrap();
+        if delta {
+            // As after a lost stream: it names what it has.
+            let first = DeltaDiscoveryRequest {
+                node: Some(node),
+                type_url: CLUSTERS.to_owned(),
+                initial_resource_versions: [("kept".to_owned(), "7".to_owned())].into(),
+                ..DeltaDiscoveryRequest::default()
+            };
+            let requests = tokio_stream::iter([first]).chain(tokio_stream::pending());
+            let mut incoming = client.delta_aggregated_resources(requests).await.unwrap().into_inner();
+            while let Ok(Some(told)) = incoming.message().await {
+                let names = told.resources.iter().map(|cluster| cluster.name.clone());
+                // The test may be over.
+                let _ = sent.send(names.chain(told.removed_resources).collect());
+            }
+        } else {
+            let first = DiscoveryRequest {
+                node: Some(node),
+                type_url: CLUSTERS.to_owned(),
+                version_info: "7".to_owned(),
+                ..DiscoveryRequest::default()
+            };
+            let requests = tokio_stream::iter([first]).chain(tokio_stream::pending());
+            let mut incoming = client.stream_aggregated_resources(requests).await.unwrap().into_inner();
+            while let Ok(Some(told)) = incoming.message().await {
+                let cluster = |any: &Any| Cluster::decode(any.value.as_slice()).unwrap().name;
+                let _ = sent.send(told.resources.iter().map(cluster).collect());
+            }
+        }
+    });
+    runtime
+}
+
+#[test]
+fn an_envoy_that_has_clusters_keeps_them_until_somebody_decides() {
+    for delta in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let control = ControlPlane::quiet(folder.path()).unwrap();
+        let (sent, mut told) = mpsc::unbounded_channel();
+        let _envoy = clusters(control.grpc_address(), sent, delta);
+        let health = || control.rest().document("/health").unwrap()["components"]["settings"].clone();
+        wait::until("the doubt", || {
+            let component = health();
+            let reason = component["reason"].as_str()?.to_owned();
+            (component["status"] == "unhealthy" && reason.contains("xDS by-xds-alone")).then_some(())
+        })
+        .unwrap();
+        let document = json!({"upstreams": [{"name": "decided", "endpoints": [{"address": "127.0.0.1:9"}]}]});
+        let refused = control.rest().merge_patch("/settings", &document).unwrap();
+        assert_eq!(
+            (refused.status, refused.json().unwrap()["code"].clone()),
+            (409, json!("fleet_has_other_settings"))
+        );
+        assert!(told.try_recv().is_err(), "told before anybody has decided");
+        let confirmed = control.rest().merge_patch("/settings?confirm=true", &document).unwrap();
+        assert_eq!(confirmed.status, 200, "{}", confirmed.text());
+        // The first that it hears of is what was decided, not the defaults that stood in between.
+        let first = Runtime::new().unwrap().block_on(told.recv()).unwrap();
+        assert!(first.iter().any(|name| name == "decided"), "{first:?}");
+        wait::until("no more doubt", || (health()["status"] == "healthy").then_some(())).unwrap();
+    }
 }
 
 #[test]

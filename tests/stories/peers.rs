@@ -2,28 +2,36 @@
 
 use e2e::bootstrap::Part;
 use e2e::certificates::Certificates;
+use e2e::client::Connection;
 use e2e::control_plane::{ControlPlane, Options};
 use e2e::origin::{Origin, Reply};
 use e2e::ports::free_port;
 use e2e::process::Process;
 use e2e::stack::{Plan, Stack};
 use e2e::{artefacts, wait};
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::MetricsServiceClient;
+use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
 use optimizer_proto::v1::cache_backend_client::CacheBackendClient;
 use optimizer_proto::v1::control_link_client::ControlLinkClient;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
 use optimizer_proto::v1::{
-    Fence, FilterMessage, Hello, SettingsAck, TierGet, TierInvalidate, TierPut, TierSubject, Welcome,
+    ControlMessage, Fence, FilterMessage, Hello, SettingsAck, TierGet, TierInvalidate, TierPut, TierSubject, Welcome,
 };
 use serde_json::json;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 
 const TOKEN: &str = "an-envoy-token-0123456789";
 
@@ -52,12 +60,19 @@ impl Peer {
             let bearer = format!("Bearer {token}").parse().unwrap();
             request.metadata_mut().insert("authorization", bearer);
         }
-        request.set_timeout(Duration::from_secs(10));
         request
     }
 
     /// Says hello; the Welcome, and the stream, which stays open as long as the sender lives.
     fn hello(&self, hello: Hello) -> Result<(Welcome, mpsc::Sender<FilterMessage>), Status> {
+        self.stream(hello).map(|(welcome, sender, _)| (welcome, sender))
+    }
+
+    /// As [`Self::hello`], with what comes from the control plane.
+    fn stream(
+        &self,
+        hello: Hello,
+    ) -> Result<(Welcome, mpsc::Sender<FilterMessage>, Streaming<ControlMessage>), Status> {
         let (sender, messages) = mpsc::channel(4);
         let first = FilterMessage {
             body: Some(FromFilter::Hello(hello)),
@@ -70,10 +85,42 @@ impl Peer {
                 .await?
                 .into_inner();
             match incoming.message().await?.and_then(|message| message.body) {
-                Some(ToFilter::Welcome(welcome)) => Ok((welcome, sender)),
+                Some(ToFilter::Welcome(welcome)) => Ok((welcome, sender, incoming)),
                 other => panic!("{other:?}"),
             }
         })
+    }
+
+    /// A stream of configuration that stays open.
+    fn discovery(&self) -> Streaming<DeltaDiscoveryResponse> {
+        let first = DeltaDiscoveryRequest {
+            node: Some(Node {
+                id: "envoy".to_owned(),
+                ..Node::default()
+            }),
+            type_url: e2e::xds_clients::CLUSTERS.to_owned(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        let requests = tokio_stream::iter([first]).chain(tokio_stream::pending());
+        let mut client = AggregatedDiscoveryServiceClient::new(self.channel.clone());
+        let answer = client.delta_aggregated_resources(self.request(requests));
+        self.runtime.block_on(answer).unwrap().into_inner()
+    }
+
+    /// A stream of statistics that stays open.
+    fn statistics(&self) -> JoinHandle<Result<(), Status>> {
+        let node = Node {
+            id: "envoy".to_owned(),
+            ..Node::default()
+        };
+        let first = StreamMetricsMessage {
+            identifier: Some(Identifier { node: Some(node) }),
+            ..StreamMetricsMessage::default()
+        };
+        let requests = self.request(tokio_stream::iter([first]).chain(tokio_stream::pending()));
+        let mut client = MetricsServiceClient::new(self.channel.clone());
+        self.runtime
+            .spawn(async move { client.stream_metrics(requests).await.map(drop) })
     }
 
     fn tier(&self) -> CacheBackendClient<Channel> {
@@ -160,6 +207,101 @@ fn with_a_token_envoys_connect_and_nobody_else() {
             "{access}"
         );
     }
+}
+
+#[test]
+fn a_token_that_is_replaced_is_good_for_nothing_any_more() {
+    const NEW: &str = "another-envoy-token-0123456789";
+    let folder = tempfile::tempdir().unwrap();
+    let (file, operators) = (folder.path().join("token"), folder.path().join("tokens.json"));
+    let replace = |file: &std::path::Path, text: &str| {
+        let new = file.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, file).unwrap();
+    };
+    let operator = |token: &str| json!([{"name": "ops", "role": "viewer", "token": token}]).to_string();
+    replace(&file, TOKEN);
+    replace(&operators, &operator(TOKEN));
+    let options = Options {
+        rest_port: free_port().unwrap(),
+        grpc_port: free_port().unwrap(),
+        state_dir: folder.path().join("state"),
+        config_dir: None,
+        environment: [("GRPC_TOKENS_FILE", &file), ("AUTH_TOKENS_FILE", &operators)]
+            .map(|(name, file)| (name.to_owned(), file.display().to_string()))
+            .into(),
+    };
+    let mut control = ControlPlane::start(options, folder.path()).unwrap();
+    control.wait_live().unwrap();
+    let (old, new) = (
+        Peer::at(control.grpc_address(), Some(TOKEN)),
+        Peer::at(control.grpc_address(), Some(NEW)),
+    );
+    let (_, sender, mut incoming) = old.stream(hello("envoy", "a")).unwrap();
+    let mut discovery = old.discovery();
+    let mut statistics = old.statistics();
+    let mut events: Vec<Connection> = ["/events", "/metrics/stream"]
+        .map(|path| {
+            let mut connection = Connection::open(control.rest().address()).unwrap();
+            let head = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
+            connection.send(head.as_bytes()).unwrap();
+            let begin = connection.read_at_least(15).unwrap();
+            assert!(begin.starts_with(b"HTTP/1.0 200 OK"), "{begin:?}");
+            connection
+        })
+        .into();
+    assert_eq!(refused(new.hello(hello("envoy", "b"))), Code::Unauthenticated);
+
+    // With both in the file, as while they are exchanged, nothing ends.
+    replace(&file, &format!("{NEW}\n{TOKEN}\n"));
+    wait::until("the new token", || new.hello(hello("envoy", "c")).ok()).unwrap();
+    assert!(old.hello(hello("envoy", "d")).is_ok());
+    let telemetry = |sequence| FilterMessage {
+        body: Some(FromFilter::Telemetry(optimizer_proto::v1::TelemetryReport {
+            sequence,
+            ..Default::default()
+        })),
+    };
+    old.runtime.block_on(async {
+        sender.send(telemetry(7)).await.unwrap();
+        loop {
+            let message = incoming.message().await.unwrap().unwrap();
+            if matches!(message.body, Some(ToFilter::TelemetryAck(ack)) if ack.sequence == 7) {
+                return;
+            }
+        }
+    });
+
+    // Without the old one its streams end, and no other begins.
+    replace(&file, NEW);
+    let ended = old.runtime.block_on(async {
+        loop {
+            match incoming.message().await {
+                Ok(Some(_)) => {}
+                ended => return ended.map(drop),
+            }
+        }
+    });
+    assert_eq!(refused(ended), Code::Unauthenticated);
+    assert_eq!(
+        refused(old.runtime.block_on(async {
+            while discovery.message().await?.is_some() {}
+            Ok(())
+        })),
+        Code::Unauthenticated
+    );
+    assert_eq!(
+        refused(old.runtime.block_on(&mut statistics).unwrap()),
+        Code::Unauthenticated
+    );
+    assert_eq!(refused(old.hello(hello("envoy", "e"))), Code::Unauthenticated);
+    assert!(new.hello(hello("envoy", "f")).is_ok());
+    replace(&operators, &operator(NEW));
+    for mut stream in events.drain(..) {
+        while !stream.read_at_least(1).unwrap_or_default().is_empty() {}
+    }
+    let again = control.stranger().with_token(TOKEN).get("/health").unwrap();
+    assert_eq!(again.status, 401);
 }
 
 #[test]

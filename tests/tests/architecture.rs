@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// (crate, what of the workspace it may depend on).
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("optimizer-proto", &[]),
     ("filter-core", &["optimizer-proto"]),
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
@@ -176,7 +176,7 @@ fn no_file_of_the_driver_is_long() {
 #[test]
 fn what_the_documents_link_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for document in ["ARCHITECTURE.md", "README.md", "envoy/README.md"] {
+    for document in ["ARCHITECTURE.md", "README.md", "SECURITY.md", "envoy/README.md"] {
         let Ok(text) = std::fs::read_to_string(root.join(document)) else {
             continue;
         };
@@ -189,4 +189,28 @@ fn what_the_documents_link_exists() {
             );
         }
     }
+}
+
+/// `[file](path) `test``: every bound of SECURITY.md, and every promise, names a test that is there.
+#[test]
+fn what_the_security_document_names_as_tests_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let mut named = 0;
+    for row in document
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.contains("guarded by |") && !line.contains("held by |"))
+    {
+        let tests: Vec<&str> = row.split("](").skip(1).collect();
+        assert!(!tests.is_empty(), "{row}: names no test");
+        for rest in tests {
+            let (path, rest) = rest.split_once(')').unwrap();
+            let test = rest.strip_prefix(" `").and_then(|rest| rest.split('`').next());
+            let test = test.unwrap_or_else(|| panic!("{row}: no test of {path} is named"));
+            let text = std::fs::read_to_string(root.join(path)).unwrap();
+            assert!(text.contains(&format!("fn {test}(")), "{path} has no test {test}");
+            named += 1;
+        }
+    }
+    assert!(named > 40, "{named}");
 }

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// An Envoy that has not reported for so long has no gauges any more.
 const PRESENT_MS: u64 = 15_000;
 /// Nodes remembered at most, and for how long without a word.
-const MAX_NODES: usize = 20_000;
+pub const MAX_NODES: usize = 20_000;
 /// Upstreams of an Envoy told apart at most.
-const MAX_UPSTREAMS: usize = 256;
+pub const MAX_UPSTREAMS: usize = 256;
 const FORGOTTEN_AFTER_MS: u64 = 3_600_000;
 
 /// Counters of one Envoy since it started, or their growth over a time.

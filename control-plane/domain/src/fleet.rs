@@ -16,22 +16,25 @@ pub const FORGOTTEN_AFTER_MS: u64 = 3_600_000;
 /// An Envoy whose stream is gone but whose report is younger than this still counts as present.
 const PRESENT_MS: u64 = 5_000;
 /// Envoys remembered at most.
-const MAX_ENVOYS: usize = 20_000;
+pub const MAX_ENVOYS: usize = 20_000;
 /// Sampled keys followed of all Envoys together; in a large fleet fewer of each are enough. In one that is larger still no miss-ratio
 /// curves are drawn.
 const FOLLOWED_KEYS: usize = FOLLOWED * what_if::LEAST_KEYS;
 const FOLLOWED: usize = 1_280;
 /// Longest name of a node, a process or a history.
-const MAX_NAME: usize = 256;
+pub const MAX_NAME: usize = 256;
 /// Longest version or capability, and how many of these.
-const MAX_WORD: usize = 64;
-const MAX_CAPABILITIES: usize = 64;
+pub const MAX_WORD: usize = 64;
+/// Capabilities of a Hello.
+pub const MAX_CAPABILITIES: usize = 64;
 /// Violations kept of an acknowledgement, and the longest texts of each.
-const MAX_TOLD: usize = 16;
-const MAX_PATH: usize = 256;
-const MAX_MESSAGE: usize = 512;
+pub const MAX_TOLD: usize = 16;
+/// Longest path of a violation.
+pub const MAX_PATH: usize = 256;
+/// Longest message of a violation.
+pub const MAX_MESSAGE: usize = 512;
 /// Breaker events remembered.
-const MAX_EVENTS: usize = 1_000;
+pub const MAX_EVENTS: usize = 1_000;
 
 /// Identifies one connection of an Envoy: when it began, and at the end the number of the replica that holds it.
 pub type ConnectionId = u64;

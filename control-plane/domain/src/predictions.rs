@@ -215,7 +215,8 @@ fn lookups_per_second(fleet: &Fleet, only: Option<&str>, now_ms: Millis) -> f64 
         ..Filter::default()
     };
     let window = fleet.recent_of(&filter, RECENT_MS, now_ms);
-    let requests: u64 = window.by_outcome.values().map(|requests| requests.count).sum();
+    let counts = window.by_outcome.values().map(|requests| requests.count);
+    let requests = counts.fold(0_u64, u64::saturating_add);
     let rate = fleet.requests_per_second(&filter, &window, RECENT_MS, now_ms);
     rate * window.cache.lookups as f64 / requests.max(1) as f64
 }

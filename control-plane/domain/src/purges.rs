@@ -9,18 +9,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Purges remembered. An Envoy that was away for longer than these go back is purged as a whole when it returns.
-const REMEMBERED: usize = 2_000;
+pub const REMEMBERED: usize = 2_000;
 /// Bytes of what they name.
-const MAX_BYTES: usize = 32 << 20;
+pub const MAX_BYTES: usize = 32 << 20;
 /// Receipts of one purge.
-const MAX_APPLIED: usize = 20_000;
+pub const MAX_APPLIED: usize = 20_000;
 /// Envoys that a purge waits for by name.
-const MAX_AWAITED: usize = 1_000;
+pub const MAX_AWAITED: usize = 1_000;
 /// How far the clocks of an Envoy and the control plane may differ.
 const SKEW_MS: u64 = 60_000;
 /// Targets of one purge.
 pub const MAX_TARGETS: usize = 64;
-const MAX_VALUE: usize = 8_192;
+/// Longest name of a target.
+pub const MAX_VALUE: usize = 8_192;
 
 /// One thing to purge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

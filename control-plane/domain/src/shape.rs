@@ -6,6 +6,8 @@ use serde_json::Value;
 pub const MAX_VALUES: usize = 50_000;
 /// Levels of objects and lists within each other.
 pub const MAX_DEPTH: usize = 64;
+/// Blanks outside of texts: pages of them are no document that anybody laid out.
+pub const MAX_BLANKS: usize = 1 << 20;
 /// Bytes of all texts, names included.
 pub const MAX_TEXT: usize = 1 << 20;
 
@@ -18,6 +20,9 @@ pub enum TooLarge {
     /// Nested too deep.
     #[error("it is nested deeper than {MAX_DEPTH} levels")]
     Depth,
+    /// Too many blanks.
+    #[error("it has more than {MAX_BLANKS} blanks outside of its texts")]
+    Blanks,
     /// Too much text.
     #[error("its texts have more than {MAX_TEXT} bytes")]
     Text,
@@ -27,6 +32,7 @@ pub enum TooLarge {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counter {
     values: usize,
+    blanks: usize,
     depth: usize,
     quoted: bool,
     escaped: bool,
@@ -60,11 +66,13 @@ impl Counter {
             b']' | b'}' => self.depth = self.depth.saturating_sub(1),
             // A value before each comma, a name before each colon.
             b',' | b':' => self.values += 1,
+            b' ' | b'\t' | b'\n' | b'\r' => self.blanks += 1,
             _ => {}
         }
         match self {
             Self { depth, .. } if *depth > MAX_DEPTH => Err(TooLarge::Depth),
             Self { values, .. } if *values > MAX_VALUES => Err(TooLarge::Values),
+            Self { blanks, .. } if *blanks > MAX_BLANKS => Err(TooLarge::Blanks),
             _ => Ok(()),
         }
     }
@@ -72,6 +80,7 @@ impl Counter {
     /// Counts the values that follow by themselves: the part before is done with.
     pub fn part(&mut self) {
         self.values = 0;
+        self.blanks = 0;
     }
 }
 

@@ -17,6 +17,7 @@ use std::rc::Rc;
 pub(crate) struct Report {
     fields: Map<String, Value>,
     entries: u64,
+    malformed: u64,
     checksum: Checksum,
     has_entries: bool,
 }
@@ -74,24 +75,27 @@ pub(crate) fn read(source: &mut File, put: &mut dyn FnMut(Option<Entry>) -> bool
         source: plain.take(size.saturating_mul(RATIO).max(AT_LEAST)),
         budget: Rc::clone(&budget),
     };
+    // Asked for single bytes; counted are whole buffers, which may reach into the next piece.
+    let source = BufReader::with_capacity(BUFFER, source);
     let mut deserializer = serde_json::Deserializer::from_reader(source);
-    let mut counted = |entry| {
-        budget.borrow_mut().renew();
-        put(entry)
-    };
-    let report = Document { put: &mut counted }.deserialize(&mut deserializer)?;
+    let document = Document { put, budget: &budget };
+    let report = document.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(report)
 }
 
-/// Bytes that one entry, or everything before and behind them, may take: the largest record in base64, and some.
-const MAX_PIECE: usize = 25 << 20;
+/// Bytes that one entry may take: the largest record in base64, and some.
+pub(crate) const MAX_PIECE: usize = 25 << 20;
+/// Bytes that everything before the entries may take, and everything behind them.
+pub(crate) const MAX_FIELDS: usize = 8 << 20;
+/// Entries that are none: a damaged snapshot has some, and each costs about what a sound one does.
+pub(crate) const MALFORMED: u64 = 1_000;
 /// Longest field beside the entries that is looked at.
 const SCALAR: usize = 256;
 /// How much longer a document may be than what came over the wire, and what it may be at least. Snapshots hold base64, which hardly gets
 /// shorter than a tenth.
-const RATIO: u64 = 100;
-const AT_LEAST: u64 = 64 << 20;
+pub(crate) const RATIO: u64 = 100;
+pub(crate) const AT_LEAST: u64 = 64 << 20;
 const BUFFER: usize = 64 << 10;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -105,15 +109,15 @@ struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            bytes: MAX_PIECE,
+            bytes: MAX_FIELDS,
             shape: Counter::default(),
         }
     }
 }
 
 impl Budget {
-    fn renew(&mut self) {
-        self.bytes = MAX_PIECE;
+    fn renew(&mut self, bytes: usize) {
+        self.bytes = bytes;
         self.shape.part();
     }
 
@@ -140,6 +144,7 @@ impl<R: Read> Read for Bounded<R> {
 
 struct Document<'p> {
     put: &'p mut dyn FnMut(Option<Entry>) -> bool,
+    budget: &'p RefCell<Budget>,
 }
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
@@ -162,10 +167,13 @@ impl<'de> Visitor<'de> for Document<'_> {
         while let Some(name) = map.next_key::<String>()? {
             if name == "entries" && !report.has_entries {
                 report.has_entries = true;
+                self.budget.borrow_mut().renew(MAX_PIECE);
                 map.next_value_seed(Entries {
                     report: &mut report,
                     put: &mut *self.put,
+                    budget: self.budget,
                 })?;
+                self.budget.borrow_mut().renew(MAX_FIELDS);
             } else if report.fields.len() < 32 && name.len() <= SCALAR {
                 let text = map.next_value::<Box<RawValue>>()?;
                 // Names of Envoys and the like are not looked at.
@@ -183,6 +191,7 @@ impl<'de> Visitor<'de> for Document<'_> {
 struct Entries<'r, 'p> {
     report: &'r mut Report,
     put: &'p mut dyn FnMut(Option<Entry>) -> bool,
+    budget: &'p RefCell<Budget>,
 }
 
 impl<'de> DeserializeSeed<'de> for Entries<'_, '_> {
@@ -205,13 +214,58 @@ impl<'de> Visitor<'de> for Entries<'_, '_> {
             let entry = serde_json::from_str::<Entry>(text.get()).ok();
             drop(text);
             self.report.entries += 1;
-            if let Some(entry) = &entry {
-                self.report.checksum.add(entry.checksum.as_bytes());
+            match &entry {
+                Some(entry) => self.report.checksum.add(entry.checksum.as_bytes()),
+                None => self.report.malformed += 1,
             }
+            if self.report.malformed > MALFORMED {
+                return Err(A::Error::custom("most of its entries are none"));
+            }
+            self.budget.borrow_mut().renew(MAX_PIECE);
             if !(self.put)(entry) {
                 return Err(A::Error::custom("given up"));
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::{Seek as _, Write as _};
+
+    /// What is read of a document whose entries are all alike, packed.
+    fn entries(bytes: usize) -> (u64, io::Result<Report>) {
+        let entry = format!(
+            r#"{{"url":"","status":200,"response_time_ms":1,"usable_until_ms":1,"freshness_lifetime_ms":1,"tags":[],"private":false,"hits":1,"checksum":"","record":"{}"}}"#,
+            "A".repeat(100_000)
+        );
+        let mut packer = GzEncoder::new(tempfile::tempfile().unwrap(), Compression::best());
+        packer.write_all(br#"{"entries":["#).unwrap();
+        for number in 0..bytes / entry.len() {
+            let comma = if number == 0 { "" } else { "," };
+            packer.write_all(format!("{comma}{entry}").as_bytes()).unwrap();
+        }
+        packer.write_all(b"]}").unwrap();
+        let mut seen = 0;
+        let mut file = packer.finish().unwrap();
+        file.rewind().unwrap();
+        let report = read(&mut file, &mut |entry| {
+            seen += entry.map_or(0, |entry| entry.record.len() as u64);
+            true
+        });
+        (seen, report)
+    }
+
+    #[test]
+    fn no_more_is_unpacked_than_a_snapshot_can_be() {
+        let (seen, report) = entries(8 << 20);
+        assert!(report.is_ok() && seen > 7 << 20, "{seen}");
+        // It packs a thousandfold: a hundredfold is less than what is taken anyway.
+        let (seen, report) = entries(66 << 20);
+        assert!(report.is_err() && seen <= AT_LEAST, "{seen}");
     }
 }

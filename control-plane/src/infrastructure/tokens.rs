@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::watch;
 
 /// How often the file is looked at.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
@@ -81,6 +82,7 @@ pub(crate) struct TokenFile<T = Tokens> {
     path: PathBuf,
     read: fn(&Path) -> Result<T, String>,
     state: Mutex<(Arc<T>, Option<SystemTime>, Instant)>,
+    changes: watch::Sender<()>,
 }
 
 impl TokenFile {
@@ -107,7 +109,31 @@ impl<T> TokenFile<T> {
     fn open_with(name: &str, path: PathBuf, read: fn(&Path) -> Result<T, String>) -> Result<Self, String> {
         let tokens = read(&path).map_err(|error| format!("{name} {}: {error}", path.display()))?;
         let state = Mutex::new((Arc::new(tokens), changed(&path), Instant::now()));
-        Ok(Self { path, read, state })
+        let (changes, _) = watch::channel(());
+        Ok(Self {
+            path,
+            read,
+            state,
+            changes,
+        })
+    }
+
+    /// Looks at the file again and again, also while nobody asks for it.
+    pub(crate) async fn watch(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.tokens();
+        }
+    }
+
+    /// Returns once `holds` is no longer true of the tokens in force.
+    pub(crate) async fn until_not(&self, holds: impl Fn(&T) -> bool) {
+        let mut changes = self.changes.subscribe();
+        while holds(&self.tokens()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The tokens in force; a file that cannot be read any more leaves the last good ones.
@@ -122,6 +148,7 @@ impl<T> TokenFile<T> {
                     Ok(tokens) => {
                         tracing::info!(file = %self.path.display(), "credentials read again");
                         state.0 = Arc::new(tokens);
+                        self.changes.send_replace(());
                     }
                     Err(error) => tracing::error!(error, "credentials cannot be read, the last good ones stay"),
                 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 /// A value of usual size, to begin with the right number of places.
 const USUAL: u64 = 8 << 10;
 /// Leases remembered; beyond that everybody fetches for himself.
-const MAX_LEASES: usize = 100_000;
+pub(crate) const MAX_LEASES: usize = 100_000;
 /// Stands for the names of the selecting fields.
 const VARY: Option<u64> = None;
 

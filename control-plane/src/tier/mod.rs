@@ -12,6 +12,8 @@ mod redis_store;
 mod seal;
 
 pub(crate) use backend::Fault;
+#[cfg(test)]
+pub(crate) use embedded::MAX_LEASES;
 pub(crate) use keys::KeyFile;
 
 use crate::infrastructure::redis::Endpoint;
@@ -38,12 +40,12 @@ const MAX_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// A response whose fetch began longer ago is refused: the purges since may not be remembered any more.
 const MAX_FENCE_AGE_MS: u64 = MAX_LIFE_MS;
 /// Largest stored response taken, whatever the settings of an Envoy say.
-const MAX_VALUE: usize = (1 << 20) + (64 << 10);
-const MAX_KEY: usize = 64 << 10;
-const MAX_VARY: usize = 16;
+pub(crate) const MAX_VALUE: usize = (1 << 20) + (64 << 10);
+pub(crate) const MAX_KEY: usize = 64 << 10;
+pub(crate) const MAX_VARY: usize = 16;
 /// How often one who waits for another's fetch looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-const MAX_WAIT_MS: u64 = 10_000;
+pub(crate) const MAX_WAIT_MS: u64 = 10_000;
 /// For so long nobody waits for a key whose response turned out not to be shareable.
 const ALONE_MS: u64 = 10_000;
 

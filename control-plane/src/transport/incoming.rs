@@ -3,7 +3,7 @@
 use super::places::{Place, Places};
 use super::tls::Acceptor;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,14 +16,14 @@ use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
 /// Connections that wait to be served.
-const WAITING: usize = 128;
+pub(crate) const WAITING: usize = 128;
 /// After a failure to accept, as for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a client must send within [`FIRST`]: the preface of HTTP/2 (RFC 9113 section 3.4), or bytes that are not its beginning. What
 /// follows has deadlines of its own.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const FIRST: Duration = Duration::from_secs(10);
+pub(crate) const FIRST: Duration = Duration::from_secs(10);
 
 /// A connection.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Io {
     stream: Stream,
     /// Until the first bytes have come: how many of the preface have, and when they are due.
     waiting: Option<(usize, Pin<Box<Sleep>>)>,
-    _place: Place,
+    place: Place,
 }
 
 #[derive(Debug)]
@@ -45,8 +45,13 @@ impl Io {
         Self {
             stream,
             waiting: Some((0, Box::pin(tokio::time::sleep(FIRST)))),
-            _place: place,
+            place,
         }
+    }
+
+    /// The address of the other end.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.place.address()
     }
 
     /// The names, DNS and URI, in the certificate that the other end has shown; `None` without one.
@@ -139,7 +144,7 @@ pub(crate) fn accept(
                 _ = stopped.changed() => return,
             };
             // One connection more than there are places for is closed.
-            let Some(place) = places.take(peer.ip()) else {
+            let Some(place) = places.take(peer.ip(), 1) else {
                 tracing::debug!(%peer, "no place for a connection");
                 continue;
             };

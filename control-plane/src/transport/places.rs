@@ -1,5 +1,5 @@
-//! How many connections a port takes, in all and from one address. What REST may take is kept from gRPC, and the other way round: probes
-//! are answered whatever happens at the other port.
+//! How much is taken at a time, in all and from one address: connections of a port, bytes of bodies. What REST may take of connections is
+//! kept from gRPC, and the other way round: probes are answered whatever happens at the other port.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::collections::HashMap;
@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Descriptors for files, Redis, notifications.
-const RESERVE: u64 = 64;
+pub(crate) const RESERVE: u64 = 64;
 /// Most connections of operators and probes.
-const REST: usize = 2_048;
+pub(crate) const REST: usize = 2_048;
 /// Most connections of Envoys.
-const GRPC: usize = 100_000;
+pub(crate) const GRPC: usize = 100_000;
 
 /// What the two ports may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Limits {
         Self::within(limit.current)
     }
 
-    fn within(descriptors: Option<u64>) -> Self {
+    pub(crate) fn within(descriptors: Option<u64>) -> Self {
         let free = descriptors.unwrap_or(u64::MAX).saturating_sub(RESERVE);
         let free = usize::try_from(free).unwrap_or(usize::MAX);
         let rest = (free / 3).clamp(1, REST);
@@ -46,7 +46,7 @@ impl Limits {
     }
 }
 
-/// The places of one port.
+/// The places of one port, or the room for bodies.
 #[derive(Debug)]
 pub(crate) struct Places {
     all: usize,
@@ -54,11 +54,19 @@ pub(crate) struct Places {
     taken: Mutex<(usize, HashMap<IpAddr, usize>)>,
 }
 
-/// A place that is taken. Dropped, it is free again.
+/// Places that are taken. Dropped, they are free again.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
     address: IpAddr,
+    amount: usize,
+}
+
+impl Place {
+    /// From where they were taken.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
 }
 
 impl Places {
@@ -70,18 +78,20 @@ impl Places {
         })
     }
 
-    /// A place for a connection from an address; `None` when there is none.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// So many places for an address; `None` when there are not as many.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr, amount: usize) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.1.get(&address).copied().unwrap_or(0);
-        if taken.0 >= self.all || own >= self.each {
+        let (all, own) = (taken.0.checked_add(amount)?, own.checked_add(amount)?);
+        if all > self.all || own > self.each {
             return None;
         }
-        taken.0 += 1;
-        taken.1.insert(address, own + 1);
+        taken.0 = all;
+        taken.1.insert(address, own);
         Some(Place {
             places: Arc::clone(self),
             address,
+            amount,
         })
     }
 }
@@ -89,10 +99,10 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.0 = taken.0.saturating_sub(1);
+        taken.0 = taken.0.saturating_sub(self.amount);
         let own = taken.1.get(&self.address).copied().unwrap_or(0);
-        if own > 1 {
-            taken.1.insert(self.address, own - 1);
+        if own > self.amount {
+            taken.1.insert(self.address, own - self.amount);
         } else {
             taken.1.remove(&self.address);
         }
@@ -107,14 +117,17 @@ mod tests {
     fn places_are_bounded_in_all_and_for_each() {
         let places = Places::new(3, 2);
         let [a, b]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
-        let first = places.take(a);
-        let _second = places.take(a).unwrap();
-        assert!(first.is_some() && places.take(a).is_none());
-        let _other = places.take(b).unwrap();
-        assert!(places.take(b).is_none(), "all are taken");
+        let first = places.take(a, 1);
+        let _second = places.take(a, 1).unwrap();
+        assert!(first.is_some() && places.take(a, 1).is_none());
+        let other = places.take(b, 1).unwrap();
+        assert!(places.take(b, 1).is_none(), "all are taken");
         drop(first);
-        assert!(places.take(b).is_some());
-        assert!(places.take(a).is_some());
+        assert!(places.take(b, 1).is_some());
+        assert!(places.take(a, 1).is_some());
+        assert!(places.take(b, 2).is_none() && places.take(b, usize::MAX).is_none());
+        drop(other);
+        assert!(places.take(b, 2).is_some());
     }
 
     #[test]

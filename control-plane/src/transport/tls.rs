@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A client that has not shaken hands by then is dropped.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Where certificates are.
 #[derive(Debug, Clone)]

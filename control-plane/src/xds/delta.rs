@@ -3,7 +3,7 @@
 use super::kind::Kind;
 use super::resources::Resource;
 use super::snapshot::Snapshot;
-use super::variant::{Heard, Progress, Variant};
+use super::variant::{Heard, Progress, Variant, too_many};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as Delivered,
@@ -33,6 +33,14 @@ pub(super) struct Delta {
 impl Variant for Delta {
     type Request = DeltaDiscoveryRequest;
     type Response = DeltaDiscoveryResponse;
+
+    fn is_excessive(&self, request: &DeltaDiscoveryRequest) -> bool {
+        let subscription = Kind::of(&request.type_url).and_then(|kind| self.subscriptions.get(&kind));
+        let before = subscription.map_or(0, |subscription| subscription.names.len());
+        too_many(before, request.resource_names_subscribe.iter())
+            || too_many(0, request.initial_resource_versions.keys())
+            || too_many(0, request.initial_resource_versions.values())
+    }
 
     fn hear(&mut self, request: DeltaDiscoveryRequest, snapshot: &Snapshot) -> Heard<DeltaDiscoveryResponse> {
         let Some(kind) = Kind::of(&request.type_url) else {

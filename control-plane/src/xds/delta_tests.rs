@@ -99,6 +99,28 @@ fn names_come_and_go() {
 }
 
 #[test]
+fn no_more_names_are_remembered_than_settings_can_have() {
+    let mut state = Delta::default();
+    let many = |from: usize, to: usize| {
+        let names: Vec<String> = (from..to).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        ask(Kind::Clusters, &names, "")
+    };
+    let within = many(0, 3_000);
+    assert!(!state.is_excessive(&within));
+    state.hear(within, &snapshot(&[]));
+    assert!(!state.is_excessive(&many(3_000, 4_096)));
+    assert!(state.is_excessive(&many(3_000, 4_097)));
+    let long = "x".repeat(1_025);
+    assert!(state.is_excessive(&ask(Kind::Endpoints, &[&long], "")));
+    let versions = DeltaDiscoveryRequest {
+        initial_resource_versions: [("a".to_owned(), long)].into(),
+        ..ask(Kind::Clusters, &[], "")
+    };
+    assert!(state.is_excessive(&versions));
+}
+
+#[test]
 fn a_refusal_is_kept_and_not_answered_by_the_same_again() {
     let (mut state, now) = (Delta::default(), snapshot(&[("a", 1)]));
     let nonce = state.hear(ask(Kind::Clusters, &[], ""), &now).response.unwrap().nonce;

@@ -9,12 +9,15 @@ use crate::plane::Plane;
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::SettingsPush;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// An Envoy that does not answer for a step holds the next one back for so long.
 const ANSWER: Duration = Duration::from_secs(3);
+/// Snapshots kept: one for each place that Envoys of a step stand at.
+pub(crate) const PLACES: usize = 256;
 /// A new cluster that is accepted still resolves names and checks health before it takes requests.
 const WARMING: Duration = Duration::from_millis(500);
 
@@ -208,12 +211,21 @@ impl Hub {
         }
         let snapshot = Arc::new(Snapshot::of(&stage.settings, place, key.2.as_ref()));
         made.retain(|(number, ..), _| present.numbers().contains(number));
+        // More places than a fleet has: what is asked for again is made again.
+        if made.len() >= PLACES {
+            made.clear();
+        }
         made.insert(key, Arc::clone(&snapshot));
         (stage.step, snapshot)
     }
 
     pub(super) fn clients(&self) -> &Clients {
         &self.plane.xds
+    }
+
+    /// Counts a stream that was refused.
+    pub(super) fn refused(&self) {
+        self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn next_id(&self) -> u64 {

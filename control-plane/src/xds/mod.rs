@@ -19,3 +19,10 @@ mod variant;
 pub(crate) use clients::{Clients, Endpoints, EnvoyModule, Upstreams, XdsRollout};
 pub(crate) use hub::Hub;
 pub(crate) use service::Ads;
+#[cfg(test)]
+pub(crate) use {
+    hub::PLACES,
+    place::MAX_TEXT,
+    service::FIRST,
+    variant::{MAX_NAMES, MAX_REASON},
+};

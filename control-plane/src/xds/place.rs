@@ -6,7 +6,7 @@ use envoy_types::pb::google::protobuf::{Struct, value};
 /// Key of the node's metadata in `envoy/dynamic.yaml`.
 const KEY: &str = "api_optimizer";
 /// Longest node id and longest text of the metadata.
-const MAX_TEXT: usize = 1_024;
+pub(crate) const MAX_TEXT: usize = 1_024;
 
 /// Where an Envoy stands. Envoys with equal places are told the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

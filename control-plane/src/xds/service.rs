@@ -16,6 +16,7 @@ use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The first request must come within this time.
-const FIRST: Duration = Duration::from_secs(10);
+pub(crate) const FIRST: Duration = Duration::from_secs(10);
 /// Responses that wait for an Envoy to read them; then it is not told of further changes until it does.
 const QUEUED: usize = 16;
 
@@ -51,6 +52,7 @@ impl Ads {
         tokio::spawn(async move {
             if let Err(status) = converse::<V>(&hub, variant, caller, &out, stopped).await {
                 tracing::warn!(%status, "xDS stream refused");
+                hub.refused();
                 // Gone is as good as told.
                 let _ = out.send(Err(status)).await;
             }
@@ -94,6 +96,8 @@ async fn converse<V: Variant>(
     let node_id = node.id.clone();
     peer.speaks_for(&node_id)?;
     let place = Place::of(node).map_err(Status::invalid_argument)?;
+    let state = V::default();
+    within(&state, &first)?;
     if V::has_resources(&first) {
         tokio::select! {
             () = hub.decided(&node_id) => {}
@@ -105,7 +109,7 @@ async fn converse<V: Variant>(
         stream: hub.next_id(),
         node_id,
         place,
-        state: V::default(),
+        state,
         out,
         again: Again::new(now_ms()),
         offered: None,
@@ -115,11 +119,23 @@ async fn converse<V: Variant>(
     tracing::info!(node = conversation.node_id, variant, "xDS stream opened");
     let mut stages = hub.watch();
     let mut open = conversation.hear(first).await && conversation.tell().await;
+    let mut refused = None;
+    let mut revoked = pin!(peer.revoked());
     while open {
         let again = conversation.again.at();
         open = tokio::select! {
+            status = &mut revoked => {
+                refused = Some(status);
+                false
+            }
             message = incoming.message() => match message {
-                Ok(Some(request)) => conversation.hear(request).await,
+                Ok(Some(request)) => match within(&conversation.state, &request) {
+                    Ok(()) => conversation.hear(request).await,
+                    Err(status) => {
+                        refused = Some(status);
+                        false
+                    }
+                },
                 Ok(None) | Err(_) => false,
             },
             changed = stages.changed() => changed && conversation.tell().await,
@@ -129,6 +145,17 @@ async fn converse<V: Variant>(
     }
     hub.clients().leave(conversation.stream);
     tracing::info!(node = conversation.node_id, "xDS stream closed");
+    refused.map_or(Ok(()), Err)
+}
+
+/// # Errors
+/// A request names more than is remembered.
+fn within<V: Variant>(state: &V, request: &V::Request) -> Result<(), Status> {
+    if state.is_excessive(request) {
+        return Err(Status::resource_exhausted(
+            "more resources are named than any settings have",
+        ));
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::kind::Kind;
 use super::resources::{Resource, fingerprint};
 use super::snapshot::Snapshot;
-use super::variant::{Heard, Progress, Variant};
+use super::variant::{Heard, Progress, Variant, too_many};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,10 @@ pub(super) struct Sotw {
 impl Variant for Sotw {
     type Request = DiscoveryRequest;
     type Response = DiscoveryResponse;
+
+    fn is_excessive(&self, request: &DiscoveryRequest) -> bool {
+        too_many(0, request.resource_names.iter())
+    }
 
     fn hear(&mut self, request: DiscoveryRequest, snapshot: &Snapshot) -> Heard<DiscoveryResponse> {
         let Some(kind) = Kind::of(&request.type_url) else {

@@ -5,7 +5,17 @@ use super::snapshot::Snapshot;
 use envoy_types::pb::envoy::config::core::v3::Node;
 
 /// Longest reason kept of a refusal; Envoy may quote the whole resource.
-const MAX_REASON: usize = 2_048;
+pub(crate) const MAX_REASON: usize = 2_048;
+
+/// Resources of a kind that an Envoy may name: far more than settings have.
+pub(crate) const MAX_NAMES: usize = 4_096;
+/// Longest of their names.
+pub(crate) const MAX_NAME: usize = 1_024;
+
+/// Whether an Envoy may name so many resources, and these.
+pub(super) fn too_many<'n>(before: usize, names: impl ExactSizeIterator<Item = &'n String>) -> bool {
+    before + names.len() > MAX_NAMES || names.into_iter().any(|name| name.len() > MAX_NAME)
+}
 
 /// What an Envoy said about the last response of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +54,9 @@ pub(super) trait Variant: Default + Send + Sync + 'static {
     type Request: Send;
     /// What it is sent.
     type Response: Send;
+
+    /// Whether a request names more than is remembered. Such a stream ends.
+    fn is_excessive(&self, request: &Self::Request) -> bool;
 
     /// A request has come.
     fn hear(&mut self, request: Self::Request, snapshot: &Snapshot) -> Heard<Self::Response>;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 mod configuration;
 mod h2_client;
-mod random;
+pub(crate) mod random;
 mod refresh;
 mod routing;
 mod sharing;

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Ended alerts kept.
-const HISTORY: usize = 1_000;
+pub const HISTORY: usize = 1_000;
 /// Alerts at a time, and silences.
-const MAX_ALERTS: usize = 1_000;
-const MAX_SILENCES: usize = 200;
+pub const MAX_ALERTS: usize = 1_000;
+/// Silences at a time.
+pub const MAX_SILENCES: usize = 200;
 
 /// Where an alert stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -8,6 +8,7 @@ mod rules;
 
 pub use baseline::Baseline;
 pub use board::{Alert, Board, Change, Silence, State};
+pub use board::{MAX_ALERTS, MAX_SILENCES};
 pub use catalogue::{About, about};
 pub use outbox::{Action, Notification, Outbox};
 pub use rules::{Condition, Figures, conditions};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// Subjects of one call.
-const MAX_SUBJECTS: usize = 1_024;
+pub(crate) const MAX_SUBJECTS: usize = 1_024;
 
 /// The service.
 #[derive(Debug)]

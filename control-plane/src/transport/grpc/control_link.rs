@@ -11,6 +11,7 @@ use optimizer_proto::v1::filter_message::Body as FromFilter;
 use optimizer_proto::v1::{
     ControlMessage, FilterMessage, Hello, SettingsAck, SettingsPush, TelemetryAck, TelemetryReport, Welcome,
 };
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 /// A stream must say hello within this time.
-const HELLO: Duration = Duration::from_secs(10);
+pub(crate) const HELLO: Duration = Duration::from_secs(10);
 
 /// The service.
 #[derive(Debug)]
@@ -120,8 +121,16 @@ impl Conversation {
         tokio::spawn(crate::purging::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
         crate::warming::connected(&self.plane, &self.envoy);
         tokio::spawn(crate::steering::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
+        let peer = self.peer.clone();
+        let mut revoked = pin!(peer.revoked());
         while open {
             open = tokio::select! {
+                refused = &mut revoked => {
+                    self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(envoy = self.envoy, reason = refused.message(), "Envoy refused");
+                    let _ = self.out.send(Err(refused)).await;
+                    false
+                }
                 message = incoming.message() => match message {
                     Ok(Some(message)) => self.take(message).await,
                     Ok(None) => false,

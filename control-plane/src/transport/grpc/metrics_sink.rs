@@ -1,20 +1,24 @@
 //! Envoy's own statistics, pushed by its metrics service sink: what the filter cannot see.
 
+use super::MAX_STATISTICS;
 use super::peers::Peer;
+use super::statistics::{MAX_NAME, Statistics};
 use crate::plane::{Plane, now_ms};
-use crate::xds::{Endpoints, Upstreams};
-use control_domain::envoy_stats::Statistics;
-use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsService;
-use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
-use envoy_types::pb::io::prometheus::client::MetricFamily;
+use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use tonic::codegen::{Body, BoxFuture, StdError, http};
+use tonic::server::{ClientStreamingService, Grpc, NamedService};
 use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+use tower::Service;
 
-/// Longest node id taken.
-const MAX_NODE_ID: usize = 256;
+const METHOD: &str = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
 
-/// The service.
-#[derive(Debug)]
+/// The service. By hand: the one that is generated reads whole messages of the standard types.
+#[derive(Debug, Clone)]
 pub(crate) struct Sink {
     plane: Arc<Plane>,
 }
@@ -23,84 +27,68 @@ impl Sink {
     pub(crate) fn new(plane: Arc<Plane>) -> Self {
         Self { plane }
     }
-}
 
-#[tonic::async_trait]
-impl MetricsService for Sink {
-    async fn stream_metrics(
-        &self,
-        request: Request<Streaming<StreamMetricsMessage>>,
-    ) -> Result<Response<StreamMetricsResponse>, Status> {
+    async fn hear(self, request: Request<Streaming<Statistics>>) -> Result<Response<StreamMetricsResponse>, Status> {
         let peer = Peer::of(&request);
         let mut stream = request.into_inner();
         // Only the first message of a stream says whose it is.
         let mut node_id = None;
-        while let Some(message) = stream.message().await? {
-            if let Some(node) = message.identifier.and_then(|identifier| identifier.node) {
-                peer.speaks_for(&node.id)?;
-                node_id = Some(node.id).filter(|id| (1..=MAX_NODE_ID).contains(&id.len()));
+        let mut revoked = pin!(peer.revoked());
+        loop {
+            let message = tokio::select! {
+                refused = &mut revoked => return Err(refused),
+                message = stream.message() => message?,
+            };
+            let Some(statistics) = message else { break };
+            if let Some(id) = statistics.node_id {
+                peer.speaks_for(&id)?;
+                node_id = Some(id).filter(|id| (1..=MAX_NAME).contains(&id.len()));
             }
             let Some(node_id) = &node_id else {
                 return Err(Status::invalid_argument("the first message must name the node"));
             };
-            self.plane.xds.endpoints(node_id, upstreams(&message.envoy_metrics));
-            let statistics = read(&message.envoy_metrics);
-            self.plane.domain().envoy_stats.report(node_id, statistics, now_ms());
+            self.plane.xds.endpoints(node_id, statistics.upstreams);
+            self.plane.domain().envoy_stats.report(node_id, statistics.taken, now_ms());
         }
         Ok(Response::new(StreamMetricsResponse {}))
     }
 }
 
-fn read(families: &[MetricFamily]) -> Statistics {
-    let mut statistics = Statistics::default();
-    for family in families {
-        for metric in &family.metric {
-            let counter = metric.counter.as_ref().map(|counter| counter.value());
-            if let Some(value) = counter.or_else(|| metric.gauge.as_ref().map(|gauge| gauge.value())) {
-                statistics.take(family.name(), whole(value));
-            }
-        }
+impl NamedService for Sink {
+    const NAME: &'static str = "envoy.service.metrics.v3.MetricsService";
+}
+
+impl ClientStreamingService<Statistics> for Sink {
+    type Response = StreamMetricsResponse;
+    type Future = BoxFuture<Response<StreamMetricsResponse>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Statistics>>) -> Self::Future {
+        Box::pin(self.clone().hear(request))
     }
-    statistics
 }
 
-/// Who answers for the upstreams.
-fn upstreams(families: &[MetricFamily]) -> Upstreams {
-    let mut upstreams = Upstreams::new();
-    for family in families {
-        let name = family.name().strip_prefix("cluster.");
-        let Some((cluster, statistic)) = name.and_then(|name| name.rsplit_once('.')) else {
-            continue;
-        };
-        // The control plane is none of them.
-        if cluster.starts_with("control_plane") {
-            continue;
-        }
-        let gauge = family.metric.iter().find_map(|metric| metric.gauge.as_ref());
-        let value = gauge.map_or(0, |gauge| whole(gauge.value()));
-        match statistic {
-            "membership_total" => entry(&mut upstreams, cluster).all = value,
-            "membership_healthy" => entry(&mut upstreams, cluster).healthy = value,
-            // A name that was never resolved has no members, and says nothing about them.
-            "update_attempt" => {
-                entry(&mut upstreams, cluster);
-            }
-            _ => {}
-        }
+impl<B> Service<http::Request<B>> for Sink
+where
+    B: Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
-    upstreams
-}
 
-fn entry<'u>(upstreams: &'u mut Upstreams, cluster: &str) -> &'u mut Endpoints {
-    upstreams.entry(cluster.to_owned()).or_default()
-}
-
-/// Envoy's numbers are whole; what is not a number is none.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn whole(value: f64) -> u64 {
-    if value.is_finite() && value > 0.0 {
-        value as u64
-    } else {
-        0
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let sink = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != METHOD {
+                return Ok(Status::unimplemented("there is no such method").into_http());
+            }
+            let codec = ProstCodec::<StreamMetricsResponse, Statistics>::default();
+            let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MAX_STATISTICS), None);
+            Ok(grpc.client_streaming(sink, request).await)
+        })
     }
 }

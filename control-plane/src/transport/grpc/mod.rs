@@ -1,18 +1,22 @@
 //! gRPC for Envoys.
 
+mod arriving;
 mod cache_backend;
 mod control_link;
 mod metrics_sink;
 mod peers;
 mod replica_link;
+mod statistics;
 
 pub(crate) use peers::{Door, Peer};
+#[cfg(test)]
+pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO};
 
 use crate::plane::Plane;
+use crate::transport::bodies::Bodies;
 use crate::transport::incoming::Io;
 use crate::xds::{Ads, Hub};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
-use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
 use optimizer_proto::v1::replica_link_server::ReplicaLinkServer;
@@ -24,9 +28,23 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
+use tower::util::MapRequestLayer;
 
+/// Largest message of a control stream: an Envoy's are half of this. An empty part of a report takes up eighty times what it has on the wire;
+/// so for the others.
+pub(crate) const MAX_CONTROL: usize = 2 * optimizer_proto::MAX_MESSAGE_BYTES;
+/// Names of all resources, and why one was refused.
+pub(crate) const MAX_DISCOVERY: usize = 512 << 10;
+/// A stored response of the largest size, with its key.
+pub(crate) const MAX_TIER: usize = 3 << 19;
 /// All statistics of an Envoy with many clusters in one message.
-const MAX_STATISTICS: usize = 16 << 20;
+pub(crate) const MAX_STATISTICS: usize = 4 << 20;
+
+/// Calls of one connection at a time; Envoy opens another connection for more.
+pub(crate) const STREAMS: u32 = 200;
+/// What of a connection, and of a call, is received ahead of being read.
+pub(crate) const WINDOW: u32 = 1 << 20;
+pub(crate) const STREAM_WINDOW: u32 = 256 << 10;
 
 /// Finds connections whose other end vanished without a word.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -38,7 +56,7 @@ impl Connected for Io {
     type ConnectInfo = peers::Certificate;
 
     fn connect_info(&self) -> peers::Certificate {
-        peers::Certificate::of(self.names())
+        peers::Certificate::of(self.names(), self.address())
     }
 }
 
@@ -47,17 +65,19 @@ pub(crate) async fn serve(
     plane: Arc<Plane>,
     hub: Arc<Hub>,
     door: Door,
+    bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let sink = metrics_sink::Sink::new(Arc::clone(&plane));
-    let sink = MetricsServiceServer::new(sink).max_decoding_message_size(MAX_STATISTICS);
     let tier = CacheBackendServer::new(cache_backend::Backend::new(Arc::clone(&plane.tier)));
+    let tier = tier.max_decoding_message_size(MAX_TIER);
     let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&plane)));
     let replicas = replicas.max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
     let link = control_link::Link::new(plane, stopped.clone());
-    let service = ControlLinkServer::new(link).max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
+    let service = ControlLinkServer::new(link).max_decoding_message_size(MAX_CONTROL);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
+    let ads = ads.max_decoding_message_size(MAX_DISCOVERY);
     // Replicas are asked for a secret of their own; everybody else is an Envoy.
     let door = Arc::new(door);
     let guard = || {
@@ -68,6 +88,10 @@ pub(crate) async fn serve(
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_ANSWERED_WITHIN))
+        .max_concurrent_streams(Some(STREAMS))
+        .initial_connection_window_size(Some(WINDOW))
+        .initial_stream_window_size(Some(STREAM_WINDOW))
+        .layer(MapRequestLayer::new(move |request| arriving::bounded(request, &bodies)))
         .add_service(InterceptedService::new(service, guard()))
         .add_service(InterceptedService::new(sink, guard()))
         .add_service(InterceptedService::new(ads, guard()))

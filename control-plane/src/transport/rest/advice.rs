@@ -26,6 +26,7 @@ pub(crate) struct Size {
     /// Megabytes; those in force when absent.
     cache_memory_mb: Option<u64>,
     /// Who makes room: `s3_fifo`, `sieve`, `lru`, `lfu`, `fifo`; the policy in force when absent.
+    #[param(pattern = "^(s3_fifo|sieve|lru|lfu|fifo)$")]
     policy: Option<String>,
     /// Only this Envoy, by instance or node id.
     envoy: Option<String>,

@@ -1,12 +1,12 @@
 //! Alerts, silences and the live stream.
 
-use super::problem::{Body, Params, Problem};
+use super::problem::{Body, Params, Problem, Segments};
 use super::query::duration;
 use crate::plane::{Plane, now_ms};
 use crate::replicas::Entry;
 use crate::transport::rest::identity::Caller;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use control_domain::alerts::{Alert, Severity, Silence, State as Stage, about};
 use control_domain::views::{Figure, number};
@@ -122,7 +122,7 @@ pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Vec<AlertVi
 pub(crate) async fn acknowledge(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Json<Acknowledged>, Problem> {
     let known = plane.domain().board.acknowledge(&id, &caller.name);
     if known {
@@ -156,7 +156,7 @@ pub(crate) struct SilenceRequest {
 
 /// Begins a silence, or changes the one of that name.
 #[utoipa::path(post, path = "/alerts/silences", tag = "alerts", request_body = SilenceRequest,
-    responses((status = 201, description = "In force", body = Silence), (status = 422, description = "Not a silence")))]
+    responses((status = 201, description = "In force", body = Silence), (status = 409, description = "There are as many as are kept"), (status = 422, description = "Not a silence")))]
 pub(crate) async fn silence(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -205,7 +205,7 @@ pub(crate) async fn silences(State(plane): State<Arc<Plane>>) -> Json<Vec<Silenc
     responses((status = 204, description = "Ended"), (status = 404, description = "There is none")))]
 pub(crate) async fn unsilence(
     State(plane): State<Arc<Plane>>,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Result<StatusCode, Problem> {
     let ended = plane.domain().board.unsilence(&name);
     if ended {

@@ -1,12 +1,12 @@
 //! The circuit breakers of the fleet.
 
 use super::identity::Caller;
-use super::problem::{Params, Problem};
+use super::problem::{Params, Problem, Segments};
 use super::query::{WordHeaders, duration};
 use crate::plane::{Plane, now_ms};
 use crate::steering;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use control_domain::breaker_status::{BreakerStatus, Transition, breaker_event, breaker_status};
 use control_domain::steering::{LONGEST_MS, Said, Word};
@@ -67,10 +67,10 @@ pub(crate) struct Steered {
 }
 
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
-#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset"), Steer, WordHeaders), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = Steered), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset", pattern = "^(force-open|force-close|dry-run|reset)$"), Steer, WordHeaders), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = Steered), (status = 404, description = "No such action, or no such upstream is known"), (status = 409, description = "The settings switch breakers off")))]
 pub(crate) async fn steer(
     State(plane): State<Arc<Plane>>,
-    Path((upstream, action)): Path<(String, String)>,
+    Segments((upstream, action)): Segments<(String, String)>,
     Params(steer): Params<Steer>,
     caller: Caller,
     headers: HeaderMap,

@@ -47,7 +47,7 @@ pub(crate) struct Explained {
     explanation: Option<Value>,
 }
 
-#[utoipa::path(get, path = "/cache/stats", tag = "cache", params(Window), responses((status = 200, description = "What is stored", body = CacheView), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/cache/stats", tag = "cache", params(Window), responses((status = 200, description = "What is stored", body = CacheView)))]
 pub(crate) async fn stats(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
@@ -69,7 +69,7 @@ pub(crate) async fn stats(
     }))
 }
 
-#[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated", body = InvalidationStats), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated", body = InvalidationStats)))]
 pub(crate) async fn invalidation(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
@@ -84,7 +84,7 @@ pub(crate) async fn invalidation(
 }
 
 /// `?url=…&method=…&header=Name: value` (repeatable): what each Envoy would do with this request now, and why.
-#[utoipa::path(get, path = "/cache/explain", tag = "cache", params(("url" = String, Query, description = "Absolute URL"), ("method" = Option<String>, Query, description = "GET when absent"), ("header" = Option<Vec<String>>, Query, description = "`Name: value`, repeatable"), ("timeout" = Option<String>, Query, description = "How long to wait for Envoys, 2s when absent")), responses((status = 200, description = "What each Envoy would do with a request now, and why", body = Explanations), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/cache/explain", tag = "cache", params(("url" = String, Query, description = "Absolute URL"), ("method" = Option<String>, Query, description = "GET when absent"), ("header" = Option<Vec<String>>, Query, description = "`Name: value`, repeatable"), ("timeout" = Option<String>, Query, description = "How long to wait for Envoys, 2s when absent")), responses((status = 200, description = "What each Envoy would do with a request now, and why", body = Explanations), (status = 503, description = "No Envoy is connected to answer")))]
 pub(crate) async fn explain(
     State(plane): State<Arc<Plane>>,
     Params(parameters): Params<Vec<(String, String)>>,

@@ -149,7 +149,7 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Trial> {
 }
 
 /// `POST /settings/canary/promote`: what was tried becomes the settings of all.
-#[utoipa::path(post, path = "/settings/canary/promote", tag = "settings", params(Write), responses((status = 200, description = "In force for all", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = "4XX", description = "Refused; problem+json")))]
+#[utoipa::path(post, path = "/settings/canary/promote", tag = "settings", params(Write), responses((status = 200, description = "In force for all", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = 409, description = "No canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn promote(
     State(plane): State<Arc<Plane>>,
     Params(write): Params<Write>,
@@ -162,7 +162,7 @@ pub(crate) async fn promote(
 }
 
 /// `POST /settings/canary/abort`: the settings that all others have are issued again.
-#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite, WordHeaders), responses((status = 200, description = "Given up", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = "4XX", description = "Refused; problem+json")))]
+#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite, WordHeaders), responses((status = 200, description = "Given up", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = 409, description = "No canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn abort(
     State(plane): State<Arc<Plane>>,
     caller: Caller,

@@ -5,9 +5,48 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
-/// Completes a description: every operation has an id of its own and tells its problems, and objects have no other fields than
-/// those described.
-pub(super) fn completed(api: &OpenApi) -> Value {
+/// What every operation can answer besides what its handler says of itself: status, why, and which operations.
+const GENERAL: [(&str, &str, fn(&Operation) -> bool); 11] = [
+    ("400", "A parameter or the path is not as described", |asked| {
+        asked.has_parameters
+    }),
+    (
+        "401",
+        "A token is needed, or the one that was given is not known",
+        |_| true,
+    ),
+    ("403", "The role is too small, or a page of another site asks", |_| true),
+    (
+        "408",
+        "The body broke off, or paused for longer than BODY_PAUSE",
+        |asked| asked.has_body,
+    ),
+    ("413", "The body is larger than is taken", |asked| asked.has_body),
+    ("415", "A body of this type is not taken", |asked| asked.writes),
+    ("421", "The Host is not one of this control plane", |_| true),
+    ("422", "The body is refused; nothing has changed", |asked| {
+        asked.has_body
+    }),
+    ("429", "More writes than are taken per second", |asked| asked.writes),
+    ("503", "Too much is being received at the moment", |asked| {
+        asked.has_body
+    }),
+    ("504", "It took longer than a minute and was given up on", |asked| {
+        !super::UNHURRIED.contains(&asked.path)
+    }),
+];
+
+/// What of an operation decides on its general answers.
+struct Operation<'o> {
+    path: &'o str,
+    writes: bool,
+    has_parameters: bool,
+    has_body: bool,
+}
+
+/// Completes a description: every operation has an id of its own and tells every refusal, objects have no other fields than those
+/// described, and numbers their ranges. `guarded`: a token is asked for.
+pub(super) fn completed(api: &OpenApi, guarded: bool) -> Value {
     let mut api = serde_json::to_value(api).unwrap_or_default();
     let mut schemas = api["components"]["schemas"].take();
     if let Some(schemas) = schemas.as_object_mut() {
@@ -15,16 +54,31 @@ pub(super) fn completed(api: &OpenApi) -> Value {
         schemas.insert(ProblemDetails::name().into_owned(), problem);
         let known = schemas.clone();
         schemas.values_mut().for_each(|schema| close(schema, &known));
+        schemas.values_mut().for_each(tell_ranges);
     }
     api["components"]["schemas"] = schemas;
+    api["components"]["responses"] = general_answers();
     // One of the tokens in AUTH_TOKENS_FILE, where there is one.
     api["components"]["securitySchemes"] = json!({ "token": { "type": "http", "scheme": "bearer" } });
-    api["security"] = json!([{}, { "token": [] }]);
+    api["security"] = if guarded {
+        json!([{ "token": [] }])
+    } else {
+        json!([{}, { "token": [] }])
+    };
     for (path, item) in api["paths"].as_object_mut().into_iter().flatten() {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             operation["operationId"] = json!(operation_id(method, path));
+            if let Some(parameters) = operation.get_mut("parameters") {
+                tell_ranges(parameters);
+            }
+            let asked = Operation {
+                path,
+                writes: method != "get",
+                has_parameters: operation.get("parameters").is_some(),
+                has_body: operation.get("requestBody").is_some(),
+            };
             if let Some(responses) = operation["responses"].as_object_mut() {
-                tell_problems(responses);
+                tell_problems(responses, &asked);
             }
         }
     }
@@ -40,17 +94,51 @@ fn operation_id(method: &str, path: &str) -> String {
     words.join("_")
 }
 
-fn tell_problems(responses: &mut Map<String, Value>) {
+fn problem() -> Value {
     let reference = format!("#/components/schemas/{}", ProblemDetails::name());
-    let content = json!({ "application/problem+json": { "schema": { "$ref": reference } } });
+    json!({ "application/problem+json": { "schema": { "$ref": reference } } })
+}
+
+fn general_answers() -> Value {
+    let answers = GENERAL.map(|(status, why, _)| {
+        let answer = json!({ "description": why, "content": problem() });
+        (format!("Refused{status}"), answer)
+    });
+    Value::Object(answers.into_iter().collect())
+}
+
+fn tell_problems(responses: &mut Map<String, Value>, asked: &Operation) {
+    let content = problem();
     for (status, response) in responses.iter_mut() {
         if status.starts_with(['4', '5']) && response.get("content").is_none() {
             response["content"] = content.clone();
         }
     }
-    // Credentials, limits and time-outs concern every operation.
-    let other = json!({ "description": "Refused, with a stable code", "content": content });
-    responses.entry("default").or_insert(other);
+    for (status, _, _) in GENERAL.iter().filter(|(_, _, concerns)| concerns(asked)) {
+        let reference = json!({ "$ref": format!("#/components/responses/Refused{status}") });
+        responses.entry(*status).or_insert(reference);
+    }
+}
+
+/// Says how large a number may be: the formats of unsigned integers are not known to everybody.
+fn tell_ranges(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let most = match fields.get("format").and_then(Value::as_str) {
+                Some("uint8") => Some(u64::from(u8::MAX)),
+                Some("uint16") => Some(u64::from(u16::MAX)),
+                Some("uint32") => Some(u64::from(u32::MAX)),
+                Some("uint64") => Some(u64::MAX),
+                _ => None,
+            };
+            if let Some(most) = most {
+                fields.entry("maximum").or_insert(json!(most));
+            }
+            fields.values_mut().for_each(tell_ranges);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tell_ranges),
+        _ => {}
+    }
 }
 
 /// Refuses other fields than those described, here and in every schema within. Parts that serde flattens into their whole, which

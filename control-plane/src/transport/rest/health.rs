@@ -62,6 +62,7 @@ pub(crate) async fn live() -> Json<Alive> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct Gate {
     /// Percent of what there is to warm the Envoys with; without it only the API itself is asked about.
+    #[param(minimum = 0.0, maximum = 100.0)]
     warm: Option<f64>,
     /// Only this Envoy, by instance or node id; it has to be connected.
     envoy: Option<String>,

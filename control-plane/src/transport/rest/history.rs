@@ -1,10 +1,10 @@
 //! Who changed what, when, by which door and why.
 
 use super::answers::{Difference, Settings, differences};
-use super::problem::{Params, Problem};
+use super::problem::{Params, Problem, Segments};
 use crate::plane::Plane;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_domain::book::Revision;
@@ -24,6 +24,7 @@ pub(crate) struct Part {
     #[serde(default)]
     documents: bool,
     /// `json` (a list) or `ndjson` (a line each, for archives).
+    #[param(pattern = "^(json|ndjson)$")]
     format: Option<String>,
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct Recorded {
 }
 
 /// `GET /settings/history`: all revisions kept, oldest first, with what each changed.
-#[utoipa::path(get, path = "/settings/history", tag = "settings", params(Part), responses((status = 200, description = "Revisions kept, oldest first, with what each changed", content((Vec<Recorded> = "application/json"), (Recorded = "application/x-ndjson"))), (status = "4XX", description = "Refused; problem+json")))]
+#[utoipa::path(get, path = "/settings/history", tag = "settings", params(Part), responses((status = 200, description = "Revisions kept, oldest first, with what each changed", content((Vec<Recorded> = "application/json"), (Recorded = "application/x-ndjson")))))]
 pub(crate) async fn list(State(plane): State<Arc<Plane>>, Params(part): Params<Part>) -> Result<Response, Problem> {
     let revisions: Vec<Revision> = plane.domain().book.revisions().cloned().collect();
     let skipped = revisions.len().saturating_sub(part.limit.unwrap_or(usize::MAX));
@@ -72,10 +73,10 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, Params(part): Params<P
 }
 
 /// `GET /settings/history/{revision}`: one revision with its document.
-#[utoipa::path(get, path = "/settings/history/{revision}", tag = "settings", params(("revision" = u64, Path, description = "Its number")), responses((status = 200, description = "The revision with its document", body = Recorded), (status = "4XX", description = "Not kept; problem+json")))]
+#[utoipa::path(get, path = "/settings/history/{revision}", tag = "settings", params(("revision" = u64, Path, description = "Its number")), responses((status = 200, description = "The revision with its document", body = Recorded), (status = 404, description = "Not kept")))]
 pub(crate) async fn show(
     State(plane): State<Arc<Plane>>,
-    Path(number): Path<String>,
+    Segments(number): Segments<String>,
 ) -> Result<Json<Recorded>, Problem> {
     let unknown = || {
         let title = format!("revision {number} is not in the history");

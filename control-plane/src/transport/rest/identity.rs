@@ -14,6 +14,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,32 @@ struct Known {
     tokens: bool,
     close_probes: bool,
     caller: Option<(String, Role)>,
+}
+
+/// The token of a request, for answers that go on: they end when it is no longer in force.
+#[derive(Clone)]
+pub(crate) struct Credential {
+    name: String,
+    role: Role,
+    token: Arc<str>,
+}
+
+impl Credential {
+    /// Returns when it is no longer in force.
+    async fn revoked(self, plane: Arc<Plane>) {
+        plane.revoked(&self.name, self.role, &self.token).await;
+    }
+}
+
+/// As long as the sender of a request may go on listening.
+pub(crate) type Allowed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Returns when the sender of this request is no longer known; never where nobody is asked.
+pub(crate) fn until_revoked(plane: &Arc<Plane>, credential: Option<Credential>) -> Allowed {
+    match credential {
+        Some(credential) => Box::pin(credential.revoked(Arc::clone(plane))),
+        None => Box::pin(std::future::pending()),
+    }
 }
 
 /// Whoever sent the request: the token's name, else what `X-Author` says, else the address.
@@ -72,10 +99,14 @@ pub(super) async fn identify(
 ) -> Result<Response, Problem> {
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let tokens = plane.tokens();
-    let caller = match &tokens {
+    let credential = match &tokens {
         Some(tokens) => whose(tokens, request.headers())?,
         None => None,
     };
+    let caller = credential.as_ref().map(|known| (known.name.clone(), known.role));
+    if let Some(credential) = credential {
+        request.extensions_mut().insert(credential);
+    }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     // Not what the caller says of itself.
     let counted = match &caller {
@@ -125,14 +156,18 @@ pub(super) async fn admit(State(access): State<Access>, request: Request, next: 
 }
 
 /// Whose token a request has; `None` without one.
-fn whose(tokens: &Tokens, headers: &HeaderMap) -> Result<Option<(String, Role)>, Problem> {
+fn whose(tokens: &Tokens, headers: &HeaderMap) -> Result<Option<Credential>, Problem> {
     let Some(given) = headers.get(header::AUTHORIZATION) else {
         return Ok(None);
     };
     let token = given.to_str().ok().and_then(token);
     let known = token.as_deref().and_then(|token| tokens.who(token));
     let (name, role) = known.ok_or_else(|| Problem::unauthorized("The token is not known"))?;
-    Ok(Some((name.to_owned(), role)))
+    Ok(Some(Credential {
+        name: name.to_owned(),
+        role,
+        token: token.as_deref().unwrap_or_default().into(),
+    }))
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750), or the password of `Basic` (RFC 7617), which is what curl sends from a netrc file.

@@ -10,7 +10,7 @@ use control_domain::views::{self, Errors, Machine, Performance};
 use serde_json::Value;
 use std::sync::Arc;
 
-#[utoipa::path(get, path = "/metrics/performance", tag = "metrics", params(Window), responses((status = 200, description = "Latency, hit ratio, errors and throughput of the fleet", body = Performance), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/metrics/performance", tag = "metrics", params(Window), responses((status = 200, description = "Latency, hit ratio, errors and throughput of the fleet", body = Performance)))]
 pub(crate) async fn performance(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
@@ -27,7 +27,7 @@ pub(crate) async fn performance(
     )))
 }
 
-#[utoipa::path(get, path = "/metrics/errors", tag = "metrics", params(Window), responses((status = 200, description = "Failures of upstreams by type", body = Errors), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/metrics/errors", tag = "metrics", params(Window), responses((status = 200, description = "Failures of upstreams by type", body = Errors)))]
 pub(crate) async fn errors(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,
@@ -42,7 +42,7 @@ pub(crate) async fn errors(
 }
 
 /// Memory, processor, disk and connections.
-#[utoipa::path(get, path = "/metrics/system", tag = "metrics", params(Window), responses((status = 200, description = "The control plane's machine, and the Envoys", body = Machine), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(get, path = "/metrics/system", tag = "metrics", params(Window), responses((status = 200, description = "The control plane's machine, and the Envoys", body = Machine)))]
 pub(crate) async fn machine(
     State(plane): State<Arc<Plane>>,
     Params(window): Params<Window>,

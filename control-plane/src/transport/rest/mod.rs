@@ -3,6 +3,7 @@
 mod advice;
 mod alerts;
 mod answers;
+mod bodies;
 mod breaker;
 mod cache;
 mod canary;
@@ -29,9 +30,12 @@ mod tier;
 mod warm;
 
 pub(crate) use discreet::Discretion;
+#[cfg(test)]
+pub(crate) use server::{HEAD, STREAMS};
 
 use crate::infrastructure::tokens::Role;
 use crate::plane::Plane;
+use crate::transport::bodies::Bodies;
 use crate::transport::incoming::Io;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -45,15 +49,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use utoipa::OpenApi;
+use utoipa::openapi::path::Paths;
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 /// Largest request body: a settings document with all its routes is far smaller.
-const MAX_BODY: usize = 1 << 20;
+pub(crate) const MAX_BODY: usize = 1 << 20;
 
 /// A request that takes longer than this is given up on; the live streams are no requests in this sense.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -124,31 +130,45 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         (Needs(Operator), routes!(modules::abort)),
     ];
     let router = OpenApiRouter::with_openapi(Description::openapi());
-    resources.into_iter().fold(router, |router, (access, resource)| {
+    resources.into_iter().fold(router, |router, (access, mut resource)| {
+        if access == Open || access == Probe {
+            asks_for_no_token(&mut resource.1);
+        }
         router.routes(resource.layer(middleware::from_fn_with_state(access, identity::admit)))
     })
+}
+
+/// Whatever is asked for at the other operations. With CLOSE_PROBES a token is asked for all the same.
+fn asks_for_no_token(paths: &mut Paths) {
+    for item in paths.paths.values_mut() {
+        if let Some(operation) = &mut item.get {
+            operation.security = Some(vec![SecurityRequirement::default()]);
+        }
+    }
 }
 
 /// The description of this API, as served and as kept in the repository.
 pub(crate) fn description() -> String {
     let (_, api) = resources().split_for_parts();
-    serde_json::to_string_pretty(&description::completed(&api)).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&description::completed(&api, false)).unwrap_or_default() + "\n"
 }
 
-fn router(plane: Arc<Plane>) -> Router {
+fn router(plane: Arc<Plane>, bodies: Bodies) -> Router {
     let (router, api) = resources().split_for_parts();
+    let description = description::completed(&api, plane.tokens().is_some());
     let requests = Arc::new(prometheus::Requests::new());
     router
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(bodies, bodies::bounded))
         .layer(middleware::from_fn_with_state(Arc::clone(&plane), identity::identify))
         .layer(middleware::from_fn_with_state(Arc::clone(&plane), origins::same_site))
         .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, in_time))
         .layer(Extension(Arc::clone(&requests)))
         .layer(middleware::from_fn_with_state(requests, prometheus::Requests::count))
         .with_state(plane)
-        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", description::completed(&api)))
+        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", description))
 }
 
 /// What takes as long as it takes: a gigabyte comes in and goes out at the pace of the Envoys.
@@ -170,10 +190,11 @@ async fn in_time(State(limit): State<Duration>, request: Request, next: Next) ->
 /// Serves until told to stop.
 pub(crate) async fn serve(
     plane: Arc<Plane>,
+    bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     stopped: watch::Receiver<bool>,
 ) {
-    server::serve(router(plane), incoming, stopped).await;
+    server::serve(router(plane, bodies), incoming, stopped).await;
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Modules of the filter, and which Envoys run which.
 
 use super::identity::Caller;
-use super::problem::{Problem, Raw, parse};
+use super::problem::{Problem, Raw, Segments, parse};
 use crate::modules::{ModuleRollout, Refused};
 use crate::plane::Plane;
 use crate::xds::EnvoyModule;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ pub(crate) struct RolloutRequest {
     /// Checksum of a module that is kept.
     sha256: String,
     /// Percent of the Envoys that get it, 0 to 100.
+    #[schema(maximum = 100)]
     canary_percent: u8,
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct ModulesView {
 }
 
 /// The body is the module itself.
-#[utoipa::path(put, path = "/filter/modules", tag = "filter", request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 200, description = "Kept; its checksum", body = Uploaded), (status = "4XX", description = "Refused")))]
+#[utoipa::path(put, path = "/filter/modules", tag = "filter", request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 200, description = "Kept; its checksum", body = Uploaded), (status = 409, description = "As many are kept as can be"), (status = 500, description = "It cannot be kept on disk")))]
 pub(crate) async fn upload(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -58,7 +59,10 @@ pub(crate) async fn upload(
 
 /// What Envoys fetch.
 #[utoipa::path(get, path = "/filter/modules/{sha256}", tag = "filter", params(("sha256" = String, Path, description = "Its checksum")), responses((status = 200, description = "The module", content_type = "application/wasm"), (status = 404, description = "No such module")))]
-pub(crate) async fn fetch(State(plane): State<Arc<Plane>>, Path(sha256): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn fetch(
+    State(plane): State<Arc<Plane>>,
+    Segments(sha256): Segments<String>,
+) -> Result<Response, Problem> {
     let bytes = plane.modules.bytes(&sha256).ok_or_else(Problem::not_found)?;
     let body = axum::body::Bytes::from_owner(bytes);
     Ok(([(header::CONTENT_TYPE, "application/wasm")], body).into_response())
@@ -74,7 +78,7 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<ModulesView> {
 }
 
 /// `{"sha256": "…", "canary_percent": 10}`: gives a module to a share of the Envoys.
-#[utoipa::path(post, path = "/filter/rollout", tag = "filter", request_body = RolloutRequest, responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = "4XX", description = "Refused")))]
+#[utoipa::path(post, path = "/filter/rollout", tag = "filter", request_body = RolloutRequest, responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = 404, description = "No such module is kept"), (status = 409, description = "Another canary runs"), (status = 500, description = "It cannot be kept on disk")))]
 pub(crate) async fn start(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -93,7 +97,7 @@ pub(crate) async fn start(
 }
 
 /// The canaries' module becomes everybody's.
-#[utoipa::path(post, path = "/filter/rollout/promote", tag = "filter", responses((status = 200, description = "All are told", body = ModuleRollout), (status = 409, description = "No canary runs")))]
+#[utoipa::path(post, path = "/filter/rollout/promote", tag = "filter", responses((status = 200, description = "All are told", body = ModuleRollout), (status = 409, description = "No canary runs"), (status = 500, description = "It cannot be kept on disk")))]
 pub(crate) async fn promote(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<ModuleRollout>, Problem> {
     tracing::info!(who = caller.name, "filter canary promoted");
     plane.modules.promote()?;
@@ -101,7 +105,7 @@ pub(crate) async fn promote(State(plane): State<Arc<Plane>>, caller: Caller) -> 
 }
 
 /// The canaries go back to what all others run.
-#[utoipa::path(post, path = "/filter/rollout/abort", tag = "filter", responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = 409, description = "No canary runs")))]
+#[utoipa::path(post, path = "/filter/rollout/abort", tag = "filter", responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = 409, description = "No canary runs"), (status = 500, description = "It cannot be kept on disk")))]
 pub(crate) async fn abort(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<ModuleRollout>, Problem> {
     tracing::info!(who = caller.name, "filter canary aborted");
     plane.modules.abort()?;

@@ -46,7 +46,7 @@ pub(crate) struct Optimized {
 }
 
 /// Drops what is expired or purged on every Envoy, and says what it recommends.
-#[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing), responses((status = 200, description = "What was done, and what is recommended", body = Optimized)))]
+#[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing), responses((status = 200, description = "What was done, and what is recommended", body = Optimized), (status = 409, description = "A canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn optimize(
     State(plane): State<Arc<Plane>>,
     caller: Caller,

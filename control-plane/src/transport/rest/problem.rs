@@ -2,7 +2,7 @@
 
 use super::answers::Finding;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::HeaderName;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -72,12 +72,11 @@ impl<S: Sync + Send> FromRequest<S> for Raw {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         Bytes::from_request(request, state).await.map(Self).map_err(|refused| {
-            let code = if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                "body_too_large"
+            if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::new(refused.status(), "body_too_large", refused.body_text())
             } else {
-                "body_incomplete"
-            };
-            Problem::new(refused.status(), code, refused.body_text())
+                Problem::incomplete(&refused.body_text())
+            }
         })
     }
 }
@@ -93,6 +92,21 @@ impl<S: Sync + Send, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Self(value)),
             Err(refused) => Err(Problem::new(StatusCode::BAD_REQUEST, "bad_query", refused.body_text())),
+        }
+    }
+}
+
+/// Parts of the path that a resource is named by; unreadable ones are told as a problem.
+#[derive(Debug)]
+pub(crate) struct Segments<T>(pub(crate) T);
+
+impl<S: Sync + Send, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(refused) => Err(Problem::new(StatusCode::BAD_REQUEST, "bad_path", refused.body_text())),
         }
     }
 }
@@ -138,6 +152,12 @@ impl Problem {
     pub(crate) fn too_large(reason: &impl std::fmt::Display) -> Self {
         let title = format!("The document is too large: {reason}");
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "document_too_large", title)
+    }
+
+    /// A body that broke off, or paused for too long.
+    pub(crate) fn incomplete(reason: &impl std::fmt::Display) -> Self {
+        let title = format!("The body did not arrive: {reason}");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_incomplete", title)
     }
 
     pub(crate) fn media_type() -> Self {

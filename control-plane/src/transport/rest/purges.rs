@@ -1,12 +1,12 @@
 //! Purges, each with its receipt.
 
 use super::identity::Caller;
-use super::problem::{Body, Params, Problem};
+use super::problem::{Body, Params, Problem, Segments};
 use super::query::{WordHeaders, Write};
 use crate::plane::{Plane, now_ms};
 use crate::purging;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use control_domain::fleet::FORGOTTEN_AFTER_MS;
@@ -362,7 +362,10 @@ fn unknown(id: &str) -> Problem {
 /// The receipt of a purge.
 #[utoipa::path(get, path = "/cache/purges/{id}", tag = "cache", params(("id" = String, Path, description = "Id of a purge")),
     responses((status = 200, description = "Who has done it, and who has not", body = Receipt), (status = 404, description = "No such purge is remembered")))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>, Path(id): Path<String>) -> Result<Json<Receipt>, Problem> {
+pub(crate) async fn show(
+    State(plane): State<Arc<Plane>>,
+    Segments(id): Segments<String>,
+) -> Result<Json<Receipt>, Problem> {
     receipt(&plane, &id).map(Json).ok_or_else(|| unknown(&id))
 }
 

@@ -53,6 +53,7 @@ pub(crate) struct Write {
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// `all`: the answer comes when every Envoy has it, or with 202 and the stragglers.
+    #[param(pattern = "^all$")]
     wait: Option<String>,
     /// How long at most, 2s when absent.
     timeout: Option<String>,
@@ -74,6 +75,7 @@ pub(crate) struct SettingsWrite {
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// `all`: the answer comes when every Envoy runs on it, or with 202 and the stragglers.
+    #[param(pattern = "^all$")]
     wait: Option<String>,
     /// How long at most, 2s when absent.
     timeout: Option<String>,

@@ -14,8 +14,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// A request head must be there within this time. Until its first byte the connection itself has a deadline.
-const HEAD: Duration = Duration::from_secs(10);
+pub(crate) const HEAD: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Requests of one connection at a time.
+pub(crate) const STREAMS: u32 = 64;
 
 /// Serves until told to stop, then lets the requests under way end.
 pub(super) async fn serve(
@@ -28,6 +30,7 @@ pub(super) async fn serve(
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     // Held by every connection; gone when the last one is.

@@ -2,12 +2,12 @@
 
 use super::answers::{Difference, Reached, RefusedBy, Settings, differences, violations};
 use super::identity::Caller;
-use super::problem::{Params, Problem, Raw, parse};
+use super::problem::{Params, Problem, Raw, Segments, parse};
 use super::query::{SettingsHeaders, SettingsWrite};
 use crate::plane::{Plane, proposing};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_domain::book::{Accepted, Author, Book, Refused};
@@ -83,7 +83,7 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>, headers: HeaderMap) ->
 }
 
 /// `PUT /settings`: the whole document; what it leaves out takes its built-in default.
-#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = serde_json::Value, description = "A settings document"), responses((status = 200, description = "Replaces the document", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = serde_json::Value, description = "A settings document"), responses((status = 200, description = "Replaces the document", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn replace(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -97,7 +97,7 @@ pub(crate) async fn replace(
 }
 
 /// `PATCH /settings`: JSON Patch or JSON Merge Patch, by content type.
-#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(description = "A merge patch (RFC 7396) or a JSON Patch (RFC 6902); as application/json a list is the latter, anything else the former", content((serde_json::Value = "application/merge-patch+json"), (Vec<serde_json::Value> = "application/json-patch+json"), (serde_json::Value = "application/json"))), responses((status = 200, description = "JSON Patch or JSON Merge Patch", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(description = "A merge patch (RFC 7396) or a JSON Patch (RFC 6902); as application/json a list is the latter, anything else the former", content((serde_json::Value = "application/merge-patch+json"), (Vec<serde_json::Value> = "application/json-patch+json"), (serde_json::Value = "application/json"))), responses((status = 200, description = "JSON Patch or JSON Merge Patch", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn patch(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -124,7 +124,7 @@ pub(crate) async fn patch(
 }
 
 /// `POST /settings/rollback` with `{"revision": n}`, or without a body to the revision before.
-#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = Option<RollbackRequest>, description = "Without a body to the revision before"), responses((status = 200, description = "Back to an earlier revision", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+#[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = Option<RollbackRequest>, description = "Without a body to the revision before"), responses((status = 200, description = "Back to an earlier revision", body = Written), (status = 404, description = "Not in the history"), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn rollback(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -153,11 +153,11 @@ pub(crate) async fn rollback(
 
 /// `POST /settings/profile/{name}`: a named set of settings; with `dry_run` the difference it would make.
 #[utoipa::path(post, path = "/settings/profile/{name}", tag = "settings", params(("name" = String, Path, description = "Name of a profile"), SettingsWrite, SettingsHeaders),
-    responses((status = 200, description = "Applied, or what would change", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = "4XX", description = "Refused; problem+json with a stable code")))]
+    responses((status = 200, description = "Applied, or what would change", body = Written), (status = 404, description = "There is no such profile"), (status = 422, description = "The settings in force do not go with it"), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn apply_profile(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
     Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::StreamExt;
@@ -47,6 +46,7 @@ pub(crate) struct Selection {
     #[serde(default)]
     min_hits: u32,
     /// `gzip`: the document compressed; it can be restored as it is.
+    #[param(inline)]
     compress: Option<Coding>,
     /// Also responses stored for one identity.
     #[serde(default)]
@@ -91,7 +91,7 @@ pub(crate) struct RestoreReport {
 
 /// The stored responses of all Envoys, each once, those with most hits first, as one JSON document. Written as it is gathered:
 /// whether it is complete stands at its end.
-#[utoipa::path(post, path = "/cache/snapshot", tag = "cache", params(Selection), responses((status = 200, description = "The snapshot itself", body = Snapshot)))]
+#[utoipa::path(post, path = "/cache/snapshot", tag = "cache", params(Selection), responses((status = 200, description = "The snapshot itself", content((Snapshot = "application/json"), (Vec<u8> = "application/gzip")))))]
 pub(crate) async fn snapshot(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -264,7 +264,7 @@ pub(crate) struct How {
 /// itself, here and by the filter.
 #[utoipa::path(post, path = "/cache/restore", tag = "cache", params(How), request_body(content = serde_json::Value, description = "A snapshot"), responses(
     (status = 200, description = "Counts of what was restored, kept, expired and refused, with reasons", body = RestoreReport),
-    (status = 422, description = "Not a snapshot, or damaged so that it cannot be read; nothing has changed")))]
+    (status = 409, description = "Another one is being restored, or there is no Envoy"), (status = 413, description = "Larger than RESTORE_MAX_MB"), (status = 422, description = "Not a snapshot, or damaged so that it cannot be read; nothing has changed"), (status = 500, description = "It cannot be kept on disk while it is read")))]
 pub(crate) async fn restore(
     State(plane): State<Arc<Plane>>,
     caller: Caller,
@@ -334,9 +334,6 @@ pub(super) fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {
         .collect()
 }
 
-/// A client may be silent for so long in the middle of a body.
-const SILENCE: Duration = Duration::from_secs(30);
-
 /// The body in a file of its own, so that a large one needs no memory.
 async fn received(spool: &Spool, body: Body) -> Result<std::fs::File, Problem> {
     let file = spool.file().map_err(|error| failed(&error))?;
@@ -344,13 +341,8 @@ async fn received(spool: &Spool, body: Body) -> Result<std::fs::File, Problem> {
     let mut stream = body.into_data_stream();
     let mut size = 0_u64;
     loop {
-        let next = tokio::time::timeout(SILENCE, stream.next()).await;
-        let next = next.map_err(|_| {
-            let title = "No more of the body came for half a minute";
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_incomplete", title)
-        })?;
-        let Some(chunk) = next else { break };
-        let chunk = chunk.map_err(|error| not_a_snapshot(&format!("it did not arrive: {error}")))?;
+        let Some(chunk) = stream.next().await else { break };
+        let chunk = chunk.map_err(|error| Problem::incomplete(&error))?;
         size += chunk.len() as u64;
         if size > spool.limit {
             let title = format!(

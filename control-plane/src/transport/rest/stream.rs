@@ -1,13 +1,17 @@
-//! What happens, as it happens: server-sent events.
+//! What happens, as it happens: server-sent events, as long as the listener's token is in force.
 
+use super::identity::{Allowed, Credential, until_revoked};
 use crate::plane::{Plane, now_ms};
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use control_domain::sum::Filter;
 use control_domain::views;
 use serde::Serialize;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 use tokio_stream::{Stream, StreamExt};
@@ -22,16 +26,41 @@ fn sse(kind: &str, data: &impl Serialize) -> SseEvent {
 
 /// Settings, alerts, breakers, purges, as they change.
 #[utoipa::path(get, path = "/events", tag = "live", responses((status = 200, description = "Server-sent events: settings, alert, breaker, purge", content_type = "text/event-stream")))]
-pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+pub(crate) async fn events(
+    State(plane): State<Arc<Plane>>,
+    credential: Option<Extension<Credential>>,
+) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     // Whoever reads too slowly misses events rather than holding them up for everybody.
     let stream = BroadcastStream::new(plane.listen())
         .filter_map(|event| event.ok().map(|event| Ok(sse(event.kind, &event.data))));
-    Sse::new(stream).keep_alive(KeepAlive::default())
+    let allowed = until_revoked(&plane, credential.map(|shown| shown.0));
+    Sse::new(Allowing { stream, allowed }).keep_alive(KeepAlive::default())
+}
+
+/// Ends with the permission to listen.
+struct Allowing<S> {
+    stream: S,
+    allowed: Allowed,
+}
+
+impl<S: Stream + Unpin> Stream for Allowing<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        match self.allowed.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => Pin::new(&mut self.stream).poll_next(context),
+        }
+    }
 }
 
 /// The key figures, each second.
 #[utoipa::path(get, path = "/metrics/stream", tag = "live", responses((status = 200, description = "Server-sent events: performance", content_type = "text/event-stream")))]
-pub(crate) async fn figures(State(plane): State<Arc<Plane>>) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+pub(crate) async fn figures(
+    State(plane): State<Arc<Plane>>,
+    credential: Option<Extension<Credential>>,
+) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+    let allowed = until_revoked(&plane, credential.map(|shown| shown.0));
     let ticks = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)));
     let stream = ticks.map(move |_| {
         let domain = plane.domain();
@@ -45,5 +74,5 @@ pub(crate) async fn figures(State(plane): State<Arc<Plane>>) -> Sse<impl Stream<
         );
         Ok(sse("performance", &view))
     });
-    Sse::new(stream).keep_alive(KeepAlive::default())
+    Sse::new(Allowing { stream, allowed }).keep_alive(KeepAlive::default())
 }

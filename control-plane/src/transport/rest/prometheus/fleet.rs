@@ -49,7 +49,7 @@ fn requests(fleet: &Fleet, totals: &Sum) -> Vec<MetricFamily> {
             series.upstream.as_str(),
             name.map_or("other", |(_, name)| *name),
         );
-        *by_route.entry(key).or_default() += series.count;
+        add(by_route.entry(key).or_default(), series.count);
     }
     let by_route = by_route.into_iter().map(|((route, upstream, outcome), count)| {
         let labels: Labels<'_> = vec![("route", route), ("upstream", upstream), ("outcome", outcome)];
@@ -192,7 +192,7 @@ fn upstreams(domain: &Domain, totals: &Sum, recent: &Sum, now_ms: u64) -> Vec<Me
     for (_, gauges) in stats.present(now_ms) {
         clients = clients.saturating_add(gauges.downstream_open);
         for (name, connections) in &gauges.upstreams {
-            *open.entry(name).or_default() += connections;
+            add(open.entry(name).or_default(), *connections);
         }
     }
     let errors = ERROR_TYPES.map(|kind| (vec![("type", kind)], totals.errors.get(kind).copied().unwrap_or(0)));
@@ -250,7 +250,7 @@ fn breakers(fleet: &Fleet, now_ms: u64) -> Vec<MetricFamily> {
         };
         for gauge in &envoy.gauges.breakers {
             let known = STATES.iter().position(|state| *state == gauge.state);
-            *calls.entry(&gauge.upstream).or_default() += gauge.refused_total;
+            add(calls.entry(&gauge.upstream).or_default(), gauge.refused_total);
             let one_hot = states.entry((label, &gauge.upstream)).or_default();
             if let Some(is_in) = known.and_then(|at| one_hot.get_mut(at)) {
                 *is_in = true;
@@ -299,9 +299,9 @@ fn reports(fleet: &Fleet, now_ms: u64) -> Vec<MetricFamily> {
     let known = ["duplicate", "refused"].map(|cause| (cause, 0));
     let mut causes: BTreeMap<&str, u64> = BTreeMap::from(known);
     for (cause, count) in faults {
-        *causes.entry(cause).or_default() += count;
+        add(causes.entry(cause).or_default(), *count);
         if *cause != "duplicate" {
-            *causes.entry("refused").or_default() += count;
+            add(causes.entry("refused").or_default(), *count);
         }
     }
     let refused = causes.remove("refused").unwrap_or(0);
@@ -328,4 +328,9 @@ fn reports(fleet: &Fleet, now_ms: u64) -> Vec<MetricFamily> {
             causes.into_iter().map(|(cause, count)| (vec![("cause", cause)], count)),
         ),
     ]
+}
+
+/// Adds what an Envoy has told, whatever it is.
+fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }

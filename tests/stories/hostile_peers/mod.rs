@@ -1,0 +1,367 @@
+//! Every gRPC service under peers whose messages are well formed and say anything. `HOSTILE_SEED=n` sends the same again.
+
+mod raw;
+mod sound;
+mod wire;
+
+use crate::oracle::random::Random;
+use e2e::fleet::Fleet;
+use e2e::origin::{Origin, Reply};
+use e2e::stack::{Plan, Stack};
+use e2e::wait;
+use raw::Raw;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+/// Most memory that all of it may take, above what the process had.
+const MEMORY_MB: f64 = 64.0;
+/// The same for messages of the largest length that are nothing but empty parts, each of which takes up as much as a full one.
+const EMPTY_MB: f64 = 160.0;
+/// Calls or streams of each service.
+const ROUNDS: usize = 150;
+/// Messages of a stream, if it is let go on.
+const MESSAGES: usize = 12;
+/// What ends a stream that is served, and nothing else.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn seed() -> u64 {
+    let seed = std::env::var("HOSTILE_SEED").ok().and_then(|text| text.parse().ok());
+    seed.unwrap_or_else(|| u64::from(std::process::id()))
+}
+
+struct Peer {
+    runtime: Runtime,
+    channel: Channel,
+    random: Random,
+}
+
+impl Peer {
+    fn at(address: SocketAddr, seed: u64) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        // It is opened again when the control plane closes it.
+        let channel = runtime.block_on(async { endpoint.connect_lazy() });
+        Self {
+            runtime,
+            channel,
+            random: Random::new(seed),
+        }
+    }
+
+    /// A message like this one; now and then this one.
+    fn like(&mut self, sound: &[u8]) -> Vec<u8> {
+        if self.random.percent(10) {
+            return sound.to_vec();
+        }
+        wire::like(sound, &mut self.random)
+    }
+
+    fn unary(&self, path: &'static str, message: Vec<u8>) -> Result<(), Status> {
+        let mut grpc = Grpc::new(self.channel.clone());
+        self.runtime.block_on(async {
+            grpc.ready().await.unwrap();
+            let call = grpc.unary(Request::new(message), PathAndQuery::from_static(path), Raw);
+            let answer = tokio::time::timeout(PATIENCE, call).await;
+            answer.expect("an answer").map(drop)
+        })
+    }
+
+    /// Sends all of them and then no more; how the stream ends.
+    fn stream(&self, path: &'static str, messages: Vec<Vec<u8>>) -> Result<(), Status> {
+        let mut grpc = Grpc::new(self.channel.clone());
+        self.runtime.block_on(async {
+            grpc.ready().await.unwrap();
+            let request = Request::new(tokio_stream::iter(messages));
+            let all = async {
+                let answer = grpc.streaming(request, PathAndQuery::from_static(path), Raw).await?;
+                let mut incoming = answer.into_inner();
+                while incoming.message().await?.is_some() {}
+                Ok(())
+            };
+            tokio::time::timeout(PATIENCE, all)
+                .await
+                .expect("the end of the stream")
+        })
+    }
+}
+
+/// A refusal, but none that says that the control plane failed. tonic calls so what it cannot decode.
+fn sound_end(what: &str, seed: u64, ended: Result<(), Status>) {
+    if let Err(status) = ended {
+        let decoding = status.message().contains("decode");
+        assert!(
+            !matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss) || decoding,
+            "{what} with seed {seed}: {status}"
+        );
+    }
+}
+
+fn start() -> Stack {
+    let plan = Plan {
+        settings: json!({"shared_tier": {"enabled": true}}),
+        ..Plan::default()
+    };
+    let stack = Stack::start(&plan, Origin::start(|_| Reply::ok("content").max_age(600)).unwrap()).unwrap();
+    stack
+        .change_settings(&json!({"shared_tier": {"enabled": true}}))
+        .unwrap();
+    stack
+}
+
+/// Lets `act` do its worst; then the control plane has not grown, and the real Envoy is where it was.
+fn survives(what: &str, act: impl Fn(&mut Peer, u64)) {
+    survives_within(MEMORY_MB, what, act);
+}
+
+fn survives_within(memory_mb: f64, what: &str, act: impl Fn(&mut Peer, u64)) {
+    let mut stack = start();
+    let seed = seed();
+    let address = stack.control().grpc_address();
+    let before = stack.control().process().unwrap().resident_mb().unwrap();
+    act(&mut Peer::at(address, seed), seed);
+    let process = stack.control().process().unwrap();
+    let peak = process.peak_mb().unwrap();
+    let log = process.output();
+    println!("{what} with seed {seed}: {before:.0} MB before, {peak:.0} MB at most");
+    assert!(!log.contains("panicked"), "{what} with seed {seed}: {log}");
+    assert!(
+        peak - before <= memory_mb,
+        "{what} with seed {seed}: {before} MB became {peak} MB"
+    );
+    wait::until("the real Envoy connected", || {
+        let fleet = stack.rest().document("/fleet").ok()?;
+        let mut envoys = fleet.as_array()?.iter();
+        envoys
+            .any(|envoy| envoy["node_id"] == "envoy" && envoy["connected"] == true)
+            .then_some(())
+    })
+    .unwrap();
+    // Whatever they have done to the figures, each is a number still, and settings reach the Envoy.
+    for path in [
+        "/health",
+        "/metrics/performance",
+        "/cache/stats",
+        "/cache/what-if",
+        "/alerts/active",
+        "/fleet",
+    ] {
+        assert_eq!(stack.rest().get(path).unwrap().status, 200, "{path}");
+    }
+    assert_eq!(stack.rest().get("/metrics").unwrap().status, 200);
+    let answer = stack
+        .rest()
+        .merge_patch("/settings", &json!({"cache_size": 321}))
+        .unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    wait::until("the new settings in the Envoy", || {
+        let revision = stack.rest().document("/settings/rollout").ok()?["revision"].clone();
+        let fleet = stack.rest().document("/fleet").ok()?;
+        let mut envoys = fleet.as_array()?.iter();
+        let own = envoys.find(|envoy| envoy["node_id"] == "envoy" && envoy["connected"] == true)?;
+        (own["revision"] == revision).then_some(())
+    })
+    .unwrap();
+    // A purge that one of them told of may still be on its way.
+    wait::until("a hit", || {
+        let answer = stack.envoy.get("/page").unwrap();
+        assert_eq!(answer.status, 200);
+        answer.is_hit().then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn control_link() {
+    survives("control link", |peer, seed| {
+        for round in 0..ROUNDS {
+            let name = format!("hostile-{}", round % 10);
+            let hello = sound::hello(&name);
+            let mut messages = vec![if peer.random.percent(40) {
+                peer.like(&hello)
+            } else {
+                hello
+            }];
+            for sequence in 1..=MESSAGES / 3 {
+                let sound = sound::of_envoy(&name, sequence as u64);
+                messages.extend(sound.iter().map(|message| peer.like(message)).collect::<Vec<_>>());
+            }
+            sound_end(
+                "control link",
+                seed,
+                peer.stream("/optimizer.v1.ControlLink/Connect", messages),
+            );
+        }
+    });
+}
+
+#[test]
+fn metrics_sink() {
+    survives("metrics sink", |peer, seed| {
+        for round in 0..ROUNDS {
+            let sound = sound::of_sink(&format!("hostile-{round}"));
+            let messages = (0..MESSAGES).map(|_| peer.like(&sound)).collect();
+            let path = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
+            sound_end("metrics sink", seed, peer.stream(path, messages));
+        }
+    });
+}
+
+#[test]
+fn discovery() {
+    survives("discovery", |peer, seed| {
+        for round in 0..ROUNDS {
+            let name = format!("hostile-{round}");
+            let service = "/envoy.service.discovery.v3.AggregatedDiscoveryService";
+            let of = if round % 2 == 0 {
+                sound::of_xds
+            } else {
+                sound::of_delta_xds
+            };
+            let path = match round % 2 {
+                0 => "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+                _ => "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+            };
+            assert!(path.starts_with(service));
+            let first = of(&name, true);
+            let mut messages = vec![if peer.random.percent(40) {
+                peer.like(&first)
+            } else {
+                first
+            }];
+            messages.extend((0..MESSAGES).map(|_| peer.like(&of(&name, false))));
+            sound_end("discovery", seed, peer.stream(path, messages));
+        }
+    });
+}
+
+#[test]
+fn shared_tier() {
+    survives("shared tier", |peer, seed| {
+        for round in 0..ROUNDS * 4 {
+            let (method, sound) = sound::of_tier(round);
+            let path = match method {
+                "Get" => "/optimizer.v1.CacheBackend/Get",
+                "Put" => "/optimizer.v1.CacheBackend/Put",
+                "Release" => "/optimizer.v1.CacheBackend/Release",
+                _ => "/optimizer.v1.CacheBackend/Invalidate",
+            };
+            let message = peer.like(&sound);
+            sound_end(method, seed, peer.unary(path, message));
+        }
+    });
+}
+
+#[test]
+fn replica_link() {
+    const PATH: &str = "/optimizer.v1.ReplicaLink/Relay";
+    survives("replica link", |peer, _| {
+        for _ in 0..ROUNDS {
+            let message = peer.like(&sound::of_replica());
+            let code = peer.unary(PATH, message).unwrap_err().code();
+            assert!([Code::Unimplemented, Code::Internal].contains(&code), "{code}");
+        }
+    });
+    let origin = Origin::start(|_| Reply::ok("content")).unwrap();
+    let fleet = Fleet::replicated(1, json!({}), origin).unwrap();
+    let mut peer = Peer::at(fleet.grpc_address(0), seed());
+    for _ in 0..ROUNDS {
+        let message = peer.like(&sound::of_replica());
+        let code = peer.unary(PATH, message).unwrap_err().code();
+        assert!([Code::Unauthenticated, Code::Internal].contains(&code), "{code}");
+    }
+    assert_eq!(fleet.rest(0).get("/health/live").unwrap().status, 200);
+}
+
+/// `count` empty fields of this number, each two bytes long.
+fn empty(number: u8, count: usize) -> Vec<u8> {
+    [number << 3 | 2, 0].repeat(count)
+}
+
+/// A field of this number with this content.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut length = Vec::new();
+    let mut rest = content.len();
+    while rest >= 0x80 {
+        length.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    length.push(rest as u8);
+    [&[number << 3 | 2][..], &length, content].concat()
+}
+
+#[test]
+fn messages_of_empty_parts_take_up_little() {
+    survives_within(EMPTY_MB, "empty parts", |peer, seed| {
+        let sink = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
+        let node = sound::of_sink("hostile");
+        // Families; metrics of one family; and what is not looked at.
+        for part in [
+            empty(2, 2_000_000),
+            field(2, &empty(4, 2_000_000)),
+            field(2, &field(4, &empty(1, 2_000_000))),
+        ] {
+            let messages = vec![node.clone(), part];
+            sound_end("statistics", seed, peer.stream(sink, messages));
+        }
+        // Series, errors, events, samples of a report; breakers of its gauges; violations; items of a page.
+        let report = |part: &[u8]| field(3, &field(5, part));
+        let control: Vec<Vec<u8>> = (1..=7)
+            .chain(20..=23)
+            .map(|number| {
+                if number < 16 {
+                    report(&empty(number, 250_000))
+                } else {
+                    Vec::new()
+                }
+            })
+            .chain([
+                field(3, &field(6, &empty(6, 250_000))),
+                field(2, &empty(4, 250_000)),
+                field(4, &field(4, &empty(1, 250_000))),
+            ])
+            .collect();
+        for part in control {
+            let messages = vec![sound::hello("hostile"), part];
+            sound_end(
+                "control link",
+                seed,
+                peer.stream("/optimizer.v1.ControlLink/Connect", messages),
+            );
+        }
+        let discovery = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+        let delta = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+        for (path, part) in [
+            (discovery, empty(3, 250_000)),
+            (discovery, field(2, &empty(9, 250_000))),
+            (discovery, field(5, &empty(3, 250_000))),
+            (delta, empty(3, 250_000)),
+            (delta, empty(5, 250_000)),
+        ] {
+            sound_end("discovery", seed, peer.stream(path, vec![part]));
+        }
+        sound_end(
+            "tier",
+            seed,
+            peer.unary("/optimizer.v1.CacheBackend/Invalidate", empty(1, 750_000)),
+        );
+        sound_end(
+            "tier",
+            seed,
+            peer.unary("/optimizer.v1.CacheBackend/Put", empty(8, 750_000)),
+        );
+        sound_end(
+            "replica",
+            seed,
+            peer.unary(
+                "/optimizer.v1.ReplicaLink/Relay",
+                field(3, &field(14, &empty(4, 250_000))),
+            ),
+        );
+    });
+}
