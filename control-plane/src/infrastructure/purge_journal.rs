@@ -200,6 +200,7 @@ mod tests {
             soft: false,
             idempotency_key: Some(format!("key-{id}")),
             applied: BTreeMap::new(),
+            awaited: std::collections::BTreeSet::new(),
             matched: BTreeMap::new(),
         }
     }

@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use std::io::{Seek as _, Write as _};
+    use std::io::Write as _;
 
     /// What is read of a document whose entries are all alike, packed.
     fn entries(bytes: usize) -> (u64, io::Result<Report>) {
