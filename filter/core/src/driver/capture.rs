@@ -49,7 +49,7 @@ impl Vm {
         };
         let hint = match seen.framing {
             Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
-            _ => CAPTURE_HINT,
+            _ => CAPTURE_HINT.min(route.max_object),
         };
         if hint > route.max_object || self.capturing.saturating_add(hint) > CAPTURE_BUDGET {
             self.not_stored(forwarded, "too-large");

@@ -95,7 +95,7 @@ impl Vm {
                 return flow;
             }
         }
-        let mut stored = false;
+        let (mut stored, mut is_promised) = (false, false);
         if forwarded.from_origin && route.cache {
             let stored_as = stored_as(&asked, status, &response);
             let seen = storability::Exchange {
@@ -133,8 +133,9 @@ impl Vm {
             }
             stored = self.capture(host, forwarded, &seen, &route);
             exchange.stores |= stored;
+            is_promised = stored && self.promises(exchange, forwarded, seen.framing);
         }
-        self.mark_forwarded(host, forwarded, &response, stored);
+        self.mark_forwarded(host, forwarded, &response, is_promised);
         if !stored {
             let landing = match status {
                 500 | 502 | 503 | 504 => fetch_failed(forwarded),
@@ -146,6 +147,16 @@ impl Vm {
             self.commit(host, self.must_learn_first(exchange), forwarded, now_ms);
         }
         Flow::Continue
+    }
+
+    /// Whether the head may say that the response is stored, though its content is still to come: its length is known and within the
+    /// limits, and nothing else decides at the end of the stream. What only the upstream's breaking off would make untrue is said.
+    fn promises(&self, exchange: &Exchange, forwarded: &mut Forwarded, framing: Framing) -> bool {
+        if matches!(framing, Framing::Delimited | Framing::Close) {
+            forwarded.detail = forwarded.detail.or(Some("length-unknown"));
+            return false;
+        }
+        !self.must_learn_first(exchange)
     }
 
     /// Tells the client, and whoever debugs, what the cache made of the response; hides what is meant for caches only.

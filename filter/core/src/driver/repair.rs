@@ -179,6 +179,9 @@ impl Vm {
         view: &StoredView<'_>,
         now_ms: Millis,
     ) -> bool {
+        if view.get(b"content-type").is_none() && !view.body().is_empty() {
+            return false;
+        }
         let known = rules_of(exchange)
             .is_some_and(|rules| self.shown.contains(&rules) || self.added.of(rules, now_ms).next().is_some());
         known || view.fields().all(|(name, _)| USUAL.contains(&name)) || has_no_rules(host)

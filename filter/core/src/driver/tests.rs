@@ -121,16 +121,20 @@ fn forwarded(seen: Seen) -> (String, String) {
     }
 }
 
-const FRESH: [(&str, &str); 2] = [("cache-control", "max-age=60"), ("etag", "\"v1\"")];
+const FRESH: [(&str, &str); 3] = [
+    ("cache-control", "max-age=60"),
+    ("etag", "\"v1\""),
+    ("content-type", "text/plain"),
+];
 
 #[test]
 fn a_miss_is_stored_and_the_next_request_is_a_hit() {
     let mut envoy = Envoy::new("{}");
     let (status, cache_status) = forwarded(envoy.get(&[], "200", &FRESH, b"hello world"));
-    assert_eq!(status, "200");
-    assert!(
-        cache_status.starts_with("api-optimizer; fwd=uri-miss") && cache_status.contains("stored"),
-        "{cache_status}"
+    // On a route without a name it is not known yet how requests leave Envoy, so nothing is promised.
+    assert_eq!(
+        (status.as_str(), cache_status.as_str()),
+        ("200", "api-optimizer; fwd=uri-miss")
     );
     envoy.wait(3_000);
     envoy.host.host_calls.set(0);
@@ -183,8 +187,7 @@ fn a_line_that_would_split_a_response_is_not_stored_with_it() {
     let mut envoy = Envoy::new("{}");
     let mut head = FRESH.to_vec();
     head.push(("x-note", "a\r\nset-cookie: b=c"));
-    let (_, cache_status) = forwarded(envoy.get(&[], "200", &head, b"first"));
-    assert!(cache_status.contains("stored"), "{cache_status}");
+    forwarded(envoy.get(&[], "200", &head, b"first"));
     for _ in 0..3 {
         let hit = replied(envoy.get(&[], "500", &[], b""));
         assert_eq!((hit.field("x-note"), hit.field("set-cookie")), (None, None));
@@ -279,6 +282,55 @@ fn stale_is_validated_and_a_304_makes_it_fresh() {
 }
 
 #[test]
+fn content_without_a_type_is_fetched_again_and_not_validated() {
+    // In place of a 304 Envoy would give it a type.
+    let mut envoy = Envoy::new("{}");
+    let untyped = [("cache-control", "max-age=60"), ("etag", "\"v1\"")];
+    forwarded(envoy.get(&[], "200", &untyped, b"body"));
+    envoy.wait(61_000);
+    let (status, _) = forwarded(envoy.get(&[], "200", &untyped, b"body"));
+    assert_eq!(status, "200");
+    assert_eq!(envoy.host.header(MapKind::Request, "if-none-match"), None);
+    // The client's own condition goes as it came.
+    envoy.wait(61_000);
+    let (status, _) = forwarded(envoy.get(&[("if-none-match", "\"v0\"")], "304", &[], b""));
+    assert_eq!(
+        (
+            status.as_str(),
+            envoy.host.header(MapKind::Request, "if-none-match").as_deref()
+        ),
+        ("304", Some("\"v0\""))
+    );
+}
+
+#[test]
+fn stored_is_said_only_of_what_will_be() {
+    let mut envoy = Envoy::new(r#"{"max_object_size": 2048}"#);
+    // Known by then: requests leave Envoy as they came.
+    forwarded(envoy.get(&[], "200", &UNCACHED, b""));
+    let told = |seen: Seen| forwarded(seen).1;
+    let long = [b'x'; 3_000];
+    assert_eq!(
+        told(envoy.get(&[], "200", &FRESH, &long)),
+        "api-optimizer; fwd=uri-miss; detail=too-large"
+    );
+    // The end of a chunked body comes after the head: it may be too large, and it may be small enough.
+    let mut chunked = FRESH.to_vec();
+    chunked.push(("transfer-encoding", "chunked"));
+    for body in [&long[..], b"short"] {
+        assert_eq!(
+            told(envoy.get(&[], "200", &chunked, body)),
+            "api-optimizer; fwd=uri-miss; detail=length-unknown"
+        );
+    }
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"short");
+    let mut other = GET.to_vec();
+    other[3] = (":path", "/other");
+    let known = told(envoy.ask(&other, "200", &FRESH, b"short"));
+    assert_eq!(known, "api-optimizer; fwd=uri-miss; stored");
+}
+
+#[test]
 fn an_unsafe_method_invalidates() {
     let mut envoy = Envoy::new("{}");
     forwarded(envoy.get(&[], "200", &FRESH, b"body"));
@@ -366,10 +418,8 @@ fn a_vm_that_has_not_ticked_yet_serves_on_the_settings_that_were_acknowledged() 
         epoch: "e".to_owned(),
     };
     assert!(super::settings_cell::publish(&envoy.host, &push));
-    let Seen::Forwarded { cache_status, .. } = envoy.get(&[], "200", &[], b"x") else {
-        panic!()
-    };
-    assert!(cache_status.contains("stored"), "{cache_status}");
+    forwarded(envoy.get(&[], "200", &[], b"x"));
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"x");
 }
 
 #[test]
