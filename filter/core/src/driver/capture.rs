@@ -6,11 +6,12 @@ use super::host::Host;
 use super::on_response::is_from_origin;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{self, Encoder, Framing, storability};
+use crate::cache::{self, Encoder, Framing, selecting, storability};
 use crate::collapse::Landing;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::store::TRAILER_LEN;
+use std::borrow::Cow;
 use std::rc::Rc;
 
 /// Bodies being captured in one VM at once, bytes: a crowd of slow clients with large responses must not exhaust the VM, which
@@ -43,6 +44,11 @@ impl Vm {
             Err(reason) => {
                 self.not_stored(forwarded, reason.code());
                 self.drop_renewed(host, forwarded, &reason);
+                // Whoever differs in these fields waits for nobody, though nothing is stored.
+                if let Some(names) = selecting::vary_names(seen.response).filter(|_| forwarded.flight.is_some()) {
+                    let names: Vec<Vec<u8>> = names.into_iter().map(Cow::into_owned).collect();
+                    self.learn_vary(host, route, &names, seen.response_time_ms);
+                }
                 forwarded.detail = forwarded.detail.or(Some(reason.code()));
                 return false;
             }
@@ -66,6 +72,7 @@ impl Vm {
         };
         self.capturing += hint;
         self.learn_vary(host, route, &plan.vary, seen.response_time_ms);
+        self.learn_stored(host, route, seen.response_time_ms);
         forwarded.capture = Some(Capture {
             encoder,
             vary: plan.vary,

@@ -13,6 +13,7 @@ use crate::cache::{Forward, StoredView, selecting};
 use crate::collapse::{self, Boarding, Failed, Landing, Outcome, Retry, Ticket};
 use crate::engine::Asked;
 use crate::http::method::Method;
+use crate::learned::{IN_VAIN, STORED};
 use crate::policy::RoutePolicy;
 
 /// A fetch that others may follow, and the hash of its cache key.
@@ -20,6 +21,8 @@ use crate::policy::RoutePolicy;
 pub(super) struct Lead {
     pub(super) ticket: Ticket,
     pub(super) key: u64,
+    /// Hash of the route's name; 0 for a fetch of our own.
+    pub(super) route: u64,
 }
 
 /// A request that follows another's fetch.
@@ -148,7 +151,11 @@ impl Vm {
             Turn::Retry { since_ms, .. } => {
                 let number = self.flight_number();
                 match collapse::retry(host, hash, number, since_ms, deadline_ms, now_ms) {
-                    Retry::Lead(ticket) => Part::Fetch(Some(Lead { ticket, key })),
+                    Retry::Lead(ticket) => Part::Fetch(Some(Lead {
+                        ticket,
+                        key,
+                        route: route_hash(route),
+                    })),
                     Retry::Follow => Part::Follow {
                         hash,
                         since_ms,
@@ -159,10 +166,15 @@ impl Vm {
                 }
             }
             Turn::First { .. } | Turn::Landed { .. } if self.unshared.knows(hash, now_ms) => Part::Unshared(hash),
+            Turn::First { .. } if onward.stored.is_none() && self.waits_in_vain(route, now_ms) => Part::Unshared(hash),
             Turn::First { .. } | Turn::Landed { .. } => {
                 let number = self.flight_number();
                 match (collapse::board(host, hash, number, deadline_ms, now_ms), turn) {
-                    (Boarding::Lead(ticket), _) => Part::Fetch(Some(Lead { ticket, key })),
+                    (Boarding::Lead(ticket), _) => Part::Fetch(Some(Lead {
+                        ticket,
+                        key,
+                        route: route_hash(route),
+                    })),
                     (
                         Boarding::Follow,
                         Turn::First {
@@ -201,7 +213,7 @@ impl Vm {
     pub(super) fn lead_refresh(&mut self, host: &impl Host, key: u64, now_ms: Millis) -> Option<Lead> {
         let number = self.flight_number();
         match collapse::board(host, key, number, self.policies.collapsing.timeout_ms, now_ms) {
-            Boarding::Lead(ticket) => Some(Lead { ticket, key }),
+            Boarding::Lead(ticket) => Some(Lead { ticket, key, route: 0 }),
             _ => None,
         }
     }
@@ -218,6 +230,18 @@ impl Vm {
             self.unshared.forget(hash);
             collapse::forget(host, hash);
         }
+    }
+
+    /// Whether nobody needs to wait for a response of this route of which nothing is known: somebody lately has in vain, and nothing of
+    /// the route was there to store.
+    fn waits_in_vain(&self, route: &RoutePolicy, now_ms: Millis) -> bool {
+        let of = |what| self.shares.of(route_hash(route), now_ms).any(|text| text == what);
+        of(IN_VAIN) && !of(STORED)
+    }
+
+    /// Remembers that responses of this route are there to store.
+    pub(super) fn learn_stored(&mut self, host: &impl Host, route: &RoutePolicy, now_ms: Millis) {
+        self.shares.learn(host, route_hash(route), &[STORED.to_vec()], now_ms);
     }
 
     /// Remembers by which fields responses of this route are selected.

@@ -124,6 +124,7 @@ impl Vm {
         match keep {
             Some(usable_until_ms) => {
                 self.store_bytes(host, forwarded, bytes, usable_until_ms, now_ms);
+                self.learn_stored(host, route, now_ms);
                 self.land(host, &mut forwarded.flight, Landing::Stored, now_ms);
             }
             None => {

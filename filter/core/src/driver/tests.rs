@@ -728,6 +728,52 @@ fn followers_with_other_selecting_fields_go_at_once_and_the_next_crowd_does_not_
 }
 
 #[test]
+fn nobody_waits_on_a_route_where_waiting_was_in_vain_until_something_is_stored() {
+    let mut envoy = Envoy::new("{}");
+    let ask = |envoy: &mut Envoy, context: u32, path: &str| {
+        envoy.host.set_request(&[GET[0], GET[1], GET[2], (":path", path)]);
+        let shared = SharedExchange::default();
+        let flow = envoy.vm.on_request_headers(&envoy.host, &shared, context);
+        (shared, flow)
+    };
+    let private = [("cache-control", "private")];
+    // Alone: that nobody could have followed it tells nothing of those who would.
+    let (alone, _) = ask(&mut envoy, 1, "/one");
+    answered(&mut envoy, &alone, 1, "200", &private);
+    let (leader, _) = ask(&mut envoy, 2, "/two");
+    assert_eq!(ask(&mut envoy, 3, "/two").1, Flow::Pause);
+    answered(&mut envoy, &leader, 2, "200", &private);
+    let _first = ask(&mut envoy, 4, "/three");
+    let (second, flow) = ask(&mut envoy, 5, "/three");
+    assert_eq!(flow, Flow::Continue, "it would wait in vain");
+    // One response to store, and a crowd costs one fetch again.
+    answered(&mut envoy, &second, 5, "200", &FRESH);
+    let _leader = ask(&mut envoy, 6, "/four");
+    assert_eq!(ask(&mut envoy, 7, "/four").1, Flow::Pause);
+}
+
+#[test]
+fn what_varies_is_known_though_nothing_is_stored() {
+    let mut envoy = Envoy::new("{}");
+    let (leader, _) = begin(&mut envoy, 1);
+    answered(
+        &mut envoy,
+        &leader,
+        1,
+        "200",
+        &[("cache-control", "max-age=0"), ("vary", "x-tenant")],
+    );
+    for tenant in ["a", "b"] {
+        envoy
+            .host
+            .set_request(&[GET[0], GET[1], GET[2], (":path", "/other"), ("x-tenant", tenant)]);
+        let shared = SharedExchange::default();
+        let flow = envoy.vm.on_request_headers(&envoy.host, &shared, 2);
+        assert_eq!(flow, Flow::Continue, "{tenant}");
+    }
+}
+
+#[test]
 fn a_fetch_that_fails_is_tried_once_more_and_that_answers_all() {
     let mut envoy = Envoy::new("{}");
     let (leader, _) = begin(&mut envoy, 1);

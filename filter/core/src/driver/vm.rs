@@ -73,6 +73,7 @@ pub struct Vm {
     pub(super) breakers: breaker::Watch,
     pub(super) unshared: collapse::Unshared,
     pub(super) varied: Learned,
+    pub(super) shares: Learned,
     pub(super) added: Learned,
     /// Clusters and routes of which this VM has seen a reply on its way out.
     pub(super) shown: std::collections::HashSet<u64>,
@@ -136,6 +137,7 @@ impl Vm {
             breakers: breaker::Watch::default(),
             unshared: collapse::Unshared::default(),
             varied: Learned::new(learned::VARIED),
+            shares: Learned::new(learned::SHARES),
             added: Learned::new(learned::ADDED),
             shown: std::collections::HashSet::new(),
             flights: 0,
@@ -241,6 +243,7 @@ impl Vm {
         self.drive_link(host, now_ms);
         self.run_background(host, now_ms);
         self.varied.refresh(host);
+        self.shares.refresh(host);
         self.added.refresh(host);
         self.end_overdue_waits(host, now_ms);
         self.release_some(host, now_ms);

@@ -8,6 +8,7 @@ use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
 use crate::collapse::{self, Beside, Landing, Outcome};
+use crate::learned::IN_VAIN;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -106,6 +107,9 @@ impl Vm {
         let Some(outcome) = collapse::land(host, lead.ticket, landing, now_ms) else {
             return;
         };
+        if landing == Landing::NotShareable && lead.route != 0 {
+            self.shares.learn(host, lead.route, &[IN_VAIN.to_vec()], now_ms);
+        }
         let mut item = vec![Wake::Landed.byte()];
         item.extend_from_slice(&hash.to_le_bytes());
         item.extend_from_slice(&outcome.encode());
@@ -142,7 +146,11 @@ impl Vm {
                 Beside::Wait => {}
                 Beside::Go(ticket) => {
                     if let Some(waiter) = self.waiting.take_first(hash) {
-                        let lead = Lead { ticket, key: 0 };
+                        let lead = Lead {
+                            ticket,
+                            key: 0,
+                            route: 0,
+                        };
                         self.waiting.ready.push_back((waiter, Turn::Beside(lead)));
                     }
                 }
