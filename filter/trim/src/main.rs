@@ -82,13 +82,22 @@ mod tests {
         body.instructions().end();
         code.function(&body);
         let mut module = Module::new();
-        module.section(&types).section(&functions).section(&exports).section(&code);
+        module
+            .section(&types)
+            .section(&functions)
+            .section(&exports)
+            .section(&code);
         module.finish()
     }
 
     #[test]
     fn unused_exports_go_and_all_else_stays() {
-        let all = module(&["proxy_on_log", "proxy_on_done", "proxy_on_request_body", "proxy_on_delete"]);
+        let all = module(&[
+            "proxy_on_log",
+            "proxy_on_done",
+            "proxy_on_request_body",
+            "proxy_on_delete",
+        ]);
         let trimmed = trim(&all).unwrap();
         assert_eq!(trimmed, module(&["proxy_on_log", "proxy_on_delete"]));
         assert_eq!(trim(&trimmed).unwrap(), trimmed, "once more changes nothing");

@@ -83,7 +83,13 @@ fn routing<'a>(asked: &Asked<'a>) -> Routing<'a> {
 
 fn hit(map: &[u8], stored: &[u8], policy: &FreshnessPolicy, key_policy: &KeyPolicy) -> Option<Vec<u8>> {
     let asked = Asked::read(Fields::from(parse(map)))?;
-    let key = CacheKey::of_routed(key_policy, &asked.target, &asked.fields, &KeySecret::unset(), &routing(&asked));
+    let key = CacheKey::of_routed(
+        key_policy,
+        &asked.target,
+        &asked.fields,
+        &KeySecret::unset(),
+        &routing(&asked),
+    );
     let directives = asked.directives(policy);
     let view = StoredView::decode(stored, true).ok()?;
     if view.key() != key.as_bytes() || !selecting::matches(&view, &asked.fields) {

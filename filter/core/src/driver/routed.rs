@@ -97,7 +97,13 @@ impl Vm {
         let digest = (routed.route.is_empty() && self.forwarding.of(&routed.pair) == Knowledge::Changed)
             .then(|| head::digest(&asked.fields.iter().collect::<Vec<_>>()));
         let routing = routed.routing(asked, digest.as_deref());
-        CacheKey::of_routed(&route.key, &asked.target, &asked.fields, &self.key_secret.secret, &routing)
+        CacheKey::of_routed(
+            &route.key,
+            &asked.target,
+            &asked.fields,
+            &self.key_secret.secret,
+            &routing,
+        )
     }
 
     /// Whether what comes under this key is stored only when it is known how its request left Envoy. A named route is in the key in

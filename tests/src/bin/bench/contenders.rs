@@ -135,7 +135,14 @@ pub(crate) fn origin(folder: &Path, cores: &Cores) -> Result<Envoy> {
 }
 
 /// Envoy with our filter. `/direct/{size}` is answered by Envoy itself and `/plain/…` forwarded, both without the filter.
-pub(crate) fn ours(name: &str, filter: PathBuf, folder: &Path, cores: &Cores, origin: u16, workers: u32) -> Result<Envoy> {
+pub(crate) fn ours(
+    name: &str,
+    filter: PathBuf,
+    folder: &Path,
+    cores: &Cores,
+    origin: u16,
+    workers: u32,
+) -> Result<Envoy> {
     let mut bootstrap = bare(origin)?;
     bootstrap.wasm = Some(filter);
     let mut routes = direct_routes(WITHOUT_FILTER);

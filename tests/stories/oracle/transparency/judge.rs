@@ -66,10 +66,10 @@ pub(super) fn judge(world: &World, ask: &Ask, id: &str, seen: &Seen, twin: &Seen
         if seen.says("hit") {
             return Err("says hit of an answer of its own".to_owned());
         }
-        return comparable(world, ask, seen, twin)
-            .then(|| same(ask, seen, twin))
-            .unwrap_or(Ok(()))
-            .map(|()| From::Fetch);
+        if comparable(world, ask, seen, twin) {
+            same(ask, seen, twin)?;
+        }
+        return Ok(From::Fetch);
     }
     reusable(world, ask, seen, &entry)
         .and_then(|()| as_sent(ask, seen, &entry))

@@ -235,7 +235,7 @@ fn answer(mut stream: &TcpStream, shared: &Shared, request: &Received) -> io::Re
     }
     let mut reply = reply(habit, request, version, failing, unsafe_method);
     let last_of_path = request.path.bytes().last().unwrap_or_default();
-    let nothing = failing && habit.framing != Framing::Cut && last_of_path % 2 == 0;
+    let nothing = failing && habit.framing != Framing::Cut && last_of_path.is_multiple_of(2);
     reply.entry.failed = failing;
     let serial = {
         let mut log = lock(&shared.log);
