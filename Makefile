@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate oracle oracle-routing run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate oracle oracle-routing oracle-transparency run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -10,7 +10,7 @@ WASM_FILE := $(WASM)/wasm/api_optimizer_filter.wasm
 WASM_TRIM := $(CARGO) run --locked --quiet -p filter-trim --
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run takes from the environment: LISTEN_PORT (10000), ADMIN_PORT (9901), REST_PORT (8080), GRPC_PORT (18000),"
 	@echo "  ORIGIN (host:port in place of the demo API), CONCURRENCY (2 workers), CONFIG_DIR (a ConfigMap volume), ENVOY_BIN,"
@@ -60,6 +60,10 @@ oracle-routing: SECONDS = 600
 oracle-routing: deps-test wasm ## Random requests and configurations against an Envoy without the filter: SECONDS (600)
 	ORACLE_SECONDS=$(SECONDS) $(CARGO) test --locked -p e2e --test stories oracle::routing -- --nocapture
 
+oracle-transparency: SECONDS = 600
+oracle-transparency: deps-test wasm ## Traffic of every kind against an Envoy without the filter: SECONDS (600)
+	ORACLE_SECONDS=$(SECONDS) $(CARGO) test --locked -p e2e --test stories oracle::transparency -- --nocapture
+
 deploy-test: deps-test ## Manifests, rules, dashboards, and the operators' scripts in good and bad states
 	CHECK_ALL=true deploy/check.sh
 	deploy/tests/run.sh
@@ -93,6 +97,7 @@ bench: wasm wasm-pass-through wasm-no-copies ## What the filter costs, as ratios
 	$(TARGET_DIR)/release/bench
 	$(CARGO) bench --locked -p filter-core --features testing --bench hit_ratio
 	@$(MAKE) --no-print-directory bench-oracle
+	$(CARGO) run --locked --quiet -p e2e --bin bench-transparency
 
 bench-oracle: deps-test wasm control-plane ## How fast the routing oracle asks, and how many leaks the sharing gate tries
 	$(CARGO) test --locked --quiet -p e2e --test stories oracle::routing oracle::sharing -- --test-threads=1 --nocapture 2>&1 | \
@@ -110,6 +115,10 @@ bench-against: wasm ## Ratios of CPU time against the filter of an earlier revis
 	tests/bench/earlier.sh $(REVISION) $(TARGET_DIR)/earlier
 	$(CARGO) build --locked --release -p e2e --bin bench
 	$(TARGET_DIR)/release/bench --against $(TARGET_DIR)/earlier/filter.wasm
+
+# The load is light: no release build.
+bench-transparency: wasm ## What the cache costs where it gains nothing: throughput, p50 and crowds, with the filter over without
+	$(CARGO) run --locked --quiet -p e2e --bin bench-transparency
 
 bench-core: ## Natively: a hit's decision, and what breaker and limit cost a forwarded request
 	$(CARGO) bench --locked -p filter-core --features testing --bench parts --bench limit

@@ -65,7 +65,7 @@ fn what_only_validates_answers_a_crowd_by_one_fetch() {
             let reply = if request.header("if-none-match").is_some() || request.header("if-modified-since").is_some() {
                 Reply::new(304)
             } else {
-                Reply::ok("content")
+                Reply::ok("content").header("content-type", "text/plain")
             };
             let reply = lines
                 .iter()

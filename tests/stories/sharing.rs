@@ -109,6 +109,7 @@ fn a_cookie_reaches_the_client_it_is_set_for() {
     let stack = stack(|request| {
         let who = user(request);
         let fresh = Reply::ok("content")
+            .header("content-type", "text/plain")
             .header("cache-control", "max-age=1")
             .header("etag", "\"v\"");
         match (request.path.as_str(), request.header("if-none-match")) {
@@ -308,6 +309,7 @@ fn a_304_reaches_only_who_asked() {
             return Reply::new(304).header("etag", told).max_age(60);
         }
         Reply::ok("content")
+            .header("content-type", "text/plain")
             .header("etag", tag)
             .header("cache-control", "max-age=1")
     });
@@ -361,6 +363,7 @@ fn a_client_with_something_newer_gets_its_304() {
                 .header("cache-control", "max-age=1");
         }
         Reply::ok(newest)
+            .header("content-type", "text/plain")
             .header("etag", newest)
             .header("cache-control", "max-age=1")
     });
@@ -383,6 +386,7 @@ fn a_304_without_date_freshens() {
             "max-age=2"
         };
         Reply::ok("content")
+            .header("content-type", "text/plain")
             .header("etag", "\"v\"")
             .header("date", httpdate::fmt_http_date(SystemTime::now()))
             .header("cache-control", age)

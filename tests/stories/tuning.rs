@@ -125,7 +125,10 @@ fn maintenance_drops_what_is_purged_and_recommends_from_evidence() {
             "/asked" if request.header("if-none-match").is_some() && request.connection % 4 != 0 => Reply::new(304)
                 .header("etag", "\"1\"")
                 .header("cache-control", "no-cache"),
-            "/asked" => reply.header("etag", "\"1\"").header("cache-control", "no-cache"),
+            "/asked" => reply
+                .header("content-type", "text/plain")
+                .header("etag", "\"1\"")
+                .header("cache-control", "no-cache"),
             _ => reply.max_age(600),
         }
     });

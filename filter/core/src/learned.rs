@@ -6,6 +6,12 @@ use crate::shared_map::{Cas, SharedMap};
 /// Record of the request fields by which responses of a route are selected (`Vary`, RFC 9110 section 12.5.5). Of a cold key nobody knows
 /// that: requests that differ in such a field do not follow one another's fetch. A wrong guess costs a fetch, never a wrong response.
 pub const VARIED: &[u8] = b"ao1/varied";
+/// Record of what comes of following another's fetch on a route: [`IN_VAIN`], [`STORED`].
+pub const SHARES: &[u8] = b"ao1/shares";
+/// Somebody has waited for a response that could not answer him.
+pub const IN_VAIN: &[u8] = b"in-vain";
+/// A response was one to store.
+pub const STORED: &[u8] = b"stored";
 /// Record of the field lines that Envoy adds to a reply of the filter on a route: each a name, a NUL and a value.
 pub const ADDED: &[u8] = b"ao1/added";
 /// Routes remembered.
@@ -49,7 +55,7 @@ impl Learned {
 
     /// Creates the records.
     pub fn seed(map: &impl SharedMap) {
-        for record in [VARIED, ADDED] {
+        for record in [VARIED, SHARES, ADDED] {
             if map.get(record).is_none() {
                 // A failure leaves it to be made by the first text.
                 let _ = map.set(record, b"", None);

@@ -75,6 +75,11 @@ impl Configuration {
         clusters.as_array_mut().expect("clusters").push(copy);
     }
 
+    /// A cluster: first the origin's, then those that were added.
+    pub(super) fn cluster(&mut self, at: usize) -> &mut Value {
+        &mut self.document["static_resources"]["clusters"][at]
+    }
+
     /// Starts Envoy with two workers and waits until it takes requests.
     pub(super) fn start(&self, folder: &Path) -> Result<Envoy> {
         std::fs::create_dir_all(folder)?;

@@ -1,5 +1,6 @@
-//! Oracles: what the filter may do is judged by somebody else. By the same Envoy without the filter ([`routing`]), by nginx and
-//! Varnish in front of the same origin ([`sharing`]), and by what the client's own request looked like at the origin ([`refresh`]).
+//! Oracles: what the filter may do is judged by somebody else. By the same Envoy without the filter ([`routing`],
+//! [`transparency`]), by nginx and Varnish in front of the same origin ([`sharing`]), and by what the client's own request looked like at
+//! the origin ([`refresh`]).
 //!
 //! `make oracle` runs them for longer.
 
@@ -12,6 +13,7 @@ pub(crate) mod random;
 mod refresh;
 mod routing;
 mod sharing;
+mod transparency;
 
 /// Prints a figure past the test runner, which keeps back what passing tests print.
 fn say(line: &str) {

@@ -48,7 +48,10 @@ impl Sink {
                 return Err(Status::invalid_argument("the first message must name the node"));
             };
             self.plane.xds.endpoints(node_id, statistics.upstreams);
-            self.plane.domain().envoy_stats.report(node_id, statistics.taken, now_ms());
+            self.plane
+                .domain()
+                .envoy_stats
+                .report(node_id, statistics.taken, now_ms());
         }
         Ok(Response::new(StreamMetricsResponse {}))
     }

@@ -235,7 +235,10 @@ mod tests {
         };
         let read = Statistics::decode(message.encode_to_vec().as_slice()).unwrap();
         assert_eq!(read.node_id.as_deref(), Some("envoy"));
-        assert_eq!((read.taken.counters.requests, read.taken.counters.http2_requests), (5, 5));
+        assert_eq!(
+            (read.taken.counters.requests, read.taken.counters.http2_requests),
+            (5, 5)
+        );
         assert_eq!(read.taken.gauges.heap_bytes, MOST);
         let upstreams: Vec<_> = read
             .upstreams

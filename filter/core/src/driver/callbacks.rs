@@ -111,6 +111,7 @@ impl Vm {
         self.drive_link(ctx);
         self.run_background(ctx);
         self.flights.varied.refresh(host);
+        self.flights.shares.refresh(host);
         self.added.refresh(host);
         self.land_dropped(ctx);
         self.end_overdue_waits(ctx);

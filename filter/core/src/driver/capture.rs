@@ -7,11 +7,12 @@ use super::host::Host;
 use super::origin::is_from_origin;
 use super::vm::Vm;
 use crate::Millis;
-use crate::cache::{self, Encoder, Framing, storability};
+use crate::cache::{self, Encoder, Framing, selecting, storability};
 use crate::collapse::Landing;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::store::TRAILER_LEN;
+use std::borrow::Cow;
 
 /// Bodies being captured in one VM at once, bytes: a crowd of slow clients with large responses must not exhaust the VM, which
 /// may have 1 GiB in all.
@@ -43,13 +44,18 @@ impl Vm {
             Err(reason) => {
                 self.not_stored(forwarded, reason.code());
                 self.drop_renewed(host, forwarded, &reason);
+                // Whoever differs in these fields waits for nobody, though nothing is stored.
+                if let Some(names) = selecting::vary_names(seen.response).filter(|_| forwarded.flight.is_some()) {
+                    let names: Vec<Vec<u8>> = names.into_iter().map(Cow::into_owned).collect();
+                    self.learn_vary(Ctx::new(host, seen.response_time_ms), route, &names);
+                }
                 forwarded.detail = forwarded.detail.or(Some(reason.code()));
                 return false;
             }
         };
         let hint = match seen.framing {
             Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
-            _ => CAPTURE_HINT,
+            _ => CAPTURE_HINT.min(route.max_object),
         };
         if hint > route.max_object || self.capturing.saturating_add(hint) > CAPTURE_BUDGET {
             self.not_stored(forwarded, "too-large");
@@ -65,7 +71,9 @@ impl Vm {
             return false;
         };
         self.capturing += hint;
-        self.learn_vary(Ctx::new(host, seen.response_time_ms), route, &plan.vary);
+        let ctx = Ctx::new(host, seen.response_time_ms);
+        self.learn_vary(ctx, route, &plan.vary);
+        self.learn_stored(ctx, route);
         forwarded.capture = Some(Capture {
             encoder,
             vary: plan.vary,

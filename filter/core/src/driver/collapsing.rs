@@ -17,6 +17,7 @@ use crate::cache::{Forward, StoredView, selecting};
 use crate::collapse::{self, Boarding, Failed, Landing, Retry};
 use crate::engine::Asked;
 use crate::http::method::Method;
+use crate::learned::{IN_VAIN, STORED};
 use crate::policy::RoutePolicy;
 
 /// Whether a request fetches, and for whom.
@@ -82,7 +83,7 @@ impl Vm {
             Turn::Retry { since_ms, .. } => {
                 let number = self.flights.number(self.uid);
                 match collapse::retry(ctx.host, hash, number, since_ms, deadline_ms, ctx.now_ms) {
-                    Retry::Lead(ticket) => Part::Fetch(Some(self.flights.permit(ticket, key))),
+                    Retry::Lead(ticket) => Part::Fetch(Some(self.flights.permit(ticket, key, route_hash(route)))),
                     Retry::Follow => Part::Follow(Follower {
                         hash,
                         since_ms,
@@ -95,10 +96,15 @@ impl Vm {
             Turn::First { .. } | Turn::Landed { .. } if self.flights.unshared.knows(hash, ctx.now_ms) => {
                 Part::Unshared(hash)
             }
+            Turn::First { .. } if onward.stored.is_none() && self.waits_in_vain(route, ctx.now_ms) => {
+                Part::Unshared(hash)
+            }
             Turn::First { .. } | Turn::Landed { .. } => {
                 let number = self.flights.number(self.uid);
                 match (collapse::board(ctx.host, hash, number, deadline_ms, ctx.now_ms), turn) {
-                    (Boarding::Lead(ticket), _) => Part::Fetch(Some(self.flights.permit(ticket, key))),
+                    (Boarding::Lead(ticket), _) => {
+                        Part::Fetch(Some(self.flights.permit(ticket, key, route_hash(route))))
+                    }
                     (Boarding::Follow, Turn::First { since_ms, retried }) if self.parked.has_room() => {
                         Part::Follow(Follower {
                             hash,
@@ -132,7 +138,7 @@ impl Vm {
     pub(super) fn lead_refresh(&mut self, ctx: Ctx<'_, impl Host>, key: u64) -> Option<FlightPermit> {
         let number = self.flights.number(self.uid);
         match collapse::board(ctx.host, key, number, self.policies.collapsing.timeout_ms, ctx.now_ms) {
-            Boarding::Lead(ticket) => Some(self.flights.permit(ticket, key)),
+            Boarding::Lead(ticket) => Some(self.flights.permit(ticket, key, 0)),
             _ => None,
         }
     }
@@ -143,6 +149,26 @@ impl Vm {
             self.flights.unshared.forget(hash);
             collapse::forget(host, hash);
         }
+    }
+
+    /// Whether nobody needs to wait for a response of this route of which nothing is known: somebody lately has in vain, and nothing of
+    /// the route was there to store.
+    fn waits_in_vain(&self, route: &RoutePolicy, now_ms: Millis) -> bool {
+        let of = |what| {
+            self.flights
+                .shares
+                .of(route_hash(route), now_ms)
+                .any(|text| text == what)
+        };
+        of(IN_VAIN) && !of(STORED)
+    }
+
+    /// Remembers that responses of this route are there to store.
+    pub(super) fn learn_stored(&mut self, ctx: Ctx<'_, impl Host>, route: &RoutePolicy) {
+        let texts = [STORED.to_vec()];
+        self.flights
+            .shares
+            .learn(ctx.host, route_hash(route), &texts, ctx.now_ms);
     }
 
     /// Remembers by which fields responses of this route are selected.

@@ -11,6 +11,8 @@ pub(super) struct Lead {
     pub(super) ticket: Ticket,
     /// 0 for a fetch beside a silent one.
     pub(super) key: u64,
+    /// Hash of the route's name; 0 for a fetch of our own, or beside a silent one.
+    pub(super) route: u64,
 }
 
 /// The duty to say how a fetch has ended. Dropping it is no way out: what is dropped is landed by the next root callback, so that
@@ -43,6 +45,8 @@ pub struct Flights {
     pub(super) unshared: Unshared,
     /// By which fields responses of a route are selected.
     pub(super) varied: Learned,
+    /// Whether it is worth waiting for another's fetch on a route.
+    pub(super) shares: Learned,
     /// Flights begun: makes their numbers.
     begun: u64,
     dropped: Rc<RefCell<Vec<Lead>>>,
@@ -53,6 +57,7 @@ impl Default for Flights {
         Self {
             unshared: Unshared::default(),
             varied: Learned::new(learned::VARIED),
+            shares: Learned::new(learned::SHARES),
             begun: 0,
             dropped: Rc::default(),
         }
@@ -66,9 +71,9 @@ impl Flights {
         uid.wrapping_add(self.begun.rotate_left(20)).max(1)
     }
 
-    pub(super) fn permit(&self, ticket: Ticket, key: u64) -> FlightPermit {
+    pub(super) fn permit(&self, ticket: Ticket, key: u64, route: u64) -> FlightPermit {
         FlightPermit {
-            lead: Some(Lead { ticket, key }),
+            lead: Some(Lead { ticket, key, route }),
             dropped: Rc::clone(&self.dropped),
         }
     }
@@ -91,14 +96,15 @@ mod tests {
         let flights = Flights::default();
         let ticket = |hash| Ticket { hash, number: 1 };
         assert_eq!(
-            flights.permit(ticket(1), 7).end(),
+            flights.permit(ticket(1), 7, 9).end(),
             Some(Lead {
                 ticket: ticket(1),
-                key: 7
+                key: 7,
+                route: 9
             })
         );
         assert!(flights.take_dropped().is_empty());
-        drop(flights.permit(ticket(2), 8));
+        drop(flights.permit(ticket(2), 8, 0));
         let dropped = flights.take_dropped();
         assert_eq!(dropped.iter().map(|lead| lead.key).collect::<Vec<_>>(), [8]);
         assert!(flights.take_dropped().is_empty());

@@ -8,6 +8,7 @@ use super::registry;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::collapse::{self, Landing, Outcome};
+use crate::learned::IN_VAIN;
 
 impl Vm {
     /// Ends the flight that this fetch leads, if it does, and tells the followers on all workers.
@@ -34,6 +35,11 @@ impl Vm {
         let Some(outcome) = collapse::land(ctx.host, lead.ticket, landing, ctx.now_ms) else {
             return;
         };
+        if landing == Landing::NotShareable && lead.route != 0 {
+            self.flights
+                .shares
+                .learn(ctx.host, lead.route, &[IN_VAIN.to_vec()], ctx.now_ms);
+        }
         let mut item = vec![Wake::Landed.byte()];
         item.extend_from_slice(&hash.to_le_bytes());
         item.extend_from_slice(&outcome.encode());

@@ -104,7 +104,7 @@ impl Vm {
                 return flow;
             }
         }
-        let mut stored = false;
+        let (mut stored, mut is_promised) = (false, false);
         if forwarded.from_origin && route.cache {
             let stored_as = stored_as(&asked, status, &response);
             let seen = storability::Exchange {
@@ -142,8 +142,9 @@ impl Vm {
             }
             stored = self.capture(ctx.host, forwarded, &seen, &route);
             exchange.stores |= stored;
+            is_promised = stored && is_known_ahead(forwarded, seen.framing);
         }
-        self.mark_forwarded(ctx.host, forwarded, &response, stored);
+        self.mark_forwarded(ctx.host, forwarded, &response, is_promised);
         if !stored {
             let landing = match status {
                 500 | 502 | 503 | 504 => fetch_failed(forwarded),
@@ -199,4 +200,14 @@ fn framing(host: &impl Host, method: Method, status: u16, response: &Fields<'_>)
         Framing::Close => of(is_end_marked(host)),
         known => known,
     }
+}
+
+/// Whether the head may say that the response is stored, though its content is still to come: its length is known and within the limits.
+/// What only the upstream's breaking off would make untrue is said.
+fn is_known_ahead(forwarded: &mut Forwarded, framing: Framing) -> bool {
+    let known = !matches!(framing, Framing::Delimited | Framing::Close);
+    if !known {
+        forwarded.detail = forwarded.detail.or(Some("length-unknown"));
+    }
+    known
 }

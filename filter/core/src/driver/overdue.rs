@@ -35,7 +35,7 @@ impl Vm {
                 .all_wait_on(&lane, ctx.now_ms.saturating_add(LOOK_AGAIN_MS), ctx.now_ms),
             Beside::Go(ticket) => {
                 if let Some(first) = self.parked.first(&lane) {
-                    let permit = self.flights.permit(ticket, 0);
+                    let permit = self.flights.permit(ticket, 0, 0);
                     let _ = self.parked.make_ready(first, Arrival::Beside(permit));
                 }
                 self.parked

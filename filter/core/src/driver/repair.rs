@@ -48,6 +48,10 @@ impl Vm {
     /// Whether a 304 may be answered with this stored response as the upstream's whole response would have been. Where a reply was shown
     /// it is known what rules add to it; else none of its fields may be a rule's, or the route says that it has none.
     pub(super) fn may_be_validated(&self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, view: &StoredView<'_>) -> bool {
+        // Envoy gives content without a type one.
+        if view.get(b"content-type").is_none() && !view.body().is_empty() {
+            return false;
+        }
         let known = exchange
             .rules()
             .is_some_and(|rules| self.added.knows(rules, ctx.now_ms));

@@ -135,6 +135,7 @@ impl Vm {
         match keep {
             Some(usable_until_ms) => {
                 self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
+                self.learn_stored(ctx, route);
                 self.land(ctx, &mut forwarded.flight, Landing::Stored);
             }
             None => {
@@ -208,6 +209,7 @@ impl Vm {
         match validation::head(&view, seen, &route.freshness, ctx.now_ms, TRAILER_LEN) {
             HeadEffect::Store { bytes, usable_until_ms } => {
                 self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
+                self.learn_stored(ctx, route);
             }
             HeadEffect::Invalidate => {
                 self.recorder.invalidated("head-differs");

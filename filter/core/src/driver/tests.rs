@@ -131,7 +131,11 @@ fn forwarded(seen: Seen) -> (String, String) {
     }
 }
 
-const FRESH: [(&str, &str); 2] = [("cache-control", "max-age=60"), ("etag", "\"v1\"")];
+const FRESH: [(&str, &str); 3] = [
+    ("cache-control", "max-age=60"),
+    ("etag", "\"v1\""),
+    ("content-type", "text/plain"),
+];
 
 const UNCACHED: [(&str, &str); 1] = [("cache-control", "no-store")];
 

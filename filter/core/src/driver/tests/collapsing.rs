@@ -240,3 +240,48 @@ fn what_becomes_shareable_is_collapsed_again() {
     begin(&mut envoy, 4);
     assert_eq!(begin(&mut envoy, 5).1, Flow::Pause);
 }
+
+#[test]
+fn nobody_waits_on_a_route_where_waiting_was_in_vain_until_something_is_stored() {
+    let mut envoy = Envoy::new("{}");
+    let ask = |envoy: &mut Envoy, context: u32, path: &str| {
+        envoy.host.set_request(&[GET[0], GET[1], GET[2], (":path", path)]);
+        let shared = SharedExchange::default();
+        let flow = envoy.vm.on_request_headers(&envoy.host, &shared, context);
+        (shared, flow)
+    };
+    let private = [("cache-control", "private")];
+    // Alone: that nobody could have followed it tells nothing of those who would.
+    let (alone, _) = ask(&mut envoy, 1, "/one");
+    answered(&mut envoy, &alone, "200", &private);
+    let (leader, _) = ask(&mut envoy, 2, "/two");
+    assert_eq!(ask(&mut envoy, 3, "/two").1, Flow::Pause);
+    answered(&mut envoy, &leader, "200", &private);
+    let _first = ask(&mut envoy, 4, "/three");
+    let (second, flow) = ask(&mut envoy, 5, "/three");
+    assert_eq!(flow, Flow::Continue, "it would wait in vain");
+    // One response to store, and a crowd costs one fetch again.
+    answered(&mut envoy, &second, "200", &FRESH);
+    let _leader = ask(&mut envoy, 6, "/four");
+    assert_eq!(ask(&mut envoy, 7, "/four").1, Flow::Pause);
+}
+
+#[test]
+fn what_varies_is_known_though_nothing_is_stored() {
+    let mut envoy = Envoy::new("{}");
+    let (leader, _) = begin(&mut envoy, 1);
+    answered(
+        &mut envoy,
+        &leader,
+        "200",
+        &[("cache-control", "max-age=0"), ("vary", "x-tenant")],
+    );
+    for tenant in ["a", "b"] {
+        envoy
+            .host
+            .set_request(&[GET[0], GET[1], GET[2], (":path", "/other"), ("x-tenant", tenant)]);
+        let shared = SharedExchange::default();
+        let flow = envoy.vm.on_request_headers(&envoy.host, &shared, 2);
+        assert_eq!(flow, Flow::Continue, "{tenant}");
+    }
+}

@@ -180,7 +180,7 @@ fn a_post_that_brings_its_own_representation_is_stored_for_get() {
     forwarded(envoy.get(&[], "200", &UNCACHED, b""));
     forwarded(envoy.ask(&post, "200", &response, b"posted"));
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"posted");
-    response[2] = ("content-location", "/elsewhere");
+    response[3] = ("content-location", "/elsewhere");
     forwarded(envoy.ask(&post, "200", &response, b"posted"));
     forwarded(envoy.get(&[], "200", &[], b""));
 }
@@ -254,4 +254,51 @@ fn other_workers_hear_of_an_invalidated_group_at_once() {
     let told = first.host.queued.borrow();
     let stamps = vec![crate::driver::wake::Wake::Stamps.byte()];
     assert!(told.values().flatten().any(|item| *item == stamps), "{told:?}");
+}
+
+#[test]
+fn content_without_a_type_is_fetched_again_and_not_validated() {
+    // In place of a 304 Envoy would give it a type.
+    let mut envoy = Envoy::new("{}");
+    let untyped = [("cache-control", "max-age=60"), ("etag", "\"v1\"")];
+    forwarded(envoy.get(&[], "200", &untyped, b"body"));
+    envoy.wait(61_000);
+    let (status, _) = forwarded(envoy.get(&[], "200", &untyped, b"body"));
+    assert_eq!(status, "200");
+    assert_eq!(envoy.host.header(MapKind::Request, "if-none-match"), None);
+    // The client's own condition goes as it came.
+    envoy.wait(61_000);
+    let (status, _) = forwarded(envoy.get(&[("if-none-match", "\"v0\"")], "304", &[], b""));
+    assert_eq!(
+        (
+            status.as_str(),
+            envoy.host.header(MapKind::Request, "if-none-match").as_deref()
+        ),
+        ("304", Some("\"v0\""))
+    );
+}
+
+#[test]
+fn stored_is_said_only_of_what_will_be() {
+    let mut envoy = Envoy::new(r#"{"max_object_size": 2048}"#);
+    let told = |seen: Seen| forwarded(seen).1;
+    let long = [b'x'; 3_000];
+    assert_eq!(
+        told(envoy.get(&[], "200", &FRESH, &long)),
+        "api-optimizer; fwd=uri-miss; detail=too-large"
+    );
+    // The end of a chunked body comes after the head: it may be too large, and it may be small enough.
+    let mut chunked = FRESH.to_vec();
+    chunked.push(("transfer-encoding", "chunked"));
+    for body in [&long[..], b"short"] {
+        assert_eq!(
+            told(envoy.get(&[], "200", &chunked, body)),
+            "api-optimizer; fwd=uri-miss; detail=length-unknown"
+        );
+    }
+    assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"short");
+    let mut other = GET.to_vec();
+    other[3] = (":path", "/other");
+    let known = told(envoy.ask(&other, "200", &FRESH, b"short"));
+    assert_eq!(known, "api-optimizer; fwd=uri-miss; stored");
 }
