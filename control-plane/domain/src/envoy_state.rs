@@ -147,7 +147,7 @@ impl State {
             refuses: !MILD.contains(&name.as_str()),
         };
         let mut actions: Vec<Action> = self.actions.iter().map(action).collect();
-        actions.sort_by(|one, other| (other.refuses, other.percent).cmp(&(one.refuses, one.percent)));
+        actions.sort_by_key(|action| std::cmp::Reverse((action.refuses, action.percent)));
         actions
     }
 

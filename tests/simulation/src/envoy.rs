@@ -184,7 +184,7 @@ impl Worker {
         };
         let outcome = self.run(|vm, host| {
             host.current.set(context);
-            vm.on_end(host, &exchange.shared, context);
+            vm.on_end(host, &exchange.shared);
             Flow::Continue
         });
         self.host.forget(context);

@@ -168,7 +168,7 @@ impl SharedMap for SimHost {
 
 impl Clock for SimHost {
     fn random(&self) -> u64 {
-        let next = crate::random::Random::new(self.process.random.get()).next();
+        let next = crate::random::Random::new(self.process.random.get()).draw();
         self.process.random.set(next);
         next
     }

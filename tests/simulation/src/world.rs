@@ -311,7 +311,7 @@ impl World {
     /// Events of one moment come in an order of chance, but for those of one stream, which have moments of their own.
     fn at(&mut self, at_ms: u64, event: Event) {
         self.next += 1;
-        let chance = self.random.next();
+        let chance = self.random.draw();
         self.slots.insert(self.next, event);
         self.events.push(Reverse((at_ms, chance, self.next)));
     }
@@ -381,9 +381,9 @@ impl World {
                     self.call(envoy, worker, |worker| worker.wake(queue));
                 }
             }
-            Event::ToFilter { stream, bytes } => self.to_filter(stream, |worker, number| worker.message(number, bytes)),
+            Event::ToFilter { stream, bytes } => self.at_filter(stream, |worker, number| worker.message(number, bytes)),
             Event::FilterClosed { stream } => {
-                self.to_filter(stream, Worker::closed);
+                self.at_filter(stream, Worker::closed);
                 self.streams.remove(&stream);
             }
             Event::ToControl { stream, bytes } => {
@@ -518,7 +518,7 @@ impl World {
     // --- An Envoy's life
 
     fn start(&mut self, envoy: usize) {
-        let (seed, clock_ms) = (self.random.next(), self.clock(envoy));
+        let (seed, clock_ms) = (self.random.draw(), self.clock(envoy));
         let process = Rc::new(Process::new(seed, clock_ms));
         let one = &mut self.envoys[envoy];
         one.life += 1;
@@ -691,7 +691,7 @@ impl World {
         self.at(at_ms, event);
     }
 
-    fn to_filter(&mut self, stream: StreamId, callback: impl FnOnce(&mut Worker, u32) -> Outcome) {
+    fn at_filter(&mut self, stream: StreamId, callback: impl FnOnce(&mut Worker, u32) -> Outcome) {
         let Some(end) = self.streams.get(&stream).copied() else {
             return;
         };
@@ -840,7 +840,7 @@ impl World {
         let wait = self.random.between(100, 1_500);
         self.after(wait, Event::Liar);
         let victim = self.envoys[self.random.index(self.plan.envoys)].instance.clone();
-        let (what, number) = (self.random.below(8), self.random.next());
+        let (what, number) = (self.random.below(8), self.random.draw());
         let now_ms = self.now_ms;
         let Some(control) = &mut self.control else { return };
         let (epoch, revision) = control.revision();

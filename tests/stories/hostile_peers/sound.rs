@@ -157,7 +157,6 @@ fn delta() -> TelemetryDelta {
             at_ms: now_ms(),
             ..ClientPurge::default()
         }],
-        ..TelemetryDelta::default()
     }
 }
 

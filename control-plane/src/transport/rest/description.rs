@@ -5,8 +5,11 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
-/// What every operation can answer besides what its handler says of itself: status, why, and which operations.
-const GENERAL: [(&str, &str, fn(&Operation) -> bool); 11] = [
+/// Status, why, and which operations answer with it.
+type General = (&'static str, &'static str, fn(&Operation) -> bool);
+
+/// What every operation can answer besides what its handler says of itself.
+const GENERAL: [General; 11] = [
     ("400", "A parameter or the path is not as described", |asked| {
         asked.has_parameters
     }),

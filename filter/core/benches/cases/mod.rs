@@ -15,8 +15,11 @@ const ENTRIES: u32 = 1_000;
 /// A part of the product, made ready, to be called any number of times.
 pub(crate) type Part = Box<dyn FnMut()>;
 
+/// A part's name, and what makes it.
+pub(crate) type Named = (&'static str, fn() -> Part);
+
 /// All parts by name.
-pub(crate) const PARTS: [(&str, fn() -> Part); 8] = [
+pub(crate) const PARTS: [Named; 8] = [
     ("hit decision, 15 fields, 1 kB", || Box::new(decision::hits())),
     ("store: lookup of 1 kB", || Box::new(lookup())),
     ("store: insertion that evicts", || Box::new(insertion())),
