@@ -151,7 +151,7 @@ fn packed(text: &[u8]) -> Result<Vec<u8>> {
 
 /// A text far longer than any is.
 fn long() -> String {
-    "x".repeat(900_000)
+    "x".repeat(400_000)
 }
 
 /// Sixty Envoys whose names, epochs and capabilities are far too long, and one whose answer to its settings is.
@@ -198,7 +198,7 @@ fn odd(number: u32) -> Hello {
         0 => hello.node_id = long(),
         1 => hello.instance_id = long(),
         2 => hello.epoch = long(),
-        _ => hello.capabilities = vec!["x".repeat(60); 10_000],
+        _ => hello.capabilities = vec!["x".repeat(60); 5_000],
     }
     hello
 }

@@ -202,7 +202,8 @@ fn what_is_too_much_too_large_or_too_slow_is_turned_away() {
 
     let large = Request::new("PUT", "/settings").body(vec![b' '; 2 << 20]);
     let answer = wait::until("a write that is admitted", || {
-        let answer = rest.send(&large).unwrap();
+        // Refused before all of it was sent: the connection may break off before the answer is read.
+        let answer = rest.send(&large).ok()?;
         (answer.status != 429).then_some(answer)
     })
     .unwrap();

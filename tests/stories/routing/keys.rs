@@ -2,7 +2,7 @@
 
 use super::bench::{ask, cluster, fresh_origin, plan, said, start};
 use e2e::bootstrap::Part;
-use e2e::client::{Connection, Request};
+use e2e::client::{Connection, Request, Response};
 use e2e::ports::free_port;
 use e2e::stack::Stack;
 use e2e::wait;
@@ -22,7 +22,7 @@ const SPELLINGS: [&str; 8] = [
 #[test]
 fn a_host_that_is_routed_elsewhere_shares_nothing_however_it_is_spelled() {
     let shop = fresh_origin("shop");
-    let hosts = "- name: shop\n  domains: [\"shop.example\"]\n  routes:\n  - match: { prefix: \"/\" }\n    route: { cluster: shop }\n";
+    let hosts = "- name: shop\n  domains: [\"shop.example\"]\n  routes:\n  - name: shop\n    match: { prefix: \"/\" }\n    route: { cluster: shop }\n";
     let stack = start(
         &[(Part::Clusters, &cluster("shop", &shop)), (Part::VirtualHosts, hosts)],
         fresh_origin("office"),
@@ -67,11 +67,15 @@ fn a_host_that_is_routed_elsewhere_shares_nothing_however_it_is_spelled() {
     }
 }
 
-#[test]
-fn a_listener_without_the_route_serves_nothing_of_one_that_has_it() {
-    let (inner, port) = (fresh_origin("inner"), free_port().unwrap());
-    let hosts = "- name: inner\n  domains: [\"inner.example\"]\n  routes:\n  - match: { prefix: \"/\" }\n    route: { cluster: inner }\n";
-    let listener = format!(
+fn at(port: u16, path: &str, host: &str) -> Response {
+    let request = Request::get(path).header("host", host);
+    let mut connection = Connection::open(([127, 0, 0, 1], port).into()).unwrap();
+    connection.exchange(&request).unwrap()
+}
+
+/// A second listener with the filter, and one route to the cluster `origin`.
+fn listener(port: u16, domains: &str, route: &str) -> String {
+    format!(
         r#"- name: public
   address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
   filter_chains:
@@ -84,10 +88,10 @@ fn a_listener_without_the_route_serves_nothing_of_one_that_has_it() {
           name: public
           virtual_hosts:
           - name: public
-            domains: ["public.example"]
+            domains: [{domains}]
             routes:
             - match: {{ prefix: "/" }}
-              route: {{ cluster: origin }}
+              route: {{ {route} }}
         http_filters:
         - name: envoy.filters.http.wasm
           typed_config:
@@ -106,7 +110,14 @@ fn a_listener_without_the_route_serves_nothing_of_one_that_has_it() {
           typed_config:
             "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
 "#
-    );
+    )
+}
+
+#[test]
+fn a_listener_without_the_route_serves_nothing_of_one_that_has_it() {
+    let (inner, port) = (fresh_origin("inner"), free_port().unwrap());
+    let hosts = "- name: inner\n  domains: [\"inner.example\"]\n  routes:\n  - match: { prefix: \"/\" }\n    route: { cluster: inner }\n";
+    let listener = listener(port, "\"public.example\"", "cluster: origin");
     let stack = start(
         &[
             (Part::Clusters, &cluster("inner", &inner)),
@@ -115,13 +126,7 @@ fn a_listener_without_the_route_serves_nothing_of_one_that_has_it() {
         ],
         fresh_origin("public"),
     );
-    let at_public = |host: &str| {
-        let request = Request::get("/secret").header("host", host);
-        Connection::open(([127, 0, 0, 1], port).into())
-            .unwrap()
-            .exchange(&request)
-            .unwrap()
-    };
+    let at_public = |host: &str| at(port, "/secret", host);
     for _ in 0..2 {
         assert_eq!(
             said(&ask(&stack, "/secret", &[("host", "inner.example")]), "origin"),
@@ -133,6 +138,26 @@ fn a_listener_without_the_route_serves_nothing_of_one_that_has_it() {
     }
     assert!(ask(&stack, "/secret", &[("host", "inner.example")]).is_hit());
     assert!(at_public("public.example").is_hit());
+}
+
+#[test]
+fn two_listeners_with_routes_without_names_share_nothing() {
+    let port = free_port().unwrap();
+    let rewriting = listener(port, "\"*\"", "cluster: origin, prefix_rewrite: \"/inner/\"");
+    let route = "- match: { prefix: \"/p\" }\n  route: { cluster: origin }\n";
+    let stack = start(
+        &[(Part::Listeners, &rewriting), (Part::Routes, route)],
+        fresh_origin("only"),
+    );
+    for round in 0..3 {
+        let plain = ask(&stack, "/p", &[("host", "a.example")]);
+        assert_eq!((said(&plain, "path").as_str(), plain.is_hit()), ("/p", round > 0));
+        let rewritten = at(port, "/p", "a.example");
+        assert_eq!(
+            (said(&rewritten, "path").as_str(), rewritten.is_hit()),
+            ("/inner/p", round > 0)
+        );
+    }
 }
 
 /// GET over HTTP/2 without TLS, with the claimed scheme.

@@ -55,7 +55,7 @@ const MUTATION: &str = r#"- name: envoy.filters.http.header_mutation
 
 fn with_rules() -> Stack {
     let hosts = format!(
-        "- name: ruled\n  domains: [\"ruled.example\"]\n{}  routes:\n  - match: {{ prefix: \"/\" }}\n    route: {{ cluster: origin }}\n{}",
+        "- name: ruled\n  domains: [\"ruled.example\"]\n{}  routes:\n  - name: ruled\n    match: {{ prefix: \"/\" }}\n    route: {{ cluster: origin }}\n{}",
         rules("vhost", 2),
         rules("route", 4)
     );
