@@ -100,8 +100,8 @@ bench: wasm wasm-pass-through wasm-no-copies ## What the filter costs, as ratios
 	$(CARGO) run --locked --quiet -p e2e --bin bench-transparency
 
 bench-oracle: deps-test wasm control-plane ## How fast the routing oracle asks, and how many leaks the sharing gate tries
-	$(CARGO) test --locked --quiet -p e2e --test stories oracle::routing oracle::sharing -- --test-threads=1 --nocapture 2>&1 | \
-		grep -E '^(routing oracle|sharing gate): |^test result: FAILED'
+	$(CARGO) test --locked --quiet -p e2e --test stories -- oracle::routing oracle::sharing --test-threads=1 --nocapture 2>&1 | \
+		grep -oE '(routing oracle|sharing gate): .*|test result: FAILED.*'
 
 bench-quick: wasm wasm-pass-through wasm-no-copies ## The same in short
 	tests/bench/install.sh
