@@ -131,6 +131,8 @@ pub struct AddedLines {
     learned: Learned,
     /// Of which rules this VM has seen a reply on its way out.
     shown: HashSet<u64>,
+    /// The one shown last.
+    last: Option<u64>,
 }
 
 impl Default for AddedLines {
@@ -138,6 +140,7 @@ impl Default for AddedLines {
         Self {
             learned: Learned::new(learned::ADDED),
             shown: HashSet::new(),
+            last: None,
         }
     }
 }
@@ -156,13 +159,14 @@ impl AddedLines {
         mut added: Vec<Vec<u8>>,
         clock: impl Fn() -> Millis,
     ) {
-        if !self.shown.contains(&rules) {
+        if self.last != Some(rules) && !self.shown.contains(&rules) {
             if self.shown.len() >= MAX_SHOWN {
                 self.shown.clear();
             }
             self.shown.insert(rules);
             added.push(Vec::new());
         }
+        self.last = Some(rules);
         if !added.is_empty() {
             self.learned.learn(map, rules, &added, clock());
         }
