@@ -67,7 +67,11 @@ impl Vm {
                     policies.collapsing.timeout_ms,
                 )
             }
-            Reason::Slot => (Lane::Slot(exchange.upstream.to_string()), now_ms, policies.limit.queue_ms),
+            Reason::Slot => (
+                Lane::Slot(exchange.upstream.to_string()),
+                now_ms,
+                policies.limit.queue_ms,
+            ),
             Reason::Tier => {
                 let holds = &mut pending.holds;
                 if holds.question.is_none() {

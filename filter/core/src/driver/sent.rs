@@ -37,7 +37,7 @@ impl Sent {
         added
     }
 
-    /// Lines of a head that nothing was added to: ours, and the status.
+    /// Lines of a head that nothing was added to: ours, the status, and the length of content.
     fn expected(&self) -> usize {
         let lines = self.fields.first_chunk().map_or(0, |count| u32::from_le_bytes(*count));
         // Of a reply without content Envoy takes off what describes it.
@@ -45,6 +45,7 @@ impl Sent {
         usize::try_from(lines)
             .unwrap_or(0)
             .saturating_add(1)
+            .saturating_add(usize::from(self.body > 0))
             .saturating_sub(dropped)
     }
 

@@ -164,8 +164,13 @@ fn hot_hits() {
         envoy.host.replies.borrow_mut().clear();
         let shared = SharedExchange::default();
         assert_eq!(envoy.vm.on_request_headers(&envoy.host, &shared, 9), Flow::Pause);
-        envoy.vm.on_response_headers(&envoy.host, &mut shared.borrow_mut(), 0, false);
-        envoy.vm.on_response_body(&envoy.host, &mut shared.borrow_mut(), 1024, true);
+        let lines = envoy.host.replies.borrow()[0].fields.len() + 1;
+        envoy
+            .vm
+            .on_response_headers(&envoy.host, &mut shared.borrow_mut(), lines, false);
+        envoy
+            .vm
+            .on_response_body(&envoy.host, &mut shared.borrow_mut(), 1024, true);
         envoy.vm.on_end(&envoy.host, &shared);
     }
 }
