@@ -253,7 +253,6 @@ fn a_call_that_stalls_ends_and_its_neighbours_do_not() {
         ("nothing of a stream", STATISTICS, Vec::new()),
         ("half the first message", STATISTICS, half(100)),
         ("half a hello", CONNECT, half(100)),
-        ("half a command", "/optimizer.v1.ReplicaLink/Relay", half(100)),
     ] {
         let call = caller.call(path, &begin);
         let status = caller.status(call);

@@ -40,11 +40,8 @@ impl CacheBackend for Backend {
     }
 
     async fn put(&self, request: Request<TierPut>) -> Result<Response<TierStored>, Status> {
-        let refused = self
-            .tier
-            .put(request.into_inner())
-            .await
-            .map_err(|fault| self.status(fault))?;
+        let (_, _held, offered) = request.into_parts();
+        let refused = self.tier.put(offered).await.map_err(|fault| self.status(fault))?;
         Ok(Response::new(TierStored {
             stored: refused.is_none(),
             reason: refused.unwrap_or_default().to_owned(),
