@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 const GET: &str = "/optimizer.v1.CacheBackend/Get";
 const CONNECT: &str = "/optimizer.v1.ControlLink/Connect";
+const DISCOVERY: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const STATISTICS: &str = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
 
 /// One that waits a second for a sender that pauses.
@@ -226,12 +227,13 @@ fn framed(message: &impl Message) -> Vec<u8> {
     [&[0][..], &length, &bytes].concat()
 }
 
-/// The first bytes of a message that is never sent whole.
+/// The first bytes of a message that is never sent whole: its first field has ninety bytes, and that one of eighty.
 fn half(length: u32) -> Vec<u8> {
-    [&[0][..], &length.to_be_bytes(), b"some"].concat()
+    [&[0][..], &length.to_be_bytes(), b"\x0a\x5a\x0a\x50"].concat()
 }
 
 const DEADLINE_EXCEEDED: u16 = 4;
+const FAILED_PRECONDITION: u16 = 9;
 const UNAVAILABLE: u16 = 14;
 
 #[test]
@@ -257,7 +259,11 @@ fn a_call_that_stalls_ends_and_its_neighbours_do_not() {
         let call = caller.call(path, &begin);
         let status = caller.status(call);
         // The control stream says what it waited for.
-        let expected = if path == CONNECT { 9 } else { DEADLINE_EXCEEDED };
+        let expected = if path == CONNECT {
+            FAILED_PRECONDITION
+        } else {
+            DEADLINE_EXCEEDED
+        };
         assert_eq!(status, expected, "{what}");
     }
     // Half of a later message ends the stream, without a refusal: it was welcome.
@@ -294,6 +300,41 @@ fn a_connection_has_so_many_requests_at_a_time() {
         })
         .unwrap();
     }
+    // What may be sent ahead: of one call 256 KB, of all together a megabyte.
+    let mut caller = Caller::at(control.grpc_address());
+    let mut calls: Vec<Call> = (0..6).map(|_| caller.call(CONNECT, b"")).collect();
+    for call in &mut calls {
+        call.body.reserve_capacity(1 << 20);
+    }
+    wait::until("room for what is sent", || {
+        let room: Vec<usize> = calls.iter().map(|call| call.body.capacity()).collect();
+        assert!(room.iter().all(|room| *room <= 256 << 10), "{room:?}");
+        (room.iter().sum::<usize>() == 1 << 20).then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_stream_without_a_first_message_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    // Not for a body that pauses: that may take longer here.
+    let control = control_plane(folder.path(), "5m");
+    let begun = std::time::Instant::now();
+    let ends: Vec<_> = [CONNECT, DISCOVERY]
+        .map(|path| {
+            let mut caller = Caller::at(control.grpc_address());
+            let call = caller.call(path, b"");
+            std::thread::spawn(move || caller.status(call))
+        })
+        .into_iter()
+        .map(|end| end.join().unwrap())
+        .collect();
+    assert_eq!(ends, [FAILED_PRECONDITION, DEADLINE_EXCEEDED]);
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(18),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
