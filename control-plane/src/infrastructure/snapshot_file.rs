@@ -72,7 +72,7 @@ pub(crate) fn read(source: &mut File, put: &mut dyn FnMut(Option<Entry>) -> bool
         Box::new(file)
     };
     let source = Bounded {
-        source: plain.take(size.saturating_mul(RATIO).max(AT_LEAST)),
+        source: plain.take(longest(size)),
         budget: Rc::clone(&budget),
     };
     // Asked for single bytes; counted are whole buffers, which may reach into the next piece.
@@ -97,6 +97,12 @@ const SCALAR: usize = 256;
 pub(crate) const RATIO: u64 = 100;
 pub(crate) const AT_LEAST: u64 = 64 << 20;
 const BUFFER: usize = 64 << 10;
+
+/// The longest document that is read of so many bytes.
+fn longest(size: u64) -> u64 {
+    size.saturating_mul(RATIO).max(AT_LEAST)
+}
+
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What one piece may take still.
@@ -269,66 +275,31 @@ mod tests {
         assert!(report.is_err() && seen <= 64 << 20, "{seen}");
     }
 
-    /// What comes of a document of such pieces: its text, or the end of it, packed or not.
-    fn of(text: &[u8], packed: Option<Compression>) -> io::Result<Report> {
+    fn of(text: &str) -> io::Result<Report> {
         let mut file = tempfile::tempfile().unwrap();
-        match packed {
-            Some(level) => {
-                let mut packer = GzEncoder::new(&mut file, level);
-                packer.write_all(text).unwrap();
-                packer.finish().unwrap();
-            }
-            None => file.write_all(text).unwrap(),
-        }
+        file.write_all(text.as_bytes()).unwrap();
         file.rewind().unwrap();
         read(&mut file, &mut |_| true)
     }
 
     #[test]
     fn a_document_is_at_most_a_hundred_times_as_long_as_what_came() {
-        // Eight hundred thousand bytes that hardly pack, and blanks that do.
-        let dense: String = (0..50_000_u32)
-            .flat_map(|at| {
-                let hash = xxhash_rust::xxh3::xxh3_64(&at.to_le_bytes());
-                format!("{hash:016x}").into_bytes()
-            })
-            .map(char::from)
-            .collect();
-        let document = |length: usize| {
-            let texts = vec![format!("\"{}\"", "A".repeat(1 << 20)); length >> 20].join(",");
-            format!(r#"{{"entries":["{dense}",{texts}]}}"#)
-        };
-        let size = |text: &str| {
-            let mut packer = GzEncoder::new(Vec::new(), Compression::best());
-            packer.write_all(text.as_bytes()).unwrap();
-            packer.finish().unwrap().len()
-        };
-        let packed = size(&document(1 << 20));
-        assert!(packed * 100 > 70 << 20 && packed * 200 < 150 << 20, "{packed}");
-        let taken = |length: usize| of(document(length).as_bytes(), Some(Compression::best())).is_ok();
-        assert!(taken(packed * 100 * 9 / 10), "less than a hundredfold");
-        assert!(!taken(packed * 100 * 12 / 10), "more than a hundredfold");
+        assert_eq!(longest(1 << 20), 100 << 20);
+        assert_eq!(longest(600 << 10), 64 << 20, "or what is taken anyway");
     }
 
     #[test]
     fn pieces_of_a_snapshot_are_bounded() {
-        let blank = |length: usize| "A".repeat(length);
-        let entry = |length: usize| of(format!(r#"{{"entries":["{}"]}}"#, blank(length)).as_bytes(), None).is_ok();
-        let before =
-            |length: usize| of(format!(r#"{{"x":"{}","entries":[]}}"#, blank(length)).as_bytes(), None).is_ok();
-        let behind =
-            |length: usize| of(format!(r#"{{"entries":[],"x":"{}"}}"#, blank(length)).as_bytes(), None).is_ok();
+        let text = |length: usize| "A".repeat(length);
+        let entry = |length: usize| of(&format!(r#"{{"entries":["{}"]}}"#, text(length))).is_ok();
+        let before = |length: usize| of(&format!(r#"{{"x":"{}","entries":[]}}"#, text(length))).is_ok();
+        let behind = |length: usize| of(&format!(r#"{{"entries":[],"x":"{}"}}"#, text(length))).is_ok();
         // Counted in buffers of 64 KB.
         const MARGIN: usize = 200 << 10;
         assert!(entry((25 << 20) - MARGIN) && !entry((25 << 20) + MARGIN));
         assert!(before((8 << 20) - MARGIN) && !before((8 << 20) + MARGIN));
         assert!(behind((8 << 20) - MARGIN) && !behind((8 << 20) + MARGIN));
-        let malformed = |count: usize| {
-            of(
-                format!(r#"{{"entries":[{}]}}"#, vec!["0"; count].join(",")).as_bytes(),
-                None,
-            )
-        };
+        let malformed = |count: usize| of(&format!(r#"{{"entries":[{}]}}"#, vec!["0"; count].join(",")));
         assert!(malformed(1_000).is_ok_and(|report| report.malformed == 1_000));
         assert!(malformed(1_001).is_err());
     }
