@@ -152,7 +152,7 @@ fn rows() -> Vec<Row> {
             [grpc::HELLO, xds::FIRST].map(time).join("; "),
             "`control_link.rs`, `service.rs`",
             STALLING,
-            "a_stream_without_a_first_message_ends",
+            "a_call_that_stalls_ends_and_its_neighbours_do_not",
         ),
         (
             "a whole request",

@@ -16,7 +16,6 @@ use tokio::task::JoinSet;
 
 const GET: &str = "/optimizer.v1.CacheBackend/Get";
 const CONNECT: &str = "/optimizer.v1.ControlLink/Connect";
-const DISCOVERY: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const STATISTICS: &str = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
 
 /// One that waits a second for a sender that pauses.
@@ -300,41 +299,6 @@ fn a_connection_has_so_many_requests_at_a_time() {
         })
         .unwrap();
     }
-    // What may be sent ahead: of one call 256 KB, of all together a megabyte.
-    let mut caller = Caller::at(control.grpc_address());
-    let mut calls: Vec<Call> = (0..6).map(|_| caller.call(CONNECT, b"")).collect();
-    for call in &mut calls {
-        call.body.reserve_capacity(1 << 20);
-    }
-    wait::until("room for what is sent", || {
-        let room: Vec<usize> = calls.iter().map(|call| call.body.capacity()).collect();
-        assert!(room.iter().all(|room| *room <= 256 << 10), "{room:?}");
-        (room.iter().sum::<usize>() == 1 << 20).then_some(())
-    })
-    .unwrap();
-}
-
-#[test]
-fn a_stream_without_a_first_message_ends() {
-    let folder = tempfile::tempdir().unwrap();
-    // Not for a body that pauses: that may take longer here.
-    let control = control_plane(folder.path(), "5m");
-    let begun = std::time::Instant::now();
-    let ends: Vec<_> = [CONNECT, DISCOVERY]
-        .map(|path| {
-            let mut caller = Caller::at(control.grpc_address());
-            let call = caller.call(path, b"");
-            std::thread::spawn(move || caller.status(call))
-        })
-        .into_iter()
-        .map(|end| end.join().unwrap())
-        .collect();
-    assert_eq!(ends, [FAILED_PRECONDITION, DEADLINE_EXCEEDED]);
-    assert!(
-        begun.elapsed() < std::time::Duration::from_secs(18),
-        "{:?}",
-        begun.elapsed()
-    );
 }
 
 #[test]
