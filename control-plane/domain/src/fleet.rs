@@ -474,6 +474,10 @@ fn shortened(text: &str, bytes: usize) -> String {
 }
 
 #[cfg(test)]
+#[path = "fleet_bounds_tests.rs"]
+mod bounds;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::sum::Filter;

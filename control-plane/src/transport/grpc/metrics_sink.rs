@@ -1,13 +1,14 @@
 //! Envoy's own statistics, pushed by its metrics service sink: what the filter cannot see.
 
-use super::MAX_STATISTICS;
 use super::peers::Peer;
 use super::statistics::{MAX_NAME, Statistics};
+use super::{MAX_STATISTICS, fault_of};
 use crate::plane::{Plane, now_ms};
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tonic::codegen::{Body, BoxFuture, StdError, http};
 use tonic::server::{ClientStreamingService, Grpc, NamedService};
@@ -37,7 +38,11 @@ impl Sink {
         loop {
             let message = tokio::select! {
                 refused = &mut revoked => return Err(refused),
-                message = stream.message() => message?,
+                message = stream.message() => message.inspect_err(|status| {
+                    if fault_of(status).is_some() {
+                        self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                })?,
             };
             let Some(statistics) = message else { break };
             if let Some(id) = statistics.node_id {

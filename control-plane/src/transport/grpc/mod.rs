@@ -4,13 +4,15 @@ mod arriving;
 mod cache_backend;
 mod control_link;
 mod metrics_sink;
+mod parts;
 mod peers;
 mod replica_link;
+mod services;
 mod statistics;
 
 pub(crate) use peers::{Door, Peer};
 #[cfg(test)]
-pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO};
+pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO, parts::MAX_PARTS};
 
 use crate::plane::Plane;
 use crate::transport::bodies::Bodies;
@@ -28,15 +30,17 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
+use tonic::{Code, Status};
 use tower::util::MapRequestLayer;
 
-/// Largest message of a control stream: an Envoy's are half of this. An empty part of a report takes up eighty times what it has on the wire;
-/// so for the others.
+/// Largest message of a control stream: an Envoy's are half of this.
 pub(crate) const MAX_CONTROL: usize = 2 * optimizer_proto::MAX_MESSAGE_BYTES;
 /// Names of all resources, and why one was refused.
 pub(crate) const MAX_DISCOVERY: usize = 512 << 10;
 /// A stored response of the largest size, with its key.
 pub(crate) const MAX_TIER: usize = 3 << 19;
+/// A command of another replica, with a part of a stored response.
+pub(crate) const MAX_RELAYED: usize = 4 * optimizer_proto::MAX_MESSAGE_BYTES;
 /// All statistics of an Envoy with many clusters in one message.
 pub(crate) const MAX_STATISTICS: usize = 4 << 20;
 
@@ -60,6 +64,15 @@ impl Connected for Io {
     }
 }
 
+/// What is wrong with a message, where a stream ended for that: too long or too many parts, or not to be decoded.
+pub(crate) fn fault_of(status: &Status) -> Option<&'static str> {
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => Some("too_large"),
+        Code::Internal if status.message().contains("decode") => Some("unreadable"),
+        _ => None,
+    }
+}
+
 /// Serves until told to stop.
 pub(crate) async fn serve(
     plane: Arc<Plane>,
@@ -69,11 +82,13 @@ pub(crate) async fn serve(
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
+    let refused = Arc::clone(&plane.streams_refused);
+    let others = replica_link::Door::new(Arc::clone(&plane));
     let sink = metrics_sink::Sink::new(Arc::clone(&plane));
     let tier = CacheBackendServer::new(cache_backend::Backend::new(Arc::clone(&plane.tier)));
     let tier = tier.max_decoding_message_size(MAX_TIER);
     let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&plane)));
-    let replicas = replicas.max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
+    let replicas = replicas.max_decoding_message_size(MAX_RELAYED);
     let link = control_link::Link::new(plane, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(MAX_CONTROL);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
@@ -91,12 +106,14 @@ pub(crate) async fn serve(
         .max_concurrent_streams(Some(STREAMS))
         .initial_connection_window_size(Some(WINDOW))
         .initial_stream_window_size(Some(STREAM_WINDOW))
-        .layer(MapRequestLayer::new(move |request| arriving::bounded(request, &bodies)))
+        .layer(MapRequestLayer::new(move |request| {
+            arriving::bounded(request, &bodies, &refused)
+        }))
         .add_service(InterceptedService::new(service, guard()))
         .add_service(InterceptedService::new(sink, guard()))
         .add_service(InterceptedService::new(ads, guard()))
         .add_service(InterceptedService::new(tier, guard()))
-        .add_service(replicas)
+        .add_service(InterceptedService::new(replicas, move |request| others.admit(request)))
         .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone: time to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;
