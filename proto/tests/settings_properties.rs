@@ -25,6 +25,12 @@ fn known_name() -> impl Strategy<Value = String> {
         "open_wait_max",
         "failure_statuses",
         "failure_classes",
+        "active_health_checks",
+        "upstream",
+        "path",
+        "expected_statuses",
+        "start",
+        "end",
         "name",
         "host",
         "path_prefix",
@@ -103,6 +109,15 @@ fn route() -> impl Strategy<Value = Map<String, Value>> {
     })
 }
 
+/// A check of every cluster, and one of a cluster's own.
+fn checks(numbers: &[u32; 4], interval: &Value) -> Value {
+    let [start, more, timeout, _] = numbers;
+    let ranges = json!([{"start": 100 + start, "end": 100 + start + more}]);
+    json!([{"upstream": "*", "path": "/health"},
+        {"upstream": "a", "path": "/b?c", "host": "D.example", "method": "HEAD", "expected_statuses": ranges,
+            "interval": interval, "timeout": format!("{}ms", timeout * 10)}])
+}
+
 prop_compose! {
     fn sound()(
         flags in any::<[bool; 3]>(), size in 1_u32..=1_000_000, memory in 1_u32..=16_384, object in 1_024_u64..=16_777_216,
@@ -128,7 +143,8 @@ prop_compose! {
             "breaker": {"enabled": flags[1], "failure_rate_percent": percents[2], "slow_call_rate_percent": percents[3], "window": window,
                 "minimum_calls": size, "consecutive_connect_failures": size, "open_wait": format!("{wait}ms"),
                 "open_wait_max": format!("{}ms", wait + extra), "jitter_percent": percents[0], "probes": percents[1],
-                "slow_call_duration": "1s", "failure_statuses": statuses, "failure_classes": classes, "dry_run": flags[2]},
+                "slow_call_duration": "1s", "failure_statuses": statuses, "failure_classes": classes, "dry_run": flags[2],
+                "active_health_checks": checks(&percents, &window)},
             "routes": routes,
         })
     }

@@ -1,5 +1,6 @@
 //! Stories: the real Envoy with the shipped filter, the real control plane, and an origin that does as told.
 
+mod active_health_check;
 mod administration;
 mod alerting;
 mod backup;

@@ -1,6 +1,7 @@
 //! `GET /circuit-breaker/status`: every breaker with its evidence.
 
 use crate::Millis;
+use crate::active_health_check::ActiveHealthCheck;
 use crate::fleet::{Envoy, Fleet};
 use crate::steering::{Said, Steering};
 use crate::sum::Filter;
@@ -84,6 +85,9 @@ pub struct Breaker {
     /// What it opened on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opened_on: Option<Evidence>,
+    /// The check that probes where no request does, if the settings have one for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_health_check: Option<ActiveHealthCheck>,
     /// When a forced state ends by itself, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forced_until: Option<Millis>,
@@ -234,6 +238,7 @@ fn breaker(name: &str, envoy: &Envoy, gauge: &BreakerGauge, now_ms: Millis) -> B
         probes_in_flight: gauge.in_flight,
         thresholds,
         opened_on: gauge.evidence.as_ref().map(seen),
+        active_health_check: gauge.active_health_check.as_ref().map(Into::into),
         forced_until: set(gauge.forced_until_ms),
         recovering_since: set(gauge.recovering_since_ms),
     }
@@ -371,7 +376,13 @@ mod tests {
             2_000
         ));
         let shown = status["upstreams"][""][0].as_object().unwrap();
-        for field in ["opened_on", "forced_until", "recovering_since", "thresholds"] {
+        for field in [
+            "opened_on",
+            "forced_until",
+            "recovering_since",
+            "thresholds",
+            "active_health_check",
+        ] {
             assert!(!shown.contains_key(field), "{field}");
         }
         assert!(!status.to_string().contains("null"), "{status}");

@@ -6,6 +6,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod active_health_check;
 pub mod advice;
 pub mod agreement;
 pub mod alerts;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::duration::format_duration;
+use super::health_check::{ActiveHealthCheck, MAX_HEALTH_CHECKS};
 use super::number;
 use super::reader::{Findings, ObjectReader, Outcome, Problem, word};
 
@@ -81,6 +82,8 @@ pub struct Breaker {
     pub failure_classes: Vec<FailureClass>,
     /// True: judge and report, but let every call pass.
     pub dry_run: bool,
+    /// Requests that try half-open breakers' upstreams while no client does; none = only clients do. At most 256, each breaker once.
+    pub active_health_checks: Vec<ActiveHealthCheck>,
 }
 
 impl Default for Breaker {
@@ -101,6 +104,7 @@ impl Default for Breaker {
             failure_statuses: vec![500, 502, 503, 504],
             failure_classes: FailureClass::WORDS.map(|(_, class)| class).to_vec(),
             dry_run: false,
+            active_health_checks: Vec::new(),
         }
     }
 }
@@ -135,6 +139,12 @@ impl Breaker {
             }))
             .unwrap_or(base.failure_classes),
             dry_run: object.boolean("dry_run", base.dry_run),
+            active_health_checks: object
+                .list("active_health_checks", MAX_HEALTH_CHECKS)
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|(path, value)| ActiveHealthCheck::read(path, value, object.findings))
+                .collect(),
         };
         object.finish();
         breaker
@@ -157,6 +167,7 @@ impl Breaker {
             "failure_statuses": self.failure_statuses,
             "failure_classes": self.failure_classes.iter().map(|class| class.as_str()).collect::<Vec<_>>(),
             "dry_run": self.dry_run,
+            "active_health_checks": self.active_health_checks.iter().map(ActiveHealthCheck::to_json).collect::<Vec<_>>(),
         })
     }
 }

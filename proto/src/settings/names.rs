@@ -10,6 +10,7 @@ const MAX_HOST: usize = 255;
 const MAX_PATH: usize = 1_024;
 const MAX_FIELD_NAME: usize = 64;
 const MAX_QUERY_NAME: usize = 128;
+const MAX_BREAKER_NAME: usize = 255;
 
 /// A route's name. `other` is the label of requests without a route.
 pub(super) fn route_name(value: &Value) -> Outcome<String> {
@@ -50,6 +51,31 @@ pub(super) fn address(value: &Value) -> Outcome<(String, u16)> {
         Ok(port) if !host.is_empty() => Ok(Reading::exact((host, port))),
         _ => Err(Problem::of(ViolationCode::Malformed, value, allowed)),
     }
+}
+
+/// The host of a request, its port if any, without a wildcard.
+pub(super) fn authority(value: &Value) -> Outcome<String> {
+    let allowed = "a host such as \"api.example.com\" or \"localhost:8443\"";
+    let host = text(value, MAX_HOST, allowed, |host| !host.contains('*') && sound_host(host))?;
+    Ok(Reading::exact(host.to_ascii_lowercase()))
+}
+
+/// The name of a breaker, as its status shows it, or `*`: Envoy allows all kinds of names.
+pub(super) fn breaker_name(value: &Value) -> Outcome<String> {
+    let allowed = "the name of a cluster, \"cluster/route\" or \"*\"";
+    let name = text(value, MAX_BREAKER_NAME, allowed, |name| {
+        name.bytes().all(|byte| byte.is_ascii_graphic())
+    })?;
+    Ok(Reading::exact(name.to_owned()))
+}
+
+/// A path with its query, if any (RFC 9112 section 3.2.1).
+pub(super) fn request_path(value: &Value) -> Outcome<String> {
+    let allowed = "a path such as \"/health\", with its query if any";
+    let path = text(value, MAX_PATH, allowed, |path| {
+        path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    })?;
+    Ok(Reading::exact(path.to_owned()))
 }
 
 /// The beginning of a path (RFC 3986 section 3.3), without query.

@@ -169,6 +169,21 @@ impl<'d, 'f> ObjectReader<'d, 'f> {
         self.findings.settle(&path, read(value))
     }
 
+    /// Reads a field that must be there; absent is refused as well, with what there is to say about it.
+    pub(super) fn required<T>(
+        &mut self,
+        name: &'static str,
+        why: &str,
+        read: impl FnOnce(&Value) -> Outcome<T>,
+    ) -> Option<T> {
+        if let Some((path, value)) = self.field(name) {
+            return self.findings.settle(&path, read(value));
+        }
+        let problem = Problem::new(ViolationCode::Missing, format!("given no {name}; {why}"));
+        self.findings.refuse(self.place(name), problem);
+        None
+    }
+
     /// A true or false.
     pub(super) fn boolean(&mut self, name: &'static str, default: bool) -> bool {
         self.read(name, boolean).unwrap_or(default)

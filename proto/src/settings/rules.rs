@@ -8,6 +8,7 @@ use super::{Route, Settings, ViolationCode};
 pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     check_ttls(settings, findings);
     check_breaker_waits(settings, findings);
+    check_health_checks(settings, findings);
     check_alerts(settings, findings);
     if findings.sound("/upstreams") {
         check_upstreams(settings, findings);
@@ -97,6 +98,25 @@ fn check_breaker_waits(settings: &Settings, findings: &mut Findings) {
     let most = ("/breaker/open_wait_max".to_owned(), settings.breaker.open_wait_max_ms);
     if first.1 > most.1 && findings.sound(&first.0) && findings.sound(&most.0) {
         conflict(findings, &first, "above", &most);
+    }
+}
+
+/// Each breaker has one check at most. Positions in the list are those of the document only if none was dropped.
+fn check_health_checks(settings: &Settings, findings: &mut Findings) {
+    let checks = &settings.breaker.active_health_checks;
+    if !findings.sound("/breaker/active_health_checks") {
+        return;
+    }
+    for (index, check) in checks.iter().enumerate() {
+        let earlier = checks.get(..index).unwrap_or_default();
+        if let Some(other) = earlier.iter().position(|other| other.upstream == check.upstream) {
+            let place = format!("/breaker/active_health_checks/{other}");
+            let message = format!("given \"{}\", already the upstream of {place}", check.upstream);
+            findings.refuse(
+                format!("/breaker/active_health_checks/{index}/upstream"),
+                Problem::new(ViolationCode::Duplicate, message),
+            );
+        }
     }
 }
 

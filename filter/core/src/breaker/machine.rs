@@ -169,8 +169,7 @@ impl Record {
     }
 
     fn begin_half_open(&mut self, policy: &BreakerPolicy, call: &Call, now_ms: Millis, random: u64) -> (Pass, bool) {
-        self.probes
-            .retain(|probe| probe.until_ms > now_ms && probe.until_ms <= now_ms.saturating_add(PROBE_MS));
+        self.probes = self.under_way(now_ms).copied().collect();
         let places = usize::try_from(policy.probes)
             .unwrap_or(MAX_PROBES)
             .clamp(1, MAX_PROBES);
@@ -189,6 +188,14 @@ impl Record {
         (Pass::Probe(id), true)
     }
 
+    /// Probes whose time has not run out.
+    pub(super) fn under_way(&self, now_ms: Millis) -> impl Iterator<Item = &Probe> {
+        let longest_ms = now_ms.saturating_add(PROBE_MS);
+        self.probes
+            .iter()
+            .filter(move |probe| probe.until_ms > now_ms && probe.until_ms <= longest_ms)
+    }
+
     /// Takes in how a call ended; true when the record has changed.
     pub(super) fn end(
         &mut self,
@@ -202,12 +209,7 @@ impl Record {
         if permit.generation != self.generation {
             return false;
         }
-        let mut held = false;
-        if let Some(id) = permit.probe {
-            let before = self.probes.len();
-            self.probes.retain(|probe| probe.id != id);
-            held = self.probes.len() < before;
-        }
+        let held = self.give_back(permit);
         let Some(failed) = policy.failed(class) else {
             return held;
         };
@@ -218,6 +220,15 @@ impl Record {
             State::HalfOpen | State::Open => {}
         }
         true
+    }
+
+    /// Gives a probe's place back; true when it was held.
+    pub(super) fn give_back(&mut self, permit: &Permit) -> bool {
+        let before = self.probes.len();
+        if permit.generation == self.generation {
+            self.probes.retain(|probe| Some(probe.id) != permit.probe);
+        }
+        self.probes.len() < before
     }
 
     /// Takes in so many calls that ended well; true when they count.

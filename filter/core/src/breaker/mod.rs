@@ -4,6 +4,7 @@
 //! the request rate; the record of each upstream lives in shared data and changes by compare-and-swap. An operator's word stands
 //! above the breaker's judgement until it runs out. After a recovery the upstream is led back to its load ([`ramp`]).
 
+mod check;
 mod late;
 mod machine;
 mod outcome;
@@ -17,6 +18,7 @@ mod tests;
 mod view;
 mod watch;
 
+pub use check::{Quiet, begin_check, end_check, is_closed, quiet};
 pub use outcome::{OutcomeClass, classify};
 pub use policy::{BreakerPolicy, FailurePolicy};
 pub use record::{Cause, Evidence, Forced, State};

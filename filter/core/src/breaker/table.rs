@@ -307,7 +307,7 @@ impl Standing {
     }
 }
 
-fn permit(upstream: &str, generation: u64, probe: Option<u64>) -> Permit {
+pub(super) fn permit(upstream: &str, generation: u64, probe: Option<u64>) -> Permit {
     Permit {
         upstream: upstream.to_owned(),
         generation,

@@ -93,6 +93,8 @@ pub enum Failure {
     ServerError,
     /// No answer: refused, reset, timed out, or the breaker is open.
     Unreachable,
+    /// None: the upstream is well again, and a request that can wait is not sent.
+    Spared,
 }
 
 /// Decides about a stored response whose key and selecting fields match. `soft_purged`: a purge marked it stale.
@@ -121,11 +123,16 @@ pub fn on_failure(
     }
     let age_ms = stored.age_ms(now_ms);
     let stale_ms = age_ms.saturating_sub(stored.lifetime_ms());
+    // Where nothing has failed, what the client says of ages holds as ever.
+    let too_old = request.max_age.is_some_and(|max| age_ms > u64::from(max) * 1_000);
+    if failure == Failure::Spared && (too_old || request.min_fresh.is_some()) {
+        return None;
+    }
     let asked = request.stale_if_error.map_or(0, |seconds| u64::from(seconds) * 1_000);
     if stale_ms <= stored.stale_if_error_ms().max(asked) {
         return Some(figures(stored, Action::Serve, ReuseReason::StaleIfError, age_ms));
     }
-    if failure == Failure::Unreachable && stale_ms <= policy.max_stale_on_outage_ms {
+    if failure != Failure::ServerError && stale_ms <= policy.max_stale_on_outage_ms {
         return Some(figures(stored, Action::Serve, ReuseReason::StaleOnOutage, age_ms));
     }
     None

@@ -166,10 +166,13 @@ impl Vm {
 
     /// The answer to a background request; without fields it failed.
     pub fn on_call_response(&mut self, host: &impl Host, token: u32, fields: usize, body_size: usize) {
+        let now_ms = host.now_ns() / 1_000_000;
+        if self.take_checked(Ctx::new(host, now_ms), token, fields) {
+            return;
+        }
         let Some(mut refresh) = self.background.calls.remove(&token) else {
             return;
         };
-        let now_ms = host.now_ns() / 1_000_000;
         let map = if fields == 0 {
             Vec::new()
         } else {

@@ -112,7 +112,11 @@ impl From<Refusal> for Shed {
             proxy_status: Cow::Borrowed(proxy_status),
             retry_after_ms: refusal.retry_after_ms,
             outcome: Outcome::Shed,
-            failure: Failure::Unreachable,
+            failure: if refusal.why == Why::Recovering {
+                Failure::Spared
+            } else {
+                Failure::Unreachable
+            },
         }
     }
 }

@@ -194,6 +194,7 @@ impl Vm {
         self.renew_places(ctx, false);
         if self.leads {
             self.sweep_breakers(ctx);
+            self.check_health(ctx);
             self.report(ctx);
             self.acknowledge_settings(ctx);
             self.acknowledge_purges(ctx);

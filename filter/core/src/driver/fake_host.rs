@@ -45,6 +45,8 @@ pub(super) struct FakeHost {
     pub(super) call_response: RefCell<Lines>,
     pub(super) log: RefCell<Vec<String>>,
     pub(super) failing: Cell<bool>,
+    /// Calls to upstreams cannot be started.
+    pub(super) no_calls: Cell<bool>,
     pub(super) host_calls: Cell<u32>,
     pub(super) resumed: Cell<u32>,
     pub(super) random: Cell<u64>,
@@ -289,6 +291,9 @@ impl ControlTransport for FakeHost {
 impl Callouts for FakeHost {
     fn call(&self, cluster: &str, fields: Vec<(&str, &[u8])>, _timeout: Duration) -> Result<u32, CallError> {
         self.called().map_err(|_| CallError)?;
+        if self.no_calls.get() {
+            return Err(CallError);
+        }
         let fields = fields
             .into_iter()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))

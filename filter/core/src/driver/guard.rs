@@ -11,7 +11,9 @@ use crate::breaker::{
     self, BreakerPolicy, Call, Evidence, Forced, OutcomeClass, Permit, Refusal, Transition, View, Why,
 };
 use optimizer_proto::v1::breaker_command::Action;
-use optimizer_proto::v1::{BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds};
+use optimizer_proto::v1::{
+    ActiveHealthCheck, BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds,
+};
 use serde_json::json;
 use std::rc::Rc;
 
@@ -237,7 +239,11 @@ fn evidence(seen: Evidence) -> Option<BreakerEvidence> {
 }
 
 /// A breaker's view as reported.
-pub(super) fn gauge(view: View, policy: &BreakerPolicy) -> BreakerGauge {
+pub(super) fn gauge(
+    view: View,
+    policy: &BreakerPolicy,
+    active_health_check: Option<ActiveHealthCheck>,
+) -> BreakerGauge {
     let (calls, failures, slow_calls) = view.window;
     BreakerGauge {
         upstream: view.upstream,
@@ -257,6 +263,7 @@ pub(super) fn gauge(view: View, policy: &BreakerPolicy) -> BreakerGauge {
         recovering_since_ms: view.recovering_since_ms,
         connect_failures: view.connect_failures,
         evidence: evidence(view.evidence),
+        active_health_check,
         thresholds: Some(BreakerThresholds {
             failure_rate_percent: policy.failure_rate_percent,
             slow_call_rate_percent: policy.slow_call_rate_percent,

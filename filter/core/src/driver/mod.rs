@@ -25,6 +25,8 @@ mod forwarding;
 mod from_cache;
 mod guard;
 pub mod header_map;
+mod health_check;
+mod health_checks;
 pub mod host;
 mod instance;
 mod invalidate;

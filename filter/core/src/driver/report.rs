@@ -66,7 +66,10 @@ impl Vm {
             cache_age_sum_ms: usage.age_sum_ms,
             breakers: crate::breaker::all(ctx.host, &self.policies.breaker, ctx.now_ms)
                 .into_iter()
-                .map(|view| super::guard::gauge(view, &self.policies.breaker))
+                .map(|view| {
+                    let check = self.health_check_reported(&view.upstream);
+                    super::guard::gauge(view, &self.policies.breaker, check)
+                })
                 .collect(),
             workers: u32::try_from(registry::vms(ctx.host, ctx.now_ms).len()).unwrap_or(u32::MAX),
             concurrency: self.concurrency(ctx),

@@ -3,6 +3,7 @@
 mod collapsing;
 mod control;
 mod failing;
+mod health_check;
 mod limit;
 mod lookup;
 mod parked;

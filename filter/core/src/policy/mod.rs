@@ -1,6 +1,7 @@
 //! Checked settings, compiled to what the hot path reads.
 
 mod describe;
+mod health_checks;
 mod readings;
 mod route_match;
 mod routing;
@@ -13,7 +14,7 @@ use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
 use crate::tier_breaker::TierLimits;
 use optimizer_proto::settings::{
-    EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, SetCookie, Settings,
+    ActiveHealthCheck, EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, SetCookie, Settings,
 };
 use route_match::HostPattern;
 pub use routing::Reading;
@@ -77,6 +78,8 @@ pub struct CollapsingPolicy {
 pub struct Policies {
     /// When and how calls to an upstream are refused.
     pub breaker: BreakerPolicy,
+    /// What tries half-open upstreams that nobody calls.
+    pub health_checks: Vec<ActiveHealthCheck>,
     /// How many calls an upstream gets at a time.
     pub limit: LimitPolicy,
     /// How the shared tier is used.
@@ -105,6 +108,7 @@ impl Policies {
             .collect();
         Self {
             breaker: breaker(settings),
+            health_checks: settings.breaker.active_health_checks.clone(),
             limit: limit(settings),
             tier: tier(settings),
             collapsing: CollapsingPolicy {

@@ -130,7 +130,7 @@ fn a_soft_purge_makes_stale_what_was_fresh() {
 
 #[test]
 fn what_bridges_a_failure() {
-    use Failure::{ServerError, Unreachable};
+    use Failure::{ServerError, Spared, Unreachable};
     let policy = FreshnessPolicy {
         max_stale_on_outage_ms: 300_000,
         ..FreshnessPolicy::default()
@@ -166,6 +166,36 @@ fn what_bridges_a_failure() {
         ("s-maxage=60", "", 61, Unreachable, None),
         ("no-cache", "", 1, Unreachable, None),
         ("max-age=60", "cache-control: no-cache", 1, Unreachable, None),
+        // Nothing has failed: the client's own bounds hold, which a failure would set aside.
+        ("max-age=60", "", 61, Spared, Some("stale-on-outage")),
+        (
+            "max-age=60, stale-if-error=100",
+            "cache-control: max-age=0",
+            1,
+            Unreachable,
+            Some("stale-if-error"),
+        ),
+        (
+            "max-age=60, stale-if-error=100",
+            "cache-control: max-age=0",
+            1,
+            Spared,
+            None,
+        ),
+        (
+            "max-age=60, stale-if-error=100",
+            "cache-control: max-age=5",
+            5,
+            Spared,
+            Some("stale-if-error"),
+        ),
+        (
+            "max-age=60, stale-if-error=100",
+            "cache-control: min-fresh=1",
+            61,
+            Spared,
+            None,
+        ),
     ] {
         let bytes = stored("", 200, &format!("etag: \"v\" | cache-control: {response}"), &policy);
         let view = StoredView::decode(&bytes, true).expect("what was stored");
