@@ -10,10 +10,10 @@ use envoy_types::pb::io::prometheus::client::{Counter, Gauge, Metric, MetricFami
 use optimizer_proto::telemetry::Sketch;
 use optimizer_proto::v1::filter_message::Body;
 use optimizer_proto::v1::{
-    BreakerEvent, BreakerGauge, CacheCounters, ChangeCount, ClientPurge, Command, CommandResult, ConcurrencyGauge,
-    ErrorCount, ExportItem, ExportPage, Fence, FilterGauges, FilterMessage, Hello, KeySamples, PurgeCount, ReasonCount,
-    RelayedCommand, RequestSeries, SettingsAck, SweepCommand, TelemetryDelta, TelemetryReport, TierGet, TierInvalidate,
-    TierPut, TierRelease, TierSubject, Violation, command,
+    ActiveHealthCheck, BreakerEvent, BreakerGauge, CacheCounters, ChangeCount, ClientPurge, Command, CommandResult,
+    ConcurrencyGauge, ErrorCount, ExportItem, ExportPage, Fence, FilterGauges, FilterMessage, Hello, KeySamples,
+    PurgeCount, ReasonCount, RelayedCommand, RequestSeries, SettingsAck, SweepCommand, TelemetryDelta, TelemetryReport,
+    TierGet, TierInvalidate, TierPut, TierRelease, TierSubject, Violation, command,
 };
 use prost::Message;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -171,6 +171,12 @@ fn gauges() -> FilterGauges {
             state: "closed".to_owned(),
             since_ms: now_ms(),
             calls: 10,
+            active_health_check: Some(ActiveHealthCheck {
+                interval_ms: 5_000,
+                last_ms: now_ms(),
+                healthy: true,
+                status: 200,
+            }),
             ..BreakerGauge::default()
         }],
         workers: 2,

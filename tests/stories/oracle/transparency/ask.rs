@@ -1,6 +1,7 @@
 //! One random request and the manner of the client that sends it.
 
 use super::habits::{self, HABITS, Habit};
+use super::tunnel::AUTHORITIES;
 use crate::oracle::random::Random;
 use std::fmt::Write;
 
@@ -29,6 +30,8 @@ pub(super) enum Manner {
     WebSocket,
     /// A gRPC call with so many messages.
     Grpc(usize),
+    /// A `CONNECT`; through the tunnel it says something and reads it back. The path is the authority.
+    Tunnel,
 }
 
 /// How a request's content goes.
@@ -67,6 +70,16 @@ const RANGES: [&str; 8] = [
     "bytes=0-",
 ];
 
+/// Habits of origins that fail at times, or seem to: what a breaker is for, and what not.
+const FAILING: [&str; 7] = [
+    "cut",
+    "errors",
+    "errors-stored",
+    "seldom",
+    "seldom",
+    "sse-cut",
+    "sse-cut",
+];
 /// Habits of origins that take their time: where waiting one after another shows.
 const SLOW: [&str; 5] = ["poll", "slow-private", "slow-etag", "slow-vary", "short"];
 
@@ -79,8 +92,15 @@ impl Ask {
         if random.percent(3) {
             return Self::deserted(random);
         }
+        if random.percent(3) {
+            return Self::tunnel(random);
+        }
         let own = random.percent(40);
-        let habit = &HABITS[random.below(HABITS.len())];
+        let habit = if random.percent(20) {
+            habits::of(random.pick(&FAILING))
+        } else {
+            &HABITS[random.below(HABITS.len())]
+        };
         let page = random.below(3);
         let path = if own {
             format!("/{}/own{client}/{page}", habit.name)
@@ -204,6 +224,17 @@ impl Ask {
         }
     }
 
+    fn tunnel(random: &mut Random) -> Self {
+        Self {
+            wire: random.pick(&[Wire::H11, Wire::H2]),
+            manner: Manner::Tunnel,
+            method: "CONNECT",
+            path: random.pick(&AUTHORITIES).to_owned(),
+            fields: Vec::new(),
+            content: Content::None,
+        }
+    }
+
     fn grpc(random: &mut Random) -> Self {
         Self {
             wire: Wire::H2,
@@ -247,7 +278,7 @@ impl Ask {
             Manner::Crowd(_) => "crowd".to_owned(),
             other => format!("{other:?}").to_ascii_lowercase(),
         };
-        let what = if matches!(self.manner, Manner::Grpc(_)) {
+        let what = if matches!(self.manner, Manner::Grpc(_) | Manner::Tunnel) {
             &self.path
         } else {
             self.habit().name
@@ -272,7 +303,7 @@ impl Ask {
         let start = self.path.rfind('/').unwrap_or(0);
         let (before, last) = self.path.split_at(start);
         let path = match self.manner {
-            Manner::Grpc(_) => self.path.clone(),
+            Manner::Grpc(_) | Manner::Tunnel => self.path.clone(),
             _ => format!("{before}/again{page}{last}"),
         };
         Self { path, ..self.clone() }

@@ -48,7 +48,10 @@ impl H1 {
             Err(_) => End::Cut,
         };
         let closes = seen.header("connection").is_some_and(|value| value.contains("close"));
-        let kept = seen.end == End::Whole && !closes && ask.wire == Wire::H11 && ask.manner != Manner::WebSocket;
+        let kept = seen.end == End::Whole
+            && !closes
+            && ask.wire == Wire::H11
+            && !matches!(ask.manner, Manner::WebSocket | Manner::Tunnel);
         (seen, kept)
     }
 
@@ -76,7 +79,7 @@ impl H1 {
                 seen.interim.push((seen.status, link));
             }
         }
-        if seen.status == 101 {
+        if seen.status == 101 || seen.status == 200 && ask.manner == Manner::Tunnel {
             return self.speak(seen);
         }
         self.read_content(ask, seen)
@@ -180,8 +183,13 @@ impl H1 {
 
 fn head(ask: &Ask, id: &str) -> Vec<u8> {
     let version = if ask.wire == Wire::H10 { "1.0" } else { "1.1" };
+    let host = if ask.manner == Manner::Tunnel {
+        &ask.path
+    } else {
+        "api.example"
+    };
     let mut head = format!(
-        "{} {} HTTP/{version}\r\nhost: api.example\r\nx-ask: {id}\r\n",
+        "{} {} HTTP/{version}\r\nhost: {host}\r\nx-ask: {id}\r\n",
         ask.method, ask.path
     );
     for (name, value) in &ask.fields {

@@ -72,8 +72,13 @@ impl H2 {
 
 async fn converse(sender: SendRequest<Bytes>, ask: &Ask, id: &str, seen: &mut Seen) -> Result<End> {
     let socket = ask.manner == Manner::WebSocket;
+    let tunnel = ask.manner == Manner::Tunnel;
     let method = if socket { "CONNECT" } else { ask.method };
-    let uri = format!("http://api.example{}", ask.path);
+    let uri = if tunnel {
+        ask.path.clone()
+    } else {
+        format!("http://api.example{}", ask.path)
+    };
     let mut head = Request::builder().method(method).uri(uri).header("x-ask", id);
     for (name, value) in &ask.fields {
         // An extended CONNECT and HTTP/2 have no such fields.
@@ -86,9 +91,9 @@ async fn converse(sender: SendRequest<Bytes>, ask: &Ask, id: &str, seen: &mut Se
     }
     let head = head.body(()).map_err(failed)?;
     let mut sender = sender.ready().await.map_err(failed)?;
-    let follows = socket || ask.content != Content::None || matches!(ask.manner, Manner::Grpc(_));
+    let follows = socket || tunnel || ask.content != Content::None || matches!(ask.manner, Manner::Grpc(_));
     let (answer, mut out) = sender.send_request(head, !follows).map_err(failed)?;
-    if follows && !socket {
+    if follows && !socket && !tunnel {
         // An answer may come before the content is taken.
         let _ = send_content(ask, &mut out);
     }
@@ -97,7 +102,7 @@ async fn converse(sender: SendRequest<Bytes>, ask: &Ask, id: &str, seen: &mut Se
         return Ok(End::Left);
     }
     let mut content = read_head(answer, seen).await?;
-    if socket {
+    if socket || tunnel {
         return speak(&mut out, &mut content, seen).await;
     }
     read_content(ask, &mut content, seen).await

@@ -1,5 +1,7 @@
 //! Habits of origins: how they label, delimit, delay and break off what they answer.
 
+use super::fails::Fails;
+use super::framing::{EVENTS, Framing, event};
 use std::time::Duration;
 
 /// How long what was sent may answer others without asking the origin again.
@@ -11,21 +13,6 @@ pub(super) enum Life {
     Validated,
     /// For this many seconds, and then for as many while it is renewed.
     Seconds(u64, u64),
-}
-
-/// How the content is delimited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    Length,
-    Chunked,
-    /// By the end of the connection.
-    Close,
-    /// Chunked, with two trailers.
-    Trailers,
-    /// Events, one chunk each, some time apart.
-    Events,
-    /// The connection ends in the middle of the promised content.
-    Cut,
 }
 
 /// One of them. The first segment of a path names it.
@@ -43,8 +30,7 @@ pub(super) struct Habit {
     pub(super) delay: Duration,
     /// An interim response before the final one.
     pub(super) hints: bool,
-    /// In every other second and a half it fails.
-    pub(super) fails: bool,
+    pub(super) fails: Fails,
 }
 
 const USUAL: Habit = Habit {
@@ -58,7 +44,7 @@ const USUAL: Habit = Habit {
     size: 400,
     delay: Duration::from_millis(10),
     hints: false,
-    fails: false,
+    fails: Fails::Never,
 };
 
 const TEXT: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
@@ -115,6 +101,13 @@ pub(super) static HABITS: &[Habit] = &[
         framing: Framing::Events,
         ..USUAL
     },
+    // Nobody has promised an end: that it breaks off is no failure.
+    Habit {
+        name: "sse-cut",
+        fields: &[("content-type", "text/event-stream"), ("cache-control", "no-cache")],
+        framing: Framing::EventsCut,
+        ..USUAL
+    },
     Habit {
         name: "poll",
         fields: &[TEXT, ("cache-control", "no-store")],
@@ -165,20 +158,26 @@ pub(super) static HABITS: &[Habit] = &[
         life: LONG,
         framing: Framing::Cut,
         size: 5_000,
-        fails: true,
+        fails: Fails::HalfTheTime,
         ..USUAL
     },
     Habit {
         name: "errors",
         fields: &[TEXT, ("cache-control", "no-store")],
-        fails: true,
+        fails: Fails::HalfTheTime,
         ..USUAL
     },
     Habit {
         name: "errors-stored",
         fields: &[TEXT, ("cache-control", "max-age=1, stale-if-error=60")],
         life: Life::Seconds(1, 60),
-        fails: true,
+        fails: Fails::HalfTheTime,
+        ..USUAL
+    },
+    Habit {
+        name: "seldom",
+        fields: &[TEXT, ("cache-control", "no-store")],
+        fails: Fails::Seldom,
         ..USUAL
     },
     Habit {
@@ -338,6 +337,19 @@ pub(super) fn of(path: &str) -> &'static Habit {
 }
 
 impl Habit {
+    /// Whether it fails at times.
+    pub(super) fn is_failing(&self) -> bool {
+        self.fails != Fails::Never
+    }
+
+    /// The cluster that is asked for it: those that may lead to a breaker's opening are not among others.
+    pub(super) fn cluster(&self) -> &'static str {
+        match self.name {
+            "left" | "sse" | "sse-cut" => self.name,
+            _ => self.fails.cluster(),
+        }
+    }
+
     /// What the content depends on besides path and version, for a request with these fields.
     pub(super) fn variant(&self, header: impl Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
         let choose = |name: &&'static str| {
@@ -356,7 +368,7 @@ impl Habit {
 
     /// The content of a version. Of an event stream, all events.
     pub(super) fn content(&self, path: &str, version: usize, variant: &[(&'static str, String)]) -> Vec<u8> {
-        if self.framing == Framing::Events {
+        if matches!(self.framing, Framing::Events | Framing::EventsCut) {
             return (0..EVENTS).flat_map(event).collect();
         }
         let chosen: Vec<&str> = variant.iter().map(|(_, value)| value.as_str()).collect();
@@ -369,13 +381,4 @@ impl Habit {
         let chosen: Vec<&str> = variant.iter().map(|(_, value)| value.as_str()).collect();
         format!("\"v{version}{}\"", chosen.join("."))
     }
-}
-
-/// Events of a stream, and the time between two.
-pub(super) const EVENTS: usize = 4;
-pub(super) const PACE: Duration = Duration::from_millis(60);
-
-/// One event.
-pub(super) fn event(number: usize) -> Vec<u8> {
-    format!("data: {number}\n\n").into_bytes()
 }

@@ -1,12 +1,12 @@
 //! Whether an answer is the one without the filter, or one that RFC 9111 allows: by what the origin sent, not by what the filter says.
 
 use super::ask::{Ask, Content, Manner};
+use super::breaker_rule::Farthest;
 use super::habits::Life;
-use super::origin::{Entry, phase};
+use super::history::{Entry, History};
 use super::seen::{End, Seen};
-use super::world::World;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Fields of time, of the hop and of framing, and the number of what was sent.
 const OWN: [&str; 8] = [
@@ -41,14 +41,14 @@ pub(super) enum From {
 }
 
 /// What is wrong with an answer.
-pub(super) fn judge(world: &World, ask: &Ask, id: &str, seen: &Seen, twin: &Seen) -> Result<From, String> {
+pub(super) fn judge(history: &History, ask: &Ask, id: &str, seen: &Seen, twin: &Seen) -> Result<From, String> {
     if ask.manner == Manner::Leave(0) {
         return Ok(From::Envoy);
     }
     if seen.end == End::Silent && twin.end != End::Silent {
         return Err("never answered".to_owned());
     }
-    let times = world.with.origin.asked(id);
+    let times = history.asked(id);
     let most = match ask.method {
         "GET" | "HEAD" if ask.habit().life != Life::Own => 2,
         _ => 1,
@@ -56,8 +56,8 @@ pub(super) fn judge(world: &World, ask: &Ask, id: &str, seen: &Seen, twin: &Seen
     if times > most {
         return Err(format!("sent to the origin {times} times"));
     }
-    let Some(entry) = seen.serial().and_then(|serial| world.with.origin.sent(serial)) else {
-        return envoys_own(world, ask, seen, twin);
+    let Some(entry) = seen.serial().and_then(|serial| history.sent(serial)) else {
+        return envoys_own(history, ask, seen, twin);
     };
     if entry.path != ask.path {
         return Err(format!("an answer for {}", entry.path));
@@ -66,26 +66,26 @@ pub(super) fn judge(world: &World, ask: &Ask, id: &str, seen: &Seen, twin: &Seen
         if seen.says("hit") {
             return Err("says hit of an answer of its own".to_owned());
         }
-        if comparable(world, ask, seen, twin) {
+        if comparable(history, ask, seen, twin) {
             same(ask, seen, twin)?;
         }
         return Ok(From::Fetch);
     }
-    reusable(world, ask, seen, &entry)
+    reusable(history, ask, seen, &entry)
         .and_then(|()| as_sent(ask, seen, &entry))
         .map(|()| From::Reuse)
 }
 
 /// Whether the origins answered both alike: those that fail at times did not change between the two.
-fn comparable(world: &World, ask: &Ask, seen: &Seen, twin: &Seen) -> bool {
-    if !ask.habit().fails {
+fn comparable(history: &History, ask: &Ask, seen: &Seen, twin: &Seen) -> bool {
+    if !ask.habit().is_failing() {
         return true;
     }
     let (begun, ended) = (
         seen.asked.min(twin.asked),
         (seen.asked + seen.took).max(twin.asked + twin.took),
     );
-    let (_, left) = phase(world.started, begun);
+    let (_, left) = history.phase(ask.habit(), begun);
     begun + left > ended
 }
 
@@ -95,19 +95,22 @@ pub(super) fn is_refusal(seen: &Seen) -> bool {
 }
 
 /// An answer that no origin sent.
-fn envoys_own(world: &World, ask: &Ask, seen: &Seen, twin: &Seen) -> Result<From, String> {
+fn envoys_own(history: &History, ask: &Ask, seen: &Seen, twin: &Seen) -> Result<From, String> {
     if is_refusal(seen) {
-        let open = ask.habit().fails && world.may_be_open(seen.asked + seen.took);
-        return if open {
+        let at = seen.asked + seen.took;
+        let least = if seen.says("detail=breaker-half-open") {
+            Farthest::HalfOpen
+        } else {
+            Farthest::Open
+        };
+        return if history.farthest(ask.habit(), at) >= least {
             Ok(From::Envoy)
         } else {
-            Err(format!(
-                "refused by the breaker: {}",
-                world.counted(seen.asked + seen.took)
-            ))
+            let told = history.counted(ask.habit(), at);
+            Err(format!("refused ({}): {told}", seen.cache_status()))
         };
     }
-    if !comparable(world, ask, seen, twin) {
+    if !comparable(history, ask, seen, twin) {
         return Ok(From::Envoy);
     }
     let only_stored = ask
@@ -117,14 +120,14 @@ fn envoys_own(world: &World, ask: &Ask, seen: &Seen, twin: &Seen) -> Result<From
         return Ok(From::Envoy);
     }
     // Those who waited for a fetch that fails share its status.
-    if seen.says("detail=collapsed-failure") && matches!(ask.manner, Manner::Crowd(_)) && ask.habit().fails {
+    if seen.says("detail=collapsed-failure") && matches!(ask.manner, Manner::Crowd(_)) && ask.habit().is_failing() {
         return Ok(From::Envoy);
     }
     // Of a condition or a range that fails nothing but the validators is sent.
     if matches!(seen.status, 304 | 416) && twin.status == seen.status && seen.header("etag") == twin.header("etag") {
         return Ok(From::Reuse);
     }
-    if seen.status == 416 && ask.header("range").is_some_and(|range| range == "bytes=90000-") {
+    if is_beyond_the_end(ask, seen) {
         return Ok(From::Reuse);
     }
     // What Envoy says in place of an upstream that fails, the filter says in its own words.
@@ -136,8 +139,8 @@ fn envoys_own(world: &World, ask: &Ask, seen: &Seen, twin: &Seen) -> Result<From
 
 /// Whether both are the same to a client.
 fn same(ask: &Ask, seen: &Seen, twin: &Seen) -> Result<(), String> {
-    // Only the filter gives several ranges of what it has.
-    if is_several_ranges(ask, seen) {
+    // Only the filter gives several ranges of what it has, and says that there is no such range; the origin gives the whole.
+    if is_several_ranges(ask, seen) || is_beyond_the_end(ask, seen) {
         return Ok(());
     }
     let mut differing = Vec::new();
@@ -190,6 +193,14 @@ fn is_several_ranges(ask: &Ask, seen: &Seen) -> bool {
     seen.status == 206 && several && seen.header("content-range").is_none()
 }
 
+/// A range that begins beyond the end of the content (RFC 9110 section 15.5.17).
+fn is_beyond_the_end(ask: &Ask, seen: &Seen) -> bool {
+    let size = ask.habit().size;
+    seen.status == 416
+        && ask.header("range").is_some_and(|range| range == "bytes=90000-")
+        && seen.header("content-range") == Some(format!("bytes */{size}"))
+}
+
 /// The names of fields that differ. Envoy joins the lines of lists.
 fn fields(one: &[(String, String)], other: &[(String, String)]) -> BTreeSet<String> {
     let of = |lines: &[(String, String)], name: &str| {
@@ -216,7 +227,7 @@ fn fields(one: &[(String, String)], other: &[(String, String)]) -> BTreeSet<Stri
 }
 
 /// Whether what was sent for another request may answer this one.
-fn reusable(world: &World, ask: &Ask, seen: &Seen, entry: &Entry) -> Result<(), String> {
+fn reusable(history: &History, ask: &Ask, seen: &Seen, entry: &Entry) -> Result<(), String> {
     let habit = ask.habit();
     let wrong = |what: &str| Err(format!("reused {what}"));
     if !matches!(ask.method, "GET" | "HEAD") || ask.manner == Manner::WebSocket || ask.content != Content::None {
@@ -231,13 +242,7 @@ fn reusable(world: &World, ask: &Ask, seen: &Seen, entry: &Entry) -> Result<(), 
     if habit.variant(|name| ask.header(name)) != entry.variant {
         return wrong("another variant");
     }
-    let changed = world.changed.lock().expect("no panics").iter().any(|(path, known)| {
-        *path == ask.path
-            && entry.at < *known
-            && seen.asked > *known
-            && entry.version < newest(world, &ask.path, *known)
-    });
-    if changed {
+    if history.is_outdated(entry, seen.asked) {
         return wrong("what had been changed");
     }
     let status = seen.cache_status();
@@ -260,21 +265,22 @@ fn reusable(world: &World, ask: &Ask, seen: &Seen, entry: &Entry) -> Result<(), 
         Life::Seconds(fresh, more) => Duration::from_secs(fresh + more),
         Life::Validated => Duration::ZERO,
     };
+    let strict = habit
+        .fields
+        .iter()
+        .any(|(_, value)| value.contains("no-cache") || value.contains("must-revalidate"));
+    // With the upstream away what is stored may serve for longer (RFC 5861 section 4), unless it or the client forbids it.
+    let away = |at| history.phase(habit, at).0 || history.farthest(habit, at) == Farthest::Open;
+    let forbidden = strict || asked == "no-cache";
+    if habit.is_failing() && !forbidden && [seen.asked, seen.asked + seen.took].into_iter().any(away) {
+        return Ok(());
+    }
     let required = match asked.as_str() {
         "no-cache" | "max-age=0" => return wrong("for one who wants a fresh one"),
         "min-fresh=30" => Duration::from_secs(30),
         _ => Duration::ZERO,
     };
-    let strict = habit
-        .fields
-        .iter()
-        .any(|(_, value)| value.contains("no-cache") || value.contains("must-revalidate"));
     if asked == "max-stale=100" && !strict {
-        return Ok(());
-    }
-    // With the upstream away what is stored may serve for longer, unless it forbids it.
-    let failing = [seen.asked, seen.asked + seen.took].map(|at| phase(world.started, at).0);
-    if habit.fails && !strict && failing.contains(&true) {
         return Ok(());
     }
     let allowed = if lifetime.is_zero() {
@@ -286,16 +292,6 @@ fn reusable(world: &World, ask: &Ask, seen: &Seen, entry: &Entry) -> Result<(), 
         return Err(format!("reused after {} ms", age.as_millis()));
     }
     Ok(())
-}
-
-/// The newest version of a path that was there at a time.
-fn newest(world: &World, path: &str, at: Instant) -> usize {
-    let log = world.with.origin.log();
-    log.iter()
-        .filter(|entry| entry.path == path && entry.at <= at)
-        .map(|entry| entry.version)
-        .max()
-        .unwrap_or(0)
 }
 
 /// Whether a reused answer is what the origin sent.
@@ -312,7 +308,7 @@ fn as_sent(ask: &Ask, seen: &Seen, entry: &Entry) -> Result<(), String> {
     match seen.status {
         304 if named || starred => return Ok(()),
         _ if named && habit.status == 200 => return Err(format!("reused: {} where 304 is due", seen.status)),
-        416 => return Ok(()),
+        416 if is_beyond_the_end(ask, seen) => return Ok(()),
         206 if is_several_ranges(ask, seen) => return Ok(()),
         206 => {
             let range = given

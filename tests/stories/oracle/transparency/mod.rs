@@ -2,24 +2,31 @@
 //!
 //! - Each answer is the twin's, or one that RFC 9111 allows by what the origin has sent, and `Cache-Status` says so ([`judge`]).
 //! - None takes longer than one and a half times the longest of its kind without the filter, and [`MORE`].
-//! - The breaker is open only while the failures that the origin itself counted say so ([`World::may_be_open`]).
+//! - The breaker is open only while the failures that the origin itself counted say so ([`breaker_rule`]).
 //! - What is said to be stored answers the next request.
 //!
 //! `ORACLE_SEED` runs one seed alone; `ORACLE_SECONDS` goes on with further seeds for as long.
 
 mod ask;
+mod breaker_rule;
+mod fails;
+mod framing;
 mod h1;
 mod h2;
 mod habits;
+mod history;
 mod judge;
+mod judge_tests;
 mod origin;
 mod seen;
+mod tunnel;
 mod world;
 
 use crate::oracle::random::Random;
 use crate::oracle::{more_time, say};
 use ask::{Ask, Content, Manner};
 use habits::Life;
+use history::LEAVES;
 use judge::From;
 use seen::{End, Seen};
 use std::collections::BTreeMap;
@@ -65,6 +72,8 @@ struct Tally {
     reused: usize,
     refused: usize,
     stored: usize,
+    /// Tunnels that carried what was said.
+    tunnels: usize,
     times: BTreeMap<String, Times>,
     wrong: Vec<Wrong>,
 }
@@ -74,17 +83,19 @@ fn with_the_filter_nothing_is_slower_cut_refused_or_different() {
     let started = Instant::now();
     let seed = std::env::var("ORACLE_SEED").ok().and_then(|seed| seed.parse().ok());
     let mut next = seed.unwrap_or(SEED);
-    let (mut reports, mut requests, mut reused, mut stored) = (Vec::new(), 0, 0, 0);
+    let (mut reports, mut requests, mut reused, mut stored, mut tunnels) = (Vec::new(), 0, 0, 0, 0);
     loop {
         let (tally, told) = run(next);
         requests += tally.requests;
         reused += tally.reused;
         stored += tally.stored;
+        tunnels += tally.tunnels;
         say(&format!(
-            "transparency oracle, seed {next}: requests {}, reused {}, refused by the breaker {}, wrong {}",
+            "transparency oracle, seed {next}: requests {}, reused {}, refused by the breaker {}, tunnels {}, wrong {}",
             tally.requests,
             tally.reused,
             tally.refused,
+            tally.tunnels,
             tally.wrong.len()
         ));
         reports.extend(told);
@@ -98,6 +109,7 @@ fn with_the_filter_nothing_is_slower_cut_refused_or_different() {
         reused * 10 > requests && stored > 0,
         "too little was reused to prove anything: {reused} of {requests}, stored {stored}"
     );
+    assert!(tunnels > 0, "no tunnel was opened");
 }
 
 /// One seed.
@@ -154,7 +166,12 @@ fn ask_on(world: &World, mut random: Random, client: usize, tally: &Mutex<Tally>
             return;
         }
         let ask = Ask::random(&mut random, client, number * CLIENTS + client);
-        let judged = ask_both(world, &mut pair, &ask, &format!("{client}-{number}"));
+        let leaves = if matches!(ask.manner, Manner::Leave(_)) {
+            LEAVES
+        } else {
+            ""
+        };
+        let judged = ask_both(world, &mut pair, &ask, &format!("{client}-{number}{leaves}"));
         let earlier: Vec<Ask> = before
             .iter()
             .filter(|earlier| earlier.path == ask.path)
@@ -165,6 +182,8 @@ fn ask_on(world: &World, mut random: Random, client: usize, tally: &Mutex<Tally>
             tally.requests += 1;
             tally.refused += usize::from(judge::is_refusal(&judged.seen));
             tally.stored += usize::from(judged.seen.says("stored"));
+            let through = ask.manner == Manner::Tunnel && judged.seen.body.ends_with(b"bye.");
+            tally.tunnels += usize::from(through);
             match judged.verdict {
                 Ok(from) => tally.reused += usize::from(from == From::Reuse),
                 Err(what) => tally.wrong.push(Wrong {
@@ -198,7 +217,7 @@ struct Judged {
 
 fn ask_both(world: &World, pair: &mut [Client; 2], ask: &Ask, id: &str) -> Vec<Judged> {
     let [with, without] = pair;
-    let changes = !matches!(ask.method, "GET" | "HEAD" | "OPTIONS");
+    let changes = !matches!(ask.method, "GET" | "HEAD" | "OPTIONS" | "CONNECT");
     if let Manner::Crowd(count) = ask.manner {
         let (seen, twins) = (
             crowd(world, &world.with, ask, id, count),
@@ -206,21 +225,17 @@ fn ask_both(world: &World, pair: &mut [Client; 2], ask: &Ask, id: &str) -> Vec<J
         );
         let both = seen.into_iter().zip(twins).enumerate();
         let judged = both.map(|(at, (seen, twin))| {
-            let verdict = judge::judge(world, ask, &format!("{id}-{at}"), &seen, &twin);
+            let verdict = judge::judge(&world.history, ask, &format!("{id}-{at}"), &seen, &twin);
             Judged { seen, twin, verdict }
         });
         return judged.collect();
     }
     let seen = with.exchange(world.runtime(), &world.with, ask, id);
     if changes && seen.status < 400 {
-        world
-            .changed
-            .lock()
-            .expect("no panics")
-            .push((ask.path.clone(), Instant::now()));
+        world.history.change(&ask.path);
     }
     let twin = without.exchange(world.runtime(), &world.without, ask, id);
-    let mut verdict = judge::judge(world, ask, id, &seen, &twin);
+    let mut verdict = judge::judge(&world.history, ask, id, &seen, &twin);
     if verdict.is_ok() && is_to_stay(ask, &seen) {
         let again = with.exchange(world.runtime(), &world.with, ask, &format!("{id}-again"));
         if !again.says("hit") {

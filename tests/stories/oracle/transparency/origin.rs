@@ -1,6 +1,8 @@
 //! An origin that answers by its paths' habits and keeps a log of what it sent.
 
-use super::habits::{self, EVENTS, Framing, Habit, PACE};
+use super::framing::{EVENTS, Framing, PACE, event};
+use super::habits::{self, Habit};
+use super::history::{Entry, History};
 use e2e::Result;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -10,36 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long those that fail are well, and then failing.
-const PHASE: Duration = Duration::from_millis(1_500);
-
-/// What was sent once.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    /// `x-ask` of the request.
-    pub(super) ask: String,
-    pub(super) path: String,
-    pub(super) method: String,
-    pub(super) status: u16,
-    pub(super) version: usize,
-    pub(super) variant: Vec<(&'static str, String)>,
-    /// Field lines in order, names in lower case.
-    pub(super) fields: Vec<(String, String)>,
-    /// When it began to be sent.
-    pub(super) at: Instant,
-    /// The upstream failed: an error, no response, or one that breaks off.
-    pub(super) failed: bool,
-    /// The request had credentials.
-    pub(super) authorized: bool,
-}
-
 #[derive(Debug)]
 struct Shared {
-    log: Mutex<Vec<Entry>>,
+    history: Arc<History>,
     versions: Mutex<HashMap<String, usize>>,
     stopped: AtomicBool,
     connections: AtomicUsize,
-    started: Instant,
 }
 
 /// The origin.
@@ -50,16 +28,15 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Starts it. Those that share `started` fail at the same times.
-    pub(super) fn start(started: Instant) -> Result<Self> {
+    /// Starts it; what it sends is noted there.
+    pub(super) fn start(history: Arc<History>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            log: Mutex::default(),
+            history,
             versions: Mutex::default(),
             stopped: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
-            started,
         });
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -79,21 +56,6 @@ impl Origin {
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
-
-    /// What was sent under this number.
-    pub(super) fn sent(&self, serial: usize) -> Option<Entry> {
-        lock(&self.shared.log).get(serial).cloned()
-    }
-
-    /// All that was sent.
-    pub(super) fn log(&self) -> Vec<Entry> {
-        lock(&self.shared.log).clone()
-    }
-
-    /// How often a request came here.
-    pub(super) fn asked(&self, ask: &str) -> usize {
-        lock(&self.shared.log).iter().filter(|entry| entry.ask == ask).count()
-    }
 }
 
 impl Drop for Origin {
@@ -102,14 +64,6 @@ impl Drop for Origin {
         // Wakes the listener, which then ends.
         let _ = TcpStream::connect(self.address);
     }
-}
-
-/// Whether those that fail at times fail at this one, and for how long yet.
-pub(super) fn phase(started: Instant, at: Instant) -> (bool, Duration) {
-    let since = at.saturating_duration_since(started).as_millis();
-    let (number, within) = (since / PHASE.as_millis(), since % PHASE.as_millis());
-    let left = PHASE - Duration::from_millis(u64::try_from(within).unwrap_or(0));
-    (number % 2 == 1, left)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,10 +94,14 @@ fn serve(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read(stream, &mut reader)? {
+        if request.method == "CONNECT" {
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+            return echo(stream, &mut reader);
+        }
         let upgrade = request.header("upgrade").unwrap_or_default();
         if upgrade.eq_ignore_ascii_case("websocket") {
             let entry = reply(habits::of(&request.path), &request, 0, false, true).entry;
-            lock(&shared.log).push(Entry { status: 101, ..entry });
+            shared.history.push(Entry { status: 101, ..entry });
             stream
                 .write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")?;
             return echo(stream, &mut reader);
@@ -156,7 +114,7 @@ fn serve(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 /// Sends back what comes; closes after a `.`.
-fn echo(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<()> {
+pub(super) fn echo(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<()> {
     let mut buffer = [0; 256];
     loop {
         let size = reader.read(&mut buffer)?;
@@ -223,7 +181,7 @@ fn answer(mut stream: &TcpStream, shared: &Shared, request: &Received) -> io::Re
     let habit = habits::of(&request.path);
     std::thread::sleep(habit.delay);
     let unsafe_method = !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
-    let failing = habit.fails && phase(shared.started, Instant::now()).0;
+    let (failing, _) = shared.history.phase(habit, Instant::now());
     let version = {
         let mut versions = lock(&shared.versions);
         let version = versions.entry(request.path.clone()).or_insert(1);
@@ -236,13 +194,16 @@ fn answer(mut stream: &TcpStream, shared: &Shared, request: &Received) -> io::Re
     let mut reply = reply(habit, request, version, failing, unsafe_method);
     let last_of_path = request.path.bytes().last().unwrap_or_default();
     let nothing = failing && habit.framing != Framing::Cut && last_of_path.is_multiple_of(2);
-    reply.entry.failed = failing;
-    let serial = {
-        let mut log = lock(&shared.log);
-        reply.entry.at = Instant::now();
-        log.push(reply.entry.clone());
-        log.len() - 1
+    let bare = request.method == "HEAD" || matches!(reply.entry.status, 204 | 304);
+    let framing = match reply.entry.status {
+        _ if bare && habit.framing == Framing::Close => Framing::Length,
+        304 | 204 => Framing::Close,
+        206 | 400.. => Framing::Length,
+        _ => habit.framing,
     };
+    // Content that is not sent, or in part, cannot break off.
+    reply.entry.failed = failing && (habit.framing != Framing::Cut || framing == Framing::Cut && !bare);
+    let serial = shared.history.push(reply.entry.clone());
     if nothing {
         return Ok(false);
     }
@@ -252,18 +213,13 @@ fn answer(mut stream: &TcpStream, shared: &Shared, request: &Received) -> io::Re
     for (name, value) in &reply.entry.fields {
         let _ = write!(head, "{name}: {value}\r\n");
     }
-    let bare = request.method == "HEAD" || matches!(reply.entry.status, 204 | 304);
-    let framing = match reply.entry.status {
-        _ if bare && habit.framing == Framing::Close => Framing::Length,
-        304 | 204 => Framing::Close,
-        206 | 400.. => Framing::Length,
-        _ => habit.framing,
-    };
     match framing {
         Framing::Length | Framing::Cut => {
             let _ = write!(head, "content-length: {}\r\n", reply.content.len());
         }
-        Framing::Chunked | Framing::Events | Framing::Trailers => head.push_str("transfer-encoding: chunked\r\n"),
+        Framing::Chunked | Framing::Events | Framing::EventsCut | Framing::Trailers => {
+            head.push_str("transfer-encoding: chunked\r\n")
+        }
         Framing::Close if !bare => head.push_str("connection: close\r\n"),
         Framing::Close => {}
     }
@@ -359,10 +315,13 @@ fn send(mut stream: &TcpStream, framing: Framing, content: &[u8], failing: bool)
             stream.write_all(content)?;
             return Ok(false);
         }
-        Framing::Events => {
+        Framing::Events | Framing::EventsCut => {
             for number in 0..EVENTS {
-                stream.write_all(&chunk(&habits::event(number)))?;
+                stream.write_all(&chunk(&event(number)))?;
                 std::thread::sleep(PACE);
+            }
+            if framing == Framing::EventsCut {
+                return Ok(false);
             }
             stream.write_all(b"0\r\n\r\n")?;
         }

@@ -1,11 +1,14 @@
 //! Two Envoys in the shipped form, one with the filter and one without, each in front of origins of its own.
 
 use super::ask::{Ask, Manner, Wire};
+use super::breaker_rule::{MINIMUM, PROBES, WAIT, WINDOW};
 use super::h1::H1;
 use super::h2::H2;
 use super::habits::HABITS;
+use super::history::{History, LEAVES};
 use super::origin::Origin;
 use super::seen::{End, Seen};
+use super::tunnel::{AUTHORITIES, FarEnd};
 use crate::oracle::configuration::Configuration;
 use e2e::Result;
 use e2e::envoy::Envoy;
@@ -13,30 +16,26 @@ use e2e::grpc_origin::GrpcOrigin;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
-/// The breaker's window, least number of calls and wait.
-pub(super) const WINDOW: Duration = Duration::from_secs(10);
-pub(super) const MINIMUM: usize = 10;
-pub(super) const WAIT: Duration = Duration::from_millis(500);
+/// Clusters of the same origin, each with a breaker of its own.
+const CLUSTERS: [&str; 5] = ["failing", "seldom", "left", "sse", "sse-cut"];
 
 /// One Envoy with its origins.
 pub(super) struct Side {
     address: SocketAddr,
-    pub(super) origin: Origin,
-    _running: (Envoy, GrpcOrigin),
+    _running: (Envoy, Origin, GrpcOrigin, FarEnd),
 }
 
-/// Both, and what clients did to them.
+/// Both, and what happened.
 pub(super) struct World {
     pub(super) with: Side,
     pub(super) without: Side,
-    pub(super) started: Instant,
-    /// Paths that were changed, and when the client knew.
-    pub(super) changed: Mutex<Vec<(String, Instant)>>,
+    /// Of the side with the filter.
+    pub(super) history: Arc<History>,
     folder: Option<TempDir>,
     runtime: Runtime,
 }
@@ -46,10 +45,11 @@ impl World {
         let started = Instant::now();
         let folder = tempfile::Builder::new().prefix("optimizer-oracle-").tempdir()?;
         let settings = json!({"breaker": {
-            "window": format!("{}s", WINDOW.as_secs()), "minimum_calls": MINIMUM, "jitter_percent": 0,
+            "window": format!("{}s", WINDOW.as_secs()), "minimum_calls": MINIMUM, "probes": PROBES, "jitter_percent": 0,
             "open_wait": format!("{}ms", WAIT.as_millis()), "open_wait_max": format!("{}ms", WAIT.as_millis())}});
-        let with = Side::start(&folder.path().join("with"), Some(&settings), started)?;
-        let without = Side::start(&folder.path().join("without"), None, started)?;
+        let [history, theirs] = [(); 2].map(|()| Arc::new(History::new(started)));
+        let with = Side::start(&folder.path().join("with"), Some(&settings), Arc::clone(&history))?;
+        let without = Side::start(&folder.path().join("without"), None, theirs)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -57,8 +57,7 @@ impl World {
         Ok(Self {
             with,
             without,
-            started,
-            changed: Mutex::default(),
+            history,
             folder: Some(folder),
             runtime,
         })
@@ -73,73 +72,21 @@ impl World {
     pub(super) fn runtime(&self) -> &Handle {
         self.runtime.handle()
     }
-
-    /// Whether the failures that the origin itself counted can have the breaker open at this time. A call no longer ago than a wait, with
-    /// time for a busy machine, ended with too many failures in the window, or was a probe that failed, after such a call.
-    pub(super) fn may_be_open(&self, at: Instant) -> bool {
-        let calls = self.calls(at);
-        let mut opened = false;
-        calls.iter().any(|(when, failed)| {
-            let trips = is_too_much(&calls, *when);
-            let keeps_open = trips || opened && *failed;
-            opened |= trips;
-            keeps_open && *when + WAIT + Duration::from_secs(2) >= at
-        })
-    }
-
-    /// What was counted until then, in words.
-    pub(super) fn counted(&self, at: Instant) -> String {
-        let calls = self.calls(at);
-        let (count, failures) = within(&calls, at, WINDOW);
-        let last = calls
-            .iter()
-            .filter(|(_, failed)| *failed)
-            .map(|(when, _)| at - *when)
-            .min();
-        format!("{failures} of {count} calls had failed, the last one {last:?} before")
-    }
-
-    /// Calls to those that fail at times: when, and whether they failed.
-    fn calls(&self, until: Instant) -> Vec<(Instant, bool)> {
-        let log = self.with.origin.log();
-        let calls = log.iter().filter(|entry| entry.at <= until && is_failing(&entry.path));
-        calls.map(|entry| (entry.at, entry.failed)).collect()
-    }
-}
-
-/// Whether at least half of enough calls had failed by then; the breaker's window begins with a whole tenth of it.
-fn is_too_much(calls: &[(Instant, bool)], until: Instant) -> bool {
-    [WINDOW, WINDOW * 11 / 10].into_iter().any(|window| {
-        let (count, failures) = within(calls, until, window);
-        count >= MINIMUM && failures * 2 >= count
-    })
-}
-
-/// Calls and failures in the time before.
-fn within(calls: &[(Instant, bool)], until: Instant, window: Duration) -> (usize, usize) {
-    let within = calls
-        .iter()
-        .filter(|(when, _)| *when <= until && *when + window >= until);
-    within.fold((0, 0), |(count, failures), (_, failed)| {
-        (count + 1, failures + usize::from(*failed))
-    })
-}
-
-/// Whether the path's habit is to fail at times; those have a cluster of their own.
-pub(super) fn is_failing(path: &str) -> bool {
-    super::habits::of(path).fails
 }
 
 impl Side {
-    fn start(folder: &Path, settings: Option<&Value>, started: Instant) -> Result<Self> {
-        let origin = Origin::start(started)?;
+    fn start(folder: &Path, settings: Option<&Value>, history: Arc<History>) -> Result<Self> {
+        let origin = Origin::start(history)?;
         let grpc = GrpcOrigin::start()?;
+        let far_end = FarEnd::start()?;
         let mut configuration = Configuration::new(settings, origin.address().port())?;
-        configuration.add_cluster("failing", origin.address().port());
-        configuration.add_cluster("left", origin.address().port());
+        for cluster in CLUSTERS {
+            configuration.add_cluster(cluster, origin.address().port());
+        }
         configuration.add_cluster("grpc", grpc.address().port());
+        configuration.add_cluster("tunnel", far_end.port());
         let protocol = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/explicit_http_config";
-        for at in 0..3 {
+        for at in 0..=CLUSTERS.len() {
             let options = configuration
                 .cluster(at)
                 .pointer_mut(protocol)
@@ -147,18 +94,33 @@ impl Side {
             options["http_protocol_options"]["enable_trailers"] = json!(true);
         }
         *configuration
-            .cluster(3)
+            .cluster(CLUSTERS.len() + 1)
             .pointer_mut(protocol)
             .expect("protocol options") = json!({"http2_protocol_options": {}});
         configuration.manager(0)["http_protocol_options"]["enable_trailers"] = json!(true);
-        configuration.set_virtual_hosts(0, json!([{"name": "api", "domains": ["*"], "routes": routes()}]));
+        let [ended, passed] = AUTHORITIES;
+        configuration.set_virtual_hosts(
+            0,
+            json!([
+                {"name": "api", "domains": ["*"], "routes": routes()},
+                {"name": "ended", "domains": [ended], "routes": [tunnel("tunnel", json!({"connect_config": {}}))]},
+                {"name": "passed", "domains": [passed], "routes": [tunnel("origin", json!({}))]},
+            ]),
+        );
         let envoy = configuration.start(folder)?;
         Ok(Self {
             address: envoy.address(),
-            origin,
-            _running: (envoy, grpc),
+            _running: (envoy, origin, grpc, far_end),
         })
     }
+}
+
+/// A route for `CONNECT`.
+fn tunnel(cluster: &str, how: Value) -> Value {
+    let mut upgrade = how;
+    upgrade["upgrade_type"] = json!("CONNECT");
+    json!({"name": "tunnel", "match": {"connect_matcher": {}},
+        "route": {"cluster": cluster, "timeout": "0s", "upgrade_configs": [upgrade]}})
 }
 
 fn routes() -> Value {
@@ -167,15 +129,17 @@ fn routes() -> Value {
             "metadata": {"filter_metadata": {"api_optimizer": {"response_header_rules": false}}},
             "route": {"cluster": cluster, "timeout": "0s", "retry_policy": {"per_try_timeout": "60s"}}})
     };
-    let failing = HABITS
+    let apart = HABITS
         .iter()
-        .filter(|habit| habit.fails)
-        .map(|habit| (habit.name, "failing"));
-    let grpc = ["call", "message", "only", "stream"].map(|name| (name, "grpc"));
-    let named = failing
-        .chain(grpc)
-        .map(|(name, cluster)| route(name, &format!("/{name}"), cluster));
-    json!(named.chain([route("origin", "/", "origin")]).collect::<Vec<_>>())
+        .filter(|habit| CLUSTERS.contains(&habit.cluster()))
+        .map(|habit| route(habit.name, &format!("/{}/", habit.name), habit.cluster()));
+    let grpc = ["call", "message", "only", "stream"].map(|name| route(name, &format!("/{name}"), "grpc"));
+    json!(
+        apart
+            .chain(grpc)
+            .chain([route("origin", "/", "origin")])
+            .collect::<Vec<_>>()
+    )
 }
 
 /// A client's connections to one Envoy.
@@ -194,7 +158,7 @@ impl Client {
                 ..ask.clone()
             };
             for at in 0..count {
-                self.exchange(runtime, side, &leaving, &format!("{id}-left-{at}"));
+                self.exchange(runtime, side, &leaving, &format!("{id}{LEAVES}-{at}"));
             }
             let staying = Ask {
                 manner: Manner::Read,
