@@ -1,9 +1,14 @@
 //! The table of budgets in SECURITY.md is made of the constants and settings that hold them: this test fails when one of both changes alone.
 
-use crate::config::Config;
-use crate::infrastructure::snapshot_file as snapshot;
-use crate::transport::{bodies, grpc, incoming, places, rest, tls};
-use crate::{changing, modules, plane, purging, tier, xds};
+use crate::app::Config;
+use crate::cache::snapshot_file as snapshot;
+use crate::kernel::events;
+use crate::net::{bodies, incoming, places, tls};
+use crate::purges::service as purging;
+use crate::settings::change as changing;
+use crate::transport::{grpc, rest};
+use crate::xds::modules;
+use crate::{plane, tier, xds};
 use clap::Parser as _;
 use control_domain::{alerts, book, change, envoy_stats, fleet, purges, shape};
 use std::time::Duration;
@@ -54,7 +59,7 @@ fn rows() -> Vec<Row> {
             "a module of the filter; modules kept",
             format!("{}; {}", bytes(modules::MAX_BYTES), count(modules::KEPT)),
             "`modules.rs`",
-            "control-plane/src/modules.rs",
+            "control-plane/src/xds/modules.rs",
             "the_oldest_that_nobody_runs_makes_room",
         ),
         (
@@ -117,7 +122,7 @@ fn rows() -> Vec<Row> {
                 bytes(usize::try_from(snapshot::AT_LEAST).unwrap())
             ),
             "`snapshot_file.rs`",
-            "control-plane/src/infrastructure/snapshot_file.rs",
+            "control-plane/src/cache/snapshot_file.rs",
             "no_more_is_unpacked_than_a_snapshot_can_be",
         ),
         (
@@ -182,7 +187,7 @@ fn rows() -> Vec<Row> {
             "connections: REST, gRPC, descriptors for everything else",
             format!("{}, {}, {}", count(limits.rest), count(limits.grpc), places::RESERVE),
             "`places.rs`",
-            "control-plane/src/transport/places.rs",
+            "control-plane/src/net/places.rs",
             "each_port_has_descriptors_of_its_own",
         ),
         (
@@ -208,7 +213,7 @@ fn rows() -> Vec<Row> {
                 purges::MAX_TARGETS,
                 bytes(purges::MAX_VALUE)
             ),
-            "`purging.rs`, `purges.rs`",
+            "`purges/service.rs`, `purges.rs`",
             "tests/stories/budgets.rs",
             "purges_are_taken_at_a_pace",
         ),
@@ -221,7 +226,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "events that wait for a listener",
-            count(plane::EVENTS_QUEUED),
+            count(events::EVENTS_QUEUED),
             "`EVENTS_QUEUED`",
             BUDGETS,
             "a_listener_that_does_not_read_costs_little",
@@ -315,7 +320,7 @@ fn rows() -> Vec<Row> {
         (
             "revisions issued above what Envoys claim: an hour, ahead",
             format!("{}, {}", changing::RECOVERIES, count(changing::MOST_AHEAD)),
-            "`changing.rs`",
+            "`settings/change.rs`",
             PEERS,
             "what_a_peer_claims_is_kept_to_what_can_be",
         ),

@@ -1,21 +1,23 @@
 //! The running control plane: the domain behind one lock, and the channels by which a change reaches the Envoys.
 
-use crate::adopting::Doubt;
-use crate::changing::{self, Begun, Pushes};
-use crate::infrastructure::document;
-use crate::infrastructure::spool::Spool;
-use crate::infrastructure::state_file::StateFile;
-use crate::infrastructure::tokens::{Role, TokenFile, Tokens};
-use crate::key_secret::KeySecret;
-use crate::modules::Modules;
-use crate::proofs::Proofs;
-use crate::purging::Desk;
-use crate::replicas::{Entry, Replicas};
-use crate::repository::{self, Repository, Version};
-use crate::streams::Streams;
+use crate::cache::spool::Spool;
+use crate::cache::warmup::Warming;
+use crate::credentials::{KeySecret, Proofs, Role, TokenFile, Tokens};
+use crate::fleet::streams::Streams;
+use crate::kernel::clock::now_ms;
+use crate::kernel::events::{Event, Events};
+use crate::kernel::ids::Ids;
+use crate::kernel::sync::lock;
+use crate::purges::service::Desk;
+use crate::replication::{Entry, Replicas};
+use crate::settings::adopt::Doubt;
+use crate::settings::change::{self, Begun, Pushes};
+use crate::settings::store::state_file::StateFile;
+use crate::settings::store::{self, Repository, Version};
+use crate::storage::document;
 use crate::tier::Tier;
 use crate::transport::rest::Discretion;
-use crate::warming::Warming;
+use crate::xds::modules::Modules;
 use control_domain::Millis;
 use control_domain::agreement::Agreed;
 use control_domain::alerts::{Baseline, Board};
@@ -33,20 +35,16 @@ use control_domain::steering::Steering;
 use control_domain::views::System;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use optimizer_proto::settings::Settings;
-use serde_json::Value;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, broadcast, watch};
 
 /// Commands that wait in a stream's queue; a stream that takes no more is given up on.
 pub(crate) const COMMANDS_QUEUED: usize = 64;
-/// Events a slow listener may be behind.
 /// Snapshots restored at a time.
 pub(crate) const RESTORES: usize = 1;
-pub(crate) const EVENTS_QUEUED: usize = 256;
 
 /// Callers whose writes are counted before those who have been quiet are left out.
 const CALLERS: usize = 1_024;
@@ -90,20 +88,6 @@ impl Domain {
             canary: self.canary.clone(),
             seen: self.config_map.seen().clone(),
         }
-    }
-}
-
-/// Something that happened, for the live stream.
-#[derive(Debug, Clone)]
-pub(crate) struct Event {
-    pub(crate) kind: &'static str,
-    pub(crate) data: Value,
-}
-
-impl Event {
-    pub(crate) fn new(kind: &'static str, data: impl serde::Serialize) -> Self {
-        let data = serde_json::to_value(data).unwrap_or_default();
-        Self { kind, data }
     }
 }
 
@@ -155,17 +139,14 @@ pub(crate) struct Plane {
     pub(crate) steering_turn: tokio::sync::Mutex<()>,
     tokens: Option<Arc<TokenFile>>,
     runbook: String,
-    events: broadcast::Sender<Event>,
+    events: Events,
     writes: DefaultDirectRateLimiter,
     /// The same for each caller: one alone does not keep the others out.
     writes_each: DefaultKeyedRateLimiter<String>,
     pub(crate) pushes: watch::Sender<Arc<Pushes>>,
     /// Told whenever an Envoy acknowledges or refuses.
     pub(crate) acknowledged: Notify,
-    next_id: AtomicU64,
-    pub(crate) id: String,
-    /// When it started: what was before, nobody here has seen.
-    pub(crate) started_ms: Millis,
+    pub(crate) ids: Ids,
     /// Envoys that take their clusters from here.
     pub(crate) xds: crate::xds::Clients,
     /// Modules of the filter.
@@ -190,11 +171,6 @@ pub(crate) struct Plane {
     pub(crate) discretion: Discretion,
 }
 
-/// A lock whose holder panicked is still good: every change under it is a whole one.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Plane {
     /// A control plane that goes on where its state file ends.
     pub(crate) fn start(options: Options) -> Self {
@@ -215,15 +191,14 @@ impl Plane {
         } = options;
         let now_ms = now_ms();
         let state = state.map(Arc::new);
-        let repository = repository::open(state.as_ref(), replicas.as_deref());
+        let repository = store::open(state.as_ref(), replicas.as_deref());
         let Begun {
             book,
             seen,
             lost,
             damage,
-        } = changing::begin(state.as_deref(), now_ms);
+        } = change::begin(state.as_deref(), now_ms);
         let (pushes, _) = watch::channel(Arc::new(Pushes::of(&book, None)));
-        let id = format!("{:x}-{now_ms:x}", std::process::id());
         tracing::info!(
             epoch = book.epoch(),
             revision = book.present().number,
@@ -274,14 +249,12 @@ impl Plane {
             steering_turn: tokio::sync::Mutex::default(),
             tokens,
             runbook,
-            events: broadcast::channel(EVENTS_QUEUED).0,
+            events: Events::default(),
             writes: RateLimiter::direct(Quota::per_second(writes_per_second)),
             writes_each: RateLimiter::keyed(Quota::per_second(half(writes_per_second))),
             pushes,
             acknowledged: Notify::new(),
-            next_id: AtomicU64::new(1),
-            id,
-            started_ms: now_ms,
+            ids: Ids::new(),
             xds: crate::xds::Clients::default(),
             modules,
             spool,
@@ -390,13 +363,12 @@ impl Plane {
 
     /// Tells whoever listens to the live stream.
     pub(crate) fn announce(&self, event: Event) {
-        // Nobody listening is no fault.
-        let _ = self.events.send(event);
+        self.events.announce(event);
     }
 
     /// Events from now on.
     pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        self.events.listen()
     }
 
     /// Writes down what operators said about breakers.
@@ -415,7 +387,7 @@ impl Plane {
 
     /// A number no other connection has.
     pub(crate) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+        self.ids.next()
     }
 
     /// What health depends on beside the fleet.
@@ -465,14 +437,6 @@ impl Plane {
         let is_ours = |connection| cut_off.is_none_or(|replicas| replicas.holds(connection));
         observed.faults(is_ours, now_ms)
     }
-}
-
-/// The clock, read at the edge and handed inwards.
-pub(crate) fn now_ms() -> Millis {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A change by merge or patch, as a proposal.

@@ -2,7 +2,7 @@
 
 use super::embedded::Embedded;
 use super::redis_store::RedisStore;
-pub(crate) use crate::infrastructure::redis::Fault;
+pub(crate) use crate::redis::Fault;
 use control_domain::tier::{Fence, Subject};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -85,7 +85,7 @@ impl Backend {
     /// Asks for the lease on a key.
     pub(super) async fn lease(&self, id: &Id, holder: u64, life_ms: u64) -> Result<Lease, Fault> {
         match self {
-            Self::Embedded(store) => Ok(store.lease(id, holder, crate::plane::now_ms(), life_ms)),
+            Self::Embedded(store) => Ok(store.lease(id, holder, crate::kernel::clock::now_ms(), life_ms)),
             Self::Redis(store) => store.lease(id, holder, life_ms).await,
         }
     }
@@ -94,7 +94,7 @@ impl Backend {
     pub(super) async fn release(&self, id: &Id, holder: u64, alone_ms: u64) -> Result<(), Fault> {
         match self {
             Self::Embedded(store) => {
-                store.release(id, holder, crate::plane::now_ms(), alone_ms);
+                store.release(id, holder, crate::kernel::clock::now_ms(), alone_ms);
                 Ok(())
             }
             Self::Redis(store) => store.release(id, holder, alone_ms).await,

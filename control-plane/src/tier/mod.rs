@@ -16,8 +16,8 @@ pub(crate) use backend::Fault;
 pub(crate) use embedded::MAX_LEASES;
 pub(crate) use keys::KeyFile;
 
-use crate::infrastructure::redis::Endpoint;
-use crate::plane::now_ms;
+use crate::kernel::clock::now_ms;
+use crate::redis::Endpoint;
 use backend::{Backend, Id, Lease};
 use control_domain::tier::{Fence, Parts, PurgeTable, Subject};
 use counters::{Counters, Counts};

@@ -8,6 +8,7 @@ mod clients;
 mod delta;
 mod hub;
 mod kind;
+pub(crate) mod modules;
 mod place;
 mod resources;
 mod service;

@@ -1,8 +1,10 @@
 //! The control stream of an Envoy.
 
-use super::peers::Peer;
-use crate::plane::{COMMANDS_QUEUED, Event, Plane, now_ms};
-use crate::purging;
+use crate::credentials::Peer;
+use crate::kernel::clock::now_ms;
+use crate::kernel::events::Event;
+use crate::plane::{COMMANDS_QUEUED, Plane};
+use crate::purges::service;
 use control_domain::breaker_status::breaker_event;
 use control_domain::fleet::{ConnectionId, Envoy, Fleet, Reported, instance};
 use optimizer_proto::v1::control_link_server::ControlLink;
@@ -114,13 +116,22 @@ impl Conversation {
         let alone = self.plane.leaves_alone(&self.envoy, &hello);
         if alone {
             last = SettingsPush::default();
-            tokio::spawn(crate::adopting::adopt_from(Arc::clone(&self.plane), self.envoy.clone()));
+            tokio::spawn(crate::settings::adopt::adopt_from(
+                Arc::clone(&self.plane),
+                self.envoy.clone(),
+            ));
         } else {
             open = open && self.push(&last).await;
         }
-        tokio::spawn(crate::purging::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
-        crate::warming::connected(&self.plane, &self.envoy);
-        tokio::spawn(crate::steering::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
+        tokio::spawn(crate::purges::service::catch_up(
+            Arc::clone(&self.plane),
+            self.envoy.clone(),
+        ));
+        crate::cache::warmup::connected(&self.plane, &self.envoy);
+        tokio::spawn(crate::breakers::service::catch_up(
+            Arc::clone(&self.plane),
+            self.envoy.clone(),
+        ));
         let peer = self.peer.clone();
         let mut revoked = pin!(peer.revoked());
         while open {
@@ -245,7 +256,7 @@ impl Conversation {
 
     fn welcome(&self, key_secret: Vec<u8>) -> Welcome {
         Welcome {
-            control_plane_id: self.plane.id.clone(),
+            control_plane_id: self.plane.ids.process().to_owned(),
             protocol: optimizer_proto::PROTOCOL,
             key_secret,
             proof: self.plane.proofs.of(&self.envoy),
@@ -317,7 +328,7 @@ impl Conversation {
                 let events = report.delta.iter().flat_map(|delta| &delta.breaker_events);
                 events.for_each(|event| self.plane.announce(Event::new("breaker", breaker_event(&node, event))));
                 let purges = report.delta.iter().flat_map(|delta| &delta.purges);
-                purges.for_each(|made| purging::made_by_client(&self.plane, &self.envoy, &node, made));
+                purges.for_each(|made| service::made_by_client(&self.plane, &self.envoy, &node, made));
                 return true;
             }
             Reported::Duplicate => tracing::debug!(envoy = self.envoy, "telemetry seen before"),

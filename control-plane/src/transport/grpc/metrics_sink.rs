@@ -1,9 +1,10 @@
 //! Envoy's own statistics, pushed by its metrics service sink: what the filter cannot see.
 
 use super::MAX_STATISTICS;
-use super::peers::Peer;
 use super::statistics::{MAX_NAME, Statistics};
-use crate::plane::{Plane, now_ms};
+use crate::credentials::Peer;
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
 use std::convert::Infallible;
 use std::pin::pin;

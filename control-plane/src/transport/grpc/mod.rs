@@ -4,17 +4,16 @@ mod arriving;
 mod cache_backend;
 mod control_link;
 mod metrics_sink;
-mod peers;
 mod replica_link;
 mod statistics;
 
-pub(crate) use peers::{Door, Peer};
 #[cfg(test)]
 pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO};
 
+use crate::credentials::{Certificate, Door};
+use crate::net::bodies::Bodies;
+use crate::net::incoming::Io;
 use crate::plane::Plane;
-use crate::transport::bodies::Bodies;
-use crate::transport::incoming::Io;
 use crate::xds::{Ads, Hub};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
@@ -53,10 +52,10 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
 impl Connected for Io {
-    type ConnectInfo = peers::Certificate;
+    type ConnectInfo = Certificate;
 
-    fn connect_info(&self) -> peers::Certificate {
-        peers::Certificate::of(self.names(), self.address())
+    fn connect_info(&self) -> Certificate {
+        Certificate::of(self.names(), self.address())
     }
 }
 

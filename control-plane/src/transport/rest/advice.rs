@@ -2,7 +2,8 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use crate::plane::{Plane, now_ms, proposing};
+use crate::kernel::clock::now_ms;
+use crate::plane::{Plane, proposing};
 use axum::Json;
 use axum::extract::State;
 use control_domain::advice;

@@ -2,8 +2,9 @@
 
 use super::problem::{Body, Params, Problem, Segments};
 use super::query::duration;
-use crate::plane::{Plane, now_ms};
-use crate::replicas::Entry;
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
+use crate::replication::Entry;
 use crate::transport::rest::identity::Caller;
 use axum::Json;
 use axum::extract::State;

@@ -1,8 +1,8 @@
 //! Bodies of requests as they come: a pause ends them, and large ones are held only as far as there is room.
 
 use super::problem::Problem;
-use crate::modules;
-use crate::transport::bodies::Bodies;
+use crate::net::bodies::Bodies;
+use crate::xds::modules;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;

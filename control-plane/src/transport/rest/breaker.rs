@@ -3,8 +3,9 @@
 use super::identity::Caller;
 use super::problem::{Params, Problem, Segments};
 use super::query::{WordHeaders, duration};
-use crate::plane::{Plane, now_ms};
-use crate::steering;
+use crate::breakers::service;
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -89,7 +90,7 @@ pub(crate) async fn steer(
         who: caller.name,
         reason: reason.chars().take(MAX_REASON).collect(),
     };
-    let answers = steering::say(&plane, said.clone()).await;
+    let answers = service::say(&plane, said.clone()).await;
     let (done, late): (Vec<_>, Vec<_>) = answers
         .iter()
         .partition(|(_, result)| result.as_ref().is_some_and(|result| result.ok));

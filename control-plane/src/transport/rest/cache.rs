@@ -2,8 +2,9 @@
 
 use super::problem::{Params, Problem};
 use super::query::{Window, timeout};
-use crate::inventory;
-use crate::plane::{Plane, now_ms};
+use crate::cache::inventory;
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;

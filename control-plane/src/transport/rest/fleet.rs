@@ -1,7 +1,8 @@
 //! The Envoys and what they run on.
 
 use super::answers::{Finding, violations};
-use crate::plane::{Domain, Plane, now_ms};
+use crate::kernel::clock::now_ms;
+use crate::plane::{Domain, Plane};
 use crate::xds::XdsRollout;
 use axum::Json;
 use axum::extract::State;

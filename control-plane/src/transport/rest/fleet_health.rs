@@ -1,6 +1,7 @@
 //! How well each Envoy is, by its own statistics and by what is heard of its filter.
 
-use crate::plane::{Domain, Plane, now_ms};
+use crate::kernel::clock::now_ms;
+use crate::plane::{Domain, Plane};
 use axum::Json;
 use axum::extract::State;
 use control_domain::Millis;

@@ -2,8 +2,9 @@
 
 use super::problem::{Params, Problem};
 use super::snapshots::targets;
-use crate::plane::{Plane, now_ms};
-use crate::warming;
+use crate::cache::warmup;
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -97,7 +98,7 @@ pub(crate) async fn ready(
     }
     let envoys = targets(&plane, gate.envoy.as_deref());
     let there = gate.envoy.is_none() || !envoys.is_empty();
-    let warmths: Vec<_> = envoys.iter().map(|envoy| (envoy, warming::of(&plane, envoy))).collect();
+    let warmths: Vec<_> = envoys.iter().map(|envoy| (envoy, warmup::of(&plane, envoy))).collect();
     let ready = there && warmths.iter().all(|(_, warmth)| warmth.percent() >= wanted);
     let shown = warmths.into_iter().map(|(envoy, warmth)| EnvoyWarmth {
         envoy: envoy.clone(),

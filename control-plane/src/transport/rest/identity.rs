@@ -3,7 +3,7 @@
 //! Where tokens are configured, each route needs a role. Without any, everything is open, and `/health` says so.
 
 use super::problem::Problem;
-use crate::infrastructure::tokens::{Role, Tokens};
+use crate::credentials::{Role, Tokens};
 use crate::plane::Plane;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;

@@ -2,8 +2,9 @@
 
 use super::problem::{Params, Problem};
 use super::query::Window;
-use crate::infrastructure::system;
-use crate::plane::{Plane, now_ms};
+use crate::host::system;
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
 use axum::Json;
 use axum::extract::State;
 use control_domain::views::{self, Errors, Machine, Performance};

@@ -33,10 +33,10 @@ pub(crate) use discreet::Discretion;
 #[cfg(test)]
 pub(crate) use server::{HEAD, STREAMS};
 
-use crate::infrastructure::tokens::Role;
+use crate::credentials::Role;
+use crate::net::bodies::Bodies;
+use crate::net::incoming::Io;
 use crate::plane::Plane;
-use crate::transport::bodies::Bodies;
-use crate::transport::incoming::Io;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -121,7 +121,7 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         // Code that runs in every Envoy. Envoys fetch it by its checksum, and have no token to show.
         (
             Needs(Admin),
-            routes!(modules::upload).layer(DefaultBodyLimit::max(crate::modules::MAX_BYTES)),
+            routes!(modules::upload).layer(DefaultBodyLimit::max(crate::xds::modules::MAX_BYTES)),
         ),
         (Open, routes!(modules::fetch)),
         (Needs(Viewer), routes!(modules::show)),

@@ -2,9 +2,9 @@
 
 use super::identity::Caller;
 use super::problem::{Problem, Raw, Segments, parse};
-use crate::modules::{ModuleRollout, Refused};
 use crate::plane::Plane;
 use crate::xds::EnvoyModule;
+use crate::xds::modules::{ModuleRollout, Refused};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};

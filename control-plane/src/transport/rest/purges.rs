@@ -3,8 +3,9 @@
 use super::identity::Caller;
 use super::problem::{Body, Params, Problem, Segments};
 use super::query::{WordHeaders, Write};
-use crate::plane::{Plane, now_ms};
-use crate::purging;
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
+use crate::purges::service;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -236,10 +237,10 @@ pub(crate) async fn purge(
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_purges", title);
         return Err(problem.retry_after(Duration::from_secs(1)));
     }
-    let purge = purging::awaiting(&plane, purge);
-    let id = match purging::accept(&plane, &purge).await {
+    let purge = service::awaiting(&plane, purge);
+    let id = match service::accept(&plane, &purge).await {
         Ok(()) => {
-            tokio::spawn(purging::send_to_all(Arc::clone(&plane), purge.clone()));
+            tokio::spawn(service::send_to_all(Arc::clone(&plane), purge.clone()));
             purge.id
         }
         Err(earlier) if earlier.is_like(&purge) => earlier.id,
@@ -334,7 +335,7 @@ fn receipt(plane: &Plane, id: &str) -> Option<Receipt> {
             node_id: envoy.node_id.clone(),
         })
         .collect();
-    let since_ms = now_ms().saturating_sub(plane.started_ms.max(purge.at));
+    let since_ms = now_ms().saturating_sub(plane.ids.started_ms().max(purge.at));
     let unheard = purge.awaited.iter().filter(|envoy| domain.fleet.get(envoy).is_none());
     let unknown: Vec<String> = unheard.filter(|_| since_ms < FORGOTTEN_AFTER_MS).cloned().collect();
     let counted = purge.matched();

@@ -2,12 +2,13 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use crate::infrastructure::notify::timestamp;
-use crate::infrastructure::snapshot_file;
-use crate::infrastructure::spool::Spool;
-use crate::plane::{Plane, now_ms};
-use crate::restoring::Restore;
-use crate::transfer::{Export, Wanted, written};
+use crate::cache::export::{Export, Wanted, written};
+use crate::cache::import::Restore;
+use crate::cache::snapshot_file;
+use crate::cache::spool::Spool;
+use crate::kernel::clock::now_ms;
+use crate::kernel::clock::timestamp;
+use crate::plane::Plane;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;

@@ -1,7 +1,8 @@
 //! What happens, as it happens: server-sent events, as long as the listener's token is in force.
 
 use super::identity::{Allowed, Credential, until_revoked};
-use crate::plane::{Plane, now_ms};
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};

@@ -3,8 +3,8 @@
 use super::identity::Caller;
 use super::problem::{Params, Problem};
 use super::snapshots::targets;
+use crate::cache::warmup;
 use crate::plane::Plane;
-use crate::warming;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -48,7 +48,7 @@ pub(crate) async fn warm(
     tracing::info!(who = caller.name, envoy = warm.envoy, "warming");
     let mut begun = Vec::new();
     for envoy in envoys {
-        if warming::begin(&plane, &envoy, bytes) {
+        if warmup::begin(&plane, &envoy, bytes) {
             begun.push(envoy);
         }
     }

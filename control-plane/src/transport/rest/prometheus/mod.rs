@@ -6,7 +6,8 @@ mod own;
 
 pub(super) use own::Requests;
 
-use crate::plane::{Plane, now_ms};
+use crate::kernel::clock::now_ms;
+use crate::plane::Plane;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header;

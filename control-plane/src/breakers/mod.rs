@@ -1,0 +1,3 @@
+//! Operators' overrides of circuit breakers.
+
+pub(crate) mod service;

@@ -1,0 +1,3 @@
+//! How well the control plane and its Envoys are.
+
+pub(crate) mod monitor;

@@ -1,0 +1,7 @@
+//! Connections with TLS or without, and how much is received at a time.
+
+pub(crate) mod bodies;
+pub(crate) mod calling;
+pub(crate) mod incoming;
+pub(crate) mod places;
+pub(crate) mod tls;

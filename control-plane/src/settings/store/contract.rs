@@ -1,0 +1,133 @@
+//! One suite for every place settings can be kept in: this process, files, and a real Redis.
+
+use super::state_file::StateFile;
+use super::{FileRepository, MemoryRepository, RedisRepository, Repository, Unput, Version};
+use crate::redis::keys::Keys;
+use crate::redis::{Endpoint, TlsFiles, Wire};
+use control_domain::agreement::Agreed;
+use control_domain::book::{Author, Book, HISTORY};
+use control_domain::canary::Canary;
+use control_domain::change::Change;
+use e2e::redis::Redis;
+use optimizer_proto::settings::Settings;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn first() -> Agreed {
+    Agreed {
+        book: Book::new("e".to_owned(), &Settings::default(), 7),
+        canary: None,
+        seen: BTreeMap::new(),
+    }
+}
+
+/// The next state, with another cache size.
+fn next(before: &Agreed, size: u64) -> Agreed {
+    let mut new = before.clone();
+    let author = Author {
+        who: "me".to_owned(),
+        door: "rest".to_owned(),
+        reason: "because".to_owned(),
+    };
+    let change = Change::Merge(json!({ "cache_size": size }));
+    let accepted = new.book.propose(&change, None, author, 8).unwrap();
+    assert!(new.book.accept(accepted.revision));
+    new.seen.insert("cache_size".to_owned(), size.to_string());
+    new
+}
+
+async fn present(place: &dyn Repository, known: &Agreed) -> (Version, Agreed) {
+    place.load(&known.book).await.unwrap().unwrap()
+}
+
+/// What every place must do.
+async fn holds(place: &dyn Repository) {
+    let first = first();
+    assert_eq!(place.version().await.unwrap(), "");
+    assert_eq!(place.load(&first.book).await.unwrap(), None);
+
+    let put = place.put(&Version::new(), &first).await.unwrap();
+    assert_eq!(put.not_kept, None);
+    assert_eq!(place.version().await.unwrap(), put.version);
+    assert_eq!(present(place, &first).await, (put.version.clone(), first.clone()));
+
+    // Of two writers on one base one wins, and the other changes nothing.
+    let (one, other) = (next(&first, 5), next(&first, 6));
+    let won = place.put(&put.version, &one).await.unwrap();
+    assert_ne!(won.version, put.version);
+    assert_eq!(place.put(&put.version, &other).await, Err(Unput::Conflict));
+    assert_eq!(place.put(&Version::new(), &other).await, Err(Unput::Conflict));
+    assert_eq!(present(place, &first).await, (won.version.clone(), one.clone()));
+
+    // A long history is bounded and whole, for those who know a part of it and for those who know nothing.
+    let (mut state, mut version) = (one.clone(), won.version);
+    for size in 10..HISTORY as u64 + 50 {
+        state = next(&state, size);
+        version = place.put(&version, &state).await.unwrap().version;
+    }
+    for known in [&first, &one, &state] {
+        let (named, found) = present(place, known).await;
+        assert_eq!((named, &found), (version.clone(), &state));
+        assert_eq!(found.book.revisions().count(), HISTORY);
+    }
+
+    // The same document once more, under a later number.
+    state.book.reissue(1_000, Author::default(), 9);
+    version = place.put(&version, &state).await.unwrap().version;
+    assert_eq!(present(place, &one).await, (version, state));
+}
+
+#[tokio::test]
+async fn memory() {
+    holds(&MemoryRepository::default()).await;
+}
+
+#[tokio::test]
+async fn files() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || FileRepository::new(Arc::new(StateFile::new(directory.path())));
+    holds(&open()).await;
+    let (_, found) = present(&open(), &first()).await;
+    assert_eq!(found.book.present().number, 1_001, "over a restart");
+}
+
+async fn connected(redis: &Redis) -> RedisRepository {
+    let endpoint = Endpoint::parse(&redis.url(), TlsFiles::default()).unwrap();
+    let wire = Arc::new(Wire::new(endpoint, "test", Duration::from_secs(10), redis::cmd("PING")));
+    wire.is_up(wire.connect().await.unwrap());
+    RedisRepository::new(wire, Keys::new("test"))
+}
+
+#[tokio::test]
+async fn redis() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut redis = Redis::start(directory.path()).unwrap();
+    let one = connected(&redis).await;
+    holds(&one).await;
+
+    // Another replica sees the same, and a trial too.
+    let other = connected(&redis).await;
+    let (version, mut state) = present(&other, &first()).await;
+    let revision = next(&state, 77).book.present().clone();
+    state.canary = Canary::pick(revision, 50, vec!["a".to_owned(), "b".to_owned()]);
+    let put = other.put(&version, &state).await.unwrap();
+    assert_eq!(present(&one, &state).await, (put.version.clone(), state.clone()));
+    // Each goes on from what the other one wrote.
+    let newer = next(&state, 78);
+    let put = one.put(&put.version, &newer).await.unwrap();
+    assert_eq!(present(&other, &state).await, (put.version.clone(), newer.clone()));
+    // One history gives way to another as a whole.
+    let mut anew = first();
+    anew.book = Book::new("other".to_owned(), &Settings::default(), 1);
+    let put = other.put(&put.version, &anew).await.unwrap();
+    assert_eq!(present(&one, &newer).await, (put.version, anew));
+
+    let keys = redis.keys("*").unwrap();
+    assert!(keys.iter().all(|key| key.starts_with("test:{replicas}:")), "{keys:?}");
+    redis.kill();
+    assert!(one.load(&newer.book).await.is_err());
+    let refused = one.put(&Version::new(), &newer).await;
+    assert!(matches!(refused, Err(Unput::Unavailable(_))), "{refused:?}");
+}

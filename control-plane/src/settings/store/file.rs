@@ -1,0 +1,70 @@
+//! Settings in files of this process alone. A full disk does not stop the fleet: what cannot be kept is in force all the same.
+
+use super::memory::name;
+use super::{Put, Repository, Unput, Version};
+use crate::settings::store::state_file::StateFile;
+use control_domain::agreement::Agreed;
+use control_domain::book::Book;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// The place.
+#[derive(Debug)]
+pub(crate) struct FileRepository {
+    file: Arc<StateFile>,
+    number: Mutex<u64>,
+}
+
+impl FileRepository {
+    pub(crate) fn new(file: Arc<StateFile>) -> Self {
+        Self {
+            file,
+            number: Mutex::default(),
+        }
+    }
+
+    fn number(&self) -> MutexGuard<'_, u64> {
+        self.number.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A disk may take its time: what else the thread had to do goes on elsewhere.
+pub(crate) fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
+    let several = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if several {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
+}
+
+#[tonic::async_trait]
+impl Repository for FileRepository {
+    async fn version(&self) -> Result<Version, String> {
+        Ok(name(*self.number()))
+    }
+
+    async fn load(&self, _: &Book) -> Result<Option<(Version, Agreed)>, String> {
+        let number = self.number();
+        let agreed = self.file.load().map(|restored| Agreed {
+            book: restored.book,
+            // A trial ends with the process.
+            canary: None,
+            seen: restored.seen,
+        });
+        Ok(agreed.map(|agreed| (name(*number), agreed)))
+    }
+
+    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, Unput> {
+        let mut number = self.number();
+        if *base != name(*number) {
+            return Err(Unput::Conflict);
+        }
+        let saved = off_the_runtime(|| self.file.save(&new.book, &new.seen));
+        *number += 1;
+        Ok(Put {
+            version: name(*number),
+            not_kept: saved.err().map(|error| self.file.fault(&error)),
+        })
+    }
+}

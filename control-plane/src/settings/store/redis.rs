@@ -1,0 +1,209 @@
+//! Settings that replicas share in Redis. Every write is one step in it: it takes place only upon the state it was made from.
+//!
+//! | key | content |
+//! |---|---|
+//! | `…:settings` | name of the state, and on the next line everything but the history |
+//! | `…:revisions` | list of the revisions kept, as JSON |
+
+use super::{Put, Repository, Unput, Version};
+use crate::redis::keys::Keys;
+use crate::redis::{Fault, Wire};
+use crate::settings::store::state_file::{Kept, keep, unkeep};
+use control_domain::agreement::Agreed;
+use control_domain::book::{Book, HISTORY, Revision};
+use control_domain::canary::Canary;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const FORMAT: u32 = 1;
+/// Revisions read when only the newest are missing.
+const TAIL: usize = 16;
+
+/// KEYS: state, revisions, changes. ARGV: base, name, rest, "whole" or not, revisions…
+const PUT: &str = "local present = redis.call('GET', KEYS[1]) or '' \
+     if (string.match(present, '^([^\\n]*)\\n') or '') ~= ARGV[1] then return 0 end \
+     redis.call('SET', KEYS[1], ARGV[2] .. '\\n' .. ARGV[3]) \
+     if ARGV[4] == 'whole' then redis.call('DEL', KEYS[2]) end \
+     for place = 6, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[place]) end \
+     redis.call('LTRIM', KEYS[2], -tonumber(ARGV[5]), -1) \
+     redis.call('XADD', KEYS[3], 'MAXLEN', '~', 100, '*', 'what', 'settings') \
+     return 1";
+const LOAD: &str = "return { redis.call('GET', KEYS[1]), redis.call('LRANGE', KEYS[2], -tonumber(ARGV[1]), -1) }";
+
+/// All but the history.
+#[derive(Serialize, Deserialize)]
+struct Rest {
+    format: u32,
+    epoch: String,
+    config_map: BTreeMap<String, String>,
+    canary: Option<Trial>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Trial {
+    revision: Kept,
+    share: u8,
+    envoys: BTreeSet<String>,
+}
+
+/// What is in the list of revisions under a name.
+#[derive(Debug)]
+struct Listed {
+    version: Version,
+    epoch: String,
+    newest: u64,
+}
+
+/// The place.
+#[derive(Debug)]
+pub(crate) struct RedisRepository {
+    wire: Arc<Wire>,
+    keys: Keys,
+    listed: Mutex<Option<Listed>>,
+}
+
+impl RedisRepository {
+    pub(crate) fn new(wire: Arc<Wire>, keys: Keys) -> Self {
+        Self {
+            wire,
+            keys,
+            listed: Mutex::default(),
+        }
+    }
+
+    fn note(&self, version: &Version, book: &Book) {
+        let listed = Listed {
+            version: version.clone(),
+            epoch: book.epoch().to_owned(),
+            newest: book.present().number,
+        };
+        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Some(listed);
+    }
+
+    /// The newest revision in the list, if that is the beginning of this history.
+    fn newest_of(&self, base: &Version, book: &Book) -> Option<u64> {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |listed: &&Listed| listed.version == *base && listed.epoch == book.epoch();
+        listed.as_ref().filter(same).map(|listed| listed.newest)
+    }
+
+    async fn read(&self, count: usize) -> Result<Option<(Version, Rest, Vec<Revision>)>, String> {
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(LOAD)
+            .arg(2)
+            .arg(self.keys.settings())
+            .arg(self.keys.revisions())
+            .arg(count);
+        let (state, revisions): (Option<String>, Vec<String>) =
+            self.wire.ask(&command).await.map_err(|fault| fault.to_string())?;
+        let Some(state) = state else { return Ok(None) };
+        let (version, rest) = state.split_once('\n').ok_or("the shared settings are damaged")?;
+        let rest: Rest = serde_json::from_str(rest).map_err(damaged)?;
+        if rest.format != FORMAT {
+            return Err("the shared settings have another format".to_owned());
+        }
+        let read = |text: &String| serde_json::from_str(text).map(unkeep).map_err(damaged);
+        let revisions = revisions.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Some((version.to_owned(), rest, revisions)))
+    }
+}
+
+fn damaged(error: serde_json::Error) -> String {
+    format!("the shared settings are damaged: {error}")
+}
+
+/// A known history and the newest revisions, where they join.
+fn joined(known: &Book, rest: &Rest, newest: &[Revision]) -> Option<Book> {
+    let own = known.present();
+    if known.epoch() != rest.epoch || !newest.contains(own) {
+        return None;
+    }
+    let newer = newest.iter().filter(|revision| revision.number > own.number);
+    known.extended(newer.cloned().collect())
+}
+
+#[tonic::async_trait]
+impl Repository for RedisRepository {
+    async fn version(&self) -> Result<Version, String> {
+        let mut command = redis::cmd("GETRANGE");
+        command.arg(self.keys.settings()).arg(0).arg(64);
+        let begins: String = self.wire.ask(&command).await.map_err(|fault| fault.to_string())?;
+        Ok(begins.lines().next().unwrap_or_default().to_owned())
+    }
+
+    async fn load(&self, known: &Book) -> Result<Option<(Version, Agreed)>, String> {
+        let Some((mut version, mut rest, newest)) = self.read(TAIL).await? else {
+            return Ok(None);
+        };
+        let book = match joined(known, &rest, &newest) {
+            Some(book) => book,
+            None => {
+                let Some(whole) = self.read(HISTORY).await? else {
+                    return Ok(None);
+                };
+                let revisions;
+                (version, rest, revisions) = whole;
+                Book::restored(rest.epoch.clone(), revisions).ok_or("the shared history is out of order")?
+            }
+        };
+        self.note(&version, &book);
+        let canary = rest.canary.map(|trial| Canary {
+            revision: unkeep(trial.revision),
+            share: trial.share,
+            envoys: trial.envoys,
+        });
+        let agreed = Agreed {
+            book,
+            canary,
+            seen: rest.config_map,
+        };
+        Ok(Some((version, agreed)))
+    }
+
+    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, Unput> {
+        let unreadable = |error: serde_json::Error| Unput::Unavailable(error.to_string());
+        let version = format!("{:016x}", crate::kernel::chance::number());
+        let rest = Rest {
+            format: FORMAT,
+            epoch: new.book.epoch().to_owned(),
+            config_map: new.seen.clone(),
+            canary: new.canary.as_ref().map(|canary| Trial {
+                revision: keep(&canary.revision),
+                share: canary.share,
+                envoys: canary.envoys.clone(),
+            }),
+        };
+        let listed = self.newest_of(base, &new.book);
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(PUT)
+            .arg(3)
+            .arg(self.keys.settings())
+            .arg(self.keys.revisions())
+            .arg(self.keys.changes())
+            .arg(base)
+            .arg(&version)
+            .arg(serde_json::to_string(&rest).map_err(unreadable)?)
+            .arg(if listed.is_some() { "more" } else { "whole" })
+            .arg(HISTORY);
+        let newer = |revision: &&Revision| listed.is_none_or(|newest| revision.number > newest);
+        for revision in new.book.revisions().filter(newer) {
+            command.arg(serde_json::to_string(&keep(revision)).map_err(unreadable)?);
+        }
+        let put: Result<u32, Fault> = self.wire.ask(&command).await;
+        match self.wire.note(put) {
+            Ok(1) => {
+                self.note(&version, &new.book);
+                Ok(Put {
+                    version,
+                    not_kept: None,
+                })
+            }
+            Ok(_) => Err(Unput::Conflict),
+            // Sent and not answered: it may have been taken, and then it is seen with the next look.
+            Err(fault) => Err(Unput::Unavailable(fault.to_string())),
+        }
+    }
+}
