@@ -4,11 +4,8 @@ use crate::app::Config;
 use crate::cache::snapshot_file as snapshot;
 use crate::kernel::events;
 use crate::net::{bodies, incoming, places, tls};
-use crate::purges::service as purging;
-use crate::settings::change as changing;
 use crate::transport::{grpc, rest};
-use crate::xds::modules;
-use crate::{plane, tier, xds};
+use crate::{cache, purges as purging, settings as changing, tier, xds};
 use clap::Parser as _;
 use control_domain::{alerts, book, change, envoy_stats, fleet, purges, shape};
 use std::time::Duration;
@@ -57,7 +54,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "a module of the filter; modules kept",
-            format!("{}; {}", bytes(modules::MAX_BYTES), count(modules::KEPT)),
+            format!("{}; {}", bytes(xds::MAX_BYTES), count(xds::KEPT)),
             "`modules.rs`",
             "control-plane/src/xds/modules.rs",
             "the_oldest_that_nobody_runs_makes_room",
@@ -90,7 +87,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "restores at a time",
-            count(plane::RESTORES),
+            count(cache::RESTORES),
             "`RESTORES`",
             STALLING,
             "of_two_restores_the_second_is_refused",

@@ -12,7 +12,6 @@ mod health;
 mod host;
 mod kernel;
 mod net;
-mod plane;
 mod purges;
 mod redis;
 mod replication;
@@ -33,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> std::process::ExitCode {
     let config = app::Config::parse();
     if config.print_openapi {
-        print!("{}", transport::rest::description());
+        print!("{}", app::description());
         return std::process::ExitCode::SUCCESS;
     }
     config.start_logging();

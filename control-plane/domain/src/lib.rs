@@ -25,6 +25,7 @@ pub mod health;
 pub mod machine;
 pub mod predictions;
 pub mod purges;
+pub mod replication;
 pub mod sequences;
 pub mod shape;
 pub mod snapshot;

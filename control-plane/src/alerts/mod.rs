@@ -1,4 +1,8 @@
-//! Alerts: what is kept of them, and how they are told.
+//! Alerts: judged by rules, kept, silenced, and told to whoever is on call.
 
-pub(crate) mod notifier;
-pub(crate) mod store;
+mod notifier;
+mod service;
+mod store;
+
+pub(crate) use notifier::{Notifier, Receivers};
+pub(crate) use service::AlertService;

@@ -1,6 +1,5 @@
 //! Alerts, silences and the usual traffic on disk, so that a restart forgets none of them.
 
-use crate::plane::Plane;
 use crate::storage::document;
 use control_domain::alerts::{Baseline, Board};
 use serde::Serialize;
@@ -9,27 +8,26 @@ use std::path::{Path, PathBuf};
 const FILE: &str = "alerts.json";
 
 #[derive(Serialize)]
-struct Kept<'a> {
+struct Record<'a> {
     board: &'a Board,
     baseline: &'a Baseline,
 }
 
 /// The file, if state is kept at all.
-pub(crate) struct AlertFile {
+#[derive(Debug)]
+pub(super) struct AlertStore {
     path: Option<PathBuf>,
-    kept: u64,
 }
 
-impl AlertFile {
-    pub(crate) fn new(state_dir: Option<&Path>) -> Self {
+impl AlertStore {
+    pub(super) fn new(state_dir: Option<&Path>) -> Self {
         Self {
             path: state_dir.map(|directory| directory.join(FILE)),
-            kept: 0,
         }
     }
 
     /// What was kept last.
-    pub(crate) fn load(&self) -> Option<(Board, Baseline)> {
+    pub(super) fn load(&self) -> Option<(Board, Baseline)> {
         let read = |mut kept: serde_json::Value| {
             let board = serde_json::from_value(kept["board"].take())?;
             Ok((board, serde_json::from_value(kept["baseline"].take())?))
@@ -37,23 +35,16 @@ impl AlertFile {
         document::load(self.path.as_deref()?, read)
     }
 
-    /// Writes it down, if there is something new or it is wanted anyway.
-    pub(crate) fn keep(&mut self, plane: &Plane, anyway: bool) {
+    /// Writes it down.
+    pub(super) fn save(&self, board: &Board, baseline: &Baseline) {
         let Some(path) = &self.path else { return };
-        let (board, baseline) = {
-            let domain = plane.domain();
-            if domain.board.version() == self.kept && !anyway {
-                return;
-            }
-            (domain.board.clone(), domain.baseline.clone())
-        };
-        self.kept = board.version();
-        let kept = Kept {
-            board: &board,
-            baseline: &baseline,
-        };
-        if let Err(error) = document::save(path, &kept) {
+        if let Err(error) = document::save(path, &Record { board, baseline }) {
             tracing::warn!(%error, "alerts cannot be kept");
         }
+    }
+
+    /// Whether anything is written down.
+    pub(super) fn keeps(&self) -> bool {
+        self.path.is_some()
     }
 }

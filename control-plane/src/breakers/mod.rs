@@ -1,3 +1,5 @@
 //! Operators' overrides of circuit breakers.
 
-pub(crate) mod service;
+mod service;
+
+pub(crate) use service::BreakerService;

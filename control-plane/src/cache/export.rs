@@ -1,6 +1,6 @@
 //! Stored responses out of the Envoys, the most valuable first.
 
-use crate::plane::Plane;
+use crate::fleet::FleetService;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use control_domain::snapshot::Entry;
@@ -35,8 +35,8 @@ pub(crate) struct Wanted {
 }
 
 /// The responses of several Envoys, each once.
-pub(crate) struct Export<'p> {
-    plane: &'p Plane,
+pub(crate) struct Export<'f> {
+    fleet: &'f FleetService,
     wanted: Wanted,
     seen: HashSet<u64>,
     bytes: u64,
@@ -44,14 +44,14 @@ pub(crate) struct Export<'p> {
     capped: bool,
 }
 
-impl<'p> Export<'p> {
-    pub(crate) fn new(plane: &'p Plane, wanted: Wanted) -> Self {
+impl<'f> Export<'f> {
+    pub(crate) fn new(fleet: &'f FleetService, wanted: Wanted) -> Self {
         Self {
-            plane,
+            fleet,
             wanted,
             seen: HashSet::new(),
             bytes: 0,
-            silent: plane.away().into_iter().collect(),
+            silent: fleet.away().into_iter().collect(),
             capped: false,
         }
     }
@@ -106,7 +106,7 @@ impl<'p> Export<'p> {
     {
         let mut open: Option<(ExportItem, Vec<u8>)> = None;
         loop {
-            let answer = self.plane.command_to(envoy, Body::Export(ask), ANSWER).await;
+            let answer = self.fleet.command(envoy, Body::Export(ask), ANSWER).await;
             let Some(page) = answer.and_then(|result| result.page) else {
                 self.silent.insert(envoy.to_owned());
                 return true;

@@ -1,8 +1,9 @@
 //! Stored responses into the Envoys: judged here, judged again by every filter, at a pace that leaves room for serving.
 
-use crate::cache::export::MAX_RECORD;
+use super::export::MAX_RECORD;
+use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
-use crate::plane::Plane;
+use crate::purges::PurgeService;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use control_domain::snapshot::{Entry, Restored, rank};
@@ -26,7 +27,7 @@ const REST: Duration = Duration::from_millis(100);
 const AHEAD_MS: u64 = 60_000;
 
 /// The record of an entry whose checksum and times are right; else what became of it.
-pub(crate) fn verified(entry: &Entry, plane: &Plane) -> Result<Vec<u8>, &'static str> {
+fn verified(entry: &Entry, purges: &PurgeService) -> Result<Vec<u8>, &'static str> {
     let record = STANDARD.decode(&entry.record).map_err(|_| "base64")?;
     if entry.sum(&record).text() != entry.checksum {
         return Err("checksum");
@@ -41,7 +42,6 @@ pub(crate) fn verified(entry: &Entry, plane: &Plane) -> Result<Vec<u8>, &'static
     if entry.usable_until_ms <= now_ms {
         return Err("expired");
     }
-    let purges = &plane.domain().purges;
     if purges.covers(&entry.url, &entry.tags, entry.response_time_ms) {
         return Err("purged");
     }
@@ -50,7 +50,8 @@ pub(crate) fn verified(entry: &Entry, plane: &Plane) -> Result<Vec<u8>, &'static
 
 /// Responses on their way into some Envoys.
 pub(crate) struct Restore {
-    plane: Arc<Plane>,
+    fleet: Arc<FleetService>,
+    purges: Arc<PurgeService>,
     envoys: Vec<String>,
     dry_run: bool,
     batch: Vec<Vec<u8>>,
@@ -61,9 +62,10 @@ pub(crate) struct Restore {
 
 impl Restore {
     /// Without Envoys a dry run says what the control plane alone can tell.
-    pub(crate) fn new(plane: Arc<Plane>, envoys: Vec<String>, dry_run: bool) -> Self {
+    pub(super) fn new(fleet: Arc<FleetService>, purges: Arc<PurgeService>, envoys: Vec<String>, dry_run: bool) -> Self {
         Self {
-            plane,
+            fleet,
+            purges,
             envoys,
             dry_run,
             batch: Vec::new(),
@@ -76,7 +78,7 @@ impl Restore {
     /// Takes an entry of a snapshot, or one that cannot be read.
     pub(crate) async fn take(&mut self, entry: Option<&Entry>) {
         self.restored.read += 1;
-        let verified = entry.map_or(Err("malformed"), |entry| verified(entry, &self.plane));
+        let verified = entry.map_or(Err("malformed"), |entry| verified(entry, &self.purges));
         match verified {
             Ok(record) => self.give(record).await,
             Err(outcome) => self.restored.count(outcome),
@@ -116,10 +118,10 @@ impl Restore {
         let started = Instant::now();
         let mut giving = JoinSet::new();
         for envoy in self.envoys.iter().filter(|envoy| !self.silent.contains(*envoy)) {
-            let (plane, envoy, batch) = (Arc::clone(&self.plane), envoy.clone(), Arc::clone(&batch));
+            let (fleet, envoy, batch) = (Arc::clone(&self.fleet), envoy.clone(), Arc::clone(&batch));
             let dry_run = self.dry_run;
             giving.spawn(async move {
-                let outcomes = give_to(&plane, &envoy, &batch, dry_run).await;
+                let outcomes = give_to(&fleet, &envoy, &batch, dry_run).await;
                 (envoy, outcomes)
             });
         }
@@ -144,21 +146,21 @@ impl Restore {
 }
 
 /// What an Envoy made of each record; `None` when it did not answer.
-async fn give_to(plane: &Plane, envoy: &str, batch: &[Vec<u8>], dry_run: bool) -> Option<Vec<String>> {
+async fn give_to(fleet: &FleetService, envoy: &str, batch: &[Vec<u8>], dry_run: bool) -> Option<Vec<String>> {
     if let [large] = batch
         && large.len() > BATCH
     {
-        return give_parts(plane, envoy, large, dry_run).await;
+        return give_parts(fleet, envoy, large, dry_run).await;
     }
     let command = ImportCommand {
         records: batch.to_vec(),
         dry_run,
         ..ImportCommand::default()
     };
-    ask(plane, envoy, command).await
+    ask(fleet, envoy, command).await
 }
 
-async fn give_parts(plane: &Plane, envoy: &str, record: &[u8], dry_run: bool) -> Option<Vec<String>> {
+async fn give_parts(fleet: &FleetService, envoy: &str, record: &[u8], dry_run: bool) -> Option<Vec<String>> {
     let mut outcomes = Vec::new();
     for (at, part) in record.chunks(BATCH).enumerate() {
         let command = ImportCommand {
@@ -168,13 +170,13 @@ async fn give_parts(plane: &Plane, envoy: &str, record: &[u8], dry_run: bool) ->
             dry_run,
             ..ImportCommand::default()
         };
-        outcomes = ask(plane, envoy, command).await?;
+        outcomes = ask(fleet, envoy, command).await?;
     }
     Some(outcomes)
 }
 
-async fn ask(plane: &Plane, envoy: &str, command: ImportCommand) -> Option<Vec<String>> {
-    let result = plane.command_to(envoy, Body::Import(command), ANSWER).await?;
+async fn ask(fleet: &FleetService, envoy: &str, command: ImportCommand) -> Option<Vec<String>> {
+    let result = fleet.command(envoy, Body::Import(command), ANSWER).await?;
     let detail: Value = serde_json::from_str(&result.detail).ok()?;
     let outcomes = detail["outcomes"].as_array().filter(|_| result.ok)?;
     let text = |outcome: &Value| outcome.as_str().unwrap_or("envoy-refused").to_owned();

@@ -1,6 +1,6 @@
 //! What all Envoys have stored, counted by them.
 
-use crate::plane::Plane;
+use crate::fleet::FleetService;
 use control_domain::cache_report::Inventory;
 use optimizer_proto::v1::InventoryCommand;
 use optimizer_proto::v1::command::Body;
@@ -15,16 +15,16 @@ const ANSWER: Duration = Duration::from_millis(1_000);
 const SAMPLE: u64 = 2_048;
 
 /// The inventory of all Envoys of all replicas, and who did not answer in time.
-pub(crate) async fn taken(plane: &Arc<Plane>) -> (Inventory, Vec<String>) {
+pub(crate) async fn inventory(fleet: &Arc<FleetService>) -> (Inventory, Vec<String>) {
     let mut asking = JoinSet::new();
-    for envoy in plane.everywhere() {
-        let plane = Arc::clone(plane);
+    for envoy in fleet.everywhere() {
+        let fleet = Arc::clone(fleet);
         asking.spawn(async move {
-            let steps = tokio::time::timeout(ANSWER, steps_of(&plane, &envoy)).await;
+            let steps = tokio::time::timeout(ANSWER, steps_of(&fleet, &envoy)).await;
             (envoy, steps.ok().flatten())
         });
     }
-    let (mut inventory, mut silent) = (Inventory::default(), plane.away());
+    let (mut inventory, mut silent) = (Inventory::default(), fleet.away());
     while let Some(asked) = asking.join_next().await {
         match asked {
             Ok((_, Some((steps, stride)))) => steps.iter().for_each(|step| inventory.add(step, stride)),
@@ -35,12 +35,8 @@ pub(crate) async fn taken(plane: &Arc<Plane>) -> (Inventory, Vec<String>) {
     (inventory, silent)
 }
 
-async fn steps_of(plane: &Plane, envoy: &str) -> Option<(Vec<Value>, u64)> {
-    let entries = plane
-        .domain()
-        .fleet
-        .get(envoy)
-        .map_or(0, |envoy| envoy.gauges.cache_entries);
+async fn steps_of(fleet: &FleetService, envoy: &str) -> Option<(Vec<Value>, u64)> {
+    let entries = fleet.read(|fleet, _| fleet.get(envoy).map_or(0, |envoy| envoy.gauges.cache_entries));
     let stride = (entries / SAMPLE).max(1);
     let mut steps = Vec::new();
     let mut page = 0;
@@ -49,7 +45,7 @@ async fn steps_of(plane: &Plane, envoy: &str) -> Option<(Vec<Value>, u64)> {
             page,
             stride: u32::try_from(stride).unwrap_or(u32::MAX),
         };
-        let answer = plane.command_to(envoy, Body::Inventory(command), ANSWER).await?;
+        let answer = fleet.command(envoy, Body::Inventory(command), ANSWER).await?;
         let step: Value = serde_json::from_str(&answer.detail).ok().filter(|_| answer.ok)?;
         let next = step["next"].as_u64().and_then(|next| u32::try_from(next).ok());
         steps.push(step);

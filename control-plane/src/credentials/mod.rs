@@ -8,4 +8,4 @@ mod tokens;
 pub(crate) use key_secret::KeySecret;
 pub(crate) use peers::{Certificate, Door, Peer};
 pub(crate) use proofs::Proofs;
-pub(crate) use tokens::{Role, TokenFile, Tokens};
+pub(crate) use tokens::{EnvoyTokens, Role, TokenFile, Tokens};

@@ -1,7 +1,6 @@
 //! Envoys' own statistics, fetched from their admin interfaces: for Envoys whose bootstrap has no metrics service sink.
 
-use crate::kernel::clock::now_ms;
-use crate::plane::Plane;
+use super::service::FleetService;
 use control_domain::envoy_stats::Statistics;
 use reqwest::{Client, Url};
 use serde_json::Value;
@@ -21,7 +20,7 @@ const WANTED: &str = concat!(
 );
 
 /// Asks every Envoy until told to stop.
-pub(crate) async fn scrape(plane: Arc<Plane>, envoys: Vec<Url>, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn scrape(fleet: Arc<FleetService>, envoys: Vec<Url>, mut stopped: watch::Receiver<bool>) {
     let Ok(client) = Client::builder().timeout(TIMEOUT).build() else {
         tracing::error!("Envoys cannot be asked for their statistics: no HTTP client");
         return;
@@ -40,7 +39,7 @@ pub(crate) async fn scrape(plane: Arc<Plane>, envoys: Vec<Url>, mut stopped: wat
         while let Some(answer) = asked.join_next().await {
             match answer {
                 Ok(Ok((node, statistics))) => {
-                    plane.domain().envoy_stats.report(&node, statistics, now_ms());
+                    fleet.statistics(&node, statistics);
                 }
                 Ok(Err(reason)) => tracing::debug!(reason, "an Envoy does not tell its statistics"),
                 Err(error) => tracing::warn!(%error, "asking an Envoy ended early"),

@@ -1,20 +1,22 @@
-//! The control streams: commands out, answers back.
+//! The control streams of this replica: commands out, answers back.
 
+use crate::kernel::ids::Ids;
 use crate::kernel::sync::lock;
-use crate::plane::Plane;
 use control_domain::fleet::ConnectionId;
 use optimizer_proto::v1::command::Body as CommandBody;
 use optimizer_proto::v1::control_message::Body;
 use optimizer_proto::v1::{Command, CommandResult, ControlMessage};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+
+/// Commands that wait in a stream's queue; a stream that takes no more is given up on.
+pub(crate) const COMMANDS_QUEUED: usize = 64;
 
 /// The streams that stand, and who waits for an answer on them.
 #[derive(Debug, Default)]
-pub(crate) struct Streams {
+struct State {
     senders: HashMap<ConnectionId, (String, mpsc::Sender<ControlMessage>)>,
     /// The newest connection of each Envoy.
     by_envoy: HashMap<String, ConnectionId>,
@@ -34,7 +36,7 @@ struct Waiting {
 /// The name of an Envoy, one of its streams, and the way to it.
 type Recipient = (String, ConnectionId, mpsc::Sender<ControlMessage>);
 
-impl Streams {
+impl State {
     fn to(&self, envoy: &str) -> Option<Recipient> {
         let connection = *self.by_envoy.get(envoy)?;
         let (_, sender) = self.senders.get(&connection)?;
@@ -60,108 +62,57 @@ impl Streams {
     }
 }
 
-impl Plane {
+/// The streams.
+#[derive(Debug)]
+pub(super) struct Streams {
+    state: Mutex<State>,
+    ids: Arc<Ids>,
+}
+
+impl Streams {
+    pub(super) fn new(ids: Arc<Ids>) -> Self {
+        Self {
+            state: Mutex::default(),
+            ids,
+        }
+    }
+
     /// Makes a stream reachable for commands.
-    pub(crate) fn attach(&self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
-        lock(&self.streams).attach(connection, envoy, sender);
+    pub(super) fn attach(&self, connection: ConnectionId, envoy: &str, sender: mpsc::Sender<ControlMessage>) {
+        lock(&self.state).attach(connection, envoy, sender);
     }
 
     /// A stream ended.
-    pub(crate) fn detach(&self, connection: ConnectionId, envoy: &str) {
-        lock(&self.streams).detach(connection, envoy);
-        self.domain().fleet.gone(envoy, connection);
-        if let Some(replicas) = &self.replicas {
-            replicas.left(envoy, connection);
-        }
-        self.acknowledged.notify_waiters();
+    pub(super) fn detach(&self, connection: ConnectionId, envoy: &str) {
+        lock(&self.state).detach(connection, envoy);
     }
 
     /// Hands a command's result to whoever waits for it. Nobody answers what another was asked.
-    pub(crate) fn answered(&self, envoy: &str, result: CommandResult) {
-        let mut streams = lock(&self.streams);
-        let asked = streams.waiting.get(&result.id);
+    pub(super) fn answered(&self, envoy: &str, result: CommandResult) {
+        let mut state = lock(&self.state);
+        let asked = state.waiting.get(&result.id);
         if asked.is_none_or(|asked| asked.envoy != envoy) {
             return;
         }
-        if let Some(waiting) = streams.waiting.remove(&result.id) {
+        if let Some(waiting) = state.waiting.remove(&result.id) {
             // Whoever asked may have given up.
             let _ = waiting.answer.send(result);
         }
     }
 
-    /// Sends a command to all Envoys connected here and waits for their answers; `None` for one that did not answer in time.
-    pub(crate) async fn command(&self, body: CommandBody, timeout: Duration) -> Vec<(String, Option<CommandResult>)> {
-        let targets: Vec<Recipient> = lock(&self.streams)
-            .senders
-            .iter()
-            .map(|(connection, (envoy, sender))| (envoy.clone(), *connection, sender.clone()))
-            .collect();
-        self.ask(targets, body, timeout).await
-    }
-
-    /// Sends a command to one Envoy, here or at another replica; `None` when it is not connected or does not answer in time.
-    pub(crate) async fn command_to(&self, envoy: &str, body: CommandBody, timeout: Duration) -> Option<CommandResult> {
-        if self.is_here(envoy) || self.replicas.is_none() {
-            return self.command_here(envoy, body, timeout).await;
-        }
-        let replicas = self.replicas.as_ref()?;
-        let connection = self.domain().fleet.get(envoy)?.connection?;
-        replicas.ask_elsewhere(connection, envoy, body, timeout).await
-    }
-
-    /// Sends a command to one Envoy that is connected here.
-    pub(crate) async fn command_here(
-        &self,
-        envoy: &str,
-        body: CommandBody,
-        timeout: Duration,
-    ) -> Option<CommandResult> {
-        let target = lock(&self.streams).to(envoy)?;
-        let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
-        answer
-    }
-
-    /// Sends a command to all Envoys of all replicas, and names with no answer also those heard of a moment ago that are away.
-    pub(crate) async fn command_everywhere(
-        self: &Arc<Self>,
-        body: CommandBody,
-        timeout: Duration,
-    ) -> Vec<(String, Option<CommandResult>)> {
-        let mut asking = JoinSet::new();
-        for envoy in self.everywhere() {
-            let (plane, body) = (Arc::clone(self), body.clone());
-            asking.spawn(async move {
-                let answer = plane.command_to(&envoy, body, timeout).await;
-                (envoy, answer)
-            });
-        }
-        let mut answers = asking.join_all().await;
-        answers.extend(self.away().into_iter().map(|envoy| (envoy, None)));
-        answers.sort_by(|one, other| one.0.cmp(&other.0));
-        answers
-    }
-
-    /// Sends a message over one stream. It is not answered.
-    pub(crate) fn tell(&self, connection: ConnectionId, body: Body) {
-        if let Some((_, sender)) = lock(&self.streams).senders.get(&connection) {
-            // A stream that takes no more ends soon.
-            let _ = sender.try_send(ControlMessage { body: Some(body) });
-        }
-    }
-
     /// The newest stream of an Envoy that is connected here.
-    pub(crate) fn connection_of(&self, envoy: &str) -> Option<ConnectionId> {
-        lock(&self.streams).by_envoy.get(envoy).copied()
+    pub(super) fn connection_of(&self, envoy: &str) -> Option<ConnectionId> {
+        lock(&self.state).by_envoy.get(envoy).copied()
     }
 
     /// Whether an Envoy is connected here.
-    pub(crate) fn is_here(&self, envoy: &str) -> bool {
-        lock(&self.streams).to(envoy).is_some()
+    pub(super) fn has(&self, envoy: &str) -> bool {
+        lock(&self.state).to(envoy).is_some()
     }
 
     /// The names of the Envoys connected here.
-    pub(crate) fn connected(&self) -> Vec<String> {
-        let mut names: Vec<String> = lock(&self.streams)
+    pub(super) fn connected(&self) -> Vec<String> {
+        let mut names: Vec<String> = lock(&self.state)
             .senders
             .values()
             .map(|(name, _)| name.clone())
@@ -169,6 +120,31 @@ impl Plane {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Sends a message over one stream. It is not answered.
+    pub(super) fn tell(&self, connection: ConnectionId, body: Body) {
+        if let Some((_, sender)) = lock(&self.state).senders.get(&connection) {
+            // A stream that takes no more ends soon.
+            let _ = sender.try_send(ControlMessage { body: Some(body) });
+        }
+    }
+
+    /// Sends a command to all Envoys connected here and waits for their answers; `None` for one that did not answer in time.
+    pub(super) async fn command(&self, body: CommandBody, timeout: Duration) -> Vec<(String, Option<CommandResult>)> {
+        let targets: Vec<Recipient> = lock(&self.state)
+            .senders
+            .iter()
+            .map(|(connection, (envoy, sender))| (envoy.clone(), *connection, sender.clone()))
+            .collect();
+        self.ask(targets, body, timeout).await
+    }
+
+    /// Sends a command to one Envoy that is connected here.
+    pub(super) async fn command_to(&self, envoy: &str, body: CommandBody, timeout: Duration) -> Option<CommandResult> {
+        let target = lock(&self.state).to(envoy)?;
+        let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
+        answer
     }
 
     async fn ask(
@@ -180,14 +156,14 @@ impl Plane {
         let deadline = tokio::time::Instant::now() + timeout;
         let mut asked = Vec::new();
         for (envoy, connection, sender) in targets {
-            let id = format!("{}-{}", self.ids.process(), self.next_id());
+            let id = format!("{}-{}", self.ids.process(), self.ids.next());
             let (answer, answered) = oneshot::channel();
             let waiting = Waiting {
                 envoy: envoy.clone(),
                 connection,
                 answer,
             };
-            lock(&self.streams).waiting.insert(id.clone(), waiting);
+            lock(&self.state).waiting.insert(id.clone(), waiting);
             let command = Command {
                 id: id.clone(),
                 body: Some(body.clone()),
@@ -208,7 +184,7 @@ impl Plane {
                     .and_then(Result::ok),
                 None => None,
             };
-            lock(&self.streams).waiting.remove(&id);
+            lock(&self.state).waiting.remove(&id);
             results.push((envoy, result));
         }
         results
@@ -221,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_an_answer_over_a_stream_that_ends_waits_no_more() {
-        let (mut streams, sender) = (Streams::default(), mpsc::channel(1).0);
+        let (mut streams, sender) = (State::default(), mpsc::channel(1).0);
         let (old, new) = (1, 2);
         streams.attach(old, "envoy", sender.clone());
         let mut asked = Vec::new();

@@ -4,4 +4,5 @@ pub(crate) mod chance;
 pub(crate) mod clock;
 pub(crate) mod events;
 pub(crate) mod ids;
+pub(crate) mod ports;
 pub(crate) mod sync;

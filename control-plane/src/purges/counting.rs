@@ -1,13 +1,14 @@
 //! How many stored responses a purge has matched. An Envoy counts some hundreds of them just before the purge is in force, the rest
 //! in steps after it.
 
-use super::service::note_applied;
-use crate::plane::Plane;
+use crate::fleet::FleetService;
+use crate::kernel::sync::lock;
 use control_domain::purges::{Matched, Purge};
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{CountCommand, PurgeCommand, PurgeCount};
 use prost::Message as _;
-use std::sync::{Arc, PoisonError};
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,18 +39,29 @@ pub(super) fn of_first_step(count: &PurgeCount) -> Matched {
     }
 }
 
-/// Has an Envoy count the rest. One that is counting already, or takes too long, has counted a part.
-pub(super) async fn go_on(plane: Arc<Plane>, envoy: String, purge: Purge, first: PurgeCount) {
-    let counting = || plane.desk.counting.lock().unwrap_or_else(PoisonError::into_inner);
-    if !counting().insert(envoy.clone()) {
-        return;
+/// The Envoys that are counting.
+#[derive(Debug, Default)]
+pub(super) struct Counting(Mutex<HashSet<String>>);
+
+impl Counting {
+    /// Has an Envoy count the rest; `None` when it is counting already. One that takes too long has counted a part.
+    pub(super) async fn go_on(
+        &self,
+        fleet: &FleetService,
+        envoy: &str,
+        purge: &Purge,
+        first: &PurgeCount,
+    ) -> Option<Matched> {
+        if !lock(&self.0).insert(envoy.to_owned()) {
+            return None;
+        }
+        let matched = steps(fleet, envoy, purge, first).await;
+        lock(&self.0).remove(envoy);
+        Some(matched)
     }
-    let matched = steps(&plane, &envoy, &purge, &first).await;
-    counting().remove(&envoy);
-    note_applied(&plane, &purge.id, &envoy, Some(matched));
 }
 
-async fn steps(plane: &Plane, envoy: &str, purge: &Purge, first: &PurgeCount) -> Matched {
+async fn steps(fleet: &FleetService, envoy: &str, purge: &Purge, first: &PurgeCount) -> Matched {
     let targets: Vec<PurgeCommand> = purge.targets.iter().map(|target| target.command(purge.soft)).collect();
     let deadline = Instant::now() + ALL_STEPS;
     let mut matched = Matched {
@@ -63,7 +75,7 @@ async fn steps(plane: &Plane, envoy: &str, purge: &Purge, first: &PurgeCount) ->
             cursor,
             stamp: first.stamp,
         };
-        let answer = plane.command_to(envoy, Body::Count(step), STEP).await;
+        let answer = fleet.command(envoy, Body::Count(step), STEP).await;
         let Some(count) = answer.filter(|result| result.ok).and_then(|result| result.count) else {
             break;
         };

@@ -1,5 +1,10 @@
 //! Purges: accepted, written down, done by every Envoy.
 
 mod counting;
-pub(crate) mod journal;
-pub(crate) mod service;
+mod journal;
+mod record;
+mod service;
+
+pub(crate) use service::{Outstanding, PurgeService};
+#[cfg(test)]
+pub(crate) use service::{TARGETS_AT_ONCE, TARGETS_PER_SECOND};

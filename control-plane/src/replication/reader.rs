@@ -1,9 +1,10 @@
 //! The connection on which a replica hears: one command that waits for whatever comes in the streams.
 
-use super::wire::{Entry, JOURNAL_ENTRIES, News};
+use super::wire::{Fields, JOURNAL_ENTRIES, read_fact, read_update};
 use crate::redis::keys::Keys;
 use crate::redis::{Connection, Endpoint};
 use control_domain::Millis;
+use control_domain::replication::{EnvoyUpdate, Fact};
 use redis::RedisError;
 use std::time::Duration;
 
@@ -16,15 +17,15 @@ const PAGE: usize = 500;
 const BEGINNING: &str = "0-0";
 
 /// Entries of a stream: id, and fields with their values.
-type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
+type Entries = Vec<(String, Fields)>;
 
 /// What has come.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct Batch {
     /// The settings changed.
     pub(super) settings: bool,
-    pub(super) journal: Vec<Entry>,
-    pub(super) news: Vec<News>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) updates: Vec<EnvoyUpdate>,
 }
 
 /// How far a replica has read, also over a lost connection.
@@ -92,7 +93,7 @@ impl Reader {
     }
 
     /// Waits for what comes, but not for long. What this replica said itself is left out.
-    pub(super) async fn next(&mut self) -> Result<Heard, RedisError> {
+    pub(super) async fn next(&mut self) -> Result<Batch, RedisError> {
         let mut command = redis::cmd("XREAD");
         command
             .arg("COUNT")
@@ -107,7 +108,7 @@ impl Reader {
             .arg(&self.places.journal)
             .arg(&self.places.news);
         let streams: Option<Vec<(String, Entries)>> = self.connection.ask_for(&command, ANSWER).await?;
-        let mut heard = Heard::default();
+        let mut batch = Batch::default();
         for (stream, entries) in streams.into_iter().flatten() {
             let Some(last) = entries.last().map(|(id, _)| id.clone()) else {
                 continue;
@@ -117,17 +118,17 @@ impl Reader {
                 .map(|(_, fields)| fields)
                 .filter(|fields| !self.is_own(fields));
             if stream == self.keys.changes() {
-                heard.settings = true;
+                batch.settings = true;
                 self.places.changes = last;
             } else if stream == self.keys.journal() {
-                heard.journal = others.filter_map(|fields| entry(fields)).collect();
+                batch.facts = others.filter_map(read_fact).collect();
                 self.places.journal = last;
             } else {
-                heard.news = others.filter_map(|fields| News::read(fields)).collect();
+                batch.updates = others.filter_map(read_update).collect();
                 self.places.news = last;
             }
         }
-        Ok(heard)
+        Ok(batch)
     }
 
     /// Whether the journal still has what was read last. Behind a cluster, or a name, another server may have taken over that
@@ -137,7 +138,7 @@ impl Reader {
         Ok(nothing_read || has(&mut self.connection, &self.keys, &self.places.journal).await?)
     }
 
-    fn is_own(&self, fields: &[(String, Vec<u8>)]) -> bool {
+    fn is_own(&self, fields: &Fields) -> bool {
         fields
             .iter()
             .any(|(name, from)| name == "from" && from == self.from.as_bytes())
@@ -149,16 +150,4 @@ async fn has(connection: &mut Connection, keys: &Keys, place: &str) -> Result<bo
     there.arg(keys.journal()).arg(place).arg(place);
     let there: Entries = connection.ask_for(&there, ANSWER).await?;
     Ok(!there.is_empty())
-}
-
-/// One that a newer replica wrote in another form is passed over.
-fn entry(fields: &[(String, Vec<u8>)]) -> Option<Entry> {
-    let text = fields.iter().find(|(name, _)| name == "entry").map(|(_, text)| text)?;
-    match serde_json::from_slice(text) {
-        Ok(entry) => Some(entry),
-        Err(error) => {
-            tracing::warn!(%error, "an entry of the shared journal cannot be read");
-            None
-        }
-    }
 }

@@ -4,8 +4,7 @@
 //! watch then shows. What was written itself comes back by the watch too, late perhaps; it is known by its version and passed over,
 //! else an older one of ours would undo a newer.
 
-use crate::plane::Plane;
-use control_domain::write_back::keys_to_write;
+use super::super::service::SettingsService;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher;
@@ -42,11 +41,11 @@ pub(crate) struct Source {
 }
 
 /// Follows it until told to stop.
-pub(crate) async fn follow(plane: Arc<Plane>, source: Source, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn follow(settings: Arc<SettingsService>, source: Source, mut stopped: watch::Receiver<bool>) {
     let (mut pause, mut fault) = (RETRY.0, None);
     loop {
         let mut session = Session {
-            plane: &plane,
+            settings: &settings,
             source: &source,
             present: None,
             own: VecDeque::new(),
@@ -55,7 +54,7 @@ pub(crate) async fn follow(plane: Arc<Plane>, source: Source, mut stopped: watch
         };
         tokio::select! {
             ended = session.run() => {
-                plane.config_map_fails(ended.clone());
+                settings.config_map_fails(ended.clone());
                 fault = Some(ended);
                 if session.well {
                     pause = RETRY.0;
@@ -85,7 +84,7 @@ async fn connect(source: &Source) -> Result<Api<ConfigMap>, String> {
 
 /// From the first look at the object to the first failure.
 struct Session<'a> {
-    plane: &'a Plane,
+    settings: &'a SettingsService,
     source: &'a Source,
     /// As last seen or written.
     present: Option<ConfigMap>,
@@ -105,7 +104,7 @@ impl Session<'_> {
             Err(fault) => return fault,
         };
         let mut seen = pin!(watcher::watch_object(api.clone(), &self.source.name));
-        let mut settings = self.plane.follow();
+        let mut published = self.settings.follow();
         let mut crossed = false;
         loop {
             tokio::select! {
@@ -118,7 +117,7 @@ impl Session<'_> {
                     Some(Ok(None)) => {
                         self.present = None;
                         self.own.clear();
-                        self.plane.config_map_fails(format!("there is no ConfigMap {}", self.source.name));
+                        self.settings.config_map_fails(format!("there is no ConfigMap {}", self.source.name));
                     }
                     // What the watch went on from is gone, as happens to every watch that was quiet for long. It lists anew by itself.
                     Some(Err(watcher::Error::WatchError(status))) if status.code == GONE => {
@@ -128,7 +127,7 @@ impl Session<'_> {
                     Some(Err(error)) => return format!("the ConfigMap cannot be watched: {}", whole(&error)),
                     None => return "the watch ended".to_owned(),
                 },
-                changed = settings.changed() => if changed.is_err() { return "stopping".to_owned() },
+                changed = published.changed() => if changed.is_err() { return "stopping".to_owned() },
                 () = tokio::time::sleep(AGAIN), if !crossed => {}
                 () = tokio::time::sleep(CATCH_UP), if crossed => return "the watch is behind the ConfigMap".to_owned(),
             }
@@ -164,34 +163,24 @@ impl Session<'_> {
             return Ok(Written::Done);
         };
         let keys = keys(present);
-        self.plane.look_at_config_map(&keys).await;
+        self.settings.look_at_config_map(&keys).await;
         let written = if self.source.write_back {
             // Read again is not yet written again.
             if let Some(fault) = self.fault.take() {
-                self.plane.config_map_fails(fault);
+                self.settings.config_map_fails(fault);
             }
             self.write_back(api, &keys).await?
         } else {
             Written::Done
         };
-        self.plane.domain().config_map_fault = None;
+        self.settings.config_map_is_well();
         self.well = true;
         Ok(written)
     }
 
     async fn write_back(&mut self, api: &Api<ConfigMap>, keys: &BTreeMap<String, String>) -> Result<Written, String> {
-        let wanted = {
-            let domain = self.plane.domain();
-            // Before a replica has seen what is shared, its settings are not those in force.
-            let shared = self.plane.replicas.as_ref();
-            if shared.is_some_and(|replicas| !replicas.has_joined() || replicas.fault().is_some()) {
-                return Ok(Written::Done);
-            }
-            // What is on trial may be given up; the ConfigMap waits as the history does.
-            if domain.canary.is_some() {
-                return Ok(Written::Done);
-            }
-            keys_to_write(keys, domain.config_map.refused(), &domain.book.present().document)
+        let Some(wanted) = self.settings.wanted_in_config_map(keys) else {
+            return Ok(Written::Done);
         };
         if wanted.is_empty() {
             return Ok(Written::Done);
@@ -209,7 +198,7 @@ impl Session<'_> {
         match tokio::time::timeout(WRITE, api.patch(&self.source.name, &parameters, &patch)).await {
             Ok(Ok(object)) => {
                 tracing::info!(keys = ?wanted.keys().collect::<Vec<_>>(), "written back to the ConfigMap");
-                self.plane.wrote_config_map(&wanted).await;
+                self.settings.wrote_config_map(&wanted).await;
                 // The same version again: nothing was changed, and the watch has nothing to show.
                 let version = object.metadata.resource_version.clone();
                 self.own

@@ -3,7 +3,7 @@
 //! It is read every quarter of a second rather than watched: inotify on a link that is swapped needs care for every edge, and reading a
 //! handful of small files costs nothing.
 
-use crate::plane::Plane;
+use super::super::service::SettingsService;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,16 +15,16 @@ const PERIOD: Duration = Duration::from_millis(250);
 const MAX_VALUE: u64 = 1 << 20;
 
 /// Reads the directory until told to stop.
-pub(crate) async fn watch(plane: Arc<Plane>, directory: PathBuf, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn watch(settings: Arc<SettingsService>, directory: PathBuf, mut stopped: watch::Receiver<bool>) {
     loop {
         let read = {
             let directory = directory.clone();
             tokio::task::spawn_blocking(move || read(&directory)).await
         };
         match read {
-            Ok(Ok(keys)) => plane.look_at_config_map(&keys).await,
-            Ok(Err(error)) => plane.config_map_fails(format!("{}: {error}", directory.display())),
-            Err(error) => plane.config_map_fails(error.to_string()),
+            Ok(Ok(keys)) => settings.look_at_config_map(&keys).await,
+            Ok(Err(error)) => settings.config_map_fails(format!("{}: {error}", directory.display())),
+            Err(error) => settings.config_map_fails(error.to_string()),
         }
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}

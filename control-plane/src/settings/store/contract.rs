@@ -1,7 +1,7 @@
 //! One suite for every place settings can be kept in: this process, files, and a real Redis.
 
 use super::state_file::StateFile;
-use super::{FileRepository, MemoryRepository, RedisRepository, Repository, Unput, Version};
+use super::{FileStore, MemoryStore, PutError, RedisStore, SettingsStore, Version};
 use crate::redis::keys::Keys;
 use crate::redis::{Endpoint, TlsFiles, Wire};
 use control_domain::agreement::Agreed;
@@ -38,18 +38,18 @@ fn next(before: &Agreed, size: u64) -> Agreed {
     new
 }
 
-async fn present(place: &dyn Repository, known: &Agreed) -> (Version, Agreed) {
+async fn present(place: &dyn SettingsStore, known: &Agreed) -> (Version, Agreed) {
     place.load(&known.book).await.unwrap().unwrap()
 }
 
 /// What every place must do.
-async fn holds(place: &dyn Repository) {
+async fn holds(place: &dyn SettingsStore) {
     let first = first();
     assert_eq!(place.version().await.unwrap(), "");
     assert_eq!(place.load(&first.book).await.unwrap(), None);
 
     let put = place.put(&Version::new(), &first).await.unwrap();
-    assert_eq!(put.not_kept, None);
+    assert_eq!(put.persist_error, None);
     assert_eq!(place.version().await.unwrap(), put.version);
     assert_eq!(present(place, &first).await, (put.version.clone(), first.clone()));
 
@@ -57,8 +57,8 @@ async fn holds(place: &dyn Repository) {
     let (one, other) = (next(&first, 5), next(&first, 6));
     let won = place.put(&put.version, &one).await.unwrap();
     assert_ne!(won.version, put.version);
-    assert_eq!(place.put(&put.version, &other).await, Err(Unput::Conflict));
-    assert_eq!(place.put(&Version::new(), &other).await, Err(Unput::Conflict));
+    assert_eq!(place.put(&put.version, &other).await, Err(PutError::Conflict));
+    assert_eq!(place.put(&Version::new(), &other).await, Err(PutError::Conflict));
     assert_eq!(present(place, &first).await, (won.version.clone(), one.clone()));
 
     // A long history is bounded and whole, for those who know a part of it and for those who know nothing.
@@ -81,23 +81,23 @@ async fn holds(place: &dyn Repository) {
 
 #[tokio::test]
 async fn memory() {
-    holds(&MemoryRepository::default()).await;
+    holds(&MemoryStore::default()).await;
 }
 
 #[tokio::test]
 async fn files() {
     let directory = tempfile::tempdir().unwrap();
-    let open = || FileRepository::new(Arc::new(StateFile::new(directory.path())));
+    let open = || FileStore::new(Arc::new(StateFile::new(directory.path())));
     holds(&open()).await;
     let (_, found) = present(&open(), &first()).await;
     assert_eq!(found.book.present().number, 1_001, "over a restart");
 }
 
-async fn connected(redis: &Redis) -> RedisRepository {
+async fn connected(redis: &Redis) -> RedisStore {
     let endpoint = Endpoint::parse(&redis.url(), TlsFiles::default()).unwrap();
     let wire = Arc::new(Wire::new(endpoint, "test", Duration::from_secs(10), redis::cmd("PING")));
     wire.is_up(wire.connect().await.unwrap());
-    RedisRepository::new(wire, Keys::new("test"))
+    RedisStore::new(wire, Keys::new("test"))
 }
 
 #[tokio::test]
@@ -129,5 +129,5 @@ async fn redis() {
     redis.kill();
     assert!(one.load(&newer.book).await.is_err());
     let refused = one.put(&Version::new(), &newer).await;
-    assert!(matches!(refused, Err(Unput::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(PutError::Unavailable(_))), "{refused:?}");
 }

@@ -1,8 +1,8 @@
 //! Settings in files of this process alone. A full disk does not stop the fleet: what cannot be kept is in force all the same.
 
 use super::memory::name;
-use super::{Put, Repository, Unput, Version};
-use crate::settings::store::state_file::StateFile;
+use super::state_file::StateFile;
+use super::{Put, PutError, SettingsStore, Version};
 use control_domain::agreement::Agreed;
 use control_domain::book::Book;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,12 +10,12 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The place.
 #[derive(Debug)]
-pub(crate) struct FileRepository {
+pub(crate) struct FileStore {
     file: Arc<StateFile>,
     number: Mutex<u64>,
 }
 
-impl FileRepository {
+impl FileStore {
     pub(crate) fn new(file: Arc<StateFile>) -> Self {
         Self {
             file,
@@ -29,7 +29,7 @@ impl FileRepository {
 }
 
 /// A disk may take its time: what else the thread had to do goes on elsewhere.
-pub(crate) fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     let several = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
     if several {
         tokio::task::block_in_place(work)
@@ -39,7 +39,7 @@ pub(crate) fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
 }
 
 #[tonic::async_trait]
-impl Repository for FileRepository {
+impl SettingsStore for FileStore {
     async fn version(&self) -> Result<Version, String> {
         Ok(name(*self.number()))
     }
@@ -55,16 +55,16 @@ impl Repository for FileRepository {
         Ok(agreed.map(|agreed| (name(*number), agreed)))
     }
 
-    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, Unput> {
+    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, PutError> {
         let mut number = self.number();
         if *base != name(*number) {
-            return Err(Unput::Conflict);
+            return Err(PutError::Conflict);
         }
-        let saved = off_the_runtime(|| self.file.save(&new.book, &new.seen));
+        let saved = run_blocking(|| self.file.save(&new.book, &new.seen));
         *number += 1;
         Ok(Put {
             version: name(*number),
-            not_kept: saved.err().map(|error| self.file.fault(&error)),
+            persist_error: saved.err().map(|error| self.file.fault(&error)),
         })
     }
 }

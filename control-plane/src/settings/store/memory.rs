@@ -1,17 +1,17 @@
 //! Settings that end with the process.
 
-use super::{Put, Repository, Unput, Version};
+use super::{Put, PutError, SettingsStore, Version};
 use control_domain::agreement::Agreed;
 use control_domain::book::Book;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The place.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryRepository {
+pub(crate) struct MemoryStore {
     present: Mutex<(u64, Option<Agreed>)>,
 }
 
-impl MemoryRepository {
+impl MemoryStore {
     fn present(&self) -> MutexGuard<'_, (u64, Option<Agreed>)> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -27,7 +27,7 @@ pub(super) fn name(number: u64) -> Version {
 }
 
 #[tonic::async_trait]
-impl Repository for MemoryRepository {
+impl SettingsStore for MemoryStore {
     async fn version(&self) -> Result<Version, String> {
         Ok(name(self.present().0))
     }
@@ -37,15 +37,15 @@ impl Repository for MemoryRepository {
         Ok(present.1.clone().map(|agreed| (name(present.0), agreed)))
     }
 
-    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, Unput> {
+    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, PutError> {
         let mut present = self.present();
         if *base != name(present.0) {
-            return Err(Unput::Conflict);
+            return Err(PutError::Conflict);
         }
         *present = (present.0 + 1, Some(new.clone()));
         Ok(Put {
             version: name(present.0),
-            not_kept: None,
+            persist_error: None,
         })
     }
 }

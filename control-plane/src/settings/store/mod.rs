@@ -7,15 +7,16 @@ mod memory;
 mod redis;
 pub(crate) mod state_file;
 
-use file::FileRepository;
-pub(crate) use file::off_the_runtime;
-use memory::MemoryRepository;
-use redis::RedisRepository;
+use file::FileStore;
+pub(crate) use file::run_blocking;
+use memory::MemoryStore;
+use redis::RedisStore;
 
-use crate::replication::Replicas;
-use crate::settings::store::state_file::StateFile;
+use crate::redis::Wire;
+use crate::redis::keys::Keys;
 use control_domain::agreement::Agreed;
 use control_domain::book::Book;
+use state_file::StateFile;
 use std::sync::Arc;
 
 /// Names a state; the empty name is that of a place where this process has found or written nothing yet.
@@ -26,12 +27,12 @@ pub(crate) type Version = String;
 pub(crate) struct Put {
     pub(crate) version: Version,
     /// Why it would not survive a restart. It is in force all the same: nobody else decides.
-    pub(crate) not_kept: Option<String>,
+    pub(crate) persist_error: Option<String>,
 }
 
 /// Why a state was not put; nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unput {
+pub(crate) enum PutError {
     /// Another one has been put since the one it was made from.
     Conflict,
     /// It cannot be said which is the present one, or whether this one was taken.
@@ -40,7 +41,7 @@ pub(crate) enum Unput {
 
 /// A place for the settings.
 #[tonic::async_trait]
-pub(crate) trait Repository: std::fmt::Debug + Send + Sync {
+pub(crate) trait SettingsStore: std::fmt::Debug + Send + Sync {
     /// The name of the present state.
     async fn version(&self) -> Result<Version, String>;
 
@@ -48,14 +49,17 @@ pub(crate) trait Repository: std::fmt::Debug + Send + Sync {
     async fn load(&self, known: &Book) -> Result<Option<(Version, Agreed)>, String>;
 
     /// Puts a state in place of the one named `base`, unless that is not the present one any more.
-    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, Unput>;
+    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, PutError>;
 }
 
+/// Where replicas share them.
+pub(crate) type Shared = (Arc<Wire>, Keys);
+
 /// The place for the settings: what replicas share, else files, else none that outlives the process.
-pub(crate) fn open(state: Option<&Arc<StateFile>>, replicas: Option<&Replicas>) -> Arc<dyn Repository> {
-    match (replicas, state) {
-        (Some(replicas), _) => Arc::new(RedisRepository::new(Arc::clone(&replicas.wire), replicas.keys.clone())),
-        (None, Some(state)) => Arc::new(FileRepository::new(Arc::clone(state))),
-        (None, None) => Arc::new(MemoryRepository::default()),
+pub(crate) fn open(state: Option<&Arc<StateFile>>, shared: Option<Shared>) -> Arc<dyn SettingsStore> {
+    match (shared, state) {
+        (Some((connection, keys)), _) => Arc::new(RedisStore::new(connection, keys)),
+        (None, Some(state)) => Arc::new(FileStore::new(Arc::clone(state))),
+        (None, None) => Arc::new(MemoryStore::default()),
     }
 }

@@ -5,10 +5,10 @@
 //! | `…:settings` | name of the state, and on the next line everything but the history |
 //! | `…:revisions` | list of the revisions kept, as JSON |
 
-use super::{Put, Repository, Unput, Version};
+use super::state_file::{RevisionRecord, from_record, to_record};
+use super::{Put, PutError, SettingsStore, Version};
 use crate::redis::keys::Keys;
 use crate::redis::{Fault, Wire};
-use crate::settings::store::state_file::{Kept, keep, unkeep};
 use control_domain::agreement::Agreed;
 use control_domain::book::{Book, HISTORY, Revision};
 use control_domain::canary::Canary;
@@ -42,7 +42,7 @@ struct Rest {
 
 #[derive(Serialize, Deserialize)]
 struct Trial {
-    revision: Kept,
+    revision: RevisionRecord,
     share: u8,
     envoys: BTreeSet<String>,
 }
@@ -57,13 +57,13 @@ struct Listed {
 
 /// The place.
 #[derive(Debug)]
-pub(crate) struct RedisRepository {
+pub(crate) struct RedisStore {
     wire: Arc<Wire>,
     keys: Keys,
     listed: Mutex<Option<Listed>>,
 }
 
-impl RedisRepository {
+impl RedisStore {
     pub(crate) fn new(wire: Arc<Wire>, keys: Keys) -> Self {
         Self {
             wire,
@@ -104,7 +104,7 @@ impl RedisRepository {
         if rest.format != FORMAT {
             return Err("the shared settings have another format".to_owned());
         }
-        let read = |text: &String| serde_json::from_str(text).map(unkeep).map_err(damaged);
+        let read = |text: &String| serde_json::from_str(text).map(from_record).map_err(damaged);
         let revisions = revisions.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Some((version.to_owned(), rest, revisions)))
     }
@@ -125,7 +125,7 @@ fn joined(known: &Book, rest: &Rest, newest: &[Revision]) -> Option<Book> {
 }
 
 #[tonic::async_trait]
-impl Repository for RedisRepository {
+impl SettingsStore for RedisStore {
     async fn version(&self) -> Result<Version, String> {
         let mut command = redis::cmd("GETRANGE");
         command.arg(self.keys.settings()).arg(0).arg(64);
@@ -150,7 +150,7 @@ impl Repository for RedisRepository {
         };
         self.note(&version, &book);
         let canary = rest.canary.map(|trial| Canary {
-            revision: unkeep(trial.revision),
+            revision: from_record(trial.revision),
             share: trial.share,
             envoys: trial.envoys,
         });
@@ -162,15 +162,15 @@ impl Repository for RedisRepository {
         Ok(Some((version, agreed)))
     }
 
-    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, Unput> {
-        let unreadable = |error: serde_json::Error| Unput::Unavailable(error.to_string());
+    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, PutError> {
+        let unreadable = |error: serde_json::Error| PutError::Unavailable(error.to_string());
         let version = format!("{:016x}", crate::kernel::chance::number());
         let rest = Rest {
             format: FORMAT,
             epoch: new.book.epoch().to_owned(),
             config_map: new.seen.clone(),
             canary: new.canary.as_ref().map(|canary| Trial {
-                revision: keep(&canary.revision),
+                revision: to_record(&canary.revision),
                 share: canary.share,
                 envoys: canary.envoys.clone(),
             }),
@@ -190,7 +190,7 @@ impl Repository for RedisRepository {
             .arg(HISTORY);
         let newer = |revision: &&Revision| listed.is_none_or(|newest| revision.number > newest);
         for revision in new.book.revisions().filter(newer) {
-            command.arg(serde_json::to_string(&keep(revision)).map_err(unreadable)?);
+            command.arg(serde_json::to_string(&to_record(revision)).map_err(unreadable)?);
         }
         let put: Result<u32, Fault> = self.wire.ask(&command).await;
         match self.wire.note(put) {
@@ -198,12 +198,12 @@ impl Repository for RedisRepository {
                 self.note(&version, &new.book);
                 Ok(Put {
                     version,
-                    not_kept: None,
+                    persist_error: None,
                 })
             }
-            Ok(_) => Err(Unput::Conflict),
+            Ok(_) => Err(PutError::Conflict),
             // Sent and not answered: it may have been taken, and then it is seen with the next look.
-            Err(fault) => Err(Unput::Unavailable(fault.to_string())),
+            Err(fault) => Err(PutError::Unavailable(fault.to_string())),
         }
     }
 }

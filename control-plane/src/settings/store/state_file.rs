@@ -49,7 +49,7 @@ pub(crate) struct Restored {
 #[derive(Serialize, Deserialize)]
 struct Line {
     epoch: String,
-    revision: Option<Kept>,
+    revision: Option<RevisionRecord>,
     config_map: Option<BTreeMap<String, String>>,
 }
 
@@ -57,14 +57,14 @@ struct Line {
 struct Document {
     format: u32,
     epoch: String,
-    revisions: Vec<Kept>,
+    revisions: Vec<RevisionRecord>,
     #[serde(default)]
     config_map: BTreeMap<String, String>,
 }
 
 /// A revision as it is written down.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct RevisionRecord {
     number: u64,
     at_ms: u64,
     who: String,
@@ -81,10 +81,6 @@ impl StateFile {
             journal: Journal::new(directory.join(JOURNAL)),
             kept: Mutex::new(None),
         }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Tells the log, and what is to be told to operators.
@@ -121,7 +117,7 @@ impl StateFile {
     fn append(&self, held: Held, book: &Book, seen: &BTreeMap<String, String>) -> io::Result<Held> {
         let mut config_map = (*seen != held.seen).then(|| seen.clone());
         let mut lines = Vec::new();
-        let mut line = |revision: Option<Kept>, config_map: Option<BTreeMap<String, String>>| {
+        let mut line = |revision: Option<RevisionRecord>, config_map: Option<BTreeMap<String, String>>| {
             let epoch = book.epoch().to_owned();
             serde_json::to_string(&Line {
                 epoch,
@@ -131,7 +127,7 @@ impl StateFile {
             .map(|text| lines.push(text))
         };
         for revision in book.revisions().filter(|revision| revision.number > held.revision) {
-            line(Some(keep(revision)), config_map.take())?;
+            line(Some(to_record(revision)), config_map.take())?;
         }
         if config_map.is_some() {
             line(None, config_map)?;
@@ -149,7 +145,7 @@ impl StateFile {
         let state = Document {
             format: FORMAT,
             epoch: book.epoch().to_owned(),
-            revisions: book.revisions().map(keep).collect(),
+            revisions: book.revisions().map(to_record).collect(),
             config_map: seen.clone(),
         };
         document::save(&self.path, &state)?;
@@ -182,7 +178,7 @@ impl StateFile {
             }
             revisions.extend(
                 line.revision
-                    .map(unkeep)
+                    .map(from_record)
                     .filter(|new| new.number > book.present().number),
             );
             book = Book::restored(line.epoch, revisions.clone())?;
@@ -200,13 +196,13 @@ fn accept(state: Document) -> io::Result<(Book, BTreeMap<String, String>)> {
     if state.format != FORMAT {
         return Err(damaged("another format"));
     }
-    let revisions = state.revisions.into_iter().map(unkeep).collect();
+    let revisions = state.revisions.into_iter().map(from_record).collect();
     let book = Book::restored(state.epoch, revisions).ok_or_else(|| damaged("revisions out of order"))?;
     Ok((book, state.config_map))
 }
 
-pub(crate) fn keep(revision: &Revision) -> Kept {
-    Kept {
+pub(crate) fn to_record(revision: &Revision) -> RevisionRecord {
+    RevisionRecord {
         number: revision.number,
         at_ms: revision.at_ms,
         who: revision.author.who.clone(),
@@ -216,7 +212,7 @@ pub(crate) fn keep(revision: &Revision) -> Kept {
     }
 }
 
-pub(crate) fn unkeep(kept: Kept) -> Revision {
+pub(crate) fn from_record(kept: RevisionRecord) -> Revision {
     Revision {
         number: kept.number,
         at_ms: kept.at_ms,

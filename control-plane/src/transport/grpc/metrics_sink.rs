@@ -3,8 +3,8 @@
 use super::MAX_STATISTICS;
 use super::statistics::{MAX_NAME, Statistics};
 use crate::credentials::Peer;
-use crate::kernel::clock::now_ms;
-use crate::plane::Plane;
+use crate::fleet::FleetService;
+use crate::xds::Clients;
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
 use std::convert::Infallible;
 use std::pin::pin;
@@ -21,12 +21,13 @@ const METHOD: &str = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
 /// The service. By hand: the one that is generated reads whole messages of the standard types.
 #[derive(Debug, Clone)]
 pub(crate) struct Sink {
-    plane: Arc<Plane>,
+    fleet: Arc<FleetService>,
+    clients: Arc<Clients>,
 }
 
 impl Sink {
-    pub(crate) fn new(plane: Arc<Plane>) -> Self {
-        Self { plane }
+    pub(crate) fn new(fleet: Arc<FleetService>, clients: Arc<Clients>) -> Self {
+        Self { fleet, clients }
     }
 
     async fn hear(self, request: Request<Streaming<Statistics>>) -> Result<Response<StreamMetricsResponse>, Status> {
@@ -48,11 +49,8 @@ impl Sink {
             let Some(node_id) = &node_id else {
                 return Err(Status::invalid_argument("the first message must name the node"));
             };
-            self.plane.xds.endpoints(node_id, statistics.upstreams);
-            self.plane
-                .domain()
-                .envoy_stats
-                .report(node_id, statistics.taken, now_ms());
+            self.clients.endpoints(node_id, statistics.upstreams);
+            self.fleet.statistics(node_id, statistics.taken);
         }
         Ok(Response::new(StreamMetricsResponse {}))
     }

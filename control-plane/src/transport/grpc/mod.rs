@@ -7,14 +7,16 @@ mod metrics_sink;
 mod replica_link;
 mod statistics;
 
+pub(crate) use control_link::LinkServices;
 #[cfg(test)]
 pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO};
 
 use crate::credentials::{Certificate, Door};
+use crate::kernel::ports::RemoteEnvoys;
 use crate::net::bodies::Bodies;
 use crate::net::incoming::Io;
-use crate::plane::Plane;
-use crate::xds::{Ads, Hub};
+use crate::tier::Tier;
+use crate::xds::{Ads, Clients, Hub};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
@@ -59,21 +61,38 @@ impl Connected for Io {
     }
 }
 
+/// What Envoys' calls reach.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) link: LinkServices,
+    pub(crate) tier: Arc<Tier>,
+    /// Envoys that take their clusters from here.
+    pub(crate) clients: Arc<Clients>,
+    /// The other replicas, of which some call.
+    pub(crate) remote: Arc<dyn RemoteEnvoys>,
+}
+
 /// Serves until told to stop.
 pub(crate) async fn serve(
-    plane: Arc<Plane>,
+    services: Services,
     hub: Arc<Hub>,
     door: Door,
     bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
-    let sink = metrics_sink::Sink::new(Arc::clone(&plane));
-    let tier = CacheBackendServer::new(cache_backend::Backend::new(Arc::clone(&plane.tier)));
+    let Services {
+        link,
+        tier,
+        clients,
+        remote,
+    } = services;
+    let sink = metrics_sink::Sink::new(Arc::clone(&link.fleet), clients);
+    let tier = CacheBackendServer::new(cache_backend::Backend::new(tier));
     let tier = tier.max_decoding_message_size(MAX_TIER);
-    let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&plane)));
+    let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&link.fleet), remote));
     let replicas = replicas.max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
-    let link = control_link::Link::new(plane, stopped.clone());
+    let link = control_link::Link::new(link, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(MAX_CONTROL);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
     let ads = ads.max_decoding_message_size(MAX_DISCOVERY);

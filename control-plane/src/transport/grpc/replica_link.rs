@@ -1,6 +1,7 @@
 //! Commands that another replica has for the Envoys of this one.
 
-use crate::plane::Plane;
+use crate::fleet::FleetService;
+use crate::kernel::ports::RemoteEnvoys;
 use optimizer_proto::v1::replica_link_server::ReplicaLink;
 use optimizer_proto::v1::{RelayedCommand, RelayedResult};
 use std::sync::Arc;
@@ -13,29 +14,36 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Link {
-    plane: Arc<Plane>,
+    fleet: Arc<FleetService>,
+    replicas: Arc<dyn RemoteEnvoys>,
 }
 
 impl Link {
-    pub(crate) fn new(plane: Arc<Plane>) -> Self {
-        Self { plane }
+    pub(crate) fn new(fleet: Arc<FleetService>, replicas: Arc<dyn RemoteEnvoys>) -> Self {
+        Self { fleet, replicas }
     }
 }
 
 #[tonic::async_trait]
 impl ReplicaLink for Link {
     async fn relay(&self, request: Request<RelayedCommand>) -> Result<Response<RelayedResult>, Status> {
-        let Some(replicas) = &self.plane.replicas else {
-            return Err(Status::unimplemented("this control plane has no replicas"));
-        };
-        replicas.relay.admits(&request)?;
+        let given = request.metadata().get("authorization");
+        match self.replicas.admits(given.and_then(|value| value.to_str().ok())) {
+            None => return Err(Status::unimplemented("this control plane has no replicas")),
+            Some(false) => {
+                return Err(Status::unauthenticated(
+                    "only replicas of this control plane are let in",
+                ));
+            }
+            Some(true) => {}
+        }
         let asked = request.into_inner();
         let body = asked
             .command
             .and_then(|command| command.body)
             .ok_or_else(|| Status::invalid_argument("no command"))?;
         let timeout = Duration::from_millis(u64::from(asked.timeout_ms)).min(LONGEST);
-        let result = self.plane.command_here(&asked.envoy, body, timeout).await;
+        let result = self.fleet.command_here(&asked.envoy, body, timeout).await;
         Ok(Response::new(RelayedResult { result }))
     }
 }
