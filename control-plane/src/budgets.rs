@@ -218,7 +218,7 @@ fn rows() -> Vec<Row> {
             "purges remembered; bytes that they name",
             format!("{}; {}", count(purges::REMEMBERED), bytes(purges::MAX_BYTES)),
             "`purges.rs`",
-            "control-plane/domain/src/purges.rs",
+            "control-plane/domain/src/purges/tests.rs",
             "who_was_away_for_longer_than_is_remembered_forgets_everything",
         ),
         (
@@ -232,7 +232,7 @@ fn rows() -> Vec<Row> {
             "Envoys remembered; one that never reported goes with its stream",
             count(fleet::MAX_ENVOYS),
             "`fleet.rs`",
-            "control-plane/domain/src/fleet.rs",
+            "control-plane/domain/src/fleet/tests.rs",
             "of_one_that_only_said_its_name_nothing_is_kept",
         ),
         (
@@ -330,7 +330,7 @@ fn rows() -> Vec<Row> {
                 alerts::MAX_SILENCES
             ),
             "`book.rs`, `board.rs`",
-            "control-plane/domain/src/book.rs",
+            "control-plane/domain/src/book/tests.rs",
             "the_history_is_bounded_and_survives_being_written_down",
         ),
     ]

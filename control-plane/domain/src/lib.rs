@@ -19,6 +19,7 @@ pub mod config_map;
 pub mod envoy_faults;
 pub mod envoy_state;
 pub mod envoy_stats;
+pub mod figure;
 pub mod fleet;
 mod fleet_figures;
 pub mod health;

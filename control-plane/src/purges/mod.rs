@@ -1,5 +1,6 @@
 //! Purges: accepted, written down, done by every Envoy.
 
+mod client;
 mod counting;
 mod journal;
 mod record;

@@ -1,5 +1,6 @@
 //! Purges on their way to the Envoys, and to those that were away.
 
+use super::client::purge_of;
 use super::counting::{self, Counting};
 use super::record::Record;
 use crate::fleet::FleetService;
@@ -10,7 +11,7 @@ use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use crate::tier::Tier;
 use control_domain::fleet::ConnectionId;
-use control_domain::purges::{MAX_TARGETS, Matched, Purge, Target};
+use control_domain::purges::{Matched, Purge, Target};
 use control_domain::replication::Fact;
 use control_domain::tier::Subject;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -18,7 +19,7 @@ use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::{CaughtUp, ClientPurge};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -178,38 +179,19 @@ impl PurgeService {
 
     /// A client has purged at an Envoy, where it is in force: it goes into the log and to all other Envoys.
     pub(crate) fn made_by_client(self: &Arc<Self>, envoy: &str, node: &str, made: &ClientPurge) {
-        let tags = made.tags.iter().cloned().map(Target::Tag);
-        let mut targets: Vec<Target> = tags.take(MAX_TARGETS).collect();
-        if targets.is_empty() {
-            targets.push(Target::Url(made.url.clone()));
-        }
-        if let Some(allowed) = targets.iter().find_map(Target::fault) {
-            tracing::warn!(
-                envoy,
-                source = made.source,
-                allowed,
-                "a purge by a client cannot be passed on"
-            );
-            return;
-        }
         let at = now_ms();
-        let purge = Purge {
-            id: self.id(at),
-            at,
-            by: made.source.clone(),
-            reason: format!("PURGE at {node}"),
-            targets,
-            soft: made.soft,
-            idempotency_key: None,
-            applied: BTreeMap::from([(envoy.to_owned(), made.at_ms.min(at))]),
-            matched: made
-                .matched
-                .map(|at_least| (envoy.to_owned(), Matched { at_least, all: true }))
-                .into_iter()
-                .collect(),
-            awaited: BTreeSet::new(),
+        let purge = match purge_of(made, envoy, node, self.id(at), at) {
+            Ok(purge) => self.awaiting(purge),
+            Err(allowed) => {
+                tracing::warn!(
+                    envoy,
+                    source = made.source,
+                    allowed,
+                    "a purge by a client cannot be passed on"
+                );
+                return;
+            }
         };
-        let purge = self.awaiting(purge);
         let service = Arc::clone(self);
         tokio::spawn(async move {
             if service.accept(&purge).await.is_ok() {

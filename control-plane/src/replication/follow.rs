@@ -4,7 +4,6 @@ use super::apply::Owners;
 use super::reader::Reader;
 use super::replica::RedisReplication;
 use crate::kernel::ports::Replication as _;
-use crate::kernel::sync::lock;
 use control_domain::fleet::instance;
 use control_domain::replication::Fact;
 use redis::RedisError;
@@ -17,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Hears until the connection fails.
 pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> RedisError {
-    let places = lock(&replicas.places).clone();
+    let places = replicas.places();
     let opened = Reader::open(replicas.connection.endpoint(), &replicas.keys, &replicas.id(), places).await;
     let mut reader = match opened {
         Ok(reader) => reader,
@@ -61,7 +60,7 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
             owners.fleet.observe(&envoy, update, is_here);
         }
         owners.fleet.notify_progress();
-        *lock(&replicas.places) = reader.places.clone();
+        replicas.read_up_to(reader.places.clone());
     }
 }
 

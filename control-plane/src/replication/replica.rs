@@ -52,7 +52,8 @@ pub(crate) struct RedisReplication {
     last_connection_ms: AtomicU64,
     /// Purges that are not in the journal yet.
     unpublished: Arc<Mutex<BTreeSet<String>>>,
-    pub(super) places: Mutex<Places>,
+    /// How far the streams are read.
+    places: Mutex<Places>,
     pub(super) leads: AtomicBool,
     pub(super) relay: Relay,
 }
@@ -86,6 +87,16 @@ impl RedisReplication {
     /// The name of this replica.
     pub(super) fn id(&self) -> String {
         format!("{:05x}", self.number)
+    }
+
+    /// How far the streams are read.
+    pub(super) fn places(&self) -> Places {
+        lock(&self.places).clone()
+    }
+
+    /// They are read up to there.
+    pub(super) fn read_up_to(&self, places: Places) {
+        *lock(&self.places) = places;
     }
 
     /// Whether an Envoy is connected here.

@@ -6,22 +6,24 @@
 mod backend;
 mod counters;
 mod embedded;
+mod entry;
 mod keys;
 mod record;
 mod redis_store;
 mod seal;
 
-pub(crate) use backend::Fault;
+pub(crate) use crate::redis::Fault;
 #[cfg(test)]
 pub(crate) use embedded::MAX_LEASES;
 pub(crate) use keys::KeyFile;
 
 use crate::kernel::clock::now_ms;
 use crate::redis::Endpoint;
-use backend::{Backend, Id, Lease};
+use backend::Backend;
 use control_domain::tier::{Fence, Parts, PurgeTable, Subject};
 use counters::{Counters, Counts};
 use embedded::Embedded;
+use entry::{Id, Lease};
 use optimizer_proto::v1::tier_found::Result as Found;
 use optimizer_proto::v1::{TierFound, TierGet, TierPut, TierRelease};
 use prost::Message as _;

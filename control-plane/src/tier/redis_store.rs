@@ -8,8 +8,8 @@
 //! | `prefix:{purges}` | stream of purges; its ids are the places in the order of purges |
 //! | `prefix:{purges}:server` | which run of a server the order was last looked into on |
 
-use super::backend::{Fault, Id, Lease, Read};
-use crate::redis::{ANSWER, Connection, Endpoint, Wire};
+use super::entry::{Id, Lease, Read};
+use crate::redis::{ANSWER, Connection, Endpoint, Fault, Wire};
 use control_domain::tier::{Fence, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
 use std::sync::{Mutex, PoisonError};

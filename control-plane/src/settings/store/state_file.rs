@@ -295,9 +295,9 @@ mod tests {
             .unwrap();
         let file = StateFile::new(directory.path());
         file.save(&book_at(3), &BTreeMap::new()).unwrap();
-        let whole = fs::read(file.path()).unwrap();
+        let whole = fs::read(&file.path).unwrap();
         for cut in (0..whole.len()).step_by(97) {
-            fs::write(file.path(), &whole[..cut]).unwrap();
+            fs::write(&file.path, &whole[..cut]).unwrap();
             let restored = file.load().unwrap();
             assert_eq!(
                 (restored.book.present().number, restored.older),
@@ -305,7 +305,7 @@ mod tests {
                 "cut at {cut}"
             );
         }
-        fs::remove_file(file.path()).unwrap();
+        fs::remove_file(&file.path).unwrap();
         assert_eq!(file.load().unwrap().book.present().number, 2);
     }
 

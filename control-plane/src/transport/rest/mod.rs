@@ -23,6 +23,7 @@ mod problem;
 mod prometheus;
 mod purges;
 mod query;
+mod receipts;
 mod server;
 mod settings;
 mod snapshots;

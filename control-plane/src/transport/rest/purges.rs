@@ -3,15 +3,15 @@
 use super::identity::Caller;
 use super::problem::{Body, Params, Problem, Segments};
 use super::query::{WordHeaders, Write};
+use super::receipts::{PurgeSummary, Receipt, Receipts, summary};
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use crate::kernel::ids::Ids;
-use crate::purges::{Outstanding, PurgeService};
+use crate::purges::PurgeService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use control_domain::fleet::{FORGOTTEN_AFTER_MS, Fleet};
 use control_domain::purges::{MAX_TARGETS, Purge, Target};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -19,12 +19,6 @@ use std::time::Duration;
 
 /// Purges in a list.
 const LISTED: usize = 200;
-/// Word of a receipt.
-const LATE: &str = "late";
-/// For a purge that found nothing.
-const NOTHING: &str = "Nothing stored on these Envoys matched. GET /cache/explain?url= tells under which key a response of a URL is \
-    stored; a port other than 80 and 443 belongs to the host, and tags are compared letter by letter.";
-
 /// What is to be purged: at least one of the fields.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,81 +44,6 @@ pub(crate) struct PurgeRequest {
     /// Why.
     #[serde(default)]
     reason: String,
-}
-
-/// What was asked for.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct PurgeSummary {
-    /// By which its receipt is asked for.
-    id: String,
-    /// When it was accepted, milliseconds since 1970.
-    at: u64,
-    /// By whom.
-    by: String,
-    /// Why.
-    reason: String,
-    /// What is purged.
-    targets: Vec<Target>,
-    /// What is stored becomes stale instead of going.
-    soft: bool,
-}
-
-/// A purge, and who has done it.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Receipt {
-    #[serde(flatten)]
-    purge: PurgeSummary,
-    /// Done everywhere.
-    complete: bool,
-    /// `told`, or `late`.
-    replicas: &'static str,
-    /// `applied`, or `late`.
-    shared_tier: &'static str,
-    /// How many stored responses were meant, on all Envoys that have done it: 0 where there was nothing to purge. Null while that is
-    /// not known: one is late, has not counted all, or does not count. The shared tier does not count.
-    #[schema(required = true)]
-    matched: Option<u64>,
-    /// As far as they were counted.
-    matched_at_least: u64,
-    /// What to look at where nothing stored was meant.
-    #[schema(required = true)]
-    hint: Option<&'static str>,
-    /// Envoys that have it in force in all workers.
-    applied: Vec<Applied>,
-    /// Connected Envoys that have not.
-    late: Vec<Named>,
-    /// Envoys that are away and will do it when they return.
-    away: Vec<Named>,
-    /// Envoys that were there when it was accepted and that this control plane has not heard of since it started itself: whether they
-    /// have done it, or are gone, nobody knows. They do it when they return. Forgotten after an hour.
-    unknown: Vec<String>,
-}
-
-/// An Envoy that has done a purge.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Applied {
-    /// Its instance id.
-    envoy: String,
-    /// Its node id.
-    node_id: String,
-    /// When, milliseconds since 1970.
-    at: u64,
-    /// Milliseconds after it was accepted.
-    after_ms: u64,
-    /// How many stored responses were meant; null while that is not known.
-    #[schema(required = true)]
-    matched: Option<u64>,
-    /// As far as they were counted.
-    matched_at_least: u64,
-}
-
-/// An Envoy.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Named {
-    /// Its instance id.
-    envoy: String,
-    /// Its node id.
-    node_id: String,
 }
 
 /// What would be purged, and where.
@@ -261,7 +180,7 @@ pub(crate) async fn purge(
     };
     let receipts = Receipts::new(&purges, &fleet, &ids);
     if let Some(timeout) = wait {
-        wait_for(&receipts, &id, timeout).await;
+        receipts.wait_for(&id, timeout).await;
     }
     let receipt = receipts.of(&id).ok_or_else(|| unknown(&id))?;
     let status = if receipt.complete {
@@ -270,113 +189,6 @@ pub(crate) async fn purge(
         StatusCode::ACCEPTED
     };
     Ok((status, Json(PurgeAnswer::Done(Box::new(receipt)))).into_response())
-}
-
-/// Somebody connected, the shared tier, or another replica, has yet to do it.
-fn is_late(receipt: &Receipt) -> bool {
-    !receipt.late.is_empty() || receipt.shared_tier == LATE || receipt.replicas == LATE
-}
-
-async fn wait_for(receipts: &Receipts<'_>, id: &str, timeout: Duration) {
-    let deadline = tokio::time::Instant::now() + timeout;
-    loop {
-        let progress = receipts.fleet.progress();
-        let open = receipts.of(id).is_some_and(|receipt| is_late(&receipt));
-        if !open || tokio::time::timeout_at(deadline, progress).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn summary(purge: &Purge) -> PurgeSummary {
-    PurgeSummary {
-        id: purge.id.clone(),
-        at: purge.at,
-        by: purge.by.clone(),
-        reason: purge.reason.clone(),
-        targets: purge.targets.clone(),
-        soft: purge.soft,
-    }
-}
-
-/// Who knows what has become of a purge.
-struct Receipts<'s> {
-    purges: &'s PurgeService,
-    fleet: &'s FleetService,
-    started_ms: u64,
-}
-
-impl<'s> Receipts<'s> {
-    fn new(purges: &'s PurgeService, fleet: &'s FleetService, ids: &Ids) -> Self {
-        Self {
-            purges,
-            fleet,
-            started_ms: ids.started_ms(),
-        }
-    }
-
-    fn of(&self, id: &str) -> Option<Receipt> {
-        let connected = self.fleet.everywhere();
-        let purge = self.purges.get(id)?;
-        let outstanding = self.purges.outstanding(id);
-        Some(
-            self.fleet
-                .read(|fleet, _| self.receipt(&purge, &connected, outstanding, fleet)),
-        )
-    }
-
-    fn receipt(&self, purge: &Purge, connected: &[String], outstanding: Outstanding, fleet: &Fleet) -> Receipt {
-        let named = |envoy: &String| Named {
-            envoy: envoy.clone(),
-            node_id: fleet.get(envoy).map(|envoy| envoy.node_id.clone()).unwrap_or_default(),
-        };
-        let applied = purge.applied.iter().map(|(envoy, at)| {
-            let counted = purge.matched.get(envoy).copied().unwrap_or_default();
-            let Named { envoy, node_id } = named(envoy);
-            Applied {
-                envoy,
-                node_id,
-                at: *at,
-                after_ms: at.saturating_sub(purge.at),
-                matched: counted.known(),
-                matched_at_least: counted.at_least,
-            }
-        });
-        // One that started afterwards has nothing to purge.
-        let concerned = |envoy: &str| {
-            let started_ms = fleet.get(envoy).map_or(0, |envoy| envoy.started_ms);
-            purge.concerns(started_ms) && !purge.applied.contains_key(envoy)
-        };
-        let late: Vec<Named> = connected.iter().filter(|envoy| concerned(envoy)).map(named).collect();
-        // Seen lately and away now: done when they return.
-        let away: Vec<Named> = fleet
-            .envoys()
-            .filter(|(name, envoy)| envoy.connection.is_none() && concerned(name))
-            .map(|(name, envoy)| Named {
-                envoy: name.to_owned(),
-                node_id: envoy.node_id.clone(),
-            })
-            .collect();
-        let since_ms = now_ms().saturating_sub(self.started_ms.max(purge.at));
-        let unheard = purge.awaited.iter().filter(|envoy| fleet.get(envoy).is_none());
-        let unknown: Vec<String> = unheard.filter(|_| since_ms < FORGOTTEN_AFTER_MS).cloned().collect();
-        let counted = purge.matched();
-        let matched = counted.known().filter(|_| late.is_empty() && unknown.is_empty());
-        let is_open = outstanding.tier || outstanding.replicas;
-        Receipt {
-            matched,
-            matched_at_least: counted.at_least,
-            hint: (matched == Some(0)).then_some(NOTHING),
-            purge: summary(purge),
-            complete: late.is_empty() && away.is_empty() && unknown.is_empty() && !is_open,
-            replicas: if outstanding.replicas { LATE } else { "told" },
-            shared_tier: if outstanding.tier { LATE } else { "applied" },
-            applied: applied.collect(),
-            late,
-            away,
-            unknown,
-        }
-    }
 }
 
 fn unknown(id: &str) -> Problem {

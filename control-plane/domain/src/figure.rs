@@ -28,3 +28,14 @@ pub fn number(value: f64) -> Figure {
     }
     Figure(Number::from_f64(rounded).unwrap_or_else(|| Number::from(0)))
 }
+
+/// A share in percent; 0 of nothing.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    }
+}
