@@ -1,5 +1,5 @@
 //! The control plane: its heart as it is shipped (fleet, purge log, settings history, checks of reports), in a shell that does with streams
-//! and time-outs what `control-plane/src/{purging,streams}.rs` and `transport/grpc/control_link.rs` do.
+//! and time-outs what `control-plane/src/{purges/service,fleet/streams}.rs` and `transport/grpc/control_link.rs` do.
 
 use control_domain::book::{Author, Book, Revision};
 use control_domain::change::Change;
