@@ -36,7 +36,7 @@ pub struct Revision {
 
 /// The settings and their history. A copy shares the revisions.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Book {
+pub struct SettingsHistory {
     epoch: String,
     history: VecDeque<Arc<Revision>>,
     present: Arc<Revision>,
@@ -90,7 +90,7 @@ pub struct Accepted {
     pub changed: bool,
 }
 
-impl Book {
+impl SettingsHistory {
     /// A new history that begins with these settings.
     #[must_use]
     pub fn new(epoch: String, settings: &Settings, now_ms: Millis) -> Self {

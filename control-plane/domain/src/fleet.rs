@@ -287,8 +287,8 @@ impl Fleet {
     /// Of these Envoys, the connected ones whose workers do not all run on this revision yet: who has refused it, and who is
     /// still waited for.
     #[must_use]
-    pub fn standing<'a>(&self, names: impl Iterator<Item = &'a str>, epoch: &str, revision: u64) -> Standing {
-        let mut standing = Standing::default();
+    pub fn standing<'a>(&self, names: impl Iterator<Item = &'a str>, epoch: &str, revision: u64) -> RolloutStatus {
+        let mut standing = RolloutStatus::default();
         for name in names {
             let Some(envoy) = self.envoys.get(name).filter(|envoy| envoy.connection.is_some()) else {
                 continue;
@@ -329,7 +329,7 @@ impl Fleet {
 
 /// Who does not run on a revision.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Standing {
+pub struct RolloutStatus {
     /// Not heard of yet.
     pub late: Vec<String>,
     /// Refused it, with the reasons.

@@ -5,7 +5,7 @@ use crate::alerts::Silence;
 use crate::fleet::ConnectionId;
 use crate::purges::{Matched, Purge};
 use crate::steering::Said;
-use crate::warm::Warmth;
+use crate::warm::WarmupProgress;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ pub enum Fact {
         /// Its instance id.
         envoy: String,
         /// How warm.
-        warmth: Warmth,
+        warmth: WarmupProgress,
     },
 }
 
@@ -143,7 +143,7 @@ mod tests {
             reason: String::new(),
             until: 9,
         };
-        let (purge, warmth) = (purge(), Warmth::begun(4));
+        let (purge, warmth) = (purge(), WarmupProgress::begun(4));
         let facts: [(Fact, Value); 8] = [
             (
                 Fact::PurgeAccepted { purge: purge.clone() },

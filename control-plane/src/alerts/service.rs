@@ -7,7 +7,7 @@ use crate::kernel::events::{Event, Events};
 use crate::kernel::ports::{Leadership, Replication};
 use crate::kernel::sync::lock;
 use control_domain::Millis;
-use control_domain::alerts::{Alert, Baseline, Board, Change, Figures, Silence, conditions};
+use control_domain::alerts::{Alert, AlertRegistry, Baseline, Change, Figures, Silence, conditions};
 use control_domain::replication::Fact;
 use optimizer_proto::settings::Alerts as Rules;
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Default)]
 struct State {
-    board: Board,
+    board: AlertRegistry,
     baseline: Baseline,
     /// The version of the alerts that was written down last.
     kept: u64,

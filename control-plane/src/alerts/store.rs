@@ -1,7 +1,7 @@
 //! Alerts, silences and the usual traffic on disk, so that a restart forgets none of them.
 
 use crate::storage::document;
-use control_domain::alerts::{Baseline, Board};
+use control_domain::alerts::{AlertRegistry, Baseline};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ const FILE: &str = "alerts.json";
 
 #[derive(Serialize)]
 struct Record<'a> {
-    board: &'a Board,
+    board: &'a AlertRegistry,
     baseline: &'a Baseline,
 }
 
@@ -27,7 +27,7 @@ impl AlertStore {
     }
 
     /// What was kept last.
-    pub(super) fn load(&self) -> Option<(Board, Baseline)> {
+    pub(super) fn load(&self) -> Option<(AlertRegistry, Baseline)> {
         let read = |mut kept: serde_json::Value| {
             let board = serde_json::from_value(kept["board"].take())?;
             Ok((board, serde_json::from_value(kept["baseline"].take())?))
@@ -36,7 +36,7 @@ impl AlertStore {
     }
 
     /// Writes it down.
-    pub(super) fn save(&self, board: &Board, baseline: &Baseline) {
+    pub(super) fn save(&self, board: &AlertRegistry, baseline: &Baseline) {
         let Some(path) = &self.path else { return };
         if let Err(error) = document::save(path, &Record { board, baseline }) {
             tracing::warn!(%error, "alerts cannot be kept");

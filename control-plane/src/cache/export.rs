@@ -51,7 +51,7 @@ impl<'f> Export<'f> {
             wanted,
             seen: HashSet::new(),
             bytes: 0,
-            silent: fleet.away().into_iter().collect(),
+            silent: fleet.recently_disconnected().into_iter().collect(),
             capped: false,
         }
     }

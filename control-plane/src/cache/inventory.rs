@@ -17,14 +17,14 @@ const SAMPLE: u64 = 2_048;
 /// The inventory of all Envoys of all replicas, and who did not answer in time.
 pub(crate) async fn inventory(fleet: &Arc<FleetService>) -> (Inventory, Vec<String>) {
     let mut asking = JoinSet::new();
-    for envoy in fleet.everywhere() {
+    for envoy in fleet.connected_envoys() {
         let fleet = Arc::clone(fleet);
         asking.spawn(async move {
             let steps = tokio::time::timeout(ANSWER, steps_of(&fleet, &envoy)).await;
             (envoy, steps.ok().flatten())
         });
     }
-    let (mut inventory, mut silent) = (Inventory::default(), fleet.away());
+    let (mut inventory, mut silent) = (Inventory::default(), fleet.recently_disconnected());
     while let Some(asked) = asking.join_next().await {
         match asked {
             Ok((_, Some((steps, stride)))) => steps.iter().for_each(|step| inventory.add(step, stride)),

@@ -8,7 +8,7 @@ use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use crate::purges::PurgeService;
 use control_domain::replication::Fact;
-use control_domain::warm::Warmth;
+use control_domain::warm::WarmupProgress;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +22,7 @@ const REMEMBERED: usize = 10_000;
 pub(crate) struct WarmupService {
     /// Bytes of responses given to a new Envoy; 0 = a new one starts cold.
     automatic_bytes: u64,
-    envoys: Mutex<BTreeMap<String, Warmth>>,
+    envoys: Mutex<BTreeMap<String, WarmupProgress>>,
     fleet: Arc<FleetService>,
     purges: Arc<PurgeService>,
     replication: Arc<dyn Replication>,
@@ -49,39 +49,39 @@ impl WarmupService {
     pub(crate) fn connected(self: &Arc<Self>, envoy: &str) {
         let bytes = self.automatic_bytes;
         let age_ms = now_ms().saturating_sub(self.fleet.started_ms(envoy));
-        let is_new = age_ms < NEW_MS && self.known(envoy) == Warmth::default();
+        let is_new = age_ms < NEW_MS && self.known(envoy) == WarmupProgress::default();
         if bytes > 0 && is_new && !self.begin(envoy, bytes) {
             // The other replicas wait for a word.
-            self.note(envoy, Warmth::begun(0).ended());
+            self.note(envoy, WarmupProgress::begun(0).ended());
         }
     }
 
     /// How warm an Envoy of any replica is. A new one at another replica is not warm before that says so.
-    pub(crate) fn of(&self, envoy: &str) -> Warmth {
+    pub(crate) fn of(&self, envoy: &str) -> WarmupProgress {
         let known = self.known(envoy);
-        let is_told = known != Warmth::default() || self.automatic_bytes == 0 || self.fleet.is_here(envoy);
+        let is_told = known != WarmupProgress::default() || self.automatic_bytes == 0 || self.fleet.is_here(envoy);
         if is_told || now_ms().saturating_sub(self.fleet.started_ms(envoy)) >= NEW_MS {
             known
         } else {
-            Warmth::begun(0)
+            WarmupProgress::begun(0)
         }
     }
 
     /// Begins to warm an Envoy from the others; false when there is no other.
     pub(crate) fn begin(self: &Arc<Self>, envoy: &str, bytes: u64) -> bool {
-        let others = self.fleet.everywhere().into_iter();
+        let others = self.fleet.connected_envoys().into_iter();
         let others: Vec<String> = others.filter(|name| name != envoy).collect();
         if others.is_empty() {
             return false;
         }
-        self.note(envoy, Warmth::begun(self.expected(&others, bytes)));
+        self.note(envoy, WarmupProgress::begun(self.expected(&others, bytes)));
         let (service, envoy) = (Arc::clone(self), envoy.to_owned());
         tokio::spawn(async move { service.warm(&envoy, &others, bytes).await });
         true
     }
 
     /// Another replica has told how warm an Envoy is.
-    pub(crate) fn observe(&self, envoy: &str, warmth: Warmth) {
+    pub(crate) fn observe(&self, envoy: &str, warmth: WarmupProgress) {
         let mut envoys = lock(&self.envoys);
         if envoys.len() >= REMEMBERED
             && let Some(one) = envoys.keys().next().cloned()
@@ -91,11 +91,11 @@ impl WarmupService {
         envoys.insert(envoy.to_owned(), warmth);
     }
 
-    fn known(&self, envoy: &str) -> Warmth {
+    fn known(&self, envoy: &str) -> WarmupProgress {
         lock(&self.envoys).get(envoy).copied().unwrap_or_default()
     }
 
-    fn note(&self, envoy: &str, warmth: Warmth) {
+    fn note(&self, envoy: &str, warmth: WarmupProgress) {
         let before = self.known(envoy);
         self.observe(envoy, warmth);
         if warmth.is_news_after(before) {

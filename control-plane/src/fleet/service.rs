@@ -176,14 +176,14 @@ impl FleetService {
     }
 
     /// The names of the Envoys connected here.
-    pub(crate) fn connected(&self) -> Vec<String> {
+    pub(crate) fn connected_here(&self) -> Vec<String> {
         self.streams.connected()
     }
 
     /// The names of the Envoys connected to any replica.
-    pub(crate) fn everywhere(&self) -> Vec<String> {
+    pub(crate) fn connected_envoys(&self) -> Vec<String> {
         if self.remote.replica().is_none() {
-            return self.connected();
+            return self.connected_here();
         }
         self.read(|fleet, _| {
             let there = fleet.envoys().filter(|(_, envoy)| envoy.connection.is_some());
@@ -197,7 +197,7 @@ impl FleetService {
     }
 
     /// Envoys that were heard of a moment ago and are connected to no replica: nothing can be asked of them.
-    pub(crate) fn away(&self) -> Vec<String> {
+    pub(crate) fn recently_disconnected(&self) -> Vec<String> {
         self.read(|fleet, _| {
             let present = fleet.present(now_ms());
             let away = present.filter(|(_, envoy)| envoy.connection.is_none());
@@ -217,7 +217,7 @@ impl FleetService {
 
     /// The connected Envoys, of all or of those with this instance or node id.
     pub(crate) fn targets(&self, wanted: Option<&str>) -> Vec<String> {
-        let connected = self.everywhere();
+        let connected = self.connected_envoys();
         let Some(wanted) = wanted else { return connected };
         self.read(|fleet, _| {
             let named = |name: &String| {
@@ -267,7 +267,7 @@ impl FleetService {
     /// Sends a command to all Envoys of all replicas, and names with no answer also those heard of a moment ago that are away.
     pub(crate) async fn command_all(self: &Arc<Self>, body: CommandBody, timeout: Duration) -> Vec<Answer> {
         let mut asking = JoinSet::new();
-        for envoy in self.everywhere() {
+        for envoy in self.connected_envoys() {
             let (fleet, body) = (Arc::clone(self), body.clone());
             asking.spawn(async move {
                 let answer = fleet.command(&envoy, body, timeout).await;
@@ -275,7 +275,7 @@ impl FleetService {
             });
         }
         let mut answers = asking.join_all().await;
-        answers.extend(self.away().into_iter().map(|envoy| (envoy, None)));
+        answers.extend(self.recently_disconnected().into_iter().map(|envoy| (envoy, None)));
         answers.sort_by(|one, other| one.0.cmp(&other.0));
         answers
     }

@@ -128,7 +128,7 @@ impl PurgeService {
     /// What is to do of a purge beside the Envoys.
     pub(crate) fn outstanding(&self, id: &str) -> Outstanding {
         Outstanding {
-            tier: self.tier.is_owing(id),
+            tier: self.tier.is_pending(id),
             replicas: self.replication.is_unpublished(id),
         }
     }
@@ -149,7 +149,7 @@ impl PurgeService {
             return Err(Box::new(earlier));
         }
         self.record.accept(purge.clone())?;
-        self.tier.owes(&purge.id);
+        self.tier.mark_pending(&purge.id);
         tracing::warn!(
             purge = purge.id,
             who = purge.by,
@@ -164,7 +164,7 @@ impl PurgeService {
         if self.replication.is_shared() {
             // The tier before the other replicas: their Envoys must not get from it what they are about to purge.
             if self.record_in_tier(purge).await {
-                self.tier.owes_no_more(&purge.id);
+                self.tier.clear_pending(&purge.id);
             }
             self.replication.publish_purge(purge).await;
         }
@@ -203,8 +203,8 @@ impl PurgeService {
     /// Records an accepted purge in the shared tier and sends it to every connected Envoy. Ends when all have answered or given up.
     pub(crate) async fn send_to_all(self: Arc<Self>, purge: Purge) {
         // First the tier: what an Envoy gets from it after its own purge is then never what was purged.
-        if !self.tier.is_owing(&purge.id) || self.record_in_tier(&purge).await {
-            self.tier.owes_no_more(&purge.id);
+        if !self.tier.is_pending(&purge.id) || self.record_in_tier(&purge).await {
+            self.tier.clear_pending(&purge.id);
             self.tell(&purge).await;
             return;
         }
@@ -217,7 +217,7 @@ impl PurgeService {
         self.record.keep_reopened(&purge.id);
         let id = purge.id.clone();
         self.replication.publish_later(Fact::PurgeReopened { id });
-        self.tier.owes_no_more(&purge.id);
+        self.tier.clear_pending(&purge.id);
         self.tell(&purge).await;
     }
 
@@ -260,7 +260,7 @@ impl PurgeService {
 
     async fn tell(self: &Arc<Self>, purge: &Purge) {
         let mut sending = JoinSet::new();
-        for envoy in self.fleet.connected() {
+        for envoy in self.fleet.connected_here() {
             if purge.applied.contains_key(&envoy) {
                 continue;
             }
@@ -364,7 +364,7 @@ impl PurgeService {
                 _ = stopped.changed() => return,
             }
             let before = now_ms().saturating_sub(ON_ITS_WAY_MS);
-            for envoy in self.fleet.connected() {
+            for envoy in self.fleet.connected_here() {
                 let missing = self.missing(&envoy);
                 if missing.is_none_or(|missing| missing.iter().any(|purge| purge.at < before)) {
                     tokio::spawn(Arc::clone(&self).catch_up(envoy));

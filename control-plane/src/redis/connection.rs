@@ -36,7 +36,7 @@ struct State {
 }
 
 /// What commands run on, for one purpose.
-pub(crate) struct Wire {
+pub(crate) struct RedisConnection {
     endpoint: Endpoint,
     /// What it serves, for the log.
     purpose: &'static str,
@@ -48,13 +48,15 @@ pub(crate) struct Wire {
     lost: Notify,
 }
 
-impl std::fmt::Debug for Wire {
+impl std::fmt::Debug for RedisConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wire").field("address", &self.endpoint.shown()).finish()
+        f.debug_struct("RedisConnection")
+            .field("address", &self.endpoint.shown())
+            .finish()
     }
 }
 
-impl Wire {
+impl RedisConnection {
     /// Not connected yet.
     pub(crate) fn new(endpoint: Endpoint, purpose: &'static str, answer: Duration, probe: Cmd) -> Self {
         Self {

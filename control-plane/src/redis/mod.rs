@@ -10,7 +10,7 @@ mod connection;
 mod endpoint;
 pub(crate) mod keys;
 
-pub(crate) use connection::{Fault, Wire};
+pub(crate) use connection::{Fault, RedisConnection};
 pub(crate) use endpoint::{Endpoint, TlsFiles};
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};

@@ -1,6 +1,6 @@
 //! What is on its way to the other replicas. It waits here while Redis is away, within a bound.
 
-use crate::redis::Wire;
+use crate::redis::RedisConnection;
 use redis::Cmd;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -69,7 +69,7 @@ impl Outgoing {
     }
 
     /// Writes what waits, and what comes.
-    pub(super) async fn write(&self, wire: &Wire) {
+    pub(super) async fn write(&self, wire: &RedisConnection) {
         loop {
             let next: Vec<Cmd> = {
                 let queue = self.queue();

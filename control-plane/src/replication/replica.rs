@@ -9,7 +9,7 @@ use crate::kernel::clock::now_ms;
 use crate::kernel::ports::{Leadership, RemoteEnvoys, Replication};
 use crate::kernel::sync::lock;
 use crate::redis::keys::Keys;
-use crate::redis::{Endpoint, Fault, Wire};
+use crate::redis::{Endpoint, Fault, RedisConnection};
 use crate::settings::SettingsService;
 use control_domain::alerts::Outbox;
 use control_domain::fleet::{ConnectionId, REPLICA_BITS, replica_of};
@@ -42,7 +42,7 @@ struct Own {
 /// What is shared, and how.
 #[derive(Debug)]
 pub(crate) struct RedisReplication {
-    pub(super) connection: Arc<Wire>,
+    pub(super) connection: Arc<RedisConnection>,
     pub(super) keys: Keys,
     pub(super) number: u64,
     /// Whether what is shared has been seen since this process began.
@@ -65,7 +65,7 @@ impl RedisReplication {
         let mut probe = redis::cmd("EXISTS");
         probe.arg(keys.settings());
         Self {
-            connection: Arc::new(Wire::new(endpoint, "what replicas share", ANSWER, probe)),
+            connection: Arc::new(RedisConnection::new(endpoint, "what replicas share", ANSWER, probe)),
             keys,
             number: chance::number() & ((1 << REPLICA_BITS) - 1),
             joined: watch::channel(false).0,
@@ -80,7 +80,7 @@ impl RedisReplication {
     }
 
     /// Where the settings are shared.
-    pub(crate) fn shared(&self) -> (Arc<Wire>, Keys) {
+    pub(crate) fn shared(&self) -> (Arc<RedisConnection>, Keys) {
         (Arc::clone(&self.connection), self.keys.clone())
     }
 

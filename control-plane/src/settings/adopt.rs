@@ -72,7 +72,7 @@ impl SettingsService {
         // Who was held up is told of a new revision only.
         self.commit("settings", |state| {
             let mut new = state.agreed();
-            new.book.reissue(0, author.clone(), now_ms());
+            new.history.reissue(0, author.clone(), now_ms());
             Ok((Some(new), ()))
         })
         .await
@@ -123,7 +123,7 @@ impl SettingsService {
             }
             let mut new = state.agreed();
             new.seen.clear();
-            new.book.adopt(document.clone(), author.clone(), now_ms());
+            new.history.adopt(document.clone(), author.clone(), now_ms());
             Ok((Some(new), true))
         });
         let adopted = made.await.map_err(|refused| refused.to_string())?;

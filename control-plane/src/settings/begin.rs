@@ -2,14 +2,14 @@
 
 use super::store::state_file::{Restored, StateFile};
 use control_domain::Millis;
-use control_domain::book::Book;
+use control_domain::book::SettingsHistory;
 use optimizer_proto::settings::Settings;
 use std::collections::BTreeMap;
 
 /// What a control plane begins with.
 pub(super) struct Begun {
     /// The history to go on with.
-    pub(super) history: Book,
+    pub(super) history: SettingsHistory,
     /// The ConfigMap's keys as last seen.
     pub(super) seen: BTreeMap<String, String>,
     /// There was no history, or only an older one: the Envoys may know more.
@@ -22,14 +22,14 @@ pub(super) struct Begun {
 pub(super) fn begin(local: Option<&StateFile>, now_ms: Millis) -> Begun {
     let fresh = || format!("{now_ms:x}-{:x}", std::process::id());
     let Some(Restored {
-        book,
+        history,
         seen,
         older,
         damaged,
     }) = local.and_then(StateFile::load)
     else {
         return Begun {
-            history: Book::new(fresh(), &Settings::default(), now_ms),
+            history: SettingsHistory::new(fresh(), &Settings::default(), now_ms),
             seen: BTreeMap::new(),
             lost: true,
             damage: None,
@@ -37,10 +37,10 @@ pub(super) fn begin(local: Option<&StateFile>, now_ms: Millis) -> Begun {
     };
     // Envoys may run on revisions that only the damaged copy had: under another name the numbers begin anew for them.
     let mut history = if older {
-        let revisions = book.revisions().cloned().collect();
-        Book::restored(fresh(), revisions).unwrap_or(book)
+        let revisions = history.revisions().cloned().collect();
+        SettingsHistory::restored(fresh(), revisions).unwrap_or(history)
     } else {
-        book
+        history
     };
     if let Some(reason) = history.bring_up_to_date(now_ms) {
         tracing::warn!(

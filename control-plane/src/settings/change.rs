@@ -3,7 +3,7 @@
 use super::service::SettingsService;
 use crate::kernel::clock::now_ms;
 use control_domain::Millis;
-use control_domain::book::{Accepted, Author, Book, Refused};
+use control_domain::book::{Accepted, Author, Refused, SettingsHistory};
 use control_domain::canary::Canary;
 use control_domain::change::Change;
 
@@ -20,7 +20,7 @@ pub(crate) struct Written {
 /// A change by merge or patch, as a proposal.
 pub(crate) fn proposing(
     change: &Change,
-) -> impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + '_ {
+) -> impl Fn(&SettingsHistory, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + '_ {
     move |history, expected, author, now_ms| history.propose(change, expected, author, now_ms)
 }
 
@@ -33,9 +33,9 @@ impl SettingsService {
         author: Author,
         dry_run: bool,
         share: Option<u8>,
-        propose: impl Fn(&Book, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + Send + Sync,
+        propose: impl Fn(&SettingsHistory, Option<u64>, Author, Millis) -> Result<Accepted, Refused> + Send + Sync,
     ) -> Result<Written, Refused> {
-        let connected = self.fleet.everywhere();
+        let connected = self.fleet.connected_envoys();
         let kind = if share.is_some() { "canary" } else { "settings" };
         let made = self.commit(kind, |state| {
             if let Some(canary) = state.canary.as_ref().filter(|_| !dry_run) {
@@ -53,7 +53,7 @@ impl SettingsService {
                 let picked = Canary::pick(accepted.revision.clone(), share, connected.clone());
                 new.canary = Some(picked.ok_or(Refused::NoEnvoy)?);
             } else {
-                new.book.accept(accepted.revision.clone());
+                new.history.accept(accepted.revision.clone());
             }
             Ok((Some(new), accepted))
         });
@@ -72,7 +72,7 @@ impl SettingsService {
             let mut new = state.agreed();
             let canary = new.canary.take().ok_or(Refused::NoCanary)?;
             let number = canary.revision.number;
-            new.book.accept(canary.revision);
+            new.history.accept(canary.revision);
             Ok((Some(new), number))
         });
         made.await
@@ -89,8 +89,8 @@ impl SettingsService {
                 door: "canary".to_owned(),
                 reason: reason.trim_end().to_owned(),
             };
-            new.book.reissue(canary.revision.number, author, now_ms());
-            let number = new.book.present().number;
+            new.history.reissue(canary.revision.number, author, now_ms());
+            let number = new.history.present().number;
             Ok((Some(new), number))
         });
         made.await

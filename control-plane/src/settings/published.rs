@@ -1,6 +1,6 @@
 //! The settings in force, as everyone may read them without waiting for a writer.
 
-use control_domain::book::{Book, Revision};
+use control_domain::book::{Revision, SettingsHistory};
 use control_domain::canary::Canary;
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::SettingsPush;
@@ -19,7 +19,7 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(super) fn of(history: &Book, canary: Option<&Canary>) -> Self {
+    pub(super) fn of(history: &SettingsHistory, canary: Option<&Canary>) -> Self {
         let push = |number, document: &Value| SettingsPush {
             revision: number,
             document: document.to_string().into_bytes(),

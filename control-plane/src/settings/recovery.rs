@@ -36,7 +36,7 @@ impl SettingsService {
                 door: "recovery".to_owned(),
                 reason: format!("revision {} was in force and is lost", hello.revision),
             };
-            new.book.reissue(hello.revision, author, now_ms());
+            new.history.reissue(hello.revision, author, now_ms());
             Ok((Some(new), ahead))
         });
         match made.await {

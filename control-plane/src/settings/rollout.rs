@@ -1,13 +1,13 @@
 //! How far a revision has come.
 
 use super::service::SettingsService;
-use control_domain::fleet::Standing;
+use control_domain::fleet::RolloutStatus;
 use std::time::Duration;
 
 impl SettingsService {
     /// Waits until everyone who is to run on a revision does; answers who does not when time is up, or when nobody but refusers is
     /// left to wait for.
-    pub(crate) async fn wait_for_all(&self, revision: u64, timeout: Duration) -> Standing {
+    pub(crate) async fn wait_for_all(&self, revision: u64, timeout: Duration) -> RolloutStatus {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {
             let progress = self.fleet.progress();
@@ -24,7 +24,7 @@ impl SettingsService {
     }
 
     /// Who does not run on a revision: of the canary's Envoys if it is on trial, else of all that are connected.
-    pub(crate) fn standing(&self, revision: u64) -> Standing {
+    pub(crate) fn standing(&self, revision: u64) -> RolloutStatus {
         let published = self.published();
         let epoch = published.epoch();
         self.fleet.read(|fleet, _| match published.canary() {

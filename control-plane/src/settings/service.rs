@@ -11,8 +11,8 @@ use crate::kernel::events::{Event, Events};
 use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use control_domain::Millis;
-use control_domain::agreement::{Agreed, Verdict, judge};
-use control_domain::book::{Author, Book, Refused, Revision};
+use control_domain::agreement::{SharedState, Verdict, judge};
+use control_domain::book::{Author, Refused, Revision, SettingsHistory};
 use control_domain::canary::Canary;
 use control_domain::config_map::ConfigMap;
 use control_domain::machine::Machine;
@@ -30,7 +30,7 @@ const ATTEMPTS: u32 = 8;
 /// What the lock protects.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) history: Book,
+    pub(super) history: SettingsHistory,
     /// A revision on trial; nothing else changes meanwhile.
     pub(super) canary: Option<Canary>,
     pub(super) config_map: ConfigMap,
@@ -49,9 +49,9 @@ pub(super) struct State {
 
 impl State {
     /// What replicas agree on.
-    pub(super) fn agreed(&self) -> Agreed {
-        Agreed {
-            book: self.history.clone(),
+    pub(super) fn agreed(&self) -> SharedState {
+        SharedState {
+            history: self.history.clone(),
             canary: self.canary.clone(),
             seen: self.config_map.seen().clone(),
         }
@@ -237,7 +237,7 @@ impl SettingsService {
     pub(super) async fn commit<T>(
         &self,
         kind: &'static str,
-        make: impl Fn(&State) -> Result<(Option<Agreed>, T), Refused> + Send + Sync,
+        make: impl Fn(&State) -> Result<(Option<SharedState>, T), Refused> + Send + Sync,
     ) -> Result<T, Refused> {
         let mut version = self.version.lock().await;
         for _ in 0..ATTEMPTS {
@@ -269,8 +269,8 @@ impl SettingsService {
                 return Ok(());
             }
             let ours = self.state().agreed();
-            let (base, new) = match self.store.load(&ours.book).await? {
-                Some((base, theirs)) => match judge(&ours.book, &theirs.book) {
+            let (base, new) = match self.store.load(&ours.history).await? {
+                Some((base, theirs)) => match judge(&ours.history, &theirs.history) {
                     Verdict::Theirs => {
                         *version = base;
                         self.adopt(theirs, None, "settings");
@@ -284,7 +284,7 @@ impl SettingsService {
             match self.store.put(&base, &new).await {
                 Ok(put) => {
                     tracing::warn!(
-                        revision = new.book.present().number,
+                        revision = new.history.present().number,
                         "settings put back into what is shared"
                     );
                     *version = put.version;
@@ -299,7 +299,7 @@ impl SettingsService {
     }
 
     /// A state comes into force: it is kept on this machine and pushed.
-    fn adopt(&self, new: Agreed, persist_error: Option<String>, kind: &'static str) {
+    fn adopt(&self, new: SharedState, persist_error: Option<String>, kind: &'static str) {
         let mut state = self.state();
         let before = state.agreed();
         if before == new {
@@ -309,20 +309,20 @@ impl SettingsService {
         if *state.config_map.seen() != new.seen {
             state.config_map = ConfigMap::having_seen(new.seen);
         }
-        let present = new.book.present();
+        let present = new.history.present();
         let decided = present.number != state.history.present().number
             && !matches!(present.author.door.as_str(), "config_map" | "recovery" | "start");
         // What replicas have agreed on is no guess either.
-        if decided || new.book.epoch() != state.history.epoch() {
+        if decided || new.history.epoch() != state.history.epoch() {
             state.doubt = None;
         }
-        (state.history, state.canary) = (new.book, new.canary);
+        (state.history, state.canary) = (new.history, new.canary);
         if persist_error.is_none() && kind == "settings" {
             // What is in force now is written down whole.
             state.damage = None;
         }
         state.storage_fault = persist_error;
-        if before.book != state.history || before.canary != state.canary {
+        if before.history != state.history || before.canary != state.canary {
             self.publish(&state, kind);
         }
         drop(state);
@@ -384,12 +384,12 @@ impl SettingsService {
 }
 
 /// Settings in force, under a number that no Envoy has with another document.
-fn reissued(mut theirs: Agreed) -> Agreed {
+fn reissued(mut theirs: SharedState) -> SharedState {
     let author = Author {
         who: String::new(),
         door: "recovery".to_owned(),
         reason: "two documents had this number".to_owned(),
     };
-    theirs.book.reissue(0, author, now_ms());
+    theirs.history.reissue(0, author, now_ms());
     theirs
 }

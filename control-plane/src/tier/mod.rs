@@ -71,7 +71,7 @@ pub(crate) struct Tier {
     sealer: Sealer,
     purges: Mutex<PurgeTable>,
     /// Operators' purges that are not recorded yet.
-    owed: Mutex<BTreeSet<String>>,
+    pending: Mutex<BTreeSet<String>>,
     pub(crate) counters: Counters,
 }
 
@@ -91,7 +91,7 @@ impl Tier {
             backend,
             sealer: Sealer::new(setup.keys, setup.compress),
             purges: Mutex::new(purges),
-            owed: Mutex::default(),
+            pending: Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -293,22 +293,22 @@ impl Tier {
     }
 
     /// A purge has yet to be recorded.
-    pub(crate) fn owes(&self, purge: &str) {
-        self.owed().insert(purge.to_owned());
+    pub(crate) fn mark_pending(&self, purge: &str) {
+        self.pending().insert(purge.to_owned());
     }
 
     /// A purge is recorded.
-    pub(crate) fn owes_no_more(&self, purge: &str) {
-        self.owed().remove(purge);
+    pub(crate) fn clear_pending(&self, purge: &str) {
+        self.pending().remove(purge);
     }
 
     /// Whether a purge has yet to be recorded.
-    pub(crate) fn is_owing(&self, purge: &str) -> bool {
-        self.owed().contains(purge)
+    pub(crate) fn is_pending(&self, purge: &str) -> bool {
+        self.pending().contains(purge)
     }
 
-    fn owed(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the tier cannot be used at the moment.

@@ -9,7 +9,7 @@
 //! | `prefix:{purges}:server` | which run of a server the order was last looked into on |
 
 use super::entry::{Id, Lease, Read};
-use crate::redis::{ANSWER, Connection, Endpoint, Fault, Wire};
+use crate::redis::{ANSWER, Connection, Endpoint, Fault, RedisConnection};
 use control_domain::tier::{Fence, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +35,7 @@ const BEGIN: &str = "local run = string.match(redis.call('INFO', 'server'), 'run
 /// The store.
 #[derive(Debug)]
 pub(super) struct RedisStore {
-    wire: Wire,
+    wire: RedisConnection,
     prefix: String,
 }
 
@@ -46,7 +46,7 @@ impl RedisStore {
         let prefix = format!("{prefix}:tier");
         Self {
             // A cluster may change its server behind the library's back.
-            wire: Wire::new(endpoint, "shared tier", ANSWER, begin(&prefix)),
+            wire: RedisConnection::new(endpoint, "shared tier", ANSWER, begin(&prefix)),
             prefix,
         }
     }

@@ -35,7 +35,7 @@ struct Canary {
 impl Rollout {
     /// The module of an Envoy: of the canaries' share by its name, so that it stays the same while the share grows.
     fn of(&self, node_id: &str) -> Option<&str> {
-        let canary = self.canary.as_ref().filter(|canary| lot(node_id) < canary.percent);
+        let canary = self.canary.as_ref().filter(|canary| bucket(node_id) < canary.percent);
         canary.map(|canary| canary.sha256.as_str()).or(self.stable.as_deref())
     }
 
@@ -46,7 +46,7 @@ impl Rollout {
 }
 
 /// 0 to 99, evenly spread over names.
-fn lot(node_id: &str) -> u8 {
+fn bucket(node_id: &str) -> u8 {
     let digest = ring::digest::digest(&ring::digest::SHA256, node_id.as_bytes());
     let number = digest
         .as_ref()
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn a_share_is_a_share() {
         let names = (0..1_000).map(|number| format!("envoy-{number}"));
-        let below = names.filter(|name| lot(name) < 30).count();
+        let below = names.filter(|name| bucket(name) < 30).count();
         assert!((250..350).contains(&below), "{below}");
     }
 }

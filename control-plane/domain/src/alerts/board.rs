@@ -89,7 +89,7 @@ pub enum Change {
 
 /// All alerts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Board {
+pub struct AlertRegistry {
     alerts: BTreeMap<String, Alert>,
     history: VecDeque<Alert>,
     silences: Vec<Silence>,
@@ -98,7 +98,7 @@ pub struct Board {
     version: u64,
 }
 
-impl Board {
+impl AlertRegistry {
     /// Goes on after a restart: what was on is on still, and has as long to show itself again as it would have had. What was only
     /// pending starts over.
     #[must_use]
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn an_alert_waits_fires_once_and_is_resolved_after_quiet() {
-        let mut board = Board::default();
+        let mut board = AlertRegistry::default();
         let slow = || vec![condition(Severity::Warning)];
         assert!(board.evaluate(slow(), QUIET_MS, 0).is_empty());
         assert!(board.active(false).is_empty() && board.active(true).len() == 1);
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn what_does_not_last_is_no_alert() {
-        let mut board = Board::default();
+        let mut board = AlertRegistry::default();
         for now_ms in (0..100_000).step_by(20_000) {
             board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, now_ms);
             assert!(board.evaluate(Vec::new(), QUIET_MS, now_ms + 10_000).is_empty());
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_restart_keeps_what_is_on_and_who_has_seen_it() {
-        let mut board = Board::default();
+        let mut board = AlertRegistry::default();
         board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 0);
         board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 30_000);
         let id = board.active(false)[0].id.clone();
@@ -362,7 +362,7 @@ mod tests {
         };
         board.evaluate(vec![condition(Severity::Critical), pending], QUIET_MS, 31_000);
         let text = serde_json::to_string(&board).unwrap();
-        let mut board = serde_json::from_str::<Board>(&text).unwrap().resumed(100_000);
+        let mut board = serde_json::from_str::<AlertRegistry>(&text).unwrap().resumed(100_000);
         assert_eq!(board.active(true).len(), 1, "what was pending starts over");
         assert_eq!(board.active(false)[0].acknowledged_by.as_deref(), Some("me"));
         assert_eq!(board.standing("p95_latency"), Some(Severity::Critical));
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn silences_end_by_themselves() {
-        let mut board = Board::default();
+        let mut board = AlertRegistry::default();
         let silence = Silence {
             name: "p95_latency".to_owned(),
             by: "me".to_owned(),

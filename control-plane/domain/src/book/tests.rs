@@ -1,11 +1,11 @@
 use super::*;
 use serde_json::json;
 
-fn book() -> Book {
-    Book::new("e".to_owned(), &Settings::default(), 0)
+fn book() -> SettingsHistory {
+    SettingsHistory::new("e".to_owned(), &Settings::default(), 0)
 }
 
-fn set(book: &mut Book, size: u64) -> Accepted {
+fn set(book: &mut SettingsHistory, size: u64) -> Accepted {
     let accepted = book
         .propose(&Change::Merge(json!({"cache_size": size})), None, Author::default(), 1)
         .unwrap();
@@ -42,7 +42,7 @@ fn a_refused_change_changes_nothing_and_tells_everything() {
 #[test]
 fn of_two_writers_on_one_base_one_wins() {
     let mut book = book();
-    let propose = |book: &Book, size: u64| {
+    let propose = |book: &SettingsHistory, size: u64| {
         book.propose(
             &Change::Merge(json!({"cache_size": size})),
             Some(1),
@@ -112,7 +112,7 @@ fn a_history_of_another_version_is_brought_up_to_date() {
     ] {
         let count = documents.len() as u64;
         let revisions = (1..).zip(documents).map(|(at, document)| kept(at, document)).collect();
-        let mut book = Book::restored("e".to_owned(), revisions).unwrap();
+        let mut book = SettingsHistory::restored("e".to_owned(), revisions).unwrap();
         let reason = book.bring_up_to_date(1).unwrap();
         assert!(reason.contains(says), "{reason}");
         assert_eq!(book.present().document["cache_size"], json!(size));
@@ -128,10 +128,10 @@ fn the_history_is_bounded_and_survives_being_written_down() {
         set(&mut book, size);
     }
     assert_eq!(book.revisions().count(), HISTORY);
-    let read = Book::restored("e".to_owned(), book.revisions().cloned().collect()).unwrap();
+    let read = SettingsHistory::restored("e".to_owned(), book.revisions().cloned().collect()).unwrap();
     assert_eq!(read, book);
-    assert!(Book::restored("e".to_owned(), Vec::new()).is_none());
+    assert!(SettingsHistory::restored("e".to_owned(), Vec::new()).is_none());
     let mut shuffled: Vec<Revision> = book.revisions().cloned().collect();
     shuffled.swap(0, 1);
-    assert!(Book::restored("e".to_owned(), shuffled).is_none());
+    assert!(SettingsHistory::restored("e".to_owned(), shuffled).is_none());
 }

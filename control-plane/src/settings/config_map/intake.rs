@@ -32,7 +32,7 @@ impl SettingsService {
                 match state.history.propose(change, None, author.clone(), now_ms()) {
                     Ok(accepted) => {
                         if accepted.changed {
-                            new.book.accept(accepted.revision);
+                            new.history.accept(accepted.revision);
                         }
                     }
                     // The keys were judged against the settings of a moment ago: only another change in between can refuse them now.

@@ -3,9 +3,9 @@
 use super::state_file::StateFile;
 use super::{FileStore, MemoryStore, PutError, RedisStore, SettingsStore, Version};
 use crate::redis::keys::Keys;
-use crate::redis::{Endpoint, TlsFiles, Wire};
-use control_domain::agreement::Agreed;
-use control_domain::book::{Author, Book, HISTORY};
+use crate::redis::{Endpoint, RedisConnection, TlsFiles};
+use control_domain::agreement::SharedState;
+use control_domain::book::{Author, HISTORY, SettingsHistory};
 use control_domain::canary::Canary;
 use control_domain::change::Change;
 use e2e::redis::Redis;
@@ -15,16 +15,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn first() -> Agreed {
-    Agreed {
-        book: Book::new("e".to_owned(), &Settings::default(), 7),
+fn first() -> SharedState {
+    SharedState {
+        history: SettingsHistory::new("e".to_owned(), &Settings::default(), 7),
         canary: None,
         seen: BTreeMap::new(),
     }
 }
 
 /// The next state, with another cache size.
-fn next(before: &Agreed, size: u64) -> Agreed {
+fn next(before: &SharedState, size: u64) -> SharedState {
     let mut new = before.clone();
     let author = Author {
         who: "me".to_owned(),
@@ -32,21 +32,21 @@ fn next(before: &Agreed, size: u64) -> Agreed {
         reason: "because".to_owned(),
     };
     let change = Change::Merge(json!({ "cache_size": size }));
-    let accepted = new.book.propose(&change, None, author, 8).unwrap();
-    assert!(new.book.accept(accepted.revision));
+    let accepted = new.history.propose(&change, None, author, 8).unwrap();
+    assert!(new.history.accept(accepted.revision));
     new.seen.insert("cache_size".to_owned(), size.to_string());
     new
 }
 
-async fn present(place: &dyn SettingsStore, known: &Agreed) -> (Version, Agreed) {
-    place.load(&known.book).await.unwrap().unwrap()
+async fn present(place: &dyn SettingsStore, known: &SharedState) -> (Version, SharedState) {
+    place.load(&known.history).await.unwrap().unwrap()
 }
 
 /// What every place must do.
 async fn holds(place: &dyn SettingsStore) {
     let first = first();
     assert_eq!(place.version().await.unwrap(), "");
-    assert_eq!(place.load(&first.book).await.unwrap(), None);
+    assert_eq!(place.load(&first.history).await.unwrap(), None);
 
     let put = place.put(&Version::new(), &first).await.unwrap();
     assert_eq!(put.persist_error, None);
@@ -70,11 +70,11 @@ async fn holds(place: &dyn SettingsStore) {
     for known in [&first, &one, &state] {
         let (named, found) = present(place, known).await;
         assert_eq!((named, &found), (version.clone(), &state));
-        assert_eq!(found.book.revisions().count(), HISTORY);
+        assert_eq!(found.history.revisions().count(), HISTORY);
     }
 
     // The same document once more, under a later number.
-    state.book.reissue(1_000, Author::default(), 9);
+    state.history.reissue(1_000, Author::default(), 9);
     version = place.put(&version, &state).await.unwrap().version;
     assert_eq!(present(place, &one).await, (version, state));
 }
@@ -90,12 +90,17 @@ async fn files() {
     let open = || FileStore::new(Arc::new(StateFile::new(directory.path())));
     holds(&open()).await;
     let (_, found) = present(&open(), &first()).await;
-    assert_eq!(found.book.present().number, 1_001, "over a restart");
+    assert_eq!(found.history.present().number, 1_001, "over a restart");
 }
 
 async fn connected(redis: &Redis) -> RedisStore {
     let endpoint = Endpoint::parse(&redis.url(), TlsFiles::default()).unwrap();
-    let wire = Arc::new(Wire::new(endpoint, "test", Duration::from_secs(10), redis::cmd("PING")));
+    let wire = Arc::new(RedisConnection::new(
+        endpoint,
+        "test",
+        Duration::from_secs(10),
+        redis::cmd("PING"),
+    ));
     wire.is_up(wire.connect().await.unwrap());
     RedisStore::new(wire, Keys::new("test"))
 }
@@ -110,7 +115,7 @@ async fn redis() {
     // Another replica sees the same, and a trial too.
     let other = connected(&redis).await;
     let (version, mut state) = present(&other, &first()).await;
-    let revision = next(&state, 77).book.present().clone();
+    let revision = next(&state, 77).history.present().clone();
     state.canary = Canary::pick(revision, 50, vec!["a".to_owned(), "b".to_owned()]);
     let put = other.put(&version, &state).await.unwrap();
     assert_eq!(present(&one, &state).await, (put.version.clone(), state.clone()));
@@ -120,14 +125,14 @@ async fn redis() {
     assert_eq!(present(&other, &state).await, (put.version.clone(), newer.clone()));
     // One history gives way to another as a whole.
     let mut anew = first();
-    anew.book = Book::new("other".to_owned(), &Settings::default(), 1);
+    anew.history = SettingsHistory::new("other".to_owned(), &Settings::default(), 1);
     let put = other.put(&put.version, &anew).await.unwrap();
     assert_eq!(present(&one, &newer).await, (put.version, anew));
 
     let keys = redis.keys("*").unwrap();
     assert!(keys.iter().all(|key| key.starts_with("test:{replicas}:")), "{keys:?}");
     redis.kill();
-    assert!(one.load(&newer.book).await.is_err());
+    assert!(one.load(&newer.history).await.is_err());
     let refused = one.put(&Version::new(), &newer).await;
     assert!(matches!(refused, Err(PutError::Unavailable(_))), "{refused:?}");
 }

@@ -3,8 +3,8 @@
 use super::memory::name;
 use super::state_file::StateFile;
 use super::{Put, PutError, SettingsStore, Version};
-use control_domain::agreement::Agreed;
-use control_domain::book::Book;
+use control_domain::agreement::SharedState;
+use control_domain::book::SettingsHistory;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -44,10 +44,10 @@ impl SettingsStore for FileStore {
         Ok(name(*self.number()))
     }
 
-    async fn load(&self, _: &Book) -> Result<Option<(Version, Agreed)>, String> {
+    async fn load(&self, _: &SettingsHistory) -> Result<Option<(Version, SharedState)>, String> {
         let number = self.number();
-        let agreed = self.file.load().map(|restored| Agreed {
-            book: restored.book,
+        let agreed = self.file.load().map(|restored| SharedState {
+            history: restored.history,
             // A trial ends with the process.
             canary: None,
             seen: restored.seen,
@@ -55,12 +55,12 @@ impl SettingsStore for FileStore {
         Ok(agreed.map(|agreed| (name(*number), agreed)))
     }
 
-    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, PutError> {
+    async fn put(&self, base: &Version, new: &SharedState) -> Result<Put, PutError> {
         let mut number = self.number();
         if *base != name(*number) {
             return Err(PutError::Conflict);
         }
-        let saved = run_blocking(|| self.file.save(&new.book, &new.seen));
+        let saved = run_blocking(|| self.file.save(&new.history, &new.seen));
         *number += 1;
         Ok(Put {
             version: name(*number),

@@ -1,18 +1,18 @@
 //! Settings that end with the process.
 
 use super::{Put, PutError, SettingsStore, Version};
-use control_domain::agreement::Agreed;
-use control_domain::book::Book;
+use control_domain::agreement::SharedState;
+use control_domain::book::SettingsHistory;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The place.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore {
-    present: Mutex<(u64, Option<Agreed>)>,
+    present: Mutex<(u64, Option<SharedState>)>,
 }
 
 impl MemoryStore {
-    fn present(&self) -> MutexGuard<'_, (u64, Option<Agreed>)> {
+    fn present(&self) -> MutexGuard<'_, (u64, Option<SharedState>)> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -32,12 +32,12 @@ impl SettingsStore for MemoryStore {
         Ok(name(self.present().0))
     }
 
-    async fn load(&self, _: &Book) -> Result<Option<(Version, Agreed)>, String> {
+    async fn load(&self, _: &SettingsHistory) -> Result<Option<(Version, SharedState)>, String> {
         let present = self.present();
         Ok(present.1.clone().map(|agreed| (name(present.0), agreed)))
     }
 
-    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, PutError> {
+    async fn put(&self, base: &Version, new: &SharedState) -> Result<Put, PutError> {
         let mut present = self.present();
         if *base != name(present.0) {
             return Err(PutError::Conflict);

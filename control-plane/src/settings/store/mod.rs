@@ -12,10 +12,10 @@ pub(crate) use file::run_blocking;
 use memory::MemoryStore;
 use redis::RedisStore;
 
-use crate::redis::Wire;
+use crate::redis::RedisConnection;
 use crate::redis::keys::Keys;
-use control_domain::agreement::Agreed;
-use control_domain::book::Book;
+use control_domain::agreement::SharedState;
+use control_domain::book::SettingsHistory;
 use state_file::StateFile;
 use std::sync::Arc;
 
@@ -46,14 +46,14 @@ pub(crate) trait SettingsStore: std::fmt::Debug + Send + Sync {
     async fn version(&self) -> Result<Version, String>;
 
     /// The present state and its name; `None` when there is none yet. `known` spares reading a history again.
-    async fn load(&self, known: &Book) -> Result<Option<(Version, Agreed)>, String>;
+    async fn load(&self, known: &SettingsHistory) -> Result<Option<(Version, SharedState)>, String>;
 
     /// Puts a state in place of the one named `base`, unless that is not the present one any more.
-    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, PutError>;
+    async fn put(&self, base: &Version, new: &SharedState) -> Result<Put, PutError>;
 }
 
 /// Where replicas share them.
-pub(crate) type Shared = (Arc<Wire>, Keys);
+pub(crate) type Shared = (Arc<RedisConnection>, Keys);
 
 /// The place for the settings: what replicas share, else files, else none that outlives the process.
 pub(crate) fn open(state: Option<&Arc<StateFile>>, shared: Option<Shared>) -> Arc<dyn SettingsStore> {

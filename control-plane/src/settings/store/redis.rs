@@ -8,9 +8,9 @@
 use super::state_file::{RevisionRecord, from_record, to_record};
 use super::{Put, PutError, SettingsStore, Version};
 use crate::redis::keys::Keys;
-use crate::redis::{Fault, Wire};
-use control_domain::agreement::Agreed;
-use control_domain::book::{Book, HISTORY, Revision};
+use crate::redis::{Fault, RedisConnection};
+use control_domain::agreement::SharedState;
+use control_domain::book::{HISTORY, Revision, SettingsHistory};
 use control_domain::canary::Canary;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,15 +33,15 @@ const LOAD: &str = "return { redis.call('GET', KEYS[1]), redis.call('LRANGE', KE
 
 /// All but the history.
 #[derive(Serialize, Deserialize)]
-struct Rest {
+struct StateRecord {
     format: u32,
     epoch: String,
     config_map: BTreeMap<String, String>,
-    canary: Option<Trial>,
+    canary: Option<CanaryRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Trial {
+struct CanaryRecord {
     revision: RevisionRecord,
     share: u8,
     envoys: BTreeSet<String>,
@@ -58,13 +58,13 @@ struct Listed {
 /// The place.
 #[derive(Debug)]
 pub(crate) struct RedisStore {
-    wire: Arc<Wire>,
+    wire: Arc<RedisConnection>,
     keys: Keys,
     listed: Mutex<Option<Listed>>,
 }
 
 impl RedisStore {
-    pub(crate) fn new(wire: Arc<Wire>, keys: Keys) -> Self {
+    pub(crate) fn new(wire: Arc<RedisConnection>, keys: Keys) -> Self {
         Self {
             wire,
             keys,
@@ -72,7 +72,7 @@ impl RedisStore {
         }
     }
 
-    fn note(&self, version: &Version, book: &Book) {
+    fn note(&self, version: &Version, book: &SettingsHistory) {
         let listed = Listed {
             version: version.clone(),
             epoch: book.epoch().to_owned(),
@@ -82,13 +82,13 @@ impl RedisStore {
     }
 
     /// The newest revision in the list, if that is the beginning of this history.
-    fn newest_of(&self, base: &Version, book: &Book) -> Option<u64> {
+    fn newest_of(&self, base: &Version, book: &SettingsHistory) -> Option<u64> {
         let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |listed: &&Listed| listed.version == *base && listed.epoch == book.epoch();
         listed.as_ref().filter(same).map(|listed| listed.newest)
     }
 
-    async fn read(&self, count: usize) -> Result<Option<(Version, Rest, Vec<Revision>)>, String> {
+    async fn read(&self, count: usize) -> Result<Option<(Version, StateRecord, Vec<Revision>)>, String> {
         let mut command = redis::cmd("EVAL");
         command
             .arg(LOAD)
@@ -100,7 +100,7 @@ impl RedisStore {
             self.wire.ask(&command).await.map_err(|fault| fault.to_string())?;
         let Some(state) = state else { return Ok(None) };
         let (version, rest) = state.split_once('\n').ok_or("the shared settings are damaged")?;
-        let rest: Rest = serde_json::from_str(rest).map_err(damaged)?;
+        let rest: StateRecord = serde_json::from_str(rest).map_err(damaged)?;
         if rest.format != FORMAT {
             return Err("the shared settings have another format".to_owned());
         }
@@ -115,7 +115,7 @@ fn damaged(error: serde_json::Error) -> String {
 }
 
 /// A known history and the newest revisions, where they join.
-fn joined(known: &Book, rest: &Rest, newest: &[Revision]) -> Option<Book> {
+fn joined(known: &SettingsHistory, rest: &StateRecord, newest: &[Revision]) -> Option<SettingsHistory> {
     let own = known.present();
     if known.epoch() != rest.epoch || !newest.contains(own) {
         return None;
@@ -133,7 +133,7 @@ impl SettingsStore for RedisStore {
         Ok(begins.lines().next().unwrap_or_default().to_owned())
     }
 
-    async fn load(&self, known: &Book) -> Result<Option<(Version, Agreed)>, String> {
+    async fn load(&self, known: &SettingsHistory) -> Result<Option<(Version, SharedState)>, String> {
         let Some((mut version, mut rest, newest)) = self.read(TAIL).await? else {
             return Ok(None);
         };
@@ -145,7 +145,7 @@ impl SettingsStore for RedisStore {
                 };
                 let revisions;
                 (version, rest, revisions) = whole;
-                Book::restored(rest.epoch.clone(), revisions).ok_or("the shared history is out of order")?
+                SettingsHistory::restored(rest.epoch.clone(), revisions).ok_or("the shared history is out of order")?
             }
         };
         self.note(&version, &book);
@@ -154,28 +154,28 @@ impl SettingsStore for RedisStore {
             share: trial.share,
             envoys: trial.envoys,
         });
-        let agreed = Agreed {
-            book,
+        let agreed = SharedState {
+            history: book,
             canary,
             seen: rest.config_map,
         };
         Ok(Some((version, agreed)))
     }
 
-    async fn put(&self, base: &Version, new: &Agreed) -> Result<Put, PutError> {
+    async fn put(&self, base: &Version, new: &SharedState) -> Result<Put, PutError> {
         let unreadable = |error: serde_json::Error| PutError::Unavailable(error.to_string());
         let version = format!("{:016x}", crate::kernel::chance::number());
-        let rest = Rest {
+        let rest = StateRecord {
             format: FORMAT,
-            epoch: new.book.epoch().to_owned(),
+            epoch: new.history.epoch().to_owned(),
             config_map: new.seen.clone(),
-            canary: new.canary.as_ref().map(|canary| Trial {
+            canary: new.canary.as_ref().map(|canary| CanaryRecord {
                 revision: to_record(&canary.revision),
                 share: canary.share,
                 envoys: canary.envoys.clone(),
             }),
         };
-        let listed = self.newest_of(base, &new.book);
+        let listed = self.newest_of(base, &new.history);
         let mut command = redis::cmd("EVAL");
         command
             .arg(PUT)
@@ -189,13 +189,13 @@ impl SettingsStore for RedisStore {
             .arg(if listed.is_some() { "more" } else { "whole" })
             .arg(HISTORY);
         let newer = |revision: &&Revision| listed.is_none_or(|newest| revision.number > newest);
-        for revision in new.book.revisions().filter(newer) {
+        for revision in new.history.revisions().filter(newer) {
             command.arg(serde_json::to_string(&to_record(revision)).map_err(unreadable)?);
         }
         let put: Result<u32, Fault> = self.wire.ask(&command).await;
         match self.wire.note(put) {
             Ok(1) => {
-                self.note(&version, &new.book);
+                self.note(&version, &new.history);
                 Ok(Put {
                     version,
                     persist_error: None,

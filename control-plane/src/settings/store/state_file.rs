@@ -3,7 +3,7 @@
 
 use crate::storage::document::{self, damaged};
 use crate::storage::journal::Journal;
-use control_domain::book::{Author, Book, Revision};
+use control_domain::book::{Author, Revision, SettingsHistory};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ struct Held {
 /// What was read back.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Restored {
-    pub(crate) book: Book,
+    pub(crate) history: SettingsHistory,
     /// The ConfigMap's keys as then seen.
     pub(crate) seen: BTreeMap<String, String>,
     /// The newest copy was damaged: revisions may be missing which Envoys already run on.
@@ -90,19 +90,27 @@ impl StateFile {
     }
 
     /// Writes what is new; after a crash at any point either this or the state before is read back.
-    pub(crate) fn save(&self, book: &Book, seen: &BTreeMap<String, String>) -> io::Result<()> {
+    pub(crate) fn save(&self, book: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<()> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         self.save_into(&mut kept, book, seen)
     }
 
     /// As [`StateFile::save`], of what there is when it is this one's turn: of two at a time the later keeps the newer.
-    pub(crate) fn save_newest(&self, newest: impl FnOnce() -> (Book, BTreeMap<String, String>)) -> io::Result<()> {
+    pub(crate) fn save_newest(
+        &self,
+        newest: impl FnOnce() -> (SettingsHistory, BTreeMap<String, String>),
+    ) -> io::Result<()> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (book, seen) = newest();
         self.save_into(&mut kept, &book, &seen)
     }
 
-    fn save_into(&self, kept: &mut Option<Held>, book: &Book, seen: &BTreeMap<String, String>) -> io::Result<()> {
+    fn save_into(
+        &self,
+        kept: &mut Option<Held>,
+        book: &SettingsHistory,
+        seen: &BTreeMap<String, String>,
+    ) -> io::Result<()> {
         // Whatever fails below leaves the files in doubt: the next time everything is written.
         let held = kept
             .take()
@@ -114,7 +122,7 @@ impl StateFile {
         Ok(())
     }
 
-    fn append(&self, held: Held, book: &Book, seen: &BTreeMap<String, String>) -> io::Result<Held> {
+    fn append(&self, held: Held, book: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<Held> {
         let mut config_map = (*seen != held.seen).then(|| seen.clone());
         let mut lines = Vec::new();
         let mut line = |revision: Option<RevisionRecord>, config_map: Option<BTreeMap<String, String>>| {
@@ -141,7 +149,7 @@ impl StateFile {
         })
     }
 
-    fn save_whole(&self, book: &Book, seen: &BTreeMap<String, String>) -> io::Result<Held> {
+    fn save_whole(&self, book: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<Held> {
         let state = Document {
             format: FORMAT,
             epoch: book.epoch().to_owned(),
@@ -181,10 +189,10 @@ impl StateFile {
                     .map(from_record)
                     .filter(|new| new.number > book.present().number),
             );
-            book = Book::restored(line.epoch, revisions.clone())?;
+            book = SettingsHistory::restored(line.epoch, revisions.clone())?;
         }
         Some(Restored {
-            book,
+            history: book,
             seen,
             older: older || lost > 0,
             damaged: lost > 0,
@@ -192,12 +200,12 @@ impl StateFile {
     }
 }
 
-fn accept(state: Document) -> io::Result<(Book, BTreeMap<String, String>)> {
+fn accept(state: Document) -> io::Result<(SettingsHistory, BTreeMap<String, String>)> {
     if state.format != FORMAT {
         return Err(damaged("another format"));
     }
     let revisions = state.revisions.into_iter().map(from_record).collect();
-    let book = Book::restored(state.epoch, revisions).ok_or_else(|| damaged("revisions out of order"))?;
+    let book = SettingsHistory::restored(state.epoch, revisions).ok_or_else(|| damaged("revisions out of order"))?;
     Ok((book, state.config_map))
 }
 
@@ -233,8 +241,8 @@ mod tests {
     use serde_json::json;
     use std::fs;
 
-    fn book_at(revision: u64) -> Book {
-        let mut book = Book::new("e".to_owned(), &Settings::default(), 0);
+    fn book_at(revision: u64) -> SettingsHistory {
+        let mut book = SettingsHistory::new("e".to_owned(), &Settings::default(), 0);
         for size in 2..=revision {
             let change = Change::Merge(json!({ "cache_size": size }));
             let accepted = book.propose(&change, None, Author::default(), 1).unwrap();
@@ -258,7 +266,7 @@ mod tests {
         }
         let restored = StateFile::new(&deep).load().unwrap();
         assert_eq!(
-            (restored.book, restored.seen, restored.older),
+            (restored.history, restored.seen, restored.older),
             (book_at(249), seen("249"), false)
         );
         file.save(&book_at(249), &seen("only this")).unwrap();
@@ -278,13 +286,13 @@ mod tests {
         for cut in (0..whole.len()).step_by(41) {
             fs::write(&journal, &whole[..cut]).unwrap();
             let expected = if cut < first_line { 1 } else { 2 };
-            assert_eq!(file.load().unwrap().book.present().number, expected, "cut at {cut}");
+            assert_eq!(file.load().unwrap().history.present().number, expected, "cut at {cut}");
         }
         // Whoever goes on after a crash writes a whole copy first: nothing follows a torn line.
         let again = StateFile::new(directory.path());
         again.save(&book_at(2), &BTreeMap::new()).unwrap();
         again.save(&book_at(3), &BTreeMap::new()).unwrap();
-        assert_eq!(file.load().unwrap().book.present().number, 3);
+        assert_eq!(file.load().unwrap().history.present().number, 3);
     }
 
     #[test]
@@ -300,13 +308,13 @@ mod tests {
             fs::write(&file.path, &whole[..cut]).unwrap();
             let restored = file.load().unwrap();
             assert_eq!(
-                (restored.book.present().number, restored.older),
+                (restored.history.present().number, restored.older),
                 (2, true),
                 "cut at {cut}"
             );
         }
         fs::remove_file(&file.path).unwrap();
-        assert_eq!(file.load().unwrap().book.present().number, 2);
+        assert_eq!(file.load().unwrap().history.present().number, 2);
     }
 
     #[test]
@@ -325,13 +333,13 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
         }
         full.iter().for_each(|path| fs::remove_file(path).unwrap());
-        assert_eq!(file.load().unwrap().book.present().number, 2);
+        assert_eq!(file.load().unwrap().history.present().number, 2);
         file.save(&book_at(4), &BTreeMap::new()).unwrap();
-        assert_eq!(file.load().unwrap().book.present().number, 4);
+        assert_eq!(file.load().unwrap().history.present().number, 4);
         fs::remove_dir_all(directory.path()).unwrap();
         file.save(&book_at(5), &BTreeMap::new()).unwrap();
         assert_eq!(
-            file.load().unwrap().book.present().number,
+            file.load().unwrap().history.present().number,
             5,
             "a lost directory is made anew"
         );

@@ -98,14 +98,14 @@ pub(crate) async fn steer(
         .iter()
         .partition(|(_, result)| result.as_ref().is_some_and(|result| result.ok));
     let here: BTreeSet<&String> = answers.iter().map(|(envoy, _)| envoy).collect();
-    let mut elsewhere = fleet.everywhere();
+    let mut elsewhere = fleet.connected_envoys();
     elsewhere.retain(|envoy| !here.contains(envoy));
     Ok(Json(Steered {
         said,
         in_force_on: done.len(),
         not_on: late.into_iter().map(|(envoy, _)| envoy.clone()).collect(),
         told_elsewhere: elsewhere,
-        away: fleet.away(),
+        away: fleet.recently_disconnected(),
     }))
 }
 

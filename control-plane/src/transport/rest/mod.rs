@@ -182,10 +182,10 @@ fn router(state: ApiState, bodies: Bodies) -> Router {
 }
 
 /// What takes as long as it takes: a gigabyte comes in and goes out at the pace of the Envoys.
-const UNHURRIED: [&str; 2] = ["/cache/restore", "/cache/optimize"];
+const NO_TIMEOUT: [&str; 2] = ["/cache/restore", "/cache/optimize"];
 
 async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Result<Response, Problem> {
-    if UNHURRIED.contains(&request.uri().path()) {
+    if NO_TIMEOUT.contains(&request.uri().path()) {
         return Ok(next.run(request).await);
     }
     tokio::time::timeout(limit, next.run(request)).await.map_err(|_| {

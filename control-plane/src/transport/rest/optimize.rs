@@ -55,12 +55,12 @@ pub(crate) async fn optimize(
     Params(optimizing): Params<Optimizing>,
 ) -> Result<Json<Optimized>, Problem> {
     let mut sweeping = JoinSet::new();
-    for envoy in fleet.everywhere() {
+    for envoy in fleet.connected_envoys() {
         let fleet = Arc::clone(&fleet);
         sweeping.spawn(async move { (sweep(&fleet, &envoy).await, envoy) });
     }
     let mut actions = BTreeMap::new();
-    let mut silent = fleet.away();
+    let mut silent = fleet.recently_disconnected();
     while let Some(swept) = sweeping.join_next().await {
         match swept {
             Ok((Some(done), _)) => add(&mut actions, &done),

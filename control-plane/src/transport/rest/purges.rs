@@ -153,7 +153,7 @@ pub(crate) async fn purge(
             dry_run: true,
             targets: purge.targets,
             soft: purge.soft,
-            envoys: fleet.everywhere(),
+            envoys: fleet.connected_envoys(),
         };
         return Ok(Json(PurgeAnswer::Would(would)).into_response());
     }

@@ -124,7 +124,7 @@ impl<'s> Receipts<'s> {
 
     /// The receipt of a purge; `None` when no such purge is remembered.
     pub(super) fn of(&self, id: &str) -> Option<Receipt> {
-        let connected = self.fleet.everywhere();
+        let connected = self.fleet.connected_envoys();
         let purge = self.purges.get(id)?;
         let outstanding = self.purges.outstanding(id);
         Some(

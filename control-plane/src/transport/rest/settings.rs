@@ -10,9 +10,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use control_domain::book::{Accepted, Author, Book, Refused};
+use control_domain::book::{Accepted, Author, Refused, SettingsHistory};
 use control_domain::change::Change;
-use control_domain::fleet::Standing;
+use control_domain::fleet::RolloutStatus;
 use optimizer_proto::settings::{Notice, PROFILES, profile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -143,7 +143,7 @@ pub(crate) async fn rollback(
         })?;
         Some(wanted.revision)
     };
-    let propose = |book: &Book, expected, mut author: Author, now_ms| {
+    let propose = |book: &SettingsHistory, expected, mut author: Author, now_ms| {
         "rollback".clone_into(&mut author.door);
         book.propose_rollback(to, expected, author, now_ms)
     };
@@ -165,7 +165,7 @@ pub(crate) async fn apply_profile(
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_profile", title));
     };
     let change = Change::Merge(patch);
-    let propose = |book: &Book, expected, mut author: Author, now_ms| {
+    let propose = |book: &SettingsHistory, expected, mut author: Author, now_ms| {
         "profile".clone_into(&mut author.door);
         if author.reason.is_empty() {
             author.reason = format!("profile {name}");
@@ -187,7 +187,7 @@ async fn write_settings(
     headers: &HeaderMap,
     caller: &Caller,
     write: &SettingsWrite,
-    propose: impl Fn(&Book, Option<u64>, Author, u64) -> Result<Accepted, Refused> + Send + Sync,
+    propose: impl Fn(&SettingsHistory, Option<u64>, Author, u64) -> Result<Accepted, Refused> + Send + Sync,
 ) -> Result<Response, Problem> {
     let wait = write.wait()?;
     let published = settings.published();
@@ -213,7 +213,7 @@ async fn write_settings(
     let accepted = &written.accepted;
     let number = accepted.revision.number;
     let (status, reached) = if write.dry_run {
-        (StatusCode::OK, reached(number, Standing::default()))
+        (StatusCode::OK, reached(number, RolloutStatus::default()))
     } else {
         rollout_of(settings, number, wait).await
     };
@@ -244,14 +244,14 @@ pub(super) async fn rollout_of(
 ) -> (StatusCode, Reached) {
     let standing = match wait {
         Some(timeout) => settings.wait_for_all(number, timeout).await,
-        None => Standing::default(),
+        None => RolloutStatus::default(),
     };
     let complete = standing.late.is_empty() && standing.refused.is_empty();
     let status = if complete { StatusCode::OK } else { StatusCode::ACCEPTED };
     (status, reached(number, standing))
 }
 
-fn reached(revision: u64, standing: Standing) -> Reached {
+fn reached(revision: u64, standing: RolloutStatus) -> Reached {
     let refused = standing.refused.into_iter().map(|(envoy, why)| RefusedBy {
         envoy,
         violations: violations(&why),

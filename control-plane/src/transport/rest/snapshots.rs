@@ -112,7 +112,7 @@ pub(crate) async fn snapshot(
     };
     tracing::info!(who = caller.name, private = wanted.private, "snapshot");
     let (sender, receiver) = mpsc::channel::<Bytes>(QUEUED);
-    let envoys = fleet.everywhere();
+    let envoys = fleet.connected_envoys();
     let created_at_ms = now_ms();
     let head = Head {
         format: FORMAT.to_owned(),
@@ -295,7 +295,7 @@ pub(crate) async fn restore(
     tracing::warn!(who = caller.name, dry_run = how.dry_run, "restoring a snapshot");
     let (restored, mut silent) = replay(&snapshots, file, envoys.clone(), how.dry_run).await?;
     if how.envoy.is_none() {
-        silent.extend(fleet.away());
+        silent.extend(fleet.recently_disconnected());
     }
     tracing::warn!(?restored, ?silent, dry_run = how.dry_run, "snapshot restored");
     Ok(Json(RestoreReport {
