@@ -36,6 +36,9 @@ fn time(duration: Duration) -> String {
 const STALLING: &str = "tests/stories/stalling.rs";
 const BUDGETS: &str = "tests/stories/budgets.rs";
 const GUARDED: &str = "tests/stories/guarded.rs";
+const FLEET: &str = "control-plane/domain/src/fleet/bounds.rs";
+const SNAPSHOTS: &str = "control-plane/src/cache/snapshot_file.rs";
+const TIER: &str = "control-plane/src/tier/tests.rs";
 const PEERS: &str = "tests/stories/peers.rs";
 
 /// What, the bound, where it stands, and the test that holds it: file and function.
@@ -68,8 +71,8 @@ fn rows() -> Vec<Row> {
                 bytes(shape::MAX_BLANKS)
             ),
             "`shape.rs`",
-            BUDGETS,
-            "patches_that_grow_are_refused_before_they_do",
+            "control-plane/domain/src/shape.rs",
+            "bytes_are_counted_outside_of_texts",
         ),
         (
             "operations of a JSON Patch; texts of what it makes",
@@ -108,19 +111,22 @@ fn rows() -> Vec<Row> {
                 count(snapshot::MALFORMED)
             ),
             "`snapshot_file.rs`",
-            BUDGETS,
-            "a_restore_costs_little_whatever_it_is",
+            SNAPSHOTS,
+            "pieces_of_a_snapshot_are_bounded",
         ),
         (
-            "a snapshot unpacked: times what came, and at least",
-            format!(
-                "{}, {}",
-                snapshot::RATIO,
-                bytes(usize::try_from(snapshot::AT_LEAST).unwrap())
-            ),
+            "a snapshot unpacked, whatever came",
+            bytes(usize::try_from(snapshot::AT_LEAST).unwrap()),
             "`snapshot_file.rs`",
-            "control-plane/src/cache/snapshot_file.rs",
+            SNAPSHOTS,
             "no_more_is_unpacked_than_a_snapshot_can_be",
+        ),
+        (
+            "a larger one: times what came",
+            count(snapshot::RATIO),
+            "`snapshot_file.rs`",
+            SNAPSHOTS,
+            "a_document_is_at_most_a_hundred_times_as_long_as_what_came",
         ),
         (
             "until the first bytes of a connection; of a TLS handshake; the head of a request",
@@ -161,8 +167,8 @@ fn rows() -> Vec<Row> {
             "of a port: bodies and messages being received; of one address; not counted up to",
             [bodies::ROOM, bodies::ROOM_EACH, bodies::SMALL].map(bytes).join("; "),
             "`bodies.rs`",
-            STALLING,
-            "no_more_is_received_at_a_time_than_there_is_room_for",
+            "control-plane/src/net/bodies.rs",
+            "there_is_so_much_room_in_all_and_for_each_address",
         ),
         (
             "requests of a connection at a time: REST, gRPC",
@@ -232,8 +238,8 @@ fn rows() -> Vec<Row> {
             "Envoys remembered; one that never reported goes with its stream",
             count(fleet::MAX_ENVOYS),
             "`fleet.rs`",
-            "control-plane/domain/src/fleet/tests.rs",
-            "of_one_that_only_said_its_name_nothing_is_kept",
+            FLEET,
+            "no_more_envoys_are_remembered_than_so_many",
         ),
         (
             "texts of a Hello: a name, a word, words",
@@ -244,8 +250,8 @@ fn rows() -> Vec<Row> {
                 fleet::MAX_CAPABILITIES
             ),
             "`fleet.rs`",
-            BUDGETS,
-            "names_that_are_too_long_are_kept_nowhere",
+            FLEET,
+            "texts_of_a_hello_are_as_long_as_they_may_be_and_no_longer",
         ),
         (
             "violations kept of an Envoy: how many, a path, a message",
@@ -256,8 +262,8 @@ fn rows() -> Vec<Row> {
                 fleet::MAX_MESSAGE
             ),
             "`fleet.rs`",
-            BUDGETS,
-            "names_that_are_too_long_are_kept_nowhere",
+            FLEET,
+            "of_violations_the_first_are_kept_and_of_each_its_beginning",
         ),
         (
             "resources that an Envoy names of a kind; texts of its node; of a refusal",
@@ -279,57 +285,86 @@ fn rows() -> Vec<Row> {
             "discovery",
         ),
         (
-            "a message: of a control stream, of xDS, of the shared tier",
-            [grpc::MAX_CONTROL, grpc::MAX_DISCOVERY, grpc::MAX_TIER]
-                .map(bytes)
-                .join(", "),
+            "a message: of a control stream, of xDS, of the shared tier, of statistics",
+            [
+                grpc::MAX_CONTROL,
+                grpc::MAX_DISCOVERY,
+                grpc::MAX_TIER,
+                grpc::MAX_STATISTICS,
+            ]
+            .map(bytes)
+            .join(", "),
             "`grpc/mod.rs`",
             "tests/stories/hostile_peers/mod.rs",
             "messages_of_empty_parts_take_up_little",
         ),
         (
-            "statistics: a message, Envoys, upstreams of each",
-            format!(
-                "{}, {}, {}",
-                bytes(grpc::MAX_STATISTICS),
-                count(envoy_stats::MAX_NODES),
-                envoy_stats::MAX_UPSTREAMS
-            ),
-            "`grpc/mod.rs`, `envoy_stats.rs`",
-            "tests/stories/hostile_peers/mod.rs",
-            "metrics_sink",
+            "parts of a message, but of statistics, which are folded as they are read",
+            count(grpc::MAX_PARTS),
+            "`grpc/parts.rs`",
+            "control-plane/src/transport/grpc/parts_tests.rs",
+            "more_parts_than_a_message_may_have_are_refused",
         ),
         (
-            "shared tier: a value, a key, fields that select, a wait, leases, subjects of a call",
-            format!(
-                "{}, {}, {}, {}, {}, {}",
-                bytes(tier::MAX_VALUE),
-                bytes(tier::MAX_KEY),
-                tier::MAX_VARY,
-                time(Duration::from_millis(tier::MAX_WAIT_MS)),
-                count(tier::MAX_LEASES),
-                count(grpc::MAX_SUBJECTS)
-            ),
-            "`tier/mod.rs`, `cache_backend.rs`",
+            "statistics: Envoys, upstreams of each",
+            format!("{}, {}", count(envoy_stats::MAX_NODES), envoy_stats::MAX_UPSTREAMS),
+            "`envoy_stats.rs`",
+            "control-plane/domain/src/envoy_stats/tests.rs",
+            "envoys_and_their_upstreams_are_bounded",
+        ),
+        (
+            "shared tier: a value",
+            bytes(tier::MAX_VALUE),
+            "`tier/mod.rs`",
+            TIER,
+            "an_embedded_tier_is_bounded",
+        ),
+        (
+            "shared tier: a key, fields that select",
+            format!("{}, {}", bytes(tier::MAX_KEY), tier::MAX_VARY),
+            "`tier/mod.rs`",
+            TIER,
+            "what_is_asked_of_the_tier_is_bounded",
+        ),
+        (
+            "shared tier: leases",
+            count(tier::MAX_LEASES),
+            "`embedded.rs`",
+            TIER,
+            "leases_are_bounded",
+        ),
+        (
+            "shared tier: subjects of a call",
+            count(grpc::MAX_SUBJECTS),
+            "`cache_backend.rs`",
+            "control-plane/src/transport/grpc/cache_backend.rs",
+            "more_subjects_than_are_looked_at_mean_everything",
+        ),
+        (
+            "shared tier: a wait",
+            time(Duration::from_millis(tier::MAX_WAIT_MS)),
+            "`tier/mod.rs`",
             "tests/stories/hostile_peers/mod.rs",
             "shared_tier",
         ),
         (
             "revisions issued above what Envoys claim: an hour, ahead",
             format!("{}, {}", changing::RECOVERIES, count(changing::MOST_AHEAD)),
-            "`settings/change.rs`",
+            "`settings/recovery.rs`",
             PEERS,
             "what_a_peer_claims_is_kept_to_what_can_be",
         ),
         (
-            "revisions of the settings kept; alerts and silences at a time",
-            format!(
-                "{}; {}, {}",
-                book::HISTORY,
-                count(alerts::MAX_ALERTS),
-                alerts::MAX_SILENCES
-            ),
-            "`book.rs`, `board.rs`",
+            "alerts and silences at a time",
+            format!("{}, {}", count(alerts::MAX_ALERTS), alerts::MAX_SILENCES),
+            "`board.rs`",
+            "control-plane/domain/src/alerts/board.rs",
+            "alerts_and_silences_are_bounded",
+        ),
+        (
+            "revisions of the settings kept",
+            count(book::HISTORY),
+            "`book.rs`",
             "control-plane/domain/src/book/tests.rs",
             "the_history_is_bounded_and_survives_being_written_down",
         ),

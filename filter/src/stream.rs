@@ -1,66 +1,95 @@
-//! One HTTP stream.
+//! HTTP streams, from Envoy's callbacks to the core.
+//!
+//! The SDK would keep each stream in a map of its own and be told of its beginning and its end by two further calls into the VM, each as
+//! dear as a lookup in the cache. Envoy does without both where a module does not export them, and leaves it to the module what it
+//! knows of a stream. So the callbacks of streams are exported here, and `filter-trim` puts them in the place of the SDK's.
+#![allow(unsafe_code)]
 
 use crate::envoy_host::EnvoyHost;
 use filter_core::driver::exchange::{Exchange, Flow, SharedExchange};
+use filter_core::driver::streams::LiveStreams;
 use filter_core::driver::vm;
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
+use std::cell::RefCell;
 
-pub(crate) struct Stream {
-    context: u32,
-    exchange: SharedExchange,
+/// As the ABI has it: `Continue`, `Pause`.
+const CONTINUE: u32 = 0;
+const PAUSE: u32 = 1;
+
+thread_local! {
+    static LIVE: RefCell<LiveStreams> = RefCell::new(LiveStreams::default());
 }
 
-impl Stream {
-    pub(crate) fn new(context: u32) -> Self {
-        Self {
-            context,
-            exchange: SharedExchange::default(),
-        }
-    }
-
-    fn with<R>(&self, work: impl FnOnce(&mut vm::Vm, &mut Exchange) -> R) -> Option<R> {
-        let mut exchange = self.exchange.try_borrow_mut().ok()?;
-        vm::with(|vm| work(vm, &mut exchange))
-    }
-}
-
-fn action(flow: Option<Flow>) -> Action {
+fn action(flow: Option<Flow>) -> u32 {
     // No VM state to ask means a callback inside a callback: the request passes.
     match flow {
-        Some(Flow::Pause) => Action::Pause,
-        Some(Flow::Continue) | None => Action::Continue,
+        Some(Flow::Pause) => PAUSE,
+        Some(Flow::Continue) | None => CONTINUE,
     }
 }
 
-impl Context for Stream {}
+/// A stream that has shown its request; `None` for another one, which passes.
+fn live(context: u32) -> Option<SharedExchange> {
+    LIVE.with(|live| live.try_borrow().ok()?.get(context))
+}
 
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
-        #[cfg(feature = "trap-trigger")]
-        trap_if_asked();
-        if !end && let Ok(mut exchange) = self.exchange.try_borrow_mut() {
-            exchange.expect_content();
-        }
-        action(vm::with(|vm| {
-            vm.on_request_headers(&EnvoyHost, &self.exchange, self.context)
-        }))
+fn with<R>(context: u32, work: impl FnOnce(&mut vm::Vm, &mut Exchange) -> R) -> Option<R> {
+    let shared = live(context)?;
+    let mut exchange = shared.try_borrow_mut().ok()?;
+    vm::with(|vm| work(vm, &mut exchange))
+}
+
+// SAFETY of the names: nothing else in the module has them.
+#[unsafe(no_mangle)]
+extern "C" fn stream_request_headers(context: u32, _count: u32, end: u32) -> u32 {
+    #[cfg(feature = "trap-trigger")]
+    trap_if_asked();
+    let shared = LIVE.with(|live| Some(live.try_borrow_mut().ok()?.begin(context)));
+    let Some(shared) = shared else { return CONTINUE };
+    if end == 0
+        && let Ok(mut exchange) = shared.try_borrow_mut()
+    {
+        exchange.expect_content();
     }
+    action(vm::with(|vm| vm.on_request_headers(&EnvoyHost, &shared, context)))
+}
 
-    fn on_http_response_headers(&mut self, count: usize, end: bool) -> Action {
-        action(self.with(|vm, exchange| vm.on_response_headers(&EnvoyHost, exchange, count, end)))
+#[unsafe(no_mangle)]
+extern "C" fn stream_response_headers(context: u32, count: u32, end: u32) -> u32 {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    action(with(context, |vm, exchange| {
+        vm.on_response_headers(&EnvoyHost, exchange, count, end != 0)
+    }))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn stream_response_body(context: u32, size: u32, end: u32) -> u32 {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    action(with(context, |vm, exchange| {
+        vm.on_response_body(&EnvoyHost, exchange, size, end != 0)
+    }))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn stream_response_trailers(context: u32, _count: u32) -> u32 {
+    action(with(context, |vm, exchange| {
+        vm.on_response_trailers(&EnvoyHost, exchange)
+    }))
+}
+
+/// The last that is heard of a stream.
+#[unsafe(no_mangle)]
+extern "C" fn stream_log(context: u32) {
+    let ended = LIVE.with(|live| live.try_borrow_mut().ok()?.end(context));
+    if let Some(shared) = ended {
+        vm::with(|vm| vm.on_end(&EnvoyHost, &shared));
     }
+}
 
-    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
-        action(self.with(|vm, exchange| vm.on_response_body(&EnvoyHost, exchange, size, end)))
-    }
-
-    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        action(self.with(|vm, exchange| vm.on_response_trailers(&EnvoyHost, exchange)))
-    }
-
-    fn on_log(&mut self) {
-        vm::with(|vm| vm.on_end(&EnvoyHost, &self.exchange));
+/// Lets those go of whose end nothing was heard. Root callbacks only.
+pub(crate) fn sweep() {
+    let gone = LIVE.with(|live| live.try_borrow_mut().map(|mut live| live.sweep(&EnvoyHost)));
+    for shared in gone.unwrap_or_default() {
+        vm::with(|vm| vm.on_end(&EnvoyHost, &shared));
     }
 }
 

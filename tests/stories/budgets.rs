@@ -56,6 +56,24 @@ fn refuse(charged: &mut Charged, inputs: &[Input]) {
 fn patches_that_grow_are_refused_before_they_do() {
     let mut charged = Charged::start();
     refuse(&mut charged, &hostile::patches());
+    // As large as may be, and a little more.
+    let code = |body: String| {
+        let request = Request::new("PATCH", "/settings").header("content-type", "application/json-patch+json");
+        let answer = charged.control.rest().send(&request.body(body)).unwrap();
+        answer.json().unwrap()["code"].as_str().unwrap_or_default().to_owned()
+    };
+    let text = |length: usize| {
+        let add = json!({"op": "add", "path": "/x", "value": "x".repeat(length)});
+        json!([add, {"op": "copy", "from": "/x", "path": "/y"}]).to_string()
+    };
+    assert_eq!(code(text(400_000)), "invalid_settings");
+    assert_eq!(code(text(540_000)), "document_too_large");
+    let tests = |count: usize| {
+        let test = r#"{"op":"test","path":"/no","value":1}"#;
+        format!("[{}]", vec![test; count].join(","))
+    };
+    assert_eq!(code(tests(1_000)), "patch_does_not_apply");
+    assert_eq!(code(tests(1_001)), "document_too_large");
     let settings = charged.control.rest().document("/settings").unwrap();
     assert!(settings.get("c0").is_none() && settings.get("x").is_none());
 }
@@ -95,7 +113,11 @@ fn purges_are_taken_at_a_pace() {
     let refused = (422, "invalid_body".to_owned());
     assert_eq!(purge(65, 1), refused);
     assert_eq!(purge(1, 8_193), refused);
+    let begun = std::time::Instant::now();
     let answers: Vec<_> = (0..20).map(|_| purge(64, 10)).collect();
+    let admitted = 64.0 * answers.iter().filter(|(status, _)| *status == 202).count() as f64;
+    let most = 500.0 + 50.0 * begun.elapsed().as_secs_f64();
+    assert!(admitted <= most, "{admitted} targets in {:?}", begun.elapsed());
     assert!(answers.contains(&(202, String::new())), "{answers:?}");
     assert!(answers.contains(&(429, "too_many_purges".to_owned())), "{answers:?}");
 }

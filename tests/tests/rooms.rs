@@ -126,14 +126,22 @@ fn visit(folder: &Path, way: &mut Way, modules: &mut BTreeMap<Way, Module>) {
     }
 }
 
-/// Modules in files of their own that are compiled for tests alone.
+/// Files of modules that are compiled for tests alone: by their name, or by `#[path = …]`.
 fn only_for_tests(text: &str) -> BTreeSet<String> {
-    let after = text.split("#[cfg(test)]").skip(1);
-    let items = after.filter_map(|rest| rest.trim_start().strip_prefix("mod "));
-    items
-        .filter_map(|rest| rest.split_once(';'))
-        .map(|(name, _)| name.to_owned())
-        .collect()
+    let mut files = BTreeSet::new();
+    for rest in text.split("#[cfg(test)]").skip(1) {
+        let (mut rest, mut file) = (rest.trim_start(), None);
+        while let Some((attribute, after)) = rest.strip_prefix("#[").and_then(|rest| rest.split_once(']')) {
+            let path = attribute
+                .strip_prefix("path = \"")
+                .and_then(|path| path.split('.').next());
+            file = path.map(str::to_owned).or(file);
+            rest = after.trim_start();
+        }
+        let module = rest.strip_prefix("mod ").and_then(|rest| rest.split_once(';'));
+        files.extend(module.map(|(name, _)| file.unwrap_or_else(|| name.to_owned())));
+    }
+    files
 }
 
 /// A text without comments, and without what is compiled for tests alone.
@@ -349,7 +357,7 @@ mod tests {
     #[test]
     fn modules_for_tests_draw_no_arrows() {
         let files = [
-            ("main.rs", "mod a;\n#[cfg(test)]\nmod b;\n"),
+            ("main.rs", "mod a;\n#[cfg(test)]\n#[path = \"b.rs\"]\nmod tests;\n"),
             ("a.rs", "#[cfg(test)]\nuse crate::b::B;\nfn x() {}\n"),
             ("b.rs", "use crate::a;"),
         ];

@@ -365,4 +365,7 @@ fn shortened(text: &str, bytes: usize) -> String {
 }
 
 #[cfg(test)]
+mod bounds;
+
+#[cfg(test)]
 mod tests;

@@ -149,11 +149,16 @@ mod tests {
     #[test]
     fn bytes_are_counted_outside_of_texts() {
         let of = |count: usize| format!("[{}]", vec!["0"; count].join(","));
-        assert_eq!(check_bytes(of(MAX_VALUES).as_bytes()), Ok(()));
-        assert_eq!(check_bytes(of(MAX_VALUES + 2).as_bytes()), Err(TooLarge::Values));
+        assert_eq!(check_bytes(of(50_000).as_bytes()), Ok(()));
+        assert_eq!(check_bytes(of(50_001).as_bytes()), Err(TooLarge::Values));
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-        assert_eq!(check_bytes(nested(MAX_DEPTH).as_bytes()), Ok(()));
-        assert_eq!(check_bytes(nested(MAX_DEPTH + 1).as_bytes()), Err(TooLarge::Depth));
+        assert_eq!(check_bytes(nested(64).as_bytes()), Ok(()));
+        assert_eq!(check_bytes(nested(65).as_bytes()), Err(TooLarge::Depth));
+        assert_eq!(check_bytes(" ".repeat(1 << 20).as_bytes()), Ok(()));
+        assert_eq!(
+            check_bytes("\n".repeat((1 << 20) + 1).as_bytes()),
+            Err(TooLarge::Blanks)
+        );
         let text = format!(r#""\"{}""#, "[,".repeat(MAX_VALUES));
         assert_eq!(check_bytes(text.as_bytes()), Ok(()));
     }

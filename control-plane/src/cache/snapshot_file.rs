@@ -72,7 +72,7 @@ pub(crate) fn read(source: &mut File, put: &mut dyn FnMut(Option<Entry>) -> bool
         Box::new(file)
     };
     let source = Bounded {
-        source: plain.take(size.saturating_mul(RATIO).max(AT_LEAST)),
+        source: plain.take(longest(size)),
         budget: Rc::clone(&budget),
     };
     // Asked for single bytes; counted are whole buffers, which may reach into the next piece.
@@ -97,6 +97,12 @@ const SCALAR: usize = 256;
 pub(crate) const RATIO: u64 = 100;
 pub(crate) const AT_LEAST: u64 = 64 << 20;
 const BUFFER: usize = 64 << 10;
+
+/// The longest document that is read of so many bytes.
+fn longest(size: u64) -> u64 {
+    size.saturating_mul(RATIO).max(AT_LEAST)
+}
+
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What one piece may take still.
@@ -266,6 +272,35 @@ mod tests {
         assert!(report.is_ok() && seen > 7 << 20, "{seen}");
         // It packs a thousandfold: a hundredfold is less than what is taken anyway.
         let (seen, report) = entries(66 << 20);
-        assert!(report.is_err() && seen <= AT_LEAST, "{seen}");
+        assert!(report.is_err() && seen <= 64 << 20, "{seen}");
+    }
+
+    fn of(text: &str) -> io::Result<Report> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        read(&mut file, &mut |_| true)
+    }
+
+    #[test]
+    fn a_document_is_at_most_a_hundred_times_as_long_as_what_came() {
+        assert_eq!(longest(1 << 20), 100 << 20);
+        assert_eq!(longest(600 << 10), 64 << 20, "or what is taken anyway");
+    }
+
+    #[test]
+    fn pieces_of_a_snapshot_are_bounded() {
+        let text = |length: usize| "A".repeat(length);
+        let entry = |length: usize| of(&format!(r#"{{"entries":["{}"]}}"#, text(length))).is_ok();
+        let before = |length: usize| of(&format!(r#"{{"x":"{}","entries":[]}}"#, text(length))).is_ok();
+        let behind = |length: usize| of(&format!(r#"{{"entries":[],"x":"{}"}}"#, text(length))).is_ok();
+        // Counted in buffers of 64 KB.
+        const MARGIN: usize = 200 << 10;
+        assert!(entry((25 << 20) - MARGIN) && !entry((25 << 20) + MARGIN));
+        assert!(before((8 << 20) - MARGIN) && !before((8 << 20) + MARGIN));
+        assert!(behind((8 << 20) - MARGIN) && !behind((8 << 20) + MARGIN));
+        let malformed = |count: usize| of(&format!(r#"{{"entries":[{}]}}"#, vec!["0"; count].join(",")));
+        assert!(malformed(1_000).is_ok_and(|report| report.malformed == 1_000));
+        assert!(malformed(1_001).is_err());
     }
 }

@@ -32,3 +32,23 @@ impl Bodies {
         self.room.take(from, if length > SMALL { length } else { 0 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_so_much_room_in_all_and_for_each_address() {
+        const MB: usize = 1 << 20;
+        let bodies = Bodies::new(Duration::ZERO);
+        let [a, b, c]: [IpAddr; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap());
+        assert!(bodies.room(a, 24 * MB + 1).is_none());
+        let _first = bodies.room(a, 24 * MB).unwrap();
+        assert!(bodies.room(a, (16 << 10) + 1).is_none(), "its own is taken");
+        let second = bodies.room(b, 24 * MB).unwrap();
+        assert!(bodies.room(c, (16 << 10) + 1).is_none(), "all is taken");
+        assert!(bodies.room(c, 16 << 10).is_some(), "what is small needs none");
+        drop(second);
+        assert!(bodies.room(c, 24 * MB).is_some());
+    }
+}

@@ -3,5 +3,8 @@
 pub(crate) mod bodies;
 pub(crate) mod calling;
 pub(crate) mod incoming;
+mod message_fault;
 pub(crate) mod places;
 pub(crate) mod tls;
+
+pub(crate) use message_fault::fault_of;

@@ -140,6 +140,13 @@ mod tests {
                 "{limits:?}"
             );
         }
-        assert_eq!(Limits::within(Some(10)), Limits { rest: 1, grpc: 1 });
+        let all = |rest, grpc| Limits { rest, grpc };
+        assert_eq!(Limits::within(Some(10)), all(1, 1));
+        assert_eq!(Limits::within(None), all(2_048, 100_000));
+        assert_eq!(
+            Limits::within(Some(1_024)),
+            all(320, 640),
+            "64 of them for everything else"
+        );
     }
 }

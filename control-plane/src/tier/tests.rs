@@ -150,6 +150,40 @@ async fn an_embedded_tier_is_bounded() {
     };
     assert!((20..60).contains(&store.len()), "{}", store.len());
     let mut huge = offer("huge", fence);
-    huge.value = vec![0; MAX_VALUE + 1];
-    assert_eq!(tier.put(huge).await, Ok(Some("size")));
+    huge.value = vec![0; (1_088 << 10) + 1];
+    assert_eq!(tier.put(huge.clone()).await, Ok(Some("size")));
+    huge.value.pop();
+    assert_ne!(tier.put(huge).await, Ok(Some("size")));
+}
+
+#[tokio::test]
+async fn what_is_asked_of_the_tier_is_bounded() {
+    let tier = embedded();
+    let long = |key: usize, names: usize| TierGet {
+        key: vec![b'k'; key],
+        vary: vec![b"accept".to_vec(); names],
+        ..TierGet::default()
+    };
+    assert!(tier.get(&long(64 << 10, 16)).await.is_ok());
+    for (key, names) in [((64 << 10) + 1, 0), (1, 17)] {
+        assert!(matches!(tier.get(&long(key, names)).await, Err(Fault::Refused(_))));
+        let TierGet { key, vary, .. } = long(key, names);
+        let put = TierPut {
+            key,
+            vary,
+            ..offer("k", None)
+        };
+        assert!(!matches!(tier.put(put).await, Ok(None)));
+    }
+}
+
+#[test]
+fn leases_are_bounded() {
+    let Backend::Embedded(store) = embedded().backend else {
+        unreachable!()
+    };
+    let lease = |number: u32, now_ms: u64| store.lease(&Id::of(&number.to_le_bytes()), 1, now_ms, 1_000);
+    assert!((0..100_000).all(|number| lease(number, 0) == Lease::Granted));
+    assert_eq!(lease(100_000, 0), Lease::Alone, "nobody waits for it");
+    assert_eq!(lease(100_000, 1_001), Lease::Granted, "the others have ended");
 }

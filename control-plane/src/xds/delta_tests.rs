@@ -118,6 +118,16 @@ fn no_more_names_are_remembered_than_settings_can_have() {
         ..ask(Kind::Clusters, &[], "")
     };
     assert!(state.is_excessive(&versions));
+    // What it says of itself, and why it refused.
+    let node = |length: usize| Node {
+        id: "x".repeat(length),
+        ..Default::default()
+    };
+    assert!(Place::of(&node(1_024)).is_ok() && Place::of(&node(1_025)).is_err());
+    let Progress::Refused(_, reason) = Progress::refused(Kind::Clusters, "\u{e9}".repeat(10_000)) else {
+        unreachable!()
+    };
+    assert_eq!(reason.chars().count(), 2_048);
 }
 
 #[test]

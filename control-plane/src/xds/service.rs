@@ -12,6 +12,7 @@ use super::sotw::Sotw;
 use super::variant::{Progress, Variant};
 use crate::credentials::Peer;
 use crate::kernel::clock::now_ms;
+use crate::net::fault_of;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -89,8 +90,10 @@ async fn converse<V: Variant>(
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Status> {
     let first = tokio::time::timeout(FIRST, incoming.message()).await;
-    let Ok(Ok(Some(first))) = first else {
-        return Err(Status::deadline_exceeded("no request came"));
+    let first = match first {
+        Ok(Ok(Some(first))) => first,
+        Ok(Err(status)) if fault_of(&status).is_some() => return Err(status),
+        _ => return Err(Status::deadline_exceeded("no request came")),
     };
     let node = V::node(&first).ok_or_else(|| Status::invalid_argument("the first request must name the node"))?;
     let node_id = node.id.clone();
@@ -136,7 +139,11 @@ async fn converse<V: Variant>(
                         false
                     }
                 },
-                Ok(None) | Err(_) => false,
+                Ok(None) => false,
+                Err(status) => {
+                    refused = fault_of(&status).map(|_| status);
+                    false
+                }
             },
             changed = stages.changed() => changed && conversation.tell().await,
             () = at(again), if again.is_some() => conversation.repeat().await,

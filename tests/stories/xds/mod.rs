@@ -4,6 +4,7 @@ mod canary;
 mod changes;
 mod faults;
 mod http2;
+mod largest;
 mod limits;
 mod modules;
 mod profiles;

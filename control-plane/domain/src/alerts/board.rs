@@ -316,6 +316,25 @@ mod tests {
     }
 
     #[test]
+    fn alerts_and_silences_are_bounded() {
+        let mut board = AlertRegistry::default();
+        let named = |number: u32| Condition {
+            labels: BTreeMap::from([("upstream".to_owned(), number.to_string())]),
+            ..condition(Severity::Warning)
+        };
+        board.evaluate((0..1_001).map(named).collect(), QUIET_MS, 0);
+        assert_eq!(board.active(true).len(), 1_000);
+        let silence = |number: u32| Silence {
+            name: number.to_string(),
+            by: "operator".to_owned(),
+            reason: String::new(),
+            until: 1_000,
+        };
+        assert!((0..200).all(|number| board.silence(silence(number))));
+        assert!(!board.silence(silence(200)) && board.silence(silence(7)));
+    }
+
+    #[test]
     fn an_alert_waits_fires_once_and_is_resolved_after_quiet() {
         let mut board = AlertRegistry::default();
         let slow = || vec![condition(Severity::Warning)];

@@ -37,6 +37,23 @@ fn growth_counts_and_a_restart_does_not_count_backwards() {
 }
 
 #[test]
+fn envoys_and_their_upstreams_are_bounded() {
+    let mut stats = EnvoyStats::default();
+    let nodes = (0..19_999).map(|number| (number.to_string(), Node::default()));
+    stats.nodes = nodes.collect();
+    for name in ["one", "too many", "one"] {
+        stats.report(name, Statistics::default(), 0);
+    }
+    assert_eq!(stats.nodes.len(), 20_000);
+    assert!(stats.nodes.contains_key("one"));
+    let mut read = Statistics::default();
+    for number in 0..300 {
+        read.take(&format!("cluster.c{number}.upstream_cx_active"), 1);
+    }
+    assert_eq!(read.gauges.upstreams.len(), 256);
+}
+
+#[test]
 fn gauges_of_an_envoy_that_vanished_are_gone() {
     let mut stats = EnvoyStats::default();
     let open = |api: u64, other: u64| Gauges {

@@ -37,14 +37,22 @@ fn an_envoy_that_was_away_is_told_what_it_missed_once() {
 #[test]
 fn who_was_away_for_longer_than_is_remembered_forgets_everything() {
     let mut log = PurgeLog::default();
-    for at in 0..=REMEMBERED as u64 {
+    for at in 0..=2_000 {
         log.accept(purge(&at.to_string(), 1_000_000 + at, Target::Tag("t".to_owned())))
             .unwrap();
     }
-    assert_eq!(log.all().count(), REMEMBERED);
+    assert_eq!(log.all().count(), 2_000);
     assert!(log.missing("x", 0).is_none());
     assert_eq!(log.missing("new", 2_000_000).unwrap().len(), 0);
     assert!(log.covers("http://a/b", &[], 1_000_000), "as old as what is forgotten");
+    // Long ones sooner: 65 of these name more than 32 MB.
+    let mut log = PurgeLog::default();
+    for at in 0..80 {
+        let mut long = purge(&at.to_string(), at, Target::All);
+        long.targets = vec![Target::Tag("t".repeat(8_192)); 64];
+        log.accept(long).unwrap();
+    }
+    assert!((60..=64).contains(&log.all().count()), "{}", log.all().count());
 }
 
 #[test]

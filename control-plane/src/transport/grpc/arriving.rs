@@ -1,14 +1,18 @@
-//! The body of a call as it comes: every message is whole within a time, and large ones are held only as far as there is room.
+//! The body of a call as it comes: every message is whole within a time, large ones are held only as far as there is room, and what is too
+//! long or has too many parts ends the call before any of it is decoded.
 //!
 //! tonic waits for the rest of a message, and for the end of a unary call, as long as the connection lives.
 
-use super::MAX_STATISTICS;
+use super::parts::{Fault, MAX_PARTS, Parts};
+use super::services::Service;
 use crate::credentials::Certificate;
 use crate::net::bodies::Bodies;
 use crate::net::places::Place;
 use hyper::body::{Bytes, Frame, SizeHint};
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
@@ -17,32 +21,43 @@ use tonic::body::Body;
 /// What stands before each message: whether it is compressed, and its length (gRPC over HTTP/2, Length-Prefixed-Message).
 const PREFIX: usize = 5;
 
-/// Calls that go on after a message. All others have one message and end with it.
-const STREAMING: [&str; 3] = [
-    "/optimizer.v1.ControlLink/",
-    "/envoy.service.discovery.v3.AggregatedDiscoveryService/",
-    "/envoy.service.metrics.v3.MetricsService/",
-];
+/// The room that the messages of a call take. That of a unary call is taken until the call is answered: what was decoded is held so long.
+#[derive(Clone, Debug, Default)]
+struct Held(Arc<Mutex<Option<Place>>>);
 
-/// Bounds the body of a call.
-pub(super) fn bounded(request: hyper::Request<Body>, bodies: &Bodies) -> hyper::Request<Body> {
-    let streaming = STREAMING
-        .iter()
-        .any(|service| request.uri().path().starts_with(service));
+impl Held {
+    fn set(&self, place: Option<Place>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+}
+
+/// Bounds the body of a call. Calls whose message is refused are counted.
+pub(super) fn bounded(
+    mut request: hyper::Request<Body>,
+    bodies: &Bodies,
+    refused: &Arc<AtomicU64>,
+) -> hyper::Request<Body> {
+    let service = Service::at(request.uri().path());
     let certificate = request.extensions().get::<Certificate>();
     let from = certificate.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Certificate::address);
-    let bodies = bodies.clone();
+    let (bodies, refused) = (bodies.clone(), Arc::clone(refused));
+    let held = Held::default();
+    if !service.is_streaming {
+        request.extensions_mut().insert(held.clone());
+    }
     request.map(|body| {
         Body::new(Arriving {
             body,
             bodies,
+            refused,
             from,
-            streaming,
+            service,
             since: Some(Instant::now()),
             due: None,
             prefix: Vec::with_capacity(PREFIX),
             left: 0,
-            place: None,
+            parts: None,
+            held,
         })
     })
 }
@@ -50,15 +65,18 @@ pub(super) fn bounded(request: hyper::Request<Body>, bodies: &Bodies) -> hyper::
 struct Arriving {
     body: Body,
     bodies: Bodies,
+    refused: Arc<AtomicU64>,
     from: IpAddr,
-    streaming: bool,
+    service: &'static Service,
     /// Since when something is awaited that must come: the first message, the rest of one, the end of a unary call.
     since: Option<Instant>,
     due: Option<Pin<Box<Sleep>>>,
     prefix: Vec<u8>,
     /// What of the message is still to come.
     left: usize,
-    place: Option<Place>,
+    /// Its parts so far, where they are counted.
+    parts: Option<Parts>,
+    held: Held,
 }
 
 impl Arriving {
@@ -66,25 +84,27 @@ impl Arriving {
     fn take(&mut self, mut data: &[u8]) -> Result<(), Status> {
         while !data.is_empty() {
             if self.prefix.len() < PREFIX {
-                if self.prefix.is_empty() && self.streaming {
+                if self.prefix.is_empty() && self.service.is_streaming {
                     self.awaited(Some(Instant::now()));
                 }
                 let (more, rest) = data.split_at(data.len().min(PREFIX - self.prefix.len()));
                 self.prefix.extend_from_slice(more);
                 data = rest;
-                if let &[_, a, b, c, d] = self.prefix.as_slice() {
+                if let &[packed, a, b, c, d] = self.prefix.as_slice() {
                     self.left = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-                    self.make_room()?;
+                    self.begin(packed > 0)?;
                 }
             } else {
-                let (_, rest) = data.split_at(data.len().min(self.left));
-                self.left -= data.len() - rest.len();
+                let (more, rest) = data.split_at(data.len().min(self.left));
+                self.left -= more.len();
                 data = rest;
+                self.count(more)?;
             }
             if self.left == 0 && self.prefix.len() == PREFIX {
                 self.prefix.clear();
-                self.place = None;
-                if self.streaming {
+                self.parts = None;
+                if self.service.is_streaming {
+                    self.held.set(None);
                     self.awaited(None);
                 }
             }
@@ -92,13 +112,39 @@ impl Arriving {
         Ok(())
     }
 
-    fn make_room(&mut self) -> Result<(), Status> {
-        // What no service takes is refused by its length, without being read.
-        if self.left <= MAX_STATISTICS {
-            let place = self.bodies.room(self.from, self.left);
-            self.place = Some(place.ok_or_else(|| Status::unavailable("too much is being received; try again"))?);
+    /// Begins a message whose length is known.
+    fn begin(&mut self, is_packed: bool) -> Result<(), Status> {
+        let (length, allowed) = (self.left, self.service.length);
+        if length > allowed {
+            let sentence = format!("a message of {length} bytes, allowed are at most {allowed}");
+            return Err(self.refused(Status::out_of_range(sentence)));
         }
+        let place = self.bodies.room(self.from, length);
+        let place = place.ok_or_else(|| Status::unavailable("too much is being received; try again"))?;
+        self.held.set(Some(place));
+        // One that is packed is refused by tonic, without being read.
+        let shape = self.service.shape.filter(|_| !is_packed);
+        self.parts = shape.map(|shape| Parts::of(shape, length));
         Ok(())
+    }
+
+    fn count(&mut self, bytes: &[u8]) -> Result<(), Status> {
+        let Some(parts) = &mut self.parts else { return Ok(()) };
+        parts.take(bytes).map_err(|fault| {
+            self.refused(match fault {
+                Fault::TooManyParts => Status::resource_exhausted(format!("a message of more than {MAX_PARTS} parts")),
+                Fault::Malformed => Status::internal("the message cannot be decoded"),
+            })
+        })
+    }
+
+    fn refused(&self, status: Status) -> Status {
+        // Whoever holds a stream hears of it.
+        if !self.service.is_streaming {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::warn!(from = %self.from, service = self.service.path, %status, "message refused");
+        status
     }
 
     fn awaited(&mut self, since: Option<Instant>) {

@@ -4,7 +4,7 @@ use crate::tier::{Fault, Tier};
 use control_domain::tier::Subject;
 use optimizer_proto::v1::cache_backend_server::CacheBackend;
 use optimizer_proto::v1::{
-    TierFound, TierGet, TierInvalidate, TierInvalidated, TierPut, TierRelease, TierReleased, TierStored,
+    TierFound, TierGet, TierInvalidate, TierInvalidated, TierPut, TierRelease, TierReleased, TierStored, TierSubject,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -40,11 +40,8 @@ impl CacheBackend for Backend {
     }
 
     async fn put(&self, request: Request<TierPut>) -> Result<Response<TierStored>, Status> {
-        let refused = self
-            .tier
-            .put(request.into_inner())
-            .await
-            .map_err(|fault| self.status(fault))?;
+        let (_, _held, offered) = request.into_parts();
+        let refused = self.tier.put(offered).await.map_err(|fault| self.status(fault))?;
         Ok(Response::new(TierStored {
             stored: refused.is_none(),
             reason: refused.unwrap_or_default().to_owned(),
@@ -59,15 +56,36 @@ impl CacheBackend for Backend {
     }
 
     async fn invalidate(&self, request: Request<TierInvalidate>) -> Result<Response<TierInvalidated>, Status> {
-        let subjects = &request.get_ref().subjects;
-        let subjects: Vec<Subject> = if subjects.len() > MAX_SUBJECTS {
-            vec![Subject::All]
-        } else {
-            subjects.iter().map(Subject::of_wire).collect()
-        };
+        let subjects = named(&request.get_ref().subjects);
         let fence = self.tier.purge(&subjects).await.map_err(|fault| self.status(fault))?;
         Ok(Response::new(TierInvalidated {
             fence: Some(fence.into()),
         }))
+    }
+}
+
+/// What is meant; everything, where it is more than is looked at one by one.
+fn named(subjects: &[TierSubject]) -> Vec<Subject> {
+    if subjects.len() > MAX_SUBJECTS {
+        return vec![Subject::All];
+    }
+    subjects.iter().map(Subject::of_wire).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use optimizer_proto::v1::tier_subject::Kind;
+
+    #[test]
+    fn more_subjects_than_are_looked_at_mean_everything() {
+        let host = TierSubject {
+            kind: Kind::Host.into(),
+            host: "a".to_owned(),
+            ..TierSubject::default()
+        };
+        let of = |count: usize| named(&vec![host.clone(); count]);
+        assert_eq!(of(1_024), vec![Subject::Host { host: "a".to_owned() }; 1_024]);
+        assert_eq!(of(1_025), [Subject::All]);
     }
 }

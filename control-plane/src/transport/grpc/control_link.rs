@@ -6,6 +6,7 @@ use crate::credentials::{KeySecret, Peer, Proofs};
 use crate::fleet::{COMMANDS_QUEUED, FleetService};
 use crate::kernel::clock::now_ms;
 use crate::kernel::ids::Ids;
+use crate::net::fault_of;
 use crate::purges::PurgeService;
 use crate::settings::SettingsService;
 use control_domain::fleet::{ConnectionId, Envoy, Fleet, Reported, instance};
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 /// A stream must say hello within this time.
 pub(crate) const HELLO: Duration = Duration::from_secs(10);
@@ -89,15 +90,22 @@ struct Conversation {
 impl Conversation {
     async fn hold(mut self, mut incoming: Streaming<FilterMessage>, mut stopped: watch::Receiver<bool>) {
         let first = tokio::time::timeout(HELLO, incoming.message()).await;
-        let Ok(Ok(Some(FilterMessage {
-            body: Some(FromFilter::Hello(hello)),
-        }))) = first
-        else {
-            let _ = self
-                .out
-                .send(Err(Status::failed_precondition("the first message must be Hello")))
-                .await;
-            return;
+        let hello = match first {
+            Ok(Ok(Some(FilterMessage {
+                body: Some(FromFilter::Hello(hello)),
+            }))) => hello,
+            other => {
+                let fault = other.ok().and_then(Result::err);
+                let refused = match fault.filter(|status| fault_of(status).is_some()) {
+                    Some(fault) => {
+                        self.services.refused.fetch_add(1, Ordering::Relaxed);
+                        fault
+                    }
+                    None => Status::failed_precondition("the first message must be Hello"),
+                };
+                let _ = self.out.send(Err(refused)).await;
+                return;
+            }
         };
         self.envoy = instance(&hello);
         if let Err(refused) = self.admit(&hello) {
@@ -248,11 +256,7 @@ impl Conversation {
     /// The stream ended with an error. A message too large to be read or not readable at all is the Envoy's fault and is counted; it
     /// costs the stream, which the Envoy opens again.
     fn broken(&self, status: &Status) {
-        let cause = match status.code() {
-            Code::OutOfRange | Code::ResourceExhausted => "too_large",
-            Code::Internal if status.message().contains("decode") => "unreadable",
-            _ => return,
-        };
+        let Some(cause) = fault_of(status) else { return };
         self.services.fleet.refused_report(&self.envoy, cause, "message");
         tracing::warn!(envoy = self.envoy, cause, %status, "message refused");
     }

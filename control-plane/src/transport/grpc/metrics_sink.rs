@@ -4,11 +4,13 @@ use super::MAX_STATISTICS;
 use super::statistics::{MAX_NAME, Statistics};
 use crate::credentials::Peer;
 use crate::fleet::FleetService;
+use crate::net::fault_of;
 use crate::xds::Clients;
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tonic::codegen::{Body, BoxFuture, StdError, http};
 use tonic::server::{ClientStreamingService, Grpc, NamedService};
@@ -23,11 +25,17 @@ const METHOD: &str = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
 pub(crate) struct Sink {
     fleet: Arc<FleetService>,
     clients: Arc<Clients>,
+    /// Envoys' streams that were refused.
+    refused: Arc<AtomicU64>,
 }
 
 impl Sink {
-    pub(crate) fn new(fleet: Arc<FleetService>, clients: Arc<Clients>) -> Self {
-        Self { fleet, clients }
+    pub(crate) fn new(fleet: Arc<FleetService>, clients: Arc<Clients>, refused: Arc<AtomicU64>) -> Self {
+        Self {
+            fleet,
+            clients,
+            refused,
+        }
     }
 
     async fn hear(self, request: Request<Streaming<Statistics>>) -> Result<Response<StreamMetricsResponse>, Status> {
@@ -39,7 +47,11 @@ impl Sink {
         loop {
             let message = tokio::select! {
                 refused = &mut revoked => return Err(refused),
-                message = stream.message() => message?,
+                message = stream.message() => message.inspect_err(|status| {
+                    if fault_of(status).is_some() {
+                        self.refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                })?,
             };
             let Some(statistics) = message else { break };
             if let Some(id) = statistics.node_id {

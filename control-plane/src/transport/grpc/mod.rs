@@ -4,12 +4,14 @@ mod arriving;
 mod cache_backend;
 mod control_link;
 mod metrics_sink;
+mod parts;
 mod replica_link;
+mod services;
 mod statistics;
 
 pub(crate) use control_link::LinkServices;
 #[cfg(test)]
-pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO};
+pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO, parts::MAX_PARTS};
 
 use crate::credentials::{Certificate, Door};
 use crate::kernel::ports::RemoteEnvoys;
@@ -31,13 +33,14 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
 use tower::util::MapRequestLayer;
 
-/// Largest message of a control stream: an Envoy's are half of this. An empty part of a report takes up eighty times what it has on the wire;
-/// so for the others.
+/// Largest message of a control stream: an Envoy's are half of this.
 pub(crate) const MAX_CONTROL: usize = 2 * optimizer_proto::MAX_MESSAGE_BYTES;
 /// Names of all resources, and why one was refused.
 pub(crate) const MAX_DISCOVERY: usize = 512 << 10;
 /// A stored response of the largest size, with its key.
 pub(crate) const MAX_TIER: usize = 3 << 19;
+/// A command of another replica, with a part of a stored response.
+pub(crate) const MAX_RELAYED: usize = 4 * optimizer_proto::MAX_MESSAGE_BYTES;
 /// All statistics of an Envoy with many clusters in one message.
 pub(crate) const MAX_STATISTICS: usize = 4 << 20;
 
@@ -87,11 +90,13 @@ pub(crate) async fn serve(
         clients,
         remote,
     } = services;
-    let sink = metrics_sink::Sink::new(Arc::clone(&link.fleet), clients);
+    let refused = Arc::clone(&link.refused);
+    let others = replica_link::Door::new(Arc::clone(&remote), Arc::clone(&refused));
+    let sink = metrics_sink::Sink::new(Arc::clone(&link.fleet), clients, Arc::clone(&refused));
     let tier = CacheBackendServer::new(cache_backend::Backend::new(tier));
     let tier = tier.max_decoding_message_size(MAX_TIER);
-    let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&link.fleet), remote));
-    let replicas = replicas.max_decoding_message_size(4 * optimizer_proto::MAX_MESSAGE_BYTES);
+    let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&link.fleet)));
+    let replicas = replicas.max_decoding_message_size(MAX_RELAYED);
     let link = control_link::Link::new(link, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(MAX_CONTROL);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
@@ -109,12 +114,14 @@ pub(crate) async fn serve(
         .max_concurrent_streams(Some(STREAMS))
         .initial_connection_window_size(Some(WINDOW))
         .initial_stream_window_size(Some(STREAM_WINDOW))
-        .layer(MapRequestLayer::new(move |request| arriving::bounded(request, &bodies)))
+        .layer(MapRequestLayer::new(move |request| {
+            arriving::bounded(request, &bodies, &refused)
+        }))
         .add_service(InterceptedService::new(service, guard()))
         .add_service(InterceptedService::new(sink, guard()))
         .add_service(InterceptedService::new(ads, guard()))
         .add_service(InterceptedService::new(tier, guard()))
-        .add_service(replicas)
+        .add_service(InterceptedService::new(replicas, move |request| others.admit(request)))
         .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone: time to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;

@@ -21,6 +21,9 @@ const ROUTED: usize = 72;
 /// What stands before it. No value of a request has a NUL in it.
 const MARK: &[u8] = b"\0\x03";
 
+/// What stands before the digest of a head, which is the last part of a key.
+const HEAD: &[u8] = b"\0head=";
+
 /// What decides, besides the URL, where and how a request leaves Envoy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Routing<'a> {
@@ -53,11 +56,23 @@ impl CacheKey {
             self.bytes.extend_from_slice(scheme);
         }
         if let Some(head) = routing.head {
-            self.bytes.extend_from_slice(b"\0head=");
+            self.bytes.extend_from_slice(HEAD);
             self.bytes.extend_from_slice(head.as_bytes());
         }
         self.hash = xxhash_rust::xxh3::xxh3_64(&self.bytes);
         self
+    }
+
+    /// The stored key, where it is this one with the digest of a head.
+    #[must_use]
+    pub fn with_head_of(&self, stored: &[u8]) -> Option<Self> {
+        let digest = stored.strip_prefix(self.bytes.as_slice())?.strip_prefix(HEAD)?;
+        let plain = digest.iter().all(u8::is_ascii_alphanumeric);
+        plain.then(|| Self {
+            bytes: stored.to_vec(),
+            hash: xxhash_rust::xxh3::xxh3_64(stored),
+            ..self.clone()
+        })
     }
 
     /// Whether a stored key says where its request was sent.
@@ -375,6 +390,9 @@ mod tests {
             assert_eq!(CacheKey::parts(other.as_bytes()).url, b"http://a/p");
             assert!(CacheKey::is_routed(other.as_bytes()) && !CacheKey::holds_identity(other.as_bytes()));
         }
+        let headed = plain().routed(&Routing { head: Some("0f"), ..to });
+        assert_eq!(base.with_head_of(headed.as_bytes()), Some(headed));
+        assert!(base.with_head_of(base.as_bytes()).is_none() && plain().with_head_of(base.as_bytes()).is_none());
         assert!(!CacheKey::is_routed(plain().as_bytes()));
         assert_eq!(CacheKey::asked(base.as_bytes()), plain().as_bytes());
         assert!(CacheKey::may_hold(b"outbound|80||a.b") && !CacheKey::may_hold(b"a\0b"));

@@ -45,7 +45,9 @@ impl Vm {
             .route
             .as_ref()
             .is_some_and(|route| route.freshness.sharing.client_state == ClientState::Share);
-        let left_out = |name: &[u8]| !shares_state && is_client_state(name);
+        // Envoy counts the content of a reply itself.
+        let counted = !reply.body.is_empty() && matches!(exchange.phase, Phase::Passing);
+        let left_out = |name: &[u8]| !shares_state && is_client_state(name) || counted && name == b"content-length";
         if view.is_checked() {
             reply.for_each_field(view, &mut |name, value| {
                 if !left_out(name) {

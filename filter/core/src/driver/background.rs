@@ -84,7 +84,7 @@ impl Vm {
         let id = found.id;
         let fence = self.tier_fence(&route, &asked.fields);
         self.background.waiting.push_back(Refresh {
-            cluster: exchange.upstream.clone(),
+            cluster: exchange.upstream.to_string(),
             pair: routed.pair.clone(),
             request: map.finish(),
             key: key.clone(),

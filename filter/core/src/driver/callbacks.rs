@@ -85,6 +85,7 @@ impl Vm {
             Ok(queue) => self.queue = queue,
             Err(error) => host.log(LogLevel::Warn, &format!("no wake-up queue, ticks must do: {error}")),
         }
+        self.tell_started(host);
         if let Err(error) = host.set_tick_ms(TICK_MS) {
             host.log(
                 LogLevel::Error,
@@ -102,7 +103,7 @@ impl Vm {
         self.adopt(host);
         self.notice_pause(ctx);
         self.breakers.hand_in(host, &self.policies.breaker, ctx.now_ms);
-        self.leads = lease::hold(host, self.uid, ctx.now_ms);
+        self.leads = !self.stands_back(ctx.now_ms) && lease::hold(host, self.uid, ctx.now_ms);
         if ctx.now_ms.abs_diff(self.last_second_ms) >= SECOND_MS {
             self.last_second_ms = ctx.now_ms;
             self.each_second(ctx);
@@ -148,6 +149,7 @@ impl Vm {
                 Wake::Place => places = true,
                 Wake::Report => self.report_at_once(ctx),
                 Wake::Forwarding => self.forwarding.refresh(host),
+                Wake::Started => self.note_successor(ctx, rest),
                 Wake::Work => self.run_background(ctx),
                 // Those go on below, whatever woke this VM.
                 Wake::Ready => {}
@@ -167,18 +169,6 @@ impl Vm {
         self.take_tier_answer(ctx, token, status, size);
         self.resume_ready(ctx);
         self.call_tier(ctx);
-    }
-
-    /// A root ends: its configuration was replaced, or Envoy shuts down. The last counts go out with it.
-    pub fn on_root_done(&mut self, host: &impl Host, root: RootId) {
-        if self.root != Some(root) {
-            return;
-        }
-        self.hand_over_counts(host);
-        if self.leads {
-            self.report(Ctx::new(host, host.now_ns() / 1_000_000));
-            lease::release(host, self.uid);
-        }
     }
 
     /// Bounded work on the store: what was purged, hits to note, entries over the limits.

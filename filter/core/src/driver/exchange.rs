@@ -30,7 +30,7 @@ pub struct Exchange {
     pub(super) route: Option<Rc<RoutePolicy>>,
     /// Servers may disagree on its route: it is neither stored nor answered from what is stored.
     pub(super) ambiguous: bool,
-    pub(super) upstream: String,
+    pub(super) upstream: Rc<str>,
     /// Where Envoy sends it; asked of requests that the cache may answer.
     pub(super) routed: Option<super::forwarding::Routed>,
     /// The request as it came, until it is seen how it left Envoy.
@@ -138,6 +138,15 @@ impl Phase {
     }
 }
 
+thread_local! {
+    static NOWHERE: Rc<str> = Rc::from("");
+}
+
+/// No upstream.
+fn nowhere() -> Rc<str> {
+    NOWHERE.with(Rc::clone)
+}
+
 impl Default for Exchange {
     fn default() -> Self {
         Self::new()
@@ -155,7 +164,7 @@ impl Exchange {
             policies: None,
             route: None,
             ambiguous: false,
-            upstream: String::new(),
+            upstream: nowhere(),
             routed: None,
             came: None,
             reached: false,

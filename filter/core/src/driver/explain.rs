@@ -100,7 +100,8 @@ impl Vm {
     }
 
     /// The key under which something is stored for this URL. Where Envoy would send it nobody can ask here, so every cluster and route
-    /// that is known is tried; without any such response, the first of them that may be meant.
+    /// that is known is tried; without any such response, the first of them that may be meant. Nor is the whole head known that a route
+    /// without a name shares by: there the response is explained that is stored for some head.
     fn explained_key(
         &mut self,
         ctx: Ctx<'_, impl Host>,
@@ -113,6 +114,11 @@ impl Vm {
             let routed = Routed::new(cluster, name, asked.target.authority);
             let key = self.key_under(&routed, asked, route);
             if !self.store.variants(ctx.host, key.as_bytes(), 1, ctx.now_ms).is_empty() {
+                return Some((key, routed));
+            }
+            if routed.route.is_empty()
+                && let Some(key) = self.stored_of_any_head(ctx, &self.headless_key(&routed, asked, route))
+            {
                 return Some((key, routed));
             }
             first = first.or(Some((key, routed)));

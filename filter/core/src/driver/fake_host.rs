@@ -48,6 +48,7 @@ pub(super) struct FakeHost {
     pub(super) host_calls: Cell<u32>,
     pub(super) resumed: Cell<u32>,
     pub(super) random: Cell<u64>,
+    pub(super) forgotten: RefCell<Vec<u32>>,
 }
 
 fn lines(fields: &[(&str, &str)]) -> Lines {
@@ -58,6 +59,11 @@ fn lines(fields: &[(&str, &str)]) -> Lines {
 }
 
 impl FakeHost {
+    /// A stream that is over.
+    pub(super) fn forget(&self, context: u32) {
+        self.forgotten.borrow_mut().push(context);
+    }
+
     pub(super) fn set_request(&self, fields: &[(&str, &str)]) {
         *self.request.borrow_mut() = lines(fields);
     }
@@ -210,8 +216,12 @@ impl Streams for FakeHost {
         self.called()
     }
 
-    fn enter(&self, _context: u32) -> Result<(), HostError> {
-        self.called()
+    fn enter(&self, context: u32) -> Result<(), HostError> {
+        self.called()?;
+        match self.forgotten.borrow().contains(&context) {
+            true => Err(HostError(2)),
+            false => Ok(()),
+        }
     }
 }
 

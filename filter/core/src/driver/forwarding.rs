@@ -4,12 +4,14 @@
 
 use super::host::{Clock, LogLevel};
 use crate::Millis;
-use crate::cache::Routing;
+use crate::cache::{CacheKey, Routing};
 use crate::engine::Asked;
 use crate::http::head;
 use crate::shared_map::{Cas, SharedMap};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Deref;
+use std::rc::Rc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const KEY: &[u8] = b"ao1/forwarding";
@@ -48,6 +50,7 @@ pub struct Forwarding {
     failed: Vec<(u64, Millis)>,
     /// The operator was told that a route has no name.
     unnamed_told: Cell<bool>,
+    last: RefCell<Option<Rc<Destination>>>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
@@ -66,28 +69,59 @@ pub(super) fn pair(cluster: &[u8], route: &[u8]) -> Vec<u8> {
     name
 }
 
-/// The cluster and route that Envoy has chosen.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Routed {
+/// A cluster and a route, as Envoy names them.
+#[derive(Debug)]
+pub(super) struct Destination {
     pub(super) cluster: Vec<u8>,
     /// Its name; empty where the operator gave none.
     pub(super) route: Vec<u8>,
     /// Both, as what is learned is kept by.
     pub(super) pair: Vec<u8>,
+    /// The cluster as text, for figures, breakers and limits.
+    pub(super) upstream: Rc<str>,
+    /// Both can stand in a key.
+    pub(super) is_sound: bool,
+}
+
+impl Destination {
+    fn new(cluster: Vec<u8>, route: Vec<u8>) -> Self {
+        Self {
+            pair: pair(&cluster, &route),
+            upstream: String::from_utf8_lossy(&cluster).into(),
+            is_sound: !cluster.is_empty() && CacheKey::may_hold(&cluster) && CacheKey::may_hold(&route),
+            cluster,
+            route,
+        }
+    }
+}
+
+/// Where Envoy sends a request.
+#[derive(Debug, Clone)]
+pub(super) struct Routed {
+    to: Rc<Destination>,
     /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
     pub(super) listener: Vec<u8>,
     /// What the route's header rules depend on, as a hash: both, and the host, which chooses the virtual host.
     pub(super) rules: u64,
 }
 
+impl Deref for Routed {
+    type Target = Destination;
+
+    fn deref(&self) -> &Destination {
+        &self.to
+    }
+}
+
 impl Routed {
     pub(super) fn new(cluster: Vec<u8>, route: Vec<u8>, authority: &[u8]) -> Self {
-        let pair = pair(&cluster, &route);
-        let rules = xxh3_64_with_seed(&pair, xxh3_64(authority));
+        Self::to(Rc::new(Destination::new(cluster, route)), authority)
+    }
+
+    fn to(to: Rc<Destination>, authority: &[u8]) -> Self {
+        let rules = xxh3_64_with_seed(&to.pair, xxh3_64(authority));
         Self {
-            cluster,
-            route,
-            pair,
+            to,
             listener: Vec::new(),
             rules,
         }
@@ -116,6 +150,19 @@ impl Routed {
 }
 
 impl Forwarding {
+    /// Where a request is sent. Mostly where the one before it was.
+    pub(super) fn routed(&self, cluster: Vec<u8>, route: Vec<u8>, authority: &[u8]) -> Routed {
+        let mut last = self.last.borrow_mut();
+        let same = last
+            .as_ref()
+            .filter(|last| last.cluster == cluster && last.route == route);
+        let to = same
+            .map(Rc::clone)
+            .unwrap_or_else(|| Rc::new(Destination::new(cluster, route)));
+        *last = Some(Rc::clone(&to));
+        Routed::to(to, authority)
+    }
+
     pub(super) fn of(&self, pair: &[u8]) -> Knowledge {
         match self.record.pairs.get(pair) {
             Some(true) => Knowledge::Changed,

@@ -65,6 +65,7 @@ mod settings_cell;
 #[cfg(test)]
 mod soup;
 mod stats;
+pub mod streams;
 #[cfg(test)]
 mod tests;
 mod tier;

@@ -51,6 +51,9 @@ impl Vm {
         if exchange.sampled {
             self.recorder.overhead(exchange.inside_ns);
         }
+        if self.may_be_succeeded(ctx.now_ms) {
+            self.hand_over_counts(host);
+        }
     }
 
     fn end_forwarded(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange) {

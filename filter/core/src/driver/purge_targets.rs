@@ -107,6 +107,21 @@ impl Vm {
         (keys, next.is_none())
     }
 
+    /// The key of a response that is stored for some head of this key's requests.
+    pub(super) fn stored_of_any_head(&self, ctx: Ctx<'_, impl Host>, key: &CacheKey) -> Option<CacheKey> {
+        let targets = [PurgeTarget::url(key.host(), key.path())];
+        let mut found = None;
+        self.visit_meant(ctx.host, &targets, 0, ctx.now_ms, &mut |entry, verdict| {
+            if let Ok(view) = StoredView::decode(&entry.value, false)
+                && verdict != Verdict::Purged
+                && found.is_none()
+            {
+                found = key.with_head_of(view.key());
+            }
+        });
+        found
+    }
+
     fn targets_of(&self, commands: &[PurgeCommand]) -> Option<Vec<PurgeTarget>> {
         let targets = commands.iter().map(|command| self.purge_targets(command).ok());
         Some(targets.collect::<Option<Vec<_>>>()?.concat())

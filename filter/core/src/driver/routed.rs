@@ -7,6 +7,7 @@ use super::vm::Vm;
 use crate::cache::CacheKey;
 use crate::engine::Asked;
 use crate::policy::RoutePolicy;
+use std::rc::Rc;
 
 impl Vm {
     /// Where Envoy sends this request. Asked once: the attributes cost as much as a lookup.
@@ -20,8 +21,8 @@ impl Vm {
         } else {
             host.property(b"xds\0route_name").unwrap_or_default()
         };
-        exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
-        let mut routed = Routed::new(cluster, route, authority);
+        let mut routed = self.forwarding.routed(cluster, route, authority);
+        exchange.upstream = Rc::clone(&routed.upstream);
         if routed.route.is_empty() && !routed.cluster.is_empty() {
             self.forwarding.tell_unnamed(host, &exchange.upstream);
             routed.listener = host.property(b"destination\0address").unwrap_or_default();
@@ -44,12 +45,9 @@ impl Vm {
             return Err("reply-rewritten");
         }
         self.ask_route(host, exchange, asked.target.authority);
-        let Some(routed) = exchange.routed.as_ref().filter(|routed| !routed.cluster.is_empty()) else {
+        let Some(routed) = exchange.routed.as_ref().filter(|routed| routed.is_sound) else {
             return Err("no-route");
         };
-        if !CacheKey::may_hold(&routed.cluster) || !CacheKey::may_hold(&routed.route) {
-            return Err("no-route");
-        }
         Ok(self.key_under(routed, asked, route))
     }
 
@@ -69,7 +67,16 @@ impl Vm {
     /// The key of a request that is sent there.
     pub(super) fn key_under(&self, routed: &Routed, asked: &Asked<'_>, route: &RoutePolicy) -> CacheKey {
         let digest = routed.head(asked);
-        let routing = routed.routing(asked, digest.as_deref());
+        self.key_with(routed, asked, route, digest.as_deref())
+    }
+
+    /// As [`Vm::key_under`], without the digest of the head.
+    pub(super) fn headless_key(&self, routed: &Routed, asked: &Asked<'_>, route: &RoutePolicy) -> CacheKey {
+        self.key_with(routed, asked, route, None)
+    }
+
+    fn key_with(&self, routed: &Routed, asked: &Asked<'_>, route: &RoutePolicy, head: Option<&str>) -> CacheKey {
+        let routing = routed.routing(asked, head);
         CacheKey::of_routed(
             &route.key,
             &asked.target,

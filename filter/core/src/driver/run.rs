@@ -67,7 +67,11 @@ impl Vm {
                     policies.collapsing.timeout_ms,
                 )
             }
-            Reason::Slot => (Lane::Slot(exchange.upstream.clone()), now_ms, policies.limit.queue_ms),
+            Reason::Slot => (
+                Lane::Slot(exchange.upstream.to_string()),
+                now_ms,
+                policies.limit.queue_ms,
+            ),
             Reason::Tier => {
                 let holds = &mut pending.holds;
                 if holds.question.is_none() {
@@ -93,7 +97,7 @@ impl Vm {
     fn place_for(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange, holds: &mut Holdings) -> Place {
         if exchange.routed.is_none() {
             let cluster = ctx.host.property(b"xds\0cluster_name").unwrap_or_default();
-            exchange.upstream = String::from_utf8_lossy(&cluster).into_owned();
+            exchange.upstream = String::from_utf8_lossy(&cluster).into();
         }
         let place = self.take_place(ctx, &exchange.upstream, true);
         holds.leave.placed = place == Place::Taken;

@@ -37,7 +37,7 @@ impl Sent {
         added
     }
 
-    /// Lines of a head that nothing was added to: ours, and the status.
+    /// Lines of a head that nothing was added to: ours, the status, and the length of content.
     fn expected(&self) -> usize {
         let lines = self.fields.first_chunk().map_or(0, |count| u32::from_le_bytes(*count));
         // Of a reply without content Envoy takes off what describes it.
@@ -45,6 +45,7 @@ impl Sent {
         usize::try_from(lines)
             .unwrap_or(0)
             .saturating_add(1)
+            .saturating_add(usize::from(self.body > 0))
             .saturating_sub(dropped)
     }
 
@@ -131,6 +132,8 @@ pub struct AddedLines {
     learned: Learned,
     /// Of which rules this VM has seen a reply on its way out.
     shown: HashSet<u64>,
+    /// The one shown last.
+    last: Option<u64>,
 }
 
 impl Default for AddedLines {
@@ -138,6 +141,7 @@ impl Default for AddedLines {
         Self {
             learned: Learned::new(learned::ADDED),
             shown: HashSet::new(),
+            last: None,
         }
     }
 }
@@ -156,13 +160,14 @@ impl AddedLines {
         mut added: Vec<Vec<u8>>,
         clock: impl Fn() -> Millis,
     ) {
-        if !self.shown.contains(&rules) {
+        if self.last != Some(rules) && !self.shown.contains(&rules) {
             if self.shown.len() >= MAX_SHOWN {
                 self.shown.clear();
             }
             self.shown.insert(rules);
             added.push(Vec::new());
         }
+        self.last = Some(rules);
         if !added.is_empty() {
             self.learned.learn(map, rules, &added, clock());
         }

@@ -71,6 +71,8 @@ pub struct Vm {
     pub(super) listed_ms: Option<Millis>,
     /// When it last tried to tell them.
     pub(super) beat_ms: Millis,
+    /// Until then another module may be taking this one's place.
+    pub(super) succeeded_until_ms: Millis,
     /// A plugin configuration was taken.
     pub(super) configured: bool,
 }
@@ -127,6 +129,7 @@ impl Vm {
             last_second_ms: 0,
             listed_ms: None,
             beat_ms: 0,
+            succeeded_until_ms: 0,
             configured: false,
         }
     }

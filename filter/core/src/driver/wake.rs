@@ -28,10 +28,12 @@ pub(super) enum Wake {
     Report = b'R',
     /// More is known about how requests leave Envoy.
     Forwarding = b'F',
+    /// A VM has started; the name of its module follows.
+    Started = b'N',
 }
 
 impl Wake {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Settings,
         Self::Adopted,
         Self::Stamps,
@@ -44,6 +46,7 @@ impl Wake {
         Self::Place,
         Self::Report,
         Self::Forwarding,
+        Self::Started,
     ];
 
     /// As sent.

@@ -5,11 +5,14 @@ use super::host::{Host, LogLevel};
 use super::settings_cell::{self, fingerprint, parse_document};
 use super::vm::Vm;
 use super::wake::Wake;
-use super::{mailbox, registry};
+use super::{lease, mailbox, registry};
 use crate::Millis;
 use crate::policy::{self, Policies};
 use optimizer_proto::settings::Settings;
 use std::rc::Rc;
+
+/// For so long a VM of another module may be taking a VM's place.
+const SUCCESSION_MS: u64 = 60_000;
 
 /// Between two ticks.
 pub(super) const TICK_MS: u32 = 200;
@@ -104,6 +107,37 @@ impl Vm {
         if let Err(back) = mailbox::post(host, self.uid, delta) {
             self.recorder.carry(*back);
         }
+    }
+
+    /// Tells the other VMs that this one has started, and of which module it is.
+    pub(super) fn tell_started(&self, host: &impl Host) {
+        let item = [&[Wake::Started.byte()], self.module.as_bytes()].concat();
+        for vm in registry::vms(host, host.now_ns() / 1_000_000) {
+            if vm.uid != self.uid {
+                // One that cannot be woken hands over its counts once a second, as ever.
+                let _ = host.enqueue(vm.queue, &item);
+            }
+        }
+    }
+
+    /// A VM of that module has started. Where it is another one, this VM may be about to end, and Envoy does not tell it when: from now on
+    /// nothing counted is left in its memory, and for a moment the other ones may speak for the Envoy.
+    pub(super) fn note_successor(&mut self, ctx: Ctx<'_, impl Host>, module: &[u8]) {
+        if module != self.module.as_bytes() {
+            self.succeeded_until_ms = ctx.now_ms.saturating_add(SUCCESSION_MS);
+            self.hand_over_counts(ctx.host);
+            lease::release(ctx.host, self.uid);
+        }
+    }
+
+    /// Whether the lease is left to the VMs of another module. Where these come to nothing it is taken again.
+    pub(super) fn stands_back(&self, now_ms: Millis) -> bool {
+        self.may_be_succeeded(now_ms.saturating_add(SUCCESSION_MS - lease::LEASE_MS))
+    }
+
+    /// Whether another module may be taking this one's place.
+    pub(super) fn may_be_succeeded(&self, now_ms: Millis) -> bool {
+        self.succeeded_until_ms > now_ms && self.succeeded_until_ms <= now_ms.saturating_add(SUCCESSION_MS)
     }
 
     pub(super) fn wake_others(&self, ctx: Ctx<'_, impl Host>) {

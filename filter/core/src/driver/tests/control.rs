@@ -225,3 +225,18 @@ fn an_explanation_names_the_policy_and_lists_variants_also_where_none_fits() {
     assert_eq!(selected.iter().filter(|variant| variant["selected"] == true).count(), 1);
     assert_eq!(hit["stored"]["body_bytes"], 7);
 }
+
+#[test]
+fn a_response_of_an_unnamed_route_is_explained_whatever_head_it_was_stored_for() {
+    let mut envoy = Envoy::new("{}");
+    envoy.host.set_property("xds\0route_name", b"");
+    forwarded(envoy.get(&[("user-agent", "one")], "200", &FRESH, b"content"));
+    for fields in [&[][..], &[("user-agent", "another")]] {
+        let shown = explained(&mut envoy, fields);
+        assert_eq!(
+            (&shown["decision"], &shown["shared_by"]),
+            (&"serve".into(), &"request-head".into()),
+            "{shown}"
+        );
+    }
+}

@@ -1,5 +1,7 @@
 //! Several VMs of one Envoy: who starts late, and who is not scheduled for seconds.
 
+use super::super::host::Queues;
+use super::super::wake::Wake;
 use super::*;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::purge_command::Kind;
@@ -109,5 +111,66 @@ fn a_vm_that_others_may_take_for_gone_looks_before_it_serves() {
         assert_eq!(status, "200");
         assert_eq!(slow.vm.in_force.revision, 2);
         assert_eq!(replied(slow.get(&[], "500", &[], b"")).body, b"after");
+    }
+}
+
+#[test]
+fn what_a_vm_has_counted_is_handed_over_when_another_module_may_take_its_place() {
+    let mut old = Envoy::new("{}");
+    old.vm.on_vm_configuration(b"old");
+    old.vm.on_tick(&old.host, ROOT);
+    forwarded(old.get(&[], "200", &UNCACHED, b"x"));
+    // A VM of the same module changes nothing, one of another takes what is there, and from then on each end is handed over.
+    for (module, left) in [(&b"old"[..], true), (b"new", false)] {
+        let mut item = vec![Wake::Started.byte()];
+        item.extend_from_slice(module);
+        old.host.enqueue(old.vm.queue, &item).unwrap();
+        wake(&mut old);
+        assert_eq!(old.vm.recorder.drain().is_some(), left, "{module:?}");
+        forwarded(old.get(&[], "200", &UNCACHED, b"x"));
+        assert_eq!(old.vm.recorder.drain().is_some(), left, "{module:?}");
+        forwarded(old.get(&[], "200", &UNCACHED, b"x"));
+    }
+    // The lease is free for the other one, and taken again where it came to nothing.
+    old.vm.on_tick(&old.host, ROOT);
+    assert!(!old.vm.leads);
+    old.wait(601);
+    old.vm.on_tick(&old.host, ROOT);
+    assert!(old.vm.leads);
+    old.wait(60_001);
+    forwarded(old.get(&[], "200", &UNCACHED, b"x"));
+    assert!(old.vm.recorder.drain().is_some());
+}
+
+/// For a profiler: many hits, and nothing else.
+#[test]
+#[ignore = "a profiler's work load"]
+fn hot_hits() {
+    let mut envoy = Envoy::new("{}");
+    let head = [
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
+        ("accept", "*/*"),
+        ("x-forwarded-proto", "http"),
+        ("x-request-id", "0b1c2d3e-0b1c-4d3e-8b1c-0b1c2d3e4f50"),
+        ("x-envoy-expected-rq-timeout-ms", "15000"),
+        ("x-forwarded-for", "10.0.0.1"),
+    ];
+    let body = [b'x'; 1024];
+    forwarded(envoy.get(&head, "200", &FRESH, &body));
+    let mut request = GET.to_vec();
+    request.extend_from_slice(&head);
+    envoy.host.set_request(&request);
+    for _ in 0..20_000 {
+        envoy.host.replies.borrow_mut().clear();
+        let shared = SharedExchange::default();
+        assert_eq!(envoy.vm.on_request_headers(&envoy.host, &shared, 9), Flow::Pause);
+        let lines = envoy.host.replies.borrow()[0].fields.len() + 1;
+        envoy
+            .vm
+            .on_response_headers(&envoy.host, &mut shared.borrow_mut(), lines, false);
+        envoy
+            .vm
+            .on_response_body(&envoy.host, &mut shared.borrow_mut(), 1024, true);
+        envoy.vm.on_end(&envoy.host, &shared);
     }
 }
