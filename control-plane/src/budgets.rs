@@ -358,7 +358,7 @@ fn rows() -> Vec<Row> {
             "alerts and silences at a time",
             format!("{}, {}", count(alerts::MAX_ALERTS), alerts::MAX_SILENCES),
             "`board.rs`",
-            "control-plane/domain/src/alerts/board.rs",
+            "control-plane/domain/src/alerts/board/tests.rs",
             "alerts_and_silences_are_bounded",
         ),
         (
