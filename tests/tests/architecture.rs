@@ -100,7 +100,8 @@ fn only_one_file_of_the_filter_names_host_calls() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for file in ["lib.rs", "root.rs", "stream.rs"] {
         let text = std::fs::read_to_string(root.join("filter/src").join(file)).unwrap();
-        assert!(!text.contains("hostcalls") && !text.contains("extern \"C\""), "{file}");
+        let host_calls = text.contains("hostcalls") || text.contains("wasm_import_module");
+        assert!(!host_calls, "{file}");
     }
 }
 
@@ -198,11 +199,13 @@ fn what_the_documents_link_exists() {
 fn what_the_security_document_names_as_tests_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let document = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
-    let mut named = 0;
-    for row in document
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.contains("guarded by |") && !line.contains("held by |"))
-    {
+    let (mut named, mut is_of_tests) = (0, false);
+    for row in document.lines() {
+        let is_head = row.contains("guarded by |") || row.contains("held by |");
+        is_of_tests = is_head || is_of_tests && row.starts_with('|');
+        if is_head || !is_of_tests || !row.starts_with("| ") {
+            continue;
+        }
         let tests: Vec<&str> = row.split("](").skip(1).collect();
         assert!(!tests.is_empty(), "{row}: names no test");
         for rest in tests {

@@ -32,7 +32,7 @@ pub struct Exchange {
     pub(super) ambiguous: bool,
     pub(super) upstream: Rc<str>,
     /// Where Envoy sends it; asked of requests that the cache may answer.
-    pub(super) routed: Option<super::forwarding::Routed>,
+    pub(super) routed: Option<super::destination::Routed>,
     /// The request as it came, until it is seen how it left Envoy.
     pub(super) came: Option<Rc<Vec<u8>>>,
     /// An upstream answered it.

@@ -1,7 +1,7 @@
 //! What the filter would do with a request now, and why, by the code that does it: for `GET /cache/explain`.
 
 use super::ctx::Ctx;
-use super::forwarding::Routed;
+use super::destination::Routed;
 use super::from_cache::Lookup;
 use super::header_map::{self, MapWriter};
 use super::host::Host;

@@ -14,6 +14,7 @@ mod control;
 mod count_budget;
 mod ctx;
 mod decide;
+mod destination;
 #[cfg(test)]
 mod every_order;
 pub mod exchange;

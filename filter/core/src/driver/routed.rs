@@ -1,7 +1,7 @@
 //! Where Envoy sends a request, asked once for each, and the cache key that comes of it.
 
+use super::destination::Routed;
 use super::exchange::Exchange;
-use super::forwarding::Routed;
 use super::host::Host;
 use super::vm::Vm;
 use crate::cache::CacheKey;
