@@ -1,9 +1,11 @@
 //! The table of budgets in SECURITY.md is made of the constants and settings that hold them: this test fails when one of both changes alone.
 
-use crate::config::Config;
-use crate::infrastructure::snapshot_file as snapshot;
-use crate::transport::{bodies, grpc, incoming, places, rest, tls};
-use crate::{changing, modules, plane, purging, tier, xds};
+use crate::app::Config;
+use crate::cache::snapshot_file as snapshot;
+use crate::kernel::events;
+use crate::net::{bodies, incoming, places, tls};
+use crate::transport::{grpc, rest};
+use crate::{cache, purges as purging, settings as changing, tier, xds};
 use clap::Parser as _;
 use control_domain::{alerts, book, change, envoy_stats, fleet, purges, shape};
 use std::time::Duration;
@@ -34,8 +36,8 @@ fn time(duration: Duration) -> String {
 const STALLING: &str = "tests/stories/stalling.rs";
 const BUDGETS: &str = "tests/stories/budgets.rs";
 const GUARDED: &str = "tests/stories/guarded.rs";
-const FLEET: &str = "control-plane/domain/src/fleet_bounds_tests.rs";
-const SNAPSHOTS: &str = "control-plane/src/infrastructure/snapshot_file.rs";
+const FLEET: &str = "control-plane/domain/src/fleet/bounds.rs";
+const SNAPSHOTS: &str = "control-plane/src/cache/snapshot_file.rs";
 const TIER: &str = "control-plane/src/tier/tests.rs";
 const PEERS: &str = "tests/stories/peers.rs";
 
@@ -55,9 +57,9 @@ fn rows() -> Vec<Row> {
         ),
         (
             "a module of the filter; modules kept",
-            format!("{}; {}", bytes(modules::MAX_BYTES), count(modules::KEPT)),
+            format!("{}; {}", bytes(xds::MAX_BYTES), count(xds::KEPT)),
             "`modules.rs`",
-            "control-plane/src/modules.rs",
+            "control-plane/src/xds/modules.rs",
             "the_oldest_that_nobody_runs_makes_room",
         ),
         (
@@ -88,7 +90,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "restores at a time",
-            count(plane::RESTORES),
+            count(cache::RESTORES),
             "`RESTORES`",
             STALLING,
             "of_two_restores_the_second_is_refused",
@@ -165,7 +167,7 @@ fn rows() -> Vec<Row> {
             "of a port: bodies and messages being received; of one address; not counted up to",
             [bodies::ROOM, bodies::ROOM_EACH, bodies::SMALL].map(bytes).join("; "),
             "`bodies.rs`",
-            "control-plane/src/transport/bodies.rs",
+            "control-plane/src/net/bodies.rs",
             "there_is_so_much_room_in_all_and_for_each_address",
         ),
         (
@@ -188,7 +190,7 @@ fn rows() -> Vec<Row> {
             "connections: REST, gRPC, descriptors for everything else",
             format!("{}, {}, {}", count(limits.rest), count(limits.grpc), places::RESERVE),
             "`places.rs`",
-            "control-plane/src/transport/places.rs",
+            "control-plane/src/net/places.rs",
             "each_port_has_descriptors_of_its_own",
         ),
         (
@@ -214,7 +216,7 @@ fn rows() -> Vec<Row> {
                 purges::MAX_TARGETS,
                 bytes(purges::MAX_VALUE)
             ),
-            "`purging.rs`, `purges.rs`",
+            "`purges/service.rs`, `purges.rs`",
             "tests/stories/budgets.rs",
             "purges_are_taken_at_a_pace",
         ),
@@ -222,12 +224,12 @@ fn rows() -> Vec<Row> {
             "purges remembered; bytes that they name",
             format!("{}; {}", count(purges::REMEMBERED), bytes(purges::MAX_BYTES)),
             "`purges.rs`",
-            "control-plane/domain/src/purges.rs",
+            "control-plane/domain/src/purges/tests.rs",
             "who_was_away_for_longer_than_is_remembered_forgets_everything",
         ),
         (
             "events that wait for a listener",
-            count(plane::EVENTS_QUEUED),
+            count(events::EVENTS_QUEUED),
             "`EVENTS_QUEUED`",
             BUDGETS,
             "a_listener_that_does_not_read_costs_little",
@@ -307,7 +309,7 @@ fn rows() -> Vec<Row> {
             "statistics: Envoys, upstreams of each",
             format!("{}, {}", count(envoy_stats::MAX_NODES), envoy_stats::MAX_UPSTREAMS),
             "`envoy_stats.rs`",
-            "control-plane/domain/src/envoy_stats.rs",
+            "control-plane/domain/src/envoy_stats/tests.rs",
             "envoys_and_their_upstreams_are_bounded",
         ),
         (
@@ -348,7 +350,7 @@ fn rows() -> Vec<Row> {
         (
             "revisions issued above what Envoys claim: an hour, ahead",
             format!("{}, {}", changing::RECOVERIES, count(changing::MOST_AHEAD)),
-            "`changing.rs`",
+            "`settings/recovery.rs`",
             PEERS,
             "what_a_peer_claims_is_kept_to_what_can_be",
         ),
@@ -356,14 +358,14 @@ fn rows() -> Vec<Row> {
             "alerts and silences at a time",
             format!("{}, {}", count(alerts::MAX_ALERTS), alerts::MAX_SILENCES),
             "`board.rs`",
-            "control-plane/domain/src/alerts/board.rs",
+            "control-plane/domain/src/alerts/board/tests.rs",
             "alerts_and_silences_are_bounded",
         ),
         (
             "revisions of the settings kept",
             count(book::HISTORY),
             "`book.rs`",
-            "control-plane/domain/src/book.rs",
+            "control-plane/domain/src/book/tests.rs",
             "the_history_is_bounded_and_survives_being_written_down",
         ),
     ]

@@ -1,30 +1,24 @@
 //! The control plane of the API Latency Optimizer.
 
-mod adopting;
-mod alerting;
+mod alerts;
 mod app;
+mod breakers;
 #[cfg(test)]
 mod budgets;
-mod changing;
-mod config;
-mod config_map_door;
-mod doors;
-mod infrastructure;
-mod inventory;
-mod key_secret;
-mod modules;
-mod plane;
-mod proofs;
-mod purging;
-mod replicas;
-mod repository;
-mod restoring;
-mod steering;
-mod streams;
+mod cache;
+mod credentials;
+mod fleet;
+mod health;
+mod host;
+mod kernel;
+mod net;
+mod purges;
+mod redis;
+mod replication;
+mod settings;
+mod storage;
 mod tier;
-mod transfer;
 mod transport;
-mod warming;
 mod xds;
 
 use clap::Parser;
@@ -36,9 +30,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    let config = config::Config::parse();
+    let config = app::Config::parse();
     if config.print_openapi {
-        print!("{}", transport::rest::description());
+        print!("{}", app::description());
         return std::process::ExitCode::SUCCESS;
     }
     config.start_logging();

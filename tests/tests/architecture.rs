@@ -1,6 +1,8 @@
 //! Which crate, and which module of the filter's driver, may know which: the arrows of ARCHITECTURE.md, and that what it links exists.
 
+mod control_plane;
 mod modules;
+mod rooms;
 
 use modules::{Modules, circle};
 use serde_json::Value;

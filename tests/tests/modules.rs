@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What leads from one module to others: their names, each with a method or path that does.
-type Arrows = BTreeMap<String, BTreeMap<String, String>>;
+pub(crate) type Arrows = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Modules of one folder: name and production text, without comments.
 pub(crate) struct Modules(BTreeMap<String, String>);

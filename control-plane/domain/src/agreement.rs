@@ -1,15 +1,15 @@
 //! What replicas of the control plane agree on: the one document all of them go by, and which of two is to hold when what was
 //! shared has lost something.
 
-use crate::book::Book;
+use crate::book::SettingsHistory;
 use crate::canary::Canary;
 use std::collections::BTreeMap;
 
 /// The settings as replicas share them: written as a whole, in place of the one it was made from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Agreed {
+pub struct SharedState {
     /// The settings and their history.
-    pub book: Book,
+    pub history: SettingsHistory,
     /// A revision on trial.
     pub canary: Option<Canary>,
     /// The ConfigMap's keys as last seen.
@@ -31,7 +31,7 @@ pub enum Verdict {
 /// after the store has lost data. Of two histories that have nothing in common the shared one holds, for all replicas alike,
 /// unless nobody has ever changed anything in it.
 #[must_use]
-pub fn judge(ours: &Book, theirs: &Book) -> Verdict {
+pub fn judge(ours: &SettingsHistory, theirs: &SettingsHistory) -> Verdict {
     if ours.epoch() != theirs.epoch() {
         return if theirs.is_untouched() && !ours.is_untouched() {
             Verdict::Ours
@@ -55,8 +55,8 @@ mod tests {
     use optimizer_proto::settings::Settings;
     use serde_json::json;
 
-    fn book(epoch: &str, sizes: &[u64]) -> Book {
-        let mut book = Book::new(epoch.to_owned(), &Settings::default(), 0);
+    fn book(epoch: &str, sizes: &[u64]) -> SettingsHistory {
+        let mut book = SettingsHistory::new(epoch.to_owned(), &Settings::default(), 0);
         for size in sizes {
             let change = Change::Merge(json!({ "cache_size": size }));
             let author = Author {

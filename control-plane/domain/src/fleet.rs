@@ -1,13 +1,15 @@
 //! The Envoys: who is there, what they run on, what they report.
 
+mod envoy;
+
+pub use envoy::{Envoy, Faults};
+
 use crate::Millis;
-use crate::arrival::Arrival;
-use crate::sequences::Sequences;
-use crate::what_if::{self, WhatIf};
+use crate::what_if;
 use crate::windows::{Span, Windows};
 use optimizer_proto::telemetry::delta;
 use optimizer_proto::v1::{
-    BreakerEvent, FilterGauges, Hello, RequestSeries, SettingsAck, TelemetryDelta, TelemetryReport, Violation,
+    BreakerEvent, Hello, RequestSeries, SettingsAck, TelemetryDelta, TelemetryReport, Violation,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -45,89 +47,6 @@ pub const REPLICA_BITS: u32 = 20;
 #[must_use]
 pub fn replica_of(connection: ConnectionId) -> u64 {
     connection & ((1 << REPLICA_BITS) - 1)
-}
-
-/// One Envoy process.
-#[derive(Debug, Clone)]
-pub struct Envoy {
-    /// Its `node.id`.
-    pub node_id: String,
-    /// Version of its filter.
-    pub filter_version: String,
-    /// Checksum of its filter's module; empty = it is not the control plane's.
-    pub module: String,
-    /// What its filter can do.
-    pub capabilities: Vec<String>,
-    /// When its process started; 0 = not known.
-    pub started_ms: Millis,
-    /// VMs in it.
-    pub workers: u32,
-    /// The stream it is connected by; `None` when it is away.
-    pub connection: Option<ConnectionId>,
-    /// When it was last heard of.
-    pub seen_ms: Millis,
-    /// When its last report came, or it connected since.
-    pub reported_ms: Millis,
-    /// Epoch and revision in force in all its workers, as far as it has said.
-    pub in_force: Option<(String, u64)>,
-    /// When it said so.
-    pub in_force_ms: Millis,
-    /// Fields of the settings in force that its filter is too old to know.
-    pub ignored: Vec<Violation>,
-    /// The last revision it refused, and why.
-    pub refused: Option<(u64, Vec<Violation>)>,
-    /// Its last gauges.
-    pub gauges: FilterGauges,
-    /// What it did.
-    pub windows: Windows,
-    /// What its cache would do with another size.
-    pub what_if: WhatIf,
-    /// Reports not merged.
-    pub faults: Faults,
-    arrival: Arrival,
-    sequences: Sequences,
-}
-
-impl Default for Envoy {
-    fn default() -> Self {
-        Self {
-            node_id: String::new(),
-            filter_version: String::new(),
-            module: String::new(),
-            capabilities: Vec::new(),
-            started_ms: 0,
-            workers: 0,
-            connection: None,
-            seen_ms: 0,
-            reported_ms: 0,
-            in_force: None,
-            in_force_ms: 0,
-            ignored: Vec::new(),
-            refused: None,
-            gauges: FilterGauges::default(),
-            // There may be thousands, and one by itself is seldom asked for.
-            windows: Windows::packed(),
-            what_if: WhatIf::default(),
-            faults: Faults::default(),
-            arrival: Arrival::default(),
-            sequences: Sequences::default(),
-        }
-    }
-}
-
-/// Reports that were not merged, by cause, and the last one of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// How many, by cause; `duplicate` is no fault of anybody.
-    pub by_cause: BTreeMap<&'static str, u64>,
-    /// The field that was wrong with the last refused one, and when.
-    pub last: Option<(String, Millis)>,
-}
-
-impl Faults {
-    fn count(&mut self, cause: &'static str) {
-        *self.by_cause.entry(cause).or_default() += 1;
-    }
 }
 
 /// What became of a report.
@@ -368,8 +287,8 @@ impl Fleet {
     /// Of these Envoys, the connected ones whose workers do not all run on this revision yet: who has refused it, and who is
     /// still waited for.
     #[must_use]
-    pub fn standing<'a>(&self, names: impl Iterator<Item = &'a str>, epoch: &str, revision: u64) -> Standing {
-        let mut standing = Standing::default();
+    pub fn standing<'a>(&self, names: impl Iterator<Item = &'a str>, epoch: &str, revision: u64) -> RolloutStatus {
+        let mut standing = RolloutStatus::default();
         for name in names {
             let Some(envoy) = self.envoys.get(name).filter(|envoy| envoy.connection.is_some()) else {
                 continue;
@@ -410,39 +329,11 @@ impl Fleet {
 
 /// Who does not run on a revision.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Standing {
+pub struct RolloutStatus {
     /// Not heard of yet.
     pub late: Vec<String>,
     /// Refused it, with the reasons.
     pub refused: Vec<(String, Vec<Violation>)>,
-}
-
-impl Envoy {
-    /// Whether all its workers run on this revision or a later one of the same history.
-    #[must_use]
-    pub fn runs_on(&self, epoch: &str, revision: u64) -> bool {
-        self.in_force
-            .as_ref()
-            .is_some_and(|(of, number)| of == epoch && *number >= revision)
-    }
-
-    /// Whether it has answered for settings that it was sent.
-    #[must_use]
-    pub fn has_answered(&self) -> bool {
-        self.in_force.is_some() || self.refused.is_some()
-    }
-
-    /// What operators call it: its node id, else the name of its process.
-    #[must_use]
-    pub fn title<'a>(&'a self, name: &'a str) -> &'a str {
-        if self.node_id.is_empty() { name } else { &self.node_id }
-    }
-
-    /// Connected, or heard of a moment ago.
-    #[must_use]
-    pub fn is_present(&self, now_ms: Millis) -> bool {
-        self.connection.is_some() || self.seen_ms.saturating_add(PRESENT_MS) > now_ms
-    }
 }
 
 /// The name of an Envoy process: its own, else its node's.
@@ -474,211 +365,7 @@ fn shortened(text: &str, bytes: usize) -> String {
 }
 
 #[cfg(test)]
-#[path = "fleet_bounds_tests.rs"]
 mod bounds;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sum::Filter;
-    use optimizer_proto::v1::CacheCounters;
-
-    fn hello(name: &str) -> Hello {
-        Hello {
-            instance_id: name.to_owned(),
-            node_id: format!("node-{name}"),
-            ..Hello::default()
-        }
-    }
-
-    fn report(sequence: u64, lookups: u64) -> TelemetryReport {
-        let cache = Some(CacheCounters {
-            lookups,
-            ..Default::default()
-        });
-        TelemetryReport {
-            sequence,
-            delta: Some(TelemetryDelta {
-                cache,
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn a_module_is_that_of_the_newest_process_that_is_connected() {
-        let mut fleet = Fleet::default();
-        let said = |process: &str, module: &str| Hello {
-            node_id: "node".to_owned(),
-            module: module.to_owned(),
-            ..hello(process)
-        };
-        fleet.hello(&said("before", "old"), 1, 1_000);
-        fleet.hello(&said("after", "new"), 2, 2_000);
-        assert_eq!(fleet.module_of("node"), Some("new"));
-        assert_eq!(fleet.modules().get("node").map(String::as_str), Some("new"));
-        for (process, connection) in [("after", 2), ("before", 1)] {
-            fleet.gone(&instance(&said(process, "")), connection);
-        }
-        assert_eq!(fleet.module_of("node"), None);
-        assert!(fleet.modules().is_empty());
-    }
-
-    #[test]
-    fn a_report_counts_once_also_over_a_reconnect() {
-        let mut fleet = Fleet::default();
-        fleet.hello(&hello("a"), 1, 1000);
-        assert_eq!(fleet.reported("a", &report(1, 5), 1000), Reported::Merged);
-        fleet.gone("a", 1);
-        fleet.hello(&hello("a"), 2, 2000);
-        assert_eq!(fleet.reported("a", &report(1, 5), 2000), Reported::Duplicate);
-        assert_eq!(fleet.reported("a", &report(2, 1), 2000), Reported::Merged);
-        assert_eq!(fleet.recent(60_000, 2000).cache.lookups, 6);
-        assert_eq!(fleet.reports(), (2, &BTreeMap::from([("duplicate", 1)])));
-        assert_eq!(fleet.reported("b", &report(1, 1), 2000), Reported::Stranger);
-    }
-
-    #[test]
-    fn stragglers_are_the_connected_without_the_revision() {
-        let mut fleet = Fleet::default();
-        fleet.hello(&hello("a"), 1, 0);
-        fleet.hello(&hello("b"), 2, 0);
-        let ack = |accepted| SettingsAck {
-            revision: 3,
-            epoch: "e".to_owned(),
-            accepted,
-            ..Default::default()
-        };
-        fleet.acknowledged("a", &ack(true), 0);
-        assert_eq!(fleet.stragglers("e", 3), ["node-b"]);
-        assert_eq!(fleet.stragglers("other", 3).len(), 2);
-        let names = || ["a", "b", "c"].into_iter();
-        assert_eq!(fleet.standing(names(), "e", 3).late, ["node-b"]);
-        fleet.acknowledged("b", &ack(false), 0);
-        let standing = fleet.standing(names(), "e", 3);
-        assert!(standing.late.is_empty() && standing.refused[0].0 == "node-b");
-        assert_eq!(fleet.stragglers("e", 3), ["node-b"]);
-        fleet.gone("b", 1);
-        assert_eq!(fleet.stragglers("e", 3), ["node-b"], "another connection ended");
-        fleet.gone("b", 2);
-        assert!(fleet.stragglers("e", 3).is_empty());
-    }
-
-    #[test]
-    fn an_envoy_is_where_it_came_last_and_nowhere_when_that_replica_is_gone() {
-        let at = |when: u64, replica: u64| when << REPLICA_BITS | replica;
-        let mut fleet = Fleet::default();
-        fleet.hello(&hello("a"), at(1, 7), 0);
-        fleet.hello_elsewhere(&hello("a"), at(2, 8), 0);
-        fleet.hello_elsewhere(&hello("a"), at(1, 9), 0);
-        assert_eq!(fleet.get("a").unwrap().connection, Some(at(2, 8)));
-        fleet.gone("a", at(1, 7));
-        fleet.keep_connections_of(|replica| replica == 8);
-        assert_eq!(fleet.get("a").unwrap().connection, Some(at(2, 8)));
-        fleet.keep_connections_of(|replica| replica == 7);
-        assert_eq!(fleet.get("a").unwrap().connection, None);
-    }
-
-    #[test]
-    fn who_is_away_for_long_is_forgotten() {
-        let mut fleet = Fleet::default();
-        fleet.hello(&hello("a"), 1, 0);
-        fleet.reported("a", &report(1, 5), 0);
-        fleet.gone("a", 1);
-        assert_eq!(fleet.present(4_999).count(), 1);
-        assert_eq!(fleet.present(5_000).count(), 0);
-        fleet.hello(&hello("b"), 2, FORGOTTEN_AFTER_MS);
-        assert_eq!(fleet.envoys().count(), 1);
-    }
-
-    #[test]
-    fn of_one_that_only_said_its_name_nothing_is_kept() {
-        let mut fleet = Fleet::default();
-        fleet.hello(&hello("a"), 1, 0);
-        fleet.gone("a", 1);
-        assert_eq!(fleet.envoys().count(), 0);
-        let violation = |length: usize| Violation {
-            path: "p".repeat(length),
-            code: "c".repeat(length),
-            message: "\u{e9}".repeat(length),
-        };
-        fleet.hello(&hello("b"), 2, 0);
-        let ack = SettingsAck {
-            accepted: true,
-            epoch: "e".repeat(10_000),
-            violations: vec![violation(10_000); 1_000],
-            ..SettingsAck::default()
-        };
-        fleet.acknowledged("b", &ack, 0);
-        let kept: usize = fleet
-            .get("b")
-            .unwrap()
-            .ignored
-            .iter()
-            .map(|one| one.path.len() + one.code.len() + one.message.len())
-            .sum();
-        assert!(kept <= 16 * 832, "{kept}");
-        let long = Hello {
-            node_id: "n".repeat(257),
-            ..hello("c")
-        };
-        assert_eq!(
-            (Fleet::too_long(&long), Fleet::too_long(&hello("c"))),
-            (Some("node_id"), None)
-        );
-    }
-
-    #[test]
-    fn totals_do_not_shrink_when_an_envoy_is_forgotten() {
-        let mut fleet = Fleet::default();
-        fleet.hello(&hello("a"), 1, 0);
-        fleet.reported("a", &report(1, 5), 0);
-        fleet.gone("a", 1);
-        fleet.hello(&hello("b"), 2, FORGOTTEN_AFTER_MS);
-        fleet.reported("b", &report(1, 1), FORGOTTEN_AFTER_MS);
-        assert_eq!((fleet.envoys().count(), fleet.totals().cache.lookups), (1, 6));
-    }
-
-    #[test]
-    fn one_envoy_is_asked_for_by_instance_or_node() {
-        let mut fleet = Fleet::default();
-        for (name, lookups) in [("a", 5), ("b", 7)] {
-            fleet.hello(&hello(name), 1, 0);
-            fleet.reported(name, &report(1, lookups), 0);
-        }
-        for (envoy, lookups) in [("a", 5), ("node-b", 7), ("nobody", 0)] {
-            let filter = Filter {
-                envoy: Some(envoy.to_owned()),
-                ..Filter::default()
-            };
-            assert_eq!(fleet.recent_of(&filter, 60_000, 0).cache.lookups, lookups, "{envoy}");
-        }
-    }
-
-    #[test]
-    fn the_rate_of_a_fleet_adds_up_what_each_envoy_does_now() {
-        let requests = |sequence: u64, count: u64, span_ms: u64, closed_at_ms: Millis| TelemetryReport {
-            sequence,
-            span_ms,
-            closed_at_ms,
-            delta: Some(TelemetryDelta {
-                requests: vec![optimizer_proto::v1::RequestSeries {
-                    count,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let mut fleet = Fleet::default();
-        fleet.hello(&hello("a"), 1, 0);
-        fleet.hello(&hello("b"), 2, 0);
-        // One came a moment ago, the other after an outage of ten minutes.
-        fleet.reported("a", &requests(1, 100, 10_000, 1_000_000), 1_000_000);
-        fleet.reported("b", &requests(1, 6_000, 600_000, 1_000_000), 1_000_000);
-        let window = fleet.recent(300_000, 1_000_000);
-        let rate = fleet.requests_per_second(&Filter::default(), &window, 300_000, 1_000_000);
-        assert!((rate - 20.0).abs() < 1e-9, "{rate}");
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ const STEP: f64 = 5.0;
 
 /// Progress of a warm start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Warmth {
+pub struct WarmupProgress {
     /// `None`: it was never warmed.
     stage: Option<Stage>,
 }
@@ -19,7 +19,7 @@ struct Stage {
     ended: bool,
 }
 
-impl Warmth {
+impl WarmupProgress {
     /// About so many responses are to be given.
     #[must_use]
     pub fn begun(wanted: u64) -> Self {
@@ -86,12 +86,12 @@ mod tests {
 
     #[test]
     fn an_envoy_is_warm_when_there_is_no_more_to_give() {
-        assert!((Warmth::default().percent() - 100.0).abs() < 1e-9);
-        let warming = Warmth::begun(200);
+        assert!((WarmupProgress::default().percent() - 100.0).abs() < 1e-9);
+        let warming = WarmupProgress::begun(200);
         assert!(warming.percent() < 1e-9);
         assert!((warming.given(160).percent() - 80.0).abs() < 1e-9);
         assert!(warming.given(500).percent() < 100.0);
-        assert!(warming.is_news_after(Warmth::default()) && warming.ended().is_news_after(warming));
+        assert!(warming.is_news_after(WarmupProgress::default()) && warming.ended().is_news_after(warming));
         assert!(warming.given(20).is_news_after(warming) && !warming.given(21).is_news_after(warming.given(20)));
         assert!((warming.given(10).ended().percent() - 100.0).abs() < 1e-9);
     }

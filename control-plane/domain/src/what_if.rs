@@ -7,6 +7,7 @@ mod curve;
 mod keys;
 mod mini;
 mod policy;
+mod slot;
 
 #[cfg(test)]
 mod tests;
@@ -16,10 +17,11 @@ pub use curve::{Curve, Prediction};
 use crate::Millis;
 use curve::{GROUPS, Hits, Lookups};
 use keys::{KeyId, Keys};
-use mini::{Mini, Now};
+use mini::Mini;
 use optimizer_proto::settings::EvictionPolicy;
 use optimizer_proto::telemetry::samples::{EVERY_KEY, Event, is_sampled};
 use optimizer_proto::v1::{CacheCounters, KeySamples};
+use slot::Now;
 
 /// Keys followed of one Envoy at most: with all miniature caches less than a megabyte.
 pub const MOST_KEYS: usize = 2_048;

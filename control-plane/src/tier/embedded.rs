@@ -1,6 +1,6 @@
 //! A tier in this process: bounded, and gone with it.
 
-use super::backend::{Id, Lease, Read};
+use super::entry::{Id, Lease, Read};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;

@@ -6,22 +6,24 @@
 mod backend;
 mod counters;
 mod embedded;
+mod entry;
 mod keys;
 mod record;
 mod redis_store;
 mod seal;
 
-pub(crate) use backend::Fault;
+pub(crate) use crate::redis::Fault;
 #[cfg(test)]
 pub(crate) use embedded::MAX_LEASES;
 pub(crate) use keys::KeyFile;
 
-use crate::infrastructure::redis::Endpoint;
-use crate::plane::now_ms;
-use backend::{Backend, Id, Lease};
+use crate::kernel::clock::now_ms;
+use crate::redis::Endpoint;
+use backend::Backend;
 use control_domain::tier::{Fence, Parts, PurgeTable, Subject};
 use counters::{Counters, Counts};
 use embedded::Embedded;
+use entry::{Id, Lease};
 use optimizer_proto::v1::tier_found::Result as Found;
 use optimizer_proto::v1::{TierFound, TierGet, TierPut, TierRelease};
 use prost::Message as _;
@@ -69,7 +71,7 @@ pub(crate) struct Tier {
     sealer: Sealer,
     purges: Mutex<PurgeTable>,
     /// Operators' purges that are not recorded yet.
-    owed: Mutex<BTreeSet<String>>,
+    pending: Mutex<BTreeSet<String>>,
     pub(crate) counters: Counters,
 }
 
@@ -89,7 +91,7 @@ impl Tier {
             backend,
             sealer: Sealer::new(setup.keys, setup.compress),
             purges: Mutex::new(purges),
-            owed: Mutex::default(),
+            pending: Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -291,22 +293,22 @@ impl Tier {
     }
 
     /// A purge has yet to be recorded.
-    pub(crate) fn owes(&self, purge: &str) {
-        self.owed().insert(purge.to_owned());
+    pub(crate) fn mark_pending(&self, purge: &str) {
+        self.pending().insert(purge.to_owned());
     }
 
     /// A purge is recorded.
-    pub(crate) fn owes_no_more(&self, purge: &str) {
-        self.owed().remove(purge);
+    pub(crate) fn clear_pending(&self, purge: &str) {
+        self.pending().remove(purge);
     }
 
     /// Whether a purge has yet to be recorded.
-    pub(crate) fn is_owing(&self, purge: &str) -> bool {
-        self.owed().contains(purge)
+    pub(crate) fn is_pending(&self, purge: &str) -> bool {
+        self.pending().contains(purge)
     }
 
-    fn owed(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the tier cannot be used at the moment.

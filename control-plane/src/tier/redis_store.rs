@@ -8,8 +8,8 @@
 //! | `prefix:{purges}` | stream of purges; its ids are the places in the order of purges |
 //! | `prefix:{purges}:server` | which run of a server the order was last looked into on |
 
-use super::backend::{Fault, Id, Lease, Read};
-use crate::infrastructure::redis::{ANSWER, Connection, Endpoint, Wire};
+use super::entry::{Id, Lease, Read};
+use crate::redis::{ANSWER, Connection, Endpoint, Fault, RedisConnection};
 use control_domain::tier::{Fence, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +35,7 @@ const BEGIN: &str = "local run = string.match(redis.call('INFO', 'server'), 'run
 /// The store.
 #[derive(Debug)]
 pub(super) struct RedisStore {
-    wire: Wire,
+    wire: RedisConnection,
     prefix: String,
 }
 
@@ -46,7 +46,7 @@ impl RedisStore {
         let prefix = format!("{prefix}:tier");
         Self {
             // A cluster may change its server behind the library's back.
-            wire: Wire::new(endpoint, "shared tier", ANSWER, begin(&prefix)),
+            wire: RedisConnection::new(endpoint, "shared tier", ANSWER, begin(&prefix)),
             prefix,
         }
     }
@@ -149,7 +149,7 @@ impl RedisStore {
             .arg(self.purges())
             .arg("MINID")
             .arg("~")
-            .arg(crate::plane::now_ms().saturating_sub(PURGES_KEPT_MS))
+            .arg(crate::kernel::clock::now_ms().saturating_sub(PURGES_KEPT_MS))
             .arg("*")
             .arg("s")
             .arg(serde_json::to_string(subject).unwrap_or_default());
@@ -276,7 +276,7 @@ fn begin(prefix: &str) -> Cmd {
 /// Whether the purges from a known place on begin with that one: else the data set is another one than it was, by a failover that
 /// the client library did not tell of. One that may have been dropped for its age tells nothing.
 fn goes_on(known: Fence, from_it: &Entries) -> bool {
-    let is_old = known.ms.saturating_add(PURGES_ASKED_FOR_MS) < crate::plane::now_ms();
+    let is_old = known.ms.saturating_add(PURGES_ASKED_FOR_MS) < crate::kernel::clock::now_ms();
     is_old || from_it.first().and_then(|(id, _)| Fence::parse(id)) == Some(known)
 }
 

@@ -1,16 +1,18 @@
 //! From revisions of the settings to what every Envoy is to be told.
 
 use super::clients::{Clients, Step};
+use super::modules::Modules;
 use super::place::{Place, Source};
 use super::snapshot::Snapshot;
 use super::stages::stages;
-use crate::changing::Pushes;
-use crate::plane::Plane;
+use crate::fleet::FleetService;
+use crate::kernel::ids::Ids;
+use crate::kernel::sync::lock;
+use crate::settings::{Published, SettingsService};
 use optimizer_proto::settings::Settings;
-use optimizer_proto::v1::SettingsPush;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -55,10 +57,22 @@ impl Stages {
 /// By step, where an Envoy stands, and where it has its filter from.
 type Snapshots = HashMap<(u64, Place, Option<Source>), Arc<Snapshot>>;
 
+/// What Envoys are told is made of.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) settings: Arc<SettingsService>,
+    pub(crate) fleet: Arc<FleetService>,
+    pub(crate) modules: Arc<Modules>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) ids: Arc<Ids>,
+    /// Envoys' streams that were refused.
+    pub(crate) refused: Arc<AtomicU64>,
+}
+
 /// The present stages, and the snapshots made of them.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    plane: Arc<Plane>,
+    sources: Sources,
     stages: watch::Sender<Stages>,
     snapshots: Mutex<Snapshots>,
 }
@@ -66,38 +80,38 @@ pub(crate) struct Hub {
 impl Hub {
     /// Returns when it is known what Envoys with resources of their own are to be told.
     pub(super) async fn decided(&self, node_id: &str) {
-        self.plane.decided(node_id).await;
+        self.sources.settings.decided(node_id).await;
     }
 
-    /// A hub at the plane's present revision.
-    pub(crate) fn new(plane: Arc<Plane>) -> Self {
-        let push = plane.follow().borrow().all().clone();
+    /// A hub at the present revision.
+    pub(crate) fn new(sources: Sources) -> Self {
+        let published = sources.settings.published();
         let step = Step {
             number: 1,
-            revision: push.revision,
+            revision: published.present().number,
             last: true,
             trial: false,
         };
-        let settings = Arc::new(settings_of(&push).unwrap_or_default());
+        let settings = published.settings().map(Arc::clone).unwrap_or_default();
         let all = Stage { step, settings };
         Self {
-            plane,
+            sources,
             stages: watch::channel(Stages { all, trial: None }).0,
             snapshots: Mutex::default(),
         }
     }
 
-    /// Follows the plane's settings until told to stop.
+    /// Follows the settings until told to stop.
     pub(crate) async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
-        let mut pushes = self.plane.follow();
-        let mut modules = self.plane.modules.watch();
+        let mut published = self.sources.settings.follow();
+        let mut modules = self.sources.modules.watch();
         loop {
-            let push = pushes.borrow_and_update().all().clone();
-            if let Some(new) = settings_of(&push) {
-                self.go_to(&new, push.revision, &pushes).await;
+            let newest = Arc::clone(&published.borrow_and_update());
+            if let Some(new) = newest.settings() {
+                self.go_to(new, newest.present().number, &published).await;
             }
             tokio::select! {
-                changed = pushes.changed() => if changed.is_err() { return },
+                changed = published.changed() => if changed.is_err() { return },
                 // The same settings are another stage with another module.
                 changed = modules.changed() => if changed.is_err() { return },
                 _ = stopped.changed() => return,
@@ -105,31 +119,33 @@ impl Hub {
         }
     }
 
-    async fn go_to(&self, new: &Settings, revision: u64, pushes: &watch::Receiver<Arc<Pushes>>) {
+    async fn go_to(&self, new: &Settings, revision: u64, published: &watch::Receiver<Arc<Published>>) {
         let trial = self.trial();
-        if !self.lead(None, new, revision, pushes).await {
+        if !self.lead(None, new, revision, published).await {
             return;
         }
         // A trial that is over comes back to the others by steps of its own, promoted or given up: only at the end of them is what
         // all have the same.
         let tried = self.stages.borrow().trial.as_ref().map(|(nodes, _)| Arc::clone(nodes));
         if let Some(nodes) = tried.filter(|tried| trial.as_ref().is_none_or(|(nodes, ..)| nodes != tried)) {
-            if !self.lead(Some(&nodes), new, revision, pushes).await {
+            if !self.lead(Some(&nodes), new, revision, published).await {
                 return;
             }
             self.stages.send_modify(|stages| stages.trial = None);
         }
         if let Some((nodes, settings, revision)) = &trial {
-            self.lead(Some(nodes), settings, *revision, pushes).await;
+            self.lead(Some(nodes), settings, *revision, published).await;
         }
     }
 
     /// The canary knows processes, by their control streams; xDS knows nodes.
     fn trial(&self) -> Option<(Nodes, Settings, u64)> {
-        let domain = self.plane.domain();
-        let canary = domain.canary.as_ref()?;
-        let chosen = domain.fleet.envoys().filter(|(name, _)| canary.envoys.contains(*name));
-        let nodes: BTreeSet<String> = chosen.map(|(_, envoy)| envoy.node_id.clone()).collect();
+        let published = self.sources.settings.published();
+        let canary = published.canary()?;
+        let nodes: BTreeSet<String> = self.sources.fleet.read(|fleet, _| {
+            let chosen = fleet.envoys().filter(|(name, _)| canary.envoys.contains(*name));
+            chosen.map(|(_, envoy)| envoy.node_id.clone()).collect()
+        });
         let (settings, _) = Settings::parse(&canary.revision.document).ok()?;
         (!nodes.is_empty()).then(|| (Arc::new(nodes), settings, canary.revision.number))
     }
@@ -140,7 +156,7 @@ impl Hub {
         trial: Option<&Nodes>,
         new: &Settings,
         revision: u64,
-        pushes: &watch::Receiver<Arc<Pushes>>,
+        published: &watch::Receiver<Arc<Published>>,
     ) -> bool {
         let old = {
             let present = self.stages.borrow();
@@ -169,9 +185,9 @@ impl Hub {
             if !last {
                 let present = self.stages.borrow().clone();
                 let concerned = |node_id: &str| present.of(node_id).step == step;
-                self.plane.xds.settled(step, concerned, ANSWER).await;
+                self.sources.clients.settled(step, concerned, ANSWER).await;
                 tokio::time::sleep(WARMING).await;
-                if pushes.has_changed().unwrap_or(true) {
+                if published.has_changed().unwrap_or(true) {
                     return false;
                 }
             }
@@ -186,25 +202,26 @@ impl Hub {
 
     /// Where an Envoy is to have its filter from.
     pub(super) fn source(&self, place: &Place, node_id: &str) -> Option<Source> {
-        place.source(self.plane.modules.of(node_id))
+        place.source(self.sources.modules.of(node_id))
     }
 
     /// Whether the filter itself says that it runs from there. One without a control stream says nothing.
     pub(super) fn runs(&self, node_id: &str, source: Option<&Source>) -> bool {
-        let domain = self.plane.domain();
-        match (domain.fleet.module_of(node_id), source) {
-            (Some(runs), Some(Source::Module(sha256))) => runs == sha256,
-            (Some(runs), Some(Source::File(_))) => runs.is_empty(),
-            (None, Some(_)) => false,
-            (_, None) => true,
-        }
+        self.sources
+            .fleet
+            .read(|fleet, _| match (fleet.module_of(node_id), source) {
+                (Some(runs), Some(Source::Module(sha256))) => runs == sha256,
+                (Some(runs), Some(Source::File(_))) => runs.is_empty(),
+                (None, Some(_)) => false,
+                (_, None) => true,
+            })
     }
 
     /// What a node at this place, with this filter, is to be told now.
     pub(super) fn snapshot(&self, node_id: &str, place: &Place, source: Option<Source>) -> (Step, Arc<Snapshot>) {
         let present = self.stages.borrow().clone();
         let stage = present.of(node_id);
-        let mut made = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = lock(&self.snapshots);
         let key = (stage.step.number, place.clone(), source);
         if let Some(snapshot) = made.get(&key) {
             return (stage.step, Arc::clone(snapshot));
@@ -220,16 +237,16 @@ impl Hub {
     }
 
     pub(super) fn clients(&self) -> &Clients {
-        &self.plane.xds
+        &self.sources.clients
     }
 
     /// Counts a stream that was refused.
     pub(super) fn refused(&self) {
-        self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
+        self.sources.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn next_id(&self) -> u64 {
-        self.plane.next_id()
+        self.sources.ids.next()
     }
 }
 
@@ -244,10 +261,4 @@ impl Watch {
         self.0.mark_unchanged();
         changed
     }
-}
-
-fn settings_of(push: &SettingsPush) -> Option<Settings> {
-    let document = serde_json::from_slice(&push.document).ok()?;
-    let (settings, _) = Settings::parse(&document).ok()?;
-    Some(settings)
 }

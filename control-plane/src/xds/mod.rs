@@ -8,6 +8,7 @@ mod clients;
 mod delta;
 mod hub;
 mod kind;
+mod modules;
 mod place;
 mod resources;
 mod service;
@@ -17,11 +18,13 @@ mod stages;
 mod variant;
 
 pub(crate) use clients::{Clients, Endpoints, EnvoyModule, Upstreams, XdsRollout};
-pub(crate) use hub::Hub;
+pub(crate) use hub::{Hub, Sources};
+pub(crate) use modules::{MAX_BYTES, ModuleRollout, Modules, Refused};
 pub(crate) use service::Ads;
 #[cfg(test)]
 pub(crate) use {
     hub::PLACES,
+    modules::KEPT,
     place::MAX_TEXT,
     service::FIRST,
     variant::{MAX_NAMES, MAX_REASON},

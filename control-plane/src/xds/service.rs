@@ -10,8 +10,9 @@ use super::resources;
 use super::snapshot::Snapshot;
 use super::sotw::Sotw;
 use super::variant::{Progress, Variant};
-use crate::plane::now_ms;
-use crate::transport::grpc::{Peer, fault_of};
+use crate::credentials::Peer;
+use crate::kernel::clock::now_ms;
+use crate::net::fault_of;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,

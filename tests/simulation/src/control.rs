@@ -1,7 +1,7 @@
 //! The control plane: its heart as it is shipped (fleet, purge log, settings history, checks of reports), in a shell that does with streams
-//! and time-outs what `control-plane/src/{purging,streams}.rs` and `transport/grpc/control_link.rs` do.
+//! and time-outs what `control-plane/src/{purges/service,fleet/streams}.rs` and `transport/grpc/control_link.rs` do.
 
-use control_domain::book::{Author, Book, Revision};
+use control_domain::book::{Author, Revision, SettingsHistory};
 use control_domain::change::Change;
 use control_domain::fleet::{Envoy, Fleet, Reported, instance};
 use control_domain::purges::{Purge, PurgeLog, Target};
@@ -109,7 +109,7 @@ enum Task {
 #[derive(Debug)]
 pub struct Control {
     disk: Disk,
-    book: Book,
+    book: SettingsHistory,
     /// The Envoys.
     pub fleet: Fleet,
     log: PurgeLog,
@@ -128,7 +128,7 @@ impl Control {
     /// A control plane that starts for the first time.
     #[must_use]
     pub fn new(now_ms: u64) -> Self {
-        let book = Book::new("epoch".to_owned(), &Settings::default(), now_ms);
+        let book = SettingsHistory::new("epoch".to_owned(), &Settings::default(), now_ms);
         let disk = Disk {
             epoch: book.epoch().to_owned(),
             revisions: book.revisions().cloned().collect(),
@@ -138,7 +138,7 @@ impl Control {
         Self::from(disk, book, PurgeLog::default(), 1)
     }
 
-    fn from(disk: Disk, book: Book, log: PurgeLog, life: u64) -> Self {
+    fn from(disk: Disk, book: SettingsHistory, log: PurgeLog, life: u64) -> Self {
         Self {
             disk,
             book,
@@ -165,7 +165,7 @@ impl Control {
         for (id, envoy, at) in disk.loose.drain(..).take(receipts_kept) {
             disk.log.applied(&id, &envoy, at, None);
         }
-        let book = Book::restored(disk.epoch.clone(), disk.revisions.clone()).expect("a history in order");
+        let book = SettingsHistory::restored(disk.epoch.clone(), disk.revisions.clone()).expect("a history in order");
         let log = disk.log.clone();
         Self::from(disk, book, log, self.life + 1)
     }

@@ -89,7 +89,7 @@ pub enum Change {
 
 /// All alerts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Board {
+pub struct AlertRegistry {
     alerts: BTreeMap<String, Alert>,
     history: VecDeque<Alert>,
     silences: Vec<Silence>,
@@ -98,7 +98,7 @@ pub struct Board {
     version: u64,
 }
 
-impl Board {
+impl AlertRegistry {
     /// Goes on after a restart: what was on is on still, and has as long to show itself again as it would have had. What was only
     /// pending starts over.
     #[must_use]
@@ -288,122 +288,4 @@ fn fingerprint(name: &str, labels: &BTreeMap<String, String>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const QUIET_MS: u64 = 30_000;
-
-    fn condition(severity: Severity) -> Condition {
-        Condition {
-            name: "p95_latency",
-            labels: BTreeMap::new(),
-            severity,
-            value: 60.0,
-            threshold: 50.0,
-            for_ms: 30_000,
-            summary: "slow".to_owned(),
-        }
-    }
-
-    fn firing(changes: &[Change]) -> Vec<Severity> {
-        changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::Firing(alert) => Some(alert.severity),
-                Change::Resolved(_) => None,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn alerts_and_silences_are_bounded() {
-        let mut board = Board::default();
-        let named = |number: u32| Condition {
-            labels: BTreeMap::from([("upstream".to_owned(), number.to_string())]),
-            ..condition(Severity::Warning)
-        };
-        board.evaluate((0..1_001).map(named).collect(), QUIET_MS, 0);
-        assert_eq!(board.active(true).len(), 1_000);
-        let silence = |number: u32| Silence {
-            name: number.to_string(),
-            by: "operator".to_owned(),
-            reason: String::new(),
-            until: 1_000,
-        };
-        assert!((0..200).all(|number| board.silence(silence(number))));
-        assert!(!board.silence(silence(200)) && board.silence(silence(7)));
-    }
-
-    #[test]
-    fn an_alert_waits_fires_once_and_is_resolved_after_quiet() {
-        let mut board = Board::default();
-        let slow = || vec![condition(Severity::Warning)];
-        assert!(board.evaluate(slow(), QUIET_MS, 0).is_empty());
-        assert!(board.active(false).is_empty() && board.active(true).len() == 1);
-        assert!(board.evaluate(slow(), QUIET_MS, 29_999).is_empty());
-        assert_eq!(firing(&board.evaluate(slow(), QUIET_MS, 30_000)), [Severity::Warning]);
-        assert!(board.evaluate(slow(), QUIET_MS, 31_000).is_empty());
-        assert_eq!(
-            firing(&board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 32_000)),
-            [Severity::Critical]
-        );
-        assert!(
-            board.evaluate(Vec::new(), QUIET_MS, 61_999).is_empty(),
-            "it may come back"
-        );
-        let ended = board.evaluate(Vec::new(), QUIET_MS, 62_000);
-        assert!(matches!(ended.as_slice(), [Change::Resolved(alert)] if alert.resolved_at == 62_000));
-        assert!(board.active(true).is_empty());
-        assert_eq!(board.history().count(), 1);
-    }
-
-    #[test]
-    fn what_does_not_last_is_no_alert() {
-        let mut board = Board::default();
-        for now_ms in (0..100_000).step_by(20_000) {
-            board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, now_ms);
-            assert!(board.evaluate(Vec::new(), QUIET_MS, now_ms + 10_000).is_empty());
-        }
-        assert!(board.active(true).is_empty() && board.history().next().is_none());
-    }
-
-    #[test]
-    fn a_restart_keeps_what_is_on_and_who_has_seen_it() {
-        let mut board = Board::default();
-        board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 0);
-        board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 30_000);
-        let id = board.active(false)[0].id.clone();
-        let before = board.version();
-        assert!(board.acknowledge(&id, "me") && board.version() > before);
-        let pending = Condition {
-            name: "error_rate",
-            ..condition(Severity::Warning)
-        };
-        board.evaluate(vec![condition(Severity::Critical), pending], QUIET_MS, 31_000);
-        let text = serde_json::to_string(&board).unwrap();
-        let mut board = serde_json::from_str::<Board>(&text).unwrap().resumed(100_000);
-        assert_eq!(board.active(true).len(), 1, "what was pending starts over");
-        assert_eq!(board.active(false)[0].acknowledged_by.as_deref(), Some("me"));
-        assert_eq!(board.standing("p95_latency"), Some(Severity::Critical));
-        assert!(board.evaluate(Vec::new(), QUIET_MS, 129_999).is_empty());
-        assert!(matches!(
-            board.evaluate(Vec::new(), QUIET_MS, 130_000).as_slice(),
-            [Change::Resolved(_)]
-        ));
-    }
-
-    #[test]
-    fn silences_end_by_themselves() {
-        let mut board = Board::default();
-        let silence = Silence {
-            name: "p95_latency".to_owned(),
-            by: "me".to_owned(),
-            reason: "load test".to_owned(),
-            until: 1_000,
-        };
-        assert!(board.silence(silence));
-        assert!(board.is_silenced("p95_latency", 999) && !board.is_silenced("p95_latency", 1_000));
-        board.evaluate(Vec::new(), QUIET_MS, 1_000);
-        assert!(board.silences().is_empty());
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ mod outbox;
 mod rules;
 
 pub use baseline::Baseline;
-pub use board::{Alert, Board, Change, Silence, State};
+pub use board::{Alert, AlertRegistry, Change, Silence, State};
 pub use board::{MAX_ALERTS, MAX_SILENCES};
 pub use catalogue::{About, about};
 pub use outbox::{Action, Notification, Outbox};

@@ -140,7 +140,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Board, Change, Condition, Severity};
+    use super::super::{AlertRegistry, Change, Condition, Severity};
     use super::*;
     use std::collections::BTreeMap;
 
@@ -154,7 +154,7 @@ mod tests {
             for_ms: 0,
             summary: String::new(),
         };
-        match Board::default().evaluate(vec![condition], 0, 1).pop() {
+        match AlertRegistry::default().evaluate(vec![condition], 0, 1).pop() {
             Some(Change::Firing(alert)) => alert,
             other => panic!("{other:?}"),
         }

@@ -1,6 +1,6 @@
 //! `GET /cache/stats` and `GET /cache/invalidation-stats`.
 
-use super::performance::hit_ratio_of;
+use super::hit_ratio::hit_ratio_of;
 use super::{Figure, Part, hit_ratio, megabytes, number, per_second};
 use crate::Millis;
 use crate::cache_report::{self, LostHit, RouteCache};

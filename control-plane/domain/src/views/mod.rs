@@ -3,18 +3,19 @@
 mod breakers;
 mod cache;
 mod errors;
-mod figure;
+mod hit_ratio;
 mod performance;
 mod system;
 #[cfg(test)]
 mod tests;
 
+pub use crate::figure::{Figure, number, percent};
 pub use breakers::worst_state;
 pub(crate) use breakers::{awaiting_request, awaits_request, rank, state_of};
 pub use cache::{CacheStats, EnvoyCache, Held, InvalidationStats, NotUsed, cache, held, held_of, invalidation};
 pub use errors::{ErrorDetail, Errors, errors};
-pub use figure::{Figure, number};
-pub use performance::{Performance, Sources, hit_ratio, performance};
+pub use hit_ratio::hit_ratio;
+pub use performance::{Performance, Sources, performance};
 pub use system::{EnvoyMachine, Limits, Machine, System, system};
 
 use crate::sum::Filter;
@@ -56,17 +57,6 @@ pub const FROM_CACHE: [Outcome; 2] = [Outcome::Hit, Outcome::Stale];
 pub const MISSED: [Outcome; 2] = [Outcome::Miss, Outcome::Revalidated];
 /// Went to the upstream, for whatever reason.
 pub const FORWARDED: [Outcome; 4] = [Outcome::Revalidated, Outcome::Miss, Outcome::Bypass, Outcome::Error];
-
-/// A share in percent; 0 of nothing.
-#[must_use]
-#[allow(clippy::cast_precision_loss)]
-pub fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 * 100.0 / whole as f64
-    }
-}
 
 #[allow(clippy::cast_precision_loss)]
 fn megabytes(bytes: u64) -> Figure {

@@ -6,7 +6,7 @@
 
 use super::keys::{Key, KeyId, Keys};
 use super::policy::{self, Scene};
-use crate::Millis;
+use super::slot::{Now, Slot};
 use optimizer_proto::settings::EvictionPolicy;
 
 /// Pages of the real store.
@@ -15,15 +15,6 @@ const PAGES: f64 = 1_024.0;
 const CANDIDATES: usize = 16;
 const SAMPLE_PAGES: usize = 16;
 const MIN_PAGES: usize = 2;
-
-/// An entry, or the memory of one that left.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Slot {
-    page: u16,
-    pub(super) key: KeyId,
-    /// The sampled lookup at which it entered its queue.
-    pub(super) since: u32,
-}
 
 /// One miniature cache.
 #[derive(Debug, Clone)]
@@ -45,14 +36,6 @@ pub(super) struct Mini {
     held: u64,
     held_bytes: u64,
     probation_bytes: u64,
-}
-
-/// Keys and the moment.
-pub(super) struct Now<'k> {
-    pub(super) keys: &'k Keys,
-    /// Number of the sampled lookup.
-    pub(super) at: u32,
-    pub(super) ms: Millis,
 }
 
 impl Mini {

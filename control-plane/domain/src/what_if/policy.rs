@@ -1,7 +1,7 @@
 //! The eviction policies of the filter's store on the pages of a miniature cache: who goes first, and what is remembered of whom.
 
 use super::keys::KeyId;
-use super::mini::{Now, Slot};
+use super::slot::{Now, Slot};
 use optimizer_proto::settings::EvictionPolicy;
 
 const RESIDENT: u8 = 1;

@@ -4,10 +4,10 @@
 //! tonic waits for the rest of a message, and for the end of a unary call, as long as the connection lives.
 
 use super::parts::{Fault, MAX_PARTS, Parts};
-use super::peers::Certificate;
 use super::services::Service;
-use crate::transport::bodies::Bodies;
-use crate::transport::places::Place;
+use crate::credentials::Certificate;
+use crate::net::bodies::Bodies;
+use crate::net::places::Place;
 use hyper::body::{Bytes, Frame, SizeHint};
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;

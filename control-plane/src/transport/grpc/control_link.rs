@@ -1,10 +1,14 @@
 //! The control stream of an Envoy.
 
-use super::fault_of;
-use super::peers::Peer;
-use crate::plane::{COMMANDS_QUEUED, Event, Plane, now_ms};
-use crate::purging;
-use control_domain::breaker_status::breaker_event;
+use crate::breakers::BreakerService;
+use crate::cache::WarmupService;
+use crate::credentials::{KeySecret, Peer, Proofs};
+use crate::fleet::{COMMANDS_QUEUED, FleetService};
+use crate::kernel::clock::now_ms;
+use crate::kernel::ids::Ids;
+use crate::net::fault_of;
+use crate::purges::PurgeService;
+use crate::settings::SettingsService;
 use control_domain::fleet::{ConnectionId, Envoy, Fleet, Reported, instance};
 use optimizer_proto::v1::control_link_server::ControlLink;
 use optimizer_proto::v1::control_message::Body as ToFilter;
@@ -14,7 +18,7 @@ use optimizer_proto::v1::{
 };
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,16 +27,31 @@ use tonic::{Request, Response, Status, Streaming};
 /// A stream must say hello within this time.
 pub(crate) const HELLO: Duration = Duration::from_secs(10);
 
+/// What control streams reach.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkServices {
+    pub(crate) settings: Arc<SettingsService>,
+    pub(crate) fleet: Arc<FleetService>,
+    pub(crate) purges: Arc<PurgeService>,
+    pub(crate) breakers: Arc<BreakerService>,
+    pub(crate) warmup: Arc<WarmupService>,
+    pub(crate) key_secret: Arc<KeySecret>,
+    pub(crate) proofs: Arc<Proofs>,
+    pub(crate) ids: Arc<Ids>,
+    /// Envoys' streams that were refused.
+    pub(crate) refused: Arc<AtomicU64>,
+}
+
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Link {
-    plane: Arc<Plane>,
+    services: LinkServices,
     stopped: watch::Receiver<bool>,
 }
 
 impl Link {
-    pub(crate) fn new(plane: Arc<Plane>, stopped: watch::Receiver<bool>) -> Self {
-        Self { plane, stopped }
+    pub(crate) fn new(services: LinkServices, stopped: watch::Receiver<bool>) -> Self {
+        Self { services, stopped }
     }
 }
 
@@ -46,8 +65,8 @@ impl ControlLink for Link {
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let (sender, receiver) = mpsc::channel(COMMANDS_QUEUED);
         let conversation = Conversation {
-            plane: Arc::clone(&self.plane),
-            connection: self.plane.connection_id(),
+            services: self.services.clone(),
+            connection: self.services.fleet.connection_id(),
             envoy: String::new(),
             out: sender,
             peer: Peer::of(&request),
@@ -59,7 +78,7 @@ impl ControlLink for Link {
 }
 
 struct Conversation {
-    plane: Arc<Plane>,
+    services: LinkServices,
     connection: ConnectionId,
     envoy: String,
     out: mpsc::Sender<Result<ControlMessage, Status>>,
@@ -79,7 +98,7 @@ impl Conversation {
                 let fault = other.ok().and_then(Result::err);
                 let refused = match fault.filter(|status| fault_of(status).is_some()) {
                     Some(fault) => {
-                        self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
+                        self.services.refused.fetch_add(1, Ordering::Relaxed);
                         fault
                     }
                     None => Status::failed_precondition("the first message must be Hello"),
@@ -90,7 +109,7 @@ impl Conversation {
         };
         self.envoy = instance(&hello);
         if let Err(refused) = self.admit(&hello) {
-            self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
+            self.services.refused.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 envoy = self.envoy,
                 node = hello.node_id,
@@ -100,41 +119,41 @@ impl Conversation {
             let _ = self.out.send(Err(refused)).await;
             return;
         }
-        self.plane.domain().fleet.hello(&hello, self.connection, now_ms());
-        if let Some(replicas) = &self.plane.replicas {
-            replicas.connected(&self.envoy, &hello, self.connection);
-        }
-        self.plane.catch_up_with(&hello).await;
+        let services = self.services.clone();
+        services.fleet.hello(&self.envoy, &hello, self.connection);
+        services.settings.catch_up_with(&hello).await;
         let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
-        self.plane.attach(self.connection, &self.envoy, commands);
+        services.fleet.attach(self.connection, &self.envoy, commands);
         tracing::info!(
             envoy = self.envoy,
             node = hello.node_id,
             version = hello.filter_version,
             "Envoy connected"
         );
-        let mut secret = self.plane.key_secret.follow();
-        let mut proofs = self.plane.proofs.follow();
+        let mut secret = services.key_secret.follow();
+        let mut proofs = services.proofs.follow();
         let welcome = self.welcome(secret.borrow_and_update().clone());
-        let mut pushes = self.plane.follow();
-        let mut last = pushes.borrow_and_update().to(&self.envoy).clone();
+        let mut published = services.settings.follow();
+        let mut last = published.borrow_and_update().to(&self.envoy).clone();
         let mut open = self.send(ToFilter::Welcome(welcome)).await;
-        let alone = self.plane.leaves_alone(&self.envoy, &hello);
+        let alone = services.settings.leaves_alone(&self.envoy, &hello);
         if alone {
             last = SettingsPush::default();
-            tokio::spawn(crate::adopting::adopt_from(Arc::clone(&self.plane), self.envoy.clone()));
+            let (settings, envoy) = (Arc::clone(&services.settings), self.envoy.clone());
+            tokio::spawn(async move { settings.adopt_from(&envoy).await });
         } else {
             open = open && self.push(&last).await;
         }
-        tokio::spawn(crate::purging::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
-        crate::warming::connected(&self.plane, &self.envoy);
-        tokio::spawn(crate::steering::catch_up(Arc::clone(&self.plane), self.envoy.clone()));
+        tokio::spawn(Arc::clone(&services.purges).catch_up(self.envoy.clone()));
+        services.warmup.connected(&self.envoy);
+        let (breakers, envoy) = (Arc::clone(&services.breakers), self.envoy.clone());
+        tokio::spawn(async move { breakers.catch_up(&envoy).await });
         let peer = self.peer.clone();
         let mut revoked = pin!(peer.revoked());
         while open {
             open = tokio::select! {
                 refused = &mut revoked => {
-                    self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
+                    self.services.refused.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(envoy = self.envoy, reason = refused.message(), "Envoy refused");
                     let _ = self.out.send(Err(refused)).await;
                     false
@@ -148,11 +167,11 @@ impl Conversation {
                     }
                 },
                 // One that is left alone is told of nothing that nobody has decided on.
-                changed = pushes.changed() => if alone && self.plane.is_in_doubt() {
+                changed = published.changed() => if alone && services.settings.is_in_doubt() {
                     changed.is_ok()
                 } else {
                     // Only the newest matters: an Envoy that was slow skips what came between.
-                    let push = pushes.borrow_and_update().to(&self.envoy).clone();
+                    let push = published.borrow_and_update().to(&self.envoy).clone();
                     // A canary is no news for the others.
                     let news = push.revision != last.revision;
                     last.clone_from(&push);
@@ -174,7 +193,7 @@ impl Conversation {
                 _ = stopped.changed() => false,
             };
         }
-        self.plane.detach(self.connection, &self.envoy);
+        services.fleet.detach(self.connection, &self.envoy);
         tracing::info!(envoy = self.envoy, "Envoy disconnected");
     }
 
@@ -185,7 +204,7 @@ impl Conversation {
             return Err(Status::invalid_argument(format!("{field} of Hello is too long")));
         }
         self.peer.speaks_for(&hello.node_id)?;
-        if self.is_known() && !self.plane.proofs.holds(&self.envoy, &hello.proof) {
+        if self.is_known() && !self.services.proofs.holds(&self.envoy, &hello.proof) {
             return Err(Status::already_exists(
                 "this Envoy has been here; another stream in its name must prove that it is the same",
             ));
@@ -195,12 +214,16 @@ impl Conversation {
 
     /// Whether its process has been welcomed before. What it answers comes after the Welcome, so whoever has answered has its proof.
     fn is_known(&self) -> bool {
-        let domain = self.plane.domain();
-        let answered = domain.fleet.get(&self.envoy).is_some_and(Envoy::has_answered);
-        let reports = domain.fleet.is_reporting(&self.envoy, now_ms());
+        let LinkServices {
+            fleet, proofs, purges, ..
+        } = &self.services;
+        let (answered, reports) = fleet.read(|fleet, _| {
+            let answered = fleet.get(&self.envoy).is_some_and(Envoy::has_answered);
+            (answered, fleet.is_reporting(&self.envoy, now_ms()))
+        });
         // An earlier process has met it. Under a key of that time, which is the replicas' as soon as they agree.
-        let keyed = self.plane.proofs.is_kept() && self.plane.replicas.is_none();
-        answered || reports || (keyed && domain.purges.knows(&self.envoy))
+        let keyed = proofs.is_kept() && fleet.replica().is_none();
+        answered || reports || (keyed && purges.knows(&self.envoy))
     }
 
     async fn push(&mut self, push: &SettingsPush) -> bool {
@@ -216,12 +239,10 @@ impl Conversation {
 
     /// Nobody has in force what it was not sent. What it has of another history, or had before it came here, proves nothing about ours.
     fn acknowledge(&self, ack: &SettingsAck) {
-        let ours = self.plane.domain().book.epoch() == ack.epoch;
+        let ours = self.services.settings.published().epoch() == ack.epoch;
         if ours && ack.revision > self.newest_sent(&ack.epoch) {
-            let mut domain = self.plane.domain();
-            domain
-                .fleet
-                .refused_report(&self.envoy, "not_sent", "settings_ack.revision", now_ms());
+            let field = "settings_ack.revision";
+            self.services.fleet.refused_report(&self.envoy, "not_sent", field);
             tracing::warn!(
                 envoy = self.envoy,
                 revision = ack.revision,
@@ -229,30 +250,23 @@ impl Conversation {
             );
             return;
         }
-        self.plane.domain().fleet.acknowledged(&self.envoy, ack, now_ms());
-        if let Some(replicas) = &self.plane.replicas {
-            replicas.acknowledged(&self.envoy, ack);
-        }
-        self.plane.acknowledged.notify_waiters();
+        self.services.fleet.acknowledged(&self.envoy, ack);
     }
 
     /// The stream ended with an error. A message too large to be read or not readable at all is the Envoy's fault and is counted; it
     /// costs the stream, which the Envoy opens again.
     fn broken(&self, status: &Status) {
         let Some(cause) = fault_of(status) else { return };
-        self.plane
-            .domain()
-            .fleet
-            .refused_report(&self.envoy, cause, "message", now_ms());
+        self.services.fleet.refused_report(&self.envoy, cause, "message");
         tracing::warn!(envoy = self.envoy, cause, %status, "message refused");
     }
 
     fn welcome(&self, key_secret: Vec<u8>) -> Welcome {
         Welcome {
-            control_plane_id: self.plane.id.clone(),
+            control_plane_id: self.services.ids.process().to_owned(),
             protocol: optimizer_proto::PROTOCOL,
             key_secret,
-            proof: self.plane.proofs.of(&self.envoy),
+            proof: self.services.proofs.of(&self.envoy),
         }
     }
 
@@ -273,17 +287,13 @@ impl Conversation {
             }
             Some(FromFilter::Telemetry(report)) => {
                 let sequence = report.sequence;
-                let replicas = self.plane.replicas.clone();
-                let shared = replicas.map(|replicas| (replicas, report.clone()));
-                if self.merge(report)
-                    && let Some((replicas, report)) = shared
-                {
-                    replicas.reported(&self.envoy, report).await;
+                if self.merge(&report) {
+                    self.services.fleet.share_report(&self.envoy, report).await;
                 }
                 self.send(ToFilter::TelemetryAck(TelemetryAck { sequence })).await
             }
             Some(FromFilter::CommandResult(result)) => {
-                self.plane.answered(&self.envoy, result);
+                self.services.fleet.answered(&self.envoy, result);
                 true
             }
             Some(FromFilter::Hello(_)) | None => true,
@@ -292,21 +302,16 @@ impl Conversation {
 
     /// A report that cannot be is counted and dropped, and acknowledged all the same: sent again it would be no better.
     /// True when it was merged.
-    fn merge(&self, report: TelemetryReport) -> bool {
-        let now_ms = now_ms();
-        let mut domain = self.plane.domain();
-        if let Err(refused) = optimizer_proto::telemetry::check_report(&report, now_ms) {
+    fn merge(&self, report: &TelemetryReport) -> bool {
+        let LinkServices { fleet, purges, .. } = &self.services;
+        if let Err(refused) = optimizer_proto::telemetry::check_report(report, now_ms()) {
             let cause = refused.fault.as_str();
-            domain.fleet.refused_report(&self.envoy, cause, &refused.field, now_ms);
-            drop(domain);
+            fleet.refused_report(&self.envoy, cause, &refused.field);
             tracing::warn!(envoy = self.envoy, field = %refused.field, fault = refused.fault.as_str(), "telemetry refused");
             return false;
         }
         if report.instance_id != self.envoy {
-            domain
-                .fleet
-                .refused_report(&self.envoy, "foreign", "instance_id", now_ms);
-            drop(domain);
+            fleet.refused_report(&self.envoy, "foreign", "instance_id");
             tracing::warn!(
                 envoy = self.envoy,
                 named = report.instance_id,
@@ -314,14 +319,11 @@ impl Conversation {
             );
             return false;
         }
-        match domain.fleet.reported(&self.envoy, &report, now_ms) {
+        let (reported, node) = fleet.reported(&self.envoy, report);
+        match reported {
             Reported::Merged => {
-                let node = domain.fleet.node(&self.envoy).to_owned();
-                drop(domain);
-                let events = report.delta.iter().flat_map(|delta| &delta.breaker_events);
-                events.for_each(|event| self.plane.announce(Event::new("breaker", breaker_event(&node, event))));
-                let purges = report.delta.iter().flat_map(|delta| &delta.purges);
-                purges.for_each(|made| purging::made_by_client(&self.plane, &self.envoy, &node, made));
+                let made = report.delta.iter().flat_map(|delta| &delta.purges);
+                made.for_each(|made| purges.made_by_client(&self.envoy, &node, made));
                 return true;
             }
             Reported::Duplicate => tracing::debug!(envoy = self.envoy, "telemetry seen before"),

@@ -1,14 +1,16 @@
 //! Envoy's own statistics, pushed by its metrics service sink: what the filter cannot see.
 
-use super::peers::Peer;
+use super::MAX_STATISTICS;
 use super::statistics::{MAX_NAME, Statistics};
-use super::{MAX_STATISTICS, fault_of};
-use crate::plane::{Plane, now_ms};
+use crate::credentials::Peer;
+use crate::fleet::FleetService;
+use crate::net::fault_of;
+use crate::xds::Clients;
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tonic::codegen::{Body, BoxFuture, StdError, http};
 use tonic::server::{ClientStreamingService, Grpc, NamedService};
@@ -21,12 +23,19 @@ const METHOD: &str = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
 /// The service. By hand: the one that is generated reads whole messages of the standard types.
 #[derive(Debug, Clone)]
 pub(crate) struct Sink {
-    plane: Arc<Plane>,
+    fleet: Arc<FleetService>,
+    clients: Arc<Clients>,
+    /// Envoys' streams that were refused.
+    refused: Arc<AtomicU64>,
 }
 
 impl Sink {
-    pub(crate) fn new(plane: Arc<Plane>) -> Self {
-        Self { plane }
+    pub(crate) fn new(fleet: Arc<FleetService>, clients: Arc<Clients>, refused: Arc<AtomicU64>) -> Self {
+        Self {
+            fleet,
+            clients,
+            refused,
+        }
     }
 
     async fn hear(self, request: Request<Streaming<Statistics>>) -> Result<Response<StreamMetricsResponse>, Status> {
@@ -40,7 +49,7 @@ impl Sink {
                 refused = &mut revoked => return Err(refused),
                 message = stream.message() => message.inspect_err(|status| {
                     if fault_of(status).is_some() {
-                        self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
+                        self.refused.fetch_add(1, Ordering::Relaxed);
                     }
                 })?,
             };
@@ -52,11 +61,8 @@ impl Sink {
             let Some(node_id) = &node_id else {
                 return Err(Status::invalid_argument("the first message must name the node"));
             };
-            self.plane.xds.endpoints(node_id, statistics.upstreams);
-            self.plane
-                .domain()
-                .envoy_stats
-                .report(node_id, statistics.taken, now_ms());
+            self.clients.endpoints(node_id, statistics.upstreams);
+            self.fleet.statistics(node_id, statistics.taken);
         }
         Ok(Response::new(StreamMetricsResponse {}))
     }

@@ -5,19 +5,20 @@ mod cache_backend;
 mod control_link;
 mod metrics_sink;
 mod parts;
-mod peers;
 mod replica_link;
 mod services;
 mod statistics;
 
-pub(crate) use peers::{Door, Peer};
+pub(crate) use control_link::LinkServices;
 #[cfg(test)]
 pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO, parts::MAX_PARTS};
 
-use crate::plane::Plane;
-use crate::transport::bodies::Bodies;
-use crate::transport::incoming::Io;
-use crate::xds::{Ads, Hub};
+use crate::credentials::{Certificate, Door};
+use crate::kernel::ports::RemoteEnvoys;
+use crate::net::bodies::Bodies;
+use crate::net::incoming::Io;
+use crate::tier::Tier;
+use crate::xds::{Ads, Clients, Hub};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
@@ -30,7 +31,6 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
-use tonic::{Code, Status};
 use tower::util::MapRequestLayer;
 
 /// Largest message of a control stream: an Envoy's are half of this.
@@ -57,39 +57,47 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
 impl Connected for Io {
-    type ConnectInfo = peers::Certificate;
+    type ConnectInfo = Certificate;
 
-    fn connect_info(&self) -> peers::Certificate {
-        peers::Certificate::of(self.names(), self.address())
+    fn connect_info(&self) -> Certificate {
+        Certificate::of(self.names(), self.address())
     }
 }
 
-/// What is wrong with a message, where a stream ended for that: too long or too many parts, or not to be decoded.
-pub(crate) fn fault_of(status: &Status) -> Option<&'static str> {
-    match status.code() {
-        Code::OutOfRange | Code::ResourceExhausted => Some("too_large"),
-        Code::Internal if status.message().contains("decode") => Some("unreadable"),
-        _ => None,
-    }
+/// What Envoys' calls reach.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) link: LinkServices,
+    pub(crate) tier: Arc<Tier>,
+    /// Envoys that take their clusters from here.
+    pub(crate) clients: Arc<Clients>,
+    /// The other replicas, of which some call.
+    pub(crate) remote: Arc<dyn RemoteEnvoys>,
 }
 
 /// Serves until told to stop.
 pub(crate) async fn serve(
-    plane: Arc<Plane>,
+    services: Services,
     hub: Arc<Hub>,
     door: Door,
     bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
-    let refused = Arc::clone(&plane.streams_refused);
-    let others = replica_link::Door::new(Arc::clone(&plane));
-    let sink = metrics_sink::Sink::new(Arc::clone(&plane));
-    let tier = CacheBackendServer::new(cache_backend::Backend::new(Arc::clone(&plane.tier)));
+    let Services {
+        link,
+        tier,
+        clients,
+        remote,
+    } = services;
+    let refused = Arc::clone(&link.refused);
+    let others = replica_link::Door::new(Arc::clone(&remote), Arc::clone(&refused));
+    let sink = metrics_sink::Sink::new(Arc::clone(&link.fleet), clients, Arc::clone(&refused));
+    let tier = CacheBackendServer::new(cache_backend::Backend::new(tier));
     let tier = tier.max_decoding_message_size(MAX_TIER);
-    let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&plane)));
+    let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&link.fleet)));
     let replicas = replicas.max_decoding_message_size(MAX_RELAYED);
-    let link = control_link::Link::new(plane, stopped.clone());
+    let link = control_link::Link::new(link, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(MAX_CONTROL);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
     let ads = ads.max_decoding_message_size(MAX_DISCOVERY);

@@ -1,10 +1,11 @@
 //! Commands that another replica has for the Envoys of this one.
 
-use crate::plane::Plane;
+use crate::fleet::FleetService;
+use crate::kernel::ports::RemoteEnvoys;
 use optimizer_proto::v1::replica_link_server::ReplicaLink;
 use optimizer_proto::v1::{RelayedCommand, RelayedResult};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
@@ -14,36 +15,40 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Lets replicas alone in, before anything of what they say is read.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
-    plane: Arc<Plane>,
+    replicas: Arc<dyn RemoteEnvoys>,
+    /// Streams that were refused.
+    refused: Arc<AtomicU64>,
 }
 
 impl Door {
-    pub(crate) fn new(plane: Arc<Plane>) -> Self {
-        Self { plane }
+    pub(crate) fn new(replicas: Arc<dyn RemoteEnvoys>, refused: Arc<AtomicU64>) -> Self {
+        Self { replicas, refused }
     }
 
     pub(super) fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
-        let replicas = self.plane.replicas.as_ref().ok_or_else(alone)?;
-        replicas.relay.admits(&request).inspect_err(|_| {
-            self.plane.streams_refused.fetch_add(1, Ordering::Relaxed);
-        })?;
-        Ok(request)
+        let given = request.metadata().get("authorization");
+        match self.replicas.admits(given.and_then(|value| value.to_str().ok())) {
+            None => Err(Status::unimplemented("this control plane has no replicas")),
+            Some(false) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(Status::unauthenticated(
+                    "only replicas of this control plane are let in",
+                ))
+            }
+            Some(true) => Ok(request),
+        }
     }
-}
-
-fn alone() -> Status {
-    Status::unimplemented("this control plane has no replicas")
 }
 
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Link {
-    plane: Arc<Plane>,
+    fleet: Arc<FleetService>,
 }
 
 impl Link {
-    pub(crate) fn new(plane: Arc<Plane>) -> Self {
-        Self { plane }
+    pub(crate) fn new(fleet: Arc<FleetService>) -> Self {
+        Self { fleet }
     }
 }
 
@@ -56,7 +61,7 @@ impl ReplicaLink for Link {
             .and_then(|command| command.body)
             .ok_or_else(|| Status::invalid_argument("no command"))?;
         let timeout = Duration::from_millis(u64::from(asked.timeout_ms)).min(LONGEST);
-        let result = self.plane.command_here(&asked.envoy, body, timeout).await;
+        let result = self.fleet.command_here(&asked.envoy, body, timeout).await;
         Ok(Response::new(RelayedResult { result }))
     }
 }

@@ -2,7 +2,9 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use crate::plane::{Plane, now_ms, proposing};
+use crate::fleet::FleetService;
+use crate::kernel::clock::now_ms;
+use crate::settings::{SettingsService, proposing};
 use axum::Json;
 use axum::extract::State;
 use control_domain::advice;
@@ -37,9 +39,9 @@ fn policy_of(word: &str) -> Option<EvictionPolicy> {
     words.find(|(own, _)| *own == word).map(|(_, policy)| policy)
 }
 
-fn present(plane: &Plane) -> CacheShape {
-    let domain = plane.domain();
-    let document = &domain.book.present().document;
+fn present(settings: &SettingsService) -> CacheShape {
+    let published = settings.published();
+    let document = published.document();
     let number = |name: &str| document.get(name).and_then(Value::as_u64).unwrap_or(0);
     let policy = document.get("eviction_policy").and_then(Value::as_str);
     CacheShape {
@@ -52,10 +54,11 @@ fn present(plane: &Plane) -> CacheShape {
 /// What the fleet's hit ratio and origin load would be with another size or policy of every cache, from the lookups seen so far.
 #[utoipa::path(get, path = "/cache/what-if", tag = "cache", params(Size), responses((status = 200, description = "Prediction with its interval, and the curve around it", body = Predictions), (status = 400, description = "Not a size, not a policy")))]
 pub(crate) async fn what_if(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
+    State(fleet): State<Arc<FleetService>>,
     Params(size): Params<Size>,
 ) -> Result<Json<Predictions>, Problem> {
-    let present = present(&plane);
+    let present = present(&settings);
     let policy = size.policy.as_deref().map_or(Ok(present.policy), |word| {
         policy_of(word).ok_or_else(|| Problem::bad_query("policy", word, "s3_fifo, sieve, lru, lfu or fifo"))
     })?;
@@ -67,14 +70,10 @@ pub(crate) async fn what_if(
     if wanted.cache_size == 0 || wanted.cache_memory_mb == 0 {
         return Err(Problem::bad_query("cache_size", "0", "a whole number above 0"));
     }
-    let domain = plane.domain();
-    Ok(Json(predictions::what_if(
-        &domain.fleet,
-        size.envoy.as_deref(),
-        present,
-        wanted,
-        now_ms(),
-    )))
+    let envoy = size.envoy.as_deref();
+    Ok(Json(fleet.read(|fleet, _| {
+        predictions::what_if(fleet, envoy, present, wanted, now_ms())
+    })))
 }
 
 /// What is recommended.
@@ -87,17 +86,21 @@ pub(crate) struct Recommended {
 }
 
 /// What is recommended now.
-pub(super) fn recommendation(plane: &Plane) -> Recommended {
-    let present = present(plane);
-    let domain = plane.domain();
-    Recommended {
-        size: advice::recommendation(&domain.fleet, present, plane.machine.memory_mb, now_ms()),
-        ttl: ttl_advice(&domain.fleet.recent(MAX_WINDOW_MS, now_ms())),
-    }
+pub(super) fn recommendation(settings: &SettingsService, fleet: &FleetService) -> Recommended {
+    let present = present(settings);
+    let memory_mb = settings.machine().memory_mb;
+    fleet.read(|fleet, _| Recommended {
+        size: advice::recommendation(fleet, present, memory_mb, now_ms()),
+        ttl: ttl_advice(&fleet.recent(MAX_WINDOW_MS, now_ms())),
+    })
 }
 
 /// Puts a recommendation into force. False when it is what is in force already.
-pub(super) async fn apply(plane: &Plane, recommendation: &Recommended, caller: &Caller) -> Result<bool, Problem> {
+pub(super) async fn apply(
+    settings: &SettingsService,
+    recommendation: &Recommended,
+    caller: &Caller,
+) -> Result<bool, Problem> {
     let size = &recommendation.size;
     let change = Change::Merge(json!({
         "cache_size": size.cache_size,
@@ -108,7 +111,7 @@ pub(super) async fn apply(plane: &Plane, recommendation: &Recommended, caller: &
         door: "optimize".to_owned(),
         reason: size.reason.clone(),
     };
-    Ok(plane
+    Ok(settings
         .change(None, author, false, None, proposing(&change))
         .await?
         .accepted

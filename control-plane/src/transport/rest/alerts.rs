@@ -1,10 +1,11 @@
 //! Alerts, silences and the live stream.
 
+use super::identity::Caller;
 use super::problem::{Body, Params, Problem, Segments};
 use super::query::duration;
-use crate::plane::{Plane, now_ms};
-use crate::replicas::Entry;
-use crate::transport::rest::identity::Caller;
+use super::state::Runbook;
+use crate::alerts::AlertService;
+use crate::kernel::clock::now_ms;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -92,43 +93,37 @@ pub(crate) struct Acknowledged {
 
 /// Alerts that are on, the worst first, as a bare array.
 #[utoipa::path(get, path = "/alerts/active", tag = "alerts", params(Which), responses((status = 200, description = "Array of alerts, empty when none", body = Vec<AlertView>)))]
-pub(crate) async fn active(State(plane): State<Arc<Plane>>, Params(which): Params<Which>) -> Json<Vec<AlertView>> {
-    let domain = plane.domain();
-    let now_ms = now_ms();
-    let listed = domain
-        .board
-        .active(which.pending)
-        .into_iter()
-        .map(|alert| shown(alert, plane.runbook(), domain.board.is_silenced(&alert.name, now_ms)))
-        .collect();
-    Json(listed)
+pub(crate) async fn active(
+    State(alerts): State<Arc<AlertService>>,
+    State(runbook): State<Runbook>,
+    Params(which): Params<Which>,
+) -> Json<Vec<AlertView>> {
+    let active = alerts.active(which.pending);
+    let listed = active
+        .iter()
+        .map(|(alert, silenced)| shown(alert, &runbook.0, *silenced));
+    Json(listed.collect())
 }
 
 /// Alerts that ended, the newest first.
 #[utoipa::path(get, path = "/alerts/history", tag = "alerts", responses((status = 200, description = "Array of alerts that ended", body = Vec<AlertView>)))]
-pub(crate) async fn history(State(plane): State<Arc<Plane>>) -> Json<Vec<AlertView>> {
-    let domain = plane.domain();
-    let listed = domain
-        .board
-        .history()
-        .map(|alert| shown(alert, plane.runbook(), false))
-        .collect();
-    Json(listed)
+pub(crate) async fn history(
+    State(alerts): State<Arc<AlertService>>,
+    State(runbook): State<Runbook>,
+) -> Json<Vec<AlertView>> {
+    let ended = alerts.history();
+    Json(ended.iter().map(|alert| shown(alert, &runbook.0, false)).collect())
 }
 
 /// Somebody has seen an alert and is at it.
 #[utoipa::path(post, path = "/alerts/{id}/ack", tag = "alerts", params(("id" = String, Path, description = "Id of a firing alert")),
     responses((status = 200, description = "Acknowledged", body = Acknowledged), (status = 404, description = "No such alert is on")))]
 pub(crate) async fn acknowledge(
-    State(plane): State<Arc<Plane>>,
+    State(alerts): State<Arc<AlertService>>,
     caller: Caller,
     Segments(id): Segments<String>,
 ) -> Result<Json<Acknowledged>, Problem> {
-    let known = plane.domain().board.acknowledge(&id, &caller.name);
-    if known {
-        tracing::info!(alert = id, who = caller.name, "alert acknowledged");
-        let (seen, by) = (id.clone(), caller.name.clone());
-        plane.share(|| Entry::Acknowledged { id: seen, by }).await;
+    if alerts.acknowledge(&id, &caller.name).await {
         return Ok(Json(Acknowledged {
             id,
             acknowledged_by: caller.name,
@@ -158,7 +153,7 @@ pub(crate) struct SilenceRequest {
 #[utoipa::path(post, path = "/alerts/silences", tag = "alerts", request_body = SilenceRequest,
     responses((status = 201, description = "In force", body = Silence), (status = 409, description = "There are as many as are kept"), (status = 422, description = "Not a silence")))]
 pub(crate) async fn silence(
-    State(plane): State<Arc<Plane>>,
+    State(alerts): State<Arc<AlertService>>,
     caller: Caller,
     Body(asked): Body<SilenceRequest>,
 ) -> Result<(StatusCode, Json<Silence>), Problem> {
@@ -181,9 +176,7 @@ pub(crate) async fn silence(
         "alert silenced"
     );
     let view = silence.clone();
-    let kept = plane.domain().board.silence(silence.clone());
-    if kept {
-        plane.share(|| Entry::Silenced { silence }).await;
+    if alerts.silence(silence).await {
         Ok((StatusCode::CREATED, Json(view)))
     } else {
         Err(Problem::new(
@@ -196,20 +189,18 @@ pub(crate) async fn silence(
 
 /// The silences in force.
 #[utoipa::path(get, path = "/alerts/silences", tag = "alerts", responses((status = 200, description = "Array of silences", body = Vec<Silence>)))]
-pub(crate) async fn silences(State(plane): State<Arc<Plane>>) -> Json<Vec<Silence>> {
-    Json(plane.domain().board.silences().to_vec())
+pub(crate) async fn silences(State(alerts): State<Arc<AlertService>>) -> Json<Vec<Silence>> {
+    Json(alerts.silences())
 }
 
 /// Ends a silence.
 #[utoipa::path(delete, path = "/alerts/silences/{name}", tag = "alerts", params(("name" = String, Path, description = "Name of the rule")),
     responses((status = 204, description = "Ended"), (status = 404, description = "There is none")))]
 pub(crate) async fn unsilence(
-    State(plane): State<Arc<Plane>>,
+    State(alerts): State<Arc<AlertService>>,
     Segments(name): Segments<String>,
 ) -> Result<StatusCode, Problem> {
-    let ended = plane.domain().board.unsilence(&name);
-    if ended {
-        plane.share(|| Entry::Unsilenced { name }).await;
+    if alerts.unsilence(&name).await {
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(Problem::new(

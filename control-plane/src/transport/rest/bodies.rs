@@ -1,8 +1,8 @@
 //! Bodies of requests as they come: a pause ends them, and large ones are held only as far as there is room.
 
 use super::problem::Problem;
-use crate::modules;
-use crate::transport::bodies::Bodies;
+use crate::net::bodies::Bodies;
+use crate::xds;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
@@ -38,7 +38,7 @@ fn held(request: &Request) -> usize {
     let most = match request.uri().path() {
         // They go to disk.
         "/cache/restore" => 0,
-        "/filter/modules" => modules::MAX_BYTES,
+        "/filter/modules" => xds::MAX_BYTES,
         _ => super::MAX_BODY,
     };
     let said = request.body().size_hint().exact();

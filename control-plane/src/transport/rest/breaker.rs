@@ -3,8 +3,10 @@
 use super::identity::Caller;
 use super::problem::{Params, Problem, Segments};
 use super::query::{WordHeaders, duration};
-use crate::plane::{Plane, now_ms};
-use crate::steering;
+use crate::breakers::BreakerService;
+use crate::fleet::FleetService;
+use crate::kernel::clock::now_ms;
+use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -19,25 +21,25 @@ use std::sync::Arc;
 const MAX_REASON: usize = 256;
 
 #[utoipa::path(get, path = "/circuit-breaker/status", tag = "breaker", responses((status = 200, description = "Worst state, and every breaker on every Envoy with its evidence", body = BreakerStatus)))]
-pub(crate) async fn status(State(plane): State<Arc<Plane>>) -> Json<BreakerStatus> {
-    let domain = plane.domain();
-    Json(breaker_status(&domain.fleet, &domain.steering, now_ms()))
+pub(crate) async fn status(
+    State(fleet): State<Arc<FleetService>>,
+    State(breakers): State<Arc<BreakerService>>,
+) -> Json<BreakerStatus> {
+    let overrides = breakers.overrides();
+    Json(fleet.read(|fleet, _| breaker_status(fleet, &overrides, now_ms())))
 }
 
 #[utoipa::path(get, path = "/circuit-breaker/events", tag = "breaker", responses((status = 200, description = "Transitions, the newest last", body = Vec<Transition>)))]
-pub(crate) async fn events(State(plane): State<Arc<Plane>>) -> Json<Vec<Transition>> {
-    let domain = plane.domain();
-    let events = domain
-        .fleet
-        .events()
-        .map(|(node, event)| breaker_event(node, event))
-        .collect();
-    Json(events)
+pub(crate) async fn events(State(fleet): State<Arc<FleetService>>) -> Json<Vec<Transition>> {
+    Json(fleet.read(|fleet, _| {
+        let events = fleet.events();
+        events.map(|(node, event)| breaker_event(node, event)).collect()
+    }))
 }
 
 #[utoipa::path(get, path = "/circuit-breaker/audit", tag = "breaker", responses((status = 200, description = "What operators said about breakers, the newest last", body = Vec<Said>)))]
-pub(crate) async fn audit(State(plane): State<Arc<Plane>>) -> Json<Vec<Said>> {
-    Json(plane.domain().steering.log().cloned().collect())
+pub(crate) async fn audit(State(breakers): State<Arc<BreakerService>>) -> Json<Vec<Said>> {
+    Json(breakers.overrides().log().cloned().collect())
 }
 
 /// How long a forced state lasts.
@@ -69,7 +71,9 @@ pub(crate) struct Steered {
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
 #[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset", pattern = "^(force-open|force-close|dry-run|reset)$"), Steer, WordHeaders), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = Steered), (status = 404, description = "No such action, or no such upstream is known"), (status = 409, description = "The settings switch breakers off")))]
 pub(crate) async fn steer(
-    State(plane): State<Arc<Plane>>,
+    State(breakers): State<Arc<BreakerService>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(settings): State<Arc<SettingsService>>,
     Segments((upstream, action)): Segments<(String, String)>,
     Params(steer): Params<Steer>,
     caller: Caller,
@@ -78,7 +82,7 @@ pub(crate) async fn steer(
     let action = Word::parse(&action).ok_or_else(Problem::not_found)?;
     let at = now_ms();
     let until = expiry(&steer, action)?.map(|expiry| at.saturating_add(expiry));
-    check_known(&plane, &upstream)?;
+    check_known(&settings, &fleet, &upstream)?;
     let given = headers.get("x-reason").and_then(|value| value.to_str().ok());
     let reason = given.or(steer.reason.as_deref()).unwrap_or_default();
     let said = Said {
@@ -89,19 +93,19 @@ pub(crate) async fn steer(
         who: caller.name,
         reason: reason.chars().take(MAX_REASON).collect(),
     };
-    let answers = steering::say(&plane, said.clone()).await;
+    let answers = breakers.put(said.clone()).await;
     let (done, late): (Vec<_>, Vec<_>) = answers
         .iter()
         .partition(|(_, result)| result.as_ref().is_some_and(|result| result.ok));
     let here: BTreeSet<&String> = answers.iter().map(|(envoy, _)| envoy).collect();
-    let mut elsewhere = plane.everywhere();
+    let mut elsewhere = fleet.connected_envoys();
     elsewhere.retain(|envoy| !here.contains(envoy));
     Ok(Json(Steered {
         said,
         in_force_on: done.len(),
         not_on: late.into_iter().map(|(envoy, _)| envoy.clone()).collect(),
         told_elsewhere: elsewhere,
-        away: plane.away(),
+        away: fleet.recently_disconnected(),
     }))
 }
 
@@ -119,18 +123,18 @@ fn expiry(steer: &Steer, action: Word) -> Result<Option<u64>, Problem> {
 }
 
 /// A typo must not leave a word that nobody obeys: an upstream is known when an Envoy has called it or the settings name it.
-fn check_known(plane: &Plane, upstream: &str) -> Result<(), Problem> {
-    let domain = plane.domain();
-    let settings = &domain.book.present().document;
+fn check_known(settings: &SettingsService, fleet: &FleetService, upstream: &str) -> Result<(), Problem> {
+    let published = settings.published();
+    let settings = published.document();
     if settings.pointer("/breaker/enabled") == Some(&json!(false)) {
         let title = "The settings switch circuit breakers off; there is nothing to steer";
         return Err(Problem::new(StatusCode::CONFLICT, "breakers_off", title));
     }
-    let mut known: BTreeSet<String> = domain
-        .fleet
-        .present(now_ms())
-        .flat_map(|(_, envoy)| envoy.gauges.breakers.iter().map(|gauge| gauge.upstream.clone()))
-        .collect();
+    let mut known: BTreeSet<String> = fleet.read(|fleet, _| {
+        let present = fleet.present(now_ms());
+        let breakers = present.flat_map(|(_, envoy)| &envoy.gauges.breakers);
+        breakers.map(|gauge| gauge.upstream.clone()).collect()
+    });
     let configured = settings.pointer("/upstreams").and_then(Value::as_array);
     known.extend(
         configured

@@ -1,9 +1,12 @@
 //! The cache of the fleet.
 
+use super::discreet::Discretion;
 use super::problem::{Params, Problem};
 use super::query::{Window, timeout};
-use crate::inventory;
-use crate::plane::{Plane, now_ms};
+use crate::cache::inventory;
+use crate::fleet::FleetService;
+use crate::kernel::clock::now_ms;
+use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -49,21 +52,17 @@ pub(crate) struct Explained {
 
 #[utoipa::path(get, path = "/cache/stats", tag = "cache", params(Window), responses((status = 200, description = "What is stored", body = CacheView)))]
 pub(crate) async fn stats(
-    State(plane): State<Arc<Plane>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(settings): State<Arc<SettingsService>>,
     Params(window): Params<Window>,
 ) -> Result<Json<CacheView>, Problem> {
     let window_ms = window.milliseconds()?;
-    let (inventory, silent) = inventory::taken(&plane).await;
-    let domain = plane.domain();
-    let ttl = domain
-        .book
-        .present()
-        .document
-        .get("default_ttl")
-        .and_then(Value::as_str)
-        .unwrap_or("0s");
+    let (inventory, silent) = inventory(&fleet).await;
+    let published = settings.published();
+    let ttl = published.document().get("default_ttl").and_then(Value::as_str);
+    let ttl = ttl.unwrap_or("0s");
     Ok(Json(CacheView {
-        stats: views::cache(&domain.fleet, &window.filter(), ttl, window_ms, now_ms()),
+        stats: fleet.read(|fleet, _| views::cache(fleet, &window.filter(), ttl, window_ms, now_ms())),
         stored: inventory.view(),
         not_answered: silent,
     }))
@@ -71,22 +70,20 @@ pub(crate) async fn stats(
 
 #[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated", body = InvalidationStats)))]
 pub(crate) async fn invalidation(
-    State(plane): State<Arc<Plane>>,
+    State(fleet): State<Arc<FleetService>>,
     Params(window): Params<Window>,
 ) -> Result<Json<InvalidationStats>, Problem> {
     let window_ms = window.milliseconds()?;
-    Ok(Json(views::invalidation(
-        &plane.domain().fleet,
-        &window.filter(),
-        window_ms,
-        now_ms(),
-    )))
+    Ok(Json(fleet.read(|fleet, _| {
+        views::invalidation(fleet, &window.filter(), window_ms, now_ms())
+    })))
 }
 
 /// `?url=…&method=…&header=Name: value` (repeatable): what each Envoy would do with this request now, and why.
 #[utoipa::path(get, path = "/cache/explain", tag = "cache", params(("url" = String, Query, description = "Absolute URL"), ("method" = Option<String>, Query, description = "GET when absent"), ("header" = Option<Vec<String>>, Query, description = "`Name: value`, repeatable"), ("timeout" = Option<String>, Query, description = "How long to wait for Envoys, 2s when absent")), responses((status = 200, description = "What each Envoy would do with a request now, and why", body = Explanations), (status = 503, description = "No Envoy is connected to answer")))]
 pub(crate) async fn explain(
-    State(plane): State<Arc<Plane>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(discretion): State<Arc<Discretion>>,
     Params(parameters): Params<Vec<(String, String)>>,
 ) -> Result<Json<Explanations>, Problem> {
     let command = question(&parameters)?;
@@ -96,8 +93,8 @@ pub(crate) async fn explain(
             .find(|(name, _)| name == "timeout")
             .map(|(_, text)| text.as_str()),
     )?;
-    let envoys: Vec<Explained> = plane
-        .command_everywhere(Body::Explain(command), wait)
+    let envoys: Vec<Explained> = fleet
+        .command_all(Body::Explain(command), wait)
         .await
         .into_iter()
         .map(|(envoy, result)| Explained {
@@ -105,7 +102,7 @@ pub(crate) async fn explain(
             answered: result.is_some(),
             explanation: result.map(|result| {
                 let mut told = serde_json::from_str(&result.detail).unwrap_or(Value::String(result.detail));
-                plane.discretion.veil(&mut told);
+                discretion.veil(&mut told);
                 told
             }),
         })

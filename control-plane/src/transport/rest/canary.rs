@@ -5,7 +5,9 @@ use super::identity::Caller;
 use super::problem::{Params, Problem};
 use super::query::{SettingsWrite, WordHeaders, Write};
 use super::settings::{reason, rollout_of};
-use crate::plane::{Plane, now_ms};
+use crate::fleet::FleetService;
+use crate::kernel::clock::now_ms;
+use crate::settings::{Published, SettingsService};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -109,14 +111,19 @@ pub(crate) enum Ended {
 
 /// `GET /settings/canary`: what is tried, on whom, and how they fare beside the others.
 #[utoipa::path(get, path = "/settings/canary", tag = "settings", responses((status = 200, description = "The revision on trial, who has it, and figures of both parts of the fleet; {\"canary\": null} without one", body = Trial)))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Trial> {
-    let domain = plane.domain();
-    let Some(canary) = &domain.canary else {
-        return Json(Trial { canary: None });
-    };
-    let (epoch, number, now_ms) = (domain.book.epoch(), canary.revision.number, now_ms());
-    let envoys = domain
-        .fleet
+pub(crate) async fn show(
+    State(settings): State<Arc<SettingsService>>,
+    State(fleet): State<Arc<FleetService>>,
+) -> Json<Trial> {
+    let published = settings.published();
+    let canary = published.canary();
+    let canary = canary.map(|canary| fleet.read(|fleet, _| on_trial(&published, canary, fleet)));
+    Json(Trial { canary })
+}
+
+fn on_trial(published: &Published, canary: &Canary, fleet: &Fleet) -> OnTrial {
+    let (epoch, number, now_ms) = (published.epoch(), canary.revision.number, now_ms());
+    let envoys = fleet
         .envoys()
         .filter(|(name, _)| canary.envoys.contains(*name))
         .map(|(name, envoy)| {
@@ -131,40 +138,39 @@ pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<Trial> {
         })
         .collect();
     let window_ms = now_ms.saturating_sub(canary.revision.at_ms);
-    let canary = OnTrial {
+    OnTrial {
         revision: number,
-        base: domain.book.present().number,
+        base: published.present().number,
         share: canary.share,
         since: canary.revision.at_ms,
         who: canary.revision.author.who.clone(),
         reason: canary.revision.author.reason.clone(),
-        changes: differences(&domain.book.present().document, &canary.revision.document),
+        changes: differences(published.document(), &canary.revision.document),
         envoys,
         figures: Compared {
-            canary: figures(&domain.fleet, canary, true, window_ms, now_ms),
-            others: figures(&domain.fleet, canary, false, window_ms, now_ms),
+            canary: figures(fleet, canary, true, window_ms, now_ms),
+            others: figures(fleet, canary, false, window_ms, now_ms),
         },
-    };
-    Json(Trial { canary: Some(canary) })
+    }
 }
 
 /// `POST /settings/canary/promote`: what was tried becomes the settings of all.
 #[utoipa::path(post, path = "/settings/canary/promote", tag = "settings", params(Write), responses((status = 200, description = "In force for all", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = 409, description = "No canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn promote(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
     Params(write): Params<Write>,
 ) -> Result<Response, Problem> {
     let wait = write.wait()?;
     if write.dry_run {
-        return would_end(&plane);
+        return would_end(&settings);
     }
-    Ok(done(rollout_of(&plane, plane.promote().await?, wait).await))
+    Ok(done(rollout_of(&settings, settings.promote().await?, wait).await))
 }
 
 /// `POST /settings/canary/abort`: the settings that all others have are issued again.
 #[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite, WordHeaders), responses((status = 200, description = "Given up", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = 409, description = "No canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn abort(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
     caller: Caller,
     Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
@@ -174,21 +180,18 @@ pub(crate) async fn abort(
         return Err(Problem::bad_query("canary", "", "nothing: all who had it lose it"));
     }
     if write.dry_run {
-        return would_end(&plane);
+        return would_end(&settings);
     }
-    let number = plane.abort(caller.name, &reason(&headers, &write)).await?;
-    Ok(done(rollout_of(&plane, number, wait).await))
+    let number = settings.abort(caller.name, &reason(&headers, &write)).await?;
+    Ok(done(rollout_of(&settings, number, wait).await))
 }
 
-fn on_trial(plane: &Plane) -> Result<u64, Problem> {
-    let number = plane.domain().canary.as_ref().map(|canary| canary.revision.number);
-    number.ok_or_else(|| Problem::from(Refused::NoCanary))
-}
-
-fn would_end(plane: &Plane) -> Result<Response, Problem> {
+fn would_end(settings: &SettingsService) -> Result<Response, Problem> {
+    let published = settings.published();
+    let canary = published.canary().ok_or_else(|| Problem::from(Refused::NoCanary))?;
     let would = WouldEnd {
         dry_run: true,
-        revision: on_trial(plane)?,
+        revision: canary.revision.number,
     };
     Ok(Json(Ended::Would(would)).into_response())
 }

@@ -35,7 +35,7 @@ const GENERAL: [General; 11] = [
         asked.has_body
     }),
     ("504", "It took longer than a minute and was given up on", |asked| {
-        !super::UNHURRIED.contains(&asked.path)
+        !super::NO_TIMEOUT.contains(&asked.path)
     }),
 ];
 

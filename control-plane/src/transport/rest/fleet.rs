@@ -1,8 +1,10 @@
 //! The Envoys and what they run on.
 
 use super::answers::{Finding, violations};
-use crate::plane::{Domain, Plane, now_ms};
-use crate::xds::XdsRollout;
+use crate::fleet::FleetService;
+use crate::kernel::clock::now_ms;
+use crate::settings::{Published, SettingsService};
+use crate::xds::{Clients, XdsRollout};
 use axum::Json;
 use axum::extract::State;
 use control_domain::fleet::Envoy;
@@ -113,9 +115,11 @@ pub(crate) struct EnvoyRollout {
 }
 
 #[utoipa::path(get, path = "/fleet", tag = "fleet", responses((status = 200, description = "Every Envoy", body = Vec<EnvoyView>)))]
-pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<EnvoyView>> {
-    let domain = plane.domain();
-    let now_ms = now_ms();
+pub(crate) async fn list(
+    State(fleet): State<Arc<FleetService>>,
+    State(settings): State<Arc<SettingsService>>,
+) -> Json<Vec<EnvoyView>> {
+    let (wanted, now_ms) = (Wanted::of(&settings), now_ms());
     let view = |(name, envoy): (&str, &Envoy)| EnvoyView {
         envoy: name.to_owned(),
         node_id: envoy.node_id.clone(),
@@ -129,34 +133,36 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<EnvoyView>
         epoch: envoy.in_force.as_ref().map(|(epoch, _)| epoch.clone()),
         reports_not_merged: envoy.faults.by_cause.clone(),
         last_refused_report: envoy.faults.last.clone().map(|(field, at)| RefusedReport { field, at }),
-        behind: behind(envoy, &domain),
+        behind: wanted.behind(envoy),
         in_force_since: envoy.in_force_ms,
-        lag_ms: lag_ms(envoy, &domain),
+        lag_ms: wanted.lag_ms(envoy),
         ignored: envoy.ignored.iter().map(|unknown| unknown.path.clone()).collect(),
         refused: refused(envoy),
     };
-    Json(domain.fleet.envoys().map(view).collect())
+    Json(fleet.read(|fleet, _| fleet.envoys().map(view).collect()))
 }
 
 #[utoipa::path(get, path = "/settings/rollout", tag = "settings", responses((status = 200, description = "Which Envoy runs on which revision", body = Rollout)))]
-pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Rollout> {
-    let domain = plane.domain();
-    let (epoch, present) = (domain.book.epoch(), domain.book.present().number);
-    let envoys = domain
-        .fleet
-        .envoys()
-        .filter(|(_, envoy)| envoy.connection.is_some())
-        .map(|(name, envoy)| EnvoyRollout {
-            envoy: name.to_owned(),
-            node_id: envoy.node_id.clone(),
-            revision: in_force(envoy, epoch).unwrap_or(0),
-            behind: behind(envoy, &domain),
-            lag_ms: lag_ms(envoy, &domain),
-            refused: refused(envoy),
-        })
-        .collect();
-    let stragglers = domain.fleet.stragglers(epoch, present);
-    let canary = domain.canary.as_ref().map(|canary| canary.revision.number);
+pub(crate) async fn rollout(
+    State(fleet): State<Arc<FleetService>>,
+    State(settings): State<Arc<SettingsService>>,
+    State(clients): State<Arc<Clients>>,
+) -> Json<Rollout> {
+    let wanted = Wanted::of(&settings);
+    let (epoch, present) = (wanted.published.epoch(), wanted.published.present().number);
+    let view = |(name, envoy): (&str, &Envoy)| EnvoyRollout {
+        envoy: name.to_owned(),
+        node_id: envoy.node_id.clone(),
+        revision: wanted.in_force(envoy).unwrap_or(0),
+        behind: wanted.behind(envoy),
+        lag_ms: wanted.lag_ms(envoy),
+        refused: refused(envoy),
+    };
+    let (envoys, stragglers) = fleet.read(|fleet, _| {
+        let connected = fleet.envoys().filter(|(_, envoy)| envoy.connection.is_some());
+        (connected.map(view).collect(), fleet.stragglers(epoch, present))
+    });
+    let canary = wanted.published.canary().map(|canary| canary.revision.number);
     Json(Rollout {
         revision: present,
         epoch: epoch.to_owned(),
@@ -164,28 +170,42 @@ pub(crate) async fn rollout(State(plane): State<Arc<Plane>>) -> Json<Rollout> {
         stragglers,
         canary,
         envoys,
-        xds: plane.xds.view(present, canary),
+        xds: clients.view(present, canary),
     })
 }
 
-/// The revision of our history that an Envoy runs on.
-fn in_force(envoy: &Envoy, epoch: &str) -> Option<u64> {
-    let (of, revision) = envoy.in_force.as_ref()?;
-    (of == epoch).then_some(*revision)
+/// What Envoys are to run on, and when each revision was accepted.
+struct Wanted {
+    published: Arc<Published>,
+    accepted_at: BTreeMap<u64, u64>,
 }
 
-/// Revisions an Envoy lacks.
-fn behind(envoy: &Envoy, domain: &Domain) -> u64 {
-    let revision = in_force(envoy, domain.book.epoch()).unwrap_or(0);
-    domain.book.present().number.saturating_sub(revision)
-}
+impl Wanted {
+    fn of(settings: &SettingsService) -> Self {
+        Self {
+            published: settings.published(),
+            accepted_at: settings.accepted_at(),
+        }
+    }
 
-/// From the acceptance of the revision an Envoy runs on to its being in force in all its workers; `null` when that was before this
-/// control plane started or the revision is not kept.
-fn lag_ms(envoy: &Envoy, domain: &Domain) -> Option<u64> {
-    let wanted = in_force(envoy, domain.book.epoch())?;
-    let revision = domain.book.revisions().find(|revision| revision.number == wanted)?;
-    envoy.in_force_ms.checked_sub(revision.at_ms)
+    /// The revision of our history that an Envoy runs on.
+    fn in_force(&self, envoy: &Envoy) -> Option<u64> {
+        let (of, revision) = envoy.in_force.as_ref()?;
+        (of == self.published.epoch()).then_some(*revision)
+    }
+
+    /// Revisions an Envoy lacks.
+    fn behind(&self, envoy: &Envoy) -> u64 {
+        let revision = self.in_force(envoy).unwrap_or(0);
+        self.published.present().number.saturating_sub(revision)
+    }
+
+    /// From the acceptance of the revision an Envoy runs on to its being in force in all its workers; `null` when that was before this
+    /// control plane started or the revision is not kept.
+    fn lag_ms(&self, envoy: &Envoy) -> Option<u64> {
+        let accepted_at = self.accepted_at.get(&self.in_force(envoy)?)?;
+        envoy.in_force_ms.checked_sub(*accepted_at)
+    }
 }
 
 fn refused(envoy: &Envoy) -> Option<RefusedRevision> {

@@ -1,10 +1,15 @@
 //! How well each Envoy is, by its own statistics and by what is heard of its filter.
 
-use crate::plane::{Domain, Plane, now_ms};
+use crate::fleet::FleetService;
+use crate::health::HealthService;
+use crate::kernel::clock::now_ms;
+use crate::xds::Clients;
 use axum::Json;
 use axum::extract::State;
 use control_domain::Millis;
 use control_domain::envoy_faults::Fault;
+use control_domain::envoy_stats::EnvoyStats;
+use control_domain::fleet::Fleet;
 use control_domain::health::Status;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,30 +62,32 @@ pub(crate) struct OverloadAction {
 
 /// Every Envoy that is there by any sign: its filter, its own statistics, its xDS stream.
 #[utoipa::path(get, path = "/fleet/health", operation_id = "fleet_health", tag = "fleet", responses((status = 200, description = "How well each Envoy is", body = Vec<EnvoyHealth>)))]
-pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<EnvoyHealth>> {
+pub(crate) async fn list(
+    State(fleet): State<Arc<FleetService>>,
+    State(health): State<Arc<HealthService>>,
+    State(clients): State<Arc<Clients>>,
+) -> Json<Vec<EnvoyHealth>> {
     let now_ms = now_ms();
-    let domain = plane.domain();
     let mut faults: BTreeMap<String, Vec<Fault>> = BTreeMap::new();
-    for fault in plane.envoy_faults(&domain, now_ms) {
+    for fault in health.envoy_faults(now_ms) {
         faults.entry(fault.envoy.clone()).or_default().push(fault);
     }
-    let nodes = nodes(&plane, &domain, now_ms);
-    let view = |node: String| {
-        let found = faults.remove(&node).unwrap_or_default();
-        of(&domain, node, found)
-    };
-    Json(nodes.into_iter().map(view).collect())
+    let xds = clients.nodes();
+    Json(fleet.read(|fleet, stats| {
+        let filters = fleet.present(now_ms).map(|(_, envoy)| envoy.node_id.clone());
+        let statistics = stats.present(now_ms).map(|(node, _)| node.to_owned());
+        let all = filters.chain(statistics).chain(xds.into_keys());
+        let nodes: BTreeSet<String> = all.filter(|node| !node.is_empty()).collect();
+        let view = |node: String| {
+            let found = faults.remove(&node).unwrap_or_default();
+            of(fleet, stats, node, found)
+        };
+        nodes.into_iter().map(view).collect()
+    }))
 }
 
-fn nodes(plane: &Plane, domain: &Domain, now_ms: Millis) -> BTreeSet<String> {
-    let filters = domain.fleet.present(now_ms).map(|(_, envoy)| envoy.node_id.clone());
-    let statistics = domain.envoy_stats.present(now_ms).map(|(node, _)| node.to_owned());
-    let all = filters.chain(statistics).chain(plane.xds.nodes().into_keys());
-    all.filter(|node| !node.is_empty()).collect()
-}
-
-fn of(domain: &Domain, node_id: String, faults: Vec<Fault>) -> EnvoyHealth {
-    let heard = domain.envoy_stats.node(&node_id);
+fn of(fleet: &Fleet, stats: &EnvoyStats, node_id: String, faults: Vec<Fault>) -> EnvoyHealth {
+    let heard = stats.node(&node_id);
     let state = heard.map(|heard| heard.state);
     let actions = state.map(|state| state.actions()).unwrap_or_default();
     let overload = actions.into_iter().map(|action| OverloadAction {
@@ -104,7 +111,7 @@ fn of(domain: &Domain, node_id: String, faults: Vec<Fault>) -> EnvoyHealth {
     EnvoyHealth {
         status,
         faults,
-        filter: domain.fleet.module_of(&node_id).is_some(),
+        filter: fleet.module_of(&node_id).is_some(),
         statistics_at: heard.map(|heard| heard.seen_ms),
         overload: overload.collect(),
         pressure_percent: state.map(|state| state.pressures().clone()).unwrap_or_default(),

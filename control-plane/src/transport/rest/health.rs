@@ -1,13 +1,14 @@
 //! Health.
 
 use super::problem::{Params, Problem};
-use super::snapshots::targets;
-use crate::plane::{Plane, now_ms};
-use crate::warming;
+use crate::cache::WarmupService;
+use crate::fleet::FleetService;
+use crate::health::HealthService;
+use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control_domain::health::{self, Summary};
+use control_domain::health::Summary;
 use control_domain::views::{Figure, number};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -45,9 +46,8 @@ pub(crate) struct EnvoyWarmth {
 
 /// Always 200: what is wrong is in the document. Whoever wants a status code asks `/health/live` or `/health/ready`.
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "Summary with the reason of every component", body = Summary)))]
-pub(crate) async fn summary(State(plane): State<Arc<Plane>>) -> Json<Summary> {
-    let domain = plane.domain();
-    Json(health::summary(&domain.fleet, &plane.facts(&domain), now_ms()))
+pub(crate) async fn summary(State(health): State<Arc<HealthService>>) -> Json<Summary> {
+    Json(health.summary())
 }
 
 /// The process answers.
@@ -72,16 +72,18 @@ pub(crate) struct Gate {
 /// balancer at once. With `warm` it is the gate of a warm start: red until the Envoys are that warm.
 #[utoipa::path(get, path = "/health/ready", tag = "health", params(Gate), responses((status = 200, description = "It can serve", body = Readiness), (status = 503, description = "An Envoy is not warm enough yet, or a new replica has not heard of the settings in force", body = Readiness)))]
 pub(crate) async fn ready(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(warmup): State<Arc<WarmupService>>,
     Params(gate): Params<Gate>,
 ) -> Result<(StatusCode, Json<Readiness>), Problem> {
-    let revision = plane.domain().book.present().number;
+    let revision = settings.published().present().number;
     let mut view = Readiness {
         status: "ready",
         revision,
         envoys: None,
     };
-    if !plane.has_settings() {
+    if !settings.are_known() {
         view.status = "waiting for the settings of the other replicas";
         return Ok((StatusCode::SERVICE_UNAVAILABLE, Json(view)));
     }
@@ -95,9 +97,9 @@ pub(crate) async fn ready(
             "a number from 0 to 100",
         ));
     }
-    let envoys = targets(&plane, gate.envoy.as_deref());
+    let envoys = fleet.targets(gate.envoy.as_deref());
     let there = gate.envoy.is_none() || !envoys.is_empty();
-    let warmths: Vec<_> = envoys.iter().map(|envoy| (envoy, warming::of(&plane, envoy))).collect();
+    let warmths: Vec<_> = envoys.iter().map(|envoy| (envoy, warmup.of(envoy))).collect();
     let ready = there && warmths.iter().all(|(_, warmth)| warmth.percent() >= wanted);
     let shown = warmths.into_iter().map(|(envoy, warmth)| EnvoyWarmth {
         envoy: envoy.clone(),

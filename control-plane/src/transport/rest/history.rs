@@ -2,7 +2,7 @@
 
 use super::answers::{Difference, Settings, differences};
 use super::problem::{Params, Problem, Segments};
-use crate::plane::Plane;
+use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -51,8 +51,11 @@ pub(crate) struct Recorded {
 
 /// `GET /settings/history`: all revisions kept, oldest first, with what each changed.
 #[utoipa::path(get, path = "/settings/history", tag = "settings", params(Part), responses((status = 200, description = "Revisions kept, oldest first, with what each changed", content((Vec<Recorded> = "application/json"), (Recorded = "application/x-ndjson")))))]
-pub(crate) async fn list(State(plane): State<Arc<Plane>>, Params(part): Params<Part>) -> Result<Response, Problem> {
-    let revisions: Vec<Revision> = plane.domain().book.revisions().cloned().collect();
+pub(crate) async fn list(
+    State(settings): State<Arc<SettingsService>>,
+    Params(part): Params<Part>,
+) -> Result<Response, Problem> {
+    let revisions = settings.history();
     let skipped = revisions.len().saturating_sub(part.limit.unwrap_or(usize::MAX));
     let mut before: Option<&Value> = None;
     let mut listed = Vec::new();
@@ -75,7 +78,7 @@ pub(crate) async fn list(State(plane): State<Arc<Plane>>, Params(part): Params<P
 /// `GET /settings/history/{revision}`: one revision with its document.
 #[utoipa::path(get, path = "/settings/history/{revision}", tag = "settings", params(("revision" = u64, Path, description = "Its number")), responses((status = 200, description = "The revision with its document", body = Recorded), (status = 404, description = "Not kept")))]
 pub(crate) async fn show(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
     Segments(number): Segments<String>,
 ) -> Result<Json<Recorded>, Problem> {
     let unknown = || {
@@ -83,9 +86,9 @@ pub(crate) async fn show(
         Problem::new(StatusCode::NOT_FOUND, "unknown_revision", title)
     };
     let wanted: u64 = number.parse().map_err(|_| unknown())?;
-    let domain = plane.domain();
+    let revisions = settings.history();
     let mut before = None;
-    for revision in domain.book.revisions() {
+    for revision in &revisions {
         if revision.number == wanted {
             return Ok(Json(entry(revision, before, true)));
         }

@@ -2,9 +2,9 @@
 //!
 //! Where tokens are configured, each route needs a role. Without any, everything is open, and `/health` says so.
 
+use super::admission::Admission;
 use super::problem::Problem;
-use crate::infrastructure::tokens::{Role, Tokens};
-use crate::plane::Plane;
+use crate::credentials::{Role, Tokens};
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -48,8 +48,8 @@ pub(crate) struct Credential {
 
 impl Credential {
     /// Returns when it is no longer in force.
-    async fn revoked(self, plane: Arc<Plane>) {
-        plane.revoked(&self.name, self.role, &self.token).await;
+    async fn revoked(self, admission: Arc<Admission>) {
+        admission.revoked(&self.name, self.role, &self.token).await;
     }
 }
 
@@ -57,9 +57,9 @@ impl Credential {
 pub(crate) type Allowed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Returns when the sender of this request is no longer known; never where nobody is asked.
-pub(crate) fn until_revoked(plane: &Arc<Plane>, credential: Option<Credential>) -> Allowed {
+pub(crate) fn until_revoked(admission: &Arc<Admission>, credential: Option<Credential>) -> Allowed {
     match credential {
-        Some(credential) => Box::pin(credential.revoked(Arc::clone(plane))),
+        Some(credential) => Box::pin(credential.revoked(Arc::clone(admission))),
         None => Box::pin(std::future::pending()),
     }
 }
@@ -93,12 +93,12 @@ fn named(headers: &HeaderMap, peer: Option<&ConnectInfo<SocketAddr>>) -> String 
 
 /// Finds out who sends a request, and refuses what comes too fast or with a token that is not known.
 pub(super) async fn identify(
-    State(plane): State<Arc<Plane>>,
+    State(admission): State<Arc<Admission>>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let tokens = plane.tokens();
+    let tokens = admission.tokens();
     let credential = match &tokens {
         Some(tokens) => whose(tokens, request.headers())?,
         None => None,
@@ -118,10 +118,10 @@ pub(super) async fn identify(
     }
     request.extensions_mut().insert(Known {
         tokens: tokens.is_some(),
-        close_probes: plane.close_probes,
+        close_probes: admission.close_probes,
         caller,
     });
-    if writes && !plane.admit_write(&counted) {
+    if writes && !admission.admit_write(&counted) {
         let problem = Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_writes",

@@ -1,5 +1,6 @@
 //! REST for operators and scripts: one file per resource.
 
+mod admission;
 mod advice;
 mod alerts;
 mod answers;
@@ -22,21 +23,24 @@ mod problem;
 mod prometheus;
 mod purges;
 mod query;
+mod receipts;
 mod server;
 mod settings;
 mod snapshots;
+mod state;
 mod stream;
 mod tier;
 mod warm;
 
+pub(crate) use admission::Admission;
 pub(crate) use discreet::Discretion;
 #[cfg(test)]
 pub(crate) use server::{HEAD, STREAMS};
+pub(crate) use state::{ApiState, Runbook};
 
-use crate::infrastructure::tokens::Role;
-use crate::plane::Plane;
-use crate::transport::bodies::Bodies;
-use crate::transport::incoming::Io;
+use crate::credentials::Role;
+use crate::net::bodies::Bodies;
+use crate::net::incoming::Io;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -69,7 +73,7 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 struct Description;
 
 /// Every resource with its description and with who may use it: one list makes all three, so none can lack what another has.
-fn resources() -> OpenApiRouter<Arc<Plane>> {
+fn resources() -> OpenApiRouter<ApiState> {
     use Access::{Needs, Open, Probe};
     use Role::{Admin, Operator, Viewer};
     let resources = [
@@ -121,7 +125,7 @@ fn resources() -> OpenApiRouter<Arc<Plane>> {
         // Code that runs in every Envoy. Envoys fetch it by its checksum, and have no token to show.
         (
             Needs(Admin),
-            routes!(modules::upload).layer(DefaultBodyLimit::max(crate::modules::MAX_BYTES)),
+            routes!(modules::upload).layer(DefaultBodyLimit::max(crate::xds::MAX_BYTES)),
         ),
         (Open, routes!(modules::fetch)),
         (Needs(Viewer), routes!(modules::show)),
@@ -153,29 +157,35 @@ pub(crate) fn description() -> String {
     serde_json::to_string_pretty(&description::completed(&api, false)).unwrap_or_default() + "\n"
 }
 
-fn router(plane: Arc<Plane>, bodies: Bodies) -> Router {
+fn router(state: ApiState, bodies: Bodies) -> Router {
     let (router, api) = resources().split_for_parts();
-    let description = description::completed(&api, plane.tokens().is_some());
+    let description = description::completed(&api, state.admission.tokens().is_some());
     let requests = Arc::new(prometheus::Requests::new());
     router
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(bodies, bodies::bounded))
-        .layer(middleware::from_fn_with_state(Arc::clone(&plane), identity::identify))
-        .layer(middleware::from_fn_with_state(Arc::clone(&plane), origins::same_site))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&state.admission),
+            identity::identify,
+        ))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&state.admission),
+            origins::same_site,
+        ))
         .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, in_time))
         .layer(Extension(Arc::clone(&requests)))
         .layer(middleware::from_fn_with_state(requests, prometheus::Requests::count))
-        .with_state(plane)
+        .with_state(state)
         .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", description))
 }
 
 /// What takes as long as it takes: a gigabyte comes in and goes out at the pace of the Envoys.
-const UNHURRIED: [&str; 2] = ["/cache/restore", "/cache/optimize"];
+const NO_TIMEOUT: [&str; 2] = ["/cache/restore", "/cache/optimize"];
 
 async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Result<Response, Problem> {
-    if UNHURRIED.contains(&request.uri().path()) {
+    if NO_TIMEOUT.contains(&request.uri().path()) {
         return Ok(next.run(request).await);
     }
     tokio::time::timeout(limit, next.run(request)).await.map_err(|_| {
@@ -189,12 +199,12 @@ async fn in_time(State(limit): State<Duration>, request: Request, next: Next) ->
 
 /// Serves until told to stop.
 pub(crate) async fn serve(
-    plane: Arc<Plane>,
+    state: ApiState,
     bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     stopped: watch::Receiver<bool>,
 ) {
-    server::serve(router(plane, bodies), incoming, stopped).await;
+    server::serve(router(state, bodies), incoming, stopped).await;
 }
 
 #[cfg(test)]

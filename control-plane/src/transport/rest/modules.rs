@@ -2,9 +2,8 @@
 
 use super::identity::Caller;
 use super::problem::{Problem, Raw, Segments, parse};
-use crate::modules::{ModuleRollout, Refused};
-use crate::plane::Plane;
-use crate::xds::EnvoyModule;
+use crate::fleet::FleetService;
+use crate::xds::{Clients, EnvoyModule, ModuleRollout, Modules, Refused};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -45,11 +44,11 @@ pub(crate) struct ModulesView {
 /// The body is the module itself.
 #[utoipa::path(put, path = "/filter/modules", tag = "filter", request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 200, description = "Kept; its checksum", body = Uploaded), (status = 409, description = "As many are kept as can be"), (status = 500, description = "It cannot be kept on disk")))]
 pub(crate) async fn upload(
-    State(plane): State<Arc<Plane>>,
+    State(modules): State<Arc<Modules>>,
     caller: Caller,
     Raw(body): Raw,
 ) -> Result<Json<Uploaded>, Problem> {
-    let sha256 = plane.modules.add(&body)?;
+    let sha256 = modules.add(&body)?;
     tracing::info!(who = caller.name, sha256, bytes = body.len(), "filter module");
     Ok(Json(Uploaded {
         sha256,
@@ -60,27 +59,31 @@ pub(crate) async fn upload(
 /// What Envoys fetch.
 #[utoipa::path(get, path = "/filter/modules/{sha256}", tag = "filter", params(("sha256" = String, Path, description = "Its checksum")), responses((status = 200, description = "The module", content_type = "application/wasm"), (status = 404, description = "No such module")))]
 pub(crate) async fn fetch(
-    State(plane): State<Arc<Plane>>,
+    State(modules): State<Arc<Modules>>,
     Segments(sha256): Segments<String>,
 ) -> Result<Response, Problem> {
-    let bytes = plane.modules.bytes(&sha256).ok_or_else(Problem::not_found)?;
+    let bytes = modules.bytes(&sha256).ok_or_else(Problem::not_found)?;
     let body = axum::body::Bytes::from_owner(bytes);
     Ok(([(header::CONTENT_TYPE, "application/wasm")], body).into_response())
 }
 
 #[utoipa::path(get, path = "/filter/rollout", tag = "filter", responses((status = 200, description = "Modules, and which Envoys run which", body = ModulesView)))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>) -> Json<ModulesView> {
-    let running = plane.domain().fleet.modules();
+pub(crate) async fn show(
+    State(modules): State<Arc<Modules>>,
+    State(clients): State<Arc<Clients>>,
+    State(fleet): State<Arc<FleetService>>,
+) -> Json<ModulesView> {
+    let running = fleet.read(|fleet, _| fleet.modules());
     Json(ModulesView {
-        rollout: plane.modules.view(),
-        envoys: plane.xds.modules(&running),
+        rollout: modules.view(),
+        envoys: clients.modules(&running),
     })
 }
 
 /// `{"sha256": "…", "canary_percent": 10}`: gives a module to a share of the Envoys.
 #[utoipa::path(post, path = "/filter/rollout", tag = "filter", request_body = RolloutRequest, responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = 404, description = "No such module is kept"), (status = 409, description = "Another canary runs"), (status = 500, description = "It cannot be kept on disk")))]
 pub(crate) async fn start(
-    State(plane): State<Arc<Plane>>,
+    State(modules): State<Arc<Modules>>,
     caller: Caller,
     Raw(body): Raw,
 ) -> Result<Json<ModuleRollout>, Problem> {
@@ -92,24 +95,27 @@ pub(crate) async fn start(
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_rollout", title));
     };
     tracing::info!(who = caller.name, sha256, canary_percent, "filter canary");
-    plane.modules.canary(&sha256, canary_percent)?;
-    Ok(Json(plane.modules.view()))
+    modules.canary(&sha256, canary_percent)?;
+    Ok(Json(modules.view()))
 }
 
 /// The canaries' module becomes everybody's.
 #[utoipa::path(post, path = "/filter/rollout/promote", tag = "filter", responses((status = 200, description = "All are told", body = ModuleRollout), (status = 409, description = "No canary runs"), (status = 500, description = "It cannot be kept on disk")))]
-pub(crate) async fn promote(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<ModuleRollout>, Problem> {
+pub(crate) async fn promote(
+    State(modules): State<Arc<Modules>>,
+    caller: Caller,
+) -> Result<Json<ModuleRollout>, Problem> {
     tracing::info!(who = caller.name, "filter canary promoted");
-    plane.modules.promote()?;
-    Ok(Json(plane.modules.view()))
+    modules.promote()?;
+    Ok(Json(modules.view()))
 }
 
 /// The canaries go back to what all others run.
 #[utoipa::path(post, path = "/filter/rollout/abort", tag = "filter", responses((status = 200, description = "The canaries are told", body = ModuleRollout), (status = 409, description = "No canary runs"), (status = 500, description = "It cannot be kept on disk")))]
-pub(crate) async fn abort(State(plane): State<Arc<Plane>>, caller: Caller) -> Result<Json<ModuleRollout>, Problem> {
+pub(crate) async fn abort(State(modules): State<Arc<Modules>>, caller: Caller) -> Result<Json<ModuleRollout>, Problem> {
     tracing::info!(who = caller.name, "filter canary aborted");
-    plane.modules.abort()?;
-    Ok(Json(plane.modules.view()))
+    modules.abort()?;
+    Ok(Json(modules.view()))
 }
 
 impl From<Refused> for Problem {

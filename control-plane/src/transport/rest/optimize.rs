@@ -3,7 +3,8 @@
 use super::advice::Recommended;
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use crate::plane::Plane;
+use crate::fleet::FleetService;
+use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use optimizer_proto::v1::SweepCommand;
@@ -48,17 +49,18 @@ pub(crate) struct Optimized {
 /// Drops what is expired or purged on every Envoy, and says what it recommends.
 #[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing), responses((status = 200, description = "What was done, and what is recommended", body = Optimized), (status = 409, description = "A canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn optimize(
-    State(plane): State<Arc<Plane>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(settings): State<Arc<SettingsService>>,
     caller: Caller,
     Params(optimizing): Params<Optimizing>,
 ) -> Result<Json<Optimized>, Problem> {
     let mut sweeping = JoinSet::new();
-    for envoy in plane.everywhere() {
-        let plane = Arc::clone(&plane);
-        sweeping.spawn(async move { (sweep(&plane, &envoy).await, envoy) });
+    for envoy in fleet.connected_envoys() {
+        let fleet = Arc::clone(&fleet);
+        sweeping.spawn(async move { (sweep(&fleet, &envoy).await, envoy) });
     }
     let mut actions = BTreeMap::new();
-    let mut silent = plane.away();
+    let mut silent = fleet.recently_disconnected();
     while let Some(swept) = sweeping.join_next().await {
         match swept {
             Ok((Some(done), _)) => add(&mut actions, &done),
@@ -66,8 +68,8 @@ pub(crate) async fn optimize(
             Err(error) => tracing::error!(%error, "sweeping an Envoy failed"),
         }
     }
-    let recommendation = super::advice::recommendation(&plane);
-    let applied = optimizing.apply && super::advice::apply(&plane, &recommendation, &caller).await?;
+    let recommendation = super::advice::recommendation(&settings, &fleet);
+    let applied = optimizing.apply && super::advice::apply(&settings, &recommendation, &caller).await?;
     tracing::info!(who = caller.name, applied, "cache optimised");
     Ok(Json(Optimized {
         actions,
@@ -79,11 +81,11 @@ pub(crate) async fn optimize(
 }
 
 /// Everything an Envoy did; `None` when it stopped answering.
-async fn sweep(plane: &Plane, envoy: &str) -> Option<BTreeMap<String, u64>> {
+async fn sweep(fleet: &FleetService, envoy: &str) -> Option<BTreeMap<String, u64>> {
     let (mut done, mut cursor) = (BTreeMap::new(), 0);
     for _ in 0..STEPS {
         let command = Command::Sweep(SweepCommand { cursor });
-        let answer = plane.command_to(envoy, command, STEP).await?;
+        let answer = fleet.command(envoy, command, STEP).await?;
         let mut step: Map<String, Value> = serde_json::from_str(&answer.detail).ok().filter(|_| answer.ok)?;
         let next = step.remove("next").and_then(|next| next.as_u64());
         let step = step

@@ -1,7 +1,7 @@
 //! Requests that a web page makes an operator's browser send: none of them writes, and none reads by a name of the page's own.
 
+use super::admission::Admission;
 use super::problem::Problem;
-use crate::plane::Plane;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Lets a request pass that does not come from another site.
 pub(super) async fn same_site(
-    State(plane): State<Arc<Plane>>,
+    State(admission): State<Arc<Admission>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
@@ -21,7 +21,7 @@ pub(super) async fn same_site(
     let host = host
         .or_else(|| text(headers, header::HOST.as_str()))
         .unwrap_or_default();
-    if plane.asks_nobody && !is_known(host, &plane.rest_hosts) {
+    if admission.asks_nobody && !is_known(host, &admission.hosts) {
         let title = "The Host is not one of this control plane; name it in REST_HOSTS, or ask for credentials";
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", title));
     }

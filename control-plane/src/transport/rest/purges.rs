@@ -3,24 +3,22 @@
 use super::identity::Caller;
 use super::problem::{Body, Params, Problem, Segments};
 use super::query::{WordHeaders, Write};
-use crate::plane::{Plane, now_ms};
-use crate::purging;
+use super::receipts::{PurgeSummary, Receipt, Receipts, summary};
+use crate::fleet::FleetService;
+use crate::kernel::clock::now_ms;
+use crate::kernel::ids::Ids;
+use crate::purges::PurgeService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use control_domain::fleet::FORGOTTEN_AFTER_MS;
 use control_domain::purges::{MAX_TARGETS, Purge, Target};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Word of a receipt.
-const LATE: &str = "late";
-/// For a purge that found nothing.
-const NOTHING: &str = "Nothing stored on these Envoys matched. GET /cache/explain?url= tells under which key a response of a URL is \
-    stored; a port other than 80 and 443 belongs to the host, and tags are compared letter by letter.";
-
+/// Purges in a list.
+const LISTED: usize = 200;
 /// What is to be purged: at least one of the fields.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -46,81 +44,6 @@ pub(crate) struct PurgeRequest {
     /// Why.
     #[serde(default)]
     reason: String,
-}
-
-/// What was asked for.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct PurgeSummary {
-    /// By which its receipt is asked for.
-    id: String,
-    /// When it was accepted, milliseconds since 1970.
-    at: u64,
-    /// By whom.
-    by: String,
-    /// Why.
-    reason: String,
-    /// What is purged.
-    targets: Vec<Target>,
-    /// What is stored becomes stale instead of going.
-    soft: bool,
-}
-
-/// A purge, and who has done it.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Receipt {
-    #[serde(flatten)]
-    purge: PurgeSummary,
-    /// Done everywhere.
-    complete: bool,
-    /// `told`, or `late`.
-    replicas: &'static str,
-    /// `applied`, or `late`.
-    shared_tier: &'static str,
-    /// How many stored responses were meant, on all Envoys that have done it: 0 where there was nothing to purge. Null while that is
-    /// not known: one is late, has not counted all, or does not count. The shared tier does not count.
-    #[schema(required = true)]
-    matched: Option<u64>,
-    /// As far as they were counted.
-    matched_at_least: u64,
-    /// What to look at where nothing stored was meant.
-    #[schema(required = true)]
-    hint: Option<&'static str>,
-    /// Envoys that have it in force in all workers.
-    applied: Vec<Applied>,
-    /// Connected Envoys that have not.
-    late: Vec<Named>,
-    /// Envoys that are away and will do it when they return.
-    away: Vec<Named>,
-    /// Envoys that were there when it was accepted and that this control plane has not heard of since it started itself: whether they
-    /// have done it, or are gone, nobody knows. They do it when they return. Forgotten after an hour.
-    unknown: Vec<String>,
-}
-
-/// An Envoy that has done a purge.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Applied {
-    /// Its instance id.
-    envoy: String,
-    /// Its node id.
-    node_id: String,
-    /// When, milliseconds since 1970.
-    at: u64,
-    /// Milliseconds after it was accepted.
-    after_ms: u64,
-    /// How many stored responses were meant; null while that is not known.
-    #[schema(required = true)]
-    matched: Option<u64>,
-    /// As far as they were counted.
-    matched_at_least: u64,
-}
-
-/// An Envoy.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Named {
-    /// Its instance id.
-    envoy: String,
-    /// Its node id.
-    node_id: String,
 }
 
 /// What would be purged, and where.
@@ -198,7 +121,9 @@ impl PurgeRequest {
     (status = 200, description = "In force on all Envoys", body = PurgeAnswer), (status = 202, description = "Accepted; the receipt names who is late or away", body = PurgeAnswer),
     (status = 422, description = "Not a purge, or the Idempotency-Key of another; nothing was purged"), (status = 429, description = "Too many")))]
 pub(crate) async fn purge(
-    State(plane): State<Arc<Plane>>,
+    State(purges): State<Arc<PurgeService>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(ids): State<Arc<Ids>>,
     caller: Caller,
     Params(write): Params<Write>,
     headers: HeaderMap,
@@ -210,9 +135,10 @@ pub(crate) async fn purge(
         let value = headers.get(name).and_then(|value| value.to_str().ok());
         value.map(|text| text.chars().take(256).collect::<String>())
     };
+    let at = now_ms();
     let purge = Purge {
-        id: format!("{:x}-{}", now_ms(), plane.next_id()),
-        at: now_ms(),
+        id: purges.id(at),
+        at,
         by: caller.name,
         reason: text("x-reason").unwrap_or_else(|| asked.reason.chars().take(256).collect()),
         targets,
@@ -227,19 +153,19 @@ pub(crate) async fn purge(
             dry_run: true,
             targets: purge.targets,
             soft: purge.soft,
-            envoys: plane.everywhere(),
+            envoys: fleet.connected_envoys(),
         };
         return Ok(Json(PurgeAnswer::Would(would)).into_response());
     }
-    if !plane.desk.admits(purge.targets.len()) {
+    if !purges.admits(purge.targets.len()) {
         let title = "More purges than are taken per second; a prefix or a tag reaches many at once";
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_purges", title);
         return Err(problem.retry_after(Duration::from_secs(1)));
     }
-    let purge = purging::awaiting(&plane, purge);
-    let id = match purging::accept(&plane, &purge).await {
+    let purge = purges.awaiting(purge);
+    let id = match purges.accept(&purge).await {
         Ok(()) => {
-            tokio::spawn(purging::send_to_all(Arc::clone(&plane), purge.clone()));
+            tokio::spawn(Arc::clone(&purges).send_to_all(purge.clone()));
             purge.id
         }
         Err(earlier) if earlier.is_like(&purge) => earlier.id,
@@ -252,106 +178,17 @@ pub(crate) async fn purge(
             ));
         }
     };
+    let receipts = Receipts::new(&purges, &fleet, &ids);
     if let Some(timeout) = wait {
-        wait_for(&plane, &id, timeout).await;
+        receipts.wait_for(&id, timeout).await;
     }
-    let receipt = receipt(&plane, &id).ok_or_else(|| unknown(&id))?;
+    let receipt = receipts.of(&id).ok_or_else(|| unknown(&id))?;
     let status = if receipt.complete {
         StatusCode::OK
     } else {
         StatusCode::ACCEPTED
     };
     Ok((status, Json(PurgeAnswer::Done(Box::new(receipt)))).into_response())
-}
-
-/// Somebody connected, the shared tier, or another replica, has yet to do it.
-fn is_late(receipt: &Receipt) -> bool {
-    !receipt.late.is_empty() || receipt.shared_tier == LATE || receipt.replicas == LATE
-}
-
-async fn wait_for(plane: &Plane, id: &str, timeout: Duration) {
-    let deadline = tokio::time::Instant::now() + timeout;
-    loop {
-        let told = plane.acknowledged.notified();
-        let open = receipt(plane, id).is_some_and(|receipt| is_late(&receipt));
-        if !open || tokio::time::timeout_at(deadline, told).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn summary(purge: &Purge) -> PurgeSummary {
-    PurgeSummary {
-        id: purge.id.clone(),
-        at: purge.at,
-        by: purge.by.clone(),
-        reason: purge.reason.clone(),
-        targets: purge.targets.clone(),
-        soft: purge.soft,
-    }
-}
-
-fn receipt(plane: &Plane, id: &str) -> Option<Receipt> {
-    let connected = plane.everywhere();
-    let unshared = plane.replicas.as_ref().is_some_and(|replicas| replicas.is_unshared(id));
-    let domain = plane.domain();
-    let purge = domain.purges.get(id)?;
-    let named = |envoy: &String| Named {
-        envoy: envoy.clone(),
-        node_id: domain
-            .fleet
-            .get(envoy)
-            .map(|envoy| envoy.node_id.clone())
-            .unwrap_or_default(),
-    };
-    let applied = purge.applied.iter().map(|(envoy, at)| {
-        let counted = purge.matched.get(envoy).copied().unwrap_or_default();
-        let Named { envoy, node_id } = named(envoy);
-        Applied {
-            envoy,
-            node_id,
-            at: *at,
-            after_ms: at.saturating_sub(purge.at),
-            matched: counted.known(),
-            matched_at_least: counted.at_least,
-        }
-    });
-    // One that started afterwards has nothing to purge.
-    let concerned = |envoy: &str| {
-        let started_ms = domain.fleet.get(envoy).map_or(0, |envoy| envoy.started_ms);
-        purge.concerns(started_ms) && !purge.applied.contains_key(envoy)
-    };
-    let late = connected.iter().filter(|envoy| concerned(envoy));
-    let late: Vec<Named> = late.map(named).collect();
-    let owed = plane.tier.is_owing(&purge.id);
-    // Seen lately and away now: done when they return.
-    let away: Vec<Named> = domain
-        .fleet
-        .envoys()
-        .filter(|(name, envoy)| envoy.connection.is_none() && concerned(name))
-        .map(|(name, envoy)| Named {
-            envoy: name.to_owned(),
-            node_id: envoy.node_id.clone(),
-        })
-        .collect();
-    let since_ms = now_ms().saturating_sub(plane.started_ms.max(purge.at));
-    let unheard = purge.awaited.iter().filter(|envoy| domain.fleet.get(envoy).is_none());
-    let unknown: Vec<String> = unheard.filter(|_| since_ms < FORGOTTEN_AFTER_MS).cloned().collect();
-    let counted = purge.matched();
-    let matched = counted.known().filter(|_| late.is_empty() && unknown.is_empty());
-    Some(Receipt {
-        matched,
-        matched_at_least: counted.at_least,
-        hint: (matched == Some(0)).then_some(NOTHING),
-        purge: summary(purge),
-        complete: late.is_empty() && away.is_empty() && unknown.is_empty() && !owed && !unshared,
-        replicas: if unshared { LATE } else { "told" },
-        shared_tier: if owed { LATE } else { "applied" },
-        applied: applied.collect(),
-        late,
-        away,
-        unknown,
-    })
 }
 
 fn unknown(id: &str) -> Problem {
@@ -363,17 +200,20 @@ fn unknown(id: &str) -> Problem {
 #[utoipa::path(get, path = "/cache/purges/{id}", tag = "cache", params(("id" = String, Path, description = "Id of a purge")),
     responses((status = 200, description = "Who has done it, and who has not", body = Receipt), (status = 404, description = "No such purge is remembered")))]
 pub(crate) async fn show(
-    State(plane): State<Arc<Plane>>,
+    State(purges): State<Arc<PurgeService>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(ids): State<Arc<Ids>>,
     Segments(id): Segments<String>,
 ) -> Result<Json<Receipt>, Problem> {
-    receipt(&plane, &id).map(Json).ok_or_else(|| unknown(&id))
+    let receipt = Receipts::new(&purges, &fleet, &ids).of(&id);
+    receipt.map(Json).ok_or_else(|| unknown(&id))
 }
 
 /// The purges remembered, the newest first.
 #[utoipa::path(get, path = "/cache/purges", tag = "cache", responses((status = 200, description = "Array of purges", body = Vec<PurgeListed>)))]
-pub(crate) async fn list(State(plane): State<Arc<Plane>>) -> Json<Vec<PurgeListed>> {
-    let domain = plane.domain();
-    let listed = domain.purges.all().take(200).map(|purge| PurgeListed {
+pub(crate) async fn list(State(purges): State<Arc<PurgeService>>) -> Json<Vec<PurgeListed>> {
+    let newest = purges.newest(LISTED);
+    let listed = newest.iter().map(|purge| PurgeListed {
         purge: summary(purge),
         applied_by: purge.applied.len(),
     });

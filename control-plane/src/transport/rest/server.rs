@@ -1,6 +1,6 @@
 //! HTTP/1.1 and HTTP/2 connections.
 
-use crate::transport::incoming::Io;
+use crate::net::incoming::Io;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;

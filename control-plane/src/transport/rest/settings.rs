@@ -4,15 +4,15 @@ use super::answers::{Difference, Reached, RefusedBy, Settings, differences, viol
 use super::identity::Caller;
 use super::problem::{Params, Problem, Raw, Segments, parse};
 use super::query::{SettingsHeaders, SettingsWrite};
-use crate::plane::{Plane, proposing};
+use crate::settings::{Published, SettingsService, proposing};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use control_domain::book::{Accepted, Author, Book, Refused};
+use control_domain::book::{Accepted, Author, Refused, SettingsHistory};
 use control_domain::change::Change;
-use control_domain::fleet::Standing;
+use control_domain::fleet::RolloutStatus;
 use optimizer_proto::settings::{Notice, PROFILES, profile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,23 +69,22 @@ impl From<&Notice> for Adjusted {
 
 /// `GET /settings`: the whole document; its entity tag is epoch and revision.
 #[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, description = "The document; its entity tag is the revision", body = Settings), (status = 304, description = "It is still what the entity tag in If-None-Match names")))]
-pub(crate) async fn show(State(plane): State<Arc<Plane>>, headers: HeaderMap) -> Response {
-    let domain = plane.domain();
-    let present = domain.book.present();
+pub(crate) async fn show(State(settings): State<Arc<SettingsService>>, headers: HeaderMap) -> Response {
+    let published = settings.published();
     let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    if known.is_some_and(|tags| names(tags, &entity_tag(domain.book.epoch(), present.number))) {
-        let mut response = tagged(&domain.book, present.number, ());
+    if known.is_some_and(|tags| names(tags, &tag_of(&published))) {
+        let mut response = tagged(tag_of(&published), ());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::empty();
         return response;
     }
-    tagged(&domain.book, present.number, present.document.clone())
+    tagged(tag_of(&published), published.document())
 }
 
 /// `PUT /settings`: the whole document; what it leaves out takes its built-in default.
 #[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = serde_json::Value, description = "A settings document"), responses((status = 200, description = "Replaces the document", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn replace(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
     caller: Caller,
     Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
@@ -93,13 +92,13 @@ pub(crate) async fn replace(
 ) -> Result<Response, Problem> {
     let document = parse(&body)?;
     let change = Change::Replace(document);
-    write_settings(&plane, &headers, &caller, &write, proposing(&change)).await
+    write_settings(&settings, &headers, &caller, &write, proposing(&change)).await
 }
 
 /// `PATCH /settings`: JSON Patch or JSON Merge Patch, by content type.
 #[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(description = "A merge patch (RFC 7396) or a JSON Patch (RFC 6902); as application/json a list is the latter, anything else the former", content((serde_json::Value = "application/merge-patch+json"), (Vec<serde_json::Value> = "application/json-patch+json"), (serde_json::Value = "application/json"))), responses((status = 200, description = "JSON Patch or JSON Merge Patch", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn patch(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
     caller: Caller,
     Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
@@ -120,13 +119,13 @@ pub(crate) async fn patch(
         },
         _ => return Err(Problem::media_type()),
     };
-    write_settings(&plane, &headers, &caller, &write, proposing(&change)).await
+    write_settings(&settings, &headers, &caller, &write, proposing(&change)).await
 }
 
 /// `POST /settings/rollback` with `{"revision": n}`, or without a body to the revision before.
 #[utoipa::path(post, path = "/settings/rollback", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = Option<RollbackRequest>, description = "Without a body to the revision before"), responses((status = 200, description = "Back to an earlier revision", body = Written), (status = 404, description = "Not in the history"), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn rollback(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
     caller: Caller,
     Params(write): Params<SettingsWrite>,
     headers: HeaderMap,
@@ -144,18 +143,18 @@ pub(crate) async fn rollback(
         })?;
         Some(wanted.revision)
     };
-    let propose = |book: &Book, expected, mut author: Author, now_ms| {
+    let propose = |book: &SettingsHistory, expected, mut author: Author, now_ms| {
         "rollback".clone_into(&mut author.door);
         book.propose_rollback(to, expected, author, now_ms)
     };
-    write_settings(&plane, &headers, &caller, &write, propose).await
+    write_settings(&settings, &headers, &caller, &write, propose).await
 }
 
 /// `POST /settings/profile/{name}`: a named set of settings; with `dry_run` the difference it would make.
 #[utoipa::path(post, path = "/settings/profile/{name}", tag = "settings", params(("name" = String, Path, description = "Name of a profile"), SettingsWrite, SettingsHeaders),
     responses((status = 200, description = "Applied, or what would change", body = Written), (status = 404, description = "There is no such profile"), (status = 422, description = "The settings in force do not go with it"), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn apply_profile(
-    State(plane): State<Arc<Plane>>,
+    State(settings): State<Arc<SettingsService>>,
     caller: Caller,
     Segments(name): Segments<String>,
     Params(write): Params<SettingsWrite>,
@@ -166,14 +165,14 @@ pub(crate) async fn apply_profile(
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_profile", title));
     };
     let change = Change::Merge(patch);
-    let propose = |book: &Book, expected, mut author: Author, now_ms| {
+    let propose = |book: &SettingsHistory, expected, mut author: Author, now_ms| {
         "profile".clone_into(&mut author.door);
         if author.reason.is_empty() {
             author.reason = format!("profile {name}");
         }
         book.propose(&change, expected, author, now_ms)
     };
-    write_settings(&plane, &headers, &caller, &write, propose).await
+    write_settings(&settings, &headers, &caller, &write, propose).await
 }
 
 /// `GET /settings/profiles`: every profile with what it sets.
@@ -184,15 +183,16 @@ pub(crate) async fn profiles() -> Json<BTreeMap<&'static str, Value>> {
 }
 
 async fn write_settings(
-    plane: &Plane,
+    settings: &SettingsService,
     headers: &HeaderMap,
     caller: &Caller,
     write: &SettingsWrite,
-    propose: impl Fn(&Book, Option<u64>, Author, u64) -> Result<Accepted, Refused> + Send + Sync,
+    propose: impl Fn(&SettingsHistory, Option<u64>, Author, u64) -> Result<Accepted, Refused> + Send + Sync,
 ) -> Result<Response, Problem> {
     let wait = write.wait()?;
-    let before = plane.domain().book.present().document.clone();
-    let expected = expected_revision(plane, headers)?;
+    let published = settings.published();
+    let before = published.document();
+    let expected = expected_revision(settings, headers)?;
     let insists = before.get("require_if_match") == Some(&Value::Bool(true));
     if insists && !headers.contains_key(header::IF_MATCH) && !write.dry_run {
         return Err(Problem::new(
@@ -203,22 +203,22 @@ async fn write_settings(
     }
     let share = write.share()?;
     let author = author(headers, caller, write);
-    plane.may_write(write.confirm || write.dry_run)?;
-    let written = plane
+    settings.may_write(write.confirm || write.dry_run)?;
+    let written = settings
         .change(expected, author.clone(), write.dry_run, share, propose)
         .await?;
     if !write.dry_run && !written.accepted.changed {
-        plane.settle(author).await?;
+        settings.settle(author).await?;
     }
     let accepted = &written.accepted;
     let number = accepted.revision.number;
     let (status, reached) = if write.dry_run {
-        (StatusCode::OK, reached(number, Standing::default()))
+        (StatusCode::OK, reached(number, RolloutStatus::default()))
     } else {
-        rollout_of(plane, number, wait).await
+        rollout_of(settings, number, wait).await
     };
     let mut notices: Vec<Adjusted> = accepted.notices.iter().map(Adjusted::from).collect();
-    notices.extend(written.not_kept.as_ref().map(|why| Adjusted {
+    notices.extend(written.persist_error.as_ref().map(|why| Adjusted {
         path: String::new(),
         message: why.clone(),
     }));
@@ -227,27 +227,31 @@ async fn write_settings(
         changed: accepted.changed,
         dry_run: write.dry_run,
         canary: written.canary,
-        changes: differences(&before, &accepted.revision.document),
+        changes: differences(before, &accepted.revision.document),
         notices,
         settings: accepted.revision.document.clone(),
     };
-    let mut response = tagged(&plane.domain().book, number, body);
+    let mut response = tagged(entity_tag(settings.published().epoch(), number), body);
     *response.status_mut() = status;
     Ok(response)
 }
 
 /// What a write answers of its rollout: 200 when nobody was waited for or all have it, else 202 with who does not.
-pub(super) async fn rollout_of(plane: &Plane, number: u64, wait: Option<Duration>) -> (StatusCode, Reached) {
+pub(super) async fn rollout_of(
+    settings: &SettingsService,
+    number: u64,
+    wait: Option<Duration>,
+) -> (StatusCode, Reached) {
     let standing = match wait {
-        Some(timeout) => plane.wait_for_all(number, timeout).await,
-        None => Standing::default(),
+        Some(timeout) => settings.wait_for_all(number, timeout).await,
+        None => RolloutStatus::default(),
     };
     let complete = standing.late.is_empty() && standing.refused.is_empty();
     let status = if complete { StatusCode::OK } else { StatusCode::ACCEPTED };
     (status, reached(number, standing))
 }
 
-fn reached(revision: u64, standing: Standing) -> Reached {
+fn reached(revision: u64, standing: RolloutStatus) -> Reached {
     let refused = standing.refused.into_iter().map(|(envoy, why)| RefusedBy {
         envoy,
         violations: violations(&why),
@@ -269,8 +273,11 @@ fn names(tags: &str, wanted: &str) -> bool {
     tags.any(|tag| tag == "*" || tag == wanted)
 }
 
-fn tagged(book: &Book, revision: u64, body: impl Serialize) -> Response {
-    let tag = entity_tag(book.epoch(), revision);
+fn tag_of(published: &Published) -> String {
+    entity_tag(published.epoch(), published.present().number)
+}
+
+fn tagged(tag: String, body: impl Serialize) -> Response {
     (
         [(header::ETAG, tag), (header::CACHE_CONTROL, "no-store".to_owned())],
         Json(body),
@@ -279,7 +286,7 @@ fn tagged(book: &Book, revision: u64, body: impl Serialize) -> Response {
 }
 
 /// The revision a write is based on, from `If-Match`; `None` when it does not matter to the writer.
-fn expected_revision(plane: &Plane, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+fn expected_revision(settings: &SettingsService, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(wanted) = headers.get(header::IF_MATCH) else {
         return Ok(None);
     };
@@ -287,13 +294,12 @@ fn expected_revision(plane: &Plane, headers: &HeaderMap) -> Result<Option<u64>, 
     if wanted.trim() == "*" {
         return Ok(None);
     }
-    let domain = plane.domain();
-    let found = domain.book.revisions().map(|revision| revision.number).find(|number| {
-        wanted
-            .split(',')
-            .any(|tag| tag.trim() == entity_tag(domain.book.epoch(), *number))
+    let published = settings.published();
+    let found = settings.accepted_at().into_keys().find(|number| {
+        let own = entity_tag(published.epoch(), *number);
+        wanted.split(',').any(|tag| tag.trim() == own)
     });
-    let present = domain.book.present().number;
+    let present = published.present().number;
     found
         .map(Some)
         .ok_or(Problem::from(Refused::Conflict { expected: 0, present }))

@@ -2,12 +2,12 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use crate::infrastructure::notify::timestamp;
-use crate::infrastructure::snapshot_file;
-use crate::infrastructure::spool::Spool;
-use crate::plane::{Plane, now_ms};
-use crate::restoring::Restore;
-use crate::transfer::{Export, Wanted, written};
+use crate::cache::{Export, SnapshotService, Spool, Wanted, snapshot_file, written};
+use crate::fleet::FleetService;
+use crate::kernel::clock::now_ms;
+use crate::kernel::clock::timestamp;
+use crate::purges::PurgeService;
+use crate::settings::SettingsService;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -93,7 +93,9 @@ pub(crate) struct RestoreReport {
 /// whether it is complete stands at its end.
 #[utoipa::path(post, path = "/cache/snapshot", tag = "cache", params(Selection), responses((status = 200, description = "The snapshot itself", content((Snapshot = "application/json"), (Vec<u8> = "application/gzip")))))]
 pub(crate) async fn snapshot(
-    State(plane): State<Arc<Plane>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(settings): State<Arc<SettingsService>>,
+    State(purges): State<Arc<PurgeService>>,
     caller: Caller,
     Params(selection): Params<Selection>,
 ) -> Response {
@@ -110,7 +112,19 @@ pub(crate) async fn snapshot(
     };
     tracing::info!(who = caller.name, private = wanted.private, "snapshot");
     let (sender, receiver) = mpsc::channel::<Bytes>(QUEUED);
-    tokio::spawn(write(plane, wanted, Out::new(sender, selection.compress)));
+    let envoys = fleet.connected_envoys();
+    let created_at_ms = now_ms();
+    let head = Head {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        created_at: timestamp(created_at_ms),
+        created_at_ms,
+        settings_revision: settings.published().present().number,
+        purged_until_ms: purges.newest(1).first().map_or(0, |purge| purge.at),
+        envoys,
+    };
+    let out = Out::new(sender, selection.compress);
+    tokio::spawn(async move { write(&fleet, head, wanted, out).await });
     let stream = ReceiverStream::new(receiver).map(Ok::<Bytes, Infallible>);
     (
         [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")],
@@ -172,27 +186,12 @@ impl Out {
     }
 }
 
-async fn write(plane: Arc<Plane>, wanted: Wanted, mut out: Out) {
-    let envoys = plane.everywhere();
-    let created_at_ms = now_ms();
-    let (settings_revision, purged_until_ms) = {
-        let domain = plane.domain();
-        let last = domain.purges.all().next().map_or(0, |purge| purge.at);
-        (domain.book.present().number, last)
-    };
-    let head = Head {
-        format: FORMAT.to_owned(),
-        version: VERSION,
-        created_at: timestamp(created_at_ms),
-        created_at_ms,
-        settings_revision,
-        purged_until_ms,
-        envoys: envoys.clone(),
-    };
+async fn write(fleet: &FleetService, head: Head, wanted: Wanted, mut out: Out) {
     if !out.put(&format!("{},\"entries\":[", opened(&head))).await {
         return;
     }
-    let mut export = Export::new(&plane, wanted);
+    let envoys = head.envoys;
+    let mut export = Export::new(fleet, wanted);
     let written = Mutex::new(Written {
         out,
         count: 0,
@@ -266,17 +265,18 @@ pub(crate) struct How {
     (status = 200, description = "Counts of what was restored, kept, expired and refused, with reasons", body = RestoreReport),
     (status = 409, description = "Another one is being restored, or there is no Envoy"), (status = 413, description = "Larger than RESTORE_MAX_MB"), (status = 422, description = "Not a snapshot, or damaged so that it cannot be read; nothing has changed"), (status = 500, description = "It cannot be kept on disk while it is read")))]
 pub(crate) async fn restore(
-    State(plane): State<Arc<Plane>>,
+    State(snapshots): State<Arc<SnapshotService>>,
+    State(fleet): State<Arc<FleetService>>,
     caller: Caller,
     Params(how): Params<How>,
     body: Body,
 ) -> Result<Json<RestoreReport>, Problem> {
-    let _turn = plane.restoring.try_acquire().map_err(|_| {
+    let _turn = snapshots.turn().ok_or_else(|| {
         let title = "A snapshot is being restored already; one at a time";
         Problem::new(StatusCode::CONFLICT, "restore_under_way", title)
     })?;
     let awaited = Awaited::default();
-    let file = received(&plane.spool, body).await?;
+    let file = received(&snapshots.spool, body).await?;
     let still = awaited.clone();
     let (report, file) = tokio::task::spawn_blocking(move || {
         let mut file = file;
@@ -287,15 +287,15 @@ pub(crate) async fn restore(
     .map_err(|error| failed(&error))?;
     let report = report.map_err(|error| not_a_snapshot(&format!("it cannot be read: {error}")))?;
     report.check().map_err(|reason| not_a_snapshot(&reason))?;
-    let envoys = targets(&plane, how.envoy.as_deref());
+    let envoys = fleet.targets(how.envoy.as_deref());
     if !how.dry_run && envoys.is_empty() {
         let title = "There is no Envoy to restore into";
         return Err(Problem::new(StatusCode::CONFLICT, "no_envoy", title));
     }
     tracing::warn!(who = caller.name, dry_run = how.dry_run, "restoring a snapshot");
-    let (restored, mut silent) = replay(&plane, file, envoys.clone(), how.dry_run).await?;
+    let (restored, mut silent) = replay(&snapshots, file, envoys.clone(), how.dry_run).await?;
     if how.envoy.is_none() {
-        silent.extend(plane.away());
+        silent.extend(fleet.recently_disconnected());
     }
     tracing::warn!(?restored, ?silent, dry_run = how.dry_run, "snapshot restored");
     Ok(Json(RestoreReport {
@@ -316,22 +316,6 @@ impl Awaited {
     fn is_so(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
-}
-
-pub(super) fn targets(plane: &Plane, wanted: Option<&str>) -> Vec<String> {
-    let connected = plane.everywhere();
-    let Some(wanted) = wanted else { return connected };
-    let domain = plane.domain();
-    let named: Vec<&str> = domain
-        .fleet
-        .envoys()
-        .filter(|(name, envoy)| *name == wanted || envoy.node_id == wanted)
-        .map(|(name, _)| name)
-        .collect();
-    connected
-        .into_iter()
-        .filter(|name| named.contains(&name.as_str()))
-        .collect()
 }
 
 /// The body in a file of its own, so that a large one needs no memory.
@@ -360,7 +344,7 @@ async fn received(spool: &Spool, body: Body) -> Result<std::fs::File, Problem> {
 }
 
 async fn replay(
-    plane: &Arc<Plane>,
+    snapshots: &SnapshotService,
     mut file: std::fs::File,
     envoys: Vec<String>,
     dry_run: bool,
@@ -370,7 +354,7 @@ async fn replay(
     let reading = tokio::task::spawn_blocking(move || {
         snapshot_file::read(&mut file, &mut |entry| sender.blocking_send(entry).is_ok()).map(drop)
     });
-    let mut restore = Restore::new(Arc::clone(plane), envoys, dry_run);
+    let mut restore = snapshots.begin(envoys, dry_run);
     while let Some(entry) = entries.recv().await {
         restore.take(entry.as_ref()).await;
     }

@@ -1,7 +1,11 @@
 //! What happens, as it happens: server-sent events, as long as the listener's token is in force.
 
+use super::admission::Admission;
 use super::identity::{Allowed, Credential, until_revoked};
-use crate::plane::{Plane, now_ms};
+use crate::fleet::FleetService;
+use crate::health::HealthService;
+use crate::kernel::clock::now_ms;
+use crate::kernel::events::Events;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
@@ -27,13 +31,14 @@ fn sse(kind: &str, data: &impl Serialize) -> SseEvent {
 /// Settings, alerts, breakers, purges, as they change.
 #[utoipa::path(get, path = "/events", tag = "live", responses((status = 200, description = "Server-sent events: settings, alert, breaker, purge", content_type = "text/event-stream")))]
 pub(crate) async fn events(
-    State(plane): State<Arc<Plane>>,
+    State(events): State<Events>,
+    State(admission): State<Arc<Admission>>,
     credential: Option<Extension<Credential>>,
 ) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     // Whoever reads too slowly misses events rather than holding them up for everybody.
-    let stream = BroadcastStream::new(plane.listen())
+    let stream = BroadcastStream::new(events.listen())
         .filter_map(|event| event.ok().map(|event| Ok(sse(event.kind, &event.data))));
-    let allowed = until_revoked(&plane, credential.map(|shown| shown.0));
+    let allowed = until_revoked(&admission, credential.map(|shown| shown.0));
     Sse::new(Allowing { stream, allowed }).keep_alive(KeepAlive::default())
 }
 
@@ -57,21 +62,18 @@ impl<S: Stream + Unpin> Stream for Allowing<S> {
 /// The key figures, each second.
 #[utoipa::path(get, path = "/metrics/stream", tag = "live", responses((status = 200, description = "Server-sent events: performance", content_type = "text/event-stream")))]
 pub(crate) async fn figures(
-    State(plane): State<Arc<Plane>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(health): State<Arc<HealthService>>,
+    State(admission): State<Arc<Admission>>,
     credential: Option<Extension<Credential>>,
 ) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
-    let allowed = until_revoked(&plane, credential.map(|shown| shown.0));
+    let allowed = until_revoked(&admission, credential.map(|shown| shown.0));
     let ticks = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)));
     let stream = ticks.map(move |_| {
-        let domain = plane.domain();
-        let view = views::performance(
-            &domain.fleet,
-            &domain.envoy_stats,
-            &Filter::default(),
-            WINDOW_MS,
-            domain.system.resident_bytes,
-            now_ms(),
-        );
+        let resident_bytes = health.measured().resident_bytes;
+        let view = fleet.read(|fleet, stats| {
+            views::performance(fleet, stats, &Filter::default(), WINDOW_MS, resident_bytes, now_ms())
+        });
         Ok(sse("performance", &view))
     });
     Sse::new(Allowing { stream, allowed }).keep_alive(KeepAlive::default())

@@ -2,9 +2,8 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use super::snapshots::targets;
-use crate::plane::Plane;
-use crate::warming;
+use crate::cache::WarmupService;
+use crate::fleet::FleetService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -35,11 +34,12 @@ pub(crate) struct Begun {
 #[utoipa::path(post, path = "/cache/warm", tag = "cache", params(Warm), responses(
     (status = 202, description = "Begun", body = Begun), (status = 404, description = "No such Envoy is connected"), (status = 409, description = "There is no other Envoy to warm it from")))]
 pub(crate) async fn warm(
-    State(plane): State<Arc<Plane>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(warmup): State<Arc<WarmupService>>,
     caller: Caller,
     Params(warm): Params<Warm>,
 ) -> Result<(StatusCode, Json<Begun>), Problem> {
-    let envoys = targets(&plane, Some(&warm.envoy));
+    let envoys = fleet.targets(Some(&warm.envoy));
     if envoys.is_empty() {
         let title = format!("No Envoy {} is connected", warm.envoy);
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_envoy", title));
@@ -48,7 +48,7 @@ pub(crate) async fn warm(
     tracing::info!(who = caller.name, envoy = warm.envoy, "warming");
     let mut begun = Vec::new();
     for envoy in envoys {
-        if warming::begin(&plane, &envoy, bytes) {
+        if warmup.begin(&envoy, bytes) {
             begun.push(envoy);
         }
     }

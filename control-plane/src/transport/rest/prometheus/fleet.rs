@@ -1,8 +1,8 @@
 //! What the Envoys did and hold, all together.
 
 use super::families::{Labels, counters, gauge, gauges, histograms, summary};
-use crate::plane::Domain;
 use control_domain::envoy_faults::{Fault, Kind};
+use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::Fleet;
 use control_domain::sum::{Filter, Sum};
 use control_domain::views::{self, ERROR_TYPES, FORWARDED, FROM_CACHE, OUTCOMES};
@@ -14,14 +14,13 @@ const STATES: [&str; 6] = ["closed", "open", "half_open", "forced_open", "forced
 /// Envoys with breaker series of their own; further ones share those of `other`.
 const NAMED_ENVOYS: usize = 256;
 
-pub(super) fn families(domain: &Domain, now_ms: u64) -> Vec<MetricFamily> {
-    let fleet = &domain.fleet;
+pub(super) fn families(fleet: &Fleet, stats: &EnvoyStats, now_ms: u64) -> Vec<MetricFamily> {
     let totals = fleet.totals();
     let recent = fleet.recent(views::DEFAULT_WINDOW_MS, now_ms);
     let mut families = requests(fleet, &totals);
     families.extend(latency(&totals, &recent));
     families.extend(cache(fleet, &totals, now_ms));
-    families.extend(upstreams(domain, &totals, &recent, now_ms));
+    families.extend(upstreams(stats, &totals, &recent, now_ms));
     families.extend(breakers(fleet, now_ms));
     families.extend(reports(fleet, now_ms));
     families
@@ -168,8 +167,7 @@ fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn upstreams(domain: &Domain, totals: &Sum, recent: &Sum, now_ms: u64) -> Vec<MetricFamily> {
-    let stats = &domain.envoy_stats;
+fn upstreams(stats: &EnvoyStats, totals: &Sum, recent: &Sum, now_ms: u64) -> Vec<MetricFamily> {
     let own = stats.recent(views::DEFAULT_WINDOW_MS, now_ms);
     let share = |known: bool, by_envoy: f64, part: u64, whole: u64| {
         let percent = if known { by_envoy } else { views::percent(part, whole) };

@@ -6,7 +6,11 @@ mod own;
 
 pub(super) use own::Requests;
 
-use crate::plane::{Plane, now_ms};
+use crate::alerts::AlertService;
+use crate::fleet::FleetService;
+use crate::health::HealthService;
+use crate::kernel::clock::now_ms;
+use crate::settings::SettingsService;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
@@ -16,17 +20,16 @@ use std::sync::Arc;
 
 #[utoipa::path(get, path = "/metrics", tag = "metrics", responses((status = 200, description = "Prometheus exposition of the fleet and of the control plane itself", body = String, content_type = "text/plain")))]
 pub(crate) async fn exposition(
-    State(plane): State<Arc<Plane>>,
+    State(fleet): State<Arc<FleetService>>,
+    State(health): State<Arc<HealthService>>,
+    State(settings): State<Arc<SettingsService>>,
+    State(alerts): State<Arc<AlertService>>,
     Extension(requests): Extension<Arc<Requests>>,
 ) -> impl IntoResponse {
-    let mut families = {
-        let domain = plane.domain();
-        let now_ms = now_ms();
-        let mut families = fleet::families(&domain, now_ms);
-        families.push(fleet::faults(&plane.envoy_faults(&domain, now_ms)));
-        families.extend(own::families(&domain));
-        families
-    };
+    let now_ms = now_ms();
+    let mut families = fleet.read(|fleet, stats| fleet::families(fleet, stats, now_ms));
+    families.push(fleet::faults(&health.envoy_faults(now_ms)));
+    families.extend(own::families(&settings, &alerts));
     families.extend(requests.gather());
     let mut text = Vec::new();
     for family in families {

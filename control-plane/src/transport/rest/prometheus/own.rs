@@ -1,7 +1,8 @@
 //! The control plane about itself: settings, alerts, process, requests.
 
 use super::families::{counters, gauge, gauges};
-use crate::plane::Domain;
+use crate::alerts::AlertService;
+use crate::settings::SettingsService;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -14,15 +15,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn families(domain: &Domain) -> Vec<MetricFamily> {
+pub(super) fn families(settings: &SettingsService, alerts: &AlertService) -> Vec<MetricFamily> {
+    let (waiting, given_up) = alerts.notifications();
+    let active = alerts.active(false);
+    let condition = settings.condition();
     let mut alerts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
-    for alert in domain.board.active(false) {
+    for (alert, _) in &active {
         *alerts.entry((&alert.name, alert.severity.word())).or_default() += 1;
     }
     let alerts = alerts
         .into_iter()
         .map(|((name, severity), count)| (vec![("alert", name), ("severity", severity)], f64::from(count)));
-    let (waiting, given_up) = domain.notifications;
     let mut families = vec![
         gauges(
             "api_optimizer_build_info",
@@ -32,17 +35,17 @@ pub(super) fn families(domain: &Domain) -> Vec<MetricFamily> {
         gauge(
             "api_optimizer_settings_revision",
             "Settings revision in force.",
-            domain.book.present().number as f64,
+            settings.published().present().number as f64,
         ),
         gauge(
             "api_optimizer_config_map_refused_keys",
             "ConfigMap keys whose present value is refused; their last good values stay in force.",
-            domain.config_map.refused().len() as f64,
+            condition.refused_keys.len() as f64,
         ),
         counters(
             "api_optimizer_config_map_refusals_total",
             "ConfigMap values refused since the control plane started.",
-            [(Vec::new(), domain.config_map.refusals())],
+            [(Vec::new(), condition.refusals)],
         ),
         gauges(
             "api_optimizer_alerts",

@@ -1,0 +1,112 @@
+//! The composition root: what is started, and how it stops.
+
+mod addresses;
+mod background;
+mod config;
+mod owners;
+mod setup;
+
+pub(crate) use config::Config;
+
+use crate::credentials::Door;
+use crate::net::bodies::Bodies;
+use crate::net::places::{Limits, Places};
+use crate::net::{incoming, tls};
+use crate::settings::SettingsService;
+use crate::transport::{grpc, rest};
+use crate::xds::Hub;
+use addresses::Addresses;
+use owners::Owned;
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// Requests under way get so long to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The description of the REST API.
+pub(crate) fn description() -> String {
+    rest::description()
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    tls::install_provider();
+    let (rest_tls, grpc_tls) = setup::encryption(&config)?;
+    let addresses = Addresses::of(&config)?;
+    let rest_listener = listen(addresses.rest, config.rest_port, "REST_PORT").await?;
+    let grpc_listener = listen(addresses.grpc, config.grpc_port, "GRPC_PORT").await?;
+    let grpc_address = (addresses.grpc, grpc_listener.local_addr()?.port());
+    let owned = Owned::open(&config, grpc_address, addresses.access)?;
+    let (stop, stopped) = watch::channel(false);
+    let judging = background::start(&config, &owned, &stopped);
+    tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
+    let (limits, each) = (Limits::of_this_process(), config.connections_per_address.get());
+    let envoys = incoming::accept(grpc_listener, grpc_tls, Places::new(limits.grpc, each), stopped.clone());
+    let operators = incoming::accept(rest_listener, rest_tls, Places::new(limits.rest, each), stopped.clone());
+    let door = Door::new(
+        owned.envoy_tokens.clone(),
+        config.grpc_fleet_names.clone(),
+        Arc::clone(&owned.refused),
+    );
+    let bodies = || Bodies::new(config.body_pause);
+    let envoys = serve_envoys(
+        Arc::clone(&owned.settings),
+        (owned.for_envoys(), Arc::clone(&owned.hub)),
+        door,
+        bodies(),
+        envoys,
+        stopped.clone(),
+    );
+    let grpc = tokio::spawn(envoys);
+    let rest = tokio::spawn(rest::serve(owned.for_operators(&config), bodies(), operators, stopped));
+    asked_to_stop().await?;
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    let ended = tokio::time::timeout(DRAIN, async { (rest.await, grpc.await, judging.await) }).await;
+    match ended {
+        Ok((rest, grpc, judging)) => {
+            rest?;
+            grpc??;
+            judging?;
+        }
+        Err(_) => tracing::warn!("some requests were still under way"),
+    }
+    Ok(())
+}
+
+/// Takes Envoys in as soon as there are settings to give them.
+async fn serve_envoys(
+    settings: Arc<SettingsService>,
+    (services, hub): (grpc::Services, Arc<Hub>),
+    door: Door,
+    bodies: Bodies,
+    envoys: mpsc::Receiver<(incoming::Io, SocketAddr)>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    tokio::select! {
+        () = settings.known() => {}
+        _ = stopped.changed() => return Ok(()),
+    }
+    grpc::serve(services, hub, door, bodies, envoys, stopped).await
+}
+
+async fn listen(address: IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {
+    let address = SocketAddr::new(address, port);
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address} ({name}): {error}"))
+}
+
+async fn asked_to_stop() -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

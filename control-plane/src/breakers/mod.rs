@@ -1,0 +1,5 @@
+//! Operators' overrides of circuit breakers.
+
+mod service;
+
+pub(crate) use service::BreakerService;

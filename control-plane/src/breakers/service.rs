@@ -1,0 +1,139 @@
+//! Operators' overrides of breakers on their way to the Envoys, and to those that were away.
+
+use crate::fleet::{Answer, FleetService};
+use crate::kernel::clock::now_ms;
+use crate::kernel::ports::Replication;
+use crate::kernel::sync::lock;
+use crate::storage::document;
+use control_domain::replication::Fact;
+use control_domain::steering::{LEASE_MS, Said, Steering};
+use optimizer_proto::v1::command::Body;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+const FILE: &str = "steering.json";
+/// Envoys get so long to say that an override is in force.
+const ANSWER: Duration = Duration::from_secs(2);
+/// An override that is older is not sent to connected Envoys again: they were told when they connected.
+const FRESH_MS: u64 = 30_000;
+
+/// The overrides in force, and their audit log.
+#[derive(Debug)]
+pub(crate) struct BreakerService {
+    overrides: Mutex<Steering>,
+    file: Option<PathBuf>,
+    /// Held while overrides go out, so that they arrive in the order in which they were given.
+    turn: tokio::sync::Mutex<()>,
+    fleet: Arc<FleetService>,
+    replication: Arc<dyn Replication>,
+}
+
+impl BreakerService {
+    /// Goes on with what is kept in a folder.
+    pub(crate) fn open(folder: Option<&Path>, fleet: Arc<FleetService>, replication: Arc<dyn Replication>) -> Self {
+        let file = folder.map(|folder| folder.join(FILE));
+        let overrides = file.as_deref().and_then(|file| document::load(file, Ok));
+        Self {
+            overrides: Mutex::new(overrides.unwrap_or_default()),
+            file,
+            turn: tokio::sync::Mutex::default(),
+            fleet,
+            replication,
+        }
+    }
+
+    /// The overrides and their log, as they are now.
+    pub(crate) fn overrides(&self) -> Steering {
+        lock(&self.overrides).clone()
+    }
+
+    /// Takes an override in and sends it to all Envoys connected here; answers what each made of it.
+    pub(crate) async fn put(&self, said: Said) -> Vec<Answer> {
+        let _turn = self.turn.lock().await;
+        tracing::warn!(
+            upstream = said.upstream,
+            action = ?said.action,
+            until = said.until,
+            who = said.who,
+            reason = said.reason,
+            "breaker steered"
+        );
+        lock(&self.overrides).say(said.clone());
+        self.keep();
+        self.replication
+            .publish(Fact::BreakerOverridden { said: said.clone() })
+            .await;
+        self.send(&said).await
+    }
+
+    /// Another replica has taken an override in.
+    pub(crate) fn observe(self: &Arc<Self>, said: Said) {
+        let fresh = said.at.saturating_add(FRESH_MS) > now_ms();
+        let news = lock(&self.overrides).say(said.clone());
+        if !news {
+            return;
+        }
+        self.keep();
+        if fresh {
+            let service = Arc::clone(self);
+            tokio::spawn(async move { service.repeat(&said.upstream).await });
+        }
+    }
+
+    /// Tells an Envoy that has just connected what is in force.
+    pub(crate) async fn catch_up(&self, envoy: &str) {
+        let _turn = self.turn.lock().await;
+        let now_ms = now_ms();
+        let holding: Vec<Said> = lock(&self.overrides).in_force(now_ms).cloned().collect();
+        for said in holding {
+            let done = self.fleet.command(envoy, Body::Breaker(said.command(now_ms)), ANSWER);
+            if !done.await.is_some_and(|result| result.ok) {
+                tracing::warn!(
+                    envoy,
+                    upstream = said.upstream,
+                    "the breaker's forced state is not in force there"
+                );
+            }
+        }
+    }
+
+    /// Sends again what has no end of its own: it holds in an Envoy only while a control plane stands behind it. Until told to stop.
+    pub(crate) async fn renew(&self, mut stopped: watch::Receiver<bool>) {
+        let mut every = tokio::time::interval(Duration::from_millis(LEASE_MS / 5));
+        loop {
+            tokio::select! {
+                _ = stopped.changed() => return,
+                _ = every.tick() => {}
+            }
+            let _turn = self.turn.lock().await;
+            let holding: Vec<Said> = lock(&self.overrides).to_renew().cloned().collect();
+            for said in holding {
+                self.send(&said).await;
+            }
+        }
+    }
+
+    /// Tells the Envoys of this replica the last override of a breaker.
+    async fn repeat(&self, upstream: &str) {
+        let _turn = self.turn.lock().await;
+        let last = lock(&self.overrides).last(upstream).cloned();
+        if let Some(said) = last {
+            self.send(&said).await;
+        }
+    }
+
+    async fn send(&self, said: &Said) -> Vec<Answer> {
+        let command = Body::Breaker(said.command(now_ms()));
+        self.fleet.command_all_here(command, ANSWER).await
+    }
+
+    fn keep(&self) {
+        let Some(file) = &self.file else { return };
+        let overrides = self.overrides();
+        if let Err(error) = document::save(file, &overrides) {
+            tracing::error!(%error, "what was said about breakers cannot be kept on disk: a restart would forget it");
+        }
+    }
+}

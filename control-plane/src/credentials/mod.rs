@@ -1,0 +1,11 @@
+//! Who may speak for whom, and the secrets by which that is proved.
+
+mod key_secret;
+mod peers;
+mod proofs;
+mod tokens;
+
+pub(crate) use key_secret::KeySecret;
+pub(crate) use peers::{Certificate, Door, Peer};
+pub(crate) use proofs::Proofs;
+pub(crate) use tokens::{EnvoyTokens, Role, TokenFile, Tokens};

@@ -1,0 +1,11 @@
+//! Purges: accepted, written down, done by every Envoy.
+
+mod client;
+mod counting;
+mod journal;
+mod record;
+mod service;
+
+pub(crate) use service::{Outstanding, PurgeService};
+#[cfg(test)]
+pub(crate) use service::{TARGETS_AT_ONCE, TARGETS_PER_SECOND};

@@ -1,0 +1,51 @@
+//! What another replica tells is applied here, and nowhere else: this is the only place that knows all owners.
+
+use crate::alerts::AlertService;
+use crate::breakers::BreakerService;
+use crate::cache::WarmupService;
+use crate::credentials::{KeySecret, Proofs};
+use crate::fleet::FleetService;
+use crate::purges::PurgeService;
+use crate::settings::SettingsService;
+use control_domain::replication::Fact;
+use std::sync::Arc;
+
+/// Who owns what is shared.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    pub(crate) settings: Arc<SettingsService>,
+    pub(crate) fleet: Arc<FleetService>,
+    pub(crate) purges: Arc<PurgeService>,
+    pub(crate) breakers: Arc<BreakerService>,
+    pub(crate) alerts: Arc<AlertService>,
+    pub(crate) warmup: Arc<WarmupService>,
+    pub(crate) key_secret: Arc<KeySecret>,
+    pub(crate) proofs: Arc<Proofs>,
+}
+
+impl Owners {
+    /// Takes in what another replica has told.
+    pub(super) fn apply(&self, fact: Fact) {
+        match fact {
+            Fact::PurgeAccepted { purge } => self.purges.observe_accepted(purge),
+            Fact::PurgeApplied { id, envoy, at, matched } => self.purges.observe_applied(&id, &envoy, at, matched),
+            Fact::PurgeReopened { id } => self.purges.observe_reopened(&id),
+            Fact::BreakerOverridden { said } => self.breakers.observe(said),
+            Fact::AlertAcknowledged { id, by } => self.alerts.observe_acknowledged(&id, &by),
+            Fact::AlertSilenced { silence } => self.alerts.observe_silenced(silence),
+            Fact::AlertUnsilenced { name } => self.alerts.observe_unsilenced(&name),
+            Fact::EnvoyWarmed { envoy, warmth } => self.warmup.observe(&envoy, warmth),
+        }
+    }
+
+    /// All that this replica knows and the journal must not lack. Purges with their receipts: whoever hears of one takes them as they are.
+    pub(super) fn facts(&self) -> Vec<Fact> {
+        let purges = self.purges.all().into_iter();
+        let purges = purges.map(|purge| Fact::PurgeAccepted { purge });
+        let overrides = self.breakers.overrides();
+        let overrides = overrides.log().cloned().map(|said| Fact::BreakerOverridden { said });
+        let silences = self.alerts.silences().into_iter();
+        let silences = silences.map(|silence| Fact::AlertSilenced { silence });
+        purges.chain(overrides).chain(silences).collect()
+    }
+}

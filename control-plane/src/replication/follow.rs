@@ -1,0 +1,72 @@
+//! A replica hears the others: it reads what they write, until the connection fails.
+
+use super::apply::Owners;
+use super::reader::Reader;
+use super::replica::RedisReplication;
+use crate::kernel::ports::Replication as _;
+use control_domain::fleet::instance;
+use control_domain::replication::Fact;
+use redis::RedisError;
+use std::collections::BTreeSet;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether the journal is still the one that is read.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Hears until the connection fails.
+pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> RedisError {
+    let places = replicas.places();
+    let opened = Reader::open(replicas.connection.endpoint(), &replicas.keys, &replicas.id(), places).await;
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(error) => return error,
+    };
+    if let Some(forgotten_ms) = reader.forgotten_ms {
+        owners.purges.forget_before(forgotten_ms);
+    }
+    // Of a new journal everything is read before what it lacks is put back.
+    let mut known = reader.journal_is_new.then(BTreeSet::new);
+    let mut looked = Instant::now();
+    loop {
+        if looked.elapsed() >= LOOK_EVERY {
+            match reader.goes_on().await {
+                Ok(true) => looked = Instant::now(),
+                Ok(false) => return io::Error::other("the shared journal lost entries").into(),
+                Err(error) => return error,
+            }
+        }
+        let batch = match reader.next().await {
+            Ok(batch) => batch,
+            Err(error) => return error,
+        };
+        if let Some(found) = &mut known {
+            if batch.facts.is_empty() {
+                put_back(replicas, owners, found);
+                known = None;
+            } else {
+                found.extend(batch.facts.iter().filter_map(Fact::name));
+            }
+        }
+        if batch.settings {
+            replicas.refresh(&owners.settings).await;
+        }
+        for fact in batch.facts {
+            owners.apply(fact);
+        }
+        for update in &batch.updates {
+            let envoy = instance(&update.hello);
+            let is_here = replicas.has(&envoy);
+            owners.fleet.observe(&envoy, update, is_here);
+        }
+        owners.fleet.notify_progress();
+        replicas.read_up_to(reader.places.clone());
+    }
+}
+
+/// What this replica knows and the journal does not: it lost it, or was away when it happened.
+fn put_back(replicas: &RedisReplication, owners: &Owners, known: &BTreeSet<String>) {
+    let is_missing = |fact: &Fact| fact.name().is_none_or(|name| !known.contains(&name));
+    let missing = owners.facts().into_iter().filter(is_missing);
+    missing.for_each(|fact| replicas.publish_later(fact));
+}

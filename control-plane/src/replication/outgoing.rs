@@ -1,0 +1,104 @@
+//! What is on its way to the other replicas. It waits here while Redis is away, within a bound.
+
+use crate::redis::RedisConnection;
+use redis::Cmd;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// Beyond this nothing waits that can be told anew, or be done without.
+const ROOM: usize = 32 << 20;
+/// Entries under way together: a slow Redis takes as many as a quick one.
+const AT_ONCE: usize = 100;
+const RETRY: Duration = Duration::from_millis(200);
+/// Whoever waits for an entry to be taken waits for so long at most.
+const TAKEN: Duration = Duration::from_millis(500);
+
+struct Waiting {
+    command: Cmd,
+    bytes: usize,
+    taken: oneshot::Sender<()>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+/// The queue, in the order in which entries are to be taken.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    queue: Mutex<Queue>,
+    more: Notify,
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("waiting", &self.queue().waiting.len())
+            .finish()
+    }
+}
+
+impl Outgoing {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.queue().bytes < ROOM
+    }
+
+    /// Puts an entry behind the others; what comes back tells when it was taken.
+    pub(super) fn put(&self, command: Cmd) -> oneshot::Receiver<()> {
+        let (taken, told) = oneshot::channel();
+        let bytes = command.get_packed_command().len();
+        let mut queue = self.queue();
+        queue.bytes += bytes;
+        queue.waiting.push_back(Waiting { command, bytes, taken });
+        drop(queue);
+        self.more.notify_one();
+        told
+    }
+
+    /// Waits until an entry was taken, but not for long; false when it still waits.
+    pub(super) async fn taken(told: oneshot::Receiver<()>) -> bool {
+        matches!(tokio::time::timeout(TAKEN, told).await, Ok(Ok(())))
+    }
+
+    /// Writes what waits, and what comes.
+    pub(super) async fn write(&self, wire: &RedisConnection) {
+        loop {
+            let next: Vec<Cmd> = {
+                let queue = self.queue();
+                let waiting = queue.waiting.iter().take(AT_ONCE);
+                waiting.map(|waiting| waiting.command.clone()).collect()
+            };
+            if next.is_empty() {
+                self.more.notified().await;
+                continue;
+            }
+            let written = wire.ask_all(&next).await;
+            if wire.note(written).is_err() {
+                // Some may have been taken all the same: entries do no harm twice.
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            self.taken_off(next.len());
+        }
+    }
+
+    fn taken_off(&self, count: usize) {
+        let mut queue = self.queue();
+        for _ in 0..count {
+            let Some(waiting) = queue.waiting.pop_front() else {
+                return;
+            };
+            queue.bytes = queue.bytes.saturating_sub(waiting.bytes);
+            // Whoever waited may have given up.
+            let _ = waiting.taken.send(());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A control plane that has lost its settings. What its Envoys run on is the only copy left: nothing is pushed to them, and their
+//! document is adopted.
+
+use super::doubt::Doubt;
+use super::service::SettingsService;
+use crate::kernel::clock::now_ms;
+use control_domain::book::{Author, Refused};
+use optimizer_proto::settings::Settings;
+use optimizer_proto::v1::command::Body;
+use optimizer_proto::v1::{Hello, SettingsCommand};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long an Envoy may take to tell its settings.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How often whoever is held up looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What an Envoy tells of its settings.
+#[derive(Deserialize)]
+struct Told {
+    epoch: String,
+    revision: u64,
+    document: Value,
+}
+
+impl SettingsService {
+    /// Whether an Envoy is left on the settings that it has.
+    pub(crate) fn leaves_alone(&self, envoy: &str, hello: &Hello) -> bool {
+        let theirs = format!("revision {} of {}", hello.revision, hello.epoch);
+        let mut state = self.state();
+        let foreign = !hello.epoch.is_empty() && hello.epoch != state.history.epoch();
+        let doubt = state.doubt(now_ms()).filter(|_| foreign);
+        doubt.is_some_and(|doubt| {
+            doubt.note(envoy, theirs);
+            true
+        })
+    }
+
+    /// Whether nothing is pushed to Envoys that have settings.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.state().doubt(now_ms()).is_some()
+    }
+
+    /// Returns when there is no doubt any more; until then an Envoy keeps what it has by xDS.
+    pub(crate) async fn decided(&self, node: &str) {
+        while self.is_in_doubt() {
+            if let Some(doubt) = self.state().doubt(now_ms()) {
+                doubt.note(&format!("xDS {node}"), "clusters of its own".to_owned());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// An operator's write: what the Envoys run on is lost by it, which has to be meant.
+    pub(crate) fn may_write(&self, confirmed: bool) -> Result<(), Refused> {
+        let mut state = self.state();
+        match state.doubt(now_ms()).and_then(|doubt| doubt.told()) {
+            Some(told) if !confirmed => Err(Refused::OthersInForce(told)),
+            _ => Ok(()),
+        }
+    }
+
+    /// An operator has decided for what is in force already.
+    pub(crate) async fn settle(&self, author: Author) -> Result<(), Refused> {
+        let ended = self.state().end_doubt();
+        if !ended.as_ref().is_some_and(Doubt::concerns_envoys) {
+            return Ok(());
+        }
+        // Who was held up is told of a new revision only.
+        self.commit("settings", |state| {
+            let mut new = state.agreed();
+            new.history.reissue(0, author.clone(), now_ms());
+            Ok((Some(new), ()))
+        })
+        .await
+    }
+
+    /// Asks an Envoy for the settings that it runs on, and puts them in force here.
+    pub(crate) async fn adopt_from(&self, envoy: &str) {
+        match self.ask_and_adopt(envoy).await {
+            // They were decided on for the document that is gone.
+            Ok(Some(keys)) => self.look_at_config_map(&keys).await,
+            Ok(None) => {}
+            Err(why) => {
+                tracing::error!(envoy, why, "the settings of an Envoy cannot be adopted");
+                if let Some(doubt) = self.state().doubt_as_it_is() {
+                    doubt.failed(format!("{envoy}: {why}"));
+                }
+            }
+        }
+    }
+
+    /// The ConfigMap's keys that were seen before, if its document is in force now.
+    async fn ask_and_adopt(&self, envoy: &str) -> Result<Option<BTreeMap<String, String>>, String> {
+        let command = Body::Settings(SettingsCommand {});
+        let asked = self.fleet.command_here(envoy, command, ANSWER).await;
+        let answer = asked.ok_or("it does not answer")?;
+        if !answer.ok {
+            return Err(format!("it cannot tell: {}", answer.detail));
+        }
+        let told: Told = serde_json::from_str(&answer.detail).map_err(|error| error.to_string())?;
+        let (settings, _) = Settings::parse_tolerant(&told.document).map_err(|violations| {
+            let first = violations.first().map(ToString::to_string);
+            first.unwrap_or_default()
+        })?;
+        let document = settings.to_json();
+        let author = Author {
+            who: self.fleet.node(envoy),
+            door: "adopted".to_owned(),
+            reason: format!(
+                "revision {} of {} was in force and its history is lost",
+                told.revision, told.epoch
+            ),
+        };
+        let keys = self.state().config_map.seen().clone();
+        let made = self.commit("settings", |state| {
+            // Another Envoy, or an operator, may have been first.
+            if state.any_doubt().is_none() {
+                return Ok((None, false));
+            }
+            let mut new = state.agreed();
+            new.seen.clear();
+            new.history.adopt(document.clone(), author.clone(), now_ms());
+            Ok((Some(new), true))
+        });
+        let adopted = made.await.map_err(|refused| refused.to_string())?;
+        if adopted {
+            tracing::warn!(
+                envoy,
+                revision = told.revision,
+                epoch = told.epoch,
+                "this control plane had no settings; those of an Envoy are adopted"
+            );
+        }
+        Ok(adopted.then_some(keys))
+    }
+}

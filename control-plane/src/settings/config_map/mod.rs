@@ -1,0 +1,5 @@
+//! The ConfigMap as a source of settings: by its volume, or by the Kubernetes API.
+
+pub(crate) mod api;
+mod intake;
+pub(crate) mod volume;

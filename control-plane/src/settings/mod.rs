@@ -1,0 +1,18 @@
+//! The settings: how they change, where they are kept, by which ways they come.
+
+mod adopt;
+mod begin;
+mod change;
+pub(crate) mod config_map;
+mod doubt;
+mod published;
+mod recovery;
+mod rollout;
+mod service;
+pub(crate) mod store;
+
+pub(crate) use change::proposing;
+pub(crate) use published::Published;
+#[cfg(test)]
+pub(crate) use recovery::{MOST_AHEAD, RECOVERIES};
+pub(crate) use service::{Parts, SettingsService};

@@ -1,0 +1,74 @@
+//! The settings in force, as everyone may read them without waiting for a writer.
+
+use control_domain::book::{Revision, SettingsHistory};
+use control_domain::canary::Canary;
+use optimizer_proto::settings::Settings;
+use optimizer_proto::v1::SettingsPush;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Who is to run on what.
+#[derive(Debug)]
+pub(crate) struct Published {
+    epoch: String,
+    present: Revision,
+    /// The present document, checked; `None` when it is of a version that this process cannot read.
+    settings: Option<Arc<Settings>>,
+    all: SettingsPush,
+    canary: Option<(Canary, SettingsPush)>,
+}
+
+impl Published {
+    pub(super) fn of(history: &SettingsHistory, canary: Option<&Canary>) -> Self {
+        let push = |number, document: &Value| SettingsPush {
+            revision: number,
+            document: document.to_string().into_bytes(),
+            epoch: history.epoch().to_owned(),
+        };
+        let present = history.present().clone();
+        let settings = Settings::parse(&present.document).ok();
+        Self {
+            epoch: history.epoch().to_owned(),
+            settings: settings.map(|(settings, _)| Arc::new(settings)),
+            all: push(present.number, &present.document),
+            canary: canary.map(|canary| {
+                let tried = push(canary.revision.number, &canary.revision.document);
+                (canary.clone(), tried)
+            }),
+            present,
+        }
+    }
+
+    /// The history that they are of.
+    pub(crate) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The revision in force.
+    pub(crate) fn present(&self) -> &Revision {
+        &self.present
+    }
+
+    /// The document in force.
+    pub(crate) fn document(&self) -> &Value {
+        &self.present.document
+    }
+
+    /// The document in force, checked; `None` when it is of a version that this process cannot read.
+    pub(crate) fn settings(&self) -> Option<&Arc<Settings>> {
+        self.settings.as_ref()
+    }
+
+    /// The revision on trial.
+    pub(crate) fn canary(&self) -> Option<&Canary> {
+        self.canary.as_ref().map(|(canary, _)| canary)
+    }
+
+    /// What an Envoy is to run on.
+    pub(crate) fn to(&self, envoy: &str) -> &SettingsPush {
+        match &self.canary {
+            Some((canary, push)) if canary.envoys.contains(envoy) => push,
+            _ => &self.all,
+        }
+    }
+}

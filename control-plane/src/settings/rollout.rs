@@ -1,0 +1,41 @@
+//! How far a revision has come.
+
+use super::service::SettingsService;
+use control_domain::fleet::RolloutStatus;
+use std::time::Duration;
+
+impl SettingsService {
+    /// Waits until everyone who is to run on a revision does; answers who does not when time is up, or when nobody but refusers is
+    /// left to wait for.
+    pub(crate) async fn wait_for_all(&self, revision: u64, timeout: Duration) -> RolloutStatus {
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let progress = self.fleet.progress();
+            let begin = std::time::Instant::now();
+            let standing = self.standing(revision);
+            let took = begin.elapsed();
+            if standing.late.is_empty() || tokio::time::timeout_at(deadline, progress).await.is_err() {
+                return standing;
+            }
+            // Every Envoy of the fleet wakes this up. Looking takes at most a fifth of the time, else the sum of all looks would
+            // grow with the square of the fleet.
+            tokio::time::sleep(took * 4).await;
+        }
+    }
+
+    /// Who does not run on a revision: of the canary's Envoys if it is on trial, else of all that are connected.
+    pub(crate) fn standing(&self, revision: u64) -> RolloutStatus {
+        let published = self.published();
+        let epoch = published.epoch();
+        self.fleet.read(|fleet, _| match published.canary() {
+            Some(canary) if canary.revision.number == revision => {
+                let names = canary.envoys.iter().map(String::as_str);
+                fleet.standing(names, epoch, revision)
+            }
+            _ => {
+                let names = fleet.envoys().map(|(name, _)| name);
+                fleet.standing(names, epoch, revision)
+            }
+        })
+    }
+}

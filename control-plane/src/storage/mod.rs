@@ -1,0 +1,5 @@
+//! Files that survive a crash.
+
+pub(crate) mod document;
+pub(crate) mod journal;
+pub(crate) mod secret_file;

@@ -1,0 +1,147 @@
+//! Which room of the control plane may know which: the floors of ARCHITECTURE.md.
+
+use crate::modules::circle;
+use crate::rooms::Crate;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Every room and its floor. A room may know only those on lower floors.
+const FLOORS: [(&str, u32); 18] = [
+    ("app", 9),
+    ("transport", 8),
+    ("replication", 8),
+    ("health", 7),
+    ("xds", 6),
+    ("cache", 6),
+    ("settings", 5),
+    ("purges", 5),
+    ("breakers", 5),
+    ("alerts", 4),
+    ("fleet", 4),
+    ("tier", 4),
+    ("credentials", 3),
+    ("redis", 2),
+    ("net", 2),
+    ("storage", 2),
+    ("host", 2),
+    ("kernel", 1),
+];
+
+/// Rooms that must not know each other although their floors would allow it.
+const APART: [(&str, &[&str]); 3] = [
+    // Handlers translate; what is kept, and where, is known to who owns it.
+    ("transport", &["redis", "storage", "host"]),
+    // Who hears of other replicas does not know how operators and Envoys ask.
+    (
+        "replication",
+        &["transport", "storage", "host", "xds", "health", "tier"],
+    ),
+    ("health", &["redis", "storage", "net", "credentials"]),
+];
+
+/// What may be written in one file alone.
+const ONE_PLACE: [(&str, &str); 4] = [
+    ("SystemTime::now", "kernel/clock.rs"),
+    ("SystemRandom", "kernel/chance.rs"),
+    // The one place that knows all owners of what is shared.
+    ("Fact::PurgeReopened { id } =>", "replication/apply.rs"),
+    ("impl FromRef<ApiState>", "transport/rest/state.rs"),
+];
+
+/// A type that is named in more files than this is known to everybody.
+const FILES_OF_A_TYPE: usize = 40;
+const LINES: usize = 400;
+
+fn source(of: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(of)
+}
+
+fn control_plane() -> Crate {
+    Crate::read(&source("control-plane/src"))
+}
+
+#[test]
+fn modules_form_no_circle_at_any_level() {
+    for of in ["control-plane/src", "control-plane/domain/src"] {
+        let levels = Crate::read(&source(of)).levels();
+        let arrows: usize = levels.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum();
+        assert!(arrows > 40, "{of}: the arrows are not read any more: {arrows}");
+        for (folder, arrows) in levels {
+            assert_eq!(circle(&arrows), None, "{of} {folder:?}");
+        }
+    }
+}
+
+#[test]
+fn every_room_knows_only_lower_floors() {
+    let floors = BTreeMap::from(FLOORS);
+    let rooms = control_plane().rooms();
+    assert_eq!(rooms.keys().collect::<Vec<_>>(), floors.keys().collect::<Vec<_>>());
+    for (room, arrows) in &rooms {
+        for (other, file) in arrows {
+            assert!(
+                floors[room.as_str()] > floors[other.as_str()],
+                "{room} -> {other} in {file}"
+            );
+        }
+    }
+    for (room, strangers) in APART {
+        for stranger in strangers {
+            let arrow = rooms[room].get(*stranger);
+            assert_eq!(arrow, None, "{room} -> {stranger}");
+        }
+    }
+}
+
+#[test]
+fn what_has_one_place_is_nowhere_else() {
+    let modules = control_plane();
+    for (text, place) in ONE_PLACE {
+        let found: Vec<&str> = modules
+            .files()
+            .filter(|(_, content, _)| content.contains(text))
+            .map(|(file, ..)| file)
+            .collect();
+        assert!(found.len() == 1 && found[0].ends_with(place), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn locks_are_private_to_their_room() {
+    for (file, text, _) in control_plane().files() {
+        for line in text.lines().filter(|line| line.contains("pub(crate)")) {
+            let shows = ["Mutex<", "RwLock<", "MutexGuard<"]
+                .iter()
+                .any(|lock| line.contains(lock));
+            // What comes in as an argument is somebody's own.
+            assert!(!shows || line.contains("(mutex: &Mutex<T>)"), "{file}: {line}");
+        }
+    }
+}
+
+#[test]
+fn handlers_name_the_parts_that_they_use() {
+    for (file, text, _) in control_plane().files() {
+        assert!(!text.contains("State<ApiState>"), "{file}");
+    }
+}
+
+#[test]
+fn no_type_is_known_to_everybody_and_no_file_is_long() {
+    let modules = control_plane();
+    let mut named: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, text, _) in modules.files() {
+        let words = text.split(|letter: char| !letter.is_alphanumeric());
+        let types: std::collections::BTreeSet<&str> = words.filter(|word| word.ends_with("Service")).collect();
+        types.into_iter().for_each(|name| *named.entry(name).or_default() += 1);
+    }
+    assert!(named.contains_key("SettingsService"), "{named:?}");
+    for (name, files) in named {
+        assert!(files <= FILES_OF_A_TYPE, "{name} is named in {files} files");
+    }
+    for of in ["control-plane/src", "control-plane/domain/src"] {
+        for (file, _, lines) in Crate::read(&source(of)).files() {
+            assert!(lines <= LINES, "{file} has {lines} lines");
+        }
+    }
+}
