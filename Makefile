@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate oracle oracle-routing oracle-transparency run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -50,6 +50,12 @@ simulate: SECONDS = 3600
 simulate: ## The fleet, simulated from seeds, with everything that may go wrong: SECONDS (3600); SEED=n runs one again
 	$(CARGO) build --locked --release -p simulation
 	SECONDS=$(SECONDS) $(TARGET_DIR)/release/simulate
+
+# Development builds: their checks for overflow are part of it.
+soak: SECONDS = 3600
+soak: deps-test wasm control-plane ## The real product under steady traffic with a fault each minute, every answer checked: SECONDS (3600), RATE, SEED
+	$(CARGO) build --locked -p e2e --bin soak
+	SECONDS=$(SECONDS) $(TARGET_DIR)/debug/soak
 
 # Once over everything, as in `make e2e`, and then on with further seeds and rounds. ORACLE_SEED=n runs one world of the routing oracle again.
 oracle: SECONDS = 600

@@ -152,6 +152,7 @@ pub struct Connection {
     stream: TcpStream,
     /// Read and not used yet.
     ahead: Vec<u8>,
+    received: u64,
 }
 
 impl Connection {
@@ -168,7 +169,14 @@ impl Connection {
         Ok(Self {
             stream,
             ahead: Vec::new(),
+            received: 0,
         })
+    }
+
+    /// How many bytes of the peer have come.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Sends bytes as they are.
@@ -291,7 +299,7 @@ impl Connection {
 
     fn rest(&mut self) -> Result<Vec<u8>> {
         let mut body = std::mem::take(&mut self.ahead);
-        self.stream.read_to_end(&mut body)?;
+        self.received += self.stream.read_to_end(&mut body)? as u64;
         Ok(body)
     }
 
@@ -303,6 +311,7 @@ impl Connection {
                 "the peer closed the connection in the middle of a response",
             ));
         }
+        self.received += size as u64;
         self.ahead.extend_from_slice(chunk.get(..size).unwrap_or_default());
         Ok(())
     }

@@ -22,6 +22,7 @@ pub mod process;
 pub mod redis;
 pub mod relay;
 pub mod rest;
+pub mod signals;
 pub mod stack;
 pub mod stream_origin;
 pub mod svg;

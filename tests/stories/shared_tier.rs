@@ -225,6 +225,36 @@ fn a_purge_holds_against_late_writes_and_on_every_envoy() {
     assert_eq!(get(&fleet, 0, "/page").text(), "version 3");
 }
 
+/// Purges and waits until that is done everywhere.
+fn purge(fleet: &Fleet, replica: usize, what: &Value) {
+    let purge = Request::new("POST", "/cache/purge?wait=all&timeout=20s")
+        .header("content-type", "application/json")
+        .body(what.to_string());
+    let receipt = fleet.rest(replica).send(&purge).unwrap();
+    assert_eq!(receipt.status, 200, "{}", receipt.text());
+    assert_eq!(receipt.json().unwrap()["complete"], true, "{}", receipt.text());
+}
+
+#[test]
+fn a_purge_over_one_replica_does_not_hide_that_over_another_before_it() {
+    let version = Arc::new(AtomicU64::new(1));
+    let told = Arc::clone(&version);
+    let origin = Origin::start(move |_| {
+        let reply = Reply::ok(format!("version {}", told.load(Ordering::SeqCst)));
+        reply.max_age(600).header("surrogate-key", "shop")
+    });
+    let mut fleet = Fleet::replicated(2, settings(), origin.unwrap()).unwrap();
+    fleet.add_envoy(0).unwrap();
+    fleet.add_envoy(1).unwrap();
+    store(&fleet, 0, &["/page".to_owned()]);
+    version.store(2, Ordering::SeqCst);
+    // Nobody asks the tier through the first replica between the two.
+    purge(&fleet, 1, &json!({"tag": "shop"}));
+    purge(&fleet, 0, &json!({"url": "http://api.example/another"}));
+    assert_eq!(get(&fleet, 0, "/page").text(), "version 2");
+    assert_eq!(get(&fleet, 1, "/page").text(), "version 2");
+}
+
 #[test]
 fn a_lost_redis_fails_no_request_and_returns_by_itself() {
     let origin = Origin::start(|request| Reply::ok(request.path.clone()).max_age(600)).unwrap();

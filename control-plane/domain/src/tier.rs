@@ -195,10 +195,19 @@ pub struct Parts<'a> {
     pub tags: &'a [String],
 }
 
+/// How far the order of purges is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Every purge up to here.
+    pub read: Fence,
+    /// The newest single one, behind which there may be others that nobody has read here.
+    pub newest: Fence,
+}
+
 /// All purges, as far as they are known here.
 #[derive(Debug, Clone, Default)]
 pub struct PurgeTable {
-    last: Fence,
+    known: Known,
     everything: Fence,
     hosts: HashMap<String, Fence>,
     prefixes: HashMap<(String, String), Fence>,
@@ -208,15 +217,28 @@ pub struct PurgeTable {
 }
 
 impl PurgeTable {
-    /// The newest place known.
+    /// The place up to which every purge is known.
     #[must_use]
     pub fn last(&self) -> Fence {
-        self.last
+        self.known.read
     }
 
-    /// Takes a purge in. One that is known changes nothing.
+    /// How far the order is known.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        self.known
+    }
+
+    /// Takes in the next purge of the order. One that is known changes nothing.
     pub fn record(&mut self, fence: Fence, subject: &Subject) {
-        self.last = self.last.max(fence);
+        self.known.read = self.known.read.max(fence);
+        self.note(fence, subject);
+    }
+
+    /// Takes in a purge of one's own, from wherever it stands in the order: between the last one read and this one others may have
+    /// written theirs.
+    pub fn note(&mut self, fence: Fence, subject: &Subject) {
+        self.known.newest = self.known.newest.max(fence);
         if self.subjects() >= MAX_SUBJECTS {
             self.record_all(fence);
             return;
@@ -251,7 +273,7 @@ impl PurgeTable {
     /// Whether a response whose fetch began at `fence` has been purged since.
     #[must_use]
     pub fn purged(&self, fence: Fence, parts: &Parts<'_>) -> bool {
-        if fence >= self.last {
+        if fence >= self.known.newest {
             return false;
         }
         let since = |place: Option<&Fence>| place.is_some_and(|place| *place > fence);
@@ -323,6 +345,28 @@ mod tests {
             assert_eq!(table.purged(at(9), &parts), hit, "{target:?}");
             assert!(!table.purged(at(10), &parts), "{target:?} began after it");
         }
+    }
+
+    #[test]
+    fn ones_own_purge_is_in_force_and_does_not_hide_those_of_others_before_it() {
+        let tags = ["shop".to_owned()];
+        let parts = |path| Parts {
+            host: "a",
+            path,
+            tags: &tags,
+        };
+        let url = |path: &str| Subject::of(&Target::Url(format!("http://a{path}")));
+        let mut table = PurgeTable::default();
+        table.record(at(10), &Subject::All);
+        table.note(at(30), &url("/own"));
+        assert!(table.purged(at(10), &parts("/own")) && !table.purged(at(10), &parts("/other")));
+        let known = Known {
+            read: at(10),
+            newest: at(30),
+        };
+        assert_eq!((table.known(), table.last()), (known, at(10)));
+        table.record(at(20), &Subject::of(&Target::Tag("shop".to_owned())));
+        assert!(table.purged(at(10), &parts("/other")) && !table.purged(at(20), &parts("/other")));
     }
 
     #[test]

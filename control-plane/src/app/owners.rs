@@ -101,7 +101,6 @@ impl Owned {
             Arc::clone(&tier),
             Arc::clone(&replication),
             events.clone(),
-            Arc::clone(&ids),
         ));
         let breakers = BreakerService::open(folder, Arc::clone(&fleet), Arc::clone(&replication));
         let notifier = Notifier::new(setup::receivers(config), folder);

@@ -1,8 +1,14 @@
-//! The name of this process, and numbers that nothing else in it has.
+//! The name of this process, numbers that nothing else in it has, and names that nothing else has at all.
 
+use super::chance;
 use super::clock::now_ms;
 use control_domain::Millis;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A name that no other process gives, also where all have the same clock and the same process id, as in containers.
+pub(crate) fn unique(at: Millis) -> String {
+    format!("{at:x}-{:016x}", chance::number())
+}
 
 /// Names of one process.
 #[derive(Debug)]
@@ -17,7 +23,7 @@ impl Ids {
     pub(crate) fn new() -> Self {
         let started_ms = now_ms();
         Self {
-            process: format!("{:x}-{started_ms:x}", std::process::id()),
+            process: unique(started_ms),
             started_ms,
             next: AtomicU64::new(1),
         }
@@ -36,5 +42,17 @@ impl Ids {
     /// A number that was not given out before.
     pub(crate) fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_of_one_millisecond_differ() {
+        let names: BTreeSet<String> = (0..1_000).map(|_| unique(1_800_000_000_000)).collect();
+        assert_eq!(names.len(), 1_000);
     }
 }

@@ -6,7 +6,7 @@ use super::record::Record;
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use crate::kernel::events::{Event, Events};
-use crate::kernel::ids::Ids;
+use crate::kernel::ids::unique;
 use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use crate::tier::Tier;
@@ -63,7 +63,6 @@ pub(crate) struct PurgeService {
     tier: Arc<Tier>,
     replication: Arc<dyn Replication>,
     events: Events,
-    ids: Arc<Ids>,
 }
 
 impl PurgeService {
@@ -74,7 +73,6 @@ impl PurgeService {
         tier: Arc<Tier>,
         replication: Arc<dyn Replication>,
         events: Events,
-        ids: Arc<Ids>,
     ) -> Self {
         Self {
             record: Record::open(folder),
@@ -85,7 +83,6 @@ impl PurgeService {
             tier,
             replication,
             events,
-            ids,
         }
     }
 
@@ -133,11 +130,6 @@ impl PurgeService {
         }
     }
 
-    /// An id for a purge that is accepted at this time.
-    pub(crate) fn id(&self, at: u64) -> String {
-        format!("{at:x}-{}", self.ids.next())
-    }
-
     /// Takes a purge in for all replicas, unless there was one with the same key.
     ///
     /// # Errors
@@ -180,7 +172,7 @@ impl PurgeService {
     /// A client has purged at an Envoy, where it is in force: it goes into the log and to all other Envoys.
     pub(crate) fn made_by_client(self: &Arc<Self>, envoy: &str, node: &str, made: &ClientPurge) {
         let at = now_ms();
-        let purge = match purge_of(made, envoy, node, self.id(at), at) {
+        let purge = match purge_of(made, envoy, node, unique(at), at) {
             Ok(purge) => self.awaiting(purge),
             Err(allowed) => {
                 tracing::warn!(

@@ -1,6 +1,7 @@
 //! What a control plane begins with: the history on disk, or a new one.
 
 use super::store::state_file::{Restored, StateFile};
+use crate::kernel::ids::unique;
 use control_domain::Millis;
 use control_domain::book::SettingsHistory;
 use optimizer_proto::settings::Settings;
@@ -20,7 +21,7 @@ pub(super) struct Begun {
 
 /// Reads the history, or begins a new one.
 pub(super) fn begin(local: Option<&StateFile>, now_ms: Millis) -> Begun {
-    let fresh = || format!("{now_ms:x}-{:x}", std::process::id());
+    let fresh = || unique(now_ms);
     let Some(Restored {
         history,
         seen,

@@ -4,7 +4,7 @@ use super::embedded::Embedded;
 use super::entry::{Id, Lease, Read};
 use super::redis_store::RedisStore;
 use crate::redis::Fault;
-use control_domain::tier::Fence;
+use control_domain::tier::Known;
 
 /// Redis, or this process.
 #[derive(Debug)]
@@ -14,10 +14,10 @@ pub(super) enum Backend {
 }
 
 impl Backend {
-    pub(super) async fn read(&self, id: &Id, variant: u64, after: Fence) -> Result<Read, Fault> {
+    pub(super) async fn read(&self, id: &Id, variant: u64, known: Known) -> Result<Read, Fault> {
         match self {
             Self::Embedded(store) => Ok(store.read(id, variant)),
-            Self::Redis(store) => store.read(id, variant, after).await,
+            Self::Redis(store) => store.read(id, variant, known).await,
         }
     }
 

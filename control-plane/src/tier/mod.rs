@@ -154,8 +154,8 @@ impl Tier {
     }
 
     async fn look(&self, id: &Id, asked: &TierGet) -> Result<TierFound, Fault> {
-        let after = self.table().last();
-        let read = self.backend.read(id, asked.variant, after).await?;
+        let known = self.table().known();
+        let read = self.backend.read(id, asked.variant, known).await?;
         let now_ms = now_ms();
         let fence = {
             let mut table = self.table();
@@ -277,7 +277,7 @@ impl Tier {
             last = match &self.backend {
                 Backend::Redis(store) => {
                     let fence = store.purge(subject).await?;
-                    self.table().record(fence, subject);
+                    self.table().note(fence, subject);
                     fence
                 }
                 Backend::Embedded(_) => {

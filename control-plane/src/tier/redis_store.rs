@@ -10,7 +10,7 @@
 
 use super::entry::{Id, Lease, Read};
 use crate::redis::{ANSWER, Connection, Endpoint, Fault, RedisConnection};
-use control_domain::tier::{Fence, PurgeTable, Subject};
+use control_domain::tier::{Fence, Known, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
 use std::sync::{Mutex, PoisonError};
 
@@ -83,7 +83,7 @@ impl RedisStore {
 
     async fn open(&self, table: &Mutex<PurgeTable>) -> Result<Connection, RedisError> {
         let mut connection = self.wire.connect().await?;
-        let known = table.lock().unwrap_or_else(PoisonError::into_inner).last();
+        let known = table.lock().unwrap_or_else(PoisonError::into_inner).known();
         let begun: Option<String> = connection.ask(&begin(&self.prefix)).await?;
         if let Some(fence) = begun {
             tracing::info!(
@@ -92,7 +92,7 @@ impl RedisStore {
             );
         }
         if self.is_another_order(&mut connection, known).await? {
-            if known > Fence::default() {
+            if known != Known::default() {
                 tracing::warn!("Redis came back with an older data set: the shared tier is purged as a whole");
             }
             let fence: Option<String> = connection.ask(&self.append(&Subject::All)).await?;
@@ -100,20 +100,21 @@ impl RedisStore {
             if fence
                 .as_deref()
                 .and_then(Fence::parse)
-                .is_none_or(|fence| fence <= known)
+                .is_none_or(|fence| fence <= known.newest)
             {
                 return Err(std::io::Error::other("the clock of Redis is behind the order of purges").into());
             }
         }
-        let mut after = known;
+        // Its own place: what a connection before this one has read may move that of the table.
+        let mut after = known.read;
         loop {
             let entries: Entries = connection.ask(&self.range(&format!("({after}"))).await?;
             let more = entries.len() >= PAGE;
             let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
             for (fence, subject) in read(entries) {
                 table.record(fence, &subject);
+                after = fence;
             }
-            after = table.last();
             drop(table);
             if !more {
                 return Ok(connection);
@@ -124,16 +125,21 @@ impl RedisStore {
     /// Whether the order of purges is not the one that is known here. An empty one begins with a purge of everything: whoever
     /// fetched before it may have missed one. One that lacks what is known here is of an older data set: what it holds may have
     /// been purged since, and others may never have heard of it.
-    async fn is_another_order(&self, connection: &mut Connection, known: Fence) -> Result<bool, RedisError> {
+    async fn is_another_order(&self, connection: &mut Connection, known: Known) -> Result<bool, RedisError> {
         let mut newest = redis::cmd("XREVRANGE");
         newest.arg(self.purges()).arg("+").arg("-").arg("COUNT").arg(1);
         let newest: Entries = connection.ask(&newest).await?;
         let newest = newest.first().and_then(|(id, _)| Fence::parse(id));
-        if newest.is_none_or(|newest| newest < known) {
+        if newest.is_none_or(|newest| newest < known.newest) {
             return Ok(true);
         }
-        let entries: Entries = connection.ask(&self.range(&known.to_string())).await?;
-        Ok(!goes_on(known, &entries))
+        for place in [known.read, known.newest] {
+            let entries: Entries = connection.ask(&self.range(&place.to_string())).await?;
+            if !goes_on(place, &entries) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Purges from a place on.
@@ -156,12 +162,12 @@ impl RedisStore {
         command
     }
 
-    pub(super) async fn read(&self, id: &Id, variant: u64, known: Fence) -> Result<Read, Fault> {
+    pub(super) async fn read(&self, id: &Id, variant: u64, known: Known) -> Result<Read, Fault> {
         let mut values = redis::cmd("MGET");
         values
             .arg(self.key(id, &format!("{variant:016x}")))
             .arg(self.key(id, "v"));
-        let purges = self.range(&known.to_string());
+        let purges = self.range(&known.read.to_string());
         let values = self.wire.ask::<Vec<Option<Vec<u8>>>>(&values);
         let purges = self.wire.ask::<Entries>(&purges);
         // Purges after the value: one that is not seen here was not acknowledged when the value was read. On one connection that
@@ -172,14 +178,14 @@ impl RedisStore {
             let (values, purges) = tokio::join!(values, purges);
             (values?, purges?)
         };
-        if !goes_on(known, &purges) {
+        let is_more = purges.len() >= PAGE;
+        if !goes_on(known.read, &purges) || !(is_more || has(known.newest, &purges)) {
             let why = "the order of purges is not the one that was known";
             self.wire.give_up(why.to_owned());
             return Err(Fault::Unreachable(why.to_owned()));
         }
-        let is_more = purges.len() >= PAGE;
         let mut purges = read(purges);
-        purges.retain(|(fence, _)| *fence > known);
+        purges.retain(|(fence, _)| *fence > known.read);
         if is_more {
             // More than fits: behind by thousands. The next look is closer.
             return Ok(Read {
@@ -276,8 +282,17 @@ fn begin(prefix: &str) -> Cmd {
 /// Whether the purges from a known place on begin with that one: else the data set is another one than it was, by a failover that
 /// the client library did not tell of. One that may have been dropped for its age tells nothing.
 fn goes_on(known: Fence, from_it: &Entries) -> bool {
-    let is_old = known.ms.saturating_add(PURGES_ASKED_FOR_MS) < crate::kernel::clock::now_ms();
-    is_old || from_it.first().and_then(|(id, _)| Fence::parse(id)) == Some(known)
+    may_be_dropped(known) || from_it.first().and_then(|(id, _)| Fence::parse(id)) == Some(known)
+}
+
+/// Whether a known place is among these. The newest ones are looked at first: there it is.
+fn has(known: Fence, entries: &Entries) -> bool {
+    let mut places = entries.iter().rev().filter_map(|(id, _)| Fence::parse(id));
+    may_be_dropped(known) || places.any(|place| place == known)
+}
+
+fn may_be_dropped(place: Fence) -> bool {
+    place.ms.saturating_add(PURGES_ASKED_FOR_MS) < crate::kernel::clock::now_ms()
 }
 
 /// Reads purges. One that does not read as it should may mean anything, so it means everything.

@@ -1,6 +1,6 @@
 //! One connection to the origin: requests in, replies out.
 
-use super::{Framing, Received, Reply, Shared, lock};
+use super::{Framing, PARTS, Received, Reply, Shared, lock};
 use crate::wait;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -96,11 +96,25 @@ fn write(mut stream: &TcpStream, reply: &Reply, head_only: bool) -> io::Result<b
     if !bodiless {
         append_content(&mut out, reply);
     }
+    if !reply.pace.is_zero() {
+        send_slowly(stream, &out, reply)?;
+        return Ok(matches!(reply.framing, Framing::Length | Framing::Chunked(_)));
+    }
     let held = first_part(&out, reply);
     stream.write_all(out.get(..held).unwrap_or_default())?;
     wait_for_gate(reply);
     stream.write_all(out.get(held..).unwrap_or_default())?;
     Ok(matches!(reply.framing, Framing::Length | Framing::Chunked(_)))
+}
+
+fn send_slowly(mut stream: &TcpStream, out: &[u8], reply: &Reply) -> io::Result<()> {
+    for (number, part) in out.chunks(out.len().div_ceil(PARTS).max(1)).enumerate() {
+        if number > 0 {
+            std::thread::sleep(reply.pace);
+        }
+        stream.write_all(part)?;
+    }
+    Ok(())
 }
 
 /// How much of the response goes out before the gate.

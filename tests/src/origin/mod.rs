@@ -3,7 +3,7 @@
 mod connection;
 mod reply;
 
-pub use reply::{Framing, Gate, Reply};
+pub use reply::{Framing, Gate, PARTS, Reply};
 
 use crate::{Failure, Result, wait};
 use std::collections::HashMap;
@@ -122,6 +122,11 @@ impl Origin {
     #[must_use]
     pub fn total(&self) -> usize {
         lock(&self.shared.received).len()
+    }
+
+    /// Forgets the requests so far: an origin that runs for long needs its memory.
+    pub fn forget(&self) {
+        lock(&self.shared.received).clear();
     }
 
     /// How many connections there were.

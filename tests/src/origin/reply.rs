@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Parts of a response that is sent slowly.
+pub const PARTS: usize = 4;
+
 /// How the content is delimited, or where the response breaks off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -31,6 +34,7 @@ pub struct Reply {
     pub(super) body: Vec<u8>,
     pub(super) framing: Framing,
     pub(super) delay: Duration,
+    pub(super) pace: Duration,
     pub(super) gate: Option<Gate>,
 }
 
@@ -59,6 +63,7 @@ impl Reply {
             body: Vec::new(),
             framing: Framing::Length,
             delay: Duration::ZERO,
+            pace: Duration::ZERO,
             gate: None,
         }
     }
@@ -67,6 +72,12 @@ impl Reply {
     #[must_use]
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
         Self::new(200).body(body)
+    }
+
+    /// Sets the status.
+    #[must_use]
+    pub fn status(self, status: u16) -> Self {
+        Self { status, ..self }
     }
 
     /// Sets the content.
@@ -93,6 +104,13 @@ impl Reply {
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Sends the response in [`PARTS`] parts, with this pause between two.
+    #[must_use]
+    pub fn paced(mut self, pause: Duration) -> Self {
+        self.pace = pause;
         self
     }
 

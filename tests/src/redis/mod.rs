@@ -141,6 +141,12 @@ impl Redis {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
+    /// Its process; `None` after a failed start.
+    #[must_use]
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
     /// Ends it at once (SIGKILL).
     pub fn kill(&mut self) {
         if let Some(process) = &mut self.process {

@@ -6,7 +6,7 @@ use super::query::{WordHeaders, Write};
 use super::receipts::{PurgeSummary, Receipt, Receipts, summary};
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
-use crate::kernel::ids::Ids;
+use crate::kernel::ids::{Ids, unique};
 use crate::purges::PurgeService;
 use axum::Json;
 use axum::extract::State;
@@ -137,7 +137,7 @@ pub(crate) async fn purge(
     };
     let at = now_ms();
     let purge = Purge {
-        id: purges.id(at),
+        id: unique(at),
         at,
         by: caller.name,
         reason: text("x-reason").unwrap_or_else(|| asked.reason.chars().take(256).collect()),

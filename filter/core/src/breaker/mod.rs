@@ -5,6 +5,8 @@
 //! above the breaker's judgement until it runs out. After a recovery the upstream is led back to its load ([`ramp`]).
 
 mod check;
+#[cfg(test)]
+mod every_order;
 mod late;
 mod machine;
 mod outcome;

@@ -195,6 +195,19 @@ pub(crate) fn explore(
     map: &MemoryMap,
     work: &[Work<'_>],
     deaths: usize,
+    check: impl FnMut(&Data, &[Standing]),
+) -> usize {
+    explore_seeing(map, work, deaths, usize::MAX, |_| (), check)
+}
+
+/// As [`explore`], with a look at the shared data of every state on the way. Left out are orders in which a worker is made to try again
+/// so often that it needs more than so many calls.
+pub(crate) fn explore_seeing(
+    map: &MemoryMap,
+    work: &[Work<'_>],
+    deaths: usize,
+    calls: usize,
+    mut see: impl FnMut(&Data),
     mut check: impl FnMut(&Data, &[Standing]),
 ) -> usize {
     let mut seen = HashSet::new();
@@ -208,6 +221,7 @@ pub(crate) fn explore(
         if !seen.insert(state.print()) {
             continue;
         }
+        see(&state.data);
         let running: Vec<usize> = (0..work.len())
             .filter(|at| state.standing[*at] == Standing::Running)
             .collect();
@@ -215,6 +229,9 @@ pub(crate) fn explore(
             check(&state.data, &state.standing);
         }
         for worker in running {
+            if state.answered[worker].len() >= calls {
+                continue;
+            }
             let mut next = state.clone();
             next.step(worker, work[worker]);
             open.push(next);

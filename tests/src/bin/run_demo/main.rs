@@ -4,11 +4,10 @@ mod options;
 mod product;
 mod status;
 
-use e2e::{Failure, Result};
+use e2e::{Failure, Result, signals};
 use options::Options;
 use product::Product;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let options = Options::read()?;
-    let stop = signals()?;
+    let stop = signals::stop()?;
     let mut product = Product::start(&options)?;
     if wait_ready(&mut product, &stop)? {
         introduce(&options, &product);
@@ -42,27 +41,6 @@ fn run() -> Result<()> {
     drop(product);
     println!("Stopped.");
     Ok(())
-}
-
-/// True on the first SIGINT or SIGTERM.
-fn signals() -> Result<Arc<AtomicBool>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let guard = runtime.enter();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    drop(guard);
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        });
-        told.store(true, Ordering::SeqCst);
-    });
-    Ok(stop)
 }
 
 /// False when it was told to stop before.

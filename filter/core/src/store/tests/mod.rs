@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod damage;
+mod every_order;
 mod eviction;
 mod interleaved;
 mod limits;
@@ -74,19 +75,19 @@ fn use_it(store: &mut Store, map: &impl SharedMap, n: u64, now: Millis) -> bool 
 }
 
 /// What the pages really hold.
-fn truth(map: &MemoryMap) -> Tally {
+fn truth(map: &impl SharedMap) -> Tally {
     let pages = (0..PAGES).filter_map(|number| map.get(&page_key(number)));
     pages
         .filter_map(|(bytes, _)| Page::decode(&bytes))
         .fold(Tally::default(), |sum, page| sum.plus(page.tally()))
 }
 
-fn ledger(map: &MemoryMap) -> Ledger {
+fn ledger(map: &impl SharedMap) -> Ledger {
     Ledger::decode(&map.get(LEDGER_KEY).unwrap().0).unwrap()
 }
 
 /// Responses in slots that no record uses.
-fn orphans(map: &MemoryMap) -> usize {
+fn orphans(map: &impl SharedMap) -> usize {
     let mut orphans = 0;
     for number in 0..PAGES {
         let Some(page) = map.get(&page_key(number)).and_then(|(bytes, _)| Page::decode(&bytes)) else {
