@@ -186,7 +186,7 @@ fn shown(text: &str, way: &Way, modules: &BTreeMap<Way, Module>) -> BTreeMap<Str
             };
             let child = path
                 .first()
-                .is_some_and(|first| modules.contains_key(&[way.as_slice(), &[first.clone()]].concat()));
+                .is_some_and(|first| modules.contains_key(&[way.as_slice(), std::slice::from_ref(first)].concat()));
             let from = if child {
                 [way.as_slice(), &path].concat()
             } else {
