@@ -76,6 +76,7 @@ fn soak() -> Result<bool> {
     let mut report = run.tally.report();
     report["seed"] = json!(seed);
     report["seconds"] = json!(watch.seconds());
+    report["seconds_wanted"] = json!(seconds);
     report["machine"] = machine::describe(&[("redis-server", "--version")]);
     report["origin"] = json!(run.log.answers());
     report["purges"] = json!(run.purges.report());
@@ -151,6 +152,7 @@ fn tell(report: &Value) {
     println!("soak: {}", if report["good"] == true { "good" } else { "NOT good" });
     for name in [
         "seconds",
+        "seconds_wanted",
         "requests",
         "hits",
         "from_shared_tier",
