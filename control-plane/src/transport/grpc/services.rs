@@ -86,7 +86,7 @@ static DELTA: Shape = Shape(&[
 static SERIES: Shape = Shape(&[(6, &FLAT)]);
 static BREAKER_EVENT: Shape = Shape(&[(7, &FLAT)]);
 static GAUGES: Shape = Shape(&[(6, &BREAKER_GAUGE), (8, &FLAT)]);
-static BREAKER_GAUGE: Shape = Shape(&[(17, &FLAT), (18, &FLAT)]);
+static BREAKER_GAUGE: Shape = Shape(&[(17, &FLAT), (18, &FLAT), (19, &FLAT)]);
 
 // The shared tier.
 static TIER_PUT: Shape = Shape(&[(5, &FLAT)]);
