@@ -188,6 +188,7 @@ impl Modules {
         self.next = (self.next + 1) % 2;
         module.extend_from_slice(&[0, 2, 1, u8::try_from(self.next).unwrap_or(0)]);
         let mut sha256 = String::new();
+        run.rolls_out();
         for replica in 0..EACH {
             let answer = ask(
                 run,

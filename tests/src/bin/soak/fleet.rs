@@ -21,6 +21,15 @@ const WORKERS: u32 = 2;
 pub(crate) const EACH: usize = 2;
 /// Longest wait for something to be well again: the machine may have other work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Memory in use without what some keys take.
+const USED: &str = "local used = tonumber(string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+)')) \
+     for _, key in ipairs(KEYS) do used = used - (redis.call('MEMORY', 'USAGE', key, 'SAMPLES', '0') or 0) end return used";
+/// What replicas keep a number of, of whatever size: reports for a replica that comes up, their journal, purges.
+const KEPT: [&str; 3] = [
+    "api-optimizer:{replicas}:news",
+    "api-optimizer:{replicas}:journal",
+    "api-optimizer:tier:{purges}",
+];
 /// How long what is stale may stand in for an origin that cannot be reached.
 pub(crate) const ON_OUTAGE_S: u64 = 10;
 
@@ -191,7 +200,16 @@ impl Fleet {
         Ok(())
     }
 
-    /// Does something with each process that runs: its name and the process.
+    /// Memory that Redis has in use, without the streams of which the replicas keep so many entries; `None` when it does not answer.
+    pub(crate) fn redis_mb(&self) -> Option<f64> {
+        let redis = self.redis();
+        let mut asked = vec!["EVAL", USED, "3"];
+        asked.extend(KEPT);
+        let bytes: f64 = redis.ask(&asked).ok()?.parse().ok()?;
+        Some(bytes / f64::from(1 << 20))
+    }
+
+    /// Does something with each process of ours that runs: its name and the process.
     pub(crate) fn each_process(&self, mut look: impl FnMut(&str, &Process)) {
         for number in 0..EACH {
             if let Some(envoy) = &mut self.envoy(number).envoy {
@@ -200,9 +218,6 @@ impl Fleet {
             if let Some(control) = self.control(number).process() {
                 look(&format!("control plane {number}"), control);
             }
-        }
-        if let Some(redis) = self.redis().process() {
-            look("redis", redis);
         }
     }
 

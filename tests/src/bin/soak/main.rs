@@ -130,7 +130,7 @@ fn watch(run: &Run, lasts: Duration) -> Watch {
     let mut watch = Watch::new();
     let mut status = begin + STATUS;
     while begin.elapsed() < lasts && !run.stop.load(Ordering::SeqCst) {
-        watch.look(&run.fleet);
+        watch.look(run);
         run.log.forget();
         run.origin().forget();
         if Instant::now() >= status {

@@ -6,7 +6,7 @@ use crate::origin::Habits;
 use crate::tally::Tally;
 use e2e::origin::Origin;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,7 @@ pub(crate) struct Run {
     pub(crate) purges: Counts,
     pub(crate) faults: Counts,
     disturbances: Mutex<Vec<Disturbance>>,
+    roll_outs: AtomicU64,
 }
 
 impl Run {
@@ -72,7 +73,18 @@ impl Run {
             purges: Counts::default(),
             faults: Counts::default(),
             disturbances: Mutex::default(),
+            roll_outs: AtomicU64::new(0),
         }
+    }
+
+    /// Another module is about to be rolled out.
+    pub(crate) fn rolls_out(&self) {
+        self.roll_outs.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often that was.
+    pub(crate) fn roll_outs(&self) -> u64 {
+        self.roll_outs.load(Ordering::SeqCst)
     }
 
     /// The run's origin.

@@ -1,6 +1,6 @@
 //! Memory and descriptors of every process: sampled, and judged at the end.
 
-use crate::fleet::Fleet;
+use crate::run::Run;
 use e2e::process::Process;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,11 +25,14 @@ struct Sample {
     descriptors: f64,
 }
 
-/// The samples of each process: one that was started anew has a row of its own.
+/// The samples of each process. One that was started anew has a row of its own; so has an Envoy from its first roll-out on: it then keeps
+/// what a second module takes, and further ones must add nothing.
 #[derive(Debug)]
 pub(crate) struct Watch {
     began: Instant,
-    rows: BTreeMap<(String, u32), Vec<Sample>>,
+    rows: BTreeMap<(String, u32, bool), Vec<Sample>>,
+    /// Roll-outs that there had been when a process was first seen.
+    roll_outs: BTreeMap<u32, u64>,
 }
 
 impl Watch {
@@ -37,6 +40,7 @@ impl Watch {
         Self {
             began: Instant::now(),
             rows: BTreeMap::new(),
+            roll_outs: BTreeMap::new(),
         }
     }
 
@@ -44,13 +48,23 @@ impl Watch {
         self.began.elapsed().as_secs()
     }
 
-    pub(crate) fn look(&mut self, fleet: &Fleet) {
-        let at = self.began.elapsed();
-        fleet.each_process(|name, process| self.note(name, process, at));
+    pub(crate) fn look(&mut self, run: &Run) {
+        let (at, roll_outs) = (self.began.elapsed(), run.roll_outs());
+        run.fleet.each_process(|name, process| {
+            if let Ok(mb) = process.resident_mb() {
+                let before = *self.roll_outs.entry(process.id()).or_insert(roll_outs);
+                self.note(name, process, roll_outs > before, at, mb);
+            }
+        });
+        if let Some(mb) = run.fleet.redis_mb()
+            && let Some(process) = run.fleet.redis().process()
+        {
+            self.note("redis", process, false, at, mb);
+        }
     }
 
-    fn note(&mut self, name: &str, process: &Process, at: Duration) {
-        let (Ok(mb), Ok(descriptors)) = (process.resident_mb(), process.descriptors()) else {
+    fn note(&mut self, name: &str, process: &Process, rolled: bool, at: Duration, mb: f64) {
+        let Ok(descriptors) = process.descriptors() else {
             return;
         };
         let sample = Sample {
@@ -58,17 +72,15 @@ impl Watch {
             mb,
             descriptors: u32::try_from(descriptors).unwrap_or(u32::MAX).into(),
         };
-        self.rows
-            .entry((name.to_owned(), process.id()))
-            .or_default()
-            .push(sample);
+        let row = (name.to_owned(), process.id(), rolled && name.starts_with("envoy"));
+        self.rows.entry(row).or_default().push(sample);
     }
 
     /// What every process had, first and last, and the sentences about those that grew.
     pub(crate) fn judge(&self) -> (Value, Vec<String>) {
         let mut grown = Vec::new();
         let mut rows = Vec::new();
-        for ((name, id), samples) in &self.rows {
+        for ((name, id, rolled), samples) in &self.rows {
             let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
                 continue;
             };
@@ -82,7 +94,8 @@ impl Watch {
                 "process": name, "id": id, "samples": samples.len(), "seconds": (last.at - first.at).as_secs(),
                 "memory_mb": {"first": first.mb, "last": last.mb},
                 "descriptors": {"first": first.descriptors, "last": last.descriptors},
-                "judged": judged,
+                "judged": judged, "after_a_roll_out": rolled,
+                "each": samples.iter().map(|one| json!([one.at.as_secs(), one.mb.round(), one.descriptors])).collect::<Vec<_>>(),
             });
             if judged {
                 let (early, late) = (warm.get(..warm.len() / 4), warm.get(warm.len() / 2..));
@@ -130,7 +143,7 @@ mod tests {
             descriptors: 50.0,
         });
         let mut watch = Watch::new();
-        watch.rows.insert(("one".to_owned(), 1), samples.collect());
+        watch.rows.insert(("one".to_owned(), 1, false), samples.collect());
         watch.judge().1
     }
 
