@@ -126,6 +126,8 @@ impl Vm {
         if self.root != Some(root) {
             return;
         }
+        // One that was not scheduled for seconds looks at what was changed and purged meanwhile, before it lets those go on that wait.
+        self.join(Ctx::new(host, host.now_ns() / 1_000_000));
         let mut places = false;
         while let Some(item) = host.dequeue(queue) {
             let Some((said, rest)) = Wake::read(&item) else {

@@ -142,6 +142,28 @@ fn what_a_vm_has_counted_is_handed_over_when_another_module_may_take_its_place()
     assert!(old.vm.recorder.drain().is_some());
 }
 
+#[test]
+fn a_vm_that_was_away_looks_before_it_lets_those_go_on_that_wait() {
+    let mut leader = Envoy::new("{}");
+    let mut slow = another_vm(&leader);
+    for envoy in [&mut leader, &mut slow] {
+        forwarded(envoy.get(&[], "200", &UNCACHED, b"x"));
+        envoy.vm.on_tick(&envoy.host, ROOT);
+    }
+    leader.wait(6_000);
+    slow.wait(6_000);
+    leader.vm.on_tick(&leader.host, ROOT);
+    leader.control(ToFilter::Welcome(Welcome::default()));
+    leader.control(ToFilter::Settings(SettingsPush {
+        revision: 2,
+        document: b"{}".to_vec(),
+        epoch: "e".to_owned(),
+    }));
+    assert_eq!(slow.vm.in_force.revision, 0);
+    wake(&mut slow);
+    assert_eq!(slow.vm.in_force.revision, 2);
+}
+
 /// For a profiler: many hits, and nothing else.
 #[test]
 #[ignore = "a profiler's work load"]
