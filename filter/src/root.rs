@@ -8,17 +8,22 @@ use filter_core::driver::host::{Clock, LogLevel, Streams};
 use filter_core::driver::vm::{self, RootId};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// One root of this VM. A configuration update makes a new one in the same VM while streams of the old one finish; what they
 /// share lives in the VM's state, and only the newest root acts.
 pub(crate) struct Root {
     id: RootId,
+    /// That the module is not finished was said.
+    told: Cell<bool>,
 }
 
 impl Root {
     pub(crate) fn new(context_id: u32) -> Self {
-        Self { id: RootId(context_id) }
+        Self {
+            id: RootId(context_id),
+            told: Cell::new(false),
+        }
     }
 }
 
@@ -70,7 +75,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
-        EnvoyHost.log(LogLevel::Error, UNFINISHED);
+        if !self.told.replace(true) {
+            EnvoyHost.log(LogLevel::Error, UNFINISHED);
+        }
         Some(Box::new(Passing))
     }
 

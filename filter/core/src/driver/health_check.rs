@@ -4,7 +4,7 @@
 
 use super::ctx::Ctx;
 use super::header_map;
-use super::health_checks::{HealthChecks, UnderWay};
+use super::health_checks::{GRACE_MS, HealthChecks, UnderWay};
 use super::host::{Host, MapKind};
 use super::vm::Vm;
 use crate::breaker;
@@ -25,6 +25,7 @@ impl Vm {
             self.health_checks.quiet.clear();
             return;
         }
+        self.health_checks.forget_lost(ctx.now_ms);
         let policies = Rc::clone(&self.policies);
         let quiet = breaker::quiet(ctx.host, &policies.breaker, ctx.now_ms);
         let HealthChecks {
@@ -68,8 +69,12 @@ impl Vm {
         ];
         match ctx.host.call(cluster, fields, Duration::from_millis(check.timeout_ms)) {
             Ok(token) => {
-                let check = check.clone();
-                self.health_checks.calls.insert(token, UnderWay { permit, check });
+                let under_way = UnderWay {
+                    permit,
+                    check: check.clone(),
+                    until_ms: ctx.now_ms.saturating_add(check.timeout_ms).saturating_add(GRACE_MS),
+                };
+                self.health_checks.calls.insert(token, under_way);
             }
             Err(_) => {
                 // Envoy has no such cluster, or no host that it takes for healthy: nobody was asked, so it is no failed probe.
@@ -81,7 +86,7 @@ impl Vm {
 
     /// The answer to a check; false where the call was none.
     pub(super) fn take_checked(&mut self, ctx: Ctx<'_, impl Host>, token: u32, fields: usize) -> bool {
-        let Some(UnderWay { permit, check }) = self.health_checks.calls.remove(&token) else {
+        let Some(UnderWay { permit, check, .. }) = self.health_checks.calls.remove(&token) else {
             return false;
         };
         let map = if fields == 0 {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 pub struct HealthChecks {
     pub(super) quiet: HashMap<String, Waiting>,
     pub(super) calls: HashMap<u32, UnderWay>,
-    /// The last check of each breaker; no more than there are breakers.
+    /// The last check of each breaker.
     pub(super) last: HashMap<String, Checked>,
 }
 
@@ -27,7 +27,14 @@ pub(super) struct Waiting {
 pub(super) struct UnderWay {
     pub(super) permit: Permit,
     pub(super) check: ActiveHealthCheck,
+    /// Then Envoy has answered, or never will: it forgets the calls of a root that ends.
+    pub(super) until_ms: Millis,
 }
+
+/// Beyond a check's own timeout, which Envoy keeps.
+pub(super) const GRACE_MS: Millis = 60_000;
+/// Breakers whose last check is remembered.
+const MAX_LAST: usize = 256;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +61,19 @@ impl HealthChecks {
         now_ms - waiting.since_ms >= interval_ms
     }
 
+    /// Forgets calls that Envoy has forgotten. What they held lapses as any lost probe does.
+    pub(super) fn forget_lost(&mut self, now_ms: Millis) {
+        self.calls.retain(|_, call| {
+            let latest = now_ms.saturating_add(call.check.timeout_ms).saturating_add(GRACE_MS);
+            call.until_ms > now_ms && call.until_ms <= latest
+        });
+    }
+
     pub(super) fn note(&mut self, breaker: &str, healthy: bool, status: u16, at_ms: Millis) {
         let checked = Checked { at_ms, healthy, status };
+        if self.last.len() >= MAX_LAST && !self.last.contains_key(breaker) {
+            self.last.clear();
+        }
         self.last.insert(breaker.to_owned(), checked);
     }
 }

@@ -184,3 +184,15 @@ fn the_report_says_how_the_last_check_ended() {
         (envoy.host.now_ms.get(), false, 404)
     );
 }
+
+#[test]
+fn checks_that_envoy_has_forgotten_do_not_use_up_the_room() {
+    let mut envoy = Envoy::opened(CHECKED);
+    let begun = envoy.pass(900);
+    assert!(begun > 3, "a lost check is no last one: {begun}");
+    assert!(
+        envoy.vm.health_checks.calls.len() < begun.min(16),
+        "{begun} begun, {} remembered",
+        envoy.vm.health_checks.calls.len()
+    );
+}
