@@ -5,12 +5,16 @@ use super::{Config, Running, calls_of_envoys, requests_of_operators, start};
 use crate::net::places::Place;
 use clap::Parser as _;
 use e2e::certificates::Certificates;
+use optimizer_proto::v1::cache_backend_client::CacheBackendClient;
 use optimizer_proto::v1::control_link_client::ControlLinkClient;
-use optimizer_proto::v1::{ControlMessage, FilterMessage};
+use optimizer_proto::v1::tier_found::Result as Found;
+use optimizer_proto::v1::{ControlMessage, FilterMessage, TierGet};
+use prost::Message as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -214,6 +218,38 @@ async fn an_address_has_so_many_calls_at_a_time() {
     while again.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
         again = silent(&channel).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_the_shared_tier_take_room() {
+    let ports = running(&[]).await;
+    let ask = |holder, wait_ms| TierGet {
+        key: vec![b'k'; 15 << 10],
+        lease_ms: u32::MAX,
+        holder,
+        wait_ms,
+        ..TierGet::default()
+    };
+    let first = CacheBackendClient::new(channel(&ports).await)
+        .get(ask(1, 0))
+        .await
+        .unwrap();
+    assert_eq!(first.get_ref().result(), Found::Miss);
+    // The others wait for the one that has the lease; a connection has 200 calls at a time.
+    let mut waiting = JoinSet::new();
+    for _ in 0..4 {
+        let channel = channel(&ports).await;
+        for _ in 0..150 {
+            let mut client = CacheBackendClient::new(channel.clone());
+            waiting.spawn(async move { client.get(ask(2, 5_000)).await });
+        }
+    }
+    let (waited, refused): (Vec<_>, Vec<_>) = waiting.join_all().await.into_iter().partition(Result::is_ok);
+    let room = (8 << 20) / ask(2, 5_000).encoded_len();
+    assert_eq!((waited.len(), refused.len()), (room, 600 - room));
+    for answer in refused {
+        assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn caller_of(extensions: &Extensions) -> IpAddr {
     certificate.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Certificate::address)
 }
 
-/// Bounds the body of a call. Calls whose message is refused are counted.
+/// Bounds the body of a call. Calls whose message is refused, or finds no room, are counted.
 pub(super) fn bounded(
     mut request: hyper::Request<Body>,
     bodies: &Bodies,
@@ -126,7 +126,10 @@ impl Arriving {
             return Err(self.refused(Status::out_of_range(sentence)));
         }
         let place = self.bodies.room(self.from, length);
-        let place = place.ok_or_else(|| self.refused(Status::unavailable("too much is being received; try again")))?;
+        let place = place.ok_or_else(|| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            Status::unavailable("too much is being received; try again")
+        })?;
         self.held.set(Some(place));
         // One that is packed is refused by tonic, without being read.
         let shape = self.service.shape.filter(|_| !is_packed);
