@@ -179,7 +179,8 @@ mod tests {
         let mut readings = readings();
         readings.take(message(1_000, Some(1), 7)).unwrap();
         let begun = Instant::now();
-        readings.overdue().await;
+        let overdue = tokio::time::timeout(Duration::from_secs(60), readings.overdue());
+        overdue.await.expect("an end");
         assert_eq!(begun.elapsed(), Duration::from_secs(30));
         assert_eq!(readings.end().unwrap().taken.counters.requests, 7);
     }
