@@ -1,5 +1,6 @@
 //! Counting how forwarded requests end: by the response head, and afterwards only if the upstream then fails.
 
+use super::client_limits;
 use super::ctx::Ctx;
 use super::exchange::Forwarded;
 use super::header_map;
@@ -106,12 +107,19 @@ impl Forwarded {
 
     /// A time-out at the deadline of the client's own is the client's.
     fn own_deadline(&self, class: OutcomeClass, now_ms: Millis) -> OutcomeClass {
-        let waited_ms = now_ms.saturating_sub(self.sent_ms);
-        match self.verdict.kind {
-            Kind::Grpc {
-                deadline_ms: Some(deadline_ms),
-            } if class == OutcomeClass::Timeout && waited_ms >= deadline_ms => OutcomeClass::ClientGone,
-            _ => class,
+        if class != OutcomeClass::Timeout {
+            return class;
         }
+        let called = match self.verdict.kind {
+            Kind::Grpc { deadline_ms } => deadline_ms,
+            _ => None,
+        };
+        let routed = client_limits::deadline_ms(&Fields::from(header_map::parse(&self.request)));
+        let waited_ms = now_ms.saturating_sub(self.sent_ms);
+        let is_over = |deadline_ms| waited_ms >= deadline_ms;
+        if called.is_some_and(is_over) || routed.is_some_and(is_over) {
+            return OutcomeClass::ClientGone;
+        }
+        class
     }
 }
