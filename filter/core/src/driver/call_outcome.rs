@@ -98,11 +98,26 @@ impl Forwarded {
         let details = host.property(b"response\0code_details").unwrap_or_default();
         let class = classify(flags, &details, self.status);
         let class = self.own_deadline(class, now_ms);
+        if class == OutcomeClass::Reset && !answered && self.is_unfinished(host) {
+            // Whoever waits for content in vain may hang up.
+            return OutcomeClass::ClientGone;
+        }
         if answered {
             self.verdict.cut(class, bytes)
         } else {
             class
         }
+    }
+
+    /// Whether the client has not sent the content that its request promises. Of content without a length Envoy does not tell.
+    fn is_unfinished(&self, host: &impl Host) -> bool {
+        let request = Fields::from(header_map::parse(&self.request));
+        let promised = request.get(b"content-length").and_then(|text| {
+            let text = std::str::from_utf8(text).ok()?;
+            text.parse::<u64>().ok()
+        });
+        let received = host.property(b"request\0size").and_then(|bytes| bytes.try_into().ok());
+        matches!((promised, received.map(u64::from_le_bytes)), (Some(promised), Some(received)) if received < promised)
     }
 
     /// A time-out at the deadline of the client's own is the client's.

@@ -1,9 +1,10 @@
-//! Requests whose clients set the upstream a time limit: what they come to is theirs alone.
+//! What clients bring about, by time limits of their own or by content that does not come: it is theirs alone.
 
 use super::*;
 use crate::breaker::{BreakerPolicy, Shown, all};
 
 const UPSTREAM_TIMEOUT: u64 = 1 << 2;
+const TERMINATION: u64 = 1 << 6;
 const LIMITS: [&str; 3] = [
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
@@ -104,4 +105,33 @@ fn a_refresh_of_our_own_does_not_take_the_clients_limit_along() {
     let has = |wanted: &str| sent.iter().any(|(name, _)| name == wanted.as_bytes());
     assert!(has("x-own"));
     assert!(LIMITS.iter().all(|name| !has(name)), "{sent:?}");
+}
+
+#[test]
+fn an_upstream_that_hangs_up_on_half_a_request_has_not_failed() {
+    for (length, received, failures) in [
+        (Some("1000"), 3_u64, 0),
+        (Some("1000"), 999, 0),
+        (Some("1000"), 1_000, 1),
+        (Some("0"), 0, 1),
+        (Some("many"), 0, 1),
+        (None, 0, 1),
+    ] {
+        let mut envoy = Envoy::new("{}");
+        let mut request = GET.to_vec();
+        request[0] = (":method", "POST");
+        request.extend(length.map(|length| ("content-length", length)));
+        let shared = SharedExchange::default();
+        envoy.host.set_request(&request);
+        assert_eq!(envoy.vm.on_request_headers(&envoy.host, &shared, 9), Flow::Continue);
+        envoy.host.set_property("request\0size", &received.to_le_bytes());
+        envoy.host.set_property("response\0flags", &TERMINATION.to_le_bytes());
+        let details = b"upstream_reset_before_response_started{connection_termination}";
+        envoy.host.set_property("response\0code_details", details);
+        envoy.vm.on_end(&envoy.host, &shared);
+        envoy.vm.on_tick(&envoy.host, ROOT);
+        let views = all(&envoy.host, &BreakerPolicy::default(), envoy.host.now_ms.get());
+        let seen = views.first().map_or(0, |view| view.window.1);
+        assert_eq!(seen, failures, "{length:?} {received}");
+    }
 }
