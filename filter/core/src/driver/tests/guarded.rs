@@ -76,17 +76,3 @@ fn what_a_guess_would_share_is_not_shared_either() {
         assert!(status.contains("detail=authorization"), "{status}");
     }
 }
-
-#[test]
-fn envoy_is_asked_only_about_what_would_be_stored() {
-    let calls = |control: &str, hidden: bool| {
-        let mut envoy = Envoy::new("{}");
-        if hidden {
-            envoy.host.set_property(CHECKED, b"\x01");
-        }
-        let before = envoy.host.host_calls.get();
-        forwarded(envoy.get(&[], "200", &[("cache-control", control)], b"x"));
-        envoy.host.host_calls.get() - before
-    };
-    assert_eq!(calls("no-store", true), calls("no-store", false));
-}
