@@ -115,7 +115,9 @@ impl Room {
 
 /// What a connection was answered and has not read yet. Clones are of one and the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Unread(Arc<Mutex<Answers>>);
+pub(crate) struct Unread {
+    answers: Arc<Mutex<Answers>>,
+}
 
 #[derive(Debug, Default)]
 struct Answers {
@@ -136,7 +138,7 @@ pub(crate) struct Answer {
 impl Unread {
     /// One more answer is on its way.
     pub(crate) fn begin(&self) -> Answer {
-        let mut answers = lock(&self.0);
+        let mut answers = lock(&self.answers);
         let number = answers.next;
         answers.next += 1;
         answers.since.insert(number, Instant::now());
@@ -151,7 +153,7 @@ impl Unread {
 
     /// Since when the oldest has waited. When there is none, `context` is woken by the next one.
     pub(crate) fn oldest(&self, context: &Context<'_>) -> Option<Instant> {
-        let mut answers = lock(&self.0);
+        let mut answers = lock(&self.answers);
         let oldest = answers.since.first_key_value().map(|(_, since)| *since);
         if oldest.is_none() {
             answers.waker = Some(context.waker().clone());
@@ -162,7 +164,7 @@ impl Unread {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        lock(&self.unread.0).since.remove(&self.number);
+        lock(&self.unread.answers).since.remove(&self.number);
     }
 }
 
