@@ -37,12 +37,24 @@ impl ControlPlane {
     /// # Errors
     /// It is not built, or cannot be started.
     pub fn quiet(folder: &Path) -> Result<Self> {
+        Self::quiet_with(folder, [])
+    }
+
+    /// The same, with more of its environment.
+    ///
+    /// # Errors
+    /// It is not built, or cannot be started.
+    pub fn quiet_with(folder: &Path, more: impl IntoIterator<Item = (&'static str, u64)>) -> Result<Self> {
+        let log = ("RUST_LOG".to_owned(), "warn".to_owned());
+        let more = more
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_string()));
         let options = Options {
             rest_port: free_port()?,
             grpc_port: free_port()?,
             state_dir: folder.join("state"),
             config_dir: None,
-            environment: vec![("RUST_LOG".to_owned(), "warn".to_owned())],
+            environment: std::iter::once(log).chain(more).collect(),
         };
         let mut plane = Self::start(options, folder)?;
         plane.wait_live()?;

@@ -89,10 +89,17 @@ pub struct Access {
     pub exposed: bool,
     /// Envoys' streams that were refused.
     pub refused: u64,
+    /// Operators' requests that were refused for want of places or room.
+    pub requests_refused: u64,
 }
 
 fn access(facts: &Facts) -> (&'static str, Status, String) {
-    let Access { open, exposed, refused } = &facts.access;
+    let Access {
+        open,
+        exposed,
+        refused,
+        requests_refused,
+    } = &facts.access;
     let (status, mut reason) = match (open.is_empty(), exposed) {
         (true, _) => (Status::Healthy, "REST and gRPC ask for credentials".to_owned()),
         (false, false) => (
@@ -106,6 +113,9 @@ fn access(facts: &Facts) -> (&'static str, Status, String) {
     };
     if *refused > 0 {
         reason += &format!("; {refused} streams of Envoys refused");
+    }
+    if *requests_refused > 0 {
+        reason += &format!("; {requests_refused} requests refused");
     }
     ("access", status, reason)
 }

@@ -45,6 +45,7 @@ impl Addresses {
                 open,
                 exposed,
                 refused: 0,
+                requests_refused: 0,
             },
         })
     }

@@ -146,7 +146,8 @@ pub(crate) struct Config {
     #[arg(long, env = "CONNECTIONS_PER_ADDRESS", default_value = "1024")]
     pub(crate) connections_per_address: NonZeroUsize,
 
-    /// How long a sender may pause in the middle of a body at either port, and how long one message of an Envoy may take
+    /// How long a sender may pause in the middle of a body at either port, how long one message of an Envoy may take, and for how long an
+    /// answer may wait to be read before its connection is closed
     #[arg(long, env = "BODY_PAUSE", default_value = "30s", value_parser = pause)]
     pub(crate) body_pause: Duration,
 

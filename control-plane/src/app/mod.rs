@@ -20,6 +20,7 @@ use owners::Owned;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -64,8 +65,12 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
     let (stop, stopped) = watch::channel(false);
     let judging = background::start(config, &owned, &stopped);
     let (limits, each) = (Limits::of_this_process(), config.connections_per_address.get());
-    let envoys = incoming::accept(grpc_listener, grpc_tls, Places::new(limits.grpc, each), stopped.clone());
-    let operators = incoming::accept(rest_listener, rest_tls, Places::new(limits.rest, each), stopped.clone());
+    let calls = calls_of_envoys(config, Arc::clone(&owned.refused));
+    let requests = requests_of_operators(config, Arc::clone(&owned.requests_refused));
+    let (places, bounds) = (Places::new(limits.grpc, each), calls.clone());
+    let envoys = incoming::accept(grpc_listener, grpc_tls, places, bounds, stopped.clone());
+    let (places, bounds) = (Places::new(limits.rest, each), requests.clone());
+    let operators = incoming::accept(rest_listener, rest_tls, places, bounds, stopped.clone());
     let door = Door::new(
         owned.envoy_tokens.clone(),
         config.grpc_fleet_names.clone(),
@@ -75,16 +80,11 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
         Arc::clone(&owned.settings),
         (owned.for_envoys(), Arc::clone(&owned.hub)),
         door,
-        calls_of_envoys(config),
+        calls,
         envoys,
         stopped.clone(),
     );
-    let operators = rest::serve(
-        owned.for_operators(config),
-        requests_of_operators(config),
-        operators,
-        stopped,
-    );
+    let operators = rest::serve(owned.for_operators(config), requests, operators, stopped);
     Ok(Running {
         rest_address,
         grpc_address,
@@ -120,20 +120,18 @@ impl Running {
 }
 
 /// What Envoys may be calling at a time.
-fn calls_of_envoys(config: &Config) -> Bodies {
+fn calls_of_envoys(config: &Config, refused: Arc<AtomicU64>) -> Bodies {
     let each = config
         .connections_per_address
         .get()
         .saturating_mul(CALLS_PER_CONNECTION);
-    Bodies::new(config.body_pause, Places::new(GRPC, each))
+    Bodies::new(config.body_pause, Places::new(GRPC, each), refused)
 }
 
 /// What operators may be asking at a time.
-fn requests_of_operators(config: &Config) -> Bodies {
-    Bodies::new(
-        config.body_pause,
-        Places::new(REST, config.connections_per_address.get()),
-    )
+fn requests_of_operators(config: &Config, refused: Arc<AtomicU64>) -> Bodies {
+    let each = config.connections_per_address.get();
+    Bodies::new(config.body_pause, Places::new(REST, each), refused)
 }
 
 /// Takes Envoys in as soon as there are settings to give them.
@@ -170,3 +168,5 @@ async fn asked_to_stop() -> std::io::Result<()> {
 
 #[cfg(test)]
 mod ports_tests;
+#[cfg(test)]
+mod unread_tests;

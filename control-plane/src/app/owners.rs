@@ -35,6 +35,8 @@ pub(super) struct Owned {
     pub(super) proofs: Arc<Proofs>,
     /// Envoys' streams that were refused.
     pub(super) refused: Arc<AtomicU64>,
+    /// Operators' requests that were refused for want of places or room.
+    pub(super) requests_refused: Arc<AtomicU64>,
     pub(super) tier: Arc<Tier>,
     pub(super) fleet: Arc<FleetService>,
     pub(super) settings: Arc<SettingsService>,
@@ -138,7 +140,12 @@ impl Owned {
             xds: Arc::clone(&clients),
             replication,
         };
-        let health = HealthService::new(sources, access, tokens.is_none(), Arc::clone(&refused));
+        let requests_refused = Arc::new(AtomicU64::new(0));
+        let counters = health::Refused {
+            streams: Arc::clone(&refused),
+            requests: Arc::clone(&requests_refused),
+        };
+        let health = HealthService::new(sources, access, tokens.is_none(), counters);
         Ok(Self {
             key_secret: Arc::new(KeySecret::open(folder, replicas.is_some())),
             proofs: Arc::new(Proofs::open(folder)),
@@ -148,6 +155,7 @@ impl Owned {
             tokens: tokens.map(Arc::new),
             envoy_tokens: envoy_tokens.map(Arc::new),
             refused,
+            requests_refused,
             tier,
             fleet,
             settings,

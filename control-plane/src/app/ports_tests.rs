@@ -11,6 +11,7 @@ use optimizer_proto::v1::tier_found::Result as Found;
 use optimizer_proto::v1::{ControlMessage, FilterMessage, TierGet};
 use prost::Message as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,7 +25,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 /// A control plane with these arguments beside its defaults.
-async fn running(arguments: &[&str]) -> Running {
+pub(super) async fn running(arguments: &[&str]) -> Running {
     let ports = ["control-plane", "--rest-port", "0", "--grpc-port", "0"];
     let config = Config::try_parse_from(ports.iter().chain(arguments)).unwrap();
     // So that the clock goes on by small steps, whatever else there is to wait for.
@@ -38,7 +39,7 @@ async fn running(arguments: &[&str]) -> Running {
 }
 
 /// What a port says to these bytes and nothing after them, and how long it waits for more.
-async fn waits(address: SocketAddr, bytes: &[u8]) -> (String, Duration) {
+pub(super) async fn waits(address: SocketAddr, bytes: &[u8]) -> (String, Duration) {
     let mut connection = TcpStream::connect(address).await.unwrap();
     let begun = Instant::now();
     connection.write_all(bytes).await.unwrap();
@@ -49,7 +50,7 @@ async fn waits(address: SocketAddr, bytes: &[u8]) -> (String, Duration) {
 }
 
 /// So many seconds, and what a machine may add to them.
-fn is(time: Duration, seconds: u64) -> bool {
+pub(super) fn is(time: Duration, seconds: u64) -> bool {
     (seconds..seconds + 2).contains(&time.as_secs())
 }
 
@@ -258,8 +259,8 @@ fn so_many_calls_are_answered_at_a_time() {
     let config = Config::try_parse_from(["control-plane"]).unwrap();
     let address = |number: u32| IpAddr::V4(Ipv4Addr::from(number));
     for (bodies, each, all) in [
-        (calls_of_envoys(&config), 4_096, 100_000),
-        (requests_of_operators(&config), 1_024, 2_048),
+        (calls_of_envoys(&config, Arc::default()), 4_096, 100_000),
+        (requests_of_operators(&config, Arc::default()), 1_024, 2_048),
     ] {
         let own: Vec<Option<Place>> = (0..=each).map(|_| bodies.calls.take(address(0), 1)).collect();
         assert_eq!(own.iter().flatten().count(), each);

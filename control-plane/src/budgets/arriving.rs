@@ -3,7 +3,7 @@
 use super::{GUARDED, Row, bytes, count, time};
 use crate::app::Config;
 use crate::cache::{self, snapshot_file as snapshot};
-use crate::net::{bodies, incoming, places, tls};
+use crate::net::{bodies, incoming, outbox, places, tls, unread};
 use crate::transport::{grpc, rest};
 use crate::xds;
 use control_domain::{change, shape};
@@ -204,6 +204,27 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "`grpc/mod.rs`, `server.rs`",
             PORTS,
             "so_much_may_be_sent_ahead",
+        ),
+        (
+            "of a port: answers that are not read yet; of one address; of REST, those longer than",
+            [unread::ROOM, unread::ROOM_EACH, bodies::SMALL].map(bytes).join("; "),
+            "`unread.rs`, `answering.rs`",
+            "control-plane/src/net/unread.rs",
+            "so_much_waits_to_be_read_in_all_and_of_each_address",
+        ),
+        (
+            "an answer until it is read: a message of gRPC, 64 KB of REST; then its connection is closed",
+            time(set.body_pause),
+            "`BODY_PAUSE`",
+            "control-plane/src/app/unread_tests.rs",
+            "answers_of_the_shared_tier_that_are_not_read_take_room_for_half_a_minute",
+        ),
+        (
+            "messages of a stream behind the one that is being read",
+            count(outbox::QUEUED),
+            "`outbox.rs`",
+            "control-plane/src/net/outbox.rs",
+            "one_message_waits_behind_the_one_that_is_read",
         ),
         (
             "connections: REST, gRPC, descriptors for everything else",

@@ -2,28 +2,21 @@
 
 use super::tokens::{EnvoyTokens, TokenFile};
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tonic::{Request, Status};
 
-/// What a connection has shown, and where it comes from.
+/// What a connection has shown.
 #[derive(Debug, Clone)]
 pub(crate) struct Certificate {
     names: Option<Arc<[String]>>,
-    address: IpAddr,
 }
 
 impl Certificate {
-    pub(crate) fn of(names: Option<Vec<String>>, address: IpAddr) -> Self {
+    pub(crate) fn of(names: Option<Vec<String>>) -> Self {
         Self {
             names: names.map(Into::into),
-            address,
         }
-    }
-
-    pub(crate) fn address(&self) -> IpAddr {
-        self.address
     }
 }
 
@@ -185,9 +178,7 @@ mod tests {
     fn call(names: Option<&[&str]>, token: Option<&str>) -> Request<()> {
         let mut request = Request::new(());
         let names = names.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-        request
-            .extensions_mut()
-            .insert(Certificate::of(names, [127, 0, 0, 1].into()));
+        request.extensions_mut().insert(Certificate::of(names));
         if let Some(token) = token {
             let bearer = format!("Bearer {token}").parse().unwrap();
             request.metadata_mut().insert("authorization", bearer);

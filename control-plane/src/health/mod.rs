@@ -4,4 +4,4 @@ mod monitor;
 mod service;
 
 pub(crate) use monitor::{deliver, judge};
-pub(crate) use service::{HealthService, Sources};
+pub(crate) use service::{HealthService, Refused, Sources};

@@ -38,6 +38,15 @@ pub(crate) struct Sources {
     pub(crate) replication: Arc<dyn Replication>,
 }
 
+/// What was refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Envoys' streams and calls.
+    pub(crate) streams: Arc<AtomicU64>,
+    /// Operators' requests, for want of places or room.
+    pub(crate) requests: Arc<AtomicU64>,
+}
+
 /// How well everything is.
 #[derive(Debug)]
 pub(crate) struct HealthService {
@@ -46,13 +55,12 @@ pub(crate) struct HealthService {
     access: Access,
     /// Writes need no credentials.
     open_writes: bool,
-    /// Envoys' streams that were refused.
-    refused: Arc<AtomicU64>,
+    refused: Refused,
     system: Mutex<System>,
 }
 
 impl HealthService {
-    pub(crate) fn new(sources: Sources, access: Access, open_writes: bool, refused: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(sources: Sources, access: Access, open_writes: bool, refused: Refused) -> Self {
         Self {
             sources,
             access,
@@ -94,7 +102,8 @@ impl HealthService {
             wanted: (published.epoch().to_owned(), published.present().number),
             open_writes: self.open_writes,
             access: Access {
-                refused: self.refused.load(Ordering::Relaxed),
+                refused: self.refused.streams.load(Ordering::Relaxed),
+                requests_refused: self.refused.requests.load(Ordering::Relaxed),
                 ..self.access.clone()
             },
             notifications_waiting: alerts.notifications().0,

@@ -1,10 +1,12 @@
 //! What peers are sending and being answered at the moment: how much of it is held, and how long it may take.
 
 use super::places::{Place, Places};
+use super::unread::{self, Room};
 use hyper::body::{Body, Frame, SizeHint};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,22 +23,33 @@ pub(crate) const SMALL_ROOM_EACH: usize = SMALL_ROOM / 2;
 /// The bodies and calls of one port.
 #[derive(Debug, Clone)]
 pub(crate) struct Bodies {
-    /// How long a sender may pause in the middle of a body, and how long a message may take.
+    /// How long a sender may pause in the middle of a body, how long a message may take, and for how long an answer may wait to be read.
     pub(crate) pause: Duration,
     /// Requests that are not answered to their end yet.
     pub(crate) calls: Arc<Places>,
+    /// Answers that are not read yet.
+    pub(crate) answers: Arc<Room>,
+    /// What was refused for want of places or room, and connections that ended because nobody read.
+    pub(crate) refused: Arc<AtomicU64>,
     large: Arc<Places>,
     small: Arc<Places>,
 }
 
 impl Bodies {
-    pub(crate) fn new(pause: Duration, calls: Arc<Places>) -> Self {
+    pub(crate) fn new(pause: Duration, calls: Arc<Places>, refused: Arc<AtomicU64>) -> Self {
         Self {
             pause,
             calls,
+            answers: Room::new(unread::ROOM, unread::ROOM_EACH),
+            refused,
             large: Places::new(ROOM, ROOM_EACH),
             small: Places::new(SMALL_ROOM, SMALL_ROOM_EACH),
         }
+    }
+
+    /// Counts what is refused.
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Room for a body of this length; `None` when there is none at the moment.
@@ -87,7 +100,10 @@ mod tests {
 
     fn bodies() -> (Bodies, [IpAddr; 3]) {
         let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap());
-        (Bodies::new(Duration::ZERO, Places::new(1, 1)), addresses)
+        (
+            Bodies::new(Duration::ZERO, Places::new(1, 1), Arc::default()),
+            addresses,
+        )
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! Connections as they come, with TLS or without. Hands are shaken aside: a client that dawdles keeps nobody waiting.
+//! Connections as they come, with TLS or without. Hands are shaken aside: a client that dawdles keeps nobody waiting. One that does not read
+//! what it is answered is closed.
 
+use super::bodies::Bodies;
 use super::places::{Place, Places};
 use super::tls::Acceptor;
-use std::io;
+use super::unread::{Answer, Unread};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
@@ -32,6 +35,12 @@ pub(crate) struct Io {
     /// Until the first bytes have come: how many of the preface have, and when they are due.
     waiting: Option<(usize, Pin<Box<Sleep>>)>,
     place: Place,
+    unread: Unread,
+    /// Bytes that the socket does not take.
+    stalled: Option<Answer>,
+    /// When to look at what is unread.
+    due: Option<Pin<Box<Sleep>>>,
+    bodies: Bodies,
 }
 
 #[derive(Debug)]
@@ -41,12 +50,21 @@ enum Stream {
 }
 
 impl Io {
-    fn new(stream: Stream, place: Place) -> Self {
+    fn new(stream: Stream, place: Place, bodies: Bodies) -> Self {
         Self {
             stream,
             waiting: Some((0, Box::pin(tokio::time::sleep(FIRST)))),
             place,
+            unread: Unread::default(),
+            stalled: None,
+            due: None,
+            bodies,
         }
+    }
+
+    /// What it was answered and has not read yet.
+    pub(crate) fn unread(&self) -> Unread {
+        self.unread.clone()
     }
 
     /// The address of the other end.
@@ -76,11 +94,44 @@ impl Io {
             self.waiting = None;
         }
     }
+
+    /// # Errors
+    /// An answer has waited to be read for longer than it may.
+    fn look_after(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let Some(since) = self.unread.oldest(context) else {
+            return Ok(());
+        };
+        let last = since + self.bodies.pause;
+        let due = self.due.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(last)));
+        while due.as_mut().poll(context).is_ready() {
+            if last <= Instant::now() {
+                self.bodies.refuse();
+                tracing::warn!(peer = %self.place.address(), "a connection closed: its answers are not read");
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // The oldest is another one than it was.
+            due.as_mut().reset(last);
+        }
+        Ok(())
+    }
+
+    /// What the socket does not take is unread, too.
+    fn written(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let unread = &self.unread;
+        self.stalled.get_or_insert_with(|| unread.begin());
+        self.look_after(context)?;
+        Poll::Pending
+    }
 }
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let own = self.get_mut();
+        own.look_after(context)?;
         let before = buffer.filled().len();
         let read = match &mut own.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -100,10 +151,30 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let own = self.get_mut();
+        let written = match &mut own.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        };
+        own.written(context, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let own = self.get_mut();
+        let written = match &mut own.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+        };
+        own.written(context, written)
+    }
+
+    /// So that bytes go from where they are, and their room is free when the socket has taken them.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -126,6 +197,7 @@ pub(crate) fn accept(
     listener: TcpListener,
     tls: Option<Acceptor>,
     places: Arc<Places>,
+    bodies: Bodies,
     mut stopped: watch::Receiver<bool>,
 ) -> mpsc::Receiver<(Io, SocketAddr)> {
     let (sender, receiver) = mpsc::channel(WAITING);
@@ -150,15 +222,18 @@ pub(crate) fn accept(
             };
             // An error means that the peer is gone already.
             let _ = stream.set_nodelay(true);
-            let sender = sender.clone();
+            let (sender, bodies) = (sender.clone(), bodies.clone());
             match tls.clone() {
                 Some(tls) => drop(tokio::spawn(async move {
                     match tls.accept(stream).await {
-                        Ok(stream) => drop(sender.send((Io::new(Stream::Tls(Box::new(stream)), place), peer)).await),
+                        Ok(stream) => {
+                            let io = Io::new(Stream::Tls(Box::new(stream)), place, bodies);
+                            drop(sender.send((io, peer)).await);
+                        }
                         Err(error) => tracing::debug!(%peer, %error, "no TLS connection"),
                     }
                 })),
-                None => drop(sender.send((Io::new(Stream::Plain(stream), place), peer)).await),
+                None => drop(sender.send((Io::new(Stream::Plain(stream), place, bodies), peer)).await),
             }
         }
     });

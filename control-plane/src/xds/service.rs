@@ -13,6 +13,7 @@ use super::variant::{Progress, Variant};
 use crate::credentials::Peer;
 use crate::kernel::clock::now_ms;
 use crate::net::fault_of;
+use crate::net::outbox::{self, Kept, Messages, Outbox};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -20,15 +21,12 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The first request must come within this time.
 pub(crate) const FIRST: Duration = Duration::from_secs(10);
-/// Responses that wait for an Envoy to read them; then it is not told of further changes until it does.
-const QUEUED: usize = 16;
 
 /// The service.
 #[derive(Debug)]
@@ -46,26 +44,25 @@ impl Ads {
         &self,
         variant: &'static str,
         request: Request<Streaming<V::Request>>,
-    ) -> ReceiverStream<Result<V::Response, Status>> {
-        let (out, receiver) = mpsc::channel(QUEUED);
+    ) -> Messages<V::Response> {
+        let (out, messages) = outbox::channel(Outbox::of(&request));
         let (hub, stopped) = (Arc::clone(&self.hub), self.stopped.clone());
         let caller = (Peer::of(&request), request.into_inner());
         tokio::spawn(async move {
             if let Err(status) = converse::<V>(&hub, variant, caller, &out, stopped).await {
                 tracing::warn!(%status, "xDS stream refused");
                 hub.refused();
-                // Gone is as good as told.
-                let _ = out.send(Err(status)).await;
+                out.end(status).await;
             }
         });
-        ReceiverStream::new(receiver)
+        messages
     }
 }
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Ads {
-    type StreamAggregatedResourcesStream = ReceiverStream<Result<DiscoveryResponse, Status>>;
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+    type StreamAggregatedResourcesStream = Messages<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Messages<DeltaDiscoveryResponse>;
 
     async fn stream_aggregated_resources(
         &self,
@@ -86,7 +83,7 @@ async fn converse<V: Variant>(
     hub: &Hub,
     variant: &'static str,
     (peer, mut incoming): (Peer, Streaming<V::Request>),
-    out: &mpsc::Sender<Result<V::Response, Status>>,
+    out: &outbox::Sender<V::Response>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Status> {
     let first = tokio::time::timeout(FIRST, incoming.message()).await;
@@ -178,7 +175,7 @@ struct Conversation<'c, V: Variant> {
     node_id: String,
     place: Place,
     state: V,
-    out: &'c mpsc::Sender<Result<V::Response, Status>>,
+    out: &'c outbox::Sender<V::Response>,
     again: Again,
     /// Where its filter comes from, as it was told last.
     offered: Option<Source>,
@@ -195,6 +192,9 @@ impl<V: Variant> Conversation<'_, V> {
 
     async fn hear(&mut self, request: V::Request) -> bool {
         let (_, snapshot) = self.snapshot();
+        let Some(room) = self.out.room(snapshot.bytes()).await else {
+            return false;
+        };
         let heard = self.state.hear(request, &snapshot);
         if let Some(progress) = heard.progress {
             if let Progress::Refused(kind, reason) = &progress {
@@ -209,7 +209,7 @@ impl<V: Variant> Conversation<'_, V> {
             self.hub.clients().answered(self.stream, progress, now_ms());
         }
         match heard.response {
-            Some(response) => self.send(response).await,
+            Some(response) => self.send(response, room).await,
             None => true,
         }
     }
@@ -223,8 +223,11 @@ impl<V: Variant> Conversation<'_, V> {
             self.offered = source;
         }
         for kind in Kind::ALL {
+            let Some(room) = self.out.room(snapshot.bytes_of(kind)).await else {
+                return false;
+            };
             if let Some(response) = self.state.news(kind, &snapshot)
-                && !self.send(response).await
+                && !self.send(response, room).await
             {
                 return false;
             }
@@ -252,13 +255,16 @@ impl<V: Variant> Conversation<'_, V> {
         let Some(source) = source else { return true };
         let mut once_more = Snapshot::default();
         once_more.set(Kind::Extensions, [resources::filter_again(&source, number)]);
+        let Some(room) = self.out.room(once_more.bytes()).await else {
+            return false;
+        };
         match self.state.repeat(Kind::Extensions, &once_more) {
-            Some(response) => self.send(response).await,
+            Some(response) => self.send(response, room).await,
             None => true,
         }
     }
 
-    async fn send(&self, response: V::Response) -> bool {
+    async fn send(&self, response: V::Response, room: Kept) -> bool {
         if let Some(kind) = V::kind(&response) {
             let module = match self.source() {
                 Some(Source::Module(sha256)) => Some(sha256),
@@ -266,6 +272,6 @@ impl<V: Variant> Conversation<'_, V> {
             };
             self.hub.clients().sent(self.stream, kind, module);
         }
-        self.out.send(Ok(response)).await.is_ok()
+        self.out.send(response, room).await
     }
 }

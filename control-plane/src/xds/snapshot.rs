@@ -45,6 +45,11 @@ impl Snapshot {
         resources.map(Resource::bytes).sum()
     }
 
+    /// Bytes of the resources of a kind.
+    pub(super) fn bytes_of(&self, kind: Kind) -> usize {
+        self.resources(kind).map(Resource::bytes).sum()
+    }
+
     /// One resource.
     pub(crate) fn resource(&self, kind: Kind, name: &str) -> Option<&Resource> {
         self.resources.get(&kind)?.get(name)

@@ -3,6 +3,7 @@
 use super::kind::Kind;
 use super::snapshot::Snapshot;
 use envoy_types::pb::envoy::config::core::v3::Node;
+use prost::Message;
 
 /// Longest reason kept of a refusal; Envoy may quote the whole resource.
 pub(crate) const MAX_REASON: usize = 2_048;
@@ -53,7 +54,7 @@ pub(super) trait Variant: Default + Send + Sync + 'static {
     /// What an Envoy sends.
     type Request: Send;
     /// What it is sent.
-    type Response: Send;
+    type Response: Message + 'static;
 
     /// Whether a request names more than is remembered. Such a stream ends.
     fn is_excessive(&self, request: &Self::Request) -> bool;

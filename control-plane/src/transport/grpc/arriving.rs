@@ -3,9 +3,9 @@
 //!
 //! tonic waits for the rest of a message, and for the end of a unary call, as long as the connection lives.
 
+use super::Connection;
 use super::parts::{Fault, MAX_PARTS, Parts};
 use super::services::Service;
-use crate::credentials::Certificate;
 use crate::net::bodies::Bodies;
 use crate::net::places::Place;
 use hyper::body::{Bytes, Frame, SizeHint};
@@ -34,8 +34,8 @@ impl Held {
 
 /// The address that a call with these extensions comes from.
 pub(super) fn caller_of(extensions: &Extensions) -> IpAddr {
-    let certificate = extensions.get::<Certificate>();
-    certificate.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Certificate::address)
+    let connection = extensions.get::<Connection>();
+    connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| connection.address)
 }
 
 /// Bounds the body of a call. Calls whose message is refused, or finds no room, are counted.

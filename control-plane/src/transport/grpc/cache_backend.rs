@@ -1,11 +1,13 @@
 //! The shared tier for Envoys.
 
+use crate::net::outbox::Outbox;
 use crate::tier::{Fault, Tier};
 use control_domain::tier::Subject;
 use optimizer_proto::v1::cache_backend_server::CacheBackend;
 use optimizer_proto::v1::{
     TierFound, TierGet, TierInvalidate, TierInvalidated, TierPut, TierRelease, TierReleased, TierStored, TierSubject,
 };
+use prost::Message as _;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -35,8 +37,11 @@ impl Backend {
 #[tonic::async_trait]
 impl CacheBackend for Backend {
     async fn get(&self, request: Request<TierGet>) -> Result<Response<TierFound>, Status> {
+        let outbox = Outbox::of(&request);
         let found = self.tier.get(request.get_ref()).await;
-        found.map(Response::new).map_err(|fault| self.status(fault))
+        let found = found.map_err(|fault| self.status(fault))?;
+        outbox.keep(found.encoded_len())?;
+        Ok(Response::new(found))
     }
 
     async fn put(&self, request: Request<TierPut>) -> Result<Response<TierStored>, Status> {

@@ -1,12 +1,12 @@
 //! How many calls there are at a time, in all and of one address. A call counts until its answer has been sent to its end, or its client has
 //! left: one that waits for the shared tier, and every stream.
 
+use super::Connection;
 use super::arriving::caller_of;
-use crate::net::bodies::Holding;
-use crate::net::places::Places;
+use crate::net::bodies::{Bodies, Holding};
+use crate::net::outbox::{Leaving, Outbox};
 use hyper::{Request, Response};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tonic::Status;
 use tonic::body::Body;
@@ -16,14 +16,13 @@ use tower::Service;
 /// Makes services that count their calls.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
-    calls: Arc<Places>,
-    refused: Arc<AtomicU64>,
+    bodies: Bodies,
 }
 
 impl Layer {
-    /// With so many calls at a time; those that are refused are counted.
-    pub(super) fn new(calls: Arc<Places>, refused: Arc<AtomicU64>) -> Self {
-        Self { calls, refused }
+    /// With so many calls at a time and so much room for their answers; those that are refused are counted.
+    pub(super) fn new(bodies: Bodies) -> Self {
+        Self { bodies }
     }
 }
 
@@ -31,12 +30,8 @@ impl<S> tower::Layer<S> for Layer {
     type Service = Counted<S>;
 
     fn layer(&self, service: S) -> Counted<S> {
-        let Self { calls, refused } = self.clone();
-        Counted {
-            service,
-            calls,
-            refused,
-        }
+        let bodies = self.bodies.clone();
+        Counted { service, bodies }
     }
 }
 
@@ -44,8 +39,7 @@ impl<S> tower::Layer<S> for Layer {
 #[derive(Debug, Clone)]
 pub(super) struct Counted<S> {
     service: S,
-    calls: Arc<Places>,
-    refused: Arc<AtomicU64>,
+    bodies: Bodies,
 }
 
 impl<S> Service<Request<Body>> for Counted<S>
@@ -62,18 +56,28 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let from = caller_of(request.extensions());
-        let Some(place) = self.calls.take(from, 1) else {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+        let Some(place) = self.bodies.calls.take(from, 1) else {
+            self.bodies.refuse();
             tracing::debug!(%from, "a call refused: too many at a time");
             let refused = Status::resource_exhausted("too many calls at a time; try again");
             return Box::pin(std::future::ready(Ok(refused.into_http())));
         };
+        let unread = request.extensions().get::<Connection>();
+        let unread = unread.map(|connection| connection.unread.clone()).unwrap_or_default();
+        let Bodies {
+            answers,
+            pause,
+            refused,
+            ..
+        } = &self.bodies;
+        let outbox = Outbox::new(Arc::clone(answers), from, unread, *pause, Arc::clone(refused));
+        request.extensions_mut().insert(outbox.clone());
         let answer = self.service.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            Ok(answer.map(|body| Body::new(Holding::new(body, place))))
+            Ok(answer.map(|body| Body::new(Holding::new(Leaving::new(body, outbox), place))))
         })
     }
 }

@@ -7,8 +7,9 @@ use crate::fleet::{COMMANDS_QUEUED, FleetService};
 use crate::kernel::clock::now_ms;
 use crate::kernel::ids::Ids;
 use crate::net::fault_of;
+use crate::net::outbox::{self, Messages, Outbox};
 use crate::purges::PurgeService;
-use crate::settings::SettingsService;
+use crate::settings::{Published, SettingsService};
 use control_domain::fleet::{ConnectionId, Envoy, Fleet, Reported, instance};
 use optimizer_proto::v1::control_link_server::ControlLink;
 use optimizer_proto::v1::control_message::Body as ToFilter;
@@ -16,12 +17,12 @@ use optimizer_proto::v1::filter_message::Body as FromFilter;
 use optimizer_proto::v1::{
     ControlMessage, FilterMessage, Hello, SettingsAck, SettingsPush, TelemetryAck, TelemetryReport, Welcome,
 };
+use prost::Message as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// A stream must say hello within this time.
@@ -57,13 +58,13 @@ impl Link {
 
 #[tonic::async_trait]
 impl ControlLink for Link {
-    type ConnectStream = ReceiverStream<Result<ControlMessage, Status>>;
+    type ConnectStream = Messages<ControlMessage>;
 
     async fn connect(
         &self,
         request: Request<Streaming<FilterMessage>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
-        let (sender, receiver) = mpsc::channel(COMMANDS_QUEUED);
+        let (sender, messages) = outbox::channel(Outbox::of(&request));
         let conversation = Conversation {
             services: self.services.clone(),
             connection: self.services.fleet.connection_id(),
@@ -73,15 +74,19 @@ impl ControlLink for Link {
             sent: (String::new(), 0),
         };
         tokio::spawn(conversation.hold(request.into_inner(), self.stopped.clone()));
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(messages))
     }
+}
+
+fn message(body: ToFilter) -> ControlMessage {
+    ControlMessage { body: Some(body) }
 }
 
 struct Conversation {
     services: LinkServices,
     connection: ConnectionId,
     envoy: String,
-    out: mpsc::Sender<Result<ControlMessage, Status>>,
+    out: outbox::Sender<ControlMessage>,
     peer: Peer,
     /// Epoch and revision of the newest settings that it was sent.
     sent: (String, u64),
@@ -103,7 +108,7 @@ impl Conversation {
                     }
                     None => Status::failed_precondition("the first message must be Hello"),
                 };
-                let _ = self.out.send(Err(refused)).await;
+                self.out.end(refused).await;
                 return;
             }
         };
@@ -116,7 +121,7 @@ impl Conversation {
                 reason = refused.message(),
                 "Envoy refused"
             );
-            let _ = self.out.send(Err(refused)).await;
+            self.out.end(refused).await;
             return;
         }
         let services = self.services.clone();
@@ -134,15 +139,15 @@ impl Conversation {
         let mut proofs = services.proofs.follow();
         let welcome = self.welcome(secret.borrow_and_update().clone());
         let mut published = services.settings.follow();
-        let mut last = published.borrow_and_update().to(&self.envoy).clone();
+        let mut last = published.borrow_and_update().to(&self.envoy).revision;
         let mut open = self.send(ToFilter::Welcome(welcome)).await;
         let alone = services.settings.leaves_alone(&self.envoy, &hello);
         if alone {
-            last = SettingsPush::default();
+            last = 0;
             let (settings, envoy) = (Arc::clone(&services.settings), self.envoy.clone());
             tokio::spawn(async move { settings.adopt_from(&envoy).await });
         } else {
-            open = open && self.push(&last).await;
+            open = open && self.push(&published).await;
         }
         tokio::spawn(Arc::clone(&services.purges).catch_up(self.envoy.clone()));
         services.warmup.connected(&self.envoy);
@@ -155,7 +160,7 @@ impl Conversation {
                 refused = &mut revoked => {
                     self.services.refused.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(envoy = self.envoy, reason = refused.message(), "Envoy refused");
-                    let _ = self.out.send(Err(refused)).await;
+                    self.out.end(refused).await;
                     false
                 }
                 message = incoming.message() => match message {
@@ -171,11 +176,10 @@ impl Conversation {
                     changed.is_ok()
                 } else {
                     // Only the newest matters: an Envoy that was slow skips what came between.
-                    let push = published.borrow_and_update().to(&self.envoy).clone();
+                    let revision = published.borrow_and_update().to(&self.envoy).revision;
                     // A canary is no news for the others.
-                    let news = push.revision != last.revision;
-                    last.clone_from(&push);
-                    changed.is_ok() && (!news || self.push(&push).await)
+                    let news = revision != std::mem::replace(&mut last, revision);
+                    changed.is_ok() && (!news || self.push(&published).await)
                 },
                 changed = secret.changed() => {
                     let welcome = self.welcome(secret.borrow_and_update().clone());
@@ -186,7 +190,7 @@ impl Conversation {
                     changed.is_ok() && self.send(ToFilter::Welcome(welcome)).await
                 }
                 command = to_send.recv() => match command {
-                    Some(command) => self.out.send(Ok(command)).await.is_ok(),
+                    Some(command) => self.hand_on(command).await,
                     // Another stream has taken its place.
                     None => false,
                 },
@@ -226,9 +230,16 @@ impl Conversation {
         answered || reports || (keyed && purges.knows(&self.envoy))
     }
 
-    async fn push(&mut self, push: &SettingsPush) -> bool {
+    /// Sends the settings as they are when there is room for them: they are copied no sooner.
+    async fn push(&mut self, published: &watch::Receiver<Arc<Published>>) -> bool {
+        let bytes = message(ToFilter::Settings(SettingsPush::default())).encoded_len()
+            + published.borrow().to(&self.envoy).encoded_len();
+        let Some(room) = self.out.room(bytes).await else {
+            return false;
+        };
+        let push = published.borrow().to(&self.envoy).clone();
         self.sent = (push.epoch.clone(), push.revision.max(self.newest_sent(&push.epoch)));
-        self.send(ToFilter::Settings(push.clone())).await
+        self.out.send(message(ToFilter::Settings(push)), room).await
     }
 
     /// The newest revision of a history that it was sent.
@@ -271,7 +282,14 @@ impl Conversation {
     }
 
     async fn send(&self, body: ToFilter) -> bool {
-        self.out.send(Ok(ControlMessage { body: Some(body) })).await.is_ok()
+        self.hand_on(message(body)).await
+    }
+
+    async fn hand_on(&self, message: ControlMessage) -> bool {
+        match self.out.room(message.encoded_len()).await {
+            Some(room) => self.out.send(message, room).await,
+            None => false,
+        }
     }
 
     async fn take(&self, message: FilterMessage) -> bool {

@@ -19,18 +19,20 @@ use crate::credentials::{Certificate, Door};
 use crate::kernel::ports::RemoteEnvoys;
 use crate::net::bodies::Bodies;
 use crate::net::incoming::Io;
+use crate::net::unread::Unread;
 use crate::tier::Tier;
 use crate::xds::{Ads, Clients, Hub};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
 use optimizer_proto::v1::replica_link_server::ReplicaLinkServer;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
 use tower::util::MapRequestLayer;
@@ -59,11 +61,23 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// the shortage worse.
 const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
-impl Connected for Io {
-    type ConnectInfo = Certificate;
+/// The connection of a call.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    address: IpAddr,
+    certificate: Certificate,
+    unread: Unread,
+}
 
-    fn connect_info(&self) -> Certificate {
-        Certificate::of(self.names(), self.address())
+impl Connected for Io {
+    type ConnectInfo = Connection;
+
+    fn connect_info(&self) -> Connection {
+        Connection {
+            address: self.address(),
+            certificate: Certificate::of(self.names()),
+            unread: self.unread(),
+        }
     }
 }
 
@@ -108,7 +122,13 @@ pub(crate) async fn serve(
     let door = Arc::new(door);
     let guard = || {
         let door = Arc::clone(&door);
-        move |request| door.admit(request)
+        move |mut request: Request<()>| {
+            let connection = request.extensions().get::<Connection>();
+            if let Some(shown) = connection.map(|connection| connection.certificate.clone()) {
+                request.extensions_mut().insert(shown);
+            }
+            door.admit(request)
+        }
     };
     let incoming = ReceiverStream::new(incoming).map(|(io, _)| Ok::<_, std::io::Error>(io));
     tonic::transport::Server::builder()
@@ -117,7 +137,7 @@ pub(crate) async fn serve(
         .max_concurrent_streams(Some(STREAMS))
         .initial_connection_window_size(Some(WINDOW))
         .initial_stream_window_size(Some(STREAM_WINDOW))
-        .layer(calls::Layer::new(Arc::clone(&bodies.calls), Arc::clone(&refused)))
+        .layer(calls::Layer::new(bodies.clone()))
         .layer(MapRequestLayer::new(move |request| {
             arriving::bounded(request, &bodies, &refused)
         }))

@@ -99,7 +99,7 @@ mod tests {
     const ENVOY: &str = "10.0.0.1";
 
     fn readings() -> Readings {
-        let bodies = Bodies::new(Duration::from_secs(30), Places::new(1, 1));
+        let bodies = Bodies::new(Duration::from_secs(30), Places::new(1, 1), std::sync::Arc::default());
         Readings::new(bodies, ENVOY.parse().unwrap())
     }
 

@@ -1,7 +1,9 @@
-//! Requests as they come: so many at a time. Of their bodies, a pause ends them, and they are held only as far as there is room.
+//! Requests as they come: so many at a time. Of their bodies, a pause ends them, and they are held only as far as there is room; so are answers.
 
+use super::answering::Answering;
 use super::problem::Problem;
 use crate::net::bodies::{Bodies, Holding};
+use crate::net::unread::Unread;
 use crate::xds;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Request, State};
@@ -18,12 +20,17 @@ pub(super) async fn bounded(State(bodies): State<Bodies>, request: Request, next
     let from = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.0.ip());
     let title = "Too many requests at a time; try again in a second";
     let call = bodies.calls.take(from, 1);
-    let call = call.ok_or_else(|| later("too_many_requests", title))?;
+    let call = call.ok_or_else(|| later(&bodies, "too_many_requests", title))?;
+    let unread = request.extensions().get::<Unread>().cloned().unwrap_or_default();
     let answer = received(&bodies, from, request, next).await?;
+    let title = "Too much waits to be read at the moment; try again in a second";
+    let answer = Answering::of(answer, &bodies, from, unread);
+    let answer = answer.ok_or_else(|| later(&bodies, "too_many_answers", title))?;
     Ok(answer.map(|body| Body::new(Holding::new(body, call))))
 }
 
-fn later(code: &'static str, title: &'static str) -> Problem {
+fn later(bodies: &Bodies, code: &'static str, title: &'static str) -> Problem {
+    bodies.refuse();
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title).retry_after(Duration::from_secs(1))
 }
 
@@ -34,7 +41,7 @@ async fn received(bodies: &Bodies, from: IpAddr, request: Request, next: Next) -
     }
     let title = "Too much is being received at the moment; try again in a second";
     let place = bodies.room(from, held(&request));
-    let _place = place.ok_or_else(|| later("too_many_bodies", title))?;
+    let _place = place.ok_or_else(|| later(bodies, "too_many_bodies", title))?;
     let pause = bodies.pause;
     let request = request.map(|body| {
         let data = body.into_data_stream().timeout(pause);
@@ -69,11 +76,14 @@ mod tests {
     use crate::net::places::Places;
     use axum::routing::get;
     use axum::{Router, middleware};
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
     use tower::ServiceExt;
 
     #[tokio::test]
     async fn a_request_counts_until_its_answer_has_been_sent() {
-        let bodies = Bodies::new(Duration::from_secs(1), Places::new(2, 1));
+        let bodies = Bodies::new(Duration::from_secs(1), Places::new(2, 1), Arc::default());
+        let refused = Arc::clone(&bodies.refused);
         let router = Router::new()
             .route("/", get(|| async { "answer" }))
             .layer(middleware::from_fn_with_state(bodies, bounded));
@@ -91,6 +101,7 @@ mod tests {
         assert_eq!(other.status(), StatusCode::OK);
         let third = ask("10.0.0.3:1").await.unwrap();
         assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE, "all are taken");
+        assert_eq!(refused.load(Ordering::Relaxed), 2);
         drop(first);
         assert_eq!(ask("10.0.0.1:3").await.unwrap().status(), StatusCode::OK);
     }

@@ -3,6 +3,7 @@
 mod admission;
 mod advice;
 mod alerts;
+mod answering;
 mod answers;
 mod bodies;
 mod breaker;

@@ -47,9 +47,11 @@ pub(super) async fn serve(
             },
             _ = stopped.changed() => break,
         };
+        let unread = io.unread();
         let routes = TowerToHyperService::new(router.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(unread.clone());
             routes.call(request)
         });
         let connection = builder

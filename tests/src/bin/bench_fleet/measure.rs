@@ -71,7 +71,7 @@ impl Seen {
 /// Measures with `envoys` of them: `seconds` of telemetry alone, then as many with changes and reads.
 pub(crate) fn measure(envoys: u64, seconds: u64) -> Result<Seen> {
     let folder = tempfile::Builder::new().prefix("bench-fleet-").tempdir()?;
-    let mut plane = ControlPlane::quiet(folder.path())?;
+    let mut plane = ControlPlane::quiet_with(folder.path(), [("CONNECTIONS_PER_ADDRESS", envoys.max(1_024))])?;
     let address = plane.grpc_address();
     let begin = Instant::now();
     let mut fleet = Envoys::connect(envoys, address)?;

@@ -1,0 +1,277 @@
+//! What a gRPC call says to its peer. A message takes room before it is made and until the connection has taken all of it; meanwhile one more
+//! may be made, and no third.
+
+use super::unread::{Answer, ROOM, ROOM_EACH, Room, Taken, Unread};
+use crate::kernel::sync::lock;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use prost::Message;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tonic::{Request, Status};
+
+/// Messages of a stream that wait behind the one that is being read.
+pub(crate) const QUEUED: usize = 1;
+
+/// Room of a message, and since when it has been there.
+pub(crate) type Kept = (Taken, Answer);
+
+/// The way of a call's messages to its peer. Clones are of one and the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox {
+    room: Arc<Room>,
+    to: IpAddr,
+    unread: Unread,
+    /// How long room is waited for.
+    pause: Duration,
+    refused: Arc<AtomicU64>,
+    /// Of messages that the connection is about to take.
+    leaving: Arc<Mutex<Vec<Kept>>>,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        let room = Room::new(ROOM, ROOM_EACH);
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self::new(room, nowhere, Unread::default(), Duration::ZERO, Arc::default())
+    }
+}
+
+impl Outbox {
+    /// Room is waited for as long as `pause`; where there is none, it is counted.
+    pub(crate) fn new(room: Arc<Room>, to: IpAddr, unread: Unread, pause: Duration, refused: Arc<AtomicU64>) -> Self {
+        Self {
+            room,
+            to,
+            unread,
+            pause,
+            refused,
+            leaving: Arc::default(),
+        }
+    }
+
+    /// That of a call.
+    pub(crate) fn of<T>(request: &Request<T>) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Room for the only message of a call, which is there already.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn keep(&self, bytes: usize) -> Result<(), Status> {
+        let taken = self.room.take(self.to, bytes).ok_or_else(|| self.refuse())?;
+        lock(&self.leaving).push((taken, self.unread.begin()));
+        Ok(())
+    }
+
+    fn refuse(&self) -> Status {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(to = %self.to, "too many answers wait to be read");
+        Status::unavailable("too much waits to be read; try again")
+    }
+}
+
+/// A stream's messages, made and taken.
+pub(crate) fn channel<M>(outbox: Outbox) -> (Sender<M>, Messages<M>) {
+    let (sender, receiver) = mpsc::channel(QUEUED);
+    let messages = Messages {
+        queue: receiver,
+        outbox: outbox.clone(),
+    };
+    (Sender { queue: sender, outbox }, messages)
+}
+
+/// Where messages of a stream are made.
+#[derive(Debug)]
+pub(crate) struct Sender<M> {
+    queue: mpsc::Sender<Result<(M, Kept), Status>>,
+    outbox: Outbox,
+}
+
+impl<M: Message> Sender<M> {
+    /// Room for a message of at most so many bytes, waited for; to be taken before it is made. Where there is none in time, the stream ends: `None`.
+    pub(crate) async fn room(&self, bytes: usize) -> Option<Kept> {
+        let Outbox {
+            room,
+            to,
+            pause,
+            unread,
+            ..
+        } = &self.outbox;
+        match tokio::time::timeout(*pause, room.wait(*to, bytes)).await {
+            Ok(Some(taken)) => Some((taken, unread.begin())),
+            _ => {
+                // Where another message waits, the end alone is told.
+                let _ = self.queue.try_send(Err(self.outbox.refuse()));
+                None
+            }
+        }
+    }
+
+    /// Sends a message for which there is room. False when nobody listens any more.
+    pub(crate) async fn send(&self, message: M, mut room: Kept) -> bool {
+        room.0.shrink(message.encoded_len());
+        self.queue.send(Ok((message, room))).await.is_ok()
+    }
+
+    /// Ends the stream.
+    pub(crate) async fn end(&self, status: Status) {
+        // Gone is as good as told.
+        let _ = self.queue.send(Err(status)).await;
+    }
+}
+
+/// Where they are taken.
+#[derive(Debug)]
+pub(crate) struct Messages<M> {
+    queue: mpsc::Receiver<Result<(M, Kept), Status>>,
+    outbox: Outbox,
+}
+
+impl<M> Stream for Messages<M> {
+    type Item = Result<M, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.queue.poll_recv(context).map(|next| {
+            next.map(|message| {
+                let (message, kept) = message?;
+                lock(&self.outbox.leaving).push(kept);
+                Ok(message)
+            })
+        })
+    }
+}
+
+/// Bytes with what is kept for as long as they are.
+struct Owned<K> {
+    bytes: Bytes,
+    _kept: K,
+}
+
+impl<K> AsRef<[u8]> for Owned<K> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The same bytes. `kept` is dropped with the last of them, which is when the connection has taken all.
+pub(crate) fn with<K: Send + 'static>(bytes: Bytes, kept: K) -> Bytes {
+    Bytes::from_owner(Owned { bytes, _kept: kept })
+}
+
+/// The body of an answer whose messages keep their room until the connection has taken them.
+#[derive(Debug)]
+pub(crate) struct Leaving<B> {
+    body: B,
+    outbox: Outbox,
+}
+
+impl<B> Leaving<B> {
+    pub(crate) fn new(body: B, outbox: Outbox) -> Self {
+        Self { body, outbox }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Leaving<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let next = Pin::new(&mut self.body).poll_frame(context);
+        next.map_ok(|frame| {
+            let kept = std::mem::take(&mut *lock(&self.outbox.leaving));
+            if kept.is_empty() {
+                return frame;
+            }
+            frame.map_data(|data| with(data, kept))
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tonic::Code;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A stream whose room is a hundred bytes.
+    fn stream() -> (Outbox, Sender<String>, Messages<String>) {
+        let to = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let outbox = Outbox::new(Room::new(100, 100), to, Unread::default(), SECOND, Arc::default());
+        let (sender, messages) = channel(outbox.clone());
+        (outbox, sender, messages)
+    }
+
+    /// A message of ten bytes, two of which are its head.
+    async fn say(sender: &Sender<String>) -> bool {
+        let room = sender.room(20).await.unwrap();
+        let said = tokio::time::timeout(SECOND, sender.send("x".repeat(8), room));
+        said.await.unwrap_or(false)
+    }
+
+    fn is_free(outbox: &Outbox, bytes: usize) -> bool {
+        let free = |bytes| outbox.room.take(outbox.to, bytes).is_some();
+        free(bytes) && !free(bytes + 1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_has_its_room_until_the_connection_has_taken_it() {
+        let (outbox, sender, messages) = stream();
+        let body = axum::body::Body::from_stream(messages);
+        let mut body = Leaving::new(body, outbox.clone());
+        let room = sender.room(20).await.unwrap();
+        assert!(is_free(&outbox, 80));
+        assert!(sender.send("x".repeat(8), room).await && is_free(&outbox, 90));
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let data = frame.unwrap().unwrap().into_data().unwrap();
+        assert!(data == "x".repeat(8) && is_free(&outbox, 90));
+        let context = &Context::from_waker(std::task::Waker::noop());
+        assert!(outbox.unread.oldest(context).is_some());
+        drop(data);
+        assert!(outbox.room.take(outbox.to, 100).is_some() && outbox.unread.oldest(context).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_message_waits_behind_the_one_that_is_read() {
+        let (outbox, sender, mut messages) = stream();
+        assert!(say(&sender).await && !say(&sender).await, "nothing is read");
+        let first = poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await;
+        assert!(first.unwrap().is_ok());
+        assert!(say(&sender).await && !say(&sender).await, "nothing more is read");
+        assert!(is_free(&outbox, 80), "room of two");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_room_ends_and_is_counted() {
+        let (outbox, sender, mut messages) = stream();
+        let taken = outbox.room.take(outbox.to, 90).unwrap();
+        assert!(sender.room(11).await.is_none());
+        assert_eq!(outbox.refused.load(Ordering::Relaxed), 1);
+        let told = poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await;
+        assert_eq!(told.unwrap().unwrap_err().code(), Code::Unavailable);
+        drop(taken);
+        assert!(sender.room(11).await.is_some());
+        outbox.keep(100).unwrap();
+        assert_eq!(outbox.keep(1).unwrap_err().code(), Code::Unavailable);
+        assert_eq!(outbox.refused.load(Ordering::Relaxed), 2);
+    }
+}
