@@ -117,7 +117,12 @@ impl PurgeTarget {
         const PREFIX: &str = "host/path, without blanks";
         const URL: &str =
             "an absolute http or https URL with a host in ASCII (an international name as xn--…) and without blanks";
+        const WILDCARD: &str =
+            "no wildcard: name a host, or by prefix all that begins alike (an asterisk itself as %2A)";
         let bytes = value.as_bytes();
+        if matches!(kind, Kind::Host | Kind::Prefix | Kind::Url) && has_wildcard(bytes) {
+            return Some(WILDCARD);
+        }
         let sound = |(host, path): (&[u8], &[u8])| url::is_authority(host) && url::is_unbroken(path);
         match kind {
             Kind::All => None,
@@ -188,6 +193,13 @@ impl<'a> Stored<'a> {
 /// The names by which a stored tag is purged: itself, and of a cache group also the name alone.
 pub fn names_of_tag(tag: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::once(tag).chain(tag.strip_prefix(GROUP))
+}
+
+/// Whether a host, prefix or URL has an asterisk that elsewhere stands for anything. In a query only one at the end counts:
+/// `?q=*&page=1` is usual.
+#[must_use]
+pub fn has_wildcard(value: &[u8]) -> bool {
+    url::without_query(value).contains(&b'*') || value.ends_with(b"*")
 }
 
 fn has_scheme(value: &[u8]) -> bool {

@@ -79,8 +79,10 @@ fn ipv6(name: &[u8]) -> Option<Ipv6Addr> {
     std::str::from_utf8(inner).ok()?.parse().ok()
 }
 
-/// Path and query: escapes of unreserved characters decoded, other escapes in upper case, what a URL may not hold encoded. In the
+/// Path and query: escapes of what stands for itself decoded, other escapes in upper case, what a URL may not hold encoded. In the
 /// path `\`, `%2F` and `%5C` are slashes, dot segments are removed and repeated slashes are one. Without a fragment.
+///
+/// Most servers take `%40` for `@`, as with all delimiters of RFC 3986 section 2.2. Only `?` is never decoded, nor is `&` in a query.
 #[must_use]
 pub fn path(path: &[u8]) -> Cow<'_, [u8]> {
     if is_canonical(path) {
@@ -161,8 +163,9 @@ fn is_allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte)
 }
 
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+/// Characters whose escape means the same in most servers' eyes.
+fn is_same_escaped(byte: u8, in_path: bool) -> bool {
+    is_allowed(byte) && byte != b'?' && (in_path || byte != b'&')
 }
 
 fn escaped(text: &[u8], in_path: bool) -> Vec<u8> {
@@ -179,7 +182,7 @@ fn escaped(text: &[u8], in_path: bool) -> Vec<u8> {
         rest = after;
         match byte {
             Escape::Was(b'/' | b'\\') | Escape::Not(b'\\') if in_path => out.push(b'/'),
-            Escape::Was(byte) if is_unreserved(byte) => out.push(byte),
+            Escape::Was(byte) if is_same_escaped(byte, in_path) => out.push(byte),
             Escape::Not(byte) if is_allowed(byte) => out.push(byte),
             Escape::Was(byte) | Escape::Not(byte) => push_escape(&mut out, byte),
         }
@@ -289,13 +292,16 @@ mod tests {
             ("/%252f", "/%252f"),
             ("/a;b=c,d@e:f", "/a;b=c,d@e:f"),
             ("/a!b", "/a!b"),
-            ("/a%21b", "/a%21b"),
+            ("/a%21b", "/a!b"),
+            ("/me%40x.example,%2C%3b%3d%26%2b%2a", "/me@x.example,,;=&+*"),
+            ("/a%3Fb%23c", "/a%3Fb%23c"),
+            ("/p?a=b%26c%3Fd%3a%2C", "/p?a=b%26c%3Fd:,"),
             ("/p#f", "/p"),
             ("/p?q#f", "/p?q"),
             ("/p?", "/p?"),
             ("/p?a=%c3%A9&b=é", "/p?a=%C3%A9&b=%C3%A9"),
             ("/p?a[]=1&b=%7e", "/p?a%5B%5D=1&b=~"),
-            ("/p?a=%2f/../b//c", "/p?a=%2F/../b//c"),
+            ("/p?a=%2f/../b//c", "/p?a=//../b//c"),
             ("/p?b=2&a=1", "/p?b=2&a=1"),
             ("?x", "/?x"),
             ("/.well-known/x", "/.well-known/x"),

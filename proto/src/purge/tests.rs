@@ -73,6 +73,9 @@ fn queries_keep_their_order_and_a_prefix_may_end_in_one() {
         (Kind::Prefix, "http://h", "/p", true),
         (Kind::Prefix, "h:80/p", "/p/q", true),
         (Kind::Url, "http://h/a%2Fb", "/a/b", true),
+        (Kind::Url, "http://h/me@x.example", "/me%40x.example", true),
+        (Kind::Url, "http://h/a%2Ab", "/a*b", true),
+        (Kind::Url, "http://h/p?a=b%26c", "/p?a=b&c", false),
     ];
     for (kind, value, path, expected) in table {
         assert_eq!(meant(kind, value, "h", path, &[]), expected, "{value} and {path}");
@@ -121,6 +124,14 @@ fn what_names_nothing_is_refused() {
         (Kind::Prefix, ""),
         (Kind::Tag, "a b"),
         (Kind::Tag, ""),
+        (Kind::Host, "*"),
+        (Kind::Host, "*.shop.example"),
+        (Kind::Prefix, "*.shop.example/"),
+        (Kind::Prefix, "shop.example/img/*"),
+        (Kind::Url, "http://shop.example/img/*"),
+        (Kind::Url, "http://shop.example/*/logo"),
+        (Kind::Url, "http://*/logo"),
+        (Kind::Url, "http://shop.example/p?*"),
     ] {
         assert!(PurgeTarget::fault(kind, value).is_some(), "{value}");
     }
@@ -133,6 +144,8 @@ fn what_names_nothing_is_refused() {
         (Kind::Prefix, "http://shop.example"),
         (Kind::Prefix, "/café"),
         (Kind::Tag, "group:products"),
+        (Kind::Tag, "a*"),
+        (Kind::Url, "http://h/a%2Ab?q=*&page=1"),
         (Kind::All, ""),
     ] {
         assert_eq!(PurgeTarget::fault(kind, value), None, "{value}");

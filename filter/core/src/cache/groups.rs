@@ -14,7 +14,16 @@ pub fn group_tag(group: &[u8]) -> Vec<u8> {
     [b"group:", group].concat()
 }
 
-/// Tags of a response: `Surrogate-Key` and `xkey` (by space), `Cache-Tag` and `Edge-Cache-Tag` (by comma), `Cache-Groups` (as
+/// Fields that carry tags.
+pub const FIELDS: [&[u8]; 5] = [
+    b"surrogate-key",
+    b"xkey",
+    b"cache-tag",
+    b"edge-cache-tag",
+    b"cache-groups",
+];
+
+/// Tags of a response, or of a purge that names them in the same fields: `Surrogate-Key` and `xkey` (by space), `Cache-Tag` and `Edge-Cache-Tag` (by comma), `Cache-Groups` (as
 /// [`group_tag`]). `None` where there are more than [`MAX_TAGS`], or one is longer than [`MAX_TAG_LEN`].
 #[must_use]
 pub fn tags(response: &Fields<'_>) -> Option<Vec<Vec<u8>>> {

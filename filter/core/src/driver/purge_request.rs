@@ -10,6 +10,7 @@ use super::vm::Vm;
 use super::wake::Wake;
 use crate::cache::{CacheKey, CacheStatus, groups};
 use crate::engine::Asked;
+use optimizer_proto::purge::has_wildcard;
 use optimizer_proto::url;
 use optimizer_proto::v1::purge_command::Kind;
 use optimizer_proto::v1::{ClientPurge, PurgeCommand};
@@ -44,8 +45,8 @@ impl Vm {
         Ok(number)
     }
 
-    /// `PURGE` on the data path, where settings allow it: the URL of the request, or with a `Surrogate-Key` field the responses
-    /// with those tags. The answer's `x-purge-matched` says how many stored responses were meant, if all were counted.
+    /// `PURGE` on the data path, where settings allow it: the URL of the request, or with one of the fields that carry tags the
+    /// responses with those. The answer's `x-purge-matched` says how many stored responses were meant, if all were counted.
     pub(super) fn purge_by_request(
         &mut self,
         ctx: Ctx<'_, impl Host>,
@@ -71,12 +72,21 @@ impl Vm {
             soft,
             ..PurgeCommand::default()
         };
-        let tags: Vec<&[u8]> = asked.fields.all(b"surrogate-key").flat_map(groups::spaced).collect();
-        let unclear = match tags.len() {
-            0 if asked.fields.has(b"surrogate-key") => Some(("no_tag_named", "Surrogate-Key names no tag")),
-            0..=MAX_TAGS => None,
-            _ => Some(("too_many_tags", "A purge names 64 tags at most; nothing was purged")),
+        let by_tags = groups::FIELDS.iter().any(|field| asked.fields.has(field));
+        let tags = groups::tags(&asked.fields).filter(|tags| tags.len() <= MAX_TAGS);
+        let unclear = match &tags {
+            None => Some((
+                "too_many_tags",
+                "A purge names 64 tags at most, of 1,024 bytes each; nothing was purged",
+            )),
+            Some(tags) if by_tags && tags.is_empty() => Some(("no_tag_named", "The field names no tag")),
+            Some(_) if !by_tags && has_wildcard(asked.target.path) => Some((
+                "wildcard",
+                "A purge takes no wildcards: use the prefix of POST /cache/purge at the control plane, or %2A for an asterisk; nothing was purged",
+            )),
+            Some(_) => None,
         };
+        let tags = tags.unwrap_or_default();
         if let Some((code, title)) = unclear {
             let problem = Problem {
                 status: 400,
@@ -94,7 +104,7 @@ impl Vm {
             &url::path(target.path),
         ]
         .concat();
-        if url.len() + tags.iter().map(|tag| tag.len()).sum::<usize>() > MAX_NAMED {
+        if url.len() + tags.iter().map(Vec::len).sum::<usize>() > MAX_NAMED {
             let problem = Problem {
                 status: 414,
                 code: "purge_too_long",
@@ -144,7 +154,7 @@ impl Vm {
         self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &matched)
     }
 
-    fn purge_in_tier(&mut self, ctx: Ctx<'_, impl Host>, asked: &Asked<'_>, tags: &[&[u8]]) {
+    fn purge_in_tier(&mut self, ctx: Ctx<'_, impl Host>, asked: &Asked<'_>, tags: &[Vec<u8>]) {
         if tags.is_empty() {
             let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
             let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);

@@ -3,7 +3,7 @@
 use super::codec::{checksum, u16_at, u32_at, u64_at};
 
 /// Another version hashes its subjects otherwise; its table counts as damaged, which purges everything.
-const MAGIC: u32 = u32::from_le_bytes(*b"aop2");
+const MAGIC: u32 = u32::from_le_bytes(*b"aop3");
 const HEADER: usize = 24;
 const EXACT_LEN: usize = 28;
 const BUCKETS: usize = 1024;

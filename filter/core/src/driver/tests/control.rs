@@ -152,6 +152,40 @@ fn a_purge_by_tags_reaches_each_tag_or_none() {
 }
 
 #[test]
+fn a_purge_names_tags_in_any_field_that_carries_them() {
+    let mut envoy = Envoy::new(r#"{"purge_sources":["10.0.0.0/8"]}"#);
+    envoy.host.set_property("source\0address", b"10.9.8.7:999");
+    let tagged = [
+        ("cache-control", "max-age=60"),
+        ("xkey", "x"),
+        ("cache-groups", r#""g""#),
+    ];
+    for (path, field, tags, status) in [
+        ("/other", "surrogate-key", "x", 200),
+        ("/other", "xkey", "a x", 200),
+        ("/other", "cache-tag", "a, x", 200),
+        ("/other", "edge-cache-tag", "x", 200),
+        ("/other", "cache-groups", r#""a", "g""#, 200),
+        ("/other", "cache-groups", "g", 400),
+        ("/other", "xkey", "", 400),
+        ("/*", "accept", "*/*", 400),
+        ("/a?*", "accept", "*/*", 400),
+    ] {
+        forwarded(envoy.get(&[("cache-control", "no-cache")], "200", &tagged, b"content"));
+        let mut purge = GET.to_vec();
+        purge[0] = (":method", "PURGE");
+        let at = purge.iter().position(|(name, _)| *name == ":path").unwrap();
+        purge[at].1 = path;
+        purge.push((field, tags));
+        let answer = replied(envoy.ask(&purge, "200", &[], b""));
+        assert_eq!(answer.status, status, "{path} {field}: {tags}");
+        let gone = matches!(envoy.get(&[], "404", &[], b""), Seen::Forwarded { .. });
+        assert_eq!(gone, status == 200, "{path} {field}: {tags}");
+        envoy.wait(1_000);
+    }
+}
+
+#[test]
 fn who_stood_still_asks_the_origin_until_it_has_caught_up() {
     let mut envoy = Envoy::new("{}");
     envoy.vm.on_tick(&envoy.host, ROOT);
