@@ -277,19 +277,25 @@ pub fn api_schemas() -> Map<String, Value> {
             "Settings",
             Form::Canonical,
             "The settings, each in its canonical spelling.".to_owned(),
+            Settings::default().to_json(),
         ),
         (
             "SettingsDocument",
             Form::Accepted,
             format!("A settings document. Whatever it leaves out takes its default. {BEYOND}"),
+            json!({"cache_size": 1_200, "default_ttl": "15m", "breaker": {"open_wait": "2s"}}),
         ),
         (
             "SettingsPatch",
             Form::Patch,
             format!("A merge patch (RFC 7396) of the settings: null takes a setting back to its default. {BEYOND}"),
+            json!({"breaker": {"open_wait": "2s", "probes": null}}),
         ),
     ];
-    let forms = forms.map(|(name, form, about)| (name.to_owned(), document(view(form), &about)));
+    let forms = forms.map(|(name, form, about, example)| {
+        let schema = document(view(form), &about);
+        (name.to_owned(), with(schema, "examples", vec![example]))
+    });
     let shared = Shared::ALL.map(|shared| (format!("Settings{}", shared.name()), shared.schema()));
     forms.into_iter().chain(shared).collect()
 }
