@@ -1,6 +1,6 @@
 //! The settings document: read, checked with every violation at once, and written in one canonical form.
 //!
-//! Each topic has a file, and each setting a row in it: see [`rows`]. What comes from [`Settings::parse`] is within its ranges, and no two
+//! Each topic has a file, and each setting a row in it (`rows.rs`). What comes from [`Settings::parse`] is within its ranges, and no two
 //! values contradict each other. Times are milliseconds in fields named `_ms`, sizes are bytes; in the document times are durations under the
 //! name without `_ms`.
 
