@@ -10,9 +10,13 @@ mod recovery;
 mod rollout;
 mod service;
 pub(crate) mod store;
+mod told;
 
 pub(crate) use change::proposing;
 pub(crate) use published::Published;
-#[cfg(test)]
-pub(crate) use recovery::{MOST_AHEAD, RECOVERIES};
 pub(crate) use service::{Parts, SettingsService};
+#[cfg(test)]
+pub(crate) use {
+    recovery::{MOST_AHEAD, RECOVERIES},
+    told::MAX_TOLD,
+};
