@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const TOKEN: &str = "admin-token-0123456789";
-/// Longest that one run may take on a busy machine; alone it takes a fifth of this, most of it for the settings: each is tried by itself.
-const LONGEST: Duration = Duration::from_secs(600);
+/// Longest that one run may take on a busy machine; alone it takes a quarter of this.
+const LONGEST: Duration = Duration::from_secs(240);
 
 fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tools")
