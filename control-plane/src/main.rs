@@ -35,6 +35,10 @@ async fn main() -> std::process::ExitCode {
         print!("{}", app::description());
         return std::process::ExitCode::SUCCESS;
     }
+    if config.print_settings_reference {
+        print!("{}", optimizer_proto::settings::reference());
+        return std::process::ExitCode::SUCCESS;
+    }
     config.start_logging();
     match app::run(config).await {
         Ok(()) => std::process::ExitCode::SUCCESS,

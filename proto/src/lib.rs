@@ -6,6 +6,7 @@
 //! - [`settings`]: the settings document, checked with every violation at once; the same code runs on both sides;
 //! - [`telemetry`]: the mergeable latency sketch and the merging and checking of reports;
 //! - [`revision`]: which pushed settings supersede which;
+//! - [`codes`]: words with a fixed meaning, such as the states of a breaker;
 //! - [`purge`] and [`url`]: what a purge names, and the form in which URLs are compared.
 //!
 //! Without features this crate needs no runtime, clock or host, and builds for `wasm32-wasip1`.
@@ -15,6 +16,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod codes;
 pub mod purge;
 pub mod revision;
 pub mod settings;

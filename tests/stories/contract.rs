@@ -154,6 +154,7 @@ const EXAMPLES: &[Example] = &[
         r#"{"cache_size":"90.7","breaker":{"open_wait":"7s"}}"#,
         200,
     ),
+    ("get", "/settings/schema", "/settings/schema", "", 200),
     ("get", "/settings/profiles", "/settings/profiles", "", 200),
     (
         "post",

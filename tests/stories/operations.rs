@@ -156,6 +156,20 @@ fn a_profile_is_shown_first_and_applied_by_name() {
 }
 
 #[test]
+fn the_reference_of_the_settings_is_what_the_control_plane_prints() {
+    let kept = std::fs::read_to_string(artefacts::workspace().join("deploy/SETTINGS.md")).unwrap();
+    let printed = Command::new(artefacts::control_plane().unwrap())
+        .arg("--print-settings-reference")
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&printed.stdout),
+        kept,
+        "write it anew: api-optimizer-control-plane --print-settings-reference > deploy/SETTINGS.md"
+    );
+}
+
+#[test]
 fn the_description_of_the_api_is_the_api() {
     let stack = Stack::start(&Plan::default(), origin()).unwrap();
     let served = stack.rest().document("/openapi.json").unwrap();

@@ -179,7 +179,13 @@ fn no_file_of_the_driver_is_long() {
 #[test]
 fn what_the_documents_link_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for document in ["ARCHITECTURE.md", "README.md", "SECURITY.md", "envoy/README.md"] {
+    for document in [
+        "ARCHITECTURE.md",
+        "README.md",
+        "SECURITY.md",
+        "deploy/README.md",
+        "envoy/README.md",
+    ] {
         let Ok(text) = std::fs::read_to_string(root.join(document)) else {
             continue;
         };

@@ -5,7 +5,7 @@ use crate::active_health_check::ActiveHealthCheck;
 use crate::fleet::{Envoy, Fleet};
 use crate::steering::{Said, Steering};
 use crate::sum::Filter;
-use crate::views::{Figure, awaits_request, number, rank, state_of, worst_state};
+use crate::views::{Figure, awaits_request, number, state_of, worst_state};
 use optimizer_proto::v1::{BreakerEvent, BreakerEvidence, BreakerGauge, ConcurrencyGauge};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -167,7 +167,7 @@ pub fn breaker_status(fleet: &Fleet, steering: &Steering, now_ms: Millis) -> Bre
         let is_worst = gauges
             .breakers
             .iter()
-            .any(|gauge| state_of(rank(&gauge.state)) == worst);
+            .any(|gauge| state_of(gauge).for_runbook() == worst);
         in_worst += u64::from(is_worst);
         for gauge in &gauges.concurrency {
             let entry = limit(name, envoy, gauge);
@@ -182,7 +182,7 @@ pub fn breaker_status(fleet: &Fleet, steering: &Steering, now_ms: Millis) -> Bre
         }
     }
     BreakerStatus {
-        state: worst,
+        state: worst.as_str(),
         failure_count: failures,
         envoys_in_state: in_worst,
         envoys: fleet.present(now_ms).count(),

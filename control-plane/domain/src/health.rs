@@ -5,6 +5,7 @@ use crate::envoy_faults::{Fault, Kind};
 use crate::fleet::Fleet;
 use crate::sum::Filter;
 use crate::views;
+use optimizer_proto::codes::BreakerState;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -198,14 +199,14 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> Summary {
         )
     });
     components.push(match views::worst_state(fleet, &Filter::default(), now_ms) {
-        "closed" => ("circuit_breaker", Status::Healthy, "closed".to_owned()),
+        BreakerState::Closed => ("circuit_breaker", Status::Healthy, "closed".to_owned()),
         state => match views::awaiting_request(fleet, now_ms) {
             Some(waiting) => (
                 "circuit_breaker",
                 Status::Healthy,
                 format!("the next request tries {}", waiting.join(", ")),
             ),
-            None => ("circuit_breaker", Status::Degraded, state.to_owned()),
+            None => ("circuit_breaker", Status::Degraded, state.as_str().to_owned()),
         },
     });
     components.push(match &facts.storage_fault {

@@ -1,7 +1,7 @@
 //! Deltas of many slots and Envoys added up into figures.
 
 use crate::Millis;
-use optimizer_proto::telemetry::Sketch;
+use optimizer_proto::telemetry::{Sketch, counters};
 use optimizer_proto::v1::{CacheCounters, Outcome, RequestSeries, TelemetryDelta};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -194,22 +194,8 @@ impl Sum {
             add(&mut sum.2, change.observed_ms);
         }
         merge(&mut self.overhead, delta.overhead_ns.as_ref());
-        let Some(cache) = delta.cache else { return };
-        let sum = &mut self.cache;
-        for (to, from) in [
-            (&mut sum.lookups, cache.lookups),
-            (&mut sum.hits, cache.hits),
-            (&mut sum.stores, cache.stores),
-            (&mut sum.store_failures, cache.store_failures),
-            (&mut sum.evictions, cache.evictions),
-            (&mut sum.expirations, cache.expirations),
-            (&mut sum.invalidations, cache.invalidations),
-            (&mut sum.corrupt_slots, cache.corrupt_slots),
-            (&mut sum.hit_bytes, cache.hit_bytes),
-            (&mut sum.lookup_bytes, cache.lookup_bytes),
-            (&mut sum.collapsed, cache.collapsed),
-        ] {
-            add(to, from);
+        if let Some(cache) = &delta.cache {
+            counters::add(counters::CACHE, &mut self.cache, cache);
         }
     }
 

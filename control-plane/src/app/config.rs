@@ -216,6 +216,10 @@ pub(crate) struct Config {
     #[arg(long)]
     pub(crate) print_openapi: bool,
 
+    /// Print the reference of all settings (Markdown) and exit
+    #[arg(long)]
+    pub(crate) print_settings_reference: bool,
+
     /// Log lines as JSON
     #[arg(long, env = "LOG_JSON")]
     pub(crate) log_json: bool,

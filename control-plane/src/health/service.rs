@@ -231,7 +231,7 @@ fn open_breakers(fleet: &Fleet, now_ms: Millis) -> Vec<String> {
     let mut open: Vec<String> = fleet
         .present(now_ms)
         .flat_map(|(_, envoy)| &envoy.gauges.breakers)
-        .filter(|gauge| gauge.state == "open" || gauge.state == "forced_open")
+        .filter(|gauge| control_domain::views::state_of(gauge).is_open())
         .map(|gauge| gauge.upstream.clone())
         .collect();
     open.sort_unstable();

@@ -15,6 +15,7 @@ pub mod http;
 pub mod learned;
 pub mod limit;
 pub mod policy;
+pub mod reason;
 pub mod shared_map;
 pub mod store;
 pub mod telemetry;

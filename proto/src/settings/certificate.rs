@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::ViolationCode;
 use super::reader::{Outcome, Problem, Reading};
+use super::scalars::Text;
 
 /// Room for a dozen authorities; the document goes to every Envoy.
 const MAX_BYTES: usize = 32 << 10;
@@ -13,8 +14,16 @@ const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
 /// One or more certificates in PEM (RFC 7468). Only their outer form is judged: whether they are good for anything, Envoy says.
-pub(super) fn certificates(value: &Value) -> Outcome<String> {
-    let allowed = "certificates in PEM, from -----BEGIN CERTIFICATE----- on";
+pub(super) const CERTIFICATES: Text = Text {
+    read: certificates,
+    spell: String::clone,
+    pattern: r"^[\s\u0085]*-----BEGIN CERTIFICATE-----[\s\S]*-----END CERTIFICATE-----[\s\u0085]*$",
+    max: MAX_BYTES,
+    allowed: "certificates in PEM, from -----BEGIN CERTIFICATE----- on",
+};
+
+fn certificates(value: &Value) -> Outcome<String> {
+    let allowed = CERTIFICATES.allowed;
     let Some(text) = value.as_str() else {
         return Err(Problem::of(ViolationCode::WrongType, value, allowed));
     };

@@ -1,64 +1,25 @@
 //! How many calls an upstream is given at a time by the filter itself.
 
-use serde_json::{Value, json};
-
-use super::duration::format_duration;
-use super::reader::{Findings, ObjectReader};
+use super::rows::{Topic, settings};
+use super::scalars::{Flag, count, duration};
 
 const MINUTE_MS: u64 = 60_000;
 
-/// The filter's own limit of calls in flight per upstream of an Envoy: [`super::Settings::max_connections`], or less where the
-/// upstream slows down under its load.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Concurrency {
-    /// False: the filter does not count calls in flight; Envoy's own circuit breaker limits alone.
-    pub enabled: bool,
-    /// True: the limit follows the upstream's latency between `minimum` and `max_connections` (Gradient2).
-    pub adaptive: bool,
-    /// Least limit an adaptive one goes down to, calls per Envoy, 1..=1,000,000.
-    pub minimum: u32,
-    /// Requests that may wait per worker and upstream while the limit is reached, 0..=10,000; 0 = refused at once.
-    pub queue: u32,
-    /// Longest wait, ms, 1 ms..=1 min; then 503.
-    pub queue_timeout_ms: u64,
-}
-
-impl Default for Concurrency {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            adaptive: false,
-            minimum: 10,
-            queue: 256,
-            queue_timeout_ms: 1_000,
-        }
+settings! {
+    /// The filter's own limit of calls in flight per upstream of an Envoy: max_connections, or less where the upstream slows down under
+    /// its load.
+    Concurrency {
+        /// False: the filter does not count calls in flight; Envoy's own circuit breaker limits alone.
+        "enabled" => enabled: bool = true, Flag, example false;
+        /// True: the limit follows the upstream's latency between minimum and max_connections (Gradient2).
+        "adaptive" => adaptive: bool = false, Flag, example true;
+        /// Least limit an adaptive one goes down to, per Envoy.
+        "minimum" => minimum: u32 = 10, count(1..=1_000_000, "calls"), example 20;
+        /// Requests that may wait per worker and upstream while the limit is reached. 0: they are refused at once.
+        "queue" => queue: u32 = 256, count(0..=10_000, "requests"), example 1_000;
+        /// Longest wait; then the answer is 503.
+        "queue_timeout" => queue_timeout_ms: u64 = 1_000, duration(1..=MINUTE_MS), example "500ms";
     }
 }
 
-impl Concurrency {
-    pub(super) fn read(path: String, value: &Value, findings: &mut Findings) -> Self {
-        let base = Self::default();
-        let Some(mut object) = ObjectReader::open(path, value, findings) else {
-            return base;
-        };
-        let concurrency = Self {
-            enabled: object.boolean("enabled", base.enabled),
-            adaptive: object.boolean("adaptive", base.adaptive),
-            minimum: object.integer("minimum", base.minimum, 1..=1_000_000),
-            queue: object.integer("queue", base.queue, 0..=10_000),
-            queue_timeout_ms: object.duration("queue_timeout", base.queue_timeout_ms, 1..=MINUTE_MS),
-        };
-        object.finish();
-        concurrency
-    }
-
-    pub(super) fn to_json(&self) -> Value {
-        json!({
-            "enabled": self.enabled,
-            "adaptive": self.adaptive,
-            "minimum": self.minimum,
-            "queue": self.queue,
-            "queue_timeout": format_duration(self.queue_timeout_ms),
-        })
-    }
-}
+impl Topic for Concurrency {}

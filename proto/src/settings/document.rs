@@ -1,90 +1,67 @@
 //! The whole document.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::caching::{CACHE_SIZE_CLASSES, EvictionPolicy};
-use super::duration::format_duration;
 use super::freshness::MAX_TTL_MS;
+use super::kinds::{Set, list, object};
 use super::reader::{Findings, ObjectReader, escaped, unknown_field};
-use super::size::{format_size, size};
+use super::rows::{Rows, settings};
+use super::scalars::{Flag, Words, count, duration, size};
 use super::{
     Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Network, Notice, OBJECT_SIZE,
-    RequestCollapsing, Route, SharedTier, Upstream, Violation, names, network, number, rules,
+    RequestCollapsing, Route, SharedTier, Upstream, Violation, network, rules,
 };
 
 /// Ranges of addresses that may purge.
 const MAX_PURGE_SOURCES: usize = 64;
 
-/// The checked settings. Every value is within its range and no two contradict each other, provided they came from
-/// [`Settings::parse`].
-///
-/// Times are milliseconds in fields named `_ms`; in the document they are durations under the name without `_ms`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// False: the filter neither stores nor serves stored responses; the breaker still works.
-    pub cache_enabled: bool,
-    /// Most stored responses per Envoy, 1..=1,000,000.
-    pub cache_size: u32,
-    /// Most memory for stored responses per Envoy, MB of 2^20 bytes, 1..=16,384.
-    pub cache_memory_mb: u32,
-    /// Largest response to store, bytes, 1 KiB..=16 MiB.
-    pub max_object_size: u64,
-    /// What makes room first.
-    pub eviction_policy: EvictionPolicy,
-    /// Freshness lifetime where the origin names none, ms, 0..=30 d; 0 = such responses are not stored.
-    pub default_ttl_ms: u64,
-    /// Lower-case names of request fields that carry credentials, besides those the filter knows by itself, each once, at most 32.
-    pub credential_headers: Vec<String>,
-    /// Most concurrent upstream connections per Envoy, 1..=1,000,000.
-    pub max_connections: u32,
-    /// Lifetimes and stale windows.
-    pub freshness: Freshness,
-    /// One fetch for many requests.
-    pub request_collapsing: RequestCollapsing,
-    /// The circuit breaker.
-    pub breaker: Breaker,
-    /// The filter's own limit of calls in flight.
-    pub concurrency: Concurrency,
-    /// The cache tier behind all Envoys.
-    pub shared_tier: SharedTier,
-    /// Connection pools, where the control plane generates Envoy's clusters.
-    pub http2: Http2,
-    /// When alerts are raised.
-    pub alerts: Alerts,
-    /// True: a write without `If-Match` is refused (428).
-    pub require_if_match: bool,
-    /// Who may purge by the method `PURGE` on the data path: ranges of client addresses, at most 64; none = nobody, such requests
-    /// go to the origin.
-    pub purge_sources: Vec<Network>,
-    /// At most 256: clusters for Envoys that take them from the control plane; no two have the same name.
-    pub upstreams: Vec<Upstream>,
-    /// At most 256, in document order; no two have the same host and path prefix.
-    pub routes: Vec<Route>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            cache_enabled: true,
-            cache_size: 10_000,
-            cache_memory_mb: 64,
-            max_object_size: 1 << 20,
-            eviction_policy: EvictionPolicy::default(),
-            default_ttl_ms: 0,
-            credential_headers: Vec::new(),
-            max_connections: 1_024,
-            freshness: Freshness::default(),
-            request_collapsing: RequestCollapsing::default(),
-            breaker: Breaker::default(),
-            concurrency: Concurrency::default(),
-            shared_tier: SharedTier::default(),
-            http2: Http2::default(),
-            alerts: Alerts::default(),
-            require_if_match: false,
-            purge_sources: Vec::new(),
-            upstreams: Vec::new(),
-            routes: Vec::new(),
-        }
+settings! {
+    /// The settings of the API Latency Optimizer, in force for all Envoys.
+    Settings {
+        /// False: the filter neither stores nor serves stored responses; the breaker still works.
+        "cache_enabled" => cache_enabled: bool = true, Flag, example false;
+        /// Most stored responses per Envoy.
+        "cache_size" => cache_size: u32 = 10_000, count(1..=1_000_000, "responses").or(&CACHE_SIZE_CLASSES), example 1_200;
+        /// Most memory for stored responses per Envoy, MB of 2^20 bytes.
+        "cache_memory_mb" => cache_memory_mb: u32 = 64, count(1..=16_384, "MB"), example 128;
+        /// Largest response to store.
+        "max_object_size" => max_object_size: u64 = 1 << 20, size(OBJECT_SIZE), example "2MiB";
+        /// In which order stored responses make room: s3_fifo (new entries prove themselves in a small queue first, so that a scan does not
+        /// empty the cache), sieve (one queue, and a hand that spares what was used since it last passed), least recently used (lru), least
+        /// frequently used (lfu) or oldest (fifo) first.
+        "eviction_policy" => eviction_policy: EvictionPolicy = EvictionPolicy::default(), Words(&EvictionPolicy::WORDS), example "lfu";
+        /// Freshness lifetime where the origin names none. 0s: such responses are not stored.
+        "default_ttl" => default_ttl_ms: u64 = 0, duration(0..=MAX_TTL_MS), example "15m";
+        /// Names of request fields that carry credentials, besides those the filter knows by itself.
+        "credential_headers" => credential_headers: Vec<String> = Vec::new(), super::credential_headers(), example ["x-api-key"];
+        /// Most concurrent upstream connections per Envoy.
+        "max_connections" => max_connections: u32 = 1_024, count(1..=1_000_000, "connections"), example 50;
+        /// Lifetimes and stale windows.
+        "freshness" => freshness: Freshness = Freshness::default(), object::<Freshness>(), example {"ttl_floor": "1s"};
+        /// One fetch for many requests.
+        "request_collapsing" => request_collapsing: RequestCollapsing = RequestCollapsing::default(), object::<RequestCollapsing>(),
+            example {"timeout": "2s"};
+        /// The circuit breaker.
+        "breaker" => breaker: Breaker = Breaker::default(), object::<Breaker>(), example {"open_wait": "2s"};
+        /// The filter's own limit of calls in flight.
+        "concurrency" => concurrency: Concurrency = Concurrency::default(), object::<Concurrency>(), example {"adaptive": true};
+        /// The cache tier behind all Envoys.
+        "shared_tier" => shared_tier: SharedTier = SharedTier::default(), object::<SharedTier>(), example {"enabled": true};
+        /// Connection pools, where the control plane generates Envoy's clusters.
+        "http2" => http2: Http2 = Http2::default(), object::<Http2>(), example {"idle_timeout": "1m"};
+        /// When alerts are raised.
+        "alerts" => alerts: Alerts = Alerts::default(), object::<Alerts>(), example {"minimum_samples": 50};
+        /// True: a write without If-Match is refused (428).
+        "require_if_match" => require_if_match: bool = false, Flag, example true;
+        /// Who may purge by the method PURGE on the data path: ranges of client addresses. None: nobody, such requests go to the origin.
+        "purge_sources" => purge_sources: Vec<Network> = Vec::new(),
+            Set { item: network::NETWORK, max: MAX_PURGE_SOURCES, sorted: false }, example ["10.0.0.0/8"];
+        /// Clusters for Envoys that take them from the control plane.
+        "upstreams" => upstreams: Vec<Upstream> = Vec::new(), list::<Upstream>(MAX_UPSTREAMS),
+            example [{"name": "api", "endpoints": [{"address": "api.example.com:443"}]}];
+        /// What differs for a part of the traffic. The first route of the list that a request fits is its own.
+        "routes" => routes: Vec<Route> = Vec::new(), list::<Route>(MAX_ROUTES), example [{"name": "catalogue", "path_prefix": "/catalogue"}];
     }
 }
 
@@ -120,107 +97,19 @@ impl Settings {
     /// Only a route's optional fields are left out where the route has no value of its own.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!({
-            "cache_enabled": self.cache_enabled,
-            "cache_size": self.cache_size,
-            "cache_memory_mb": self.cache_memory_mb,
-            "max_object_size": format_size(self.max_object_size),
-            "eviction_policy": self.eviction_policy.as_str(),
-            "default_ttl": format_duration(self.default_ttl_ms),
-            "credential_headers": self.credential_headers,
-            "max_connections": self.max_connections,
-            "freshness": self.freshness.to_json(),
-            "request_collapsing": self.request_collapsing.to_json(),
-            "breaker": self.breaker.to_json(),
-            "concurrency": self.concurrency.to_json(),
-            "shared_tier": self.shared_tier.to_json(),
-            "http2": self.http2.to_json(),
-            "alerts": self.alerts.to_json(),
-            "require_if_match": self.require_if_match,
-            "purge_sources": self.purge_sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "upstreams": self.upstreams.iter().map(Upstream::to_json).collect::<Vec<_>>(),
-            "routes": self.routes.iter().map(Route::to_json).collect::<Vec<_>>(),
-        })
+        Rows::to_json(self)
     }
 
     /// Reads every field by itself; what is refused or absent has its default.
-    fn read(document: &Value, findings: &mut Findings) -> Self {
+    pub(super) fn read(document: &Value, findings: &mut Findings) -> Self {
         let base = Self::default();
         let Some(mut object) = ObjectReader::open(String::new(), document, findings) else {
             return base;
         };
-        let settings = Self {
-            cache_enabled: object.boolean("cache_enabled", base.cache_enabled),
-            cache_size: object
-                .read("cache_size", |value| {
-                    number::classed_integer(value, &(1..=1_000_000), &CACHE_SIZE_CLASSES)
-                })
-                .and_then(|entries| u32::try_from(entries).ok())
-                .unwrap_or(base.cache_size),
-            cache_memory_mb: object.integer("cache_memory_mb", base.cache_memory_mb, 1..=16_384),
-            max_object_size: object
-                .read("max_object_size", |value| size(value, &OBJECT_SIZE))
-                .unwrap_or(base.max_object_size),
-            eviction_policy: object.word("eviction_policy", base.eviction_policy, &EvictionPolicy::WORDS),
-            default_ttl_ms: object.duration("default_ttl", base.default_ttl_ms, 0..=MAX_TTL_MS),
-            credential_headers: object
-                .set("credential_headers", super::MAX_CREDENTIAL_HEADERS, names::field_name)
-                .unwrap_or_default(),
-            max_connections: object.integer("max_connections", base.max_connections, 1..=1_000_000),
-            freshness: match object.field("freshness") {
-                Some((path, value)) => Freshness::read(path, value, object.findings),
-                None => base.freshness,
-            },
-            request_collapsing: match object.field("request_collapsing") {
-                Some((path, value)) => RequestCollapsing::read(path, value, object.findings),
-                None => base.request_collapsing,
-            },
-            breaker: match object.field("breaker") {
-                Some((path, value)) => Breaker::read(path, value, object.findings),
-                None => base.breaker,
-            },
-            concurrency: match object.field("concurrency") {
-                Some((path, value)) => Concurrency::read(path, value, object.findings),
-                None => base.concurrency,
-            },
-            shared_tier: match object.field("shared_tier") {
-                Some((path, value)) => SharedTier::read(path, value, object.findings),
-                None => base.shared_tier,
-            },
-            http2: match object.field("http2") {
-                Some((path, value)) => Http2::read(path, value, object.findings),
-                None => base.http2,
-            },
-            alerts: match object.field("alerts") {
-                Some((path, value)) => Alerts::read(path, value, object.findings),
-                None => base.alerts,
-            },
-            require_if_match: object.boolean("require_if_match", base.require_if_match),
-            purge_sources: object
-                .set("purge_sources", MAX_PURGE_SOURCES, network::network)
-                .unwrap_or_default(),
-            upstreams: read_upstreams(&mut object),
-            routes: read_routes(&mut object),
-        };
+        let settings = Self::read_rows(&mut object, base);
         object.finish();
         settings
     }
-}
-
-fn read_routes(object: &mut ObjectReader<'_, '_>) -> Vec<Route> {
-    let items = object.list("routes", MAX_ROUTES).unwrap_or_default();
-    items
-        .into_iter()
-        .filter_map(|(path, value)| Route::read(path, value, object.findings))
-        .collect()
-}
-
-fn read_upstreams(object: &mut ObjectReader<'_, '_>) -> Vec<Upstream> {
-    let items = object.list("upstreams", MAX_UPSTREAMS).unwrap_or_default();
-    items
-        .into_iter()
-        .filter_map(|(path, value)| Upstream::read(path, value, object.findings))
-        .collect()
 }
 
 fn concluded<T>(value: T, findings: Findings) -> Result<(T, Vec<Notice>), Vec<Violation>> {

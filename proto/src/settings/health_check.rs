@@ -1,9 +1,12 @@
 //! Active health checks of half-open breakers; the fields are named as in Envoy's `HttpHealthCheck`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::duration::format_duration;
-use super::reader::{Findings, ObjectReader, Problem};
+use super::kinds::{Describe, List, Optional, Required, Scalar, list};
+use super::reader::{Findings, ObjectReader, Outcome, Problem};
+use super::rows::{Item, Rows, settings};
+use super::scalars::{Words, duration};
+use super::schema::{Shared, View, either};
 use super::{ViolationCode, names, number};
 
 /// Most checks a document can have.
@@ -31,86 +34,91 @@ impl HealthCheckMethod {
     }
 }
 
-/// Statuses from `start` on and below `end`, as Envoy's `Int64Range`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusRange {
-    /// The first one, 100..=599.
-    pub start: u16,
-    /// The first one beyond, `start` + 1..=600.
-    pub end: u16,
+/// An HTTP status in a range.
+struct Status(std::ops::RangeInclusive<u64>);
+
+impl Describe for Status {
+    fn schema(&self, view: View, _default: Option<&Value>) -> Value {
+        either(view, view.whole_number(&self.0), Shared::Number)
+    }
+
+    fn allowed(&self) -> String {
+        format!("{} to {}", self.0.start(), self.0.end())
+    }
+
+    fn unit(&self) -> Option<&'static str> {
+        Some("status")
+    }
 }
 
-/// A request that tries a half-open breaker's upstream while no client does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ActiveHealthCheck {
-    /// Name of the breaker: a cluster of Envoy's, or `cluster/route` for a route's own; `*` = every cluster not named.
-    pub upstream: String,
-    /// Path and query that are asked for.
-    pub path: String,
-    /// Host that is asked for; `None` = the cluster's name.
-    pub host: Option<String>,
-    /// Method.
-    pub method: HealthCheckMethod,
-    /// Statuses of a healthy upstream, at least one range, at most 16.
-    pub expected_statuses: Vec<StatusRange>,
-    /// How long no request has probed before it asks, and least time between two, ms, 1 s..=10 min.
-    pub interval_ms: u64,
-    /// Longest time to the answer's end, ms, 10 ms..=1 min.
-    pub timeout_ms: u64,
+impl Scalar for Status {
+    type Value = u16;
+
+    fn read(&self, value: &Value) -> Outcome<u16> {
+        let reading = number::integer(value, &self.0)?;
+        Ok(reading.map(|status| u16::try_from(status).unwrap_or(u16::MAX)))
+    }
+
+    fn spell(&self, status: &u16) -> Value {
+        json!(status)
+    }
 }
 
-impl ActiveHealthCheck {
+const RANGE: &str = "a range is from start to below end";
+const EVERY_CHECK: &str = "every health check needs one";
+
+settings! {
+    /// Statuses from start on and below end, as Envoy's Int64Range.
+    StatusRange {
+        /// The first one.
+        "start" => start: u16 = 200, Required { kind: Status(100..=599), why: Some(RANGE) }, example 200;
+        /// The first one beyond; more than start.
+        "end" => end: u16 = 201, Required { kind: Status(101..=600), why: Some(RANGE) }, example 300;
+    }
+}
+
+settings! {
+    /// A request that tries a half-open breaker's upstream while no client does.
+    ActiveHealthCheck {
+        /// Name of the breaker: a cluster of Envoy's, or cluster/route for a route's own. \*: every cluster not named.
+        "upstream" => upstream: String = String::new(),
+            Required { kind: names::BREAKER_NAME, why: Some(EVERY_CHECK) }, example "*";
+        /// Path and query that are asked for.
+        "path" => path: String = String::new(), Required { kind: names::REQUEST_PATH, why: Some(EVERY_CHECK) }, example "/health";
+        /// Host that is asked for. None: the cluster's name.
+        "host" => host: Option<String> = None, Optional { kind: names::AUTHORITY, null: false }, example "api.example.com";
+        /// Method.
+        "method" => method: HealthCheckMethod = HealthCheckMethod::default(), Words(&HealthCheckMethod::WORDS), example "HEAD";
+        /// Statuses of a healthy upstream.
+        "expected_statuses" => expected_statuses: Vec<StatusRange> = vec![StatusRange::default()], ranges(),
+            example [{"start": 200, "end": 300}];
+        /// How long no request has probed before it asks, and least time between two.
+        "interval" => interval_ms: u64 = 5_000, duration(1_000..=10 * MINUTE_MS), example "10s";
+        /// Longest time to the answer's end.
+        "timeout" => timeout_ms: u64 = 1_000, duration(10..=MINUTE_MS), example "500ms";
+    }
+}
+
+fn ranges() -> List<StatusRange> {
+    list(MAX_RANGES).not_empty()
+}
+
+impl Item for ActiveHealthCheck {
     /// `None` without a sound name, as nothing else can be said about it but its own violations.
-    pub(super) fn read(path: String, value: &Value, findings: &mut Findings) -> Option<Self> {
+    fn read(path: String, value: &Value, findings: &mut Findings) -> Option<Self> {
         let mut object = ObjectReader::open(path.clone(), value, findings)?;
-        let every = "every health check needs one";
-        let upstream = object.required("upstream", every, names::breaker_name);
-        let check = Self {
-            upstream: upstream.clone().unwrap_or_default(),
-            path: object.required("path", every, names::request_path).unwrap_or_default(),
-            host: object.read("host", names::authority),
-            method: object.word("method", HealthCheckMethod::default(), &HealthCheckMethod::WORDS),
-            expected_statuses: match object.list("expected_statuses", MAX_RANGES) {
-                Some(ranges) => ranges
-                    .into_iter()
-                    .filter_map(|(path, value)| StatusRange::read(path, value, object.findings))
-                    .collect(),
-                None => vec![StatusRange { start: 200, end: 201 }],
-            },
-            interval_ms: object.duration("interval", 5_000, 1_000..=10 * MINUTE_MS),
-            timeout_ms: object.duration("timeout", 1_000, 10..=MINUTE_MS),
-        };
+        let check = Self::read_rows(&mut object, Self::default());
         object.finish();
         let ranges = format!("{path}/expected_statuses");
         if check.expected_statuses.is_empty() && findings.sound(&ranges) {
             let problem = Problem::new(ViolationCode::Missing, "given no ranges, allowed is at least one");
             findings.refuse(ranges, problem);
         }
-        upstream.map(|_| check)
+        Some(check).filter(|check| !check.upstream.is_empty())
     }
+}
 
-    pub(super) fn to_json(&self) -> Value {
-        let ranges = self.expected_statuses.iter();
-        let mut object = Map::new();
-        let mut set = |name: &str, value: Value| object.insert(name.to_owned(), value);
-        set("upstream", json!(self.upstream));
-        set("path", json!(self.path));
-        set("method", json!(self.method.as_str()));
-        set(
-            "expected_statuses",
-            ranges
-                .map(|range| json!({"start": range.start, "end": range.end}))
-                .collect::<Vec<_>>()
-                .into(),
-        );
-        set("interval", json!(format_duration(self.interval_ms)));
-        set("timeout", json!(format_duration(self.timeout_ms)));
-        if let Some(host) = &self.host {
-            set("host", json!(host));
-        }
-        Value::Object(object)
-    }
-
+impl ActiveHealthCheck {
     /// Whether an answer with this status is one of a healthy upstream.
     #[must_use]
     pub fn expects(&self, status: u16) -> bool {
@@ -119,22 +127,23 @@ impl ActiveHealthCheck {
     }
 }
 
-impl StatusRange {
+impl Copy for StatusRange {}
+
+impl Item for StatusRange {
     fn read(path: String, value: &Value, findings: &mut Findings) -> Option<Self> {
         let mut object = ObjectReader::open(path.clone(), value, findings)?;
-        let why = "a range is from start to below end";
-        let mut status = |name, range| {
-            let status = object.required(name, why, |value| number::integer(value, &range));
-            status.and_then(|status| u16::try_from(status).ok())
-        };
-        let (start, end) = (status("start", 100..=599), status("end", 101..=600));
+        let unread = Self { start: 0, end: 0 };
+        let range = Self::read_rows(&mut object, unread);
         object.finish();
-        let (start, end) = (start?, end?);
+        let Self { start, end } = range;
+        if start == 0 || end == 0 {
+            return None;
+        }
         if start >= end {
             let message = format!("given {end}, allowed is more than start, which is {start}");
             findings.refuse(format!("{path}/end"), Problem::new(ViolationCode::Conflict, message));
             return None;
         }
-        Some(Self { start, end })
+        Some(range)
     }
 }

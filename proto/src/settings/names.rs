@@ -1,23 +1,39 @@
 //! Names and patterns: of routes, hosts, paths, request fields and query parameters.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::ViolationCode;
 use super::reader::{Outcome, Problem, Reading};
+use super::scalars::Text;
 
-const MAX_ROUTE_NAME: usize = 64;
-const MAX_HOST: usize = 255;
-const MAX_PATH: usize = 1_024;
-const MAX_FIELD_NAME: usize = 64;
-const MAX_QUERY_NAME: usize = 128;
-const MAX_BREAKER_NAME: usize = 255;
+/// The greatest number that is a port, and every way to write one.
+macro_rules! port {
+    () => {
+        "0*(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+    };
+}
+
+/// A DNS name or an IPv4 address, or a bracketed IPv6 address.
+macro_rules! place {
+    () => {
+        r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)"
+    };
+}
 
 /// A route's name. `other` is the label of requests without a route.
-pub(super) fn route_name(value: &Value) -> Outcome<String> {
+pub(super) const ROUTE_NAME: Text = Text {
+    read: route_name,
+    spell: String::clone,
+    pattern: "^[a-z0-9_-]+$",
+    max: 64,
+    allowed: "1 to 64 of a-z, 0-9, _ and -",
+};
+
+fn route_name(value: &Value) -> Outcome<String> {
     let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-    let name = text(value, MAX_ROUTE_NAME, "1 to 64 of a-z, 0-9, _ and -", |name| {
-        name.bytes().all(sound)
-    })?;
+    let name = text(value, &ROUTE_NAME, |name| name.bytes().all(sound))?;
     if name == crate::telemetry::delta::OTHER {
         return Err(Problem::of(
             ViolationCode::Conflict,
@@ -29,18 +45,49 @@ pub(super) fn route_name(value: &Value) -> Outcome<String> {
 }
 
 /// A host, its port if any, `*.suffix` or `*`; case does not matter (RFC 9110 section 4.2.3).
-pub(super) fn host(value: &Value) -> Outcome<String> {
-    let allowed = "a host such as \"api.example.com\" or \"localhost:8443\", \"*.example.com\" or \"*\"";
-    let pattern = text(value, MAX_HOST, allowed, |pattern| {
-        pattern == "*" || sound_host(pattern)
-    })?;
+pub(super) const HOST: Text = Text {
+    read: host,
+    spell: String::clone,
+    pattern: concat!(r"^(?:\*|(?:\*\.)?", place!(), "(?::", port!(), ")?)$"),
+    max: 255,
+    allowed: "a host such as \"api.example.com\" or \"localhost:8443\", \"*.example.com\" or \"*\"",
+};
+
+fn host(value: &Value) -> Outcome<String> {
+    let pattern = text(value, &HOST, |pattern| pattern == "*" || sound_host(pattern))?;
     Ok(Reading::exact(pattern.to_ascii_lowercase()))
 }
 
 /// `host:port` of an upstream: a DNS name, an IPv4 address or a bracketed IPv6 address.
-pub(super) fn address(value: &Value) -> Outcome<(String, u16)> {
-    let allowed = "\"host:port\" such as \"api.example.com:443\" or \"[::1]:8080\"";
-    let address = text(value, MAX_HOST + 8, allowed, |address| {
+pub(super) const ADDRESS: Text<Address> = Text {
+    read: address,
+    spell: Address::to_string,
+    pattern: concat!("^", place!(), ":", port!(), "$"),
+    max: 263,
+    allowed: "\"host:port\" such as \"api.example.com:443\" or \"[::1]:8080\"",
+};
+
+/// Where something listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// DNS name or IP address, without brackets.
+    pub host: String,
+    /// Port, 1..=65,535.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn address(value: &Value) -> Outcome<Address> {
+    let address = text(value, &ADDRESS, |address| {
         !address.contains('*')
             && sound_host(address)
             && address.rsplit_once(':').is_some_and(|(_, port)| sound_port(port))
@@ -48,83 +95,135 @@ pub(super) fn address(value: &Value) -> Outcome<(String, u16)> {
     let (host, port) = address.rsplit_once(':').unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
     match port.parse::<u16>() {
-        Ok(port) if !host.is_empty() => Ok(Reading::exact((host, port))),
-        _ => Err(Problem::of(ViolationCode::Malformed, value, allowed)),
+        Ok(port) if !host.is_empty() => Ok(Reading::exact(Address { host, port })),
+        _ => Err(Problem::of(ViolationCode::Malformed, value, ADDRESS.allowed)),
     }
 }
 
 /// The host of a request, its port if any, without a wildcard.
-pub(super) fn authority(value: &Value) -> Outcome<String> {
-    let allowed = "a host such as \"api.example.com\" or \"localhost:8443\"";
-    let host = text(value, MAX_HOST, allowed, |host| !host.contains('*') && sound_host(host))?;
+pub(super) const AUTHORITY: Text = Text {
+    read: authority,
+    spell: String::clone,
+    pattern: concat!("^", place!(), "(?::", port!(), ")?$"),
+    max: 255,
+    allowed: "a host such as \"api.example.com\" or \"localhost:8443\"",
+};
+
+fn authority(value: &Value) -> Outcome<String> {
+    let host = text(value, &AUTHORITY, |host| !host.contains('*') && sound_host(host))?;
     Ok(Reading::exact(host.to_ascii_lowercase()))
 }
 
 /// The name of a breaker, as its status shows it, or `*`: Envoy allows all kinds of names.
-pub(super) fn breaker_name(value: &Value) -> Outcome<String> {
-    let allowed = "the name of a cluster, \"cluster/route\" or \"*\"";
-    let name = text(value, MAX_BREAKER_NAME, allowed, |name| {
+pub(super) const BREAKER_NAME: Text = Text {
+    read: breaker_name,
+    spell: String::clone,
+    pattern: "^[!-~]+$",
+    max: 255,
+    allowed: "the name of a cluster, \"cluster/route\" or \"*\"",
+};
+
+fn breaker_name(value: &Value) -> Outcome<String> {
+    let name = text(value, &BREAKER_NAME, |name| {
         name.bytes().all(|byte| byte.is_ascii_graphic())
     })?;
     Ok(Reading::exact(name.to_owned()))
 }
 
 /// A path with its query, if any (RFC 9112 section 3.2.1).
-pub(super) fn request_path(value: &Value) -> Outcome<String> {
-    let allowed = "a path such as \"/health\", with its query if any";
-    let path = text(value, MAX_PATH, allowed, |path| {
+pub(super) const REQUEST_PATH: Text = Text {
+    read: request_path,
+    spell: String::clone,
+    pattern: r#"^/[!"$-~]*$"#,
+    max: 1_024,
+    allowed: "a path such as \"/health\", with its query if any",
+};
+
+fn request_path(value: &Value) -> Outcome<String> {
+    let path = text(value, &REQUEST_PATH, |path| {
         path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
     })?;
     Ok(Reading::exact(path.to_owned()))
 }
 
 /// The beginning of a path (RFC 3986 section 3.3), without query.
-pub(super) fn path_prefix(value: &Value) -> Outcome<String> {
-    let allowed = "the beginning of a path, from \"/\" on, without query";
+pub(super) const PATH_PREFIX: Text = Text {
+    read: path_prefix,
+    spell: String::clone,
+    pattern: r#"^/[!"$->@-~]*$"#,
+    max: 1_024,
+    allowed: "the beginning of a path, from \"/\" on, without query",
+};
+
+fn path_prefix(value: &Value) -> Outcome<String> {
     let sound = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
-    let prefix = text(value, MAX_PATH, allowed, |path| {
+    let prefix = text(value, &PATH_PREFIX, |path| {
         path.starts_with('/') && path.bytes().all(sound)
     })?;
     Ok(Reading::exact(prefix.to_owned()))
 }
 
 /// A field name (RFC 9110 section 5.1), lower-cased.
+pub(super) const FIELD_NAME: Text = Text {
+    read: field_name,
+    spell: String::clone,
+    pattern: TOKEN,
+    max: 64,
+    allowed: "the name of a request field",
+};
+
 pub(super) fn field_name(value: &Value) -> Outcome<String> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let name = text(value, MAX_FIELD_NAME, "the name of a request field", |name| {
-        name.bytes().all(token)
-    })?;
+    let name = text(value, &FIELD_NAME, |name| name.bytes().all(in_token))?;
     Ok(Reading::exact(name.to_ascii_lowercase()))
 }
 
 /// The name of a cookie (RFC 6265 section 4.1.1), case-sensitive.
-pub(super) fn cookie_name(value: &Value) -> Outcome<String> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let name = text(value, MAX_QUERY_NAME, "the name of a cookie", |name| {
-        name.bytes().all(token)
-    })?;
+pub(super) const COOKIE_NAME: Text = Text {
+    read: cookie_name,
+    spell: String::clone,
+    pattern: TOKEN,
+    max: 128,
+    allowed: "the name of a cookie",
+};
+
+fn cookie_name(value: &Value) -> Outcome<String> {
+    let name = text(value, &COOKIE_NAME, |name| name.bytes().all(in_token))?;
     Ok(Reading::exact(name.to_owned()))
 }
 
 /// The name of a query parameter as it stands in the URL.
-pub(super) fn query_name(value: &Value) -> Outcome<String> {
+pub(super) const QUERY_NAME: Text = Text {
+    read: query_name,
+    spell: String::clone,
+    pattern: r#"^[!"$%'-<>@-~]+$"#,
+    max: 128,
+    allowed: "the name of a query parameter",
+};
+
+fn query_name(value: &Value) -> Outcome<String> {
     let sound = |byte: u8| byte.is_ascii_graphic() && !b"&=#?".contains(&byte);
-    let name = text(value, MAX_QUERY_NAME, "the name of a query parameter", |name| {
-        name.bytes().all(sound)
-    })?;
+    let name = text(value, &QUERY_NAME, |name| name.bytes().all(sound))?;
     Ok(Reading::exact(name.to_owned()))
 }
 
-/// A text of 1 to `max` bytes that is sound.
-fn text<'v>(value: &'v Value, max: usize, allowed: &str, sound: impl Fn(&str) -> bool) -> Result<&'v str, Problem> {
+/// A token (RFC 9110 section 5.6.2).
+pub(super) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
+
+fn in_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A text of the kind that is sound, from one byte to its greatest length.
+fn text<'v, T>(value: &'v Value, kind: &Text<T>, sound: impl Fn(&str) -> bool) -> Result<&'v str, Problem> {
+    let allowed = kind.allowed;
     let text = value
         .as_str()
         .ok_or_else(|| Problem::of(ViolationCode::WrongType, value, allowed))?;
-    if text.len() > max {
+    if text.len() > kind.max {
         return Err(Problem::of(
             ViolationCode::TooLong,
             value,
-            &format!("{allowed}, at most {max} bytes"),
+            &format!("{allowed}, at most {} bytes", kind.max),
         ));
     }
     if text.is_empty() || !sound(text) {

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::ViolationCode;
 use super::reader::{Outcome, Problem, Reading};
+use super::scalars::Text;
 
 /// A range of addresses: those that share the first bits of `address`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network {
     /// Its first address.
     pub address: IpAddr,
@@ -47,8 +48,16 @@ impl Network {
 }
 
 /// One range, in its canonical spelling.
-pub(super) fn network(value: &Value) -> Outcome<Network> {
-    let allowed = "a range of addresses such as \"10.0.0.0/8\" or \"::1\"";
+pub(super) const NETWORK: Text<Network> = Text {
+    read: network,
+    spell: Network::to_string,
+    pattern: r"^[\s\u0085]*[0-9A-Fa-f:.]+(?:/\+?[0-9]+)?[\s\u0085]*$",
+    max: usize::MAX,
+    allowed: "a range of addresses such as \"10.0.0.0/8\" or \"::1\"",
+};
+
+fn network(value: &Value) -> Outcome<Network> {
+    let allowed = NETWORK.allowed;
     let text = value
         .as_str()
         .ok_or_else(|| Problem::of(ViolationCode::WrongType, value, allowed))?;

@@ -1,12 +1,9 @@
 //! Reads fields of a JSON object and collects everything that is wrong with them.
 
-use std::ops::RangeInclusive;
-
 use serde_json::{Map, Value};
 
 use super::nearest::nearest;
 use super::{MAX_VIOLATIONS, Notice, Violation, ViolationCode};
-use super::{duration, number, size};
 
 /// A value read, and what had to be adjusted for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -158,6 +155,11 @@ impl<'d, 'f> ObjectReader<'d, 'f> {
         Some((format!("{}/{name}", self.path), value))
     }
 
+    /// Whether the field is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.object.contains_key(name)
+    }
+
     /// The path of a field, whether or not it is there.
     pub(super) fn place(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
@@ -182,39 +184,6 @@ impl<'d, 'f> ObjectReader<'d, 'f> {
         let problem = Problem::new(ViolationCode::Missing, format!("given no {name}; {why}"));
         self.findings.refuse(self.place(name), problem);
         None
-    }
-
-    /// A true or false.
-    pub(super) fn boolean(&mut self, name: &'static str, default: bool) -> bool {
-        self.read(name, boolean).unwrap_or(default)
-    }
-
-    /// A whole number in the range.
-    pub(super) fn integer(&mut self, name: &'static str, default: u32, range: RangeInclusive<u32>) -> u32 {
-        let wide = u64::from(*range.start())..=u64::from(*range.end());
-        let value = self.read(name, |value| number::integer(value, &wide));
-        value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default)
-    }
-
-    /// A duration in the range, as milliseconds.
-    pub(super) fn duration(&mut self, name: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        self.read(name, |value| duration::duration(value, &range))
-            .unwrap_or(default)
-    }
-
-    /// A duration that may be absent or null, as milliseconds.
-    pub(super) fn optional_duration(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        self.optional(name, |value| duration::duration(value, &range))
-    }
-
-    /// A size that may be absent or null, as bytes.
-    pub(super) fn optional_size(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        self.optional(name, |value| size::size(value, &range))
-    }
-
-    /// One of the words of a table.
-    pub(super) fn word<T: Copy>(&mut self, name: &'static str, default: T, words: &[(&'static str, T)]) -> T {
-        self.read(name, |value| word(value, words)).unwrap_or(default)
     }
 
     /// Paths and values of a list's items; `None` if the field is absent or refused.
@@ -270,17 +239,6 @@ impl<'d, 'f> ObjectReader<'d, 'f> {
             self.findings.unknown(path, name, &self.known);
         }
     }
-
-    fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&Value) -> Outcome<T>) -> Option<T> {
-        self.read(name, |value| {
-            if value.is_null() {
-                Ok(Reading::exact(None))
-            } else {
-                read(value).map(|reading| reading.map(Some))
-            }
-        })
-        .flatten()
-    }
 }
 
 /// The refusal of a field or key that does not exist.
@@ -322,7 +280,7 @@ pub(super) fn word<T: Copy>(value: &Value, words: &[(&'static str, T)]) -> Outco
 }
 
 /// Reads true or false, as such or as text.
-fn boolean(value: &Value) -> Outcome<bool> {
+pub(super) fn boolean(value: &Value) -> Outcome<bool> {
     match (value, value.as_str().map(str::trim)) {
         (Value::Bool(flag), _) => Ok(Reading::exact(*flag)),
         (_, Some("true")) => Ok(Reading::exact(true)),

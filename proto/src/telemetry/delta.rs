@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use prost::Message as _;
 
-use super::sketch_wire;
+use super::{counters, sketch_wire};
 use crate::v1::{
     BreakerEvent, CacheCounters, ChangeCount, ClientPurge, ErrorCount, Outcome, ReasonCount, RequestSeries,
     TelemetryDelta,
@@ -50,10 +50,9 @@ pub fn merge(into: &mut TelemetryDelta, from: &TelemetryDelta) {
     merge_list(&mut into.changes, &from.changes, MAX_CHANGES - 1);
     merge_events(&mut into.breaker_events, &from.breaker_events);
     merge_purges(&mut into.purges, &from.purges);
-    into.cache = match (into.cache.take(), from.cache) {
-        (Some(mine), Some(theirs)) => Some(merged_cache(&mine, &theirs)),
-        (mine, theirs) => mine.or(theirs),
-    };
+    if let Some(cache) = &from.cache {
+        counters::add(counters::CACHE, into.cache.get_or_insert_default(), cache);
+    }
     sketch_wire::merge(&mut into.overhead_ns, from.overhead_ns.as_ref());
     if from.samples.is_some() {
         into.samples = super::samples::merged(into.samples.take(), from.samples.clone());
@@ -170,10 +169,7 @@ impl Series for RequestSeries {
     }
 
     fn add(&mut self, other: &Self) {
-        add(&mut self.count, other.count);
-        add(&mut self.response_bytes, other.response_bytes);
-        add(&mut self.upstream_requests, other.upstream_requests);
-        add(&mut self.upstream_reused, other.upstream_reused);
+        counters::add(counters::SERIES, self, other);
         sketch_wire::merge(&mut self.latency_us, other.latency_us.as_ref());
     }
 
@@ -282,23 +278,6 @@ fn event_order(left: &BreakerEvent, right: &BreakerEvent) -> Ordering {
         &right.to,
         &right.cause,
     ))
-}
-
-fn merged_cache(mine: &CacheCounters, theirs: &CacheCounters) -> CacheCounters {
-    let sum = u64::saturating_add;
-    CacheCounters {
-        lookups: sum(mine.lookups, theirs.lookups),
-        hits: sum(mine.hits, theirs.hits),
-        stores: sum(mine.stores, theirs.stores),
-        store_failures: sum(mine.store_failures, theirs.store_failures),
-        evictions: sum(mine.evictions, theirs.evictions),
-        expirations: sum(mine.expirations, theirs.expirations),
-        invalidations: sum(mine.invalidations, theirs.invalidations),
-        corrupt_slots: sum(mine.corrupt_slots, theirs.corrupt_slots),
-        hit_bytes: sum(mine.hit_bytes, theirs.hit_bytes),
-        lookup_bytes: sum(mine.lookup_bytes, theirs.lookup_bytes),
-        collapsed: sum(mine.collapsed, theirs.collapsed),
-    }
 }
 
 fn add(into: &mut u64, from: u64) {

@@ -1,5 +1,6 @@
 //! Numbers that merge: the latency sketch, and deltas of counters.
 
+pub mod counters;
 pub mod delta;
 mod report;
 pub mod samples;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::counters::Unit;
 use super::delta::{MAX_BREAKER_EVENTS, MAX_CHANGES, MAX_CLIENT_PURGES, MAX_ERRORS, MAX_REASONS, MAX_SERIES};
 use super::samples::{EVERY_KEY, MAX_SAMPLES};
-use super::{Sketch, SketchFault};
+use super::{Sketch, SketchFault, counters};
 use crate::v1;
 use crate::v1::{
     CacheCounters, ChangeCount, FilterGauges, ReasonCount, RequestSeries, TelemetryDelta, TelemetryReport,
@@ -13,8 +14,8 @@ use crate::v1::{
 const MAX_LABEL: usize = 256;
 const MAX_INSTANCE_ID: usize = 128;
 const MAX_BREAKERS: usize = 4_096;
-const MAX_COUNT: u64 = 1 << 48;
-const MAX_BYTES: u64 = 1 << 56;
+const MAX_COUNT: u64 = Unit::Events.most();
+const MAX_BYTES: u64 = Unit::Bytes.most();
 /// More requests than any Envoy answers in a millisecond. Deltas that wait in an Envoy are merged, so that a report can hold what a VM
 /// kept back for a while before the time it covers.
 const MAX_REQUESTS_PER_MS: u64 = 10_000;
@@ -206,16 +207,16 @@ fn check_series(series: &RequestSeries) -> Result<(), (&'static str, ReportFault
     }
     let recorded =
         check_sketch(series.latency_us.as_ref()).map_err(|fault| ("latency_us", ReportFault::BadSketch(fault)))?;
-    if recorded > series.count || series.count > MAX_COUNT {
+    if recorded > series.count {
         return Err(("count", ReportFault::ImpossibleCount));
     }
-    if series.response_bytes > MAX_BYTES {
-        return Err(("response_bytes", ReportFault::ImpossibleCount));
-    }
-    if series.upstream_reused > series.upstream_requests || series.upstream_requests > MAX_COUNT {
+    if series.upstream_reused > series.upstream_requests {
         return Err(("upstream_requests", ReportFault::ImpossibleCount));
     }
-    Ok(())
+    match counters::impossible(counters::SERIES, series) {
+        Some(field) => Err((field, ReportFault::ImpossibleCount)),
+        None => Ok(()),
+    }
 }
 
 /// How many values the sketch holds.
@@ -251,20 +252,7 @@ fn check_gauges(gauges: &FilterGauges) -> Result<(), RefusedReport> {
 
 /// Counts that a filter raises together cannot contradict each other.
 fn possible_cache(cache: &CacheCounters) -> bool {
-    let counts = [
-        cache.lookups,
-        cache.stores,
-        cache.store_failures,
-        cache.evictions,
-        cache.expirations,
-        cache.invalidations,
-        cache.corrupt_slots,
-        cache.collapsed,
-    ];
-    let bytes = [cache.hit_bytes, cache.lookup_bytes];
-    cache.hits <= cache.lookups
-        && counts.into_iter().all(|count| count <= MAX_COUNT)
-        && bytes.into_iter().all(|count| count <= MAX_BYTES)
+    cache.hits <= cache.lookups && counters::impossible(counters::CACHE, cache).is_none()
 }
 
 fn label(text: &str) -> bool {

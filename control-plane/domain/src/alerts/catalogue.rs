@@ -39,7 +39,7 @@ pub fn about(name: &str, severity: Severity) -> About {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use optimizer_proto::settings::{Alerts, STATE_RULES};
+    use optimizer_proto::settings::{Alerts, state_rules};
 
     const RUNBOOK: &str = include_str!("../../../../deploy/RUNBOOK.md");
 
@@ -60,7 +60,7 @@ mod tests {
             .collect();
         let rules = Alerts::default();
         let names = rules.thresholds().map(|(name, _, _)| name);
-        for name in names.iter().chain(&STATE_RULES) {
+        for name in names.iter().chain(&state_rules()) {
             let about = about(name, Severity::Critical);
             assert!(
                 anchors.iter().any(|known| known == about.anchor),

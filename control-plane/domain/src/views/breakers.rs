@@ -3,28 +3,18 @@
 use crate::Millis;
 use crate::fleet::Fleet;
 use crate::sum::Filter;
+use optimizer_proto::codes::BreakerState;
 use optimizer_proto::v1::BreakerGauge;
 
-/// How bad a state is; the runbook knows three of them.
-pub(crate) fn rank(state: &str) -> u8 {
-    match state {
-        "open" | "forced_open" => 2,
-        "half_open" => 1,
-        _ => 0,
-    }
-}
-
-pub(crate) fn state_of(rank: u8) -> &'static str {
-    match rank {
-        2 => "open",
-        1 => "half_open",
-        _ => "closed",
-    }
+/// Where a breaker stands. A state that this version does not know counts as closed.
+#[must_use]
+pub fn state_of(gauge: &BreakerGauge) -> BreakerState {
+    gauge.state.parse().unwrap_or(BreakerState::Closed)
 }
 
 /// Half-open, and no probe under way: nothing is known to be amiss, and the next request tries the upstream.
 pub(crate) fn awaits_request(gauge: &BreakerGauge) -> bool {
-    gauge.state == "half_open" && gauge.in_flight == 0
+    state_of(gauge) == BreakerState::HalfOpen && gauge.in_flight == 0
 }
 
 /// Breakers that stand elsewhere than closed only because nobody has asked for the upstream since the wait was over; `None` when one
@@ -32,7 +22,7 @@ pub(crate) fn awaits_request(gauge: &BreakerGauge) -> bool {
 pub(crate) fn awaiting_request(fleet: &Fleet, now_ms: Millis) -> Option<Vec<String>> {
     let gauges = fleet.present(now_ms).flat_map(|(_, envoy)| &envoy.gauges.breakers);
     let mut waiting = Vec::new();
-    for gauge in gauges.filter(|gauge| rank(&gauge.state) > 0) {
+    for gauge in gauges.filter(|gauge| state_of(gauge).severity() > 0) {
         if !awaits_request(gauge) {
             return None;
         }
@@ -43,9 +33,9 @@ pub(crate) fn awaiting_request(fleet: &Fleet, now_ms: Millis) -> Option<Vec<Stri
     Some(waiting)
 }
 
-/// The worst state of all breakers of the present Envoys, in the runbook's three words.
+/// The worst state of all breakers of the present Envoys, as one of the runbook's three.
 #[must_use]
-pub fn worst_state(fleet: &Fleet, filter: &Filter, now_ms: Millis) -> &'static str {
+pub fn worst_state(fleet: &Fleet, filter: &Filter, now_ms: Millis) -> BreakerState {
     let worst = fleet
         .present_of(filter, now_ms)
         .flat_map(|(_, envoy)| &envoy.gauges.breakers)
@@ -54,7 +44,7 @@ pub fn worst_state(fleet: &Fleet, filter: &Filter, now_ms: Millis) -> &'static s
             let upstream = gauge.upstream.split('/').next().unwrap_or_default();
             filter.takes_upstream(&gauge.upstream) || filter.takes_upstream(upstream)
         })
-        .map(|gauge| rank(&gauge.state))
-        .max();
-    state_of(worst.unwrap_or(0))
+        .map(|gauge| state_of(gauge).for_runbook())
+        .max_by_key(|state| state.severity());
+    worst.unwrap_or(BreakerState::Closed)
 }

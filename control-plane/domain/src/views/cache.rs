@@ -6,6 +6,7 @@ use crate::Millis;
 use crate::cache_report::{self, LostHit, RouteCache};
 use crate::fleet::Fleet;
 use crate::sum::Filter;
+use optimizer_proto::codes::TierResult;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -166,7 +167,7 @@ pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Milli
     let mut reasons: Vec<(&String, &u64)> = whole
         .reasons
         .iter()
-        .filter(|(code, _)| !code.starts_with("tier-"))
+        .filter(|(code, _)| code.parse::<TierResult>().is_err())
         .collect();
     reasons.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     let not_used = |(code, count): (&String, &u64)| NotUsed {

@@ -10,8 +10,8 @@ mod system;
 mod tests;
 
 pub use crate::figure::{Figure, number, percent};
-pub use breakers::worst_state;
-pub(crate) use breakers::{awaiting_request, awaits_request, rank, state_of};
+pub(crate) use breakers::{awaiting_request, awaits_request};
+pub use breakers::{state_of, worst_state};
 pub use cache::{CacheStats, EnvoyCache, Held, InvalidationStats, NotUsed, cache, held, held_of, invalidation};
 pub use errors::{ErrorDetail, Errors, errors};
 pub use hit_ratio::hit_ratio;

@@ -168,7 +168,7 @@ pub fn performance(
         cache_hit_ratio: number(hit_ratio(fleet, filter, &window, window_ms, now_ms)),
         cache_memory_usage: megabytes(held_of(fleet, filter, now_ms).bytes),
         eviction_rate: number(per_second(whole.cache.evictions, covered_ms)),
-        circuit_breaker_state: super::worst_state(fleet, filter, now_ms),
+        circuit_breaker_state: super::worst_state(fleet, filter, now_ms).as_str(),
         http2_adoption_rate: number(http2),
         connection_reuse_rate: number(reuse),
         memory_usage_mb: megabytes(own_memory),

@@ -2,24 +2,21 @@
 
 use control_domain::book::difference;
 use optimizer_proto::v1::Violation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// The settings document: the runbook's three keys, and a section for each other topic.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "only described; the document itself is kept as it was checked")]
-pub(crate) struct Settings {
-    /// Entries that each Envoy may store.
-    cache_size: u64,
-    /// Lifetime of responses that give none, with its unit.
-    default_ttl: String,
-    /// Connections of each Envoy to an upstream.
-    max_connections: u64,
-    #[serde(flatten)]
-    more: BTreeMap<String, Value>,
-}
+/// The settings as they are answered. This and the next two are described by the rows of the settings: see `description.rs`.
+#[derive(ToSchema)]
+pub(crate) struct Settings;
+
+/// A settings document as it may be written.
+#[derive(ToSchema)]
+pub(crate) struct SettingsDocument;
+
+/// A merge patch of the settings.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct SettingsPatch;
 
 /// Something that is wrong with a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

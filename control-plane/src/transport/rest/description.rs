@@ -56,6 +56,8 @@ pub(super) fn completed(api: &OpenApi, guarded: bool) -> Value {
         let known = schemas.clone();
         schemas.values_mut().for_each(|schema| close(schema, &known));
         schemas.values_mut().for_each(tell_ranges);
+        // What the settings are is said by their own rows.
+        schemas.extend(optimizer_proto::settings::api_schemas());
     }
     api["components"]["schemas"] = schemas;
     api["components"]["responses"] = general_answers();

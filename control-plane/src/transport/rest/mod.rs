@@ -112,6 +112,7 @@ fn resources() -> OpenApiRouter<ApiState> {
         (Needs(Operator), routes!(breaker::steer)),
         (Needs(Viewer), routes!(settings::show)),
         (Needs(Operator), routes!(settings::replace, settings::patch)),
+        (Needs(Viewer), routes!(settings::schema)),
         (Needs(Viewer), routes!(history::list)),
         (Needs(Viewer), routes!(history::show)),
         (Needs(Viewer), routes!(canary::show)),

@@ -1,6 +1,8 @@
 //! The settings document.
 
-use super::answers::{Difference, Reached, RefusedBy, Settings, differences, violations};
+use super::answers::{
+    Difference, Reached, RefusedBy, Settings, SettingsDocument, SettingsPatch, differences, violations,
+};
 use super::identity::Caller;
 use super::problem::{Params, Problem, Raw, Segments, parse};
 use super::query::{SettingsHeaders, SettingsWrite};
@@ -39,6 +41,47 @@ pub(crate) struct Written {
     /// The document as it is now.
     #[schema(value_type = Settings)]
     settings: Value,
+}
+
+/// A change of settings: as JSON Patch or as merge patch.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only described; a change is read by what it is")]
+pub(crate) enum SettingsChange {
+    /// A JSON Patch.
+    Operations(Vec<PatchOperation>),
+    /// A merge patch.
+    Merge(SettingsPatch),
+}
+
+/// One step of a JSON Patch (RFC 6902).
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only described; the patch is read by its own library")]
+pub(crate) struct PatchOperation {
+    /// What is done.
+    op: Operation,
+    /// JSON Pointer of the setting.
+    path: String,
+    /// JSON Pointer of the setting that is moved or copied.
+    #[schema(required = false)]
+    from: Value,
+    /// The value that is added, put in place of another, or compared.
+    #[schema(required = false)]
+    value: Value,
+    #[serde(flatten)]
+    more: BTreeMap<String, Value>,
+}
+
+/// What a step of a JSON Patch does.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Operation {
+    Add,
+    Remove,
+    Replace,
+    Move,
+    Copy,
+    Test,
 }
 
 /// Back to which revision.
@@ -82,7 +125,7 @@ pub(crate) async fn show(State(settings): State<Arc<SettingsService>>, headers: 
 }
 
 /// `PUT /settings`: the whole document; what it leaves out takes its built-in default.
-#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = serde_json::Value, description = "A settings document"), responses((status = 200, description = "Replaces the document", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
+#[utoipa::path(put, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(content = SettingsDocument, description = "A settings document"), responses((status = 200, description = "Replaces the document", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn replace(
     State(settings): State<Arc<SettingsService>>,
     caller: Caller,
@@ -96,7 +139,7 @@ pub(crate) async fn replace(
 }
 
 /// `PATCH /settings`: JSON Patch or JSON Merge Patch, by content type.
-#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(description = "A merge patch (RFC 7396) or a JSON Patch (RFC 6902); as application/json a list is the latter, anything else the former", content((serde_json::Value = "application/merge-patch+json"), (Vec<serde_json::Value> = "application/json-patch+json"), (serde_json::Value = "application/json"))), responses((status = 200, description = "JSON Patch or JSON Merge Patch", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
+#[utoipa::path(patch, path = "/settings", tag = "settings", params(SettingsWrite, SettingsHeaders), request_body(description = "A merge patch (RFC 7396) or a JSON Patch (RFC 6902); as application/json a list is the latter, anything else the former", content((SettingsPatch = "application/merge-patch+json"), (Vec<PatchOperation> = "application/json-patch+json"), (SettingsChange = "application/json"))), responses((status = 200, description = "JSON Patch or JSON Merge Patch", body = Written), (status = 202, description = "Taken; some Envoys do not run on it yet", body = Written), (status = 409, description = "A canary is under way, or the Envoys run on settings that this control plane has lost"), (status = 412, description = "Somebody else was first"), (status = 428, description = "The setting require_if_match asks for an If-Match"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn patch(
     State(settings): State<Arc<SettingsService>>,
     caller: Caller,
@@ -175,8 +218,15 @@ pub(crate) async fn apply_profile(
     write_settings(&settings, &headers, &caller, &write, propose).await
 }
 
+/// `GET /settings/schema`: what a settings document may hold.
+#[utoipa::path(get, path = "/settings/schema", tag = "settings", responses((status = 200, description = "JSON Schema (2020-12) of a settings document: types, units, ranges, defaults and examples", body = Value, content_type = "application/schema+json")))]
+pub(crate) async fn schema() -> impl IntoResponse {
+    let kind = [(header::CONTENT_TYPE, "application/schema+json")];
+    (kind, optimizer_proto::settings::schema().to_string())
+}
+
 /// `GET /settings/profiles`: every profile with what it sets.
-#[utoipa::path(get, path = "/settings/profiles", tag = "settings", responses((status = 200, description = "Profiles by name: what each sets", body = BTreeMap<String, serde_json::Value>)))]
+#[utoipa::path(get, path = "/settings/profiles", tag = "settings", responses((status = 200, description = "Profiles by name: what each sets", body = BTreeMap<String, SettingsPatch>)))]
 pub(crate) async fn profiles() -> Json<BTreeMap<&'static str, Value>> {
     let listed = PROFILES.iter().filter_map(|name| Some((*name, profile(name)?)));
     Json(listed.collect())

@@ -30,13 +30,13 @@ pub(super) fn assignment(cluster: &str, upstream: &Upstream) -> eds::ClusterLoad
 
 fn endpoint(endpoint: &Endpoint) -> eds::LbEndpoint {
     let place = eds::Endpoint {
-        address: Some(address(&endpoint.host, endpoint.port)),
+        address: Some(address(&endpoint.address.host, endpoint.address.port)),
         // The Host of health checks.
         health_check_config: Some(eds::endpoint::HealthCheckConfig {
-            hostname: endpoint.host.clone(),
+            hostname: endpoint.address.host.clone(),
             ..Default::default()
         }),
-        hostname: endpoint.host.clone(),
+        hostname: endpoint.address.host.clone(),
         ..Default::default()
     };
     eds::LbEndpoint {

@@ -89,7 +89,7 @@ fn by_address(upstream: &Upstream) -> bool {
     upstream
         .endpoints
         .iter()
-        .all(|endpoint| endpoint.host.parse::<IpAddr>().is_ok())
+        .all(|endpoint| endpoint.address.host.parse::<IpAddr>().is_ok())
 }
 
 fn upstreams(settings: &Settings) -> impl Iterator<Item = (String, &Upstream)> {

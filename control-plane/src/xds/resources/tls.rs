@@ -46,7 +46,7 @@ fn addresses(upstream: &Upstream) -> Vec<tls::SubjectAltNameMatcher> {
     let matcher = |endpoint: &Endpoint| tls::SubjectAltNameMatcher {
         san_type: tls::subject_alt_name_matcher::SanType::IpAddress.into(),
         matcher: Some(StringMatcher {
-            match_pattern: Some(MatchPattern::Exact(endpoint.host.clone())),
+            match_pattern: Some(MatchPattern::Exact(endpoint.address.host.clone())),
             ..Default::default()
         }),
         ..Default::default()

@@ -4,7 +4,7 @@ use super::machine::Pass;
 use super::policy::BreakerPolicy;
 use super::record::{Forced, Record, State};
 use super::table::{RETRIES, Standing, find, permit, records, write};
-use super::{Call, Permit, Shown, Transition};
+use super::{BreakerState, Call, Permit, Transition};
 use crate::Millis;
 use crate::shared_map::{SetError, SharedMap};
 
@@ -91,7 +91,7 @@ pub fn is_closed(map: &impl SharedMap, upstream: &str, policy: &BreakerPolicy, n
     record.lapse(policy, now_ms);
     matches!(
         record.shown(policy),
-        Shown::Closed | Shown::ForcedClosed | Shown::DryRun
+        BreakerState::Closed | BreakerState::ForcedClosed | BreakerState::DryRun
     )
 }
 
@@ -136,7 +136,7 @@ mod tests {
         quiet(map, policy, now_ms).into_iter().map(|one| one.upstream).collect()
     }
 
-    fn shown(map: &MemoryMap, policy: &BreakerPolicy, now_ms: u64) -> Shown {
+    fn shown(map: &MemoryMap, policy: &BreakerPolicy, now_ms: u64) -> BreakerState {
         super::super::all(map, policy, now_ms).remove(0).state
     }
 
@@ -159,19 +159,23 @@ mod tests {
         assert!(watch.acquire(&map, "api", &policy, &CALL, 6_300, 9).leave.is_err());
         end_check(&map, &check, &policy, Some(true), 6_400, 1);
         end_check(&map, &check, &policy, Some(true), 6_400, 1);
-        assert_eq!(shown(&map, &policy, 6_400), Shown::HalfOpen, "one check is one probe");
+        assert_eq!(
+            shown(&map, &policy, 6_400),
+            BreakerState::HalfOpen,
+            "one check is one probe"
+        );
         assert!(
             begin_check(&map, "api", &policy, 9, 6_500, 11).is_none(),
             "a client probes"
         );
         watch.resolve(&map, client, &policy, OutcomeClass::Status(200), 1, 6_600, 1);
-        assert_eq!(shown(&map, &policy, 6_600), Shown::Closed);
+        assert_eq!(shown(&map, &policy, 6_600), BreakerState::Closed);
         assert!(begin_check(&map, "api", &policy, 9, 6_700, 13).is_none(), "closed");
     }
 
     #[test]
     fn checks_close_it_or_open_it_again() {
-        for (healthy, state) in [(true, Shown::Closed), (false, Shown::Open)] {
+        for (healthy, state) in [(true, BreakerState::Closed), (false, BreakerState::Open)] {
             let policy = policy();
             let (map, _) = opened(&policy);
             sweep(&map, &policy, |_| true, 6_000);

@@ -2,7 +2,7 @@
 //! any two.
 
 use super::table::{acquire, resolve};
-use super::{BreakerPolicy, Call, Forced, OutcomeClass, Shown, Watch, all, seed, steer, sweep};
+use super::{BreakerPolicy, BreakerState, Call, Forced, OutcomeClass, Watch, all, seed, steer, sweep};
 use crate::shared_map::explore::{Data, Standing, Stepped, explore};
 use crate::shared_map::{MemoryMap, SharedMap};
 
@@ -43,16 +43,16 @@ fn rested(policy: &BreakerPolicy) -> MemoryMap {
         let leave = acquire(&map, "api", policy, &of(9), then_ms, number).leave;
         resolve(&map, leave.unwrap().unwrap(), policy, BAD, 1, 0, then_ms, 0);
     }
-    assert_eq!(shown(&map, policy, then_ms), Shown::Open);
+    assert_eq!(shown(&map, policy, then_ms), BreakerState::Open);
     map
 }
 
-fn shown(map: &impl SharedMap, policy: &BreakerPolicy, now_ms: u64) -> Shown {
+fn shown(map: &impl SharedMap, policy: &BreakerPolicy, now_ms: u64) -> BreakerState {
     let views = all(map, policy, now_ms);
     views
         .iter()
         .find(|view| view.upstream == "api")
-        .map_or(Shown::Closed, |view| view.state)
+        .map_or(BreakerState::Closed, |view| view.state)
 }
 
 /// Calls and failures that count at the moment.
@@ -136,7 +136,10 @@ fn a_dead_vm_gives_its_probe_back() {
     let (one, two) = (call(&policy, "api", 1, Some(OK)), call(&policy, "api", 2, Some(OK)));
     explore(&map, &[&one, &two], 1, |data, standing| {
         let now = shown(data, &policy, NOW_MS);
-        assert!(dead(standing) > 0 || now == Shown::Closed, "{now:?} {standing:?}");
+        assert!(
+            dead(standing) > 0 || now == BreakerState::Closed,
+            "{now:?} {standing:?}"
+        );
         goes_on(data, &policy, standing);
     });
 }
@@ -148,14 +151,17 @@ fn probes_that_go_well_close_it_and_one_that_fails_opens_it() {
     let well = [1, 2].map(|holder| call(&policy, "api", holder, Some(OK)));
     explore(&map, &[&well[0], &well[1]], 1, |data, standing| {
         let now = shown(data, &policy, NOW_MS);
-        assert!(dead(standing) > 0 || now == Shown::Closed, "{now:?} {standing:?}");
+        assert!(
+            dead(standing) > 0 || now == BreakerState::Closed,
+            "{now:?} {standing:?}"
+        );
         goes_on(data, &policy, standing);
     });
     let bad = call(&policy, "api", 2, Some(BAD));
     explore(&map, &[&well[0], &bad], 1, |data, standing| {
         let failed = standing[1].result() == Some("probe");
         let now = shown(data, &policy, NOW_MS);
-        assert!(!failed || now == Shown::Open, "{now:?} {standing:?}");
+        assert!(!failed || now == BreakerState::Open, "{now:?} {standing:?}");
         goes_on(data, &policy, standing);
     });
 }
@@ -187,7 +193,7 @@ fn failures_of_two_workers_open_it() {
     let bad = [1, 2].map(|holder| call(&policy, "api", holder, Some(BAD)));
     explore(&seeded(), &[&bad[0], &bad[1]], 1, |data, standing| {
         let now = shown(data, &policy, NOW_MS);
-        assert!(dead(standing) > 0 || now == Shown::Open, "{now:?} {standing:?}");
+        assert!(dead(standing) > 0 || now == BreakerState::Open, "{now:?} {standing:?}");
     });
 }
 
@@ -229,7 +235,7 @@ fn an_operators_word_is_not_lost_and_holds_from_then_on() {
     let holds = |data: &Data, standing: &[Standing]| {
         let now = shown(data, &policy, NOW_MS);
         let said = standing[0].result() == Some("said");
-        assert!(!said || now == Shown::ForcedOpen, "{now:?} {standing:?}");
+        assert!(!said || now == BreakerState::ForcedOpen, "{now:?} {standing:?}");
     };
     explore(&seeded(), &[&word, &bad], 1, holds);
     explore(&seeded(), &[&word, &knows], 1, holds);

@@ -76,7 +76,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BreakerPolicy, Call, Shown, View, Watch, all};
+    use super::super::{BreakerPolicy, BreakerState, Call, View, Watch, all};
     use super::*;
     use crate::breaker::OutcomeClass;
     use crate::shared_map::MemoryMap;
@@ -131,7 +131,7 @@ mod tests {
         fn half_open(&mut self, now_ms: u64) -> u64 {
             while all(&self.map, &policy(), now_ms)
                 .iter()
-                .all(|view| view.state != Shown::Open)
+                .all(|view| view.state != BreakerState::Open)
             {
                 self.answered(OutcomeClass::Status(500), now_ms);
             }
@@ -151,7 +151,7 @@ mod tests {
         let opened = worker.fails(&tenth, 100_700).unwrap();
         assert_eq!(
             (opened.to, opened.evidence.calls, opened.evidence.failures),
-            (Shown::Open, 10, 6)
+            (BreakerState::Open, 10, 6)
         );
     }
 
@@ -170,13 +170,13 @@ mod tests {
         let old = worker.answered(OK, 100_000);
         let ready = worker.half_open(100_000);
         assert!(worker.fails(&old, 100_001).is_none());
-        assert_eq!(worker.view(ready).state, Shown::HalfOpen);
+        assert_eq!(worker.view(ready).state, BreakerState::HalfOpen);
         for _ in 0..3 {
             worker.answered(OK, ready);
         }
         assert!(worker.fails(&old, ready + 1).is_none());
         let view = worker.view(ready + 2);
-        assert_eq!((view.state, view.window), (Shown::Closed, (0, 0, 0)));
+        assert_eq!((view.state, view.window), (BreakerState::Closed, (0, 0, 0)));
     }
 
     #[test]
@@ -184,10 +184,10 @@ mod tests {
         let mut worker = Worker::start();
         let ready = worker.half_open(100_000);
         let first = worker.answered(OK, ready);
-        assert_eq!(worker.fails(&first, ready + 1).unwrap().to, Shown::Open);
+        assert_eq!(worker.fails(&first, ready + 1).unwrap().to, BreakerState::Open);
         let ready = ready + 1 + 2 * policy().open_wait_ms;
         let probes: Vec<_> = (0..3).map(|turn| worker.answered(OK, ready + turn * 2)).collect();
-        assert_eq!(worker.view(ready + 9).state, Shown::Closed);
+        assert_eq!(worker.view(ready + 9).state, BreakerState::Closed);
         for probe in &probes {
             worker.fails(probe, ready + 10);
         }
@@ -216,6 +216,6 @@ mod tests {
                 .watch
                 .resolve(&worker.map, poll, &policy(), OK, 30_000, ready + 30_000, 1);
         }
-        assert_eq!(worker.view(ready + 30_000).state, Shown::Closed);
+        assert_eq!(worker.view(ready + 30_000).state, BreakerState::Closed);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::policy::BreakerPolicy;
 use super::record::{BUCKETS, Bucket, Cause, Evidence, Forced, MAX_PROBES, Probe, Record, State};
-use super::{Call, OutcomeClass, Permit, Shown, Why};
+use super::{BreakerState, Call, OutcomeClass, Permit, Why};
 use crate::Millis;
 
 /// A probe that was never resolved gives its place back after this time, even where nobody notices that its VM is gone.
@@ -41,15 +41,15 @@ impl Record {
     }
 
     /// Where the breaker stands as calls feel it; an operator's word counts until [`Record::lapse`] has taken it back.
-    pub(super) fn shown(&self, policy: &BreakerPolicy) -> Shown {
+    pub(super) fn shown(&self, policy: &BreakerPolicy) -> BreakerState {
         match (self.forced, self.state) {
-            (Forced::Open, _) => Shown::ForcedOpen,
-            (Forced::Closed, _) => Shown::ForcedClosed,
-            (Forced::DryRun, _) => Shown::DryRun,
-            (Forced::None, _) if policy.dry_run => Shown::DryRun,
-            (Forced::None, State::Closed) => Shown::Closed,
-            (Forced::None, State::Open) => Shown::Open,
-            (Forced::None, State::HalfOpen) => Shown::HalfOpen,
+            (Forced::Open, _) => BreakerState::ForcedOpen,
+            (Forced::Closed, _) => BreakerState::ForcedClosed,
+            (Forced::DryRun, _) => BreakerState::DryRun,
+            (Forced::None, _) if policy.dry_run => BreakerState::DryRun,
+            (Forced::None, State::Closed) => BreakerState::Closed,
+            (Forced::None, State::Open) => BreakerState::Open,
+            (Forced::None, State::HalfOpen) => BreakerState::HalfOpen,
         }
     }
 

@@ -21,12 +21,13 @@ mod view;
 mod watch;
 
 pub use check::{Quiet, begin_check, end_check, is_closed, quiet};
+pub use optimizer_proto::codes::BreakerState;
 pub use outcome::{OutcomeClass, classify};
 pub use policy::{BreakerPolicy, FailurePolicy};
 pub use record::{Cause, Evidence, Forced, State};
 pub use sweep::sweep;
 pub use table::{Decided, is_resting, seed, steer};
-pub use view::{Shown, View, all};
+pub use view::{View, all};
 pub use watch::Watch;
 
 use crate::Millis;
@@ -110,9 +111,9 @@ pub struct Transition {
     /// Whose.
     pub upstream: String,
     /// Before.
-    pub from: Shown,
+    pub from: BreakerState,
     /// After.
-    pub to: Shown,
+    pub to: BreakerState,
     /// The breaker's judgement changed, but calls do not feel it: an operator's word or a dry run stands above it.
     pub overruled: bool,
     /// Why.

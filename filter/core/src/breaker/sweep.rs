@@ -49,7 +49,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Call, OutcomeClass, Shown, View, Watch, all, steer};
+    use super::super::{BreakerState, Call, OutcomeClass, View, Watch, all, steer};
     use super::*;
     use crate::shared_map::MemoryMap;
 
@@ -86,30 +86,30 @@ mod tests {
         let (map, policy) = (MemoryMap::default(), policy());
         open(&map, &policy, 1_000);
         let before = view(&map, &policy, 5_999);
-        assert_eq!((before.state, before.next_probe_ms), (Shown::Open, 6_000));
+        assert_eq!((before.state, before.next_probe_ms), (BreakerState::Open, 6_000));
         assert!(sweep(&map, &policy, |_| true, 5_999).is_empty());
         // Also where nobody has swept yet.
         let by_time = view(&map, &policy, 6_000);
         assert_eq!(
             (by_time.state, by_time.next_probe_ms, by_time.since_ms),
-            (Shown::HalfOpen, 0, 6_000)
+            (BreakerState::HalfOpen, 0, 6_000)
         );
         let told = sweep(&map, &policy, |_| true, 6_400).pop().unwrap();
-        assert_eq!((told.from, told.to), (Shown::Open, Shown::HalfOpen));
+        assert_eq!((told.from, told.to), (BreakerState::Open, BreakerState::HalfOpen));
         assert!(sweep(&map, &policy, |_| true, 6_500).is_empty(), "told once");
         let after = view(&map, &policy, 999_000);
         assert_eq!(
             (after.state, after.next_probe_ms, after.probes),
-            (Shown::HalfOpen, 0, 0)
+            (BreakerState::HalfOpen, 0, 0)
         );
     }
 
     #[test]
     fn an_operators_word_and_a_dry_run_stay_above_it() {
         for (forced, shown, judged) in [
-            (Forced::Open, Shown::ForcedOpen, State::Open),
-            (Forced::Closed, Shown::ForcedClosed, State::Open),
-            (Forced::DryRun, Shown::DryRun, State::HalfOpen),
+            (Forced::Open, BreakerState::ForcedOpen, State::Open),
+            (Forced::Closed, BreakerState::ForcedClosed, State::Open),
+            (Forced::DryRun, BreakerState::DryRun, State::HalfOpen),
         ] {
             let (map, policy) = (MemoryMap::default(), policy());
             open(&map, &policy, 1_000);

@@ -3,7 +3,7 @@
 use super::machine::Pass;
 use super::policy::BreakerPolicy;
 use super::record::{Cause, Evidence, Forced, Record, State};
-use super::{Call, OutcomeClass, Permit, Refusal, Shown, Transition, Why};
+use super::{BreakerState, Call, OutcomeClass, Permit, Refusal, Transition, Why};
 use crate::Millis;
 use crate::shared_map::{Cas, SetError, SharedMap, seed_places};
 
@@ -244,8 +244,8 @@ pub fn is_resting(map: &impl SharedMap, upstream: &str, policy: &BreakerPolicy, 
     };
     record.lapse(policy, now_ms);
     match record.shown(policy) {
-        Shown::ForcedOpen => true,
-        Shown::Open => !record.is_due(policy, now_ms),
+        BreakerState::ForcedOpen => true,
+        BreakerState::Open => !record.is_due(policy, now_ms),
         _ => false,
     }
 }
@@ -261,7 +261,7 @@ pub(super) fn records(map: &impl SharedMap) -> impl Iterator<Item = (String, Rec
 
 /// Where a breaker stood before something was done to it.
 pub(super) struct Standing {
-    shown: Shown,
+    shown: BreakerState,
     judged: State,
     pub(super) ordinary: Option<Ordinary>,
 }

@@ -60,7 +60,7 @@ fn call(
 fn state(map: &MemoryMap, now_ms: u64) -> &'static str {
     all(map, &policy(), now_ms)
         .first()
-        .map_or("closed", |view| view.state.code())
+        .map_or("closed", |view| view.state.as_str())
 }
 
 fn says(map: &MemoryMap, policy: &BreakerPolicy, forced: Forced, until_ms: u64, now_ms: u64) -> Option<Transition> {
@@ -142,7 +142,7 @@ fn connect_failures_in_a_row_and_slow_calls_open_too() {
         .unwrap();
     assert_eq!(
         (opened.from, opened.to, opened.cause),
-        (Shown::Closed, Shown::Open, Cause::ConnectFailures)
+        (BreakerState::Closed, BreakerState::Open, Cause::ConnectFailures)
     );
 
     let map = MemoryMap::default();
@@ -184,7 +184,7 @@ fn recovers_through_probes() {
             first.map(|transition| transition.to)
         })
         .collect();
-    assert_eq!(ended, [None, None, Some(Shown::Closed)]);
+    assert_eq!(ended, [None, None, Some(BreakerState::Closed)]);
     assert_eq!(state(&map, 6001), "closed");
 }
 
@@ -223,7 +223,7 @@ fn a_probe_that_never_ends_gives_its_place_back() {
         resolve(&map, found.unwrap(), &policy, OutcomeClass::Status(200), 1, 70_002, 0)
             .unwrap()
             .to,
-        Shown::Closed
+        BreakerState::Closed
     );
 }
 
@@ -232,7 +232,7 @@ fn an_operator_overrules_and_the_word_runs_out() {
     let map = MemoryMap::default();
     let policy = policy();
     let word = says(&map, &policy, Forced::Open, 10_000, 0).unwrap();
-    assert_eq!((word.to, word.cause), (Shown::ForcedOpen, Cause::Operator));
+    assert_eq!((word.to, word.cause), (BreakerState::ForcedOpen, Cause::Operator));
     assert!(ask(&map, &policy, 1, 1).is_err());
     assert_eq!(state(&map, 1), "forced_open");
     assert!(ask(&map, &policy, 10_001, 1).is_ok());
@@ -305,7 +305,7 @@ fn an_operators_word_that_runs_out_is_an_event_whether_or_not_anybody_calls() {
         let told = told.unwrap();
         assert_eq!(
             (told.from, told.to, told.cause),
-            (Shown::ForcedOpen, Shown::Closed, Cause::WordExpired)
+            (BreakerState::ForcedOpen, BreakerState::Closed, Cause::WordExpired)
         );
         assert!(sweep(&map, &policy, |_| true, 6_001).is_empty(), "told once");
     }
@@ -337,7 +337,7 @@ fn what_it_saw_when_it_opened_stays_while_the_window_moves_on() {
         .unwrap();
     }
     let view = all(&map, &policy, 60_000).remove(0);
-    assert_eq!((view.state, view.window), (Shown::Open, (0, 0, 0)));
+    assert_eq!((view.state, view.window), (BreakerState::Open, (0, 0, 0)));
     assert_eq!((view.evidence.calls, view.evidence.failures), (10, 5));
     assert_eq!((view.cause, view.next_probe_ms), (Cause::FailureRate, 61_009));
 }
@@ -353,9 +353,9 @@ fn a_dry_run_judges_counts_and_refuses_nothing() {
         .filter_map(|index| call(&map, &policy, OutcomeClass::ConnectFailure, 1_000 + index).unwrap())
         .collect();
     assert_eq!(told.len(), 1);
-    assert!(told[0].overruled && told[0].to == Shown::Open);
+    assert!(told[0].overruled && told[0].to == BreakerState::Open);
     let view = all(&map, &policy, 2_000).remove(0);
-    assert_eq!((view.state, view.judged), (Shown::DryRun, Shown::Open));
+    assert_eq!((view.state, view.judged), (BreakerState::DryRun, BreakerState::Open));
     assert_eq!((view.would_refuse, view.refused), (25, 0));
 }
 
@@ -371,7 +371,7 @@ fn probes_of_a_vm_that_is_gone_are_taken_back() {
     let found = ask(&map, &policy, 5_200, 4).unwrap().unwrap();
     let end = |permit| resolve(&map, permit, &policy, OutcomeClass::Status(200), 1, 5_300, 0);
     assert_eq!(end(lost.unwrap()), None, "what was taken back says nothing any more");
-    assert_eq!(end(found).unwrap().to, Shown::Closed);
+    assert_eq!(end(found).unwrap().to, BreakerState::Closed);
 }
 
 #[test]

@@ -4,40 +4,9 @@ use super::record::{Cause, Evidence, Forced, Record, State};
 use super::{BreakerPolicy, table};
 use crate::Millis;
 use crate::shared_map::SharedMap;
+use optimizer_proto::codes::BreakerState;
 
-/// Where a breaker stands as calls feel it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
-    /// Calls pass and are counted.
-    Closed,
-    /// Calls are refused until the wait is over.
-    Open,
-    /// A few calls pass as probes.
-    HalfOpen,
-    /// An operator has calls refused.
-    ForcedOpen,
-    /// An operator lets calls pass.
-    ForcedClosed,
-    /// The breaker judges and counts, and refuses nothing.
-    DryRun,
-}
-
-impl Shown {
-    /// Stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-            Self::ForcedOpen => "forced_open",
-            Self::ForcedClosed => "forced_closed",
-            Self::DryRun => "dry_run",
-        }
-    }
-}
-
-impl From<State> for Shown {
+impl From<State> for BreakerState {
     fn from(state: State) -> Self {
         match state {
             State::Closed => Self::Closed,
@@ -53,9 +22,9 @@ pub struct View {
     /// Whose.
     pub upstream: String,
     /// Where it stands.
-    pub state: Shown,
+    pub state: BreakerState,
     /// Its own judgement, which is the state unless an operator's word or a dry run stands above it.
-    pub judged: Shown,
+    pub judged: BreakerState,
     /// Since when it stands there.
     pub since_ms: Millis,
     /// Calls, failures and slow calls in the window.

@@ -6,6 +6,7 @@ use super::request_directives::RequestDirectives;
 use super::stored_response::StoredView;
 use crate::Millis;
 use crate::http::cache_control::MaxStale;
+use optimizer_proto::codes;
 
 /// What to do with a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,56 +21,35 @@ pub enum Action {
     GatewayTimeout,
 }
 
-/// Why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ReuseReason {
-    /// Fresh.
-    Fresh,
-    /// Stale, within the client's `max-stale`.
-    MaxStale,
-    /// Stale, within `stale-while-revalidate`.
-    StaleWhileRevalidate,
-    /// Stale, served because validation failed.
-    StaleIfError,
-    /// Stale, served because the upstream is out of reach.
-    StaleOnOutage,
-    /// Stale.
-    Stale,
-    /// Fresh but the response demands validation.
-    NoCache,
-    /// Fresh but the client demands validation.
-    RequestNoCache,
-    /// Fresh but older than the client's `max-age`.
-    RequestMaxAge,
-    /// Fresh but not for the client's `min-fresh`.
-    RequestMinFresh,
-    /// Marked stale by a soft purge.
-    SoftPurged,
-    /// Stored in what is now the future: the clock went back.
-    ClockWentBack,
-    /// Nothing suitable stored, and `only-if-cached`.
-    OnlyIfCached,
-}
-
-impl ReuseReason {
-    /// Stable code, kebab-case.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::MaxStale => "max-stale",
-            Self::StaleWhileRevalidate => "stale-while-revalidate",
-            Self::StaleIfError => "stale-if-error",
-            Self::StaleOnOutage => "stale-on-outage",
-            Self::Stale => "stale",
-            Self::NoCache => "no-cache",
-            Self::RequestNoCache => "request-no-cache",
-            Self::RequestMaxAge => "request-max-age",
-            Self::RequestMinFresh => "request-min-fresh",
-            Self::SoftPurged => "soft-purged",
-            Self::ClockWentBack => "clock-went-back",
-            Self::OnlyIfCached => "only-if-cached",
-        }
+codes! {
+    /// Why.
+    ReuseReason {
+        /// Fresh.
+        Fresh = "fresh",
+        /// Stale, within the client's `max-stale`.
+        MaxStale = "max-stale",
+        /// Stale, within `stale-while-revalidate`.
+        StaleWhileRevalidate = "stale-while-revalidate",
+        /// Stale, served because validation failed.
+        StaleIfError = "stale-if-error",
+        /// Stale, served because the upstream is out of reach.
+        StaleOnOutage = "stale-on-outage",
+        /// Stale.
+        Stale = "stale",
+        /// Fresh but the response demands validation.
+        NoCache = "no-cache",
+        /// Fresh but the client demands validation.
+        RequestNoCache = "request-no-cache",
+        /// Fresh but older than the client's `max-age`.
+        RequestMaxAge = "request-max-age",
+        /// Fresh but not for the client's `min-fresh`.
+        RequestMinFresh = "request-min-fresh",
+        /// Marked stale by a soft purge.
+        SoftPurged = "soft-purged",
+        /// Stored in what is now the future: the clock went back.
+        ClockWentBack = "clock-went-back",
+        /// Nothing suitable stored, and `only-if-cached`.
+        OnlyIfCached = "only-if-cached",
     }
 }
 

@@ -12,6 +12,7 @@ use crate::http::list::members;
 use crate::http::method::Method;
 use crate::http::structured;
 use crate::http::target::{Target, resolve};
+use optimizer_proto::codes;
 
 /// How the end of the content is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,68 +78,43 @@ pub struct Exchange<'a> {
     pub hidden_credentials: bool,
 }
 
-/// Why a response is not stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NotStored {
-    /// Method other than GET.
-    Method,
-    /// `no-store` in the request.
-    RequestNoStore,
-    /// `no-store` in the response.
-    NoStore,
-    /// `private`.
-    Private,
-    /// Status not final or not understood.
-    Status,
-    /// 206 that answers no range, or does not say which.
-    Partial,
-    /// 304 that freshens nothing stored here.
-    NotModified,
-    /// Answer to a request with `Authorization` and no permission.
-    Authorization,
-    /// `Vary: *`.
-    VaryStar,
-    /// No freshness, no validator: of no use.
-    NoFreshness,
-    /// Changes the client's state, and the route does not say what then; or it has no explicit freshness besides.
-    SetCookie,
-    /// A status that speaks of the one request.
-    RequestStatus,
-    /// An Envoy behind this one says something about the one exchange.
-    EnvoySignal,
-    /// The request has credentials, and the origin gave no freshness.
-    Credentials,
-    /// The content's end is not provable.
-    UnprovableEnd,
-    /// Head larger than the format holds.
-    HeadTooLarge,
-    /// More tags, or longer ones, than are kept: a purge by one of the others would not find it.
-    TooManyTags,
-}
-
-impl NotStored {
-    /// Stable code, kebab-case.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Method => "method",
-            Self::RequestNoStore => "request-no-store",
-            Self::NoStore => "no-store",
-            Self::Private => "private",
-            Self::Status => "status",
-            Self::Partial => "partial",
-            Self::NotModified => "not-modified",
-            Self::Authorization => "authorization",
-            Self::VaryStar => "vary-star",
-            Self::NoFreshness => "no-freshness",
-            Self::SetCookie => "set-cookie",
-            Self::RequestStatus => "request-status",
-            Self::EnvoySignal => "envoy-signal",
-            Self::Credentials => "credentials",
-            Self::UnprovableEnd => "unprovable-end",
-            Self::HeadTooLarge => "head-too-large",
-            Self::TooManyTags => "too-many-tags",
-        }
+codes! {
+    /// Why a response is not stored.
+    NotStored {
+        /// Method other than GET.
+        Method = "method",
+        /// `no-store` in the request.
+        RequestNoStore = "request-no-store",
+        /// `no-store` in the response.
+        NoStore = "no-store",
+        /// `private`.
+        Private = "private",
+        /// Status not final or not understood.
+        Status = "status",
+        /// 206 that answers no range, or does not say which.
+        Partial = "partial",
+        /// 304 that freshens nothing stored here.
+        NotModified = "not-modified",
+        /// Answer to a request with `Authorization` and no permission.
+        Authorization = "authorization",
+        /// `Vary: *`.
+        VaryStar = "vary-star",
+        /// No freshness, no validator: of no use.
+        NoFreshness = "no-freshness",
+        /// Changes the client's state, and the route does not say what then; or it has no explicit freshness besides.
+        SetCookie = "set-cookie",
+        /// A status that speaks of the one request.
+        RequestStatus = "request-status",
+        /// An Envoy behind this one says something about the one exchange.
+        EnvoySignal = "envoy-signal",
+        /// The request has credentials, and the origin gave no freshness.
+        Credentials = "credentials",
+        /// The content's end is not provable.
+        UnprovableEnd = "unprovable-end",
+        /// Head larger than the format holds.
+        HeadTooLarge = "head-too-large",
+        /// More tags, or longer ones, than are kept: a purge by one of the others would not find it.
+        TooManyTags = "too-many-tags",
     }
 }
 

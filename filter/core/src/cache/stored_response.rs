@@ -8,6 +8,7 @@
 
 use crate::Millis;
 use crate::http::fields::{Line, is_sound};
+use optimizer_proto::codes;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// "ao", then the version of the format.
@@ -23,29 +24,17 @@ pub(super) const IMMUTABLE: u32 = 4;
 pub(super) const GRANTED: u32 = 8;
 pub(super) const FOR_ANY_ORIGIN: u32 = 16;
 
-/// Why stored bytes are not a response; each is a miss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Corrupt {
-    /// Shorter than its parts.
-    Truncated,
-    /// Written by another version of the format.
-    Version,
-    /// Head and checksum disagree.
-    Head,
-    /// Body and checksum disagree.
-    Body,
-}
-
-impl Corrupt {
-    /// Stable code, kebab-case.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Truncated => "stored-truncated",
-            Self::Version => "stored-version",
-            Self::Head => "stored-head-corrupt",
-            Self::Body => "stored-body-corrupt",
-        }
+codes! {
+    /// Why stored bytes are not a response; each is a miss.
+    Corrupt {
+        /// Shorter than its parts.
+        Truncated = "stored-truncated",
+        /// Written by another version of the format.
+        Version = "stored-version",
+        /// Head and checksum disagree.
+        Head = "stored-head-corrupt",
+        /// Body and checksum disagree.
+        Body = "stored-body-corrupt",
     }
 }
 

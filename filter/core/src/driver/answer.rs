@@ -5,6 +5,7 @@ use super::header_map::{self, MapWriter};
 use super::host::{Host, LocalReply};
 use super::sent::{self, Sent};
 use super::vm::Vm;
+use crate::cache::ReuseReason;
 use crate::cache::reply::Reply;
 use crate::cache::sharing::is_client_state;
 use crate::cache::{CacheStatus, ClientState, StoredView};
@@ -118,10 +119,10 @@ impl Vm {
     /// 504, the answer to `only-if-cached` when nothing stored does (RFC 9111 section 5.2.1.7).
     pub(super) fn answer_timeout(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
         let status = CacheStatus {
-            detail: Some("only-if-cached"),
+            detail: Some(ReuseReason::OnlyIfCached.as_str()),
             ..CacheStatus::default()
         };
-        self.recorder.reason("only-if-cached");
+        self.recorder.reason(ReuseReason::OnlyIfCached);
         let problem = Problem {
             status: 504,
             code: "only_if_cached",

@@ -25,6 +25,7 @@ use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::limit::Place;
+use crate::reason::Reason;
 use crate::store::{Found, TRAILER_LEN};
 use std::rc::Rc;
 use std::time::Duration;
@@ -233,7 +234,7 @@ impl Vm {
             }
         };
         if !alike {
-            self.recorder.reason("refresh-differs");
+            self.recorder.reason(Reason::RefreshDiffers);
             self.forwarding.response_differed(&refresh.pair, now_ms);
         }
         alike
@@ -261,7 +262,7 @@ impl Vm {
         };
         if seen.framing == Framing::Close {
             // Whether it is whole nobody can tell; Envoy hands over what came.
-            self.recorder.reason("unprovable-end");
+            self.recorder.reason(NotStored::UnprovableEnd);
             self.forwarding.background_failed(refresh.key.hash(), ctx.now_ms);
             return;
         }
@@ -273,7 +274,7 @@ impl Vm {
             Ok(plan) => plan,
             Err(reason) => {
                 // What the origin answers now replaces what was stored, and it may not be stored: so neither may the old one be.
-                self.recorder.reason(reason.code());
+                self.recorder.reason(reason);
                 // Unless it was only this client's answer that may not, or what was stored goes on being right.
                 let says_nothing = matches!(
                     reason,
@@ -289,7 +290,7 @@ impl Vm {
             }
         };
         if body_size > refresh.route.max_object {
-            self.recorder.reason("too-large");
+            self.recorder.reason(Reason::TooLarge);
             return;
         }
         let body = if body_size == 0 {

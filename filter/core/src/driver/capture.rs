@@ -8,11 +8,14 @@ use super::host::Host;
 use super::origin::is_from_origin;
 use super::vm::Vm;
 use crate::Millis;
+use crate::cache::NotStored;
 use crate::cache::{self, Encoder, Framing, selecting, storability};
 use crate::collapse::Landing;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
+use crate::reason::Reason;
 use crate::store::TRAILER_LEN;
+use optimizer_proto::codes::Code;
 use std::borrow::Cow;
 
 /// Bodies being captured in one VM at once, bytes: a crowd of slow clients with large responses must not exhaust the VM, which
@@ -36,21 +39,21 @@ impl Vm {
             return false;
         }
         if forwarded.verdict.is_endless() {
-            self.not_stored(forwarded, "endless");
-            forwarded.detail = forwarded.detail.or(Some("endless"));
+            self.not_stored(forwarded, Reason::Endless);
+            forwarded.detail = forwarded.detail.or(Some(Reason::Endless.as_str()));
             return false;
         }
         let plan = match guarded::judge(host, seen, route) {
             Ok(plan) => plan,
             Err(reason) => {
-                self.not_stored(forwarded, reason.code());
+                self.not_stored(forwarded, reason);
                 self.drop_renewed(host, forwarded, &reason);
                 // Whoever differs in these fields waits for nobody, though nothing is stored.
                 if let Some(names) = selecting::vary_names(seen.response).filter(|_| forwarded.flight.is_some()) {
                     let names: Vec<Vec<u8>> = names.into_iter().map(Cow::into_owned).collect();
                     self.learn_vary(Ctx::new(host, seen.response_time_ms), route, &names);
                 }
-                forwarded.detail = forwarded.detail.or(Some(reason.code()));
+                forwarded.detail = forwarded.detail.or(Some(reason.as_str()));
                 return false;
             }
         };
@@ -59,8 +62,8 @@ impl Vm {
             _ => CAPTURE_HINT.min(route.max_object),
         };
         if hint > route.max_object || self.capturing.saturating_add(hint) > CAPTURE_BUDGET {
-            self.not_stored(forwarded, "too-large");
-            forwarded.detail = forwarded.detail.or(Some("too-large"));
+            self.not_stored(forwarded, Reason::TooLarge);
+            forwarded.detail = forwarded.detail.or(Some(Reason::TooLarge.as_str()));
             return false;
         }
         if !is_from_origin(host, forwarded) {
@@ -68,7 +71,7 @@ impl Vm {
         }
         let Some(key) = &forwarded.key else { return false };
         let Ok(encoder) = Encoder::begin(key.as_bytes(), seen, &plan, hint, TRAILER_LEN) else {
-            self.not_stored(forwarded, "head-too-large");
+            self.not_stored(forwarded, NotStored::HeadTooLarge);
             return false;
         };
         self.capturing += hint;
@@ -88,7 +91,7 @@ impl Vm {
         true
     }
 
-    fn not_stored(&mut self, forwarded: &Forwarded, reason: &'static str) {
+    fn not_stored(&mut self, forwarded: &Forwarded, reason: impl Code) {
         self.recorder.reason(reason);
         if let Some(key) = &forwarded.key {
             self.lost.not_stored(key.hash(), reason);
@@ -121,9 +124,9 @@ impl Vm {
             .is_some_and(|until_ms| !end && host.now_ns() / 1_000_000 > until_ms);
         if flows_on || length > limit || self.capturing.saturating_add(more) > CAPTURE_BUDGET {
             if let Some(key) = &forwarded.key {
-                self.lost.not_stored(key.hash(), "too-large");
+                self.lost.not_stored(key.hash(), Reason::TooLarge);
             }
-            self.recorder.reason("too-large");
+            self.recorder.reason(Reason::TooLarge);
             self.abandon(forwarded);
             self.land(
                 Ctx::new(host, host.now_ns() / 1_000_000),
@@ -178,7 +181,7 @@ impl Vm {
             self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
             self.land(ctx, &mut forwarded.flight, Landing::Stored);
         } else {
-            self.recorder.reason("incomplete");
+            self.recorder.reason(Reason::Incomplete);
             self.land(ctx, &mut forwarded.flight, Landing::NotShareable);
         }
         self.capturing = self.capturing.saturating_sub(capture.counted);
@@ -243,7 +246,7 @@ impl Vm {
             }
             Err(error) => {
                 self.recorder.cache.store_failures += 1;
-                self.recorder.reason(store_code(error));
+                self.recorder.reason(store_reason(error));
             }
         }
     }
@@ -255,14 +258,14 @@ fn fresh_ms(value: &[u8], now_ms: Millis) -> Millis {
     view.map_or(0, |view| view.lifetime_ms().saturating_sub(view.age_ms(now_ms)))
 }
 
-fn store_code(error: crate::store::StoreError) -> &'static str {
+fn store_reason(error: crate::store::StoreError) -> Reason {
     use crate::store::StoreError;
     match error {
-        StoreError::TooLarge => "too-large",
-        StoreError::NoRoom => "no-room",
-        StoreError::Expired => "expired-on-arrival",
-        StoreError::TooManyVarySets => "too-many-vary-sets",
-        StoreError::Contended => "contended",
-        StoreError::Host => "host-refused",
+        StoreError::TooLarge => Reason::TooLarge,
+        StoreError::NoRoom => Reason::NoRoom,
+        StoreError::Expired => Reason::ExpiredOnArrival,
+        StoreError::TooManyVarySets => Reason::TooManyVarySets,
+        StoreError::Contended => Reason::Contended,
+        StoreError::Host => Reason::HostRefused,
     }
 }

@@ -12,6 +12,7 @@ use crate::cache::{Forward, sharing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
+use crate::reason::Reason;
 use std::rc::Rc;
 
 impl Vm {
@@ -73,7 +74,7 @@ fn passes_by(exchange: &Exchange, asked: &Asked<'_>, route: &RoutePolicy) -> Opt
         })
     };
     if asked.is_upgrade() {
-        bypass(Some("upgrade"))
+        bypass(Some(Reason::Upgrade.as_str()))
     } else if !route.cache {
         bypass(None)
     } else if exchange.ambiguous {

@@ -13,6 +13,7 @@ use crate::engine::{Asked, Decision, decide};
 use crate::http::fields::Fields;
 use crate::http::target::Target;
 use crate::policy::{Policies, RoutePolicy};
+use crate::reason::Reason;
 use crate::store::{KeyParts, Verdict};
 use optimizer_proto::v1::ExplainCommand;
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ impl Vm {
         if !asked.method.is_cacheable() {
             return Ok(verdict(&route, "forward", "method"));
         }
-        if let Some(detail) = sharing::bypass(&asked.fields, false).or(asked.odd) {
+        if let Some(detail) = sharing::bypass(&asked.fields, false).or(asked.odd.map(Reason::as_str)) {
             return Ok(verdict(&route, "forward", detail));
         }
         if self.forwarding.rewrites_replies() {
@@ -83,14 +84,14 @@ impl Vm {
                 ));
             }
         };
-        let view = StoredView::decode(found.value(), true).map_err(|corrupt| corrupt.code().to_owned())?;
+        let view = StoredView::decode(found.value(), true).map_err(|corrupt| corrupt.as_str().to_owned())?;
         let head = match decide(&view, &asked, &directives, soft, 0, ctx.now_ms) {
             Decision::Reply { reply, reuse, refresh } => merged(
-                verdict(&route, "serve", reuse.reason.code()),
+                verdict(&route, "serve", reuse.reason.as_str()),
                 json!({ "status": reply.status, "age_s": reuse.age_s, "ttl_s": reuse.ttl_s, "refresh": refresh }),
             ),
             Decision::Forward { reason, validate, .. } => merged(
-                verdict(&route, "forward", reason.code()),
+                verdict(&route, "forward", reason.as_str()),
                 json!({ "validate": validate }),
             ),
             Decision::Timeout => verdict(&route, "gateway-timeout", "only-if-cached"),
@@ -134,7 +135,7 @@ impl Vm {
             "envoy_route": text(&routed.route),
             "shared_by": if routed.route.is_empty() { "request-head" } else { "route-name" },
             "refreshed_by": if foreground.is_some() { "client-request" } else { "own-request" },
-            "refreshed_by_reason": foreground.unwrap_or("request-unchanged"),
+            "refreshed_by_reason": foreground.map_or("request-unchanged", Reason::as_str),
         })
     }
 

@@ -5,6 +5,7 @@
 use super::destination::{Destination, Routed};
 use super::host::{Clock, LogLevel};
 use crate::Millis;
+use crate::reason::Reason;
 use crate::shared_map::{Cas, SharedMap};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -101,19 +102,19 @@ impl Forwarding {
     }
 
     /// Why a response of this pair and key is refreshed by a client's request, and not by one of our own; `None` where it is not.
-    pub(super) fn foreground(&self, pair: &[u8], hash: u64, now_ms: Millis) -> Option<&'static str> {
+    pub(super) fn foreground(&self, pair: &[u8], hash: u64, now_ms: Millis) -> Option<Reason> {
         match self.of(pair) {
-            Knowledge::Changed => Some("request-changed"),
-            Knowledge::Unknown => Some("not-yet-known"),
+            Knowledge::Changed => Some(Reason::RequestChanged),
+            Knowledge::Unknown => Some(Reason::NotYetKnown),
             Knowledge::Unchanged
                 if self
                     .differed
                     .get(pair)
                     .is_some_and(|until| is_on(*until, DIFFERED_MS, now_ms)) =>
             {
-                Some("response-changed")
+                Some(Reason::ResponseChanged)
             }
-            Knowledge::Unchanged if self.has_failed(hash, now_ms) => Some("background-failed"),
+            Knowledge::Unchanged if self.has_failed(hash, now_ms) => Some(Reason::BackgroundFailed),
             Knowledge::Unchanged => None,
         }
     }
@@ -302,15 +303,15 @@ mod tests {
     fn marks_end_by_themselves() {
         let (map, mut one) = (MemoryMap::default(), Forwarding::default());
         let name = pair(b"c", b"");
-        assert_eq!(one.foreground(&name, 1, 1_000), Some("not-yet-known"));
+        assert_eq!(one.foreground(&name, 1, 1_000), Some(Reason::NotYetKnown));
         one.learn(&map, &name, false);
         assert_eq!(one.foreground(&name, 1, 1_000), None);
         one.background_failed(1, 1_000);
-        assert_eq!(one.foreground(&name, 1, 1_001), Some("background-failed"));
+        assert_eq!(one.foreground(&name, 1, 1_001), Some(Reason::BackgroundFailed));
         assert_eq!(one.foreground(&name, 2, 1_001), None);
         assert_eq!(one.foreground(&name, 1, 1_000 + FAILED_MS), None);
         one.response_differed(&name, 1_000_000_000);
-        assert_eq!(one.foreground(&name, 2, 1_000_000_001), Some("response-changed"));
+        assert_eq!(one.foreground(&name, 2, 1_000_000_001), Some(Reason::ResponseChanged));
         assert_eq!(one.foreground(&name, 2, 1_000), None, "the clock went back");
     }
 }

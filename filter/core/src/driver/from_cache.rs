@@ -12,6 +12,7 @@ use crate::cache::{CacheKey, CacheStatus, Corrupt, Forward, ReuseReason, StoredV
 use crate::engine::{Asked, Decision, Missing, decide};
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
+use crate::reason::Reason;
 use crate::store::{Found, KeyParts, Verdict};
 use optimizer_proto::v1::Outcome;
 
@@ -38,7 +39,7 @@ impl Vm {
             Err(reason) => {
                 self.recorder.reason(reason);
                 return Err(ForwardPlan {
-                    detail: Some(reason),
+                    detail: Some(reason.as_str()),
                     ..ForwardPlan::plain(Forward::Bypass)
                 });
             }
@@ -49,7 +50,7 @@ impl Vm {
             self.recorder.cache.lookups += 1;
             return Err(ForwardPlan {
                 key: Some(key),
-                detail: Some("catching-up"),
+                detail: Some(Reason::CatchingUp.as_str()),
                 ..ForwardPlan::plain(Forward::Miss)
             });
         }
@@ -104,7 +105,7 @@ impl Vm {
                     forward: exchange.collapsed.then_some(Forward::UriMiss),
                     collapsed: exchange.collapsed,
                     ttl_s: Some(reuse.ttl_s),
-                    detail: (outcome == Outcome::Stale).then(|| reuse.reason.code()),
+                    detail: (outcome == Outcome::Stale).then(|| reuse.reason.as_str()),
                     ..CacheStatus::default()
                 };
                 let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
@@ -127,11 +128,11 @@ impl Vm {
                 reason,
                 validate,
             } => {
-                self.recorder.reason(reason.code());
-                self.recorder.lost_hit(reason.code());
+                self.recorder.reason(reason);
+                self.recorder.lost_hit(reason.as_str());
                 let id = found.id;
                 Err(ForwardPlan {
-                    detail: Some(reason.code()),
+                    detail: Some(reason.as_str()),
                     key: Some(key),
                     stored: Some((found.into_value(), id)),
                     validate,
@@ -169,7 +170,7 @@ impl Vm {
         let view = match decoded {
             Ok(view) => view,
             Err(corrupt) => {
-                self.recorder.reason(corrupt.code());
+                self.recorder.reason(corrupt);
                 self.store.discard_corrupt(host, found.id);
                 return Lookup::Missing(Missing::Uri);
             }

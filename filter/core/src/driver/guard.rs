@@ -10,6 +10,7 @@ use crate::Millis;
 use crate::breaker::{
     self, BreakerPolicy, Call, Evidence, Forced, OutcomeClass, Permit, Refusal, Transition, View, Why,
 };
+use optimizer_proto::codes::BreakerState;
 use optimizer_proto::v1::breaker_command::Action;
 use optimizer_proto::v1::{
     ActiveHealthCheck, BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds,
@@ -34,11 +35,14 @@ impl Vm {
         let admitted = self.admit_to(ctx, &exchange.upstream, own, can_wait);
         let state = match &admitted {
             Err(refusal) => Some(match refusal.why {
-                Why::Open | Why::ForcedOpen => "open",
-                Why::HalfOpen => "half_open",
+                Why::Open | Why::ForcedOpen => BreakerState::Open.as_str(),
+                Why::HalfOpen => BreakerState::HalfOpen.as_str(),
                 Why::Recovering => "recovering",
             }),
-            Ok(permits) => permits.iter().any(Permit::is_probe).then_some("half_open"),
+            Ok(permits) => permits
+                .iter()
+                .any(Permit::is_probe)
+                .then_some(BreakerState::HalfOpen.as_str()),
         };
         if let Some(state) = state {
             // A host that refuses costs only the log its field.
@@ -137,8 +141,8 @@ impl Vm {
         host.log(LogLevel::Warn, &sentence(&transition));
         self.recorder.event(BreakerEvent {
             upstream: transition.upstream,
-            from: transition.from.code().to_owned(),
-            to: transition.to.code().to_owned(),
+            from: transition.from.as_str().to_owned(),
+            to: transition.to.as_str().to_owned(),
             cause: transition.cause.code().to_owned(),
             at_ms: transition.at_ms,
             overruled: transition.overruled,
@@ -216,8 +220,8 @@ fn sentence(transition: &Transition) -> String {
     let overruled = if transition.overruled { ", not in force" } else { "" };
     let mut text = format!(
         "breaker {upstream}: {} -> {} ({}{overruled})",
-        from.code(),
-        to.code(),
+        from.as_str(),
+        to.as_str(),
         cause.code()
     );
     if *evidence != Evidence::default() {
@@ -247,7 +251,7 @@ pub(super) fn gauge(
     let (calls, failures, slow_calls) = view.window;
     BreakerGauge {
         upstream: view.upstream,
-        state: view.state.code().to_owned(),
+        state: view.state.as_str().to_owned(),
         since_ms: view.since_ms,
         calls,
         failures,
@@ -256,7 +260,7 @@ pub(super) fn gauge(
         next_probe_ms: view.next_probe_ms,
         cause: view.cause.code().to_owned(),
         in_flight: view.probes,
-        judged: view.judged.code().to_owned(),
+        judged: view.judged.as_str().to_owned(),
         would_refuse_total: view.would_refuse,
         deferred_total: view.deferred,
         forced_until_ms: view.forced_until_ms,

@@ -9,6 +9,7 @@ use super::registry;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::http::head;
+use crate::reason::Reason;
 use xxhash_rust::xxh3::xxh3_64;
 
 impl Vm {
@@ -39,7 +40,7 @@ impl Vm {
 
     /// The reply of a filter came back with another content than it was made with.
     pub(super) fn reply_was_rewritten(&mut self, ctx: Ctx<'_, impl Host>) {
-        self.recorder.reason("reply-rewritten");
+        self.recorder.reason(Reason::ReplyRewritten);
         let news = self
             .forwarding
             .change(ctx.host, |record| !std::mem::replace(&mut record.rewritten, true));

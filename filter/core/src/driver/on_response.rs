@@ -16,6 +16,7 @@ use crate::collapse::{Failed, Landing};
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
+use crate::reason::Reason;
 use std::rc::Rc;
 
 impl Vm {
@@ -211,7 +212,7 @@ fn framing(host: &impl Host, method: Method, status: u16, response: &Fields<'_>)
 fn is_known_ahead(forwarded: &mut Forwarded, framing: Framing) -> bool {
     let known = !matches!(framing, Framing::Delimited | Framing::Close);
     if !known {
-        forwarded.detail = forwarded.detail.or(Some("length-unknown"));
+        forwarded.detail = forwarded.detail.or(Some(Reason::LengthUnknown.as_str()));
     }
     known
 }

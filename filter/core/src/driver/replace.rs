@@ -18,6 +18,7 @@ use crate::collapse::Landing;
 use crate::engine::{Asked, Decision};
 use crate::http::fields::{Fields, Line};
 use crate::policy::RoutePolicy;
+use crate::reason::Reason;
 use crate::store::TRAILER_LEN;
 use optimizer_proto::v1::Outcome;
 use std::rc::Rc;
@@ -59,7 +60,7 @@ impl Vm {
             ttl_s: Some(reuse.ttl_s),
             forward: Some(forwarded.cause),
             forward_status: Some(forwarded.status).filter(|status| *status > 0),
-            detail: Some(reuse.reason.code()),
+            detail: Some(reuse.reason.as_str()),
             ..CacheStatus::default()
         };
         let proxy_status = failure_status(class).unwrap_or_default();
@@ -157,7 +158,7 @@ impl Vm {
         view: &StoredView<'_>,
         own: &[Line<'_>],
     ) -> Option<Flow> {
-        self.recorder.reason("validator-mismatch");
+        self.recorder.reason(Reason::ValidatorMismatch);
         let reuse = Reuse {
             action: Action::Serve,
             reason: ReuseReason::Stale,
@@ -178,7 +179,7 @@ impl Vm {
         let status = CacheStatus {
             forward: Some(forwarded.cause),
             forward_status: Some(304),
-            detail: Some("validator-mismatch"),
+            detail: Some(Reason::ValidatorMismatch.as_str()),
             ..CacheStatus::default()
         };
         Some(self.answer_with(ctx.host, exchange, view, &reply, &status, Outcome::Revalidated, own))

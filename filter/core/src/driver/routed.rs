@@ -7,6 +7,7 @@ use super::vm::Vm;
 use crate::cache::CacheKey;
 use crate::engine::Asked;
 use crate::policy::RoutePolicy;
+use crate::reason::Reason;
 use std::rc::Rc;
 
 impl Vm {
@@ -37,16 +38,16 @@ impl Vm {
         exchange: &mut Exchange,
         asked: &Asked<'_>,
         route: &RoutePolicy,
-    ) -> Result<CacheKey, &'static str> {
+    ) -> Result<CacheKey, Reason> {
         if let Some(odd) = asked.odd {
             return Err(odd);
         }
         if self.forwarding.rewrites_replies() {
-            return Err("reply-rewritten");
+            return Err(Reason::ReplyRewritten);
         }
         self.ask_route(host, exchange, asked.target.authority);
         let Some(routed) = exchange.routed.as_ref().filter(|routed| routed.is_sound) else {
-            return Err("no-route");
+            return Err(Reason::NoRoute);
         };
         Ok(self.key_under(routed, asked, route))
     }

@@ -1,6 +1,8 @@
 //! The same totals as Envoy statistics (`api_optimizer_*`), for whoever scrapes Envoy instead of the control plane.
 
 use super::host::{Host, Metrics};
+use optimizer_proto::codes::TierResult;
+use optimizer_proto::telemetry::counters::{self, Counter};
 use optimizer_proto::v1::{Outcome, RequestSeries, TelemetryDelta};
 use std::collections::BTreeMap;
 
@@ -16,45 +18,24 @@ impl Stats {
         for series in &delta.requests {
             self.add(host, outcome_name(series.outcome), series.count);
         }
-        for (name, count) in [
-            (
-                "api_optimizer_response_bytes_total",
-                sum(delta, |series| series.response_bytes),
-            ),
-            (
-                "api_optimizer_upstream_requests_total",
-                sum(delta, |series| series.upstream_requests),
-            ),
-            (
-                "api_optimizer_upstream_reused_connections_total",
-                sum(delta, |series| series.upstream_reused),
-            ),
-            (
-                "api_optimizer_breaker_transitions_total",
-                delta.breaker_events.len() as u64,
-            ),
-        ] {
-            self.add(host, name, count);
+        for row in counters::SERIES {
+            self.add_row(host, row, sum(delta, |series| row.of(series)));
         }
+        self.add(
+            host,
+            "api_optimizer_breaker_transitions_total",
+            delta.breaker_events.len() as u64,
+        );
         if let Some(cache) = &delta.cache {
-            for (name, count) in [
-                ("api_optimizer_cache_lookups_total", cache.lookups),
-                ("api_optimizer_cache_hits_total", cache.hits),
-                ("api_optimizer_cache_stores_total", cache.stores),
-                ("api_optimizer_cache_evictions_total", cache.evictions),
-                ("api_optimizer_cache_expirations_total", cache.expirations),
-                ("api_optimizer_cache_invalidations_total", cache.invalidations),
-                ("api_optimizer_cache_corrupt_slots_total", cache.corrupt_slots),
-                ("api_optimizer_cache_hit_bytes_total", cache.hit_bytes),
-            ] {
-                self.add(host, name, count);
+            for row in counters::CACHE {
+                self.add_row(host, row, row.of(cache));
             }
         }
         for reason in &delta.reasons {
-            match reason.code.as_str() {
-                "tier-hit" => self.add(host, "api_optimizer_tier_hits_total", reason.count),
-                "tier-miss" => self.add(host, "api_optimizer_tier_misses_total", reason.count),
-                "tier-timeout" | "tier-unreachable" => {
+            match reason.code.parse() {
+                Ok(TierResult::Hit) => self.add(host, "api_optimizer_tier_hits_total", reason.count),
+                Ok(TierResult::Miss) => self.add(host, "api_optimizer_tier_misses_total", reason.count),
+                Ok(TierResult::Timeout | TierResult::Unreachable) => {
                     self.add(host, "api_optimizer_tier_failures_total", reason.count);
                 }
                 _ => {}
@@ -62,6 +43,12 @@ impl Stats {
         }
         for error in &delta.errors {
             self.add(host, error_name(&error.kind), error.count);
+        }
+    }
+
+    fn add_row<M>(&mut self, host: &impl Metrics, row: &Counter<M>, count: u64) {
+        if let Some(name) = row.statistic {
+            self.add(host, name, count);
         }
     }
 

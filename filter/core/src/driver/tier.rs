@@ -17,6 +17,7 @@ use crate::collapse::Landing;
 use crate::engine::Asked;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
+use optimizer_proto::codes::TierResult;
 use optimizer_proto::v1::tier_found::Result as Found;
 use optimizer_proto::v1::{Fence, TierFound, TierGet};
 use prost::Message;
@@ -43,8 +44,8 @@ impl Vm {
         if self.tier.asks.len() + self.tier.calls.len() >= MAX_ASKS
             || !self.tier.breaker.admits(self.policies.tier.breaker, ctx.now_ms)
         {
-            self.recorder.reason("tier-not-asked");
-            plan.detail = plan.detail.or(Some("tier-not-asked"));
+            self.recorder.reason(TierResult::NotAsked);
+            plan.detail = plan.detail.or(Some(TierResult::NotAsked.as_str()));
             return false;
         }
         true
@@ -100,7 +101,7 @@ impl Vm {
         });
         match called {
             Some(token) => drop(self.tier.calls.insert(token, Call::Ask(id, question))),
-            None => self.tier_answered(ctx, id, question, Err("tier-unreachable")),
+            None => self.tier_answered(ctx, id, question, Err(TierResult::Unreachable)),
         }
     }
 
@@ -113,9 +114,9 @@ impl Vm {
                 let message = (status == 0).then(|| ctx.host.message(size).unwrap_or_default());
                 let found = match message.map(|bytes| TierFound::decode(bytes.as_slice())) {
                     Some(Ok(found)) => Ok(found),
-                    Some(Err(_)) => Err("tier-unreadable"),
-                    None if status == GRPC_DEADLINE_EXCEEDED => Err("tier-timeout"),
-                    None => Err("tier-unreachable"),
+                    Some(Err(_)) => Err(TierResult::Unreadable),
+                    None if status == GRPC_DEADLINE_EXCEEDED => Err(TierResult::Timeout),
+                    None => Err(TierResult::Unreachable),
                 };
                 self.tier_answered(ctx, id, question, found);
             }
@@ -125,7 +126,7 @@ impl Vm {
     /// A request has waited longer than the call may take: its answer was lost.
     pub(super) fn tier_is_silent(&mut self, ctx: Ctx<'_, impl Host>, id: TicketId) {
         if let Some(question) = self.tier.take_back(id) {
-            self.tier_answered(ctx, id, question, Err("tier-timeout"));
+            self.tier_answered(ctx, id, question, Err(TierResult::Timeout));
         }
     }
 
@@ -134,7 +135,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         id: TicketId,
         question: Question,
-        found: Result<TierFound, &'static str>,
+        found: Result<TierFound, TierResult>,
     ) {
         match &found {
             Ok(found) => {
@@ -142,10 +143,10 @@ impl Vm {
                 self.tier.fence = found.fence.or(self.tier.fence);
             }
             // That another Envoy's fetch takes long says nothing about the tier.
-            Err(reason) if question.waits() => self.recorder.reason(reason),
+            Err(reason) if question.waits() => self.recorder.reason(*reason),
             Err(reason) => {
                 self.tier.breaker.failed(self.policies.tier.breaker, ctx.now_ms);
-                self.recorder.reason(reason);
+                self.recorder.reason(*reason);
             }
         }
         let key = &question.key;
@@ -179,7 +180,7 @@ impl Vm {
         let TierAnswer { question, found } = *answer;
         let reason = match found {
             Err(reason) => {
-                plan.detail = plan.detail.or(Some(reason));
+                plan.detail = plan.detail.or(Some(reason.as_str()));
                 return Event::TierMissed;
             }
             Ok(mut found) => match found.result() {
@@ -194,19 +195,19 @@ impl Vm {
                     Some(again) => {
                         holds.question = Some(again);
                         self.recorder.reason(if result == Found::Vary {
-                            "tier-vary"
+                            TierResult::Vary
                         } else {
-                            "tier-waited"
+                            TierResult::Waited
                         });
                         return Event::TierAgain;
                     }
-                    None => "tier-miss",
+                    None => TierResult::Miss,
                 },
-                _ => "tier-miss",
+                _ => TierResult::Miss,
             },
         };
         self.recorder.reason(reason);
-        plan.detail = plan.detail.or(Some(reason));
+        plan.detail = plan.detail.or(Some(reason.as_str()));
         Event::TierMissed
     }
 

@@ -6,6 +6,7 @@ use crate::cache::{CacheKey, selecting};
 use crate::http::fields::Fields;
 use crate::store::Birth;
 use crate::tier_breaker::TierBreaker;
+use optimizer_proto::codes::TierResult;
 use optimizer_proto::v1::{Fence, TierFound, TierGet, TierPut, TierRelease, TierSubject};
 use std::collections::{HashMap, VecDeque};
 
@@ -29,7 +30,7 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) struct TierAnswer {
     pub(super) question: Question,
-    pub(super) found: Result<TierFound, &'static str>,
+    pub(super) found: Result<TierFound, TierResult>,
 }
 
 impl Question {

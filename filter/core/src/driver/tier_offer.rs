@@ -10,6 +10,7 @@ use crate::cache::{CacheKey, StoredView};
 use crate::collapse::Landing;
 use crate::http::fields::Fields;
 use crate::shared_map::SharedMap;
+use optimizer_proto::codes::TierResult;
 use optimizer_proto::purge::{Stored, names_of_tag};
 use optimizer_proto::url;
 use optimizer_proto::v1::tier_subject::Kind;
@@ -46,7 +47,7 @@ impl Vm {
             return;
         };
         if !admitted || usable_until_ms <= ctx.now_ms {
-            return self.recorder.reason("tier-not-offered");
+            return self.recorder.reason(TierResult::NotOffered);
         }
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
         // The offer ends the lease.
@@ -142,14 +143,16 @@ impl Vm {
 
     pub(super) fn tier_work_done(&mut self, ctx: Ctx<'_, impl Host>, work: Work, done: bool) {
         match work {
-            Work::Put(_) => self
-                .recorder
-                .reason(if done { "tier-offered" } else { "tier-offer-lost" }),
+            Work::Put(_) => self.recorder.reason(if done {
+                TierResult::Offered
+            } else {
+                TierResult::OfferLost
+            }),
             // It ends by itself.
             Work::Release(_) => {}
             Work::Invalidate(_) if done => {}
             Work::Invalidate(subjects) => {
-                self.recorder.reason("tier-invalidation-late");
+                self.recorder.reason(TierResult::InvalidationLate);
                 self.tier.retry_ms = ctx.now_ms.saturating_add(RETRY_MS);
                 for subject in subjects {
                     self.invalidate_again(ctx, subject);

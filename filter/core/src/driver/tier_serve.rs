@@ -14,6 +14,7 @@ use crate::cache::{CacheStatus, StoredView, selecting};
 use crate::engine::{Asked, Decision, decide};
 use crate::http::fields::Fields;
 use crate::store::{KeyParts, Verdict};
+use optimizer_proto::codes::TierResult;
 use optimizer_proto::v1::{Outcome, TierFound};
 
 /// Differences of clocks below this are of the network.
@@ -29,8 +30,8 @@ impl Vm {
         found: TierFound,
         request: &[u8],
         plan: &ForwardPlan,
-    ) -> Result<Flow, &'static str> {
-        const DAMAGED: &str = "tier-damaged";
+    ) -> Result<Flow, TierResult> {
+        const DAMAGED: TierResult = TierResult::Damaged;
         let Question { key, birth, .. } = question;
         let mut value = found.value;
         correct_clock(&mut value, found.ahead_ms, found.now_ms, ctx.now_ms);
@@ -41,10 +42,10 @@ impl Vm {
             return Err(DAMAGED);
         }
         if !selecting::matches(&view, &asked.fields) {
-            return Err("tier-miss");
+            return Err(TierResult::Miss);
         }
         if route.freshness.sharing.withholds(&view, &asked.fields).is_some() {
-            return Err("tier-withheld");
+            return Err(TierResult::Withheld);
         }
         let parts = KeyParts {
             host: key.host(),
@@ -54,12 +55,12 @@ impl Vm {
         let purged = self.stamps.verdict(*birth, &parts, view.tags()) != Verdict::Live
             || Blocks::block(ctx.host, key.host(), key.path(), view.tags(), ctx.now_ms);
         if purged {
-            return Err("tier-purged");
+            return Err(TierResult::Purged);
         }
         let directives = asked.directives(&route.freshness);
         let decision = decide(&view, &asked, &directives, false, exchange.started_ns, ctx.now_ms);
         let Decision::Reply { reply, reuse, .. } = decision else {
-            return Err("tier-stale");
+            return Err(TierResult::Stale);
         };
         let status = CacheStatus {
             tier_hit: true,
@@ -72,7 +73,7 @@ impl Vm {
         let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
         let flow = self.answer(ctx.host, exchange, &view, &reply, &status, outcome);
         drop(reply);
-        self.recorder.reason("tier-hit");
+        self.recorder.reason(TierResult::Hit);
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
         let usable_until_ms = view.usable_until_ms();
         let key = key.as_bytes();

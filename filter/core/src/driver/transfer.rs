@@ -117,7 +117,7 @@ impl Vm {
     fn restore(&mut self, ctx: Ctx<'_, impl Host>, value: Vec<u8>, dry_run: bool) -> &'static str {
         let view = match StoredView::decode(&value, true) {
             Ok(view) => view,
-            Err(corrupt) => return corrupt.code(),
+            Err(corrupt) => return corrupt.as_str(),
         };
         if let Err(reason) = sound(&view, ctx.now_ms) {
             return reason;

@@ -5,6 +5,7 @@ use crate::cache::request_directives::RequestDirectives;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::http::target::Target;
+use crate::reason::Reason;
 
 /// A request's parts, borrowed from its header map.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct Asked<'a> {
     /// `:scheme` where it is not the one that Envoy gives the request: an HTTP/2 upstream sees it.
     pub claimed_scheme: Option<&'static [u8]>,
     /// Why the cache is not asked: the target is written in a way that says too little about where it leads.
-    pub odd: Option<&'static str>,
+    pub odd: Option<Reason>,
 }
 
 impl<'a> Asked<'a> {
@@ -31,11 +32,11 @@ impl<'a> Asked<'a> {
         let forwarded = forwarded_scheme(&fields);
         let scheme = forwarded.or(Ok(None)).and_then(|known| known.or(claimed).ok_or(()));
         let odd = if authority.contains(&b'@') {
-            Some("user-information")
+            Some(Reason::UserInformation)
         } else if path.contains(&b'#') {
-            Some("fragment")
+            Some(Reason::Fragment)
         } else if forwarded.is_err() || scheme.is_err() {
-            Some("forwarded-proto")
+            Some(Reason::ForwardedProto)
         } else {
             None
         };
@@ -129,17 +130,22 @@ mod tests {
                 &[("x-forwarded-proto", "https, http")],
                 "http",
                 None,
-                Some("forwarded-proto"),
+                Some(Reason::ForwardedProto),
             ),
-            (&[("x-forwarded-proto", "HTTPS")], "http", None, Some("forwarded-proto")),
-            (&[("x-forwarded-proto", "")], "http", None, Some("forwarded-proto")),
+            (
+                &[("x-forwarded-proto", "HTTPS")],
+                "http",
+                None,
+                Some(Reason::ForwardedProto),
+            ),
+            (&[("x-forwarded-proto", "")], "http", None, Some(Reason::ForwardedProto)),
             (
                 &[("x-forwarded-proto", "https"), ("x-forwarded-proto", "https")],
                 "http",
                 None,
-                Some("forwarded-proto"),
+                Some(Reason::ForwardedProto),
             ),
-            (&[(":scheme", "ftp")], "http", None, Some("forwarded-proto")),
+            (&[(":scheme", "ftp")], "http", None, Some(Reason::ForwardedProto)),
         ] {
             let asked = asked("a", "/", more);
             assert_eq!(
@@ -152,8 +158,8 @@ mod tests {
 
     #[test]
     fn a_target_with_user_information_or_a_fragment_is_odd() {
-        assert_eq!(asked("evil@a", "/", &[]).odd, Some("user-information"));
-        assert_eq!(asked("a", "/p#f", &[]).odd, Some("fragment"));
+        assert_eq!(asked("evil@a", "/", &[]).odd, Some(Reason::UserInformation));
+        assert_eq!(asked("a", "/p#f", &[]).odd, Some(Reason::Fragment));
         assert_eq!(asked("a:80", "/p?q", &[]).odd, None);
     }
 }

@@ -1,5 +1,7 @@
 //! Hits that were lost: a key is asked for again, and what came for it the last time was not stored for a reason that is known.
 
+use optimizer_proto::codes::Code;
+
 /// Keys remembered per VM, each in the one place that its hash gives: a newer one takes an older one's.
 const PLACES: usize = 1_024;
 
@@ -11,12 +13,12 @@ pub struct Lost {
 
 impl Lost {
     /// The response to a key was not stored.
-    pub fn not_stored(&mut self, key: u64, reason: &'static str) {
+    pub fn not_stored(&mut self, key: u64, reason: impl Code) {
         if self.places.is_empty() {
             self.places.resize(PLACES, (0, ""));
         }
         if let Some(place) = self.places.get_mut(index(key)) {
-            *place = (key, reason);
+            *place = (key, reason.as_str());
         }
     }
 
@@ -36,15 +38,16 @@ fn index(key: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::NotStored;
 
     #[test]
     fn a_repeated_key_names_its_reason_and_memory_is_bounded() {
         let mut lost = Lost::default();
         assert_eq!(lost.reason(7), None);
-        lost.not_stored(7, "no-store");
+        lost.not_stored(7, NotStored::NoStore);
         assert_eq!(lost.reason(7), Some("no-store"));
         assert_eq!(lost.reason(7 + PLACES as u64), None, "another key in the same place");
-        (0..100_000).for_each(|key| lost.not_stored(key, "private"));
+        (0..100_000).for_each(|key| lost.not_stored(key, NotStored::Private));
         assert_eq!(lost.places.len(), PLACES);
     }
 }

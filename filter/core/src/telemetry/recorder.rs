@@ -2,6 +2,7 @@
 
 use super::intern::{Name, Names};
 use super::sampler::Sampler;
+use optimizer_proto::codes::Code;
 use optimizer_proto::telemetry::samples::Event;
 use optimizer_proto::telemetry::{Sketch, delta};
 use optimizer_proto::v1::{
@@ -121,8 +122,8 @@ impl Recorder {
     }
 
     /// Counts why a response was not stored or not reused.
-    pub fn reason(&mut self, code: &'static str) {
-        *self.reasons.entry(code).or_default() += 1;
+    pub fn reason(&mut self, reason: impl Code) {
+        *self.reasons.entry(reason.as_str()).or_default() += 1;
     }
 
     /// Counts a lookup that would have been a hit but for a reason.
@@ -295,7 +296,7 @@ mod tests {
             recorder.request(&sample);
         }
         recorder.cache.lookups += 100;
-        recorder.reason("no-store");
+        recorder.reason(crate::cache::NotStored::NoStore);
         let delta = recorder.drain().unwrap();
         assert_eq!(delta.requests.len(), 1);
         let series = &delta.requests[0];

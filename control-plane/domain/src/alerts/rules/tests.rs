@@ -188,7 +188,7 @@ fn a_figure_that_swings_around_a_threshold_is_one_alert() {
 #[test]
 fn a_rule_without_thresholds_can_be_switched_off() {
     let mut rules = Alerts::default();
-    rules.states[0].enabled = false;
+    rules.states.0[0].enabled = false;
     let alone = Figures { envoys: 0, ..well() };
     assert!(names(&alone, &rules).is_empty());
     assert_eq!(

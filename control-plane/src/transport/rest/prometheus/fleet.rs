@@ -6,11 +6,13 @@ use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::Fleet;
 use control_domain::sum::{Filter, Sum};
 use control_domain::views::{self, ERROR_TYPES, FORWARDED, FROM_CACHE, OUTCOMES};
+use optimizer_proto::codes::{BreakerState, TierResult};
+use optimizer_proto::telemetry::counters;
 use optimizer_proto::v1::Outcome;
 use prometheus::proto::MetricFamily;
 use std::collections::BTreeMap;
 
-const STATES: [&str; 6] = ["closed", "open", "half_open", "forced_open", "forced_closed", "dry_run"];
+const STATES: &[BreakerState] = BreakerState::ALL;
 /// Envoys with breaker series of their own; further ones share those of `other`.
 const NAMED_ENVOYS: usize = 256;
 
@@ -106,26 +108,18 @@ fn latency(totals: &Sum, recent: &Sum) -> Vec<MetricFamily> {
 fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
     let held = views::held(fleet, now_ms);
     let counts = &totals.cache;
-    let operations = [
-        ("lookup", counts.lookups),
-        ("hit", counts.hits),
-        ("store", counts.stores),
-        ("store_failure", counts.store_failures),
-        ("evict", counts.evictions),
-        ("expire", counts.expirations),
-        ("invalidate", counts.invalidations),
-        ("collapse", counts.collapsed),
-        ("corrupt", counts.corrupt_slots),
-    ];
+    let operations = counters::CACHE
+        .iter()
+        .filter_map(|row| Some((row.label?, row.of(counts))));
     let reasons = totals
         .reasons
         .iter()
-        .filter(|(reason, _)| !reason.starts_with("tier-"))
+        .filter(|(reason, _)| reason.parse::<TierResult>().is_err())
         .map(|(reason, count)| (vec![("reason", reason.as_str())], *count));
     let tier = totals
         .reasons
         .iter()
-        .filter_map(|(reason, count)| Some((vec![("result", reason.strip_prefix("tier-")?)], *count)));
+        .filter_map(|(reason, count)| Some((vec![("result", reason.parse::<TierResult>().ok()?.label())], *count)));
     let kinds = |held: u64, limit: u64| {
         [
             (vec![("kind", "held")], held as f64),
@@ -247,7 +241,7 @@ fn breakers(fleet: &Fleet, now_ms: u64) -> Vec<MetricFamily> {
             "other"
         };
         for gauge in &envoy.gauges.breakers {
-            let known = STATES.iter().position(|state| *state == gauge.state);
+            let known = STATES.iter().position(|state| state.as_str() == gauge.state);
             add(calls.entry(&gauge.upstream).or_default(), gauge.refused_total);
             let one_hot = states.entry((label, &gauge.upstream)).or_default();
             if let Some(is_in) = known.and_then(|at| one_hot.get_mut(at)) {
@@ -260,14 +254,14 @@ fn breakers(fleet: &Fleet, now_ms: u64) -> Vec<MetricFamily> {
         }
     }
     let states = states.into_iter().flat_map(|((envoy, upstream), states)| {
-        STATES.into_iter().zip(states).map(move |(state, is_in)| {
-            let labels: Labels<'_> = vec![("envoy", envoy), ("upstream", upstream), ("state", state)];
+        STATES.iter().zip(states).map(move |(state, is_in)| {
+            let labels: Labels<'_> = vec![("envoy", envoy), ("upstream", upstream), ("state", state.as_str())];
             (labels, f64::from(u8::from(is_in)))
         })
     });
     let envoys = envoys.into_iter().flat_map(|(upstream, counts)| {
-        let series = STATES.into_iter().zip(counts);
-        series.map(move |(state, count)| (vec![("upstream", upstream), ("state", state)], count as f64))
+        let series = STATES.iter().zip(counts);
+        series.map(move |(state, count)| (vec![("upstream", upstream), ("state", state.as_str())], count as f64))
     });
     let calls = calls.into_iter();
     vec![

@@ -63,7 +63,7 @@ fn statuses_and_how_long_they_are_stored() {
     ] {
         let plan = judged(credentials, 599, &response, &policy);
         assert_eq!(
-            plan.map(|plan| plan.lifetime.ms).map_err(NotStored::code),
+            plan.map(|plan| plan.lifetime.ms).map_err(NotStored::as_str),
             found,
             "{response}"
         );
@@ -107,7 +107,7 @@ fn what_speaks_of_one_exchange_is_not_stored() {
     ] {
         for freshness in ["max-age=60", "public, max-age=60", "s-maxage=60"] {
             let response = format!("cache-control: {freshness} | {field}");
-            let found = judged("", 200, &response, &policy).map_or_else(NotStored::code, |_| "stored");
+            let found = judged("", 200, &response, &policy).map_or_else(NotStored::as_str, |_| "stored");
             assert_eq!(found, expected, "{response}");
         }
     }

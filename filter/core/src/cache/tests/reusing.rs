@@ -104,7 +104,7 @@ fn what_is_reused_and_why() {
         let directives = RequestDirectives::of(&fields(request), &policy);
         let found = decide(&view, &directives, false, NOW.saturating_add_signed(after_s * 1_000));
         assert_eq!(
-            (found.action, found.reason.code()),
+            (found.action, found.reason.as_str()),
             (action, reason),
             "{response} / {request} after {after_s} s"
         );
@@ -125,7 +125,7 @@ fn a_soft_purge_makes_stale_what_was_fresh() {
     let bytes = stored("", 200, "cache-control: max-age=60", &policy);
     let view = StoredView::decode(&bytes, true).expect("what was stored");
     let found = decide(&view, &RequestDirectives::default(), true, NOW + 1_000);
-    assert_eq!((found.action, found.reason.code()), (Action::Validate, "soft-purged"));
+    assert_eq!((found.action, found.reason.as_str()), (Action::Validate, "soft-purged"));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn what_bridges_a_failure() {
         let directives = RequestDirectives::of(&fields(request), &policy);
         let found = on_failure(&view, &directives, &policy, failure, NOW + after_s * 1_000);
         assert_eq!(
-            found.map(|reuse| reuse.reason.code()),
+            found.map(|reuse| reuse.reason.as_str()),
             reason,
             "{response} / {request} after {after_s} s, {failure:?}"
         );

@@ -14,7 +14,7 @@ fn generous() -> FreshnessPolicy {
 }
 
 fn code(request: &str, response: &str, policy: &FreshnessPolicy) -> &'static str {
-    judged(request, 200, response, policy).map_or_else(NotStored::code, |_| "stored")
+    judged(request, 200, response, policy).map_or_else(NotStored::as_str, |_| "stored")
 }
 
 const MODIFIED: &str = "last-modified: Mon, 01 Jan 2018 00:00:00 GMT";

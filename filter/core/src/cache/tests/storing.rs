@@ -7,7 +7,7 @@ use crate::cache::{age, groups, invalidation};
 use crate::http::method::Method;
 
 fn code(request: &str, status: u16, response: &str, policy: &FreshnessPolicy) -> &'static str {
-    judged(request, status, response, policy).map_or_else(super::NotStored::code, |_| "stored")
+    judged(request, status, response, policy).map_or_else(super::NotStored::as_str, |_| "stored")
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What clients bring about, by time limits of their own or by content that does not come: it is theirs alone.
 
 use super::*;
-use crate::breaker::{BreakerPolicy, Shown, all};
+use crate::breaker::{BreakerPolicy, BreakerState, all};
 
 const UPSTREAM_TIMEOUT: u64 = 1 << 2;
 const TERMINATION: u64 = 1 << 6;
@@ -11,11 +11,11 @@ const LIMITS: [&str; 3] = [
     "x-envoy-upstream-stream-duration-ms",
 ];
 
-fn state(envoy: &mut Envoy) -> Shown {
+fn state(envoy: &mut Envoy) -> BreakerState {
     envoy.vm.on_tick(&envoy.host, ROOT);
     all(&envoy.host, &BreakerPolicy::default(), envoy.host.now_ms.get())
         .first()
-        .map_or(Shown::Closed, |view| view.state)
+        .map_or(BreakerState::Closed, |view| view.state)
 }
 
 /// A request that Envoy ends with a time-out after so long.
@@ -41,12 +41,12 @@ fn timed_out(envoy: &mut Envoy, more: &[(&str, &str)], after_ms: u64) {
 
 #[test]
 fn a_clients_own_time_limit_does_not_open_the_breaker() {
-    let mut cases = vec![(None, 50, Shown::Open)];
+    let mut cases = vec![(None, 50, BreakerState::Open)];
     for name in LIMITS {
-        cases.push((Some((name, "50")), 50, Shown::Closed));
+        cases.push((Some((name, "50")), 50, BreakerState::Closed));
         // What ends before it, ends by a limit of Envoy's own.
-        cases.push((Some((name, "60000")), 50, Shown::Open));
-        cases.push((Some((name, "0")), 50, Shown::Open));
+        cases.push((Some((name, "60000")), 50, BreakerState::Open));
+        cases.push((Some((name, "0")), 50, BreakerState::Open));
     }
     for (limit, after_ms, expected) in cases {
         let mut envoy = Envoy::new(r#"{"breaker":{"minimum_calls":5,"jitter_percent":0}}"#);

@@ -1,7 +1,7 @@
 //! Active health checks: when the leader asks, what it asks, and what becomes of the answer.
 
 use super::*;
-use crate::breaker::{BreakerPolicy, Shown, View, all};
+use crate::breaker::{BreakerPolicy, BreakerState, View, all};
 
 const CHECKED: &str = r#"{"breaker":{"minimum_calls":5,"jitter_percent":0,"probes":2,"recovery_ramp":"0s",
     "active_health_checks":[{"upstream":"*","path":"/health?deep","interval":"3s","host":"api.internal",
@@ -15,7 +15,7 @@ impl Envoy {
         for _ in 0..5 {
             forwarded(envoy.get(&[], "500", &[], b""));
         }
-        assert_eq!(envoy.view().state, Shown::Open);
+        assert_eq!(envoy.view().state, BreakerState::Open);
         envoy
     }
 
@@ -71,10 +71,10 @@ fn a_quiet_upstream_is_checked_until_its_breaker_is_closed() {
     assert_eq!(envoy.pass(10), 0, "one at a time");
     assert_eq!(envoy.view().probes, 1);
     envoy.answer(Some("204"));
-    assert_eq!(envoy.view().state, Shown::HalfOpen, "two are needed");
+    assert_eq!(envoy.view().state, BreakerState::HalfOpen, "two are needed");
     assert_eq!(envoy.pass(1), 1, "the interval is over since the last one began");
     envoy.answer(Some("204"));
-    assert_eq!(envoy.view().state, Shown::Closed);
+    assert_eq!(envoy.view().state, BreakerState::Closed);
     assert_eq!(envoy.pass(30), 0, "never while closed");
     forwarded(envoy.get(&[], "200", &PROBE, b"asked"));
 }
@@ -85,7 +85,7 @@ fn another_status_or_no_answer_opens_it_again_for_longer() {
         let mut envoy = Envoy::opened(CHECKED);
         assert_eq!(envoy.pass(9), 1);
         envoy.answer(status);
-        assert_eq!(envoy.view().state, Shown::Open, "{status:?}");
+        assert_eq!(envoy.view().state, BreakerState::Open, "{status:?}");
         // Ten seconds now, and quiet for three.
         assert_eq!(envoy.pass(12), 0, "{status:?}");
         assert_eq!(envoy.pass(2), 1, "{status:?}");
@@ -100,14 +100,14 @@ fn where_clients_probe_nothing_is_checked() {
     assert_eq!(flow, Flow::Continue);
     assert_eq!(envoy.pass(10), 0, "its probe is under way");
     finish(&mut envoy, &client, &PROBE, b"well");
-    assert_eq!(envoy.view().state, Shown::HalfOpen);
+    assert_eq!(envoy.view().state, BreakerState::HalfOpen);
     assert_eq!(envoy.pass(2), 0, "the wait begins anew");
     assert_eq!(envoy.pass(2), 1);
     // One of two places: the other one is a client's, whose success closes it; the answer then comes too late to count.
     forwarded(envoy.get(&[("cache-control", "no-cache")], "200", &PROBE, b"well"));
-    assert_eq!(envoy.view().state, Shown::Closed);
+    assert_eq!(envoy.view().state, BreakerState::Closed);
     envoy.answer(Some("500"));
-    assert_eq!(envoy.view().state, Shown::Closed);
+    assert_eq!(envoy.view().state, BreakerState::Closed);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_check_that_cannot_be_made_is_no_failure() {
     envoy.pass(7);
     envoy.host.no_calls.set(true);
     envoy.pass(20);
-    assert_eq!((envoy.view().state, envoy.view().probes), (Shown::HalfOpen, 0));
+    assert_eq!((envoy.view().state, envoy.view().probes), (BreakerState::HalfOpen, 0));
     let told = envoy.vm.health_check_reported("api").unwrap();
     assert_eq!((told.healthy, told.status, told.last_ms > 0), (false, 0, true));
     envoy.host.no_calls.set(false);
@@ -127,7 +127,7 @@ fn a_check_that_cannot_be_made_is_no_failure() {
 fn by_default_and_where_another_vm_leads_nobody_asks() {
     let mut envoy = Envoy::opened(r#"{"breaker":{"minimum_calls":5,"jitter_percent":0}}"#);
     assert_eq!(envoy.pass(60), 0);
-    assert_eq!(envoy.view().state, Shown::HalfOpen);
+    assert_eq!(envoy.view().state, BreakerState::HalfOpen);
     let mut envoy = Envoy::opened(CHECKED);
     for _ in 0..200 {
         envoy.wait(200);
@@ -167,7 +167,7 @@ fn a_routes_own_breaker_is_checked_by_its_own_path_once_its_upstream_is_well() {
         .into_iter()
         .map(|view| (view.upstream, view.state))
         .collect();
-    let closed = |name: &str| (name.to_owned(), Shown::Closed);
+    let closed = |name: &str| (name.to_owned(), BreakerState::Closed);
     assert_eq!(states, [closed("api"), closed("api/all")]);
 }
 

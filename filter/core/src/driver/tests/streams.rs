@@ -1,7 +1,7 @@
 //! Streams, and everything else that is answered long before it ends.
 
 use super::*;
-use crate::breaker::{BreakerPolicy, Shown, View, all};
+use crate::breaker::{BreakerPolicy, BreakerState, View, all};
 
 const NONE: u64 = 0;
 const UPSTREAM_TIMEOUT: u64 = 1 << 2;
@@ -93,7 +93,7 @@ fn probes_are_decided_by_the_response_head() {
         for _ in 0..5 {
             forwarded(envoy.get(&[], "500", &[], b""));
         }
-        assert_eq!(envoy.breaker().state, Shown::Open);
+        assert_eq!(envoy.breaker().state, BreakerState::Open);
         envoy.wait(5_000);
         let streams: Vec<_> = (0..3)
             .map(|probe| {
@@ -105,19 +105,22 @@ fn probes_are_decided_by_the_response_head() {
                 envoy.begin(&request).0
             })
             .collect();
-        assert_eq!((envoy.breaker().state, envoy.breaker().probes), (Shown::HalfOpen, 3));
+        assert_eq!(
+            (envoy.breaker().state, envoy.breaker().probes),
+            (BreakerState::HalfOpen, 3)
+        );
         let refusal = replied(envoy.get(&[("cache-control", "no-store")], "200", &[], b"not asked"));
         assert_eq!(refusal.status, 503, "three heads are waited for");
         for stream in &streams {
             envoy.head(stream, head, false);
         }
-        assert_eq!(envoy.breaker().state, Shown::Closed, "{head:?}");
+        assert_eq!(envoy.breaker().state, BreakerState::Closed, "{head:?}");
         forwarded(envoy.get(&[], "200", &[("cache-control", "no-store")], b"asked"));
         for stream in &streams {
             envoy.body(stream, b"data: 1", false);
             envoy.finish(stream, CLIENT_GONE, GONE);
         }
-        assert_eq!(envoy.breaker().state, Shown::Closed);
+        assert_eq!(envoy.breaker().state, BreakerState::Closed);
         let (calls, failures, _) = envoy.breaker().window;
         assert_eq!((calls, failures), (1, 0), "a permit counts once");
     }
@@ -292,11 +295,15 @@ fn a_grpc_stream_as_probe_is_decided_by_its_first_message() {
     for stream in &streams {
         envoy.head(stream, &GRPC, false);
     }
-    assert_eq!(envoy.breaker().state, Shown::HalfOpen, "a head alone says nothing");
+    assert_eq!(
+        envoy.breaker().state,
+        BreakerState::HalfOpen,
+        "a head alone says nothing"
+    );
     for stream in &streams {
         envoy.body(stream, b"message", false);
     }
-    assert_eq!(envoy.breaker().state, Shown::Closed);
+    assert_eq!(envoy.breaker().state, BreakerState::Closed);
 }
 
 #[test]
@@ -389,5 +396,5 @@ fn long_polls_alone_do_not_open_a_breaker_as_it_is_shipped() {
         envoy.finish(stream, NONE, "via_upstream");
     }
     let breaker = envoy.breaker();
-    assert_eq!((breaker.state, breaker.window), (Shown::Closed, (25, 0, 0)));
+    assert_eq!((breaker.state, breaker.window), (BreakerState::Closed, (25, 0, 0)));
 }

@@ -1,0 +1,128 @@
+//! One row per setting: everything that is said about it follows from its row.
+
+use serde_json::{Map, Value};
+
+use super::kinds::Describe;
+use super::reader::{Findings, ObjectReader};
+
+/// One setting, as it is described.
+pub(super) struct Row {
+    /// Its name in the document.
+    pub(super) key: &'static str,
+    /// What it means: plain sentences.
+    pub(super) meaning: String,
+    /// Which values it takes.
+    pub(super) kind: Box<dyn Describe>,
+    /// A value in its canonical spelling.
+    pub(super) example: Value,
+}
+
+/// An object of the document that is made of rows.
+pub(super) trait Rows: Sized + Default {
+    /// What the object is about: plain sentences.
+    fn about() -> String;
+    /// Every setting of the object, in the order in which they are read.
+    fn rows() -> Vec<Row>;
+    /// Reads every setting; what is absent or refused keeps its value of `base`.
+    fn read_rows(object: &mut ObjectReader<'_, '_>, base: Self) -> Self;
+    /// The object with every setting in its canonical spelling.
+    fn to_json(&self) -> Value;
+}
+
+/// An object that stands once in the document, under a name.
+pub(super) trait Topic: Rows {
+    /// Reads the object; settings that are absent or refused keep their value of `base`.
+    fn read(path: String, value: &Value, base: Self, findings: &mut Findings) -> Self {
+        let Some(mut object) = ObjectReader::open(path, value, findings) else {
+            return base;
+        };
+        let topic = Self::read_rows(&mut object, base);
+        object.finish();
+        topic
+    }
+}
+
+/// An object that stands in a list.
+pub(super) trait Item: Rows {
+    /// `None` if it lacks what it is known by; then that is among the findings.
+    fn read(path: String, value: &Value, findings: &mut Findings) -> Option<Self>;
+}
+
+/// Joins the lines of a doc comment.
+pub(super) fn sentences(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// Adds a setting to an object, unless it has no value.
+pub(super) fn insert(object: &mut Map<String, Value>, key: &str, value: Option<Value>) {
+    object.extend(value.map(|value| (key.to_owned(), value)));
+}
+
+/// Declares an object of the document, one row per setting:
+///
+/// ```text
+/// /// What the setting means.
+/// "key in the document" => field: type = default, kind, example value;
+/// ```
+///
+/// The kind says which values are taken, in which unit and range. From the rows come the struct, its `Default`, reading,
+/// the canonical spelling, the schema and the reference.
+macro_rules! settings {
+    (
+        $(#[doc = $about:literal])+
+        $name:ident {
+            $(
+                $(#[doc = $meaning:literal])+
+                $key:literal => $field:ident: $type:ty = $default:expr, $kind:expr, example $example:tt;
+            )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name {
+            $(
+                $(#[doc = $meaning])+
+                #[doc = ""]
+                #[doc = concat!("`", $key, "` in the document: `", stringify!($kind), "`; default: `", stringify!($default), "`.")]
+                pub $field: $type,
+            )+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default, )+ }
+            }
+        }
+
+        impl $crate::settings::rows::Rows for $name {
+            fn about() -> String {
+                $crate::settings::rows::sentences(&[$($about),+])
+            }
+
+            fn rows() -> Vec<$crate::settings::rows::Row> {
+                vec![$(
+                    $crate::settings::rows::Row {
+                        key: $key,
+                        meaning: $crate::settings::rows::sentences(&[$($meaning),+]),
+                        kind: Box::new($kind),
+                        example: serde_json::json!($example),
+                    },
+                )+]
+            }
+
+            fn read_rows(object: &mut $crate::settings::reader::ObjectReader<'_, '_>, base: Self) -> Self {
+                use $crate::settings::kinds::Kind;
+                Self { $( $field: $kind.take(object, $key, base.$field), )+ }
+            }
+
+            fn to_json(&self) -> serde_json::Value {
+                use $crate::settings::kinds::Kind;
+                let mut object = serde_json::Map::new();
+                $( $crate::settings::rows::insert(&mut object, $key, $kind.to_json(&self.$field)); )+
+                serde_json::Value::Object(object)
+            }
+        }
+    };
+}
+
+pub(super) use settings;
