@@ -8,6 +8,7 @@ use crate::steering::Said;
 use crate::warm::WarmupProgress;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What must not be forgotten: it is in a journal that all replicas share. The names are those of the journal, which older and newer
 /// replicas read too.
@@ -87,6 +88,13 @@ impl Fact {
     }
 }
 
+/// Of all that a replica knows, what the journal lacks: it lost it, or the replica was away when it happened. `found` names what is in
+/// the journal. What has no name is told again.
+pub fn lacking(facts: impl IntoIterator<Item = Fact>, found: &BTreeSet<String>) -> Vec<Fact> {
+    let lacks = |fact: &Fact| fact.name().is_none_or(|name| !found.contains(&name));
+    facts.into_iter().filter(lacks).collect()
+}
+
 /// What a replica has heard of an Envoy. Each update says who the Envoy is, so that none needs another one to be understood.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EnvoyUpdate {
@@ -110,7 +118,7 @@ mod tests {
     use crate::purges::Target;
     use crate::steering::Word;
     use serde_json::{Value, json};
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     fn purge() -> Purge {
         Purge {

@@ -5,7 +5,7 @@ use super::reader::Reader;
 use super::replica::RedisReplication;
 use crate::kernel::ports::Replication as _;
 use control_domain::fleet::instance;
-use control_domain::replication::Fact;
+use control_domain::replication::{self, Fact};
 use redis::RedisError;
 use std::collections::BTreeSet;
 use std::io;
@@ -64,9 +64,8 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
     }
 }
 
-/// What this replica knows and the journal does not: it lost it, or was away when it happened.
-fn put_back(replicas: &RedisReplication, owners: &Owners, known: &BTreeSet<String>) {
-    let is_missing = |fact: &Fact| fact.name().is_none_or(|name| !known.contains(&name));
-    let missing = owners.facts().into_iter().filter(is_missing);
-    missing.for_each(|fact| replicas.publish_later(fact));
+/// What this replica knows and the journal does not.
+fn put_back(replicas: &RedisReplication, owners: &Owners, found: &BTreeSet<String>) {
+    let missing = replication::lacking(owners.facts(), found);
+    missing.into_iter().for_each(|fact| replicas.publish_later(fact));
 }

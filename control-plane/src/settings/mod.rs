@@ -12,7 +12,7 @@ mod service;
 pub(crate) mod store;
 
 pub(crate) use change::proposing;
-pub(crate) use published::Published;
 #[cfg(test)]
-pub(crate) use recovery::{MOST_AHEAD, RECOVERIES};
+pub(crate) use control_domain::recovery::{MOST_AHEAD, RECOVERIES};
+pub(crate) use published::Published;
 pub(crate) use service::{Parts, SettingsService};

@@ -20,7 +20,7 @@ pub(crate) use keys::KeyFile;
 use crate::kernel::clock::now_ms;
 use crate::redis::Endpoint;
 use backend::Backend;
-use control_domain::tier::{Fence, Parts, PurgeTable, Subject};
+use control_domain::tier::{Fence, MAX_LIFE_MS, Parts, PurgeTable, Subject};
 use counters::{Counters, Counts};
 use embedded::Embedded;
 use entry::{Id, Lease};
@@ -37,10 +37,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Longest life of a stored response in the tier; purges are remembered for longer.
-const MAX_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
-/// A response whose fetch began longer ago is refused: the purges since may not be remembered any more.
-const MAX_FENCE_AGE_MS: u64 = MAX_LIFE_MS;
 /// Largest stored response taken, whatever the settings of an Envoy say.
 pub(crate) const MAX_VALUE: usize = (1 << 20) + (64 << 10);
 pub(crate) const MAX_KEY: usize = 64 << 10;
@@ -205,9 +201,7 @@ impl Tier {
             path: &record.path,
             tags: &record.tags,
         };
-        let fence = record.fence();
-        let too_old = fence.ms.saturating_add(MAX_FENCE_AGE_MS).saturating_add(MAX_LIFE_MS) < now_ms;
-        if too_old || self.table().purged(fence, &parts) {
+        if !self.table().hands_out(record.fence(), &parts, now_ms) {
             Counters::add(&counters.purged);
             return None;
         }
@@ -227,14 +221,16 @@ impl Tier {
             return refused("size");
         }
         let now_ms = now_ms();
-        let Some(fence) = offer.fence.map(Fence::from) else {
-            return refused("no-fence");
+        let parts = Parts {
+            host: &offer.host,
+            path: &offer.path,
+            tags: &offer.tags,
         };
-        if fence.ms.saturating_add(MAX_FENCE_AGE_MS) < now_ms {
-            return refused("old-fence");
-        }
-        // Nobody has heard of purges to come: a later place would escape them.
-        let fence = fence.min(self.table().last());
+        let admitted = self.table().admit(offer.fence.map(Fence::from), &parts, now_ms);
+        let fence = match admitted {
+            Ok(fence) => fence,
+            Err(reason) => return refused(reason),
+        };
         let ahead_ms = i64::try_from(now_ms)
             .unwrap_or(i64::MAX)
             .saturating_sub(i64::try_from(offer.now_ms).unwrap_or(i64::MAX));
@@ -242,14 +238,6 @@ impl Tier {
         let life_ms = usable_until_ms.saturating_sub(now_ms).min(MAX_LIFE_MS);
         if life_ms == 0 {
             return refused("expired");
-        }
-        let parts = Parts {
-            host: &offer.host,
-            path: &offer.path,
-            tags: &offer.tags,
-        };
-        if self.table().purged(fence, &parts) {
-            return refused("purged");
         }
         let id = Id::of(&offer.key);
         let variant = offer.variant;

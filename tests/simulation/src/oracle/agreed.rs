@@ -1,0 +1,110 @@
+//! What replicas are to agree on: settings and overrides of breakers.
+
+use super::Oracle;
+use control_domain::book::SettingsHistory;
+use control_domain::steering::{Said, Steering, Word};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was accepted.
+#[derive(Debug, Default)]
+pub(super) struct Agreed {
+    /// By epoch and revision: the document that was in force under it.
+    documents: BTreeMap<(String, u64), Value>,
+    /// Changes that operators were told are in force.
+    written: BTreeMap<(String, u64), Value>,
+    /// Revisions that were lost with data that nobody promises to keep: a number may come again, and a change be gone.
+    lost: BTreeSet<(String, u64)>,
+    /// Overrides, and the one that was known before.
+    overrides: Vec<(Said, Option<Said>)>,
+}
+
+impl Agreed {
+    pub(super) fn published(&mut self, epoch: &str, revision: u64, document: Value) -> Result<(), String> {
+        let name = (epoch.to_owned(), revision);
+        let lost = self.lost.contains(&name);
+        match self.documents.insert(name, document.clone()) {
+            Some(before) if before != document && !lost => {
+                Err(format!("two documents are revision {revision} of {epoch}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn written(&mut self, epoch: String, revision: u64, document: Value) {
+        self.written.insert((epoch, revision), document);
+    }
+
+    pub(super) fn overridden(&mut self, said: Said, before: Option<Said>) {
+        self.overrides.push((said, before));
+    }
+
+    pub(super) fn was_ever(&self, word: Word) -> bool {
+        self.overrides.iter().any(|(said, _)| said.action == word)
+    }
+
+    fn loses(&mut self, is_lost: impl Fn(&(String, u64)) -> bool) {
+        let lost = self.documents.keys().filter(|name| is_lost(name)).cloned();
+        self.lost.extend(lost);
+    }
+}
+
+impl Oracle {
+    /// Changes that were accepted.
+    pub(crate) fn written(&self) -> u64 {
+        self.agreed.written.len() as u64
+    }
+
+    /// Overrides of breakers.
+    pub(crate) fn overrides(&self) -> u64 {
+        self.agreed.overrides.len() as u64
+    }
+
+    /// Redis has lost the revisions above this one.
+    pub(crate) fn redis_lost(&mut self, above: u64) {
+        self.agreed.loses(|(_, revision)| *revision > above);
+    }
+
+    /// A control plane that stands alone was killed, and may have lost its newest revision.
+    pub(crate) fn disk_lost(&mut self, history: &SettingsHistory, loses: bool) {
+        let newest = (history.epoch().to_owned(), history.present().number);
+        if loses {
+            self.agreed.loses(|name| *name == newest);
+        }
+    }
+
+    /// Every change that an operator was told is in force is in the history.
+    ///
+    /// # Errors
+    /// One is not.
+    pub(crate) fn nothing_written_is_lost(&self, history: &SettingsHistory) -> Result<(), String> {
+        for ((epoch, revision), document) in &self.agreed.written {
+            let lost = self.agreed.lost.contains(&(epoch.clone(), *revision));
+            let kept = |kept: &control_domain::book::Revision| kept.number == *revision && kept.document == *document;
+            if !lost && (epoch != history.epoch() || !history.revisions().any(kept)) {
+                return Err(format!(
+                    "revision {revision} of {epoch} was accepted and is not in the history"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last override is none that somebody who knew it has replaced.
+    ///
+    /// # Errors
+    /// An older one is back.
+    pub(crate) fn no_older_override(&self, steering: &Steering) -> Result<(), String> {
+        for (said, before) in &self.agreed.overrides {
+            let known = steering.log().any(|known| known == said);
+            let replaced = before.as_ref().is_some_and(|before| {
+                let last = steering.last(&said.upstream);
+                last == Some(before) && before != said
+            });
+            if known && replaced {
+                return Err(format!("{before:?} is in force again, which was replaced by {said:?}"));
+            }
+        }
+        Ok(())
+    }
+}
