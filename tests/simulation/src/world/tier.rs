@@ -18,15 +18,15 @@ pub(super) struct Call {
     pub(super) at: Place,
     /// The filter's number for it.
     number: u32,
-    /// What must not be found any more, as of when it was made.
-    floors: [u64; PATHS],
+    /// Of a question: what must not be found any more, as of when it was asked.
+    floors: Option<[u64; PATHS]>,
 }
 
 impl World {
     pub(super) fn call_tier(&mut self, at: Place, number: u32, method: String, message: Vec<u8>, timeout_ms: u64) {
         let call = self.next_stream;
         self.next_stream += 1;
-        let floors = self.oracle.tier_floors();
+        let floors = (method == "Get").then(|| self.oracle.tier_floors());
         self.calls.insert(call, Call { at, number, floors });
         let late = self.random.once_in(20);
         let wait = self.random.between(1, if late { 3_000 } else { 25 });
@@ -61,7 +61,7 @@ impl World {
         let Some(Call { at, number, floors }) = self.calls.remove(&call) else {
             return Ok(());
         };
-        if let Ok(found) = TierFound::decode(message.as_slice())
+        if let (Some(floors), Ok(found)) = (floors, TierFound::decode(message.as_slice()))
             && found.result() == Found::Hit
         {
             self.oracle.found_in_tier(&found.value, &floors)?;
