@@ -11,7 +11,7 @@ use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use crate::tier::Tier;
 use control_domain::fleet::ConnectionId;
-use control_domain::purges::{Matched, Purge, Target};
+use control_domain::purges::{Matched, Purge, PurgeLog, Target};
 use control_domain::replication::Fact;
 use control_domain::tier::Subject;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -41,6 +41,8 @@ pub(crate) const TARGETS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 pub(crate) const TARGETS_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 /// A tier that cannot record a purge is tried again after this.
 const TIER_RETRY: Duration = Duration::from_secs(1);
+/// A purge that is younger is being recorded by whoever accepted it.
+const BEING_RECORDED_MS: u64 = 2_000;
 
 /// What is to do of a purge beside the Envoys.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +127,7 @@ impl PurgeService {
     /// What is to do of a purge beside the Envoys.
     pub(crate) fn outstanding(&self, id: &str) -> Outstanding {
         Outstanding {
-            tier: self.tier.is_pending(id),
+            tier: self.get(id).is_some_and(|purge| purge.unrecorded),
             replicas: self.replication.is_unpublished(id),
         }
     }
@@ -141,7 +143,6 @@ impl PurgeService {
             return Err(Box::new(earlier));
         }
         self.record.accept(purge.clone())?;
-        self.tier.mark_pending(&purge.id);
         tracing::warn!(
             purge = purge.id,
             who = purge.by,
@@ -153,12 +154,18 @@ impl PurgeService {
         self.events.announce(event(purge));
         // Written down before it is sent: once an Envoy has done it, it is never forgotten.
         self.record.keep(purge);
+        // The tier before the Envoys, here and at other replicas: what one gets from it after its own purge is then never what was purged.
+        let recorded = self.record_in_tier(purge).await;
+        if recorded {
+            self.record.recorded(&purge.id);
+        }
         if self.replication.is_shared() {
-            // The tier before the other replicas: their Envoys must not get from it what they are about to purge.
-            if self.record_in_tier(purge).await {
-                self.tier.clear_pending(&purge.id);
-            }
-            self.replication.publish_purge(purge).await;
+            let unrecorded = !recorded;
+            let purge = Purge {
+                unrecorded,
+                ..purge.clone()
+            };
+            self.replication.publish_purge(&purge).await;
         }
         Ok(())
     }
@@ -192,37 +199,51 @@ impl PurgeService {
         });
     }
 
-    /// Records an accepted purge in the shared tier and sends it to every connected Envoy. Ends when all have answered or given up.
+    /// Sends an accepted purge to every connected Envoy. Ends when all have answered or given up.
     pub(crate) async fn send_to_all(self: Arc<Self>, purge: Purge) {
-        // First the tier: what an Envoy gets from it after its own purge is then never what was purged.
-        if !self.tier.is_pending(&purge.id) || self.record_in_tier(&purge).await {
-            self.tier.clear_pending(&purge.id);
-            self.tell(&purge).await;
-            return;
-        }
         self.tell(&purge).await;
-        while !self.record_in_tier(&purge).await {
-            tokio::time::sleep(TIER_RETRY).await;
+    }
+
+    /// Has the shared tier record what it could not record at first, also before this process began, or at another replica. Then all Envoys
+    /// do it once more: meanwhile one may have got from the tier what it had purged itself. Until told to stop.
+    pub(crate) async fn record_late(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TIER_RETRY) => {}
+                _ = stopped.changed() => return,
+            }
+            // One that was accepted a moment ago is being recorded.
+            let before = now_ms().saturating_sub(BEING_RECORDED_MS);
+            let late = |log: &PurgeLog| {
+                let late = log.unrecorded().filter(|purge| purge.at < before);
+                late.cloned().collect::<Vec<_>>()
+            };
+            for purge in self.record.read(late) {
+                if !self.record_in_tier(&purge).await {
+                    break;
+                }
+                // Another replica may have been first.
+                let waits = |log: &PurgeLog| log.get(&purge.id).is_some_and(|purge| purge.unrecorded);
+                if self.record.read(waits) {
+                    let (round, id) = (self.record.reopen(&purge.id), purge.id.clone());
+                    self.record.keep_reopened(&purge.id);
+                    self.replication.publish_later(Fact::PurgeReopened { id, round });
+                }
+                if let Some(purge) = self.get(&purge.id) {
+                    let service = Arc::clone(&self);
+                    tokio::spawn(async move { service.tell(&purge).await });
+                }
+            }
         }
-        // Meanwhile an Envoy may have got from the tier what it had purged itself.
-        self.record.reopen(&purge.id);
-        self.record.keep_reopened(&purge.id);
-        let id = purge.id.clone();
-        self.replication.publish_later(Fact::PurgeReopened { id });
-        self.tier.clear_pending(&purge.id);
-        self.tell(&purge).await;
     }
 
     // What other replicas tell.
 
-    /// Another replica has accepted a purge and recorded it in the shared tier; the Envoys of this one are told here.
+    /// Another replica has accepted a purge; the Envoys of this one are told here.
     pub(crate) fn observe_accepted(self: &Arc<Self>, purge: Purge) {
         if self.record.accept(purge.clone()).is_err() {
             // Known; perhaps not who has done it.
-            for (envoy, at) in &purge.applied {
-                let matched = purge.matched.get(envoy).copied();
-                self.observe_applied(&purge.id, envoy, *at, matched);
-            }
+            self.record.learn(&purge);
             return;
         }
         self.record.keep(&purge);
@@ -234,13 +255,21 @@ impl PurgeService {
     }
 
     /// An Envoy of another replica has done a purge.
-    pub(crate) fn observe_applied(&self, id: &str, envoy: &str, at: u64, matched: Option<Matched>) {
-        self.record.applied(id, envoy, at, matched);
+    pub(crate) fn observe_applied(&self, round: u32, id: &str, envoy: &str, at: u64, matched: Option<Matched>) {
+        self.record.applied(round, id, envoy, at, matched);
     }
 
-    /// Another replica has reopened a purge.
-    pub(crate) fn observe_reopened(&self, id: &str) {
-        self.record.reopen(id);
+    /// Another replica has reopened a purge, as round `round` of it; 0 = the next one.
+    pub(crate) fn observe_reopened(self: &Arc<Self>, id: &str, round: u32) {
+        if round == 0 {
+            self.record.reopen(id);
+        } else {
+            self.record.reopen_to(id, round);
+        }
+        if let Some(purge) = self.get(id) {
+            let service = Arc::clone(self);
+            tokio::spawn(async move { service.tell(&purge).await });
+        }
     }
 
     /// Everything up to this time is forgotten: the shared journal does not have it any more.
@@ -274,13 +303,13 @@ impl PurgeService {
             counted = counted.or(result.count);
         }
         let so_far = counted.as_ref().map(counting::of_first_step);
-        self.note_applied(&purge.id, envoy, so_far);
+        self.note_applied(purge, envoy, so_far);
         if let Some(first) = counted.filter(|count| !count.done) {
             let (service, envoy, purge) = (Arc::clone(self), envoy.to_owned(), purge.clone());
             tokio::spawn(async move {
                 let counted = service.counting.go_on(&service.fleet, &envoy, &purge, &first).await;
                 if let Some(matched) = counted {
-                    service.note_applied(&purge.id, &envoy, Some(matched));
+                    service.note_applied(&purge, &envoy, Some(matched));
                 }
             });
         }
@@ -288,15 +317,19 @@ impl PurgeService {
     }
 
     /// An Envoy has done a purge, and may have counted what it matched.
-    fn note_applied(&self, id: &str, envoy: &str, matched: Option<Matched>) {
-        let at = now_ms();
-        self.record.applied(id, envoy, at, matched);
+    fn note_applied(&self, purge: &Purge, envoy: &str, matched: Option<Matched>) {
+        let (at, id) = (now_ms(), &purge.id);
+        if !self.record.applied(purge.round, id, envoy, at, matched) {
+            // It was told before the purge was reopened.
+            return;
+        }
         self.record.keep_applied(id, envoy, at, matched);
         self.replication.publish_later(Fact::PurgeApplied {
-            id: id.to_owned(),
+            id: id.clone(),
             envoy: envoy.to_owned(),
             at,
             matched,
+            round: purge.round,
         });
         self.fleet.notify_progress();
     }

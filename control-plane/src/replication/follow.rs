@@ -5,9 +5,8 @@ use super::reader::Reader;
 use super::replica::RedisReplication;
 use crate::kernel::ports::Replication as _;
 use control_domain::fleet::instance;
-use control_domain::replication::{self, Fact};
+use control_domain::replication::Journaled;
 use redis::RedisError;
-use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -26,7 +25,7 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
         owners.purges.forget_before(forgotten_ms);
     }
     // Of a new journal everything is read before what it lacks is put back.
-    let mut known = reader.journal_is_new.then(BTreeSet::new);
+    let mut known = reader.journal_is_new.then(Journaled::default);
     let mut looked = Instant::now();
     loop {
         if looked.elapsed() >= LOOK_EVERY {
@@ -45,7 +44,7 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
                 put_back(replicas, owners, found);
                 known = None;
             } else {
-                found.extend(batch.facts.iter().filter_map(Fact::name));
+                batch.facts.iter().for_each(|fact| found.note(fact));
             }
         }
         if batch.settings {
@@ -65,7 +64,7 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
 }
 
 /// What this replica knows and the journal does not.
-fn put_back(replicas: &RedisReplication, owners: &Owners, found: &BTreeSet<String>) {
-    let missing = replication::lacking(owners.facts(), found);
+fn put_back(replicas: &RedisReplication, owners: &Owners, found: &Journaled) {
+    let missing = found.lacks(owners.facts());
     missing.into_iter().for_each(|fact| replicas.publish_later(fact));
 }

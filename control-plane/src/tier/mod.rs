@@ -31,7 +31,6 @@ use record::Record;
 use redis_store::RedisStore;
 use seal::Sealer;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,8 +65,6 @@ pub(crate) struct Tier {
     backend: Backend,
     sealer: Sealer,
     purges: Mutex<PurgeTable>,
-    /// Operators' purges that are not recorded yet.
-    pending: Mutex<BTreeSet<String>>,
     pub(crate) counters: Counters,
 }
 
@@ -87,7 +84,6 @@ impl Tier {
             backend,
             sealer: Sealer::new(setup.keys, setup.compress),
             purges: Mutex::new(purges),
-            pending: Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -278,25 +274,6 @@ impl Tier {
             Counters::add(&self.counters.purges);
         }
         Ok(last)
-    }
-
-    /// A purge has yet to be recorded.
-    pub(crate) fn mark_pending(&self, purge: &str) {
-        self.pending().insert(purge.to_owned());
-    }
-
-    /// A purge is recorded.
-    pub(crate) fn clear_pending(&self, purge: &str) {
-        self.pending().remove(purge);
-    }
-
-    /// Whether a purge has yet to be recorded.
-    pub(crate) fn is_pending(&self, purge: &str) -> bool {
-        self.pending().contains(purge)
-    }
-
-    fn pending(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the tier cannot be used at the moment.

@@ -11,8 +11,11 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn told(plan: &Plan, violation: Violation) {
+fn told(plan: &Plan, violation: Violation, is_one: bool) {
     println!("{plan}: {}", violation.what);
+    if is_one {
+        return;
+    }
     let (smaller, violation) = shrink(plan, violation, |plan| run(plan).map(drop));
     println!(
         "  smaller, after {} ms and {} faults: {}\n  again: RUN='{smaller}' SIMULATION_TRACE=1 make simulate",
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let seconds = number("SECONDS").unwrap_or(3_600);
     let (begun, mut all, mut runs, mut failed) = (Instant::now(), Summary::default(), 0_u64, 0_u64);
     let is_one = one.is_some();
+    let is_plan = std::env::var_os("RUN").is_some();
     let seeds = one.into_iter().chain((number("FROM").unwrap_or(0)..).map(Plan::of));
     for plan in seeds {
         if begun.elapsed() >= Duration::from_secs(seconds) || is_one && runs > 0 {
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
             Ok(summary) => all.add(&summary),
             Err(violation) => {
                 failed += 1;
-                told(&plan, violation);
+                told(&plan, violation, is_plan);
             }
         }
         runs += 1;

@@ -13,7 +13,7 @@ impl Replica {
     /// An operator overrides a breaker.
     pub(crate) fn override_breaker(&mut self, upstream: &str, action: Word, lasts_ms: Option<u64>, now_ms: u64) {
         let said = Said {
-            at: now_ms,
+            at: self.steering.moment(upstream, now_ms),
             upstream: upstream.to_owned(),
             action,
             until: lasts_ms.map(|lasts_ms| now_ms + lasts_ms),
@@ -50,6 +50,17 @@ impl Replica {
         let holding: Vec<Said> = self.steering.in_force(now_ms).cloned().collect();
         for said in holding {
             self.ask_envoy(envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
+        }
+    }
+
+    /// Tells Envoys once more whose reports do not show the last override.
+    pub(crate) fn correct_overrides(&mut self, now_ms: u64) {
+        for envoy in self.connected_envoys() {
+            let breakers = self.fleet.get(&envoy).map_or(&[][..], |envoy| &envoy.gauges.breakers);
+            let unheard = self.steering.unheard(breakers, now_ms).into_iter().cloned();
+            for said in unheard.collect::<Vec<Said>>() {
+                self.ask_envoy(&envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
+            }
         }
     }
 

@@ -17,31 +17,26 @@ const FRESH_MS: u64 = 30_000;
 const TIER_RETRY_MS: u64 = 1_000;
 /// For so long it is waited for that a purge is in the journal.
 const PUBLISHED_MS: u64 = 1_000;
+/// A purge that is younger is being recorded by whoever accepted it.
+const BEING_RECORDED_MS: u64 = 2_000;
 
-/// Where an accepted purge stands on its way.
+/// Where an accepted purge stands on its way to the Envoys.
 #[derive(Debug)]
 enum Stage {
     /// The tier is to record it, before anybody else is told.
     Tier,
     /// The other replicas are to know of it; not waited for after this time.
     Publish { until_ms: u64 },
-    /// The tier did not record it at first; asked again at this time, or under way.
-    Late { again_ms: Option<u64> },
-}
-
-#[derive(Debug)]
-struct OnItsWay {
-    purge: Purge,
-    stage: Stage,
-    /// The tier has yet to record it.
-    pending: bool,
 }
 
 /// The purges.
 #[derive(Debug)]
 pub(super) struct Purging {
     pub(super) log: PurgeLog,
-    on_their_way: BTreeMap<String, OnItsWay>,
+    on_their_way: BTreeMap<String, Stage>,
+    /// Purges that the tier is asked to record late.
+    asked_late: BTreeSet<String>,
+    looked_ms: u64,
     /// Streams over which an Envoy is being told what it missed.
     pub(super) telling: BTreeSet<StreamId>,
 }
@@ -51,6 +46,8 @@ impl Purging {
         Self {
             log,
             on_their_way: BTreeMap::new(),
+            asked_late: BTreeSet::new(),
+            looked_ms: 0,
             telling: BTreeSet::new(),
         }
     }
@@ -71,19 +68,15 @@ impl Replica {
             applied: BTreeMap::new(),
             matched: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            unrecorded: true,
+            round: 0,
         };
         let there: Vec<String> = self.fleet.present(now_ms).map(|(name, _)| name.to_owned()).collect();
         let purge = purge.awaiting(there.iter().map(String::as_str));
         let _ = self.purging.log.accept(purge.clone());
         // Written down before it is sent.
         let _ = self.disk.log.accept(purge.clone());
-        let stage = Stage::Tier;
-        let on_its_way = OnItsWay {
-            purge: purge.clone(),
-            stage,
-            pending: true,
-        };
-        self.purging.on_their_way.insert(id.clone(), on_its_way);
+        self.purging.on_their_way.insert(id.clone(), Stage::Tier);
         self.record_in_tier(&purge, now_ms);
         id
     }
@@ -93,33 +86,39 @@ impl Replica {
         if done {
             self.seen.push(Seen::TierPurged { purge: id.to_owned() });
         }
-        let shares = self.shared.is_some();
-        let Some(way) = self.purging.on_their_way.get_mut(id) else {
+        if self.purging.asked_late.remove(id) {
+            self.recorded_late(id, done, now_ms);
             return;
-        };
-        way.pending &= !done;
-        match way.stage {
-            Stage::Tier if shares => {
-                let until_ms = now_ms + PUBLISHED_MS;
-                way.stage = Stage::Publish { until_ms };
-                let purge = way.purge.clone();
-                self.publish(&Fact::PurgeAccepted { purge }, now_ms);
-            }
-            Stage::Tier => self.tell_at_last(id, now_ms),
-            Stage::Publish { .. } => {}
-            Stage::Late { .. } if done => {
-                self.purging.on_their_way.remove(id);
-                self.purging.log.reopen(id);
-                self.disk.log.reopen(id);
-                self.disk.loose.retain(|(purge, ..)| purge != id);
-                self.publish(&Fact::PurgeReopened { id: id.to_owned() }, now_ms);
-                self.tell_all(id, now_ms);
-            }
-            Stage::Late { .. } => {
-                let again_ms = Some(now_ms + TIER_RETRY_MS);
-                way.stage = Stage::Late { again_ms };
-            }
         }
+        if done {
+            self.purging.log.recorded(id);
+            self.disk.log.recorded(id);
+        }
+        if self.shared.is_none() {
+            self.tell_at_last(id, now_ms);
+            return;
+        }
+        let until_ms = now_ms + PUBLISHED_MS;
+        self.purging
+            .on_their_way
+            .insert(id.to_owned(), Stage::Publish { until_ms });
+        if let Some(purge) = self.purging.log.get(id).cloned() {
+            self.publish(&Fact::PurgeAccepted { purge }, now_ms);
+        }
+    }
+
+    /// What the tier could not record at first it has recorded now: all Envoys do it once more.
+    fn recorded_late(&mut self, id: &str, done: bool, now_ms: u64) {
+        if !done {
+            return;
+        }
+        if self.purging.log.get(id).is_some_and(|purge| purge.unrecorded) {
+            let (round, id) = (self.purging.log.reopen(id), id.to_owned());
+            self.disk.log.reopen(&id);
+            self.disk.loose.retain(|(purge, ..)| *purge != id);
+            self.publish(&Fact::PurgeReopened { id, round }, now_ms);
+        }
+        self.tell_all(id, now_ms);
     }
 
     /// Everything the journal was told so far is in it.
@@ -130,36 +129,33 @@ impl Replica {
     /// Time passes.
     pub(super) fn keep_purging(&mut self, now_ms: u64) {
         self.end_waits(|until_ms| until_ms <= now_ms, now_ms);
-        let due = |way: &&OnItsWay| matches!(way.stage, Stage::Late { again_ms: Some(at) } if at <= now_ms);
-        let due = self.purging.on_their_way.values().filter(due);
-        for purge in due.map(|way| way.purge.clone()).collect::<Vec<_>>() {
-            if let Some(way) = self.purging.on_their_way.get_mut(&purge.id) {
-                way.stage = Stage::Late { again_ms: None };
+        if self.purging.looked_ms + TIER_RETRY_MS > now_ms {
+            return;
+        }
+        self.purging.looked_ms = now_ms;
+        let before = now_ms.saturating_sub(BEING_RECORDED_MS);
+        let late = self.purging.log.unrecorded().filter(|purge| purge.at < before);
+        for purge in late.cloned().collect::<Vec<_>>() {
+            if self.purging.asked_late.insert(purge.id.clone()) {
+                self.record_in_tier(&purge, now_ms);
             }
-            self.record_in_tier(&purge, now_ms);
         }
     }
 
     fn end_waits(&mut self, is_over: impl Fn(u64) -> bool, now_ms: u64) {
-        let over = |way: &&OnItsWay| matches!(way.stage, Stage::Publish { until_ms } if is_over(until_ms));
-        let over = self.purging.on_their_way.values().filter(over);
-        for id in over.map(|way| way.purge.id.clone()).collect::<Vec<_>>() {
+        let over = |stage: &Stage| matches!(stage, Stage::Publish { until_ms } if is_over(*until_ms));
+        let over = self.purging.on_their_way.iter().filter(|(_, stage)| over(stage));
+        for id in over.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             self.tell_at_last(&id, now_ms);
         }
     }
 
     fn tell_at_last(&mut self, id: &str, now_ms: u64) {
-        match self.purging.on_their_way.get_mut(id) {
-            Some(way) if way.pending => {
-                let again_ms = Some(now_ms);
-                way.stage = Stage::Late { again_ms };
-            }
-            _ => drop(self.purging.on_their_way.remove(id)),
-        }
+        self.purging.on_their_way.remove(id);
         self.tell_all(id, now_ms);
     }
 
-    fn tell_all(&mut self, id: &str, now_ms: u64) {
+    pub(super) fn tell_all(&mut self, id: &str, now_ms: u64) {
         let Some(purge) = self.purging.log.get(id).cloned() else {
             return;
         };
@@ -174,9 +170,7 @@ impl Replica {
     /// Another replica has accepted a purge.
     pub(super) fn observe_accepted(&mut self, purge: Purge, now_ms: u64) {
         if self.purging.log.accept(purge.clone()).is_err() {
-            for (envoy, at) in &purge.applied {
-                self.purging.log.applied(&purge.id, envoy, *at, None);
-            }
+            self.purging.log.learn(&purge);
             return;
         }
         let _ = self.disk.log.accept(purge.clone());
@@ -256,19 +250,22 @@ impl Replica {
     }
 
     pub(super) fn note_applied(&mut self, purge: &Purge, envoy: &str, now_ms: u64) {
-        let id = purge.id.clone();
-        self.purging.log.applied(&id, envoy, now_ms, None);
+        let (id, round) = (purge.id.clone(), purge.round);
+        if !self.purging.log.applied_in(round, &id, envoy, now_ms, None) {
+            return;
+        }
         self.disk.loose.push((id.clone(), envoy.to_owned(), now_ms));
         self.seen.push(Seen::Applied {
             envoy: envoy.to_owned(),
             purge: id.clone(),
-            settled: !self.purging.on_their_way.get(&id).is_some_and(|way| way.pending),
+            settled: self.purging.log.get(&id).is_none_or(|purge| !purge.unrecorded),
         });
         let fact = Fact::PurgeApplied {
             id,
             envoy: envoy.to_owned(),
             at: now_ms,
             matched: None,
+            round,
         };
         self.publish(&fact, now_ms);
     }

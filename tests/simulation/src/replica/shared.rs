@@ -4,10 +4,10 @@ use super::{Act, Asked, Replica, StreamId, Wire};
 use crate::redis::{Answer, Ask, Batch, Entry, Places};
 use control_domain::fleet::ConnectionId;
 use control_domain::fleet::replica_of;
-use control_domain::replication::{EnvoyUpdate, Fact, lacking};
+use control_domain::replication::{EnvoyUpdate, Fact, Journaled};
 use control_domain::tier::Fence;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// Entries under way together.
@@ -60,7 +60,7 @@ pub(super) struct Shared {
     own: BTreeMap<String, Own>,
     places: Places,
     /// What was found in a journal that is read from its beginning.
-    found: Option<BTreeSet<String>>,
+    found: Option<Journaled>,
 }
 
 impl Replica {
@@ -142,7 +142,7 @@ impl Replica {
                 {
                     // Of a new journal everything is read before what it lacks is put back.
                     shared.places.journal = Fence::default();
-                    shared.found = Some(BTreeSet::new());
+                    shared.found = Some(Journaled::default());
                 }
                 self.read_on();
             }
@@ -181,7 +181,7 @@ impl Replica {
                 shared.found = None;
                 self.put_back(&found, now_ms);
             } else {
-                found.extend(facts.iter().filter_map(Fact::name));
+                facts.iter().for_each(|fact| found.note(fact));
             }
         }
         if batch.version != self.agreeing.version() {
@@ -205,15 +205,20 @@ impl Replica {
     fn apply(&mut self, fact: Fact, now_ms: u64) {
         match fact {
             Fact::PurgeAccepted { purge } => self.observe_accepted(purge, now_ms),
-            Fact::PurgeApplied { id, envoy, at, .. } => self.purging.log.applied(&id, &envoy, at, None),
-            Fact::PurgeReopened { id } => self.purging.log.reopen(&id),
+            Fact::PurgeApplied {
+                id, envoy, at, round, ..
+            } => drop(self.purging.log.applied_in(round, &id, &envoy, at, None)),
+            Fact::PurgeReopened { id, round } => {
+                self.purging.log.reopen_to(&id, round);
+                self.tell_all(&id, now_ms);
+            }
             Fact::BreakerOverridden { said } => self.observe_override(said, now_ms),
             _ => {}
         }
     }
 
     /// What this replica knows and the journal does not.
-    fn put_back(&mut self, found: &BTreeSet<String>, now_ms: u64) {
+    fn put_back(&mut self, found: &Journaled, now_ms: u64) {
         let purges = self.purging.log.oldest_first().cloned();
         let purges = purges.map(|purge| Fact::PurgeAccepted { purge });
         let overrides = self
@@ -222,7 +227,7 @@ impl Replica {
             .cloned()
             .map(|said| Fact::BreakerOverridden { said });
         let facts: Vec<Fact> = purges.chain(overrides).collect();
-        for fact in lacking(facts, found) {
+        for fact in found.lacks(facts) {
             self.publish(&fact, now_ms);
         }
     }

@@ -19,7 +19,7 @@ use crate::oracle::Oracle;
 use crate::plan::{Actor, Plan, Summary, Violation};
 use crate::random::Random;
 use crate::redis::Redis;
-use crate::replica::{CallId, StreamId};
+use crate::replica::{CallId, Replica, StreamId};
 use byzantine::Byzantine;
 use envoys::Envoy;
 use event::{Event, Place};
@@ -27,6 +27,7 @@ use network::End;
 use seats::Seat;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 const START_MS: u64 = 1_700_000_000_000;
 const TICK_MS: u64 = 200;
@@ -193,14 +194,19 @@ impl World {
     }
 
     fn note(&mut self, event: &Event) {
-        let text = format!("{} {event:?}", self.now_ms - START_MS);
         if self.verbose && !matches!(event, Event::Tick(_) | Event::Look) {
+            let text = format!("{} {event:?}", self.now_ms - START_MS);
             eprintln!("{}", text.chars().take(240).collect::<String>());
         }
-        // FNV-1a: two runs of a seed are the same run.
-        for byte in text.bytes() {
-            self.summary.trace = (self.summary.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        // Two runs of a seed are the same run.
+        let mut hasher = DefaultHasher::new();
+        (self.summary.trace, self.now_ms, std::mem::discriminant(event)).hash(&mut hasher);
+        match event {
+            Event::ToFilter { bytes, .. } | Event::ToControl { bytes, .. } => bytes.hash(&mut hasher),
+            Event::TierCall { message, .. } | Event::TierAnswer { message, .. } => message.hash(&mut hasher),
+            _ => {}
         }
+        self.summary.trace = hasher.finish();
     }
 
     fn happen(&mut self, event: Event) -> Checked {
@@ -242,12 +248,13 @@ impl World {
             Event::Client => self.client()?,
             Event::Operator => self.operator(),
             Event::Look => {
-                self.each_replica(crate::replica::Replica::tick);
+                self.each_replica(Replica::tick);
                 self.look()?;
                 self.after(250, Event::Look);
             }
             Event::Watch => {
-                self.each_replica(crate::replica::Replica::watch_late);
+                self.each_replica(Replica::watch_late);
+                self.each_replica(Replica::correct_overrides);
                 self.after(5_000, Event::Watch);
             }
             Event::Liar => self.lie(),
