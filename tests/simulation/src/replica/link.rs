@@ -34,6 +34,13 @@ pub(super) struct Links {
 }
 
 impl Links {
+    /// A purge was reopened: those that are being told of what they missed may be told of it later.
+    pub(super) fn reopened(&mut self, purge: &str) {
+        for connection in self.streams.values_mut() {
+            connection.missing.remove(purge);
+        }
+    }
+
     /// What was missing when a stream began, if it stands.
     pub(super) fn missing_at_first(&self, stream: StreamId) -> Option<&BTreeSet<String>> {
         self.streams.get(&stream).map(|connection| &connection.missing)

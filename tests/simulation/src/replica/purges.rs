@@ -115,6 +115,7 @@ impl Replica {
         if self.purging.log.get(id).is_some_and(|purge| purge.unrecorded) {
             let (round, id) = (self.purging.log.reopen(id), id.to_owned());
             self.disk.log.reopen(&id);
+            self.links.reopened(&id);
             self.disk.loose.retain(|(purge, ..)| *purge != id);
             self.publish(&Fact::PurgeReopened { id, round }, now_ms);
         }
@@ -170,6 +171,7 @@ impl Replica {
     /// Another replica has accepted a purge.
     pub(super) fn observe_accepted(&mut self, purge: Purge, now_ms: u64) {
         if self.purging.log.accept(purge.clone()).is_err() {
+            self.links.reopened(&purge.id);
             self.purging.log.learn(&purge);
             return;
         }

@@ -210,6 +210,7 @@ impl Replica {
             } => drop(self.purging.log.applied_in(round, &id, &envoy, at, None)),
             Fact::PurgeReopened { id, round } => {
                 self.purging.log.reopen_to(&id, round);
+                self.links.reopened(&id);
                 self.tell_all(&id, now_ms);
             }
             Fact::BreakerOverridden { said } => self.observe_override(said, now_ms),
