@@ -27,6 +27,9 @@ use shared::Shared;
 use std::collections::BTreeMap;
 use tier::Tier;
 
+/// Between the numbers of two lives.
+const LIVES: u64 = 10;
+
 /// A stream, by a number that no other one has.
 pub(crate) type StreamId = u64;
 /// A call to the shared tier, likewise.
@@ -199,7 +202,8 @@ impl Replica {
             disk.history = disk.older.take().unwrap_or(disk.history);
         }
         let disk = (how != Restart::Empty).then_some(disk);
-        Self::from(self.number, self.life + 1, self.shared.is_some(), disk, now_ms)
+        // Each process is a replica of its own: what the one before it wrote is to be read.
+        Self::from(self.number + LIVES, self.life + 1, self.shared.is_some(), disk, now_ms)
     }
 
     /// What it wants done, and what happened.

@@ -29,11 +29,12 @@ impl World {
         else {
             return;
         };
+        let me = replica.number();
         if reachable {
             replica.connected(wire, now_ms);
             self.lines += 1;
             let wired = self.seats[seat].wired(wire);
-            (wired.number, wired.is_cut) = (self.lines, false);
+            (wired.number, wired.is_cut, wired.me) = (self.lines, false, me);
         } else {
             replica.lost(wire, now_ms);
         }
@@ -75,8 +76,7 @@ impl World {
         if !arrives || !self.redis_is_up {
             return;
         }
-        let me = line.seat as u64 + 1;
-        let answer = self.redis.serve(me, ask.clone(), self.now_ms);
+        let answer = self.redis.serve(wired.me, ask.clone(), self.now_ms);
         if !stands {
             return;
         }

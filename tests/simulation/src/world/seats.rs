@@ -9,6 +9,8 @@ use crate::replica::{Replica, Restart, Wire};
 pub(super) struct Wired {
     /// The line that stands; 0 = none.
     pub(super) number: u64,
+    /// The replica's number, as Redis is told it.
+    pub(super) me: u64,
     /// It is broken, and the replica has not noticed.
     pub(super) is_cut: bool,
     /// The line that was cut last; what it carried until this time arrives all the same.
