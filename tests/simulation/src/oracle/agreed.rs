@@ -15,6 +15,8 @@ pub(super) struct Agreed {
     written: BTreeMap<(String, u64), Value>,
     /// Revisions that were lost with data that nobody promises to keep: a number may come again, and a change be gone.
     lost: BTreeSet<(String, u64)>,
+    /// Of these a number did come again, or a replica has lost its disk: then nobody may be left who knows a change.
+    forgiving: bool,
     /// Overrides, and the one that was known before.
     overrides: Vec<(Said, Option<Said>)>,
 }
@@ -25,10 +27,12 @@ impl Agreed {
         let lost = self.lost.contains(&name);
         match self.documents.insert(name, document.clone()) {
             Some(before) if before != document && !lost => {
-                Err(format!("two documents are revision {revision} of {epoch}"))
+                return Err(format!("two documents are revision {revision} of {epoch}"));
             }
-            _ => Ok(()),
+            Some(before) if before != document => self.forgiving = true,
+            _ => {}
         }
+        Ok(())
     }
 
     pub(super) fn written(&mut self, epoch: String, revision: u64, document: Value) {
@@ -65,10 +69,11 @@ impl Oracle {
         self.agreed.loses(|(_, revision)| *revision > above);
     }
 
-    /// A control plane that stands alone was killed, and may have lost its newest revision.
-    pub(crate) fn disk_lost(&mut self, history: &SettingsHistory, loses: bool) {
+    /// A replica has lost its disk, or the newest revision on it. `alone`: nobody else knows that one.
+    pub(crate) fn disk_lost(&mut self, history: &SettingsHistory, alone: bool) {
+        self.agreed.forgiving = true;
         let newest = (history.epoch().to_owned(), history.present().number);
-        if loses {
+        if alone {
             self.agreed.loses(|name| *name == newest);
         }
     }
@@ -79,7 +84,7 @@ impl Oracle {
     /// One is not.
     pub(crate) fn nothing_written_is_lost(&self, history: &SettingsHistory) -> Result<(), String> {
         for ((epoch, revision), document) in &self.agreed.written {
-            let lost = self.agreed.lost.contains(&(epoch.clone(), *revision));
+            let lost = self.agreed.forgiving && self.agreed.lost.contains(&(epoch.clone(), *revision));
             let kept = |kept: &control_domain::book::Revision| kept.number == *revision && kept.document == *document;
             // One of the last moment may not have reached every replica.
             let late = epoch == history.epoch() && *revision > history.present().number;

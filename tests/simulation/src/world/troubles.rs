@@ -100,8 +100,8 @@ impl World {
         let Some(replica) = self.seats[seat].running.take() else {
             return;
         };
-        if how != Restart::Empty && self.plan.replicas == 1 {
-            self.oracle.disk_lost(replica.history(), how == Restart::Older);
+        if matches!(how, Restart::Empty | Restart::Older) {
+            self.oracle.disk_lost(replica.history(), self.plan.replicas == 1);
         }
         self.seats[seat].down = Some((replica, how));
         self.cut_redis(seat);
