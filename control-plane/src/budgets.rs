@@ -5,9 +5,9 @@ use crate::cache::snapshot_file as snapshot;
 use crate::kernel::events;
 use crate::net::{bodies, incoming, places, tls};
 use crate::transport::{grpc, rest};
-use crate::{cache, purges as purging, settings as changing, tier, xds};
+use crate::{cache, purges as purging, tier, xds};
 use clap::Parser as _;
-use control_domain::{alerts, book, change, envoy_stats, fleet, purges, shape};
+use control_domain::{alerts, book, change, envoy_stats, fleet, purges, recovery, shape};
 use std::time::Duration;
 
 fn bytes(bytes: usize) -> String {
@@ -348,9 +348,14 @@ fn rows() -> Vec<Row> {
             "shared_tier",
         ),
         (
-            "revisions issued above what Envoys claim: an hour, ahead",
-            format!("{}, {}", changing::RECOVERIES, count(changing::MOST_AHEAD)),
-            "`settings/recovery.rs`",
+            "revisions issued above what Envoys claim: an hour of each node, nodes, ahead",
+            format!(
+                "{}, {}, {}",
+                recovery::RECOVERIES,
+                recovery::NODES,
+                count(recovery::MOST_AHEAD)
+            ),
+            "`recovery.rs`",
             PEERS,
             "what_a_peer_claims_is_kept_to_what_can_be",
         ),

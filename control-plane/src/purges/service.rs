@@ -11,9 +11,8 @@ use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use crate::tier::Tier;
 use control_domain::fleet::ConnectionId;
-use control_domain::purges::{Matched, Purge, PurgeLog, Target};
+use control_domain::purges::{Matched, Purge, Target};
 use control_domain::replication::Fact;
-use control_domain::tier::Subject;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
@@ -39,10 +38,6 @@ const FRESH_MS: u64 = 30_000;
 /// than was asked for.
 pub(crate) const TARGETS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 pub(crate) const TARGETS_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
-/// A tier that cannot record a purge is tried again after this.
-const TIER_RETRY: Duration = Duration::from_secs(1);
-/// A purge that is younger is being recorded by whoever accepted it.
-const BEING_RECORDED_MS: u64 = 2_000;
 
 /// What is to do of a purge beside the Envoys.
 #[derive(Debug, Clone, Copy)]
@@ -56,14 +51,14 @@ pub(crate) struct Outstanding {
 /// The purges that are remembered, and their way to the Envoys.
 #[derive(Debug)]
 pub(crate) struct PurgeService {
-    record: Record,
+    pub(super) record: Record,
     rate: DefaultDirectRateLimiter,
     /// Streams over which an Envoy is being told what it missed.
     telling: Mutex<HashSet<ConnectionId>>,
     counting: Counting,
     fleet: Arc<FleetService>,
-    tier: Arc<Tier>,
-    replication: Arc<dyn Replication>,
+    pub(super) tier: Arc<Tier>,
+    pub(super) replication: Arc<dyn Replication>,
     events: Events,
 }
 
@@ -204,39 +199,6 @@ impl PurgeService {
         self.tell(&purge).await;
     }
 
-    /// Has the shared tier record what it could not record at first, also before this process began, or at another replica. Then all Envoys
-    /// do it once more: meanwhile one may have got from the tier what it had purged itself. Until told to stop.
-    pub(crate) async fn record_late(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(TIER_RETRY) => {}
-                _ = stopped.changed() => return,
-            }
-            // One that was accepted a moment ago is being recorded.
-            let before = now_ms().saturating_sub(BEING_RECORDED_MS);
-            let late = |log: &PurgeLog| {
-                let late = log.unrecorded().filter(|purge| purge.at < before);
-                late.cloned().collect::<Vec<_>>()
-            };
-            for purge in self.record.read(late) {
-                if !self.record_in_tier(&purge).await {
-                    break;
-                }
-                // Another replica may have been first.
-                let waits = |log: &PurgeLog| log.get(&purge.id).is_some_and(|purge| purge.unrecorded);
-                if self.record.read(waits) {
-                    let (round, id) = (self.record.reopen(&purge.id), purge.id.clone());
-                    self.record.keep_reopened(&purge.id);
-                    self.replication.publish_later(Fact::PurgeReopened { id, round });
-                }
-                if let Some(purge) = self.get(&purge.id) {
-                    let service = Arc::clone(&self);
-                    tokio::spawn(async move { service.tell(&purge).await });
-                }
-            }
-        }
-    }
-
     // What other replicas tell.
 
     /// Another replica has accepted a purge; the Envoys of this one are told here.
@@ -279,7 +241,7 @@ impl PurgeService {
 
     // Envoys.
 
-    async fn tell(self: &Arc<Self>, purge: &Purge) {
+    pub(super) async fn tell(self: &Arc<Self>, purge: &Purge) {
         let mut sending = JoinSet::new();
         for envoy in self.fleet.connected_here() {
             if purge.applied.contains_key(&envoy) {
@@ -394,17 +356,6 @@ impl PurgeService {
                 if missing.is_none_or(|missing| missing.iter().any(|purge| purge.at < before)) {
                     tokio::spawn(Arc::clone(&self).catch_up(envoy));
                 }
-            }
-        }
-    }
-
-    async fn record_in_tier(&self, purge: &Purge) -> bool {
-        let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
-        match self.tier.purge(&subjects).await {
-            Ok(_) => true,
-            Err(fault) => {
-                tracing::warn!(purge = purge.id, %fault, "purge not recorded in the shared tier, will be tried again");
-                false
             }
         }
     }

@@ -12,7 +12,5 @@ mod service;
 pub(crate) mod store;
 
 pub(crate) use change::proposing;
-#[cfg(test)]
-pub(crate) use control_domain::recovery::{MOST_AHEAD, RECOVERIES};
 pub(crate) use published::Published;
 pub(crate) use service::{Parts, SettingsService};

@@ -173,7 +173,7 @@ impl Conversation {
                     // Only the newest matters: an Envoy that was slow skips what came between.
                     let push = published.borrow_and_update().to(&self.envoy).clone();
                     // A canary is no news for the others.
-                    let news = push.revision != last.revision;
+                    let news = push != last;
                     last.clone_from(&push);
                     changed.is_ok() && (!news || self.push(&push).await)
                 },
