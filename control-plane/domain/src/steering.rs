@@ -214,9 +214,13 @@ mod tests {
     #[test]
     fn the_last_word_holds_until_its_end_or_until_it_is_taken_back() {
         let mut steering = Steering::default();
-        steering.say(said("a", Word::ForceClose, None));
-        steering.say(said("a", Word::ForceOpen, Some(5_000)));
-        steering.say(said("b", Word::DryRun, None));
+        let say = |steering: &mut Steering, mut word: Said| {
+            word.at = steering.moment(&word.upstream, word.at);
+            assert!(steering.say(word));
+        };
+        say(&mut steering, said("a", Word::ForceClose, None));
+        say(&mut steering, said("a", Word::ForceOpen, Some(5_000)));
+        say(&mut steering, said("b", Word::DryRun, None));
         let holding = |steering: &Steering, now_ms| {
             steering
                 .in_force(now_ms)
@@ -227,7 +231,7 @@ mod tests {
         assert_eq!(holding(&steering, 4_999), [open, dry.clone()]);
         assert_eq!(holding(&steering, 5_000), [dry]);
         assert_eq!(steering.to_renew().count(), 1);
-        steering.say(said("b", Word::Reset, None));
+        say(&mut steering, said("b", Word::Reset, None));
         assert!(holding(&steering, 5_000).is_empty());
         assert_eq!(steering.log().count(), 4);
     }

@@ -1,6 +1,10 @@
 //! What goes wrong, how often.
 
 use crate::random::Random;
+use std::fmt;
+
+/// The text form of no faults.
+const NO_FAULTS: &str = "none";
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +68,48 @@ impl Faults {
         }))
     }
 
+    /// Only these kinds, with their mean times.
+    #[must_use]
+    pub fn only(chosen: &[(Kind, u64)]) -> Self {
+        let mean = |kind| {
+            chosen
+                .iter()
+                .find(|(other, _)| *other == kind)
+                .map_or(0, |(_, mean)| *mean)
+        };
+        Self(KINDS.map(|(kind, _)| mean(kind)))
+    }
+
+    /// Reads the text form, `Kind:mean,Kind:mean` or `none`.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        if text == NO_FAULTS {
+            return Some(Self::NONE);
+        }
+        let chosen: Option<Vec<(Kind, u64)>> = text
+            .split(',')
+            .map(|word| {
+                let (name, mean) = word.split_once(':')?;
+                let kind = KINDS.iter().find(|(kind, _)| format!("{kind:?}") == name)?.0;
+                Some((kind, mean.parse().ok()?))
+            })
+            .collect();
+        chosen.map(|chosen| Self::only(&chosen))
+    }
+
     /// Mean time between two faults of this kind.
     #[must_use]
     pub fn mean(&self, kind: Kind) -> u64 {
         let place = KINDS.iter().position(|(other, _)| *other == kind);
         place.map_or(0, |place| self.0[place])
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let chosen = KINDS.iter().zip(self.0).filter(|(_, mean)| *mean > 0);
+        let words: Vec<String> = chosen.map(|((kind, _), mean)| format!("{kind:?}:{mean}")).collect();
+        let all = words.join(",");
+        f.write_str(if words.is_empty() { NO_FAULTS } else { &all })
     }
 }

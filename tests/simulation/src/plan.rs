@@ -86,6 +86,7 @@ impl Plan {
                 "envoys" => plan.envoys = value.parse().ok()?,
                 "workers" => plan.workers = value.parse().ok()?,
                 "replicas" => plan.replicas = value.parse().ok()?,
+                "faults" => plan.faults = Some(Faults::read(value)?),
                 "troubled_ms" => plan.troubled_ms = value.parse().ok()?,
                 "without" => {
                     plan.without = list(value, |name| {
@@ -111,6 +112,9 @@ impl fmt::Display for Plan {
             "seed={} envoys={} workers={} replicas={} troubled_ms={}",
             self.seed, self.envoys, self.workers, self.replicas, self.troubled_ms
         )?;
+        if let Some(faults) = &self.faults {
+            write!(f, " faults={faults}")?;
+        }
         let without = ACTORS.iter().filter(|(actor, _)| !self.has(*actor));
         let without: Vec<&str> = without.map(|(_, name)| *name).collect();
         if !without.is_empty() {

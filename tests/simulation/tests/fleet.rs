@@ -1,6 +1,6 @@
 //! A few seeds of the simulated fleet, that a seed is a run, and that a failing one is made smaller. `make simulate` goes on for an hour.
 
-use simulation::faults::Faults;
+use simulation::faults::{Faults, Kind};
 use simulation::plan::{ACTORS, Plan, Violation};
 use simulation::run;
 use simulation::shrink::shrink;
@@ -23,6 +23,29 @@ fn what_was_promised_holds_whatever_happens() {
 #[test]
 fn so_it_does_from_other_seeds() {
     all_hold(1_000..1_008);
+}
+
+#[test]
+fn replicas_stay_one_while_redis_and_they_themselves_are_lost() {
+    let faults = [
+        (Kind::RedisPartition, 4_000),
+        (Kind::RedisFailover, 12_000),
+        (Kind::Replica, 6_000),
+        (Kind::Cut, 2_000),
+    ];
+    for seed in 0..4 {
+        let plan = Plan {
+            envoys: 2,
+            workers: 1,
+            replicas: 3,
+            troubled_ms: 40_000,
+            faults: Some(Faults::only(&faults)),
+            ..Plan::of(seed)
+        };
+        let summary = run(&plan).unwrap_or_else(|violation| panic!("RUN='{plan}': {violation:?}"));
+        assert!(summary.faults > 10 && summary.written > 2, "{plan}: {summary:?}");
+        assert!(summary.tier_hits > 0 && summary.overrides > 0, "{plan}: {summary:?}");
+    }
 }
 
 #[test]
@@ -68,6 +91,7 @@ fn a_failing_run_is_made_smaller_and_can_be_run_again() {
     };
     let plan = Plan {
         troubled_ms: 20_000,
+        faults: Some(Faults::only(&[(Kind::Cut, 1_000), (Kind::Stall, 2_000)])),
         ..Plan::of(2)
     };
     let violation = fails(&plan).unwrap_err();

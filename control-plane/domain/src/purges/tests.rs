@@ -169,7 +169,7 @@ fn receipts_from_before_a_purge_was_reopened_count_for_nothing() {
     let mut log = PurgeLog::default();
     let waits = |id: &str| Purge {
         unrecorded: true,
-        ..purge(id, 5)
+        ..purge(id, 5, Target::All)
     };
     log.accept(waits("1")).unwrap();
     assert_eq!(log.unrecorded().count(), 1);
@@ -193,7 +193,7 @@ fn what_others_know_of_a_purge_is_learned_whoever_is_ahead() {
     let mut ahead = PurgeLog::default();
     let waits = |id: &str| Purge {
         unrecorded: true,
-        ..purge(id, 5)
+        ..purge(id, 5, Target::All)
     };
     ahead.accept(waits("1")).unwrap();
     ahead.reopen("1");
@@ -211,7 +211,7 @@ fn what_others_know_of_a_purge_is_learned_whoever_is_ahead() {
     }
     let mut early = PurgeLog::default();
     early.accept(waits("2")).unwrap();
-    early.learn(&purge("2", 5));
+    early.learn(&purge("2", 5, Target::All));
     assert!(!early.get("2").unwrap().unrecorded, "recorded before anybody was told");
     early.accept(waits("3")).unwrap();
     early.recorded("3");
