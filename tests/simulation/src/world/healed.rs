@@ -4,11 +4,14 @@ use super::byzantine::NAME;
 use super::operators::UPSTREAM;
 use super::{Checked, World};
 use crate::replica::Replica;
+use control_domain::book::SettingsHistory;
 use control_domain::steering::{Said, Word};
 use filter_core::breaker::{BreakerPolicy, Shown, all};
 
 /// What an Envoy or a replica has yet to do may be so old.
 const LATE_MS: u64 = 20_000;
+/// An Envoy may be so many revisions behind.
+const LATE_REVISIONS: usize = 10;
 /// An override that ends may end so much earlier or later at an Envoy.
 const ENDS_MS: u64 = 60_000;
 /// What has ended in the last seconds is not reported yet.
@@ -43,8 +46,11 @@ impl World {
         for replica in &replicas {
             let who = replica.number();
             let (ours, theirs) = (first.history(), replica.history());
-            let ahead = (ours.present().number).abs_diff(theirs.present().number);
-            if ours.epoch() != theirs.epoch() || ahead > 3 {
+            // What was changed in the last moment is on its way.
+            let knows = |one: &SettingsHistory, other: &SettingsHistory| {
+                one.epoch() == other.epoch() && one.revisions().any(|kept| kept == other.present())
+            };
+            if !knows(ours, theirs) && !knows(theirs, ours) {
                 return Err(format!("replica {who} has other settings than replica 1"));
             }
             self.oracle.nothing_written_is_lost(replica.history())?;
@@ -114,9 +120,12 @@ impl World {
             let history = replica.history();
             let behind = replica.fleet.get(name).is_none_or(|envoy| {
                 let in_force = envoy.in_force.as_ref();
-                in_force.is_none_or(|(epoch, revision)| {
-                    epoch != history.epoch() || *revision + 10 < history.present().number
-                })
+                let newest: Vec<u64> = history.revisions().map(|kept| kept.number).collect();
+                let recent = newest
+                    .get(newest.len().saturating_sub(LATE_REVISIONS))
+                    .copied()
+                    .unwrap_or(0);
+                in_force.is_none_or(|(epoch, revision)| epoch != history.epoch() || *revision < recent)
             });
             if behind {
                 return Err(format!("{name} is not on the settings, by replica {who}"));
