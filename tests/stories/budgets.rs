@@ -197,3 +197,19 @@ fn silent_connections_end_and_leave_the_probes_alone() {
     );
     assert!(control.is_live());
 }
+
+#[test]
+fn a_module_is_as_large_as_may_be_and_no_larger() {
+    let charged = Charged::start();
+    let upload = |length: usize| {
+        let module = [&b"\0asm\x01\0\0\0"[..], &vec![0; length - 8]].concat();
+        let request = Request::new("PUT", "/filter/modules").header("content-type", "application/wasm");
+        charged.control.rest().send(&request.body(module))
+    };
+    assert_eq!(upload(16 << 20).unwrap().status, 200);
+    // Refused before all of it was sent, it may be cut off.
+    let answer = upload((16 << 20) + 1);
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 413));
+    let rollout = charged.control.rest().document("/filter/rollout").unwrap();
+    assert_eq!(rollout["modules"].as_array().unwrap().len(), 1, "{rollout}");
+}

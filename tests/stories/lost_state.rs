@@ -92,6 +92,31 @@ fn the_settings_of_the_envoys_are_adopted_when_the_state_is_gone() {
     assert_eq!(stack.rest().document("/settings").unwrap()["cache_size"], 79);
 }
 
+/// Routes whose parameters are named at length: a document near the largest that is taken.
+fn many_names() -> Value {
+    let name = |number: usize| format!("{number:0>100}");
+    let names: Vec<String> = (0..40).map(name).collect();
+    let route = |number: usize| json!({"name": format!("r{number}"), "path_prefix": format!("/r{number}/"), "key_query": {"mode": "exclude", "names": names}});
+    let routes: Vec<Value> = (0..200).map(route).collect();
+    json!({ "routes": routes })
+}
+
+#[test]
+fn a_document_that_is_longer_than_a_message_is_adopted_too() {
+    let mut stack = Stack::start(&Plan::default(), origin()).unwrap();
+    stack.change_settings(&many_names()).unwrap();
+    let before = stack.rest().document("/settings").unwrap();
+    let length = before.to_string().len();
+    assert!((800_000..2_000_000).contains(&length), "{length} bytes");
+    lose_state(stack.control());
+    wait::until("the settings adopted", || {
+        (stack.rest().document("/settings").ok()? == before).then_some(())
+    })
+    .unwrap();
+    let history = stack.rest().document("/settings/history").unwrap();
+    assert_eq!(history.as_array().unwrap().last().unwrap()["door"], "adopted");
+}
+
 /// What one stream of discovery is told of the clusters, by name.
 fn clusters(address: std::net::SocketAddr, sent: mpsc::UnboundedSender<Vec<String>>, delta: bool) -> Runtime {
     let runtime = Runtime::new().unwrap();

@@ -325,7 +325,7 @@ fn no_more_is_received_at_a_time_than_there_is_room_for() {
     })
     .unwrap();
     assert!(held.len() >= 23, "no room with {}", held.len());
-    // What is small needs none.
+    // What is small has room of its own.
     let small = control
         .rest()
         .merge_patch("/settings", &serde_json::json!({"cache_size": 7}))

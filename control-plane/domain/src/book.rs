@@ -2,6 +2,7 @@
 
 use crate::Millis;
 use crate::change::{Change, ChangeError};
+use crate::shape::Size;
 use optimizer_proto::settings::{Notice, Settings, Violation};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -188,6 +189,8 @@ impl SettingsHistory {
         let document = change.apply(&self.present.document)?;
         let (settings, notices) = Settings::parse(&document).map_err(Refused::Violations)?;
         let document = settings.to_json();
+        // With all that it did not say, it is what the next change begins with, and what an Envoy tells one day.
+        Size::of(&document).check().map_err(ChangeError::TooLarge)?;
         if document == self.present.document {
             return Ok(Accepted {
                 revision: Revision::clone(&self.present),

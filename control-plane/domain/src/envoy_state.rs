@@ -109,6 +109,28 @@ impl State {
         true
     }
 
+    /// Takes in a later part of the same reading.
+    pub(crate) fn join(&mut self, later: Self) {
+        for (all, more) in [
+            (&mut self.actions, later.actions),
+            (&mut self.pressures, later.pressures),
+        ] {
+            for (name, value) in more {
+                if all.len() < MAX_ACTIONS || all.contains_key(&name) {
+                    let kept = all.entry(name).or_default();
+                    *kept = value.max(*kept);
+                }
+            }
+        }
+        for (name, more) in later.subscriptions {
+            if self.subscriptions.len() < MAX_READ || self.subscriptions.contains_key(&name) {
+                let subscription = self.subscriptions.entry(name).or_default();
+                subscription.taken = subscription.taken.saturating_add(more.taken);
+                subscription.failed = subscription.failed.saturating_add(more.failed);
+            }
+        }
+    }
+
     /// What has become of each subscription since the reading before of the same process, if there was one. Where an update was refused and another one taken between the two,
     /// nobody knows which was last; the one that was taken is believed, as a refused one is mostly followed by its correction. Listeners
     /// are made by each worker: there one that failed is believed.

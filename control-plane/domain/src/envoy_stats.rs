@@ -376,5 +376,7 @@ fn share(part: u64, whole: u64) -> f64 {
     }
 }
 
+mod join;
+
 #[cfg(test)]
 mod tests;

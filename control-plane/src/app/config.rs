@@ -141,7 +141,8 @@ pub(crate) struct Config {
     #[arg(long, env = "GRPC_FLEET_NAMES", value_delimiter = ',')]
     pub(crate) grpc_fleet_names: Vec<String>,
 
-    /// Connections that one address may have at each port; Envoys that come through one proxy need as many as there are workers
+    /// Connections that one address may have at each port, and as many requests of operators, or four times as many calls of Envoys, at a
+    /// time; Envoys that come through one proxy need as many as there are workers
     #[arg(long, env = "CONNECTIONS_PER_ADDRESS", default_value = "1024")]
     pub(crate) connections_per_address: NonZeroUsize,
 

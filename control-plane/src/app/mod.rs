@@ -10,7 +10,7 @@ pub(crate) use config::Config;
 
 use crate::credentials::Door;
 use crate::net::bodies::Bodies;
-use crate::net::places::{Limits, Places};
+use crate::net::places::{CALLS_PER_CONNECTION, GRPC, Limits, Places, REST};
 use crate::net::{incoming, tls};
 use crate::settings::SettingsService;
 use crate::transport::{grpc, rest};
@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// Requests under way get so long to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -35,16 +36,33 @@ pub(crate) fn description() -> String {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let running = start(&config).await?;
+    tracing::info!(rest = %running.rest_address, grpc = %running.grpc_address, "ready");
+    asked_to_stop().await?;
+    tracing::info!("stopping");
+    running.stop().await
+}
+
+/// A control plane that serves.
+struct Running {
+    rest_address: SocketAddr,
+    grpc_address: SocketAddr,
+    stop: watch::Sender<bool>,
+    rest: JoinHandle<()>,
+    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
+    judging: JoinHandle<()>,
+}
+
+async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
     tls::install_provider();
-    let (rest_tls, grpc_tls) = setup::encryption(&config)?;
-    let addresses = Addresses::of(&config)?;
+    let (rest_tls, grpc_tls) = setup::encryption(config)?;
+    let addresses = Addresses::of(config)?;
     let rest_listener = listen(addresses.rest, config.rest_port, "REST_PORT").await?;
     let grpc_listener = listen(addresses.grpc, config.grpc_port, "GRPC_PORT").await?;
-    let grpc_address = (addresses.grpc, grpc_listener.local_addr()?.port());
-    let owned = Owned::open(&config, grpc_address, addresses.access)?;
+    let (rest_address, grpc_address) = (rest_listener.local_addr()?, grpc_listener.local_addr()?);
+    let owned = Owned::open(config, (addresses.grpc, grpc_address.port()), addresses.access)?;
     let (stop, stopped) = watch::channel(false);
-    let judging = background::start(&config, &owned, &stopped);
-    tracing::info!(rest = %rest_listener.local_addr()?, grpc = %grpc_listener.local_addr()?, "ready");
+    let judging = background::start(config, &owned, &stopped);
     let (limits, each) = (Limits::of_this_process(), config.connections_per_address.get());
     let envoys = incoming::accept(grpc_listener, grpc_tls, Places::new(limits.grpc, each), stopped.clone());
     let operators = incoming::accept(rest_listener, rest_tls, Places::new(limits.rest, each), stopped.clone());
@@ -53,30 +71,69 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         config.grpc_fleet_names.clone(),
         Arc::clone(&owned.refused),
     );
-    let bodies = || Bodies::new(config.body_pause);
     let envoys = serve_envoys(
         Arc::clone(&owned.settings),
         (owned.for_envoys(), Arc::clone(&owned.hub)),
         door,
-        bodies(),
+        calls_of_envoys(config),
         envoys,
         stopped.clone(),
     );
-    let grpc = tokio::spawn(envoys);
-    let rest = tokio::spawn(rest::serve(owned.for_operators(&config), bodies(), operators, stopped));
-    asked_to_stop().await?;
-    tracing::info!("stopping");
-    stop.send_replace(true);
-    let ended = tokio::time::timeout(DRAIN, async { (rest.await, grpc.await, judging.await) }).await;
-    match ended {
-        Ok((rest, grpc, judging)) => {
-            rest?;
-            grpc??;
-            judging?;
+    let operators = rest::serve(
+        owned.for_operators(config),
+        requests_of_operators(config),
+        operators,
+        stopped,
+    );
+    Ok(Running {
+        rest_address,
+        grpc_address,
+        stop,
+        rest: tokio::spawn(operators),
+        grpc: tokio::spawn(envoys),
+        judging,
+    })
+}
+
+impl Running {
+    /// Lets what is under way end.
+    async fn stop(self) -> Result<(), Box<dyn Error>> {
+        let Self {
+            stop,
+            rest,
+            grpc,
+            judging,
+            ..
+        } = self;
+        stop.send_replace(true);
+        let ended = tokio::time::timeout(DRAIN, async { (rest.await, grpc.await, judging.await) }).await;
+        match ended {
+            Ok((rest, grpc, judging)) => {
+                rest?;
+                grpc??;
+                judging?;
+            }
+            Err(_) => tracing::warn!("some requests were still under way"),
         }
-        Err(_) => tracing::warn!("some requests were still under way"),
+        Ok(())
     }
-    Ok(())
+}
+
+/// What Envoys may be calling at a time.
+fn calls_of_envoys(config: &Config) -> Bodies {
+    let each = config
+        .connections_per_address
+        .get()
+        .saturating_mul(CALLS_PER_CONNECTION);
+    Bodies::new(config.body_pause, Places::new(GRPC, each))
+}
+
+/// What operators may be asking at a time.
+fn requests_of_operators(config: &Config) -> Bodies {
+    Bodies::new(
+        config.body_pause,
+        Places::new(REST, config.connections_per_address.get()),
+    )
 }
 
 /// Takes Envoys in as soon as there are settings to give them.
@@ -110,3 +167,6 @@ async fn asked_to_stop() -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod ports_tests;

@@ -42,3 +42,23 @@ impl Events {
         self.0.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::broadcast::error::TryRecvError;
+
+    #[test]
+    fn so_many_events_wait_for_a_listener() {
+        let events = Events::default();
+        for more in 0..2 {
+            let mut listener = events.listen();
+            (0..256 + more).for_each(|number| events.announce(Event::new("news", number)));
+            let first = listener.try_recv();
+            match more {
+                0 => assert_eq!(first.unwrap().data, 0),
+                _ => assert_eq!(first.unwrap_err(), TryRecvError::Lagged(1)),
+            }
+        }
+    }
+}

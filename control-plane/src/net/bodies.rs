@@ -1,35 +1,81 @@
-//! What peers are sending at the moment: how much of it is held, and how long it may take.
+//! What peers are sending and being answered at the moment: how much of it is held, and how long it may take.
 
 use super::places::{Place, Places};
+use hyper::body::{Body, Frame, SizeHint};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Bytes of bodies and messages that are being received, and of one address among them.
 pub(crate) const ROOM: usize = 48 << 20;
 pub(crate) const ROOM_EACH: usize = ROOM / 2;
-/// A body or message up to this length needs none: reports of Envoys and most requests of operators.
+/// A body or message up to this length has a room of its own, which large ones cannot take: reports of Envoys and most requests of
+/// operators.
 pub(crate) const SMALL: usize = 16 << 10;
+/// Bytes of those, and of one address among them.
+pub(crate) const SMALL_ROOM: usize = 16 << 20;
+pub(crate) const SMALL_ROOM_EACH: usize = SMALL_ROOM / 2;
 
-/// The bodies of one port.
+/// The bodies and calls of one port.
 #[derive(Debug, Clone)]
 pub(crate) struct Bodies {
     /// How long a sender may pause in the middle of a body, and how long a message may take.
     pub(crate) pause: Duration,
-    room: Arc<Places>,
+    /// Requests that are not answered to their end yet.
+    pub(crate) calls: Arc<Places>,
+    large: Arc<Places>,
+    small: Arc<Places>,
 }
 
 impl Bodies {
-    pub(crate) fn new(pause: Duration) -> Self {
+    pub(crate) fn new(pause: Duration, calls: Arc<Places>) -> Self {
         Self {
             pause,
-            room: Places::new(ROOM, ROOM_EACH),
+            calls,
+            large: Places::new(ROOM, ROOM_EACH),
+            small: Places::new(SMALL_ROOM, SMALL_ROOM_EACH),
         }
     }
 
     /// Room for a body of this length; `None` when there is none at the moment.
     pub(crate) fn room(&self, from: IpAddr, length: usize) -> Option<Place> {
-        self.room.take(from, if length > SMALL { length } else { 0 })
+        let room = if length > SMALL { &self.large } else { &self.small };
+        room.take(from, length)
+    }
+}
+
+/// A body that holds a place until it has been sent, or nobody waits for it any more.
+#[derive(Debug)]
+pub(crate) struct Holding<B> {
+    body: B,
+    _place: Place,
+}
+
+impl<B> Holding<B> {
+    pub(crate) fn new(body: B, place: Place) -> Self {
+        Self { body, _place: place }
+    }
+}
+
+impl<B: Body + Unpin> Body for Holding<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -37,18 +83,50 @@ impl Bodies {
 mod tests {
     use super::*;
 
+    const MB: usize = 1 << 20;
+
+    fn bodies() -> (Bodies, [IpAddr; 3]) {
+        let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap());
+        (Bodies::new(Duration::ZERO, Places::new(1, 1)), addresses)
+    }
+
     #[test]
     fn there_is_so_much_room_in_all_and_for_each_address() {
-        const MB: usize = 1 << 20;
-        let bodies = Bodies::new(Duration::ZERO);
-        let [a, b, c]: [IpAddr; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap());
+        let (bodies, [a, b, c]) = bodies();
         assert!(bodies.room(a, 24 * MB + 1).is_none());
         let _first = bodies.room(a, 24 * MB).unwrap();
         assert!(bodies.room(a, (16 << 10) + 1).is_none(), "its own is taken");
         let second = bodies.room(b, 24 * MB).unwrap();
         assert!(bodies.room(c, (16 << 10) + 1).is_none(), "all is taken");
-        assert!(bodies.room(c, 16 << 10).is_some(), "what is small needs none");
+        assert!(bodies.room(c, 16 << 10).is_some(), "what is small has room of its own");
         drop(second);
         assert!(bodies.room(c, 24 * MB).is_some());
+    }
+
+    #[test]
+    fn what_is_small_has_so_much_room_in_all_and_for_each_address() {
+        let (bodies, [a, b, c]) = bodies();
+        // 512 of 16 KB are 8 MB.
+        let of = |address| -> Vec<Place> { (0..512).map(|_| bodies.room(address, 16 << 10).unwrap()).collect() };
+        let _first = of(a);
+        assert!(bodies.room(a, 1).is_none(), "its own is taken");
+        let second = of(b);
+        assert!(bodies.room(c, 1).is_none(), "all is taken");
+        assert!(
+            bodies.room(c, (16 << 10) + 1).is_some(),
+            "what is large has room of its own"
+        );
+        drop(second);
+        assert!(bodies.room(c, 1).is_some());
+    }
+
+    #[test]
+    fn a_body_holds_its_place_as_long_as_it_is_there() {
+        let (bodies, [a, ..]) = bodies();
+        let held = Holding::new(String::from("body"), bodies.calls.take(a, 1).unwrap());
+        assert!(!held.is_end_stream() && held.size_hint().exact() == Some(4));
+        assert!(bodies.calls.take(a, 1).is_none());
+        drop(held);
+        assert!(bodies.calls.take(a, 1).is_some());
     }
 }

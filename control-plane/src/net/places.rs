@@ -1,4 +1,4 @@
-//! How much is taken at a time, in all and from one address: connections of a port, bytes of bodies. What REST may take of connections is
+//! How much is taken at a time, in all and from one address: connections and calls of a port, bytes of bodies. What REST may take of connections is
 //! kept from gRPC, and the other way round: probes are answered whatever happens at the other port.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -12,6 +12,9 @@ pub(crate) const RESERVE: u64 = 64;
 pub(crate) const REST: usize = 2_048;
 /// Most connections of Envoys.
 pub(crate) const GRPC: usize = 100_000;
+/// Calls of an address at a time at the port for Envoys, for each connection that it may have: an Envoy has three streams, and may wait
+/// for the shared tier beside them. Of operators' requests there are as many as connections.
+pub(crate) const CALLS_PER_CONNECTION: usize = 4;
 
 /// What the two ports may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ impl Limits {
     }
 }
 
-/// The places of one port, or the room for bodies.
+/// The places of one port, for connections or for calls, or the room for bodies.
 #[derive(Debug)]
 pub(crate) struct Places {
     all: usize,

@@ -3,13 +3,12 @@
 
 use super::doubt::Doubt;
 use super::service::SettingsService;
+use super::told::{Telling, Told};
 use crate::kernel::clock::now_ms;
 use control_domain::book::{Author, Refused};
 use optimizer_proto::settings::Settings;
+use optimizer_proto::v1::Hello;
 use optimizer_proto::v1::command::Body;
-use optimizer_proto::v1::{Hello, SettingsCommand};
-use serde::Deserialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,14 +16,6 @@ use std::time::Duration;
 const ANSWER: Duration = Duration::from_secs(5);
 /// How often whoever is held up looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// What an Envoy tells of its settings.
-#[derive(Deserialize)]
-struct Told {
-    epoch: String,
-    revision: u64,
-    document: Value,
-}
 
 impl SettingsService {
     /// Whether an Envoy is left on the settings that it has.
@@ -93,15 +84,21 @@ impl SettingsService {
         }
     }
 
+    async fn ask(&self, envoy: &str) -> Result<Told, String> {
+        let mut telling = Telling::default();
+        loop {
+            let command = Body::Settings(telling.next());
+            let asked = self.fleet.command_here(envoy, command, ANSWER).await;
+            if let Some(told) = telling.hear(asked.ok_or("it does not answer")?)? {
+                return Ok(told);
+            }
+        }
+    }
+
     /// The ConfigMap's keys that were seen before, if its document is in force now.
     async fn ask_and_adopt(&self, envoy: &str) -> Result<Option<BTreeMap<String, String>>, String> {
-        let command = Body::Settings(SettingsCommand {});
-        let asked = self.fleet.command_here(envoy, command, ANSWER).await;
-        let answer = asked.ok_or("it does not answer")?;
-        if !answer.ok {
-            return Err(format!("it cannot tell: {}", answer.detail));
-        }
-        let told: Told = serde_json::from_str(&answer.detail).map_err(|error| error.to_string())?;
+        let told = tokio::time::timeout(ANSWER, self.ask(envoy)).await;
+        let told = told.map_err(|_| "it does not answer in time")??;
         let (settings, _) = Settings::parse_tolerant(&told.document).map_err(|violations| {
             let first = violations.first().map(ToString::to_string);
             first.unwrap_or_default()

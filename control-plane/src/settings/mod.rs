@@ -10,7 +10,10 @@ mod recovery;
 mod rollout;
 mod service;
 pub(crate) mod store;
+mod told;
 
 pub(crate) use change::proposing;
 pub(crate) use published::Published;
 pub(crate) use service::{Parts, SettingsService};
+#[cfg(test)]
+pub(crate) use told::MAX_TOLD;

@@ -187,3 +187,20 @@ fn leases_are_bounded() {
     assert_eq!(lease(100_000, 0), Lease::Alone, "nobody waits for it");
     assert_eq!(lease(100_000, 1_001), Lease::Granted, "the others have ended");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_bounded() {
+    let tier = embedded();
+    let want = |holder, wait_ms| TierGet {
+        lease_ms: u32::MAX,
+        holder,
+        wait_ms,
+        ..ask("k")
+    };
+    assert_eq!(result(&tier, &want(1, 0)).await, Found::Miss);
+    for (asked_ms, waited_s) in [(9_000, 9), (10_000, 10), (u32::MAX, 10)] {
+        let begun = tokio::time::Instant::now();
+        assert_eq!(result(&tier, &want(2, asked_ms)).await, Found::Leased);
+        assert_eq!(begun.elapsed().as_secs(), waited_s);
+    }
+}

@@ -1,6 +1,7 @@
 //! From revisions of the settings to what every Envoy is to be told.
 
 use super::clients::{Clients, Step};
+use super::made::Made;
 use super::modules::Modules;
 use super::place::{Place, Source};
 use super::snapshot::Snapshot;
@@ -10,7 +11,7 @@ use crate::kernel::ids::Ids;
 use crate::kernel::sync::lock;
 use crate::settings::{Published, SettingsService};
 use optimizer_proto::settings::Settings;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,8 +19,6 @@ use tokio::sync::watch;
 
 /// An Envoy that does not answer for a step holds the next one back for so long.
 const ANSWER: Duration = Duration::from_secs(3);
-/// Snapshots kept: one for each place that Envoys of a step stand at.
-pub(crate) const PLACES: usize = 256;
 /// A new cluster that is accepted still resolves names and checks health before it takes requests.
 const WARMING: Duration = Duration::from_millis(500);
 
@@ -54,9 +53,6 @@ impl Stages {
     }
 }
 
-/// By step, where an Envoy stands, and where it has its filter from.
-type Snapshots = HashMap<(u64, Place, Option<Source>), Arc<Snapshot>>;
-
 /// What Envoys are told is made of.
 #[derive(Debug)]
 pub(crate) struct Sources {
@@ -74,7 +70,7 @@ pub(crate) struct Sources {
 pub(crate) struct Hub {
     sources: Sources,
     stages: watch::Sender<Stages>,
-    snapshots: Mutex<Snapshots>,
+    snapshots: Mutex<Made>,
 }
 
 impl Hub {
@@ -224,15 +220,10 @@ impl Hub {
         let mut made = lock(&self.snapshots);
         let key = (stage.step.number, place.clone(), source);
         if let Some(snapshot) = made.get(&key) {
-            return (stage.step, Arc::clone(snapshot));
+            return (stage.step, snapshot);
         }
         let snapshot = Arc::new(Snapshot::of(&stage.settings, place, key.2.as_ref()));
-        made.retain(|(number, ..), _| present.numbers().contains(number));
-        // More places than a fleet has: what is asked for again is made again.
-        if made.len() >= PLACES {
-            made.clear();
-        }
-        made.insert(key, Arc::clone(&snapshot));
+        made.keep(key, &snapshot, present.numbers());
         (stage.step, snapshot)
     }
 

@@ -8,6 +8,7 @@ mod clients;
 mod delta;
 mod hub;
 mod kind;
+mod made;
 mod modules;
 mod place;
 mod resources;
@@ -23,7 +24,7 @@ pub(crate) use modules::{MAX_BYTES, ModuleRollout, Modules, Refused};
 pub(crate) use service::Ads;
 #[cfg(test)]
 pub(crate) use {
-    hub::PLACES,
+    made::{BYTES as SNAPSHOT_BYTES, PLACES},
     modules::KEPT,
     place::MAX_TEXT,
     service::FIRST,

@@ -39,6 +39,12 @@ impl Snapshot {
         self.resources.get(&kind).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// Bytes of everything in it.
+    pub(super) fn bytes(&self) -> usize {
+        let resources = self.resources.values().flat_map(BTreeMap::values);
+        resources.map(Resource::bytes).sum()
+    }
+
     /// One resource.
     pub(crate) fn resource(&self, kind: Kind, name: &str) -> Option<&Resource> {
         self.resources.get(&kind)?.get(name)

@@ -12,8 +12,8 @@ use optimizer_proto::v1::filter_message::Body;
 use optimizer_proto::v1::{
     ActiveHealthCheck, BreakerEvent, BreakerGauge, CacheCounters, ChangeCount, ClientPurge, Command, CommandResult,
     ConcurrencyGauge, ErrorCount, ExportItem, ExportPage, Fence, FilterGauges, FilterMessage, Hello, KeySamples,
-    PurgeCount, ReasonCount, RelayedCommand, RequestSeries, SettingsAck, SweepCommand, TelemetryDelta, TelemetryReport,
-    TierGet, TierInvalidate, TierPut, TierRelease, TierSubject, Violation, command,
+    PurgeCount, ReasonCount, RelayedCommand, RequestSeries, SettingsAck, SettingsPart, SweepCommand, TelemetryDelta,
+    TelemetryReport, TierGet, TierInvalidate, TierPut, TierRelease, TierSubject, Violation, command,
 };
 use prost::Message;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -81,6 +81,12 @@ pub fn of_envoy(name: &str, sequence: u64) -> Vec<Vec<u8>> {
             newer: 1,
             next_cursor: 4,
             ..PurgeCount::default()
+        }),
+        settings: Some(SettingsPart {
+            revision: 1,
+            part: b"{}".to_vec(),
+            total: 2,
+            ..SettingsPart::default()
         }),
     };
     let report = TelemetryReport {

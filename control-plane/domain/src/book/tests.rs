@@ -135,3 +135,26 @@ fn the_history_is_bounded_and_survives_being_written_down() {
     shuffled.swap(0, 1);
     assert!(SettingsHistory::restored("e".to_owned(), shuffled).is_none());
 }
+
+#[test]
+fn a_document_that_is_too_large_with_all_that_it_does_not_say_is_refused() {
+    let endpoints = |count: usize| -> Vec<_> {
+        let address = |number: usize| json!({"address": format!("192.0.2.1:{}", number + 1)});
+        (0..count).map(address).collect()
+    };
+    let upstreams = |count: usize| -> Vec<_> {
+        let upstream = |number: usize| json!({"name": format!("u{number}"), "endpoints": endpoints(200)});
+        (0..count).map(upstream).collect()
+    };
+    let propose = |count: usize| {
+        let change = Change::Merge(json!({"upstreams": upstreams(count)}));
+        book().propose(&change, None, Author::default(), 1)
+    };
+    // Three values an endpoint, and five with its weight: 48 upstreams have less than 50,000, 60 of them less only without weights.
+    assert!(propose(48).unwrap().changed);
+    let refused = propose(60).map(|accepted| accepted.changed);
+    assert!(
+        matches!(refused, Err(Refused::Change(ChangeError::TooLarge(_)))),
+        "{refused:?}"
+    );
+}

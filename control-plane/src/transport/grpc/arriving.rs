@@ -1,5 +1,5 @@
-//! The body of a call as it comes: every message is whole within a time, large ones are held only as far as there is room, and what is too
-//! long or has too many parts ends the call before any of it is decoded.
+//! The body of a call as it comes: every message is whole within a time and held only as far as there is room, and what is too long or has
+//! too many parts ends the call before any of it is decoded.
 //!
 //! tonic waits for the rest of a message, and for the end of a unary call, as long as the connection lives.
 
@@ -9,6 +9,7 @@ use crate::credentials::Certificate;
 use crate::net::bodies::Bodies;
 use crate::net::places::Place;
 use hyper::body::{Bytes, Frame, SizeHint};
+use hyper::http::Extensions;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,15 +32,20 @@ impl Held {
     }
 }
 
-/// Bounds the body of a call. Calls whose message is refused are counted.
+/// The address that a call with these extensions comes from.
+pub(super) fn caller_of(extensions: &Extensions) -> IpAddr {
+    let certificate = extensions.get::<Certificate>();
+    certificate.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Certificate::address)
+}
+
+/// Bounds the body of a call. Calls whose message is refused, or finds no room, are counted.
 pub(super) fn bounded(
     mut request: hyper::Request<Body>,
     bodies: &Bodies,
     refused: &Arc<AtomicU64>,
 ) -> hyper::Request<Body> {
     let service = Service::at(request.uri().path());
-    let certificate = request.extensions().get::<Certificate>();
-    let from = certificate.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Certificate::address);
+    let from = caller_of(request.extensions());
     let (bodies, refused) = (bodies.clone(), Arc::clone(refused));
     let held = Held::default();
     if !service.is_streaming {
@@ -120,7 +126,10 @@ impl Arriving {
             return Err(self.refused(Status::out_of_range(sentence)));
         }
         let place = self.bodies.room(self.from, length);
-        let place = place.ok_or_else(|| Status::unavailable("too much is being received; try again"))?;
+        let place = place.ok_or_else(|| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            Status::unavailable("too much is being received; try again")
+        })?;
         self.held.set(Some(place));
         // One that is packed is refused by tonic, without being read.
         let shape = self.service.shape.filter(|_| !is_packed);

@@ -1,9 +1,12 @@
 //! Envoy's own statistics, pushed by its metrics service sink: what the filter cannot see.
 
 use super::MAX_STATISTICS;
+use super::arriving::caller_of;
+use super::readings::Readings;
 use super::statistics::{MAX_NAME, Statistics};
 use crate::credentials::Peer;
 use crate::fleet::FleetService;
+use crate::net::bodies::Bodies;
 use crate::net::fault_of;
 use crate::xds::Clients;
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
@@ -25,46 +28,68 @@ const METHOD: &str = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
 pub(crate) struct Sink {
     fleet: Arc<FleetService>,
     clients: Arc<Clients>,
+    bodies: Bodies,
     /// Envoys' streams that were refused.
     refused: Arc<AtomicU64>,
 }
 
 impl Sink {
-    pub(crate) fn new(fleet: Arc<FleetService>, clients: Arc<Clients>, refused: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(
+        fleet: Arc<FleetService>,
+        clients: Arc<Clients>,
+        bodies: Bodies,
+        refused: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             fleet,
             clients,
+            bodies,
             refused,
         }
     }
 
     async fn hear(self, request: Request<Streaming<Statistics>>) -> Result<Response<StreamMetricsResponse>, Status> {
         let peer = Peer::of(&request);
+        let mut readings = Readings::new(self.bodies.clone(), caller_of(request.extensions()));
         let mut stream = request.into_inner();
         // Only the first message of a stream says whose it is.
-        let mut node_id = None;
+        let mut node_id: Option<String> = None;
         let mut revoked = pin!(peer.revoked());
         loop {
             let message = tokio::select! {
                 refused = &mut revoked => return Err(refused),
+                () = readings.overdue() => {
+                    if let (Some(node_id), Some(reading)) = (&node_id, readings.end()) {
+                        self.take(node_id, reading);
+                    }
+                    continue;
+                }
                 message = stream.message() => message.inspect_err(|status| {
                     if fault_of(status).is_some() {
                         self.refused.fetch_add(1, Ordering::Relaxed);
                     }
                 })?,
             };
-            let Some(statistics) = message else { break };
-            if let Some(id) = statistics.node_id {
+            let Some(mut statistics) = message else { break };
+            if let Some(id) = statistics.node_id.take() {
                 peer.speaks_for(&id)?;
                 node_id = Some(id).filter(|id| (1..=MAX_NAME).contains(&id.len()));
             }
             let Some(node_id) = &node_id else {
                 return Err(Status::invalid_argument("the first message must name the node"));
             };
-            self.clients.endpoints(node_id, statistics.upstreams);
-            self.fleet.statistics(node_id, statistics.taken);
+            let whole = readings.take(statistics).inspect_err(|_| {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            })?;
+            whole.into_iter().for_each(|reading| self.take(node_id, reading));
         }
         Ok(Response::new(StreamMetricsResponse {}))
+    }
+
+    /// Takes in a whole reading.
+    fn take(&self, node_id: &str, reading: Statistics) {
+        self.clients.endpoints(node_id, reading.upstreams);
+        self.fleet.statistics(node_id, reading.taken);
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod arriving;
 mod cache_backend;
+mod calls;
 mod control_link;
 mod metrics_sink;
 mod parts;
+mod readings;
 mod replica_link;
 mod services;
 mod statistics;
@@ -41,14 +43,15 @@ pub(crate) const MAX_DISCOVERY: usize = 512 << 10;
 pub(crate) const MAX_TIER: usize = 3 << 19;
 /// A command of another replica, with a part of a stored response.
 pub(crate) const MAX_RELAYED: usize = 4 * optimizer_proto::MAX_MESSAGE_BYTES;
-/// All statistics of an Envoy with many clusters in one message.
+/// All statistics of an Envoy with many clusters in one message. Those of our bootstraps come in batches, which are far shorter.
 pub(crate) const MAX_STATISTICS: usize = 4 << 20;
 
 /// Calls of one connection at a time; Envoy opens another connection for more.
 pub(crate) const STREAMS: u32 = 200;
-/// What of a connection, and of a call, is received ahead of being read.
-pub(crate) const WINDOW: u32 = 1 << 20;
-pub(crate) const STREAM_WINDOW: u32 = 256 << 10;
+/// Bytes of a connection, and of a call, that are received ahead of being read: what HTTP/2 begins with (RFC 9113 section 6.9.2). They
+/// are held for every connection of a peer that does not read its answers, so the most of an address is that many times as much.
+pub(crate) const WINDOW: u32 = 65_535;
+pub(crate) const STREAM_WINDOW: u32 = WINDOW;
 
 /// Finds connections whose other end vanished without a word.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -92,7 +95,7 @@ pub(crate) async fn serve(
     } = services;
     let refused = Arc::clone(&link.refused);
     let others = replica_link::Door::new(Arc::clone(&remote), Arc::clone(&refused));
-    let sink = metrics_sink::Sink::new(Arc::clone(&link.fleet), clients, Arc::clone(&refused));
+    let sink = metrics_sink::Sink::new(Arc::clone(&link.fleet), clients, bodies.clone(), Arc::clone(&refused));
     let tier = CacheBackendServer::new(cache_backend::Backend::new(tier));
     let tier = tier.max_decoding_message_size(MAX_TIER);
     let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&link.fleet)));
@@ -114,6 +117,7 @@ pub(crate) async fn serve(
         .max_concurrent_streams(Some(STREAMS))
         .initial_connection_window_size(Some(WINDOW))
         .initial_stream_window_size(Some(STREAM_WINDOW))
+        .layer(calls::Layer::new(Arc::clone(&bodies.calls), Arc::clone(&refused)))
         .layer(MapRequestLayer::new(move |request| {
             arriving::bounded(request, &bodies, &refused)
         }))

@@ -67,7 +67,7 @@ static FLAT: Shape = Shape(&[]);
 // The control link.
 static FILTER_MESSAGE: Shape = Shape(&[(1, &FLAT), (2, &SETTINGS_ACK), (3, &REPORT), (4, &COMMAND_RESULT)]);
 static SETTINGS_ACK: Shape = Shape(&[(4, &FLAT)]);
-static COMMAND_RESULT: Shape = Shape(&[(4, &EXPORT_PAGE), (5, &FLAT)]);
+static COMMAND_RESULT: Shape = Shape(&[(4, &EXPORT_PAGE), (5, &FLAT), (6, &FLAT)]);
 static EXPORT_PAGE: Shape = Shape(&[(1, &FLAT)]);
 static REPORT: Shape = Shape(&[(5, &DELTA), (6, &GAUGES)]);
 static DELTA: Shape = Shape(&[

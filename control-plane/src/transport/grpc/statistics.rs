@@ -12,10 +12,15 @@ const MOST: u64 = 1 << 53;
 pub(super) const MAX_NAME: usize = 256;
 
 /// `envoy.service.metrics.v3.StreamMetricsMessage`, folded.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Statistics {
     /// Whose they are; only the first message of a stream says so.
     pub(super) node_id: Option<String>,
+    /// Metric families in it, and the bytes that they had.
+    pub(super) families: usize,
+    pub(super) bytes: usize,
+    /// When Envoy read them, ms since the Unix epoch: the same in all messages of a reading.
+    pub(super) time_ms: Option<i64>,
     pub(super) taken: envoy_stats::Statistics,
     /// Who answers for the upstreams.
     pub(super) upstreams: Upstreams,
@@ -42,6 +47,7 @@ struct Family {
     gauge: Option<u64>,
     /// The first of its gauges.
     first: Option<u64>,
+    time_ms: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -50,6 +56,8 @@ struct Metric {
     gauge: Option<Number>,
     #[prost(message, optional, tag = "3")]
     counter: Option<Number>,
+    #[prost(int64, optional, tag = "6")]
+    timestamp_ms: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -77,7 +85,10 @@ impl Message for Statistics {
             }
             2 => {
                 let mut family = Family::default();
+                let before = buffer.remaining();
                 message::merge(wire_type, &mut family, buffer, context)?;
+                self.families += 1;
+                self.bytes += before.saturating_sub(buffer.remaining());
                 self.take(&family);
             }
             _ => skip_field(wire_type, tag, buffer, context)?,
@@ -128,6 +139,7 @@ impl Message for Family {
 
 impl Family {
     fn take(&mut self, metric: &Metric) {
+        self.time_ms = self.time_ms.or(metric.timestamp_ms);
         let add = |sum: &mut Option<u64>, more| *sum = Some(sum.unwrap_or(0).saturating_add(more));
         if let Some(gauge) = &metric.gauge {
             self.first.get_or_insert(whole(gauge));
@@ -141,7 +153,22 @@ impl Family {
 }
 
 impl Statistics {
+    /// Takes in a later message of the same reading.
+    pub(super) fn join(&mut self, later: Self) {
+        self.families += later.families;
+        self.bytes += later.bytes;
+        self.taken.join(later.taken);
+        for (name, more) in later.upstreams {
+            if self.upstreams.len() < MAX_UPSTREAMS || self.upstreams.contains_key(&name) {
+                let endpoints = self.upstreams.entry(name).or_default();
+                endpoints.all = endpoints.all.max(more.all);
+                endpoints.healthy = endpoints.healthy.max(more.healthy);
+            }
+        }
+    }
+
     fn take(&mut self, family: &Family) {
+        self.time_ms = self.time_ms.or(family.time_ms);
         if let Some(value) = family.counter.or(family.gauge) {
             self.taken.take(&family.name, value);
         }

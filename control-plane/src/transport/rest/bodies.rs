@@ -1,7 +1,7 @@
-//! Bodies of requests as they come: a pause ends them, and large ones are held only as far as there is room.
+//! Requests as they come: so many at a time. Of their bodies, a pause ends them, and they are held only as far as there is room.
 
 use super::problem::Problem;
-use crate::net::bodies::Bodies;
+use crate::net::bodies::{Bodies, Holding};
 use crate::xds;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Request, State};
@@ -12,17 +12,29 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio_stream::StreamExt;
 
-/// Bounds the body of a request that may be sent at all.
+/// Bounds requests that may be sent at all. One counts until its answer has been sent, or its client has left.
 pub(super) async fn bounded(State(bodies): State<Bodies>, request: Request, next: Next) -> Result<Response, Problem> {
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let from = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.0.ip());
+    let title = "Too many requests at a time; try again in a second";
+    let call = bodies.calls.take(from, 1);
+    let call = call.ok_or_else(|| later("too_many_requests", title))?;
+    let answer = received(&bodies, from, request, next).await?;
+    Ok(answer.map(|body| Body::new(Holding::new(body, call))))
+}
+
+fn later(code: &'static str, title: &'static str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title).retry_after(Duration::from_secs(1))
+}
+
+/// Bounds the body of a request.
+async fn received(bodies: &Bodies, from: IpAddr, request: Request, next: Next) -> Result<Response, Problem> {
     if request.body().is_end_stream() {
         return Ok(next.run(request).await);
     }
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let from = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.0.ip());
-    let _place = bodies.room(from, held(&request)).ok_or_else(|| {
-        let title = "Too much is being received at the moment; try again in a second";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_bodies", title).retry_after(Duration::from_secs(1))
-    })?;
+    let title = "Too much is being received at the moment; try again in a second";
+    let place = bodies.room(from, held(&request));
+    let _place = place.ok_or_else(|| later("too_many_bodies", title))?;
     let pause = bodies.pause;
     let request = request.map(|body| {
         let data = body.into_data_stream().timeout(pause);
@@ -50,3 +62,36 @@ fn held(request: &Request) -> usize {
 #[derive(Debug, thiserror::Error)]
 #[error("no more of the body came in time")]
 pub(super) struct Paused;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::places::Places;
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_request_counts_until_its_answer_has_been_sent() {
+        let bodies = Bodies::new(Duration::from_secs(1), Places::new(2, 1));
+        let router = Router::new()
+            .route("/", get(|| async { "answer" }))
+            .layer(middleware::from_fn_with_state(bodies, bounded));
+        let ask = |from: &str| {
+            let mut request = Request::get("/").body(Body::empty()).unwrap();
+            let from: SocketAddr = from.parse().unwrap();
+            request.extensions_mut().insert(ConnectInfo(from));
+            router.clone().oneshot(request)
+        };
+        let first = ask("10.0.0.1:1").await.unwrap();
+        assert_eq!(first.status(), StatusCode::OK);
+        let second = ask("10.0.0.1:2").await.unwrap();
+        assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE, "its own is taken");
+        let other = ask("10.0.0.2:1").await.unwrap();
+        assert_eq!(other.status(), StatusCode::OK);
+        let third = ask("10.0.0.3:1").await.unwrap();
+        assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE, "all are taken");
+        drop(first);
+        assert_eq!(ask("10.0.0.1:3").await.unwrap().status(), StatusCode::OK);
+    }
+}

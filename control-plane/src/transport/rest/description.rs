@@ -31,9 +31,7 @@ const GENERAL: [General; 11] = [
         asked.has_body
     }),
     ("429", "More writes than are taken per second", |asked| asked.writes),
-    ("503", "Too much is being received at the moment", |asked| {
-        asked.has_body
-    }),
+    ("503", "Too much is asked or received at the moment", |_| true),
     ("504", "It took longer than a minute and was given up on", |asked| {
         !super::NO_TIMEOUT.contains(&asked.path)
     }),

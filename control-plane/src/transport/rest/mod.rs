@@ -35,7 +35,7 @@ mod warm;
 pub(crate) use admission::Admission;
 pub(crate) use discreet::Discretion;
 #[cfg(test)]
-pub(crate) use server::{HEAD, STREAMS};
+pub(crate) use server::{HEAD, STREAMS, WINDOW};
 pub(crate) use state::{ApiState, Runbook};
 
 use crate::credentials::Role;

@@ -18,6 +18,8 @@ pub(crate) const HEAD: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Requests of one connection at a time.
 pub(crate) const STREAMS: u32 = 64;
+/// Bytes of a connection, and of a request, that are received ahead of being read: what HTTP/2 begins with (RFC 9113 section 6.9.2).
+pub(crate) const WINDOW: u32 = 65_535;
 
 /// Serves until told to stop, then lets the requests under way end.
 pub(super) async fn serve(
@@ -31,6 +33,8 @@ pub(super) async fn serve(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     // Held by every connection; gone when the last one is.

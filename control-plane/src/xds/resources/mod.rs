@@ -50,6 +50,11 @@ impl Resource {
         }
     }
 
+    /// Bytes of its texts and its body.
+    pub(super) fn bytes(&self) -> usize {
+        self.name.len() + self.version.len() + self.body.type_url.len() + self.body.value.len()
+    }
+
     /// A resource with maps, whose order in the bytes is any: `content` tells them apart.
     fn told_apart_by(name: impl Into<String>, content: &[&[u8]], body: Any) -> Self {
         Self {

@@ -66,6 +66,7 @@ impl Vm {
                     detail: serde_json::json!({ "stamp": owed.stamp }).to_string(),
                     page: None,
                     count: owed.count,
+                    settings: None,
                 };
                 link::send_on(ctx.host, owed.stream, ToControl::CommandResult(result));
             } else if ctx.now_ms.saturating_sub(owed.since_ms) < PURGE_PATIENCE_MS {

@@ -5,7 +5,7 @@ use super::host::Host;
 use super::settings_cell;
 use super::vm::Vm;
 use optimizer_proto::v1::command::Body;
-use optimizer_proto::v1::{Command, ExportPage, PurgeCount};
+use optimizer_proto::v1::{Command, ExportPage, PurgeCount, SettingsPart};
 use serde_json::json;
 
 /// What became of a command.
@@ -18,13 +18,15 @@ pub(super) struct Done {
     pub(super) purge: Option<u32>,
     /// How much a purge has matched, where that was asked for.
     pub(super) count: Option<PurgeCount>,
+    /// A part of the settings, where it was asked for.
+    pub(super) settings: Option<SettingsPart>,
 }
 
 impl Vm {
     /// Carries a command out.
     pub(super) fn execute(&mut self, ctx: Ctx<'_, impl Host>, command: &Command) -> Done {
         let (mut purge, mut count) = (None, None);
-        let mut page = None;
+        let (mut page, mut settings) = (None, None);
         let done = match &command.body {
             Some(Body::Explain(explain)) => self.explain(ctx, explain),
             Some(Body::Purge(asked)) => {
@@ -48,6 +50,10 @@ impl Vm {
             Some(Body::Import(part)) => self.import(ctx, part),
             Some(Body::Sweep(step)) => Ok(self.sweep(ctx, step.cursor)),
             Some(Body::Inventory(step)) => Ok(self.inventory(ctx, step)),
+            Some(Body::Settings(asked)) if asked.max_bytes > 0 => settings_cell::part(ctx.host, asked).map(|part| {
+                settings = Some(part);
+                json!({})
+            }),
             Some(Body::Settings(_)) => settings_cell::published(ctx.host),
             None => Err("this filter does not know the command".to_owned()),
         };
@@ -61,6 +67,7 @@ impl Vm {
             page,
             purge,
             count,
+            settings,
         }
     }
 }

@@ -191,6 +191,7 @@ impl Vm {
             detail: done.detail,
             page: done.page,
             count: done.count,
+            settings: done.settings,
         };
         link::send_on(ctx.host, stream, ToControl::CommandResult(result));
     }

@@ -2,11 +2,13 @@
 
 use crate::shared_map::{Cas, SharedMap};
 use optimizer_proto::settings::{Settings, Violation, ViolationCode};
-use optimizer_proto::v1::SettingsPush;
+use optimizer_proto::v1::{SettingsCommand, SettingsPart, SettingsPush};
 use prost::Message;
 use serde_json::{Value, json};
 
 const KEY: &[u8] = b"ao1/settings";
+/// Most bytes of a document in one message; the rest of the message is small beside it.
+const PART_BYTES: usize = optimizer_proto::MAX_MESSAGE_BYTES / 2;
 
 /// Publishes a checked push for all VMs. False when the host refused.
 pub fn publish(map: &impl SharedMap, push: &SettingsPush) -> bool {
@@ -22,9 +24,36 @@ pub fn changed(map: &impl SharedMap, seen: Option<Cas>) -> Option<(SettingsPush,
     SettingsPush::decode(bytes.as_slice()).ok().map(|push| (push, cas))
 }
 
-/// The document that is published, for a control plane that has lost its own.
-pub(super) fn published(map: &impl SharedMap) -> Result<Value, String> {
+fn present(map: &impl SharedMap) -> Result<SettingsPush, String> {
     let (push, _) = changed(map, None).ok_or("no control plane has sent settings")?;
+    Ok(push)
+}
+
+/// A part of the document that is published, for a control plane that has lost its own. One behind the end is empty.
+///
+/// # Errors
+/// No control plane has sent settings.
+pub(super) fn part(map: &impl SharedMap, asked: &SettingsCommand) -> Result<SettingsPart, String> {
+    let push = present(map)?;
+    let begin = usize::try_from(asked.offset).unwrap_or(usize::MAX);
+    let rest = push.document.get(begin..).unwrap_or_default();
+    let most = usize::try_from(asked.max_bytes).unwrap_or(usize::MAX).min(PART_BYTES);
+    let length = rest.len().min(most);
+    Ok(SettingsPart {
+        part: rest.get(..length).unwrap_or_default().to_vec(),
+        offset: asked.offset,
+        total: push.document.len() as u64,
+        epoch: push.epoch,
+        revision: push.revision,
+    })
+}
+
+/// The whole document that is published, for a control plane that does not know of parts.
+///
+/// # Errors
+/// No control plane has sent settings, or they cannot be read.
+pub(super) fn published(map: &impl SharedMap) -> Result<Value, String> {
+    let push = present(map)?;
     let document: Value = serde_json::from_slice(&push.document).map_err(|error| error.to_string())?;
     Ok(json!({ "epoch": push.epoch, "revision": push.revision, "document": document }))
 }
@@ -75,6 +104,35 @@ mod tests {
         assert!(changed(&map, Some(cas)).is_none());
         assert!(publish(&map, &SettingsPush { revision: 4, ..push }));
         assert_eq!(changed(&map, Some(cas)).unwrap().0.revision, 4);
+    }
+
+    #[test]
+    fn a_document_is_told_in_parts() {
+        let map = MemoryMap::default();
+        let asked = |offset, max_bytes| SettingsCommand { offset, max_bytes };
+        assert!(part(&map, &asked(0, 4)).is_err());
+        let push = SettingsPush {
+            revision: 3,
+            document: b"0123456789".to_vec(),
+            epoch: "e".to_owned(),
+        };
+        assert!(publish(&map, &push));
+        for (offset, bytes) in [(0, &b"0123"[..]), (4, b"4567"), (8, b"89"), (10, b""), (u64::MAX, b"")] {
+            let told = SettingsPart {
+                epoch: "e".to_owned(),
+                revision: 3,
+                part: bytes.to_vec(),
+                offset,
+                total: 10,
+            };
+            assert_eq!(part(&map, &asked(offset, 4)), Ok(told));
+        }
+        let document = vec![b'0'; 300 << 10];
+        assert!(publish(&map, &SettingsPush { document, ..push }));
+        assert_eq!(
+            part(&map, &asked(0, u32::MAX)).map(|told| told.part.len()),
+            Ok(128 << 10)
+        );
     }
 
     #[test]

@@ -10,8 +10,6 @@ pub(super) const PROBES: usize = 3;
 
 /// A busy machine's time between what the origin sent and what the breaker made of it.
 const BUSY: Duration = Duration::from_secs(2);
-/// Successes reach the breaker's record together, a little later.
-const HANDED_IN: Duration = Duration::from_millis(500);
 
 /// A call, as the origin saw it.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +85,8 @@ impl Model {
         };
         // It may have been the one that closed it, after others whose clients left.
         self.starts.push(last + 1);
-        self.probes += usize::from(call.counted);
+        // On a busy machine it opened later, and this one may have been under way by then: no probe.
+        self.probes += usize::from(call.counted && call.at >= opened + WAIT + BUSY);
         if self.probes >= PROBES {
             self.opened = None;
             self.closed = Some(call.at.max(opened));
@@ -102,16 +101,18 @@ struct Counts {
 }
 
 impl Counts {
-    /// Of the window at the last call, which begins with a whole tenth of itself: the shortest and the longest.
-    fn of(calls: &[Call]) -> Option<[Self; 2]> {
+    /// Of the windows that the last call may have been counted in. A window begins with a whole tenth of itself. A busy machine counts
+    /// the last call later than it was sent, when older ones have left the window.
+    fn of(calls: &[Call]) -> Option<[Self; 3]> {
         let last = calls.last()?.at;
-        Some([WINDOW, WINDOW * 11 / 10].map(|window| {
+        Some([WINDOW - BUSY, WINDOW, WINDOW * 11 / 10].map(|window| {
             let mut counts = Self {
                 failures: [0; 2],
                 successes: [0; 2],
             };
             for call in calls.iter().filter(|call| call.at + window >= last) {
-                let unsure = !call.counted || !call.failed && call.at + HANDED_IN >= last;
+                // Successes reach the breaker's record together, a little later.
+                let unsure = !call.counted || !call.failed && call.at + BUSY >= last;
                 let kind = if call.failed {
                     &mut counts.failures
                 } else {
