@@ -15,7 +15,16 @@ const RETRY: Duration = Duration::from_secs(1);
 const BEING_RECORDED_MS: u64 = 2_000;
 
 impl PurgeService {
-    pub(super) async fn record_in_tier(&self, purge: &Purge) -> bool {
+    /// Has the shared tier record a purge before anybody is told of it; false when it could not.
+    pub(super) async fn record_first(&self, purge: &Purge) -> bool {
+        let recorded = self.record_in_tier(purge).await;
+        if recorded {
+            self.record.recorded(&purge.id);
+        }
+        recorded
+    }
+
+    async fn record_in_tier(&self, purge: &Purge) -> bool {
         let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
         match self.tier.purge(&subjects).await {
             Ok(_) => true,

@@ -149,13 +149,9 @@ impl PurgeService {
         self.events.announce(event(purge));
         // Written down before it is sent: once an Envoy has done it, it is never forgotten.
         self.record.keep(purge);
-        // The tier before the Envoys, here and at other replicas: what one gets from it after its own purge is then never what was purged.
-        let recorded = self.record_in_tier(purge).await;
-        if recorded {
-            self.record.recorded(&purge.id);
-        }
         if self.replication.is_shared() {
-            let unrecorded = !recorded;
+            // The tier before the other replicas: their Envoys must not get from it what they are about to purge.
+            let unrecorded = !self.record_first(purge).await;
             let purge = Purge {
                 unrecorded,
                 ..purge.clone()
@@ -194,8 +190,13 @@ impl PurgeService {
         });
     }
 
-    /// Sends an accepted purge to every connected Envoy. Ends when all have answered or given up.
+    /// Records an accepted purge in the shared tier, if that was not tried yet, and sends it to every connected Envoy. Ends when all have
+    /// answered or given up.
     pub(crate) async fn send_to_all(self: Arc<Self>, purge: Purge) {
+        if !self.replication.is_shared() {
+            // What an Envoy gets from the tier after its own purge is then never what was purged.
+            self.record_first(&purge).await;
+        }
         self.tell(&purge).await;
     }
 
