@@ -1,6 +1,6 @@
 //! What replicas are to agree on: settings and overrides of breakers.
 
-use super::Oracle;
+use super::{Oracle, Who};
 use control_domain::book::SettingsHistory;
 use control_domain::steering::{Said, Steering, Word};
 use serde_json::Value;
@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Agreed {
     /// By epoch and revision: the document that was in force under it.
     documents: BTreeMap<(String, u64), Value>,
+    /// What was last in force at a replica.
+    held: BTreeMap<Who, (String, u64)>,
     /// Changes that operators were told are in force.
     written: BTreeMap<(String, u64), Value>,
     /// Revisions that were lost with data that nobody promises to keep: a number may come again, and a change be gone.
@@ -22,8 +24,18 @@ pub(super) struct Agreed {
 }
 
 impl Agreed {
-    pub(super) fn published(&mut self, epoch: &str, revision: u64, document: Value) -> Result<(), String> {
+    /// Settings came into force at a replica.
+    pub(super) fn published(&mut self, who: Who, epoch: &str, revision: u64, document: Value) -> Result<(), String> {
         let name = (epoch.to_owned(), revision);
+        if let Some(before) = self.held.insert(who, name.clone())
+            && before.0 == name.0
+            && before.1 > revision
+        {
+            return Err(format!(
+                "replica {who:?} went back from revision {} of {epoch} to {revision}",
+                before.1
+            ));
+        }
         let lost = self.lost.contains(&name);
         match self.documents.insert(name, document.clone()) {
             Some(before) if before != document && !lost => {
@@ -39,8 +51,13 @@ impl Agreed {
         self.written.insert((epoch, revision), document);
     }
 
-    pub(super) fn overridden(&mut self, said: Said, before: Option<Said>) {
+    /// An operator has put an override, which is to hold where it was put; `last` holds there now.
+    pub(super) fn overridden(&mut self, said: Said, before: Option<Said>, last: Option<&Said>) -> Result<(), String> {
+        if last != Some(&said) {
+            return Err(format!("{said:?} was put, and {last:?} holds"));
+        }
         self.overrides.push((said, before));
+        Ok(())
     }
 
     pub(super) fn was_ever(&self, word: Word) -> bool {

@@ -113,7 +113,7 @@ impl Oracle {
                 epoch,
                 revision,
                 document,
-            } => self.agreed.published(&epoch, revision, document),
+            } => self.agreed.published(who, &epoch, revision, document),
             Seen::Written {
                 epoch,
                 revision,
@@ -122,10 +122,7 @@ impl Oracle {
                 self.agreed.written(epoch, revision, document);
                 Ok(())
             }
-            Seen::Overridden { said, before } => {
-                self.agreed.overridden(said, before);
-                Ok(())
-            }
+            Seen::Overridden { said, before, last } => self.agreed.overridden(said, before, last.as_ref()),
         }
     }
 

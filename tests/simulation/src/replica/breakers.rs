@@ -27,6 +27,7 @@ impl Replica {
         self.seen.push(Seen::Overridden {
             said: said.clone(),
             before,
+            last: self.steering.last(upstream).cloned(),
         });
         self.publish(&Fact::BreakerOverridden { said: said.clone() }, now_ms);
         self.send_override(&said, now_ms);

@@ -95,8 +95,12 @@ pub(crate) enum Seen {
     },
     /// A purge is in the shared tier's order.
     TierPurged { purge: String },
-    /// An operator has overridden a breaker, knowing of the override before.
-    Overridden { said: Said, before: Option<Said> },
+    /// An operator has overridden a breaker, knowing of the override before; the last one that this replica knows now.
+    Overridden {
+        said: Said,
+        before: Option<Said>,
+        last: Option<Said>,
+    },
 }
 
 /// What outlives a crash.

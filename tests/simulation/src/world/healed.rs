@@ -79,6 +79,13 @@ impl World {
             let Some(same) = other.purges().get(&purge.id) else {
                 return Err(format!("replica {} does not know purge {}", other.number(), purge.id));
             };
+            if same.unrecorded {
+                return Err(format!(
+                    "the shared tier has not recorded {}, by replica {}",
+                    same.id,
+                    other.number()
+                ));
+            }
             let here = |envoy: &&String| self.envoys.iter().any(|one| one.instance == **envoy);
             let of_one = purge.applied.keys().filter(here);
             let of_other = same.applied.keys().filter(here);
