@@ -32,6 +32,7 @@ mod kube_guarded;
 mod live;
 mod lost_state;
 mod not_stored;
+mod on_behalf;
 mod operations;
 mod oracle;
 mod peers;

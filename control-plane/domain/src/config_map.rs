@@ -2,6 +2,7 @@
 
 use crate::change::Change;
 use crate::machine::Machine;
+use crate::unique_names::repeated;
 use optimizer_proto::settings::{Settings, Violation, check_key, key_pointer};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +49,11 @@ impl ConfigMap {
                 continue;
             }
             self.adjusted.remove(key);
-            match check_key(key, text) {
+            let judged = match repeated(text) {
+                Some(reason) => Err(reason),
+                None => check_key(key, text).map_err(|violations| told(&violations)),
+            };
+            match judged {
                 Ok((value, notices)) => {
                     for notice in notices {
                         self.adjusted.insert(key.clone(), notice.message.clone());
@@ -56,8 +61,8 @@ impl ConfigMap {
                     }
                     candidates.insert(key.clone(), value);
                 }
-                Err(violations) => {
-                    self.refused.insert(key.clone(), told(&violations));
+                Err(reason) => {
+                    self.refused.insert(key.clone(), reason);
                 }
             }
         }
@@ -209,6 +214,19 @@ mod tests {
                 .collect(),
             _ => Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_key_in_which_a_name_stands_twice_is_refused() {
+        let twice = r#"[{"name":"private","path_prefix":"/a","path_prefix":"/b","cache":false}]"#;
+        let mut map = ConfigMap::default();
+        let intake = map.look(
+            &keys(&[("routes", twice), ("default_ttl", "15m")]),
+            &present(),
+            Machine::default(),
+        );
+        assert_eq!(set(&intake), ["/default_ttl"]);
+        assert!(intake.refused[0].1.contains("path_prefix"), "{:?}", intake.refused);
     }
 
     #[test]

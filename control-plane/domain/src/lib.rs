@@ -36,6 +36,7 @@ pub mod steering;
 pub mod sum;
 pub mod tier;
 pub mod ttl_advice;
+pub mod unique_names;
 pub mod views;
 pub mod warm;
 pub mod what_if;

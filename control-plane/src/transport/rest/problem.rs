@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use control_domain::book::Refused;
 use control_domain::change::ChangeError;
 use control_domain::shape::check_bytes;
+use control_domain::unique_names;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -60,6 +61,7 @@ impl<S: Sync + Send, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// Reads a JSON body, after a look at how large the document would be.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     check_bytes(body).map_err(|reason| Problem::too_large(&reason))?;
+    unique_names::check(body).map_err(|error| Problem::malformed_json(&error))?;
     serde_json::from_slice(body).map_err(|error| Problem::malformed_json(&error))
 }
 
@@ -275,5 +277,23 @@ impl IntoResponse for Problem {
             }
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_body_in_which_a_name_stands_twice_is_refused() {
+        for (body, code) in [
+            (r#"{"routes":[],"default_ttl":"5m"}"#, None),
+            (r#"{"routes":[1],"routes":[]}"#, Some("invalid_body")),
+            ("{", Some("malformed_json")),
+        ] {
+            let problem = parse::<Value>(body.as_bytes()).err();
+            assert_eq!(problem.as_ref().map(|problem| &*problem.details.code), code, "{body}");
+        }
     }
 }

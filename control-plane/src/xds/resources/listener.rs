@@ -49,7 +49,7 @@ fn connection_manager(place: &Place, filtered: bool) -> hcm::HttpConnectionManag
     hcm::HttpConnectionManager {
         stat_prefix: INGRESS.to_owned(),
         use_remote_address: truth(true),
-        internal_address_config: Some(manager::InternalAddressConfig::default()),
+        preserve_external_request_id: true,
         normalize_path: truth(true),
         merge_slashes: true,
         path_with_escaped_slashes_action: manager::PathWithEscapedSlashesAction::KeepUnchanged.into(),

@@ -64,6 +64,7 @@ fn stored(key: &CacheKey, request: &Fields<'_>) -> Vec<u8> {
         response_time_ms: NOW - 1_000,
         framing: Framing::Length(1_000),
         identity_in_key: false,
+        hidden_credentials: false,
     };
     let plan = storability::judge(&exchange, &FreshnessPolicy::default(), 0).expect("storable");
     let mut encoder = Encoder::begin(key.as_bytes(), &exchange, &plan, 1_000, 32).expect("a small head");

@@ -4,7 +4,7 @@ use crate::http::fields::Fields;
 use crate::http::list::members;
 
 /// Most tags kept of one response.
-pub const MAX_TAGS: usize = 128;
+pub const MAX_TAGS: usize = 1_000;
 /// Longest tag kept, in bytes.
 pub const MAX_TAG_LEN: usize = 1024;
 
@@ -15,15 +15,15 @@ pub fn group_tag(group: &[u8]) -> Vec<u8> {
 }
 
 /// Tags of a response: `Surrogate-Key` and `xkey` (by space), `Cache-Tag` and `Edge-Cache-Tag` (by comma), `Cache-Groups` (as
-/// [`group_tag`]).
+/// [`group_tag`]). `None` where there are more than [`MAX_TAGS`], or one is longer than [`MAX_TAG_LEN`].
 #[must_use]
-pub fn tags(response: &Fields<'_>) -> Vec<Vec<u8>> {
+pub fn tags(response: &Fields<'_>) -> Option<Vec<Vec<u8>>> {
     let by_space = [&b"surrogate-key"[..], b"xkey"];
     let by_comma = [&b"cache-tag"[..], b"edge-cache-tag"];
-    let spaced = by_space
+    let by_space = by_space
         .iter()
         .flat_map(|name| response.all(name))
-        .flat_map(|line| line.split(|byte| matches!(byte, b' ' | b'\t' | b',')))
+        .flat_map(spaced)
         .map(<[u8]>::to_vec);
     let listed = by_comma
         .iter()
@@ -33,15 +33,17 @@ pub fn tags(response: &Fields<'_>) -> Vec<Vec<u8>> {
     let groups = strings(response, b"cache-groups")
         .into_iter()
         .map(|group| group_tag(&group));
-    let mut tags: Vec<Vec<u8>> = spaced
-        .chain(listed)
-        .chain(groups)
-        .filter(|tag| !tag.is_empty() && tag.len() <= MAX_TAG_LEN)
-        .collect();
+    let mut tags: Vec<Vec<u8>> = by_space.chain(listed).chain(groups).collect();
     tags.sort_unstable();
     tags.dedup();
-    tags.truncate(MAX_TAGS);
-    tags
+    let fits = tags.len() <= MAX_TAGS && tags.iter().all(|tag| tag.len() <= MAX_TAG_LEN);
+    fits.then_some(tags)
+}
+
+/// The tags of a `Surrogate-Key` line: separated by spaces, and by commas where somebody takes it for a list.
+pub fn spaced(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| matches!(byte, b' ' | b'\t' | b','))
+        .filter(|tag| !tag.is_empty())
 }
 
 /// The strings of a structured list (RFC 9651 section 3.1). A list that does not parse counts as absent.

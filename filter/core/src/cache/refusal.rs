@@ -24,11 +24,12 @@ pub fn refusal(status: u16, response: &Fields<'_>) -> Option<NotStored> {
 }
 
 /// Statuses that speak of the one request: of its credentials, conditions, ranges, content, or of what its client has used up. RFC 6585
-/// forbids to store 428, 429, 431 and 511; the others are answers to fields that are in no key.
+/// forbids to store 428, 429, 431 and 511; the others are answers to fields that are in no key. 226 is the difference from what the
+/// client has (RFC 3229 section 10.4.1).
 fn speaks_of_the_request(status: u16) -> bool {
     matches!(
         status,
-        401 | 402 | 403 | 406 | 407 | 408 | 409 | 411 | 412 | 413 | 415 | 416 | 417 | 418 | 421
+        226 | 401 | 402 | 403 | 406 | 407 | 408 | 409 | 411 | 412 | 413 | 415 | 416 | 417 | 418 | 421
             ..=426 | 428 | 429 | 431 | 511
     )
 }

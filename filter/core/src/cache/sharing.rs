@@ -45,7 +45,7 @@ pub struct SharingPolicy {
 /// keys and tokens, and those by which a proxy in front tells who the user is.
 #[must_use]
 pub fn is_credential(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 33] = [
+    const NAMES: [&[u8]; 34] = [
         b"authorization",
         b"cookie",
         b"proxy-authorization",
@@ -73,6 +73,7 @@ pub fn is_credential(name: &[u8]) -> bool {
         b"x-functions-key",
         b"x-goog-authenticated-user-email",
         b"x-goog-authenticated-user-id",
+        b"x-jwt-payload",
         b"x-ms-client-principal",
         b"x-ms-client-principal-id",
         b"x-session",
@@ -134,6 +135,14 @@ impl SharingPolicy {
             && request
                 .iter()
                 .any(|(name, _)| counts(name) && !self.keyed.iter().any(|keyed| keyed == name) && !selects(name))
+    }
+
+    /// True when the cache key tells a request's credentials apart by a field, as one in which a filter in front names the user.
+    #[must_use]
+    pub fn keys_credentials(&self, request: &Fields<'_>) -> bool {
+        self.keyed
+            .iter()
+            .any(|keyed| request.has(keyed) && (is_credential(keyed) || self.credential_headers.contains(keyed)))
     }
 
     /// True for a line of a response that is not stored for others, nor merged into what is stored.

@@ -73,6 +73,8 @@ pub struct Exchange<'a> {
     /// The key holds the identity (see [`super::policy::KeyPolicy::isolate_authorization`]), so `Authorization` does not
     /// forbid storing.
     pub identity_in_key: bool,
+    /// The client has shown credentials that are not in the request any more: a filter in front has taken them off.
+    pub hidden_credentials: bool,
 }
 
 /// Why a response is not stored.
@@ -110,6 +112,8 @@ pub enum NotStored {
     UnprovableEnd,
     /// Head larger than the format holds.
     HeadTooLarge,
+    /// More tags, or longer ones, than are kept: a purge by one of the others would not find it.
+    TooManyTags,
 }
 
 impl NotStored {
@@ -133,6 +137,7 @@ impl NotStored {
             Self::Credentials => "credentials",
             Self::UnprovableEnd => "unprovable-end",
             Self::HeadTooLarge => "head-too-large",
+            Self::TooManyTags => "too-many-tags",
         }
     }
 }
@@ -211,7 +216,9 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         return Err(NotStored::Private);
     }
     let permitted = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
-    if request.has(b"authorization") && !exchange.identity_in_key && !permitted {
+    let hidden = exchange.hidden_credentials && !policy.sharing.keys_credentials(request);
+    let authorized = hidden || request.has(b"authorization") && !exchange.identity_in_key;
+    if authorized && !permitted {
         return Err(NotStored::Authorization);
     }
     let vary = selecting_fields(status, request, response).ok_or(NotStored::VaryStar)?;
@@ -229,7 +236,7 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         response
     };
     let selects = |wanted: &[u8]| vary.iter().any(|name| name == wanted);
-    let credentialed = policy.sharing.is_credentialed(request, selects);
+    let credentialed = hidden && !policy.sharing.with_credentials || policy.sharing.is_credentialed(request, selects);
     let brief = refusal::is_brief(status);
     let lasts = |policy: &FreshnessPolicy| freshness::lifetime(status, timed, &directives, policy, age.date_ms, jitter);
     let wide = lasts(policy);
@@ -277,6 +284,7 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
     if !useful || !(explicit || freshness::is_heuristically_cacheable(status)) {
         return Err(NotStored::NoFreshness);
     }
+    let tags = groups::tags(response).ok_or(NotStored::TooManyTags)?;
     let after = if must_revalidate || no_cache {
         0
     } else {
@@ -302,7 +310,7 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         for_any_origin: sharing::is_for_any_origin(request, response),
         excluded,
         vary,
-        tags: groups::tags(response),
+        tags,
         usable_until_ms,
     })
 }

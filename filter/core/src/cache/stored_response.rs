@@ -363,6 +363,7 @@ mod tests {
             response_time_ms: 2_000,
             framing: Framing::Length(length),
             identity_in_key: false,
+            hidden_credentials: false,
         };
         let plan = judge(&exchange, &FreshnessPolicy::default(), 0).unwrap();
         let mut encoder = Encoder::begin(b"the key", &exchange, &plan, body.len(), 32).unwrap();

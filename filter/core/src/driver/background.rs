@@ -3,9 +3,11 @@
 //! They are dispatched from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then. A
 //! stream puts its work into a list and wakes its own VM by its queue, which runs within about a millisecond.
 
+use super::client_limits;
 use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::forwarding::Knowledge;
+use super::guarded::has_hidden_credentials;
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::origin::is_end_marked;
@@ -34,7 +36,7 @@ const MAX_CALLS: usize = 32;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fields of the client's request that a background request must not carry: conditions and ranges are ours to set, the rest
-/// would wait for content or change the connection.
+/// would wait for content or change the connection. Its own time limits are left out besides.
 const LEFT_OUT: [&[u8]; 12] = [
     b"if-none-match",
     b"if-modified-since",
@@ -76,7 +78,8 @@ impl Vm {
             return;
         };
         let mut map = header_map::MapWriter::with_capacity(asked.fields.len(), 1024);
-        for (name, value) in asked.fields.iter().filter(|(name, _)| !LEFT_OUT.contains(name)) {
+        let goes_along = |name: &[u8]| !LEFT_OUT.contains(&name) && !client_limits::is_limit(name);
+        for (name, value) in asked.fields.iter().filter(|(name, _)| goes_along(name)) {
             map.push(name, value);
         }
         map.push(b"surrogate-capability", SURROGATE_CAPABILITY);
@@ -93,6 +96,7 @@ impl Vm {
             route,
             birth: self.stamps.birth(),
             marked: is_end_marked(ctx.host),
+            hidden_credentials: has_hidden_credentials(ctx.host, &asked.fields),
             fence,
             sent_ms: ctx.now_ms,
             permits: Vec::new(),
@@ -253,6 +257,7 @@ impl Vm {
             response_time_ms: ctx.now_ms,
             framing: Framing::of(Method::Get, status, response, refresh.marked),
             identity_in_key: refresh.route.key.isolate_authorization,
+            hidden_credentials: refresh.hidden_credentials,
         };
         if seen.framing == Framing::Close {
             // Whether it is whole nobody can tell; Envoy hands over what came.

@@ -1,5 +1,6 @@
 //! Counting how forwarded requests end: by the response head, and afterwards only if the upstream then fails.
 
+use super::client_limits;
 use super::ctx::Ctx;
 use super::exchange::Forwarded;
 use super::header_map;
@@ -97,6 +98,10 @@ impl Forwarded {
         let details = host.property(b"response\0code_details").unwrap_or_default();
         let class = classify(flags, &details, self.status);
         let class = self.own_deadline(class, now_ms);
+        if class == OutcomeClass::Reset && !answered && self.is_unfinished(host) {
+            // Whoever waits for content in vain may hang up.
+            return OutcomeClass::ClientGone;
+        }
         if answered {
             self.verdict.cut(class, bytes)
         } else {
@@ -104,14 +109,32 @@ impl Forwarded {
         }
     }
 
+    /// Whether the client has not sent the content that its request promises. Of content without a length Envoy does not tell.
+    fn is_unfinished(&self, host: &impl Host) -> bool {
+        let request = Fields::from(header_map::parse(&self.request));
+        let promised = request.get(b"content-length").and_then(|text| {
+            let text = std::str::from_utf8(text).ok()?;
+            text.parse::<u64>().ok()
+        });
+        let received = host.property(b"request\0size").and_then(|bytes| bytes.try_into().ok());
+        matches!((promised, received.map(u64::from_le_bytes)), (Some(promised), Some(received)) if received < promised)
+    }
+
     /// A time-out at the deadline of the client's own is the client's.
     fn own_deadline(&self, class: OutcomeClass, now_ms: Millis) -> OutcomeClass {
-        let waited_ms = now_ms.saturating_sub(self.sent_ms);
-        match self.verdict.kind {
-            Kind::Grpc {
-                deadline_ms: Some(deadline_ms),
-            } if class == OutcomeClass::Timeout && waited_ms >= deadline_ms => OutcomeClass::ClientGone,
-            _ => class,
+        if class != OutcomeClass::Timeout {
+            return class;
         }
+        let called = match self.verdict.kind {
+            Kind::Grpc { deadline_ms } => deadline_ms,
+            _ => None,
+        };
+        let routed = client_limits::deadline_ms(&Fields::from(header_map::parse(&self.request)));
+        let waited_ms = now_ms.saturating_sub(self.sent_ms);
+        let is_over = |deadline_ms| waited_ms >= deadline_ms;
+        if called.is_some_and(is_over) || routed.is_some_and(is_over) {
+            return OutcomeClass::ClientGone;
+        }
+        class
     }
 }

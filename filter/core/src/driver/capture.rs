@@ -2,6 +2,7 @@
 
 use super::ctx::Ctx;
 use super::exchange::{Capture, Exchange, Flow, Forwarded, Phase};
+use super::guarded;
 use super::header_map;
 use super::host::Host;
 use super::origin::is_from_origin;
@@ -39,7 +40,7 @@ impl Vm {
             forwarded.detail = forwarded.detail.or(Some("endless"));
             return false;
         }
-        let plan = match storability::judge(seen, &route.freshness, seen.response_time_ms) {
+        let plan = match guarded::judge(host, seen, route) {
             Ok(plan) => plan,
             Err(reason) => {
                 self.not_stored(forwarded, reason.code());

@@ -1,6 +1,7 @@
 //! Request collapsing at work: who fetches and who follows.
 
 use super::brownout::failure;
+use super::client_limits;
 use super::ctx::Ctx;
 use super::exchange::Forwarded;
 use super::flights::FlightPermit;
@@ -33,7 +34,7 @@ pub(super) enum Part {
 }
 
 /// Whether others may follow this fetch, and it theirs. Not when the answer is for one client by its nature (a range, an identity),
-/// or when the client itself asks for a new one, or for one that is not stored.
+/// when the client itself asks for a new one, or for one that is not stored, or when it does not wait as long as others.
 pub(super) fn is_shareable(
     asked: &Asked<'_>,
     onward: &ForwardPlan,
@@ -46,6 +47,7 @@ pub(super) fn is_shareable(
         && !directives.no_cache
         && directives.max_age.is_none()
         && !asked.fields.has(b"range")
+        && !client_limits::is_limited(&asked.fields)
         && (route.key.isolate_authorization || !asked.fields.has(b"authorization"))
 }
 

@@ -2,6 +2,7 @@
 
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded, Phase};
+use super::guarded::has_hidden_credentials;
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::lifecycle::{self, Event, Step};
@@ -107,6 +108,7 @@ impl Vm {
         let (mut stored, mut is_promised) = (false, false);
         if forwarded.from_origin && route.cache {
             let stored_as = stored_as(&asked, status, &response);
+            let validated = status == 304 && forwarded.validating;
             let seen = storability::Exchange {
                 method: stored_as,
                 request: &asked.fields,
@@ -116,10 +118,12 @@ impl Vm {
                 response_time_ms: ctx.now_ms,
                 framing: framing(ctx.host, asked.method, status, &response),
                 identity_in_key: route.key.isolate_authorization,
+                // Of a response that may be stored Envoy is asked later on.
+                hidden_credentials: (validated || asked.method == Method::Head)
+                    && has_hidden_credentials(ctx.host, &asked.fields),
             };
             self.invalidate(ctx, exchange, &asked, &route, status, &response);
-            if status == 304
-                && forwarded.validating
+            if validated
                 && is_from_origin(ctx.host, forwarded)
                 && let Some(flow) = self.freshen(ctx, exchange, forwarded, &asked, &seen, &route)
             {

@@ -8,7 +8,7 @@ use super::registry;
 use super::tier_offer;
 use super::vm::Vm;
 use super::wake::Wake;
-use crate::cache::{CacheKey, CacheStatus};
+use crate::cache::{CacheKey, CacheStatus, groups};
 use crate::engine::Asked;
 use optimizer_proto::url;
 use optimizer_proto::v1::purge_command::Kind;
@@ -71,13 +71,20 @@ impl Vm {
             soft,
             ..PurgeCommand::default()
         };
-        let tags: Vec<&[u8]> = asked
-            .fields
-            .all(b"surrogate-key")
-            .flat_map(|line| line.split(|byte| *byte == b' '))
-            .filter(|tag| !tag.is_empty())
-            .take(MAX_TAGS)
-            .collect();
+        let tags: Vec<&[u8]> = asked.fields.all(b"surrogate-key").flat_map(groups::spaced).collect();
+        let unclear = match tags.len() {
+            0 if asked.fields.has(b"surrogate-key") => Some(("no_tag_named", "Surrogate-Key names no tag")),
+            0..=MAX_TAGS => None,
+            _ => Some(("too_many_tags", "A purge names 64 tags at most; nothing was purged")),
+        };
+        if let Some((code, title)) = unclear {
+            let problem = Problem {
+                status: 400,
+                code,
+                title,
+            };
+            return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
+        }
         let target = &asked.target;
         // In canonical form, which is text whatever the client has sent.
         let url = [

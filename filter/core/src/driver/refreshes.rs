@@ -25,6 +25,8 @@ pub(super) struct Refresh {
     pub(super) birth: Birth,
     /// The upstream marks the end of every response.
     pub(super) marked: bool,
+    /// See [`crate::cache::storability::Exchange::hidden_credentials`].
+    pub(super) hidden_credentials: bool,
     pub(super) fence: Option<Fence>,
     pub(super) sent_ms: Millis,
     pub(super) permits: Vec<Permit>,

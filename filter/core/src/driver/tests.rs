@@ -1,8 +1,10 @@
 //! Scenarios through the driver on a host that records: what the client got, what the upstream was asked, what it cost.
 
+mod client_limits;
 mod collapsing;
 mod control;
 mod failing;
+mod guarded;
 mod health_check;
 mod limit;
 mod lookup;

@@ -114,6 +114,7 @@ mod tests {
             response_time_ms: 1_000_000,
             framing: storability::Framing::Delimited,
             identity_in_key: false,
+            hidden_credentials: false,
         };
         let plan = storability::judge(&seen, &FreshnessPolicy::default(), 1_000_000).unwrap();
         let stored = Encoder::begin(b"http://a/", &seen, &plan, 0, 0)

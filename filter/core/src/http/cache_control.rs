@@ -1,6 +1,6 @@
 //! Cache directives (RFC 9111 section 5.2; RFC 5861, RFC 8246, RFC 9213).
 
-use super::fields::{Fields, is_token, trim};
+use super::fields::{Fields, is_token, is_token_byte, trim};
 use super::list::members;
 
 /// Seconds, at most 2^31 (RFC 9111 section 1.2.2).
@@ -28,7 +28,9 @@ pub enum MaxStale {
 }
 
 /// The directives of one message. An argument that is no delta-seconds makes the directive count as 0, which is the cautious
-/// reading of both freshness and windows; of contradicting duplicates the most restrictive counts.
+/// reading of both freshness and windows; of contradicting duplicates the most restrictive counts. What is no directive by its form
+/// (`private; max-age=60`, `"no-store"`, a quoted string without an end) forbids whatever a word in it forbids: nobody means to allow
+/// storing by it, and other caches look for the words alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CacheControl {
     /// The field was there, with or without known directives.
@@ -78,6 +80,11 @@ impl CacheControl {
     }
 
     fn take(&mut self, member: &[u8]) {
+        if !is_directive(member) {
+            member
+                .split(|byte| !is_token_byte(*byte))
+                .for_each(|word| self.forbid(&word.to_ascii_lowercase()));
+        }
         let (name, argument) = match member.iter().position(|byte| *byte == b'=') {
             Some(at) => (member.get(..at).unwrap_or_default(), member.get(at + 1..)),
             None => (member, None),
@@ -113,12 +120,53 @@ impl CacheControl {
             _ => {}
         }
     }
+
+    /// Takes in a word that stands where no directive can be read.
+    fn forbid(&mut self, word: &[u8]) {
+        match word {
+            b"no-store" => self.no_store = true,
+            b"no-cache" => self.no_cache = Qualified::Whole,
+            b"private" => self.private = Qualified::Whole,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
+            _ => {}
+        }
+    }
+}
+
+/// Whether a member is a token, alone or with an argument that is a token or a quoted string (RFC 9111 section 5.2). Blanks around `=`
+/// are let pass.
+fn is_directive(member: &[u8]) -> bool {
+    let mut parts = member.splitn(2, |byte| *byte == b'=').map(trim);
+    let named = parts.next().is_some_and(is_token);
+    named
+        && parts
+            .next()
+            .is_none_or(|argument| is_token(argument) || is_quoted_string(argument))
+}
+
+/// Whether a text is one quoted string and nothing else (RFC 9110 section 5.6.4).
+fn is_quoted_string(text: &[u8]) -> bool {
+    let Some(inner) = text.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return false;
+    };
+    let mut escaped = false;
+    let ends_within = inner.iter().any(|byte| {
+        let ends = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    });
+    !ends_within && !escaped
 }
 
 impl Qualified {
+    /// Only a quoted string names fields. A bare word, as in `private=true`, counts for the whole response: a cache may always read the
+    /// directive so (RFC 9111 sections 5.2.2.4 and 5.2.2.7), and few mean a field by it.
     fn add(&mut self, argument: Option<&[u8]>) {
         let names: Vec<Vec<u8>> = argument
-            .map(|text| unquoted(trim(text)))
+            .map(trim)
+            .filter(|text| is_quoted_string(text))
+            .map(unquoted)
             .into_iter()
             .flat_map(members)
             .filter(|name| is_token(name))
@@ -164,6 +212,7 @@ pub fn delta_seconds(text: &[u8]) -> Option<DeltaSeconds> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn of(lines: &[&str]) -> CacheControl {
         let lines: Vec<_> = lines
@@ -204,6 +253,61 @@ mod tests {
             Qualified::Fields(vec![b"set-cookie".to_vec(), b"a".to_vec()])
         );
         assert_eq!(of(&["no-cache=\"a\", no-cache"]).no_cache, Qualified::Whole);
-        assert_eq!(of(&["private=\"\""]).private, Qualified::Whole);
+        for line in [
+            "private=\"\"",
+            "private=true",
+            "private=set-cookie",
+            "private=\"a",
+            "private=\"a\"b\"",
+        ] {
+            assert_eq!(of(&[line]).private, Qualified::Whole, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_directive_forbids_what_its_words_forbid() {
+        let forbidden = |lines: &[&str]| {
+            let read = of(lines);
+            (
+                read.no_store,
+                read.private == Qualified::Whole,
+                read.no_cache == Qualified::Whole,
+            )
+        };
+        for (lines, expected) in [
+            (&["private; max-age=60"][..], (false, true, false)),
+            (&["max-age=60; private"], (false, true, false)),
+            (&["no-cache; no-store; must-revalidate"], (true, false, true)),
+            (&["Private max-age=60"], (false, true, false)),
+            (&["max-age=60 NO-STORE"], (true, false, false)),
+            (&["\"private\""], (false, true, false)),
+            (&["private:x, max-age:60"], (false, true, false)),
+            (&["private\u{a0}"], (false, true, false)),
+            (&["max-age=60, x=\"open, private"], (false, true, false)),
+            (&["max-age=60, x=\"open", "private"], (false, true, false)),
+            (&["x=\"a\"b, no-store\""], (true, false, false)),
+            // These are directives, if unknown ones, and no words of others.
+            (&["x=\"private, no-store\""], (false, false, false)),
+            (&["x=\"a \\\" private\""], (false, false, false)),
+            (&["x=private, x-private, not-private"], (false, false, false)),
+            (&["xno-store; private2"], (false, false, false)),
+        ] {
+            assert_eq!(forbidden(lines), expected, "{lines:?}");
+        }
+        assert!(of(&["no-cache; must-revalidate"]).must_revalidate);
+        assert!(of(&["max-age=60 proxy-revalidate"]).proxy_revalidate);
+    }
+
+    proptest! {
+        /// Whatever stands before and behind it, however the members are separated, a word that forbids to store is found.
+        #[test]
+        fn a_word_that_forbids_is_found_wherever_it_stands_bare(
+            before in "[a-z0-9;:, \\t'(){}/-]{0,12}",
+            after in "[a-z0-9=;:, \\t'(){}/-]{0,12}",
+            separator in "[;, :\\t/]",
+        ) {
+            let line = format!("{before}{separator}no-store{separator}{after}");
+            prop_assert!(of(&[&line]).no_store, "{line}");
+        }
     }
 }

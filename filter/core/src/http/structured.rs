@@ -23,7 +23,7 @@ pub fn targeted(fields: &Fields<'_>) -> Option<CacheControl> {
 }
 
 /// `Surrogate-Control`, the older way to speak to a cache in front of an origin (W3C note "Edge Architecture"). Its directives may
-/// name a target; those for others do not count, and when none is left the field says nothing.
+/// name a target; those for others do not count, and when none about caching is left the field says nothing.
 fn surrogate(fields: &Fields<'_>) -> Option<CacheControl> {
     let mut ours: Vec<&[u8]> = Vec::new();
     for member in fields.all(b"surrogate-control").flat_map(members) {
@@ -37,7 +37,13 @@ fn surrogate(fields: &Fields<'_>) -> Option<CacheControl> {
         .into_iter()
         .map(|directive| (&b"cache-control"[..], directive))
         .collect();
-    (!lines.is_empty()).then(|| CacheControl::of(&Fields::from(lines)))
+    let read = CacheControl::of(&Fields::from(lines));
+    // `content="ESI/1.0"` and the like say nothing about storing: then `Cache-Control` does.
+    let silent = CacheControl {
+        present: read.present,
+        ..CacheControl::default()
+    };
+    (read != silent).then_some(read)
 }
 
 fn read(dictionary: &sfv::Dictionary) -> CacheControl {
@@ -94,7 +100,9 @@ mod tests {
         )])
         .unwrap();
         assert_eq!((read.max_age, read.no_store), (Some(20), true));
-        assert_eq!(of(&[("surrogate-control", "max-age=10;other")]), None);
+        for silent in ["max-age=10;other", "content=\"ESI/1.0\"", "no-store-remote", ""] {
+            assert_eq!(of(&[("surrogate-control", silent)]), None, "{silent}");
+        }
         let read = of(&[("surrogate-control", "max-age=10"), ("cdn-cache-control", "max-age=5")]).unwrap();
         assert_eq!(read.max_age, Some(5));
     }

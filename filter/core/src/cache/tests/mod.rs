@@ -45,6 +45,7 @@ fn exchange<'a>(request: &'a Fields<'a>, status: u16, response: &'a Fields<'a>) 
         response_time_ms: NOW,
         framing: Framing::Length(10),
         identity_in_key: false,
+        hidden_credentials: false,
     }
 }
 

@@ -326,8 +326,10 @@ fn tags_and_groups_are_read() {
         ("cache-groups: \"g\", \"h i\"", vec!["group:g", "group:h i"]),
         ("cache-groups: g h", vec![]),
         ("cache-tag: ,,", vec![]),
+        ("surrogate-key: a,b\tc", vec!["a", "b", "c"]),
     ] {
         let tags: Vec<String> = groups::tags(&fields(response))
+            .unwrap()
             .iter()
             .map(|tag| String::from_utf8_lossy(tag).into_owned())
             .collect();
@@ -337,4 +339,26 @@ fn tags_and_groups_are_read() {
         groups::invalidated(&fields("cache-group-invalidation: \"g\"")),
         [b"g".to_vec()]
     );
+}
+
+#[test]
+fn what_could_not_be_purged_by_all_its_tags_is_not_stored() {
+    let many = |count: usize| (0..count).map(|tag| format!("t{tag}")).collect::<Vec<_>>().join(" ");
+    let long = |length: usize| "x".repeat(length);
+    for (tags, stored) in [
+        (many(groups::MAX_TAGS), true),
+        (many(groups::MAX_TAGS + 1), false),
+        ([many(groups::MAX_TAGS), " t0 t1".to_owned()].concat(), true),
+        (long(groups::MAX_TAG_LEN), true),
+        (long(groups::MAX_TAG_LEN + 1), false),
+    ] {
+        let response = format!("cache-control: max-age=60 | surrogate-key: {tags}");
+        let plan = judged("", 200, &response, &FreshnessPolicy::default());
+        assert_eq!(
+            plan.err(),
+            (!stored).then_some(super::NotStored::TooManyTags),
+            "{} bytes",
+            tags.len()
+        );
+    }
 }

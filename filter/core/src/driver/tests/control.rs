@@ -122,6 +122,36 @@ fn purge_requests_are_taken_from_listed_addresses_only() {
 }
 
 #[test]
+fn a_purge_by_tags_reaches_each_tag_or_none() {
+    let mut envoy = Envoy::new(r#"{"purge_sources":["10.0.0.0/8"]}"#);
+    envoy.host.set_property("source\0address", b"10.9.8.7:999");
+    let tagged = [("cache-control", "max-age=60"), ("surrogate-key", "z63 b")];
+    let many = |count: usize| (0..count).map(|tag| format!("z{tag}")).collect::<Vec<_>>().join(" ");
+    for (tags, status) in [
+        ("a b".to_owned(), 200),
+        ("b,a".to_owned(), 200),
+        ("a, b".to_owned(), 200),
+        ("b\ta".to_owned(), 200),
+        (many(64), 200),
+        (many(65), 400),
+        (" , ".to_owned(), 400),
+        (String::new(), 400),
+    ] {
+        forwarded(envoy.get(&[("cache-control", "no-cache")], "200", &tagged, b"content"));
+        let mut purge = GET.to_vec();
+        purge[0] = (":method", "PURGE");
+        purge.push(("surrogate-key", &tags));
+        let answer = replied(envoy.ask(&purge, "200", &[], b""));
+        assert_eq!(answer.status, status, "{tags:?}");
+        let matched = (status == 200).then_some("1");
+        assert_eq!(answer.field("x-purge-matched"), matched, "{tags:?}");
+        let gone = matches!(envoy.get(&[], "404", &[], b""), Seen::Forwarded { .. });
+        assert_eq!(gone, status == 200, "{tags:?}");
+        envoy.wait(1_000);
+    }
+}
+
+#[test]
 fn who_stood_still_asks_the_origin_until_it_has_caught_up() {
     let mut envoy = Envoy::new("{}");
     envoy.vm.on_tick(&envoy.host, ROOT);

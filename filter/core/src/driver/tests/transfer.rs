@@ -116,6 +116,7 @@ fn whole(key: &[u8], value: &[u8]) -> Vec<u8> {
         response_time_ms: 1_700_000_000_000,
         framing: Framing::Empty,
         identity_in_key: false,
+        hidden_credentials: false,
     };
     let plan = storability::judge(&seen, &FreshnessPolicy::default(), 0).unwrap();
     Encoder::begin(key, &seen, &plan, 0, 32).unwrap().seal().unwrap()
