@@ -59,7 +59,10 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
             owners.fleet.observe(&envoy, update, is_here);
         }
         owners.fleet.notify_progress();
-        replicas.read_up_to(reader.places.clone());
+        let places = reader.places.clone();
+        // Where the connection breaks before what a new journal lacks is put back, all of it is read again.
+        let is_whole = known.is_none();
+        replicas.read_up_to(if is_whole { places } else { places.without_journal() });
     }
 }
 

@@ -122,7 +122,10 @@ impl Replica {
         let Some(shared) = &mut self.shared else { return };
         (shared.is_up, shared.connecting, shared.writing) = (false, false, false);
         shared.retry_ms = now_ms + PAUSE_MS;
-        shared.found = None;
+        if shared.found.take().is_some() {
+            // What it lacks is not put back yet.
+            shared.places.journal = Fence::default();
+        }
         let asked = std::mem::take(&mut shared.asked);
         if asked.values().any(|then| matches!(then, Then::Settings)) {
             self.settings_answered(None, now_ms);
