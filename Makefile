@@ -47,7 +47,7 @@ e2e: deps-test wasm wasm-trap control-plane ## The stories on the real Envoy alo
 	$(CARGO) test --locked -p e2e
 
 simulate: SECONDS = 3600
-simulate: ## The fleet, simulated from seeds, with everything that may go wrong: SECONDS (3600); SEED=n runs one again
+simulate: ## The fleet, simulated from seeds, with everything that may go wrong: SECONDS (3600); SEED=n or RUN='…' runs one again
 	$(CARGO) build --locked --release -p simulation
 	SECONDS=$(SECONDS) $(TARGET_DIR)/release/simulate
 

@@ -1,7 +1,8 @@
 //! What replicas of the control plane agree on: the one document all of them go by, and which of two is to hold when what was
 //! shared has lost something.
 
-use crate::book::SettingsHistory;
+use crate::Millis;
+use crate::book::{Author, SettingsHistory};
 use crate::canary::Canary;
 use std::collections::BTreeMap;
 
@@ -47,6 +48,36 @@ pub fn judge(ours: &SettingsHistory, theirs: &SettingsHistory) -> Verdict {
     }
 }
 
+/// What a replica does after it has read what is shared.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reconciled {
+    /// The shared state comes into force here.
+    Adopt(SharedState),
+    /// This state is put in place of the shared one, and then comes into force here.
+    PutBack(SharedState),
+}
+
+/// What comes of a replica's own state and the shared one; `None`: nothing is shared.
+#[must_use]
+pub fn reconcile(ours: SharedState, theirs: Option<SharedState>, now_ms: Millis) -> Reconciled {
+    let Some(mut theirs) = theirs else {
+        return Reconciled::PutBack(ours);
+    };
+    match judge(&ours.history, &theirs.history) {
+        Verdict::Theirs => Reconciled::Adopt(theirs),
+        Verdict::TheirsAnew => {
+            let author = Author {
+                who: String::new(),
+                door: "recovery".to_owned(),
+                reason: "two documents had this number".to_owned(),
+            };
+            theirs.history.reissue(0, author, now_ms);
+            Reconciled::PutBack(theirs)
+        }
+        Verdict::Ours => Reconciled::PutBack(ours),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +114,28 @@ mod tests {
         ] {
             assert_eq!(judge(&ours, &theirs), verdict, "{ours:?} {theirs:?}");
         }
+    }
+
+    #[test]
+    fn two_documents_of_one_number_give_way_to_a_third() {
+        let shared = |history: &SettingsHistory| SharedState {
+            history: history.clone(),
+            canary: None,
+            seen: BTreeMap::new(),
+        };
+        let (ours, theirs) = (book("a", &[5]), book("a", &[6]));
+        let Reconciled::PutBack(new) = reconcile(shared(&ours), Some(shared(&theirs)), 9) else {
+            panic!("the shared one as it is");
+        };
+        let present = new.history.present();
+        assert_eq!(present.number, theirs.present().number + 1);
+        assert_eq!(present.document, theirs.present().document);
+        assert_eq!(reconcile(shared(&ours), None, 9), Reconciled::PutBack(shared(&ours)));
+        let newer = shared(&book("a", &[5, 6]));
+        assert_eq!(
+            reconcile(shared(&ours), Some(newer.clone()), 9),
+            Reconciled::Adopt(newer)
+        );
     }
 
     #[test]

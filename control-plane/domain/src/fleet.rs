@@ -1,5 +1,6 @@
 //! The Envoys: who is there, what they run on, what they report.
 
+mod elsewhere;
 mod envoy;
 
 pub use envoy::{Envoy, Faults};

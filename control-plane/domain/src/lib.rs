@@ -27,6 +27,7 @@ pub mod health;
 pub mod machine;
 pub mod predictions;
 pub mod purges;
+pub mod recovery;
 pub mod replication;
 pub mod sequences;
 pub mod shape;

@@ -148,6 +148,19 @@ pub struct Purge {
     /// them before they return. A thousand at most.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub awaited: BTreeSet<String>,
+    /// The shared tier has yet to record it. An Envoy that does it meanwhile may get from the tier what was purged, so its receipt does not
+    /// last: see [`PurgeLog::reopen`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrecorded: bool,
+    /// How often it was reopened. Receipts of an earlier round do not count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub round: u32,
+}
+
+/// For fields that are left out where they say nothing.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub(crate) fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Purge {
@@ -229,9 +242,7 @@ impl PurgeLog {
 
     /// An Envoy has done it, and may have counted what it matched. Told once more it keeps its time.
     pub fn applied(&mut self, id: &str, envoy: &str, now_ms: Millis, matched: Option<Matched>) {
-        let Some(purge) = self.purges.iter_mut().find(|purge| purge.id == id) else {
-            return;
-        };
+        let Some(purge) = self.find(id) else { return };
         if purge.applied.len() < MAX_APPLIED {
             purge.applied.entry(envoy.to_owned()).or_insert(now_ms);
         }
@@ -247,12 +258,59 @@ impl PurgeLog {
         }
     }
 
-    /// All Envoys have to do it once more.
-    pub fn reopen(&mut self, id: &str) {
-        if let Some(purge) = self.purges.iter_mut().find(|purge| purge.id == id) {
+    /// As [`PurgeLog::applied`], for a receipt of some round. One of an earlier round counts for nothing, as the purge was reopened since:
+    /// false.
+    pub fn applied_in(&mut self, round: u32, id: &str, envoy: &str, now_ms: Millis, matched: Option<Matched>) -> bool {
+        if self.get(id).is_none_or(|purge| round < purge.round) {
+            return false;
+        }
+        self.reopen_to(id, round);
+        self.applied(id, envoy, now_ms, matched);
+        true
+    }
+
+    /// The shared tier has recorded a purge before anybody was told of it.
+    pub fn recorded(&mut self, id: &str) {
+        if let Some(purge) = self.find(id) {
+            purge.unrecorded = false;
+        }
+    }
+
+    /// The shared tier has recorded a purge late: all Envoys have to do it once more. The number of the new round.
+    pub fn reopen(&mut self, id: &str) -> u32 {
+        let round = self.get(id).map_or(0, |purge| purge.round.saturating_add(1));
+        self.reopen_to(id, round);
+        round
+    }
+
+    /// A purge was reopened elsewhere, and is in this round by now. Told once more it changes nothing.
+    pub fn reopen_to(&mut self, id: &str, round: u32) {
+        if let Some(purge) = self.find(id).filter(|purge| purge.round < round) {
+            (purge.round, purge.unrecorded) = (round, false);
             let done = std::mem::take(&mut purge.applied);
             purge.awaited.extend(done.into_keys().take(MAX_AWAITED));
         }
+    }
+
+    /// What somebody else knows of a purge that is known here.
+    pub fn learn(&mut self, theirs: &Purge) {
+        self.reopen_to(&theirs.id, theirs.round);
+        if let Some(purge) = self.find(&theirs.id).filter(|purge| purge.round == theirs.round) {
+            purge.unrecorded &= theirs.unrecorded;
+        }
+        for (envoy, at) in &theirs.applied {
+            let matched = theirs.matched.get(envoy).copied();
+            self.applied_in(theirs.round, &theirs.id, envoy, *at, matched);
+        }
+    }
+
+    /// Purges that the shared tier has yet to record.
+    pub fn unrecorded(&self) -> impl Iterator<Item = &Purge> {
+        self.purges.iter().filter(|purge| purge.unrecorded)
+    }
+
+    fn find(&mut self, id: &str) -> Option<&mut Purge> {
+        self.purges.iter_mut().find(|purge| purge.id == id)
     }
 
     /// The purges that an Envoy has yet to do: those accepted since it started (0 = not known) without its receipt. One that was

@@ -3,11 +3,12 @@
 use crate::Millis;
 use crate::alerts::Silence;
 use crate::fleet::ConnectionId;
-use crate::purges::{Matched, Purge};
+use crate::purges::{Matched, Purge, is_zero};
 use crate::steering::Said;
 use crate::warm::WarmupProgress;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What must not be forgotten: it is in a journal that all replicas share. The names are those of the journal, which older and newer
 /// replicas read too.
@@ -32,12 +33,18 @@ pub enum Fact {
         /// What it has counted; told later, once more, where counting takes long.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         matched: Option<Matched>,
+        /// In which round of the purge.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        round: u32,
     },
     /// All Envoys have a purge to do once more.
     #[serde(rename = "reopened")]
     PurgeReopened {
         /// The purge's id.
         id: String,
+        /// The round that begins; 0 = the next one, from a replica of an earlier version.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        round: u32,
     },
     /// An operator has overridden a breaker.
     #[serde(rename = "said")]
@@ -81,9 +88,60 @@ impl Fact {
     pub fn name(&self) -> Option<String> {
         match self {
             Self::PurgeAccepted { purge } => Some(purge.id.clone()),
-            Self::BreakerOverridden { said } => Some(format!("{}/{}", said.at, said.upstream)),
+            Self::BreakerOverridden { said } => {
+                Some(format!("{}/{}/{}/{:?}", said.at, said.upstream, said.who, said.action))
+            }
             _ => None,
         }
+    }
+}
+
+/// What was found in the journal, by what facts are found by.
+#[derive(Debug, Default)]
+pub struct Journaled {
+    names: BTreeSet<String>,
+    /// Of each purge: its round, and the Envoys whose receipts of that round are there.
+    receipts: BTreeMap<String, (u32, BTreeSet<String>)>,
+}
+
+impl Journaled {
+    /// A fact is there.
+    pub fn note(&mut self, fact: &Fact) {
+        self.names.extend(fact.name());
+        match fact {
+            Fact::PurgeAccepted { purge } => self.receipts(&purge.id, purge.round, purge.applied.keys()),
+            Fact::PurgeApplied { id, envoy, round, .. } => self.receipts(id, *round, [envoy]),
+            Fact::PurgeReopened { id, round } => self.receipts(id, *round, []),
+            _ => {}
+        }
+    }
+
+    /// Receipts of an earlier round than the known one are void, and so are the known ones where a later round has begun.
+    fn receipts<'e>(&mut self, id: &str, round: u32, envoys: impl IntoIterator<Item = &'e String>) {
+        let held = self.receipts.entry(id.to_owned()).or_default();
+        if round > held.0 {
+            *held = (round, BTreeSet::new());
+        }
+        if round == held.0 {
+            held.1.extend(envoys.into_iter().cloned());
+        }
+    }
+
+    /// Of all that a replica knows, what the journal lacks: it lost it, or the replica was away when it happened. What has no name is told
+    /// again. A purge is told of again where the journal lacks receipts of it.
+    pub fn lacks(&self, facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
+        let lacks = |fact: &Fact| {
+            let known = fact.name().is_some_and(|name| self.names.contains(&name));
+            let whole = match fact {
+                Fact::PurgeAccepted { purge } => self.receipts.get(&purge.id).is_some_and(|(round, envoys)| {
+                    *round > purge.round
+                        || *round == purge.round && purge.applied.keys().all(|envoy| envoys.contains(envoy))
+                }),
+                _ => true,
+            };
+            !known || !whole
+        };
+        facts.into_iter().filter(lacks).collect()
     }
 }
 
@@ -110,7 +168,6 @@ mod tests {
     use crate::purges::Target;
     use crate::steering::Word;
     use serde_json::{Value, json};
-    use std::collections::{BTreeMap, BTreeSet};
 
     fn purge() -> Purge {
         Purge {
@@ -123,6 +180,8 @@ mod tests {
             idempotency_key: None,
             applied: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            unrecorded: false,
+            round: 0,
             matched: BTreeMap::new(),
         }
     }
@@ -155,12 +214,16 @@ mod tests {
                     envoy: "a".to_owned(),
                     at: 6,
                     matched: None,
+                    round: 0,
                 },
                 json!({"what": "applied", "id": "1", "envoy": "a", "at": 6}),
             ),
             (
-                Fact::PurgeReopened { id: "1".to_owned() },
-                json!({"what": "reopened", "id": "1"}),
+                Fact::PurgeReopened {
+                    id: "1".to_owned(),
+                    round: 2,
+                },
+                json!({"what": "reopened", "id": "1", "round": 2}),
             ),
             (
                 Fact::BreakerOverridden { said: said.clone() },
@@ -197,5 +260,38 @@ mod tests {
             assert_eq!(serde_json::to_value(&fact).unwrap(), written);
             assert_eq!(serde_json::from_value::<Fact>(written).unwrap(), fact);
         }
+    }
+
+    #[test]
+    fn what_the_journal_lost_is_put_back_and_receipts_too() {
+        let mut done = purge();
+        done.applied.insert("a".to_owned(), 6);
+        let fact = Fact::PurgeAccepted { purge: done };
+        let lost = Journaled::default();
+        assert_eq!(lost.lacks([fact.clone()]), [fact.clone()]);
+        let mut without_receipt = Journaled::default();
+        without_receipt.note(&Fact::PurgeAccepted { purge: purge() });
+        assert_eq!(without_receipt.lacks([fact.clone()]), [fact.clone()]);
+        let receipt = |round| Fact::PurgeApplied {
+            id: "1".to_owned(),
+            envoy: "a".to_owned(),
+            at: 6,
+            matched: None,
+            round,
+        };
+        without_receipt.note(&receipt(0));
+        assert_eq!(without_receipt.lacks([fact.clone()]), []);
+        without_receipt.note(&Fact::PurgeReopened {
+            id: "1".to_owned(),
+            round: 1,
+        });
+        assert_eq!(without_receipt.lacks([fact.clone()]), [], "of an earlier round");
+        let mut again = purge();
+        again.round = 1;
+        again.applied.insert("a".to_owned(), 8);
+        let again = Fact::PurgeAccepted { purge: again };
+        assert_eq!(without_receipt.lacks([again.clone()]), [again.clone()]);
+        without_receipt.note(&receipt(1));
+        assert_eq!(without_receipt.lacks([again]), []);
     }
 }

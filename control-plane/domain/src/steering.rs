@@ -1,8 +1,8 @@
 //! What operators have put in place of the breakers' judgement: for which upstream, until when, by whom and why.
 
 use crate::Millis;
-use optimizer_proto::v1::BreakerCommand;
 use optimizer_proto::v1::breaker_command::Action;
+use optimizer_proto::v1::{BreakerCommand, BreakerGauge};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub const LEASE_MS: u64 = 5 * 60_000;
 /// Longest a word with an end may last.
 pub const LONGEST_MS: u64 = 86_400_000;
+/// A word that is younger is on its way to the Envoys, and what they say of it on its way back.
+const ON_ITS_WAY_MS: u64 = 15_000;
 /// Entries of the audit log kept.
 const MAX_ENTRIES: usize = 1_000;
 
@@ -43,6 +45,16 @@ impl Word {
             .into_iter()
             .find(|(name, _)| *name == text)
             .map(|(_, word)| word)
+    }
+
+    /// The word by which a breaker is in this state, as an Envoy reports it.
+    fn shown_as(state: &str) -> Option<Self> {
+        match state {
+            "forced_open" => Some(Self::ForceOpen),
+            "forced_closed" => Some(Self::ForceClose),
+            "dry_run" => Some(Self::DryRun),
+            _ => None,
+        }
     }
 
     fn action(self) -> Action {
@@ -90,6 +102,12 @@ impl Said {
         }
     }
 
+    /// The order in which words hold, the same at every replica whatever it heard first: by time, and where two were said in one millisecond
+    /// by anything that tells them apart.
+    fn order(&self) -> (Millis, u8, &str, &str, Option<Millis>) {
+        (self.at, self.action as u8, &self.who, &self.reason, self.until)
+    }
+
     fn holds(&self, now_ms: Millis) -> bool {
         self.until.is_none_or(|until| until > now_ms)
     }
@@ -109,7 +127,7 @@ impl Steering {
         if self.log.contains(&said) {
             return false;
         }
-        let place = self.log.partition_point(|other| other.at <= said.at);
+        let place = self.log.partition_point(|other| other.order() <= said.order());
         let overruled = self.log.iter().skip(place).any(|other| other.upstream == said.upstream);
         if !overruled && said.action == Word::Reset {
             self.in_force.remove(&said.upstream);
@@ -121,6 +139,39 @@ impl Steering {
             self.log.pop_front();
         }
         true
+    }
+
+    /// When something is said now, as the log has it: after every word about this breaker that is known, whatever the clock of the replica
+    /// shows that took it.
+    #[must_use]
+    pub fn moment(&self, upstream: &str, now_ms: Millis) -> Millis {
+        let last = self.last(upstream).map_or(0, |said| said.at);
+        now_ms.max(last.saturating_add(1))
+    }
+
+    /// What an Envoy is to be told that has reported these breakers: it may not have heard the last word about one, as it was away, or did
+    /// not take it. What was said a moment ago is on its way, and what ends within that time as well.
+    #[must_use]
+    pub fn unheard(&self, breakers: &[BreakerGauge], now_ms: Millis) -> Vec<&Said> {
+        let settled = |said: &&Said| {
+            let said_ms_ago = now_ms.saturating_sub(said.at);
+            let ends = said.until.is_some_and(|until| until.abs_diff(now_ms) < ON_ITS_WAY_MS);
+            said_ms_ago >= ON_ITS_WAY_MS && !ends
+        };
+        let mut upstreams: Vec<&str> = self.log.iter().map(|said| said.upstream.as_str()).collect();
+        upstreams.sort_unstable();
+        upstreams.dedup();
+        let last = upstreams.into_iter().filter_map(|upstream| self.last(upstream));
+        last.filter(settled)
+            .filter(|said| {
+                let gauge = breakers.iter().find(|gauge| gauge.upstream == said.upstream);
+                let forced = gauge.filter(|gauge| gauge.forced_until_ms > 0);
+                let held = forced.and_then(|gauge| Word::shown_as(&gauge.state));
+                let wanted = Some(said.action).filter(|word| *word != Word::Reset && said.holds(now_ms));
+                // Where nothing is forced, and nothing is to be, there is nothing to tell.
+                held != wanted
+            })
+            .collect()
     }
 
     /// The last word about a breaker.
@@ -163,9 +214,13 @@ mod tests {
     #[test]
     fn the_last_word_holds_until_its_end_or_until_it_is_taken_back() {
         let mut steering = Steering::default();
-        steering.say(said("a", Word::ForceClose, None));
-        steering.say(said("a", Word::ForceOpen, Some(5_000)));
-        steering.say(said("b", Word::DryRun, None));
+        let say = |steering: &mut Steering, mut word: Said| {
+            word.at = steering.moment(&word.upstream, word.at);
+            assert!(steering.say(word));
+        };
+        say(&mut steering, said("a", Word::ForceClose, None));
+        say(&mut steering, said("a", Word::ForceOpen, Some(5_000)));
+        say(&mut steering, said("b", Word::DryRun, None));
         let holding = |steering: &Steering, now_ms| {
             steering
                 .in_force(now_ms)
@@ -176,7 +231,7 @@ mod tests {
         assert_eq!(holding(&steering, 4_999), [open, dry.clone()]);
         assert_eq!(holding(&steering, 5_000), [dry]);
         assert_eq!(steering.to_renew().count(), 1);
-        steering.say(said("b", Word::Reset, None));
+        say(&mut steering, said("b", Word::Reset, None));
         assert!(holding(&steering, 5_000).is_empty());
         assert_eq!(steering.log().count(), 4);
     }
@@ -225,5 +280,54 @@ mod tests {
         assert_eq!(steering.log().count(), MAX_ENTRIES);
         let text = serde_json::to_string(&steering).unwrap();
         assert_eq!(serde_json::from_str::<Steering>(&text).unwrap(), steering);
+    }
+
+    #[test]
+    fn words_of_one_millisecond_and_clocks_that_differ_leave_one_order() {
+        let (open, close) = (said("a", Word::ForceOpen, None), said("a", Word::ForceClose, None));
+        let heard = |words: [&Said; 2]| {
+            let mut steering = Steering::default();
+            words.iter().for_each(|word| assert!(steering.say((*word).clone())));
+            steering
+        };
+        assert_eq!(heard([&open, &close]), heard([&close, &open]));
+        let steering = heard([&open, &close]);
+        assert_eq!(steering.moment("a", 400), 1_001, "after what is known, on a slow clock");
+        assert_eq!(steering.moment("a", 5_000), 5_000);
+        assert_eq!(steering.moment("b", 400), 400);
+    }
+
+    #[test]
+    fn an_envoy_whose_reports_do_not_show_the_last_word_is_told_again() {
+        const NOW: Millis = 100_000;
+        let gauge = |state: &str, forced_until_ms| BreakerGauge {
+            upstream: "a".to_owned(),
+            state: state.to_owned(),
+            forced_until_ms,
+            ..BreakerGauge::default()
+        };
+        let (open, closed, none) = (gauge("forced_open", 1), gauge("forced_closed", 1), gauge("closed", 0));
+        for (word, until, reported, told) in [
+            (Word::ForceOpen, None, vec![open.clone()], false),
+            (Word::ForceOpen, None, vec![closed.clone()], true),
+            (Word::ForceOpen, None, vec![none.clone()], true),
+            (Word::ForceOpen, None, vec![], true),
+            (Word::ForceOpen, Some(NOW + ON_ITS_WAY_MS), vec![], true),
+            (Word::ForceOpen, Some(NOW + ON_ITS_WAY_MS - 1), vec![], false),
+            (Word::ForceOpen, Some(NOW - ON_ITS_WAY_MS), vec![open.clone()], true),
+            (Word::ForceOpen, Some(NOW - ON_ITS_WAY_MS), vec![none.clone()], false),
+            (Word::Reset, None, vec![open.clone()], true),
+            (Word::Reset, None, vec![gauge("dry_run", 0)], false),
+            (Word::Reset, None, vec![], false),
+        ] {
+            let mut steering = Steering::default();
+            steering.say(said("a", word, until));
+            let unheard = steering.unheard(&reported, NOW);
+            assert_eq!(!unheard.is_empty(), told, "{word:?} {until:?} {reported:?}");
+            assert!(
+                steering.unheard(&reported, 1_000 + ON_ITS_WAY_MS - 1).is_empty(),
+                "on its way"
+            );
+        }
     }
 }

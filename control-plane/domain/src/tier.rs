@@ -3,6 +3,10 @@
 //! Every purge has a place in one order, and a response carries the place at which its fetch began. One that concerns it and
 //! comes later makes it unusable, whenever it was written: a late write cannot undo a purge.
 
+mod order;
+
+pub use order::{MAX_FENCE_AGE_MS, MAX_LIFE_MS};
+
 use crate::purges::Target;
 use optimizer_proto::purge::{PurgeTarget, Stored, names_of_tag};
 use optimizer_proto::url;

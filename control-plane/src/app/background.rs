@@ -25,9 +25,14 @@ pub(super) fn start(config: &Config, owned: &Owned, stopped: &watch::Receiver<bo
     }
     // Purges that connected Envoys have not done.
     tokio::spawn(Arc::clone(&owned.purges).watch_late(until()));
+    // Purges that the shared tier has yet to record.
+    tokio::spawn(Arc::clone(&owned.purges).record_late(until()));
     // Overrides of breakers that have no end of their own.
     let (breakers, stop) = (Arc::clone(&owned.breakers), until());
     tokio::spawn(async move { breakers.renew(stop).await });
+    // Overrides that an Envoy's reports do not show.
+    let (breakers, stop) = (Arc::clone(&owned.breakers), until());
+    tokio::spawn(async move { breakers.correct(stop).await });
     // Settings that could not be kept on disk.
     let (settings, stop) = (Arc::clone(&owned.settings), until());
     tokio::spawn(async move { settings.retry_persist(stop).await });

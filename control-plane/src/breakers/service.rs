@@ -7,7 +7,9 @@ use crate::kernel::sync::lock;
 use crate::storage::document;
 use control_domain::replication::Fact;
 use control_domain::steering::{LEASE_MS, Said, Steering};
+use optimizer_proto::v1::Command;
 use optimizer_proto::v1::command::Body;
+use optimizer_proto::v1::control_message::Body as ToFilter;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +18,8 @@ use tokio::sync::watch;
 const FILE: &str = "steering.json";
 /// Envoys get so long to say that an override is in force.
 const ANSWER: Duration = Duration::from_secs(2);
+/// Between two looks at what Envoys report.
+const ROUND: Duration = Duration::from_secs(5);
 /// An override that is older is not sent to connected Envoys again: they were told when they connected.
 const FRESH_MS: u64 = 30_000;
 
@@ -49,9 +53,14 @@ impl BreakerService {
         lock(&self.overrides).clone()
     }
 
-    /// Takes an override in and sends it to all Envoys connected here; answers what each made of it.
-    pub(crate) async fn put(&self, said: Said) -> Vec<Answer> {
+    /// Takes an override in and sends it to all Envoys connected here; answers it as the log has it, and what each made of it.
+    pub(crate) async fn put(&self, mut said: Said) -> (Said, Vec<Answer>) {
         let _turn = self.turn.lock().await;
+        {
+            let mut overrides = lock(&self.overrides);
+            said.at = overrides.moment(&said.upstream, said.at);
+            overrides.say(said.clone());
+        }
         tracing::warn!(
             upstream = said.upstream,
             action = ?said.action,
@@ -60,12 +69,12 @@ impl BreakerService {
             reason = said.reason,
             "breaker steered"
         );
-        lock(&self.overrides).say(said.clone());
         self.keep();
         self.replication
             .publish(Fact::BreakerOverridden { said: said.clone() })
             .await;
-        self.send(&said).await
+        let answers = self.send(&said).await;
+        (said, answers)
     }
 
     /// Another replica has taken an override in.
@@ -113,6 +122,48 @@ impl BreakerService {
                 self.send(&said).await;
             }
         }
+    }
+
+    /// Tells Envoys once more whose reports do not show the last override: one may have been away when it was taken back, or have lost it.
+    /// Until told to stop.
+    pub(crate) async fn correct(&self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = stopped.changed() => return,
+                () = tokio::time::sleep(ROUND) => {}
+            }
+            let _turn = self.turn.lock().await;
+            let (overrides, now_ms) = (self.overrides(), now_ms());
+            if overrides.log().next().is_none() {
+                continue;
+            }
+            for envoy in self.fleet.connected_here() {
+                let unheard = self.fleet.read(|fleet, _| {
+                    let breakers = fleet.get(&envoy).map_or(&[][..], |envoy| &envoy.gauges.breakers);
+                    overrides.unheard(breakers, now_ms)
+                });
+                for said in unheard {
+                    tracing::info!(
+                        envoy,
+                        upstream = said.upstream,
+                        "an override of a breaker is told once more"
+                    );
+                    self.tell(&envoy, said, now_ms);
+                }
+            }
+        }
+    }
+
+    /// Sends an override without waiting for the answer: what comes of it, the next reports show.
+    fn tell(&self, envoy: &str, said: &Said, now_ms: u64) {
+        let Some(connection) = self.fleet.connection_of(envoy) else {
+            return;
+        };
+        let command = Command {
+            id: format!("override-{}", said.at),
+            body: Some(Body::Breaker(said.command(now_ms))),
+        };
+        self.fleet.tell(connection, ToFilter::Command(command));
     }
 
     /// Tells the Envoys of this replica the last override of a breaker.

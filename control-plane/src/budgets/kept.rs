@@ -5,7 +5,7 @@ use crate::app::Config;
 use crate::kernel::events;
 use crate::transport::grpc;
 use crate::{purges as purging, settings as changing, tier, xds};
-use control_domain::{alerts, book, envoy_stats, fleet, purges};
+use control_domain::{alerts, book, envoy_stats, fleet, purges, recovery};
 use std::time::Duration;
 
 const FLEET: &str = "control-plane/domain/src/fleet/bounds.rs";
@@ -177,9 +177,14 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "no_more_is_taken_than_a_document_can_be",
         ),
         (
-            "revisions issued above what Envoys claim: an hour, ahead",
-            format!("{}, {}", changing::RECOVERIES, count(changing::MOST_AHEAD)),
-            "`settings/recovery.rs`",
+            "revisions issued above what Envoys claim: an hour of each node, nodes, ahead",
+            format!(
+                "{}, {}, {}",
+                recovery::RECOVERIES,
+                recovery::NODES,
+                count(recovery::MOST_AHEAD)
+            ),
+            "`recovery.rs`",
             PEERS,
             "what_a_peer_claims_is_kept_to_what_can_be",
         ),

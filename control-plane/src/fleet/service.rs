@@ -119,21 +119,10 @@ impl FleetService {
         lock(&self.state).stats.report(node, statistics, now_ms());
     }
 
-    /// What another replica has heard of an Envoy. One that is connected here is known here better; what it told before it came still
-    /// counts.
+    /// What another replica has heard of an Envoy.
     pub(crate) fn observe(&self, envoy: &str, update: &EnvoyUpdate, is_here: bool) {
-        let now_ms = now_ms();
-        let at_ms = update.at_ms.min(now_ms);
-        let mut state = lock(&self.state);
-        if !is_here {
-            stands(&mut state.fleet, envoy, update, at_ms);
-        }
-        let Some(report) = &update.report else { return };
-        if optimizer_proto::telemetry::check_report(report, now_ms).is_err() {
-            return;
-        }
-        if state.fleet.reported(envoy, report, at_ms) == Reported::Merged {
-            drop(state);
+        let observed = lock(&self.state).fleet.observe(envoy, update, is_here, now_ms());
+        if let (Some(Reported::Merged), Some(report)) = (observed, &update.report) {
             self.announce_breakers(&update.hello.node_id, report);
         }
     }
@@ -278,30 +267,5 @@ impl FleetService {
         answers.extend(self.recently_disconnected().into_iter().map(|envoy| (envoy, None)));
         answers.sort_by(|one, other| one.0.cmp(&other.0));
         answers
-    }
-}
-
-/// Where an Envoy is connected, and what it runs on.
-fn stands(fleet: &mut Fleet, envoy: &str, update: &EnvoyUpdate, at_ms: u64) {
-    if fleet
-        .get(envoy)
-        .is_none_or(|known| known.connection != Some(update.connection))
-    {
-        fleet.hello_elsewhere(&update.hello, update.connection, at_ms);
-    }
-    let says_more = |ack: &&SettingsAck| {
-        fleet.get(envoy).is_some_and(|known| {
-            if ack.accepted {
-                known.in_force != Some((ack.epoch.clone(), ack.revision)) || known.refused.is_some()
-            } else {
-                known.refused.as_ref().map(|(refused, _)| *refused) != Some(ack.revision)
-            }
-        })
-    };
-    if let Some(ack) = update.ack.as_ref().filter(says_more) {
-        fleet.acknowledged(envoy, ack, at_ms);
-    }
-    if !update.connected {
-        fleet.gone(envoy, update.connection);
     }
 }

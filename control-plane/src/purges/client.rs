@@ -37,5 +37,7 @@ pub(super) fn purge_of(
         applied: BTreeMap::from([(envoy.to_owned(), made.at_ms.min(at))]),
         matched: matched.into_iter().collect(),
         awaited: BTreeSet::new(),
+        unrecorded: true,
+        round: 0,
     })
 }

@@ -81,6 +81,11 @@ impl PurgeJournal {
         self.append(&Event::Accepted(std::borrow::Cow::Borrowed(purge)), true)
     }
 
+    /// Writes down once more a purge that the shared tier has recorded. Where a crash takes that away, it is recorded once more.
+    pub(crate) fn recorded(&self, purge: &Purge) -> io::Result<()> {
+        self.append(&Event::Accepted(std::borrow::Cow::Borrowed(purge)), false)
+    }
+
     /// Writes a receipt down. One that a crash takes away costs an Envoy a purge that it has had.
     pub(crate) fn applied(&self, id: &str, envoy: &str, at: Millis, matched: Option<Matched>) -> io::Result<()> {
         let event = Event::Applied {
@@ -169,10 +174,14 @@ fn read(path: &Path) -> (PurgeLog, usize) {
             .filter(|(sum, text)| *sum == Checksum::of(text.as_bytes()).text());
         match sound.and_then(|(_, text)| serde_json::from_str::<Event<'_>>(text).ok()) {
             Some(Event::Forgotten(at)) => log.forget_before(at),
-            // The same one twice is the one before.
-            Some(Event::Accepted(purge)) => drop(log.accept(purge.into_owned())),
+            // The same one twice is the one before, of which more is known.
+            Some(Event::Accepted(purge)) => {
+                if log.accept(Purge::clone(&purge)).is_err() {
+                    log.learn(&purge);
+                }
+            }
             Some(Event::Applied { id, envoy, at, matched }) => log.applied(&id, &envoy, at, matched),
-            Some(Event::Reopened { id }) => log.reopen(&id),
+            Some(Event::Reopened { id }) => drop(log.reopen(&id)),
             // A crash leaves it so.
             None if !ended && number + 1 == lines && lines > 1 => {}
             None => torn += 1,
@@ -201,6 +210,8 @@ mod tests {
             idempotency_key: Some(format!("key-{id}")),
             applied: BTreeMap::new(),
             awaited: std::collections::BTreeSet::new(),
+            unrecorded: false,
+            round: 0,
             matched: BTreeMap::new(),
         }
     }
@@ -235,5 +246,28 @@ mod tests {
             1,
             "only the torn line is lost"
         );
+    }
+
+    #[test]
+    fn whether_the_shared_tier_has_recorded_a_purge_survives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("purges.journal");
+        let (journal, _) = PurgeJournal::open(path.clone()).unwrap();
+        for id in ["1", "2", "3"] {
+            let unrecorded = Purge {
+                unrecorded: true,
+                ..purge(id, 5)
+            };
+            journal.accepted(&unrecorded).unwrap();
+        }
+        journal.recorded(&purge("2", 5)).unwrap();
+        journal.reopened("3").unwrap();
+        drop(journal);
+        for _ in 0..2 {
+            let (_, log) = PurgeJournal::open(path.clone()).unwrap();
+            let unrecorded: Vec<&str> = log.unrecorded().map(|purge| purge.id.as_str()).collect();
+            assert_eq!(unrecorded, ["1"]);
+            assert_eq!(log.get("3").unwrap().round, 1);
+        }
     }
 }

@@ -4,6 +4,7 @@ mod client;
 mod counting;
 mod journal;
 mod record;
+mod recording;
 mod service;
 
 pub(crate) use service::{Outstanding, PurgeService};

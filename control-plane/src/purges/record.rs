@@ -67,9 +67,9 @@ impl Record {
         }
     }
 
-    /// Takes a receipt in, without writing it down.
-    pub(super) fn applied(&self, id: &str, envoy: &str, at: u64, matched: Option<Matched>) {
-        lock(&self.log).applied(id, envoy, at, matched);
+    /// Takes a receipt of a round in, without writing it down; false when the purge was reopened since.
+    pub(super) fn applied(&self, round: u32, id: &str, envoy: &str, at: u64, matched: Option<Matched>) -> bool {
+        lock(&self.log).applied_in(round, id, envoy, at, matched)
     }
 
     /// Writes a receipt down that was taken in.
@@ -85,9 +85,34 @@ impl Record {
         }
     }
 
-    /// All Envoys have a purge to do once more; not written down.
-    pub(super) fn reopen(&self, id: &str) {
-        lock(&self.log).reopen(id);
+    /// What somebody else knows of a purge that is known here; not written down.
+    pub(super) fn learn(&self, theirs: &Purge) {
+        lock(&self.log).learn(theirs);
+    }
+
+    /// The shared tier has recorded a purge before anybody was told of it.
+    pub(super) fn recorded(&self, id: &str) {
+        let recorded = {
+            let mut log = lock(&self.log);
+            log.recorded(id);
+            log.get(id).cloned()
+        };
+        let (Some(journal), Some(purge)) = (&self.journal, recorded) else {
+            return;
+        };
+        if let Err(error) = journal.recorded(&purge) {
+            tracing::warn!(%error, "it cannot be kept on disk that the shared tier has recorded a purge");
+        }
+    }
+
+    /// All Envoys have a purge to do once more; the round that begins. Not written down.
+    pub(super) fn reopen(&self, id: &str) -> u32 {
+        lock(&self.log).reopen(id)
+    }
+
+    /// Another replica has begun a round; not written down.
+    pub(super) fn reopen_to(&self, id: &str, round: u32) {
+        lock(&self.log).reopen_to(id, round);
     }
 
     /// Writes down that they have.

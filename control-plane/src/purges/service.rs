@@ -13,7 +13,6 @@ use crate::tier::Tier;
 use control_domain::fleet::ConnectionId;
 use control_domain::purges::{Matched, Purge, Target};
 use control_domain::replication::Fact;
-use control_domain::tier::Subject;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
@@ -39,8 +38,6 @@ const FRESH_MS: u64 = 30_000;
 /// than was asked for.
 pub(crate) const TARGETS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 pub(crate) const TARGETS_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
-/// A tier that cannot record a purge is tried again after this.
-const TIER_RETRY: Duration = Duration::from_secs(1);
 
 /// What is to do of a purge beside the Envoys.
 #[derive(Debug, Clone, Copy)]
@@ -54,14 +51,14 @@ pub(crate) struct Outstanding {
 /// The purges that are remembered, and their way to the Envoys.
 #[derive(Debug)]
 pub(crate) struct PurgeService {
-    record: Record,
+    pub(super) record: Record,
     rate: DefaultDirectRateLimiter,
     /// Streams over which an Envoy is being told what it missed.
     telling: Mutex<HashSet<ConnectionId>>,
     counting: Counting,
     fleet: Arc<FleetService>,
-    tier: Arc<Tier>,
-    replication: Arc<dyn Replication>,
+    pub(super) tier: Arc<Tier>,
+    pub(super) replication: Arc<dyn Replication>,
     events: Events,
 }
 
@@ -125,7 +122,7 @@ impl PurgeService {
     /// What is to do of a purge beside the Envoys.
     pub(crate) fn outstanding(&self, id: &str) -> Outstanding {
         Outstanding {
-            tier: self.tier.is_pending(id),
+            tier: self.get(id).is_some_and(|purge| purge.unrecorded),
             replicas: self.replication.is_unpublished(id),
         }
     }
@@ -141,7 +138,6 @@ impl PurgeService {
             return Err(Box::new(earlier));
         }
         self.record.accept(purge.clone())?;
-        self.tier.mark_pending(&purge.id);
         tracing::warn!(
             purge = purge.id,
             who = purge.by,
@@ -155,10 +151,12 @@ impl PurgeService {
         self.record.keep(purge);
         if self.replication.is_shared() {
             // The tier before the other replicas: their Envoys must not get from it what they are about to purge.
-            if self.record_in_tier(purge).await {
-                self.tier.clear_pending(&purge.id);
-            }
-            self.replication.publish_purge(purge).await;
+            let unrecorded = !self.record_first(purge).await;
+            let purge = Purge {
+                unrecorded,
+                ..purge.clone()
+            };
+            self.replication.publish_purge(&purge).await;
         }
         Ok(())
     }
@@ -192,37 +190,23 @@ impl PurgeService {
         });
     }
 
-    /// Records an accepted purge in the shared tier and sends it to every connected Envoy. Ends when all have answered or given up.
+    /// Records an accepted purge in the shared tier, if that was not tried yet, and sends it to every connected Envoy. Ends when all have
+    /// answered or given up.
     pub(crate) async fn send_to_all(self: Arc<Self>, purge: Purge) {
-        // First the tier: what an Envoy gets from it after its own purge is then never what was purged.
-        if !self.tier.is_pending(&purge.id) || self.record_in_tier(&purge).await {
-            self.tier.clear_pending(&purge.id);
-            self.tell(&purge).await;
-            return;
+        if !self.replication.is_shared() {
+            // What an Envoy gets from the tier after its own purge is then never what was purged.
+            self.record_first(&purge).await;
         }
-        self.tell(&purge).await;
-        while !self.record_in_tier(&purge).await {
-            tokio::time::sleep(TIER_RETRY).await;
-        }
-        // Meanwhile an Envoy may have got from the tier what it had purged itself.
-        self.record.reopen(&purge.id);
-        self.record.keep_reopened(&purge.id);
-        let id = purge.id.clone();
-        self.replication.publish_later(Fact::PurgeReopened { id });
-        self.tier.clear_pending(&purge.id);
         self.tell(&purge).await;
     }
 
     // What other replicas tell.
 
-    /// Another replica has accepted a purge and recorded it in the shared tier; the Envoys of this one are told here.
+    /// Another replica has accepted a purge; the Envoys of this one are told here.
     pub(crate) fn observe_accepted(self: &Arc<Self>, purge: Purge) {
         if self.record.accept(purge.clone()).is_err() {
             // Known; perhaps not who has done it.
-            for (envoy, at) in &purge.applied {
-                let matched = purge.matched.get(envoy).copied();
-                self.observe_applied(&purge.id, envoy, *at, matched);
-            }
+            self.record.learn(&purge);
             return;
         }
         self.record.keep(&purge);
@@ -234,13 +218,21 @@ impl PurgeService {
     }
 
     /// An Envoy of another replica has done a purge.
-    pub(crate) fn observe_applied(&self, id: &str, envoy: &str, at: u64, matched: Option<Matched>) {
-        self.record.applied(id, envoy, at, matched);
+    pub(crate) fn observe_applied(&self, round: u32, id: &str, envoy: &str, at: u64, matched: Option<Matched>) {
+        self.record.applied(round, id, envoy, at, matched);
     }
 
-    /// Another replica has reopened a purge.
-    pub(crate) fn observe_reopened(&self, id: &str) {
-        self.record.reopen(id);
+    /// Another replica has reopened a purge, as round `round` of it; 0 = the next one.
+    pub(crate) fn observe_reopened(self: &Arc<Self>, id: &str, round: u32) {
+        if round == 0 {
+            self.record.reopen(id);
+        } else {
+            self.record.reopen_to(id, round);
+        }
+        if let Some(purge) = self.get(id) {
+            let service = Arc::clone(self);
+            tokio::spawn(async move { service.tell(&purge).await });
+        }
     }
 
     /// Everything up to this time is forgotten: the shared journal does not have it any more.
@@ -250,7 +242,7 @@ impl PurgeService {
 
     // Envoys.
 
-    async fn tell(self: &Arc<Self>, purge: &Purge) {
+    pub(super) async fn tell(self: &Arc<Self>, purge: &Purge) {
         let mut sending = JoinSet::new();
         for envoy in self.fleet.connected_here() {
             if purge.applied.contains_key(&envoy) {
@@ -274,13 +266,13 @@ impl PurgeService {
             counted = counted.or(result.count);
         }
         let so_far = counted.as_ref().map(counting::of_first_step);
-        self.note_applied(&purge.id, envoy, so_far);
+        self.note_applied(purge, envoy, so_far);
         if let Some(first) = counted.filter(|count| !count.done) {
             let (service, envoy, purge) = (Arc::clone(self), envoy.to_owned(), purge.clone());
             tokio::spawn(async move {
                 let counted = service.counting.go_on(&service.fleet, &envoy, &purge, &first).await;
                 if let Some(matched) = counted {
-                    service.note_applied(&purge.id, &envoy, Some(matched));
+                    service.note_applied(&purge, &envoy, Some(matched));
                 }
             });
         }
@@ -288,15 +280,19 @@ impl PurgeService {
     }
 
     /// An Envoy has done a purge, and may have counted what it matched.
-    fn note_applied(&self, id: &str, envoy: &str, matched: Option<Matched>) {
-        let at = now_ms();
-        self.record.applied(id, envoy, at, matched);
+    fn note_applied(&self, purge: &Purge, envoy: &str, matched: Option<Matched>) {
+        let (at, id) = (now_ms(), &purge.id);
+        if !self.record.applied(purge.round, id, envoy, at, matched) {
+            // It was told before the purge was reopened.
+            return;
+        }
         self.record.keep_applied(id, envoy, at, matched);
         self.replication.publish_later(Fact::PurgeApplied {
-            id: id.to_owned(),
+            id: id.clone(),
             envoy: envoy.to_owned(),
             at,
             matched,
+            round: purge.round,
         });
         self.fleet.notify_progress();
     }
@@ -361,17 +357,6 @@ impl PurgeService {
                 if missing.is_none_or(|missing| missing.iter().any(|purge| purge.at < before)) {
                     tokio::spawn(Arc::clone(&self).catch_up(envoy));
                 }
-            }
-        }
-    }
-
-    async fn record_in_tier(&self, purge: &Purge) -> bool {
-        let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
-        match self.tier.purge(&subjects).await {
-            Ok(_) => true,
-            Err(fault) => {
-                tracing::warn!(purge = purge.id, %fault, "purge not recorded in the shared tier, will be tried again");
-                false
             }
         }
     }

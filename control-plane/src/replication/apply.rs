@@ -28,8 +28,14 @@ impl Owners {
     pub(super) fn apply(&self, fact: Fact) {
         match fact {
             Fact::PurgeAccepted { purge } => self.purges.observe_accepted(purge),
-            Fact::PurgeApplied { id, envoy, at, matched } => self.purges.observe_applied(&id, &envoy, at, matched),
-            Fact::PurgeReopened { id } => self.purges.observe_reopened(&id),
+            Fact::PurgeApplied {
+                id,
+                envoy,
+                at,
+                matched,
+                round,
+            } => self.purges.observe_applied(round, &id, &envoy, at, matched),
+            Fact::PurgeReopened { id, round } => self.purges.observe_reopened(&id, round),
             Fact::BreakerOverridden { said } => self.breakers.observe(said),
             Fact::AlertAcknowledged { id, by } => self.alerts.observe_acknowledged(&id, &by),
             Fact::AlertSilenced { silence } => self.alerts.observe_silenced(silence),

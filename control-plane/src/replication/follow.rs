@@ -5,9 +5,8 @@ use super::reader::Reader;
 use super::replica::RedisReplication;
 use crate::kernel::ports::Replication as _;
 use control_domain::fleet::instance;
-use control_domain::replication::Fact;
+use control_domain::replication::Journaled;
 use redis::RedisError;
-use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -26,7 +25,7 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
         owners.purges.forget_before(forgotten_ms);
     }
     // Of a new journal everything is read before what it lacks is put back.
-    let mut known = reader.journal_is_new.then(BTreeSet::new);
+    let mut known = reader.journal_is_new.then(Journaled::default);
     let mut looked = Instant::now();
     loop {
         if looked.elapsed() >= LOOK_EVERY {
@@ -45,7 +44,7 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
                 put_back(replicas, owners, found);
                 known = None;
             } else {
-                found.extend(batch.facts.iter().filter_map(Fact::name));
+                batch.facts.iter().for_each(|fact| found.note(fact));
             }
         }
         if batch.settings {
@@ -60,13 +59,15 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
             owners.fleet.observe(&envoy, update, is_here);
         }
         owners.fleet.notify_progress();
-        replicas.read_up_to(reader.places.clone());
+        let places = reader.places.clone();
+        // Where the connection breaks before what a new journal lacks is put back, all of it is read again.
+        let is_whole = known.is_none();
+        replicas.read_up_to(if is_whole { places } else { places.without_journal() });
     }
 }
 
-/// What this replica knows and the journal does not: it lost it, or was away when it happened.
-fn put_back(replicas: &RedisReplication, owners: &Owners, known: &BTreeSet<String>) {
-    let is_missing = |fact: &Fact| fact.name().is_none_or(|name| !known.contains(&name));
-    let missing = owners.facts().into_iter().filter(is_missing);
-    missing.for_each(|fact| replicas.publish_later(fact));
+/// What this replica knows and the journal does not.
+fn put_back(replicas: &RedisReplication, owners: &Owners, found: &Journaled) {
+    let missing = found.lacks(owners.facts());
+    missing.into_iter().for_each(|fact| replicas.publish_later(fact));
 }

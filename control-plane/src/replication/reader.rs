@@ -46,6 +46,14 @@ impl Default for Places {
     }
 }
 
+impl Places {
+    /// These, with a journal that is to be read from its beginning, as a new one.
+    pub(super) fn without_journal(self) -> Self {
+        let journal = BEGINNING.to_owned();
+        Self { journal, ..self }
+    }
+}
+
 /// Reads the streams.
 pub(super) struct Reader {
     connection: Connection,

@@ -123,7 +123,10 @@ mod tests {
 
     #[test]
     fn facts_are_read_as_they_were_written_and_what_is_none_is_passed_over() {
-        let fact = Fact::PurgeReopened { id: "1".to_owned() };
+        let fact = Fact::PurgeReopened {
+            id: "1".to_owned(),
+            round: 1,
+        };
         let mut fields = written(&append_fact(&fact, "s", "me"));
         assert_eq!(read_fact(&fields), Some(fact));
         fields[1].1 = br#"{"what": "of the future"}"#.to_vec();

@@ -16,7 +16,4 @@ pub(crate) use change::proposing;
 pub(crate) use published::Published;
 pub(crate) use service::{Parts, SettingsService};
 #[cfg(test)]
-pub(crate) use {
-    recovery::{MOST_AHEAD, RECOVERIES},
-    told::MAX_TOLD,
-};
+pub(crate) use told::MAX_TOLD;

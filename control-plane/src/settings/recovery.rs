@@ -2,21 +2,15 @@
 
 use super::service::{SettingsService, State};
 use crate::kernel::clock::now_ms;
-use control_domain::Millis;
 use control_domain::book::Author;
+use control_domain::recovery;
 use optimizer_proto::v1::Hello;
-
-/// An Envoy that claims to be this far ahead is mistaken.
-pub(crate) const MOST_AHEAD: u64 = 10_000;
-/// Revisions are lost with a disk: seldom. What claims more often than this in an hour is not believed.
-pub(crate) const RECOVERIES: usize = 4;
-const HOUR_MS: Millis = 3_600_000;
 
 impl SettingsService {
     /// An Envoy that runs on a revision above ours, of our own history, had it from before a disk was lost: the settings in force are
     /// issued again above it.
     pub(crate) async fn catch_up_with(&self, hello: &Hello) {
-        if ahead(&self.state(), hello) == 0 || !self.believes_in_loss(hello) {
+        if ahead(&self.state(), hello) == 0 {
             return;
         }
         // Another replica may have made it, and this one not heard of it yet.
@@ -24,9 +18,12 @@ impl SettingsService {
             tracing::warn!(reason, node = hello.node_id, "an Envoy knows a later revision");
             return;
         }
+        if !self.believes_in_loss(hello) {
+            return;
+        }
         let made = self.commit("settings", |state| {
             let ahead = ahead(state, hello);
-            if ahead == 0 || ahead > MOST_AHEAD {
+            if ahead == 0 {
                 return Ok((None, ahead));
             }
             let mut new = state.agreed();
@@ -41,11 +38,6 @@ impl SettingsService {
         });
         match made.await {
             Ok(0) => {}
-            Ok(ahead) if ahead > MOST_AHEAD => tracing::error!(
-                node = hello.node_id,
-                revision = hello.revision,
-                "an Envoy claims an impossible revision"
-            ),
             Ok(_) => tracing::warn!(
                 node = hello.node_id,
                 theirs = hello.revision,
@@ -57,28 +49,26 @@ impl SettingsService {
 
     /// Whether it may be that revisions were lost once more. While one is on trial none are issued above it: that would end the trial.
     fn believes_in_loss(&self, hello: &Hello) -> bool {
-        let now_ms = now_ms();
         let mut state = self.state();
+        let ahead = ahead(&state, hello);
+        if ahead == 0 {
+            return false;
+        }
         let tried = state.canary.is_some();
-        state.recoveries.retain(|at| at.saturating_add(HOUR_MS) > now_ms);
-        if tried || state.recoveries.len() >= RECOVERIES {
-            drop(state);
+        let believed = !tried && state.recoveries.believes(&hello.node_id, ahead, now_ms());
+        drop(state);
+        if !believed {
             tracing::error!(
                 node = hello.node_id,
                 revision = hello.revision,
                 "an Envoy claims a later revision and is not believed"
             );
-            return false;
         }
-        state.recoveries.push(now_ms);
-        true
+        believed
     }
 }
 
 /// By how many revisions of our history an Envoy is ahead.
 fn ahead(state: &State, hello: &Hello) -> u64 {
-    let canary = state.canary.as_ref().map_or(0, |canary| canary.revision.number);
-    let present = state.history.present().number.max(canary);
-    let ours = hello.epoch == state.history.epoch();
-    hello.revision.saturating_sub(present) * u64::from(ours)
+    recovery::ahead(&state.history, state.canary.as_ref(), hello)
 }

@@ -11,11 +11,12 @@ use crate::kernel::events::{Event, Events};
 use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use control_domain::Millis;
-use control_domain::agreement::{SharedState, Verdict, judge};
-use control_domain::book::{Author, Refused, Revision, SettingsHistory};
+use control_domain::agreement::{Reconciled, SharedState, reconcile};
+use control_domain::book::{Refused, Revision, SettingsHistory};
 use control_domain::canary::Canary;
 use control_domain::config_map::ConfigMap;
 use control_domain::machine::Machine;
+use control_domain::recovery::Recoveries;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -43,8 +44,8 @@ pub(super) struct State {
     doubt: Option<Doubt>,
     /// What was found damaged at the start, until settings are written anew.
     damage: Option<String>,
-    /// When revisions were issued above what Envoys claimed, in the last hour.
-    pub(super) recoveries: Vec<Millis>,
+    /// What Envoys have claimed to know of later revisions.
+    pub(super) recoveries: Recoveries,
 }
 
 impl State {
@@ -154,7 +155,7 @@ impl SettingsService {
                 storage_fault: None,
                 doubt: lost.then(|| Doubt::since(now_ms)),
                 damage,
-                recoveries: Vec::new(),
+                recoveries: Recoveries::default(),
             }),
             version: tokio::sync::Mutex::default(),
             store: parts.store,
@@ -269,17 +270,15 @@ impl SettingsService {
                 return Ok(());
             }
             let ours = self.state().agreed();
-            let (base, new) = match self.store.load(&ours.history).await? {
-                Some((base, theirs)) => match judge(&ours.history, &theirs.history) {
-                    Verdict::Theirs => {
-                        *version = base;
-                        self.adopt(theirs, None, "settings");
-                        return Ok(());
-                    }
-                    Verdict::TheirsAnew => (base, reissued(theirs)),
-                    Verdict::Ours => (base, ours),
-                },
-                None => (Version::new(), ours),
+            let (base, theirs) = self.store.load(&ours.history).await?.unzip();
+            let base = base.unwrap_or_default();
+            let new = match reconcile(ours, theirs, now_ms()) {
+                Reconciled::Adopt(theirs) => {
+                    *version = base;
+                    self.adopt(theirs, None, "settings");
+                    return Ok(());
+                }
+                Reconciled::PutBack(new) => new,
             };
             match self.store.put(&base, &new).await {
                 Ok(put) => {
@@ -381,15 +380,4 @@ impl SettingsService {
             }
         }
     }
-}
-
-/// Settings in force, under a number that no Envoy has with another document.
-fn reissued(mut theirs: SharedState) -> SharedState {
-    let author = Author {
-        who: String::new(),
-        door: "recovery".to_owned(),
-        reason: "two documents had this number".to_owned(),
-    };
-    theirs.history.reissue(0, author, now_ms());
-    theirs
 }

@@ -20,7 +20,7 @@ pub(crate) use keys::KeyFile;
 use crate::kernel::clock::now_ms;
 use crate::redis::Endpoint;
 use backend::Backend;
-use control_domain::tier::{Fence, Parts, PurgeTable, Subject};
+use control_domain::tier::{Fence, MAX_LIFE_MS, Parts, PurgeTable, Subject};
 use counters::{Counters, Counts};
 use embedded::Embedded;
 use entry::{Id, Lease};
@@ -31,16 +31,11 @@ use record::Record;
 use redis_store::RedisStore;
 use seal::Sealer;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Longest life of a stored response in the tier; purges are remembered for longer.
-const MAX_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
-/// A response whose fetch began longer ago is refused: the purges since may not be remembered any more.
-const MAX_FENCE_AGE_MS: u64 = MAX_LIFE_MS;
 /// Largest stored response taken, whatever the settings of an Envoy say.
 pub(crate) const MAX_VALUE: usize = (1 << 20) + (64 << 10);
 pub(crate) const MAX_KEY: usize = 64 << 10;
@@ -70,8 +65,6 @@ pub(crate) struct Tier {
     backend: Backend,
     sealer: Sealer,
     purges: Mutex<PurgeTable>,
-    /// Operators' purges that are not recorded yet.
-    pending: Mutex<BTreeSet<String>>,
     pub(crate) counters: Counters,
 }
 
@@ -91,7 +84,6 @@ impl Tier {
             backend,
             sealer: Sealer::new(setup.keys, setup.compress),
             purges: Mutex::new(purges),
-            pending: Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -205,9 +197,7 @@ impl Tier {
             path: &record.path,
             tags: &record.tags,
         };
-        let fence = record.fence();
-        let too_old = fence.ms.saturating_add(MAX_FENCE_AGE_MS).saturating_add(MAX_LIFE_MS) < now_ms;
-        if too_old || self.table().purged(fence, &parts) {
+        if !self.table().hands_out(record.fence(), &parts, now_ms) {
             Counters::add(&counters.purged);
             return None;
         }
@@ -227,14 +217,16 @@ impl Tier {
             return refused("size");
         }
         let now_ms = now_ms();
-        let Some(fence) = offer.fence.map(Fence::from) else {
-            return refused("no-fence");
+        let parts = Parts {
+            host: &offer.host,
+            path: &offer.path,
+            tags: &offer.tags,
         };
-        if fence.ms.saturating_add(MAX_FENCE_AGE_MS) < now_ms {
-            return refused("old-fence");
-        }
-        // Nobody has heard of purges to come: a later place would escape them.
-        let fence = fence.min(self.table().last());
+        let admitted = self.table().admit(offer.fence.map(Fence::from), &parts, now_ms);
+        let fence = match admitted {
+            Ok(fence) => fence,
+            Err(reason) => return refused(reason),
+        };
         let ahead_ms = i64::try_from(now_ms)
             .unwrap_or(i64::MAX)
             .saturating_sub(i64::try_from(offer.now_ms).unwrap_or(i64::MAX));
@@ -242,14 +234,6 @@ impl Tier {
         let life_ms = usable_until_ms.saturating_sub(now_ms).min(MAX_LIFE_MS);
         if life_ms == 0 {
             return refused("expired");
-        }
-        let parts = Parts {
-            host: &offer.host,
-            path: &offer.path,
-            tags: &offer.tags,
-        };
-        if self.table().purged(fence, &parts) {
-            return refused("purged");
         }
         let id = Id::of(&offer.key);
         let variant = offer.variant;
@@ -290,25 +274,6 @@ impl Tier {
             Counters::add(&self.counters.purges);
         }
         Ok(last)
-    }
-
-    /// A purge has yet to be recorded.
-    pub(crate) fn mark_pending(&self, purge: &str) {
-        self.pending().insert(purge.to_owned());
-    }
-
-    /// A purge is recorded.
-    pub(crate) fn clear_pending(&self, purge: &str) {
-        self.pending().remove(purge);
-    }
-
-    /// Whether a purge has yet to be recorded.
-    pub(crate) fn is_pending(&self, purge: &str) -> bool {
-        self.pending().contains(purge)
-    }
-
-    fn pending(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the tier cannot be used at the moment.

@@ -9,15 +9,14 @@
 //! | `prefix:{purges}:server` | which run of a server the order was last looked into on |
 
 use super::entry::{Id, Lease, Read};
+use crate::kernel::clock::now_ms;
 use crate::redis::{ANSWER, Connection, Endpoint, Fault, RedisConnection};
-use control_domain::tier::{Fence, Known, PurgeTable, Subject};
+use control_domain::tier::{Fence, Known, MAX_LIFE_MS, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
 use std::sync::{Mutex, PoisonError};
 
 /// Purges are kept for longer than any response lives.
-const PURGES_KEPT_MS: u64 = 2 * super::MAX_LIFE_MS + 60 * 60 * 1_000;
-/// A purge that is older concerns no response that may still be taken or handed out.
-const PURGES_ASKED_FOR_MS: u64 = super::MAX_FENCE_AGE_MS + super::MAX_LIFE_MS;
+const PURGES_KEPT_MS: u64 = 2 * MAX_LIFE_MS + 60 * 60 * 1_000;
 /// Purges read at once.
 const PAGE: usize = 1_000;
 /// Gives a lease back if it is still one's own; one step, so that nobody's else is taken.
@@ -122,24 +121,15 @@ impl RedisStore {
         }
     }
 
-    /// Whether the order of purges is not the one that is known here. An empty one begins with a purge of everything: whoever
-    /// fetched before it may have missed one. One that lacks what is known here is of an older data set: what it holds may have
-    /// been purged since, and others may never have heard of it.
+    /// Whether the order of purges is not the one that is known here.
     async fn is_another_order(&self, connection: &mut Connection, known: Known) -> Result<bool, RedisError> {
         let mut newest = redis::cmd("XREVRANGE");
         newest.arg(self.purges()).arg("+").arg("-").arg("COUNT").arg(1);
         let newest: Entries = connection.ask(&newest).await?;
-        let newest = newest.first().and_then(|(id, _)| Fence::parse(id));
-        if newest.is_none_or(|newest| newest < known.newest) {
-            return Ok(true);
-        }
-        for place in [known.read, known.newest] {
-            let entries: Entries = connection.ask(&self.range(&place.to_string())).await?;
-            if !goes_on(place, &entries) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let from_read: Entries = connection.ask(&self.range(&known.read.to_string())).await?;
+        let from_newest: Entries = connection.ask(&self.range(&known.newest.to_string())).await?;
+        let [newest, from_read, from_newest] = [newest, from_read, from_newest].map(|found| places(&found).next());
+        Ok(known.is_another_order(newest, from_read, from_newest, now_ms()))
     }
 
     /// Purges from a place on.
@@ -155,7 +145,7 @@ impl RedisStore {
             .arg(self.purges())
             .arg("MINID")
             .arg("~")
-            .arg(crate::kernel::clock::now_ms().saturating_sub(PURGES_KEPT_MS))
+            .arg(now_ms().saturating_sub(PURGES_KEPT_MS))
             .arg("*")
             .arg("s")
             .arg(serde_json::to_string(subject).unwrap_or_default());
@@ -179,7 +169,8 @@ impl RedisStore {
             (values?, purges?)
         };
         let is_more = purges.len() >= PAGE;
-        if !goes_on(known.read, &purges) || !(is_more || has(known.newest, &purges)) {
+        let found: Vec<Fence> = places(&purges).collect();
+        if !known.goes_on(&found, !is_more, now_ms()) {
             let why = "the order of purges is not the one that was known";
             self.wire.give_up(why.to_owned());
             return Err(Fault::Unreachable(why.to_owned()));
@@ -279,20 +270,8 @@ fn begin(prefix: &str) -> Cmd {
     command
 }
 
-/// Whether the purges from a known place on begin with that one: else the data set is another one than it was, by a failover that
-/// the client library did not tell of. One that may have been dropped for its age tells nothing.
-fn goes_on(known: Fence, from_it: &Entries) -> bool {
-    may_be_dropped(known) || from_it.first().and_then(|(id, _)| Fence::parse(id)) == Some(known)
-}
-
-/// Whether a known place is among these. The newest ones are looked at first: there it is.
-fn has(known: Fence, entries: &Entries) -> bool {
-    let mut places = entries.iter().rev().filter_map(|(id, _)| Fence::parse(id));
-    may_be_dropped(known) || places.any(|place| place == known)
-}
-
-fn may_be_dropped(place: Fence) -> bool {
-    place.ms.saturating_add(PURGES_ASKED_FOR_MS) < crate::kernel::clock::now_ms()
+fn places(entries: &Entries) -> impl DoubleEndedIterator<Item = Fence> {
+    entries.iter().filter_map(|(id, _)| Fence::parse(id))
 }
 
 /// Reads purges. One that does not read as it should may mean anything, so it means everything.

@@ -1,8 +1,10 @@
 //! An Envoy: a process with its shared data, and VMs that may die, stall or stand still.
 
 use crate::host::{Dies, Effect, Process, SimHost};
+use crate::replica::first_settings;
 use filter_core::driver::exchange::{Flow, SharedExchange};
 use filter_core::driver::vm::{RootId, Vm};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -52,7 +54,8 @@ impl Worker {
         let host = SimHost::new(Rc::clone(process));
         let mut vm = Vm::new();
         vm.on_start(&host);
-        let document = format!(r#"{{"control_cluster":"control","node_id":"{node_id}","settings":{{}}}}"#);
+        let settings = first_settings().to_json();
+        let document = json!({"control_cluster": "control", "node_id": node_id, "settings": settings}).to_string();
         vm.on_configure(&host, ROOT, document.as_bytes());
         Self {
             vm,
@@ -121,6 +124,16 @@ impl Worker {
     pub fn closed(&mut self, stream: u32) -> Outcome {
         self.run(|vm, host| {
             vm.on_control_close(host, stream, 14);
+            Flow::Continue
+        })
+    }
+
+    /// A call to the shared tier has ended.
+    pub fn tier_answer(&mut self, call: u32, status: u32, message: Vec<u8>) -> Outcome {
+        self.run(|vm, host| {
+            let size = message.len();
+            *host.incoming.borrow_mut() = message;
+            vm.on_grpc_answer(host, call, status, size);
             Flow::Continue
         })
     }

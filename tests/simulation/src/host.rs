@@ -28,8 +28,10 @@ pub enum Effect {
     Queue(u32),
     /// Something for another VM's queue, or its own.
     Wake(u32),
-    /// The current stream is answered: its context and the content.
-    Reply(u32, Vec<u8>),
+    /// The current stream is answered: its context, the status and the content.
+    Reply(u32, u16, Vec<u8>),
+    /// A call to the shared tier: its number, the method, the message, and how long it may take, milliseconds.
+    Call(u32, String, Vec<u8>, u64),
     /// A paused stream goes on.
     Resume(u32),
 }
@@ -234,7 +236,7 @@ impl Streams for SimHost {
         self.called();
         // The fields are read as Envoy would: what cannot be read is a fault of the filter.
         let _ = parse(reply.fields);
-        self.ask(Effect::Reply(self.current.get(), reply.body.to_vec()));
+        self.ask(Effect::Reply(self.current.get(), reply.status, reply.body.to_vec()));
         Ok(())
     }
 
@@ -339,12 +341,16 @@ impl Callouts for SimHost {
         &self,
         _target: &str,
         _service: &str,
-        _method: &str,
-        _message: &[u8],
-        _timeout: Duration,
+        method: &str,
+        message: &[u8],
+        timeout: Duration,
     ) -> Result<u32, HostError> {
         self.called();
-        Err(HostError(1))
+        let number = self.process.next_stream.get() + 1;
+        self.process.next_stream.set(number);
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.ask(Effect::Call(number, method.to_owned(), message.to_vec(), timeout_ms));
+        Ok(number)
     }
 
     fn call_body(&self, _size: usize) -> Result<Vec<u8>, HostError> {

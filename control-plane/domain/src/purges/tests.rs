@@ -12,6 +12,8 @@ fn purge(id: &str, at: Millis, target: Target) -> Purge {
         applied: BTreeMap::new(),
         matched: BTreeMap::new(),
         awaited: BTreeSet::new(),
+        unrecorded: false,
+        round: 0,
     }
 }
 
@@ -160,4 +162,58 @@ fn a_purge_concerns_who_was_there_before_it() {
     for (started_ms, concerned) in [(0, true), (1_000_000, true), (1_060_000, true), (1_060_001, false)] {
         assert_eq!(purge.concerns(started_ms), concerned, "{started_ms}");
     }
+}
+
+#[test]
+fn receipts_from_before_a_purge_was_reopened_count_for_nothing() {
+    let mut log = PurgeLog::default();
+    let waits = |id: &str| Purge {
+        unrecorded: true,
+        ..purge(id, 5, Target::All)
+    };
+    log.accept(waits("1")).unwrap();
+    assert_eq!(log.unrecorded().count(), 1);
+    assert!(log.applied_in(0, "1", "a", 6, None));
+    assert_eq!(log.reopen("1"), 1);
+    let names = |log: &PurgeLog| log.get("1").unwrap().applied.keys().cloned().collect::<Vec<_>>();
+    assert!(names(&log).is_empty() && log.unrecorded().count() == 0);
+    assert!(!log.applied_in(0, "1", "b", 7, None), "on its way since before");
+    assert!(log.applied_in(1, "1", "a", 8, None));
+    log.reopen_to("1", 1);
+    assert_eq!(names(&log), ["a"], "told of twice");
+    assert!(
+        log.applied_in(2, "1", "b", 9, None),
+        "the receipt came before word of the round"
+    );
+    assert_eq!(names(&log), ["b"]);
+}
+
+#[test]
+fn what_others_know_of_a_purge_is_learned_whoever_is_ahead() {
+    let mut ahead = PurgeLog::default();
+    let waits = |id: &str| Purge {
+        unrecorded: true,
+        ..purge(id, 5, Target::All)
+    };
+    ahead.accept(waits("1")).unwrap();
+    ahead.reopen("1");
+    ahead.applied("1", "a", 8, None);
+    let mut behind = PurgeLog::default();
+    behind.accept(waits("1")).unwrap();
+    behind.applied("1", "b", 6, None);
+    let stale = behind.get("1").unwrap().clone();
+    behind.learn(ahead.get("1").unwrap());
+    ahead.learn(&stale);
+    for log in [&ahead, &behind] {
+        let purge = log.get("1").unwrap();
+        assert_eq!(purge.applied.keys().collect::<Vec<_>>(), ["a"]);
+        assert!(purge.round == 1 && !purge.unrecorded);
+    }
+    let mut early = PurgeLog::default();
+    early.accept(waits("2")).unwrap();
+    early.learn(&purge("2", 5, Target::All));
+    assert!(!early.get("2").unwrap().unrecorded, "recorded before anybody was told");
+    early.accept(waits("3")).unwrap();
+    early.recorded("3");
+    assert_eq!(early.unrecorded().count(), 0);
 }

@@ -139,11 +139,11 @@ impl Conversation {
         let mut proofs = services.proofs.follow();
         let welcome = self.welcome(secret.borrow_and_update().clone());
         let mut published = services.settings.follow();
-        let mut last = published.borrow_and_update().to(&self.envoy).revision;
+        let mut last = name_of(published.borrow_and_update().to(&self.envoy));
         let mut open = self.send(ToFilter::Welcome(welcome)).await;
         let alone = services.settings.leaves_alone(&self.envoy, &hello);
         if alone {
-            last = 0;
+            last = (String::new(), 0);
             let (settings, envoy) = (Arc::clone(&services.settings), self.envoy.clone());
             tokio::spawn(async move { settings.adopt_from(&envoy).await });
         } else {
@@ -176,9 +176,9 @@ impl Conversation {
                     changed.is_ok()
                 } else {
                     // Only the newest matters: an Envoy that was slow skips what came between.
-                    let revision = published.borrow_and_update().to(&self.envoy).revision;
+                    let named = name_of(published.borrow_and_update().to(&self.envoy));
                     // A canary is no news for the others.
-                    let news = revision != std::mem::replace(&mut last, revision);
+                    let news = named != std::mem::replace(&mut last, named.clone());
                     changed.is_ok() && (!news || self.push(&published).await)
                 },
                 changed = secret.changed() => {
@@ -349,4 +349,9 @@ impl Conversation {
         }
         false
     }
+}
+
+/// The name of settings: their history, and the number in it. Histories may have the same numbers.
+fn name_of(push: &SettingsPush) -> (String, u64) {
+    (push.epoch.clone(), push.revision)
 }

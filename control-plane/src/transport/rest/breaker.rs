@@ -93,7 +93,7 @@ pub(crate) async fn steer(
         who: caller.name,
         reason: reason.chars().take(MAX_REASON).collect(),
     };
-    let answers = breakers.put(said.clone()).await;
+    let (said, answers) = breakers.put(said).await;
     let (done, late): (Vec<_>, Vec<_>) = answers
         .iter()
         .partition(|(_, result)| result.as_ref().is_some_and(|result| result.ok));

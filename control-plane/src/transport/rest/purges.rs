@@ -147,6 +147,8 @@ pub(crate) async fn purge(
         applied: std::collections::BTreeMap::new(),
         matched: std::collections::BTreeMap::new(),
         awaited: std::collections::BTreeSet::new(),
+        unrecorded: true,
+        round: 0,
     };
     if write.dry_run {
         let would = WouldPurge {

@@ -1,0 +1,46 @@
+//! What other replicas have heard of Envoys.
+
+use super::{Fleet, Reported};
+use crate::Millis;
+use crate::replication::EnvoyUpdate;
+use optimizer_proto::telemetry::check_report;
+use optimizer_proto::v1::SettingsAck;
+
+impl Fleet {
+    /// What another replica has heard of an Envoy, and what became of the report in it, if there is a sound one. An Envoy that is connected
+    /// here is known here better; what it told before it came still counts.
+    pub fn observe(&mut self, envoy: &str, update: &EnvoyUpdate, is_here: bool, now_ms: Millis) -> Option<Reported> {
+        let at_ms = update.at_ms.min(now_ms);
+        if !is_here {
+            self.stands(envoy, update, at_ms);
+        }
+        let report = update.report.as_ref()?;
+        check_report(report, now_ms).ok()?;
+        Some(self.reported(envoy, report, at_ms))
+    }
+
+    /// Where an Envoy is connected, and what it runs on.
+    fn stands(&mut self, envoy: &str, update: &EnvoyUpdate, at_ms: Millis) {
+        if self
+            .get(envoy)
+            .is_none_or(|known| known.connection != Some(update.connection))
+        {
+            self.hello_elsewhere(&update.hello, update.connection, at_ms);
+        }
+        let says_more = |ack: &&SettingsAck| {
+            self.get(envoy).is_some_and(|known| {
+                if ack.accepted {
+                    known.in_force != Some((ack.epoch.clone(), ack.revision)) || known.refused.is_some()
+                } else {
+                    known.refused.as_ref().map(|(refused, _)| *refused) != Some(ack.revision)
+                }
+            })
+        };
+        if let Some(ack) = update.ack.as_ref().filter(says_more) {
+            self.acknowledged(envoy, ack, at_ms);
+        }
+        if !update.connected {
+            self.gone(envoy, update.connection);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What replicas are to agree on: settings and overrides of breakers.
+
+use super::{Oracle, Who};
+use control_domain::book::SettingsHistory;
+use control_domain::steering::{Said, Steering, Word};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was accepted.
+#[derive(Debug, Default)]
+pub(super) struct Agreed {
+    /// By epoch and revision: the document that was in force under it.
+    documents: BTreeMap<(String, u64), Value>,
+    /// What was last in force at a replica.
+    held: BTreeMap<Who, (String, u64)>,
+    /// Changes that operators were told are in force.
+    written: BTreeMap<(String, u64), Value>,
+    /// Revisions that were lost with data that nobody promises to keep: a number may come again, and a change be gone.
+    lost: BTreeSet<(String, u64)>,
+    /// Of these a number did come again, or a replica has lost its disk: then nobody may be left who knows a change.
+    forgiving: bool,
+    /// Overrides, and the one that was known before.
+    overrides: Vec<(Said, Option<Said>)>,
+}
+
+impl Agreed {
+    /// Settings came into force at a replica.
+    pub(super) fn published(&mut self, who: Who, epoch: &str, revision: u64, document: Value) -> Result<(), String> {
+        let name = (epoch.to_owned(), revision);
+        if let Some(before) = self.held.insert(who, name.clone())
+            && before.0 == name.0
+            && before.1 > revision
+        {
+            return Err(format!(
+                "replica {who:?} went back from revision {} of {epoch} to {revision}",
+                before.1
+            ));
+        }
+        let lost = self.lost.contains(&name);
+        match self.documents.insert(name, document.clone()) {
+            Some(before) if before != document && !lost => {
+                return Err(format!("two documents are revision {revision} of {epoch}"));
+            }
+            Some(before) if before != document => self.forgiving = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn written(&mut self, epoch: String, revision: u64, document: Value) {
+        self.written.insert((epoch, revision), document);
+    }
+
+    /// An operator has put an override, which is to hold where it was put; `last` holds there now.
+    pub(super) fn overridden(&mut self, said: Said, before: Option<Said>, last: Option<&Said>) -> Result<(), String> {
+        if last != Some(&said) {
+            return Err(format!("{said:?} was put, and {last:?} holds"));
+        }
+        self.overrides.push((said, before));
+        Ok(())
+    }
+
+    pub(super) fn was_ever(&self, word: Word) -> bool {
+        self.overrides.iter().any(|(said, _)| said.action == word)
+    }
+
+    fn loses(&mut self, is_lost: impl Fn(&(String, u64)) -> bool) {
+        let lost = self.documents.keys().filter(|name| is_lost(name)).cloned();
+        self.lost.extend(lost);
+    }
+}
+
+impl Oracle {
+    /// Changes that were accepted.
+    pub(crate) fn written(&self) -> u64 {
+        self.agreed.written.len() as u64
+    }
+
+    /// Overrides of breakers.
+    pub(crate) fn overrides(&self) -> u64 {
+        self.agreed.overrides.len() as u64
+    }
+
+    /// Redis has lost the revisions above this one.
+    pub(crate) fn redis_lost(&mut self, above: u64) {
+        self.agreed.loses(|(_, revision)| *revision > above);
+    }
+
+    /// A replica has lost its disk, or the newest revision on it. `alone`: nobody else knows that one.
+    pub(crate) fn disk_lost(&mut self, history: &SettingsHistory, alone: bool) {
+        self.agreed.forgiving = true;
+        let newest = (history.epoch().to_owned(), history.present().number);
+        if alone {
+            self.agreed.loses(|name| *name == newest);
+        }
+    }
+
+    /// Every change that an operator was told is in force is in the history.
+    ///
+    /// # Errors
+    /// One is not.
+    pub(crate) fn nothing_written_is_lost(&self, history: &SettingsHistory) -> Result<(), String> {
+        for ((epoch, revision), document) in &self.agreed.written {
+            let lost = self.agreed.forgiving && self.agreed.lost.contains(&(epoch.clone(), *revision));
+            let kept = |kept: &control_domain::book::Revision| kept.number == *revision && kept.document == *document;
+            // One of the last moment may not have reached every replica.
+            let late = epoch == history.epoch() && *revision > history.present().number;
+            if !lost && !late && (epoch != history.epoch() || !history.revisions().any(kept)) {
+                return Err(format!(
+                    "revision {revision} of {epoch} was accepted and is not in the history"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last override is none that somebody who knew it has replaced.
+    ///
+    /// # Errors
+    /// An older one is back.
+    pub(crate) fn no_older_override(&self, steering: &Steering) -> Result<(), String> {
+        for (said, before) in &self.agreed.overrides {
+            let known = steering.log().any(|known| known == said);
+            let replaced = before.as_ref().is_some_and(|before| {
+                let last = steering.last(&said.upstream);
+                last == Some(before) && before != said
+            });
+            if known && replaced {
+                return Err(format!("{before:?} is in force again, which was replaced by {said:?}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! Operators' overrides of breakers on their way, as in `breakers/service.rs`.
+
+use super::commands::Task;
+use super::{Replica, Seen};
+use control_domain::replication::Fact;
+use control_domain::steering::{LEASE_MS, Said, Word};
+use optimizer_proto::v1::command::Body;
+
+/// An override that is older is not sent to connected Envoys again: they were told when they connected.
+const FRESH_MS: u64 = 30_000;
+
+impl Replica {
+    /// An operator overrides a breaker.
+    pub(crate) fn override_breaker(&mut self, upstream: &str, action: Word, lasts_ms: Option<u64>, now_ms: u64) {
+        let said = Said {
+            at: self.steering.moment(upstream, now_ms),
+            upstream: upstream.to_owned(),
+            action,
+            until: lasts_ms.map(|lasts_ms| now_ms + lasts_ms),
+            who: format!("{}-{}-{}", self.number, self.life, self.next),
+            reason: String::new(),
+        };
+        self.number_of_its_own();
+        let before = self.steering.last(upstream).cloned();
+        self.steering.say(said.clone());
+        self.disk.steering = self.steering.clone();
+        self.seen.push(Seen::Overridden {
+            said: said.clone(),
+            before,
+            last: self.steering.last(upstream).cloned(),
+        });
+        self.publish(&Fact::BreakerOverridden { said: said.clone() }, now_ms);
+        self.send_override(&said, now_ms);
+    }
+
+    /// Another replica has taken an override in.
+    pub(super) fn observe_override(&mut self, said: Said, now_ms: u64) {
+        let fresh = said.at.saturating_add(FRESH_MS) > now_ms;
+        if !self.steering.say(said.clone()) {
+            return;
+        }
+        self.disk.steering = self.steering.clone();
+        let last = self.steering.last(&said.upstream).cloned();
+        if let Some(last) = last.filter(|_| fresh) {
+            self.send_override(&last, now_ms);
+        }
+    }
+
+    /// Tells an Envoy that has just connected what is in force.
+    pub(super) fn tell_overrides(&mut self, envoy: &str, now_ms: u64) {
+        let holding: Vec<Said> = self.steering.in_force(now_ms).cloned().collect();
+        for said in holding {
+            self.ask_envoy(envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
+        }
+    }
+
+    /// Tells Envoys once more whose reports do not show the last override.
+    pub(crate) fn correct_overrides(&mut self, now_ms: u64) {
+        for envoy in self.connected_envoys() {
+            let breakers = self.fleet.get(&envoy).map_or(&[][..], |envoy| &envoy.gauges.breakers);
+            let unheard = self.steering.unheard(breakers, now_ms).into_iter().cloned();
+            for said in unheard.collect::<Vec<Said>>() {
+                self.ask_envoy(&envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
+            }
+        }
+    }
+
+    /// Sends again what has no end of its own.
+    pub(super) fn renew_overrides(&mut self, now_ms: u64) {
+        if self.renewed_ms + LEASE_MS / 5 > now_ms {
+            return;
+        }
+        self.renewed_ms = now_ms;
+        let holding: Vec<Said> = self.steering.to_renew().cloned().collect();
+        for said in holding {
+            self.send_override(&said, now_ms);
+        }
+    }
+
+    fn send_override(&mut self, said: &Said, now_ms: u64) {
+        for envoy in self.connected_envoys() {
+            let command = Body::Breaker(said.command(now_ms));
+            self.ask_envoy(&envoy, command, Task::Override, now_ms);
+        }
+    }
+}
