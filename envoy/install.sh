@@ -21,7 +21,7 @@ have() {
 }
 
 install_wasm_target() {
-    have cargo || fail "cargo is missing: install Rust 1.88 or newer (https://rustup.rs), then try again."
+    have cargo || fail "cargo is missing: install Rust 1.95 or newer (https://rustup.rs), then try again."
     libdir=$(rustc --print target-libdir --target $TARGET 2>/dev/null || true)
     if [ -n "$libdir" ] && [ -d "$libdir" ]; then
         return
