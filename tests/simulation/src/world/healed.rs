@@ -6,7 +6,7 @@ use super::{Checked, World};
 use crate::replica::Replica;
 use control_domain::book::SettingsHistory;
 use control_domain::steering::{Said, Word};
-use filter_core::breaker::{BreakerPolicy, Shown, all};
+use filter_core::breaker::{BreakerPolicy, BreakerState, all};
 
 /// What an Envoy or a replica has yet to do may be so old.
 const LATE_MS: u64 = 20_000;
@@ -165,9 +165,9 @@ impl World {
         }
         let holds = last.filter(|said| said.until.is_none_or(|until| until > now_ms));
         let wanted = holds.map(|said| said.action).and_then(|word| match word {
-            Word::ForceOpen => Some(Shown::ForcedOpen),
-            Word::ForceClose => Some(Shown::ForcedClosed),
-            Word::DryRun => Some(Shown::DryRun),
+            Word::ForceOpen => Some(BreakerState::ForcedOpen),
+            Word::ForceClose => Some(BreakerState::ForcedClosed),
+            Word::DryRun => Some(BreakerState::DryRun),
             Word::Reset => None,
         });
         let (policy, clock_ms) = (BreakerPolicy::default(), self.clock(envoy));
