@@ -62,7 +62,7 @@ fn what_an_authenticated_client_got_is_not_shared_although_the_guard_took_the_to
             }
         });
         let ask = |path: &str, token: &str| -> Response {
-            let request = Request::get(path).header("authorization", &format!("Bearer {token}"));
+            let request = Request::get(path).header("authorization", format!("Bearer {token}"));
             stack.envoy.fetch(&request).unwrap()
         };
         let (alice, bob) = (ask("/me", ALICE), ask("/me", BOB));

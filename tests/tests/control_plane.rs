@@ -44,7 +44,7 @@ const ONE_PLACE: [(&str, &str); 4] = [
     ("SystemTime::now", "kernel/clock.rs"),
     ("SystemRandom", "kernel/chance.rs"),
     // The one place that knows all owners of what is shared.
-    ("Fact::PurgeReopened { id } =>", "replication/apply.rs"),
+    ("Fact::PurgeReopened { id, round } =>", "replication/apply.rs"),
     ("impl FromRef<ApiState>", "transport/rest/state.rs"),
 ];
 

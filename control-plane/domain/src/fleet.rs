@@ -3,6 +3,7 @@
 mod elsewhere;
 mod envoy;
 
+pub use elsewhere::EnvoyUpdate;
 pub use envoy::{Envoy, Faults};
 
 use crate::Millis;

@@ -2,11 +2,9 @@
 
 use crate::Millis;
 use crate::alerts::Silence;
-use crate::fleet::ConnectionId;
 use crate::purges::{Matched, Purge, is_zero};
 use crate::steering::Said;
 use crate::warm::WarmupProgress;
-use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -145,23 +143,6 @@ impl Journaled {
     }
 }
 
-/// What a replica has heard of an Envoy. Each update says who the Envoy is, so that none needs another one to be understood.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct EnvoyUpdate {
-    /// How the Envoy introduced itself.
-    pub hello: Hello,
-    /// The stream that it is on.
-    pub connection: ConnectionId,
-    /// That stream is open.
-    pub connected: bool,
-    /// When this was so.
-    pub at_ms: Millis,
-    /// What it said last of the settings.
-    pub ack: Option<SettingsAck>,
-    /// What it has reported.
-    pub report: Option<TelemetryReport>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,10 +249,10 @@ mod tests {
         done.applied.insert("a".to_owned(), 6);
         let fact = Fact::PurgeAccepted { purge: done };
         let lost = Journaled::default();
-        assert_eq!(lost.lacks([fact.clone()]), [fact.clone()]);
+        assert_eq!(lost.lacks([fact.clone()]), std::slice::from_ref(&fact));
         let mut without_receipt = Journaled::default();
         without_receipt.note(&Fact::PurgeAccepted { purge: purge() });
-        assert_eq!(without_receipt.lacks([fact.clone()]), [fact.clone()]);
+        assert_eq!(without_receipt.lacks([fact.clone()]), std::slice::from_ref(&fact));
         let receipt = |round| Fact::PurgeApplied {
             id: "1".to_owned(),
             envoy: "a".to_owned(),
@@ -290,7 +271,7 @@ mod tests {
         again.round = 1;
         again.applied.insert("a".to_owned(), 8);
         let again = Fact::PurgeAccepted { purge: again };
-        assert_eq!(without_receipt.lacks([again.clone()]), [again.clone()]);
+        assert_eq!(without_receipt.lacks([again.clone()]), std::slice::from_ref(&again));
         without_receipt.note(&receipt(1));
         assert_eq!(without_receipt.lacks([again]), []);
     }

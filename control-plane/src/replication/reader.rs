@@ -4,7 +4,8 @@ use super::wire::{Fields, JOURNAL_ENTRIES, read_fact, read_update};
 use crate::redis::keys::Keys;
 use crate::redis::{Connection, Endpoint};
 use control_domain::Millis;
-use control_domain::replication::{EnvoyUpdate, Fact};
+use control_domain::fleet::EnvoyUpdate;
+use control_domain::replication::Fact;
 use redis::RedisError;
 use std::time::Duration;
 

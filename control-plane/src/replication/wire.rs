@@ -1,6 +1,7 @@
 //! How facts and updates are written to the streams in Redis: the journal, which is kept, and the news of Envoys, which pass.
 
-use control_domain::replication::{EnvoyUpdate, Fact};
+use control_domain::fleet::EnvoyUpdate;
+use control_domain::replication::Fact;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 use prost::Message;
 use redis::Cmd;

@@ -2,7 +2,7 @@
 //! older data set.
 
 use control_domain::agreement::SharedState;
-use control_domain::replication::EnvoyUpdate;
+use control_domain::fleet::EnvoyUpdate;
 use control_domain::tier::{Fence, Known, Subject};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;

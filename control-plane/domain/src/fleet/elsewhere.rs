@@ -1,10 +1,26 @@
 //! What other replicas have heard of Envoys.
 
-use super::{Fleet, Reported};
+use super::{ConnectionId, Fleet, Reported};
 use crate::Millis;
-use crate::replication::EnvoyUpdate;
 use optimizer_proto::telemetry::check_report;
-use optimizer_proto::v1::SettingsAck;
+use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
+
+/// What a replica has heard of an Envoy. Each update says who the Envoy is, so that none needs another one to be understood.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EnvoyUpdate {
+    /// How the Envoy introduced itself.
+    pub hello: Hello,
+    /// The stream that it is on.
+    pub connection: ConnectionId,
+    /// That stream is open.
+    pub connected: bool,
+    /// When this was so.
+    pub at_ms: Millis,
+    /// What it said last of the settings.
+    pub ack: Option<SettingsAck>,
+    /// What it has reported.
+    pub report: Option<TelemetryReport>,
+}
 
 impl Fleet {
     /// What another replica has heard of an Envoy, and what became of the report in it, if there is a sound one. An Envoy that is connected

@@ -293,7 +293,7 @@ mod tests {
             ("{", Some("malformed_json")),
         ] {
             let problem = parse::<Value>(body.as_bytes()).err();
-            assert_eq!(problem.as_ref().map(|problem| &*problem.details.code), code, "{body}");
+            assert_eq!(problem.as_ref().map(|problem| problem.details.code), code, "{body}");
         }
     }
 }

@@ -122,7 +122,7 @@ impl Oracle {
                 self.agreed.written(epoch, revision, document);
                 Ok(())
             }
-            Seen::Overridden { said, before, last } => self.agreed.overridden(said, before, last.as_ref()),
+            Seen::Overridden(seen) => self.agreed.overridden(seen.said, seen.before, seen.last.as_ref()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Operators' overrides of breakers on their way, as in `breakers/service.rs`.
 
 use super::commands::Task;
-use super::{Replica, Seen};
+use super::{Overridden, Replica, Seen};
 use control_domain::replication::Fact;
 use control_domain::steering::{LEASE_MS, Said, Word};
 use optimizer_proto::v1::command::Body;
@@ -24,11 +24,11 @@ impl Replica {
         let before = self.steering.last(upstream).cloned();
         self.steering.say(said.clone());
         self.disk.steering = self.steering.clone();
-        self.seen.push(Seen::Overridden {
+        self.seen.push(Seen::Overridden(Box::new(Overridden {
             said: said.clone(),
             before,
             last: self.steering.last(upstream).cloned(),
-        });
+        })));
         self.publish(&Fact::BreakerOverridden { said: said.clone() }, now_ms);
         self.send_override(&said, now_ms);
     }

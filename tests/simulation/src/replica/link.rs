@@ -221,12 +221,7 @@ impl Replica {
     }
 
     /// What another replica has heard of an Envoy.
-    pub(super) fn observe(
-        &mut self,
-        update: &Rc<control_domain::replication::EnvoyUpdate>,
-        is_here: bool,
-        now_ms: u64,
-    ) {
+    pub(super) fn observe(&mut self, update: &Rc<control_domain::fleet::EnvoyUpdate>, is_here: bool, now_ms: u64) {
         let envoy = instance(&update.hello);
         let observed = self.fleet.observe(&envoy, update, is_here, now_ms);
         if let (Some(Reported::Merged), Some(report)) = (observed, &update.report) {

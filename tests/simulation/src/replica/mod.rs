@@ -95,12 +95,18 @@ pub(crate) enum Seen {
     },
     /// A purge is in the shared tier's order.
     TierPurged { purge: String },
-    /// An operator has overridden a breaker, knowing of the override before; the last one that this replica knows now.
-    Overridden {
-        said: Said,
-        before: Option<Said>,
-        last: Option<Said>,
-    },
+    /// An operator has overridden a breaker.
+    Overridden(Box<Overridden>),
+}
+
+/// An override of a breaker.
+#[derive(Debug)]
+pub(crate) struct Overridden {
+    pub(crate) said: Said,
+    /// The one that the operator knew of.
+    pub(crate) before: Option<Said>,
+    /// The last one that this replica knows now.
+    pub(crate) last: Option<Said>,
 }
 
 /// What outlives a crash.

@@ -3,8 +3,9 @@
 use super::{Act, Asked, Replica, StreamId, Wire};
 use crate::redis::{Answer, Ask, Batch, Entry, Places};
 use control_domain::fleet::ConnectionId;
+use control_domain::fleet::EnvoyUpdate;
 use control_domain::fleet::replica_of;
-use control_domain::replication::{EnvoyUpdate, Fact, Journaled};
+use control_domain::replication::{Fact, Journaled};
 use control_domain::tier::Fence;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 use std::collections::{BTreeMap, VecDeque};

@@ -237,8 +237,8 @@ impl World {
                 id,
                 ask,
                 waited_ms,
-            } => self.to_redis(line, id, ask, waited_ms),
-            Event::FromRedis { line, id, answer } => self.from_redis(line, id, answer),
+            } => self.redis_is_asked(line, id, ask, waited_ms),
+            Event::FromRedis { line, id, answer } => self.redis_answers(line, id, answer),
             Event::RedisLost { line } => self.redis_lost(line),
             Event::RedisStarts => self.redis_is_up = true,
             Event::RedisKeeps => {

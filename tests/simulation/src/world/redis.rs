@@ -69,7 +69,7 @@ impl World {
         );
     }
 
-    pub(super) fn to_redis(&mut self, line: Line, id: u64, ask: Ask, waited_ms: u64) {
+    pub(super) fn redis_is_asked(&mut self, line: Line, id: u64, ask: Ask, waited_ms: u64) {
         let wired = *self.seats[line.seat].wired(line.wire);
         let stands = line.number != 0 && wired.number == line.number && !wired.is_cut;
         let arrives = stands || line.number != 0 && wired.cut == line.number && self.now_ms <= wired.cut_ms;
@@ -102,7 +102,7 @@ impl World {
         self.at(at_ms, Event::FromRedis { line, id, answer });
     }
 
-    pub(super) fn from_redis(&mut self, line: Line, id: u64, answer: Answer) {
+    pub(super) fn redis_answers(&mut self, line: Line, id: u64, answer: Answer) {
         let now_ms = self.seat_clock(line.seat);
         let seat = &mut self.seats[line.seat];
         let wired = seat.wired(line.wire);
