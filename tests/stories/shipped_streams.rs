@@ -62,7 +62,10 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
         return stream.write_all(b"0\r\n\r\n");
     }
     if path.starts_with("/path") {
-        let body = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len());
+        let body = format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{path}",
+            path.len()
+        );
         return stream.write_all(body.as_bytes());
     }
     std::thread::sleep(Duration::from_secs(30));
