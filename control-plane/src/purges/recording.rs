@@ -2,6 +2,7 @@
 
 use super::service::PurgeService;
 use crate::kernel::clock::now_ms;
+use crate::tier::Fault;
 use control_domain::purges::{Purge, PurgeLog};
 use control_domain::replication::Fact;
 use control_domain::tier::Subject;
@@ -17,22 +18,22 @@ const BEING_RECORDED_MS: u64 = 2_000;
 impl PurgeService {
     /// Has the shared tier record a purge before anybody is told of it; false when it could not.
     pub(super) async fn record_first(&self, purge: &Purge) -> bool {
-        let recorded = self.record_in_tier(purge).await;
-        if recorded {
-            self.record.recorded(&purge.id);
-        }
-        recorded
-    }
-
-    async fn record_in_tier(&self, purge: &Purge) -> bool {
-        let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
-        match self.tier.purge(&subjects).await {
-            Ok(_) => true,
+        match self.record_in_tier(purge).await {
+            Ok(()) => {
+                self.record.recorded(&purge.id);
+                true
+            }
             Err(fault) => {
+                // Said once; the receipt says it for as long as it is so.
                 tracing::warn!(purge = purge.id, %fault, "purge not recorded in the shared tier, will be tried again");
                 false
             }
         }
+    }
+
+    async fn record_in_tier(&self, purge: &Purge) -> Result<(), Fault> {
+        let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
+        self.tier.purge(&subjects).await.map(drop)
     }
 
     /// Has the shared tier record what it could not record at first, also before this process began, or at another replica. Then all Envoys
@@ -50,7 +51,7 @@ impl PurgeService {
                 late.cloned().collect::<Vec<_>>()
             };
             for purge in self.record.read(late) {
-                if !self.record_in_tier(&purge).await {
+                if self.record_in_tier(&purge).await.is_err() {
                     break;
                 }
                 // Another replica may have been first.
