@@ -55,6 +55,13 @@ struct Running {
 }
 
 async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
+    #[cfg(not(feature = "kubernetes"))]
+    if let Some(name) = &config.kube_config_map {
+        return Err(format!(
+            "KUBE_CONFIG_MAP={name} needs a build with the feature \"kubernetes\", which this one has not"
+        )
+        .into());
+    }
     tls::install_provider();
     let (rest_tls, grpc_tls) = setup::encryption(config)?;
     let addresses = Addresses::of(config)?;

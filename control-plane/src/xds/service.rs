@@ -198,12 +198,7 @@ impl<V: Variant> Conversation<'_, V> {
         let heard = self.state.hear(request, &snapshot);
         if let Some(progress) = heard.progress {
             if let Progress::Refused(kind, reason) = &progress {
-                tracing::warn!(
-                    node = self.node_id,
-                    kind = kind.as_str(),
-                    reason,
-                    "configuration refused, last good stays"
-                );
+                self.log_refusal(*kind, reason);
             }
             self.judge(&progress);
             self.hub.clients().answered(self.stream, progress, now_ms());
@@ -211,6 +206,21 @@ impl<V: Variant> Conversation<'_, V> {
         match heard.response {
             Some(response) => self.send(response, room).await,
             None => true,
+        }
+    }
+
+    /// A module that Envoy has yet to fetch is refused once in the course of every rollout: that is no fault.
+    fn log_refusal(&self, kind: Kind, reason: &str) {
+        let node = &self.node_id;
+        if kind == Kind::Extensions && matches!(self.offered, Some(Source::Module(_))) && self.again.is_first() {
+            tracing::info!(node, "the filter's module is being fetched: it is offered again");
+        } else {
+            tracing::warn!(
+                node,
+                kind = kind.as_str(),
+                reason,
+                "configuration refused, last good stays"
+            );
         }
     }
 

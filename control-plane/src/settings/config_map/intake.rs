@@ -52,6 +52,7 @@ impl SettingsService {
     }
 
     /// Keys were written to the ConfigMap from here: when it shows them, nothing has changed.
+    #[cfg(feature = "kubernetes")]
     pub(super) async fn wrote_config_map(&self, keys: &BTreeMap<String, String>) {
         let mut looked = self.state().config_map.clone();
         looked.wrote(keys);
@@ -68,6 +69,7 @@ impl SettingsService {
     }
 
     /// What the ConfigMap must say to give the settings in force; `None` while that cannot be told.
+    #[cfg(feature = "kubernetes")]
     pub(super) fn wanted_in_config_map(&self, keys: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
         // Before a replica has seen what is shared, its settings are not those in force.
         if !self.is_in_touch() {

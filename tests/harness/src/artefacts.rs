@@ -9,19 +9,25 @@ const ENVOY: &str = ".envoy/envoy-1.40.0";
 /// Root of the workspace.
 #[must_use]
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap_or(Path::new("."))
 }
 
-/// The shipped filter. `OPTIMIZER_WASM` names another file.
+/// The shipped filter; beside a program of the profile `demo`, the filter of that profile. `OPTIMIZER_WASM` names another file.
 ///
 /// # Errors
 /// It is not built.
 pub fn filter() -> Result<PathBuf> {
-    found(
-        "OPTIMIZER_WASM",
-        || Ok(target()?.join("wasm32-wasip1/wasm/api_optimizer_filter.wasm")),
-        "make wasm",
-    )
+    let path = || {
+        let of = if profile()?.ends_with("demo") { "demo" } else { "wasm" };
+        Ok(target()?
+            .join("wasm32-wasip1")
+            .join(of)
+            .join("api_optimizer_filter.wasm"))
+    };
+    found("OPTIMIZER_WASM", path, "make wasm")
 }
 
 /// The filter with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
@@ -72,7 +78,7 @@ pub fn demo_api() -> Result<PathBuf> {
     found(
         "OPTIMIZER_DEMO_API",
         || Ok(profile()?.join("demo-api")),
-        "cargo build -p e2e",
+        "cargo build -p harness",
     )
 }
 
