@@ -92,27 +92,27 @@ replicas: {{ . }}
     "disruption-budget": {},
 }
 # Rendered only where the values say so.
-WHEN = {"service": "service.enabled"}
+WHEN = {"service": ".Values.service.enabled"}
 
 # Files of the chart from whole files or single documents of others: what of it, the value that switches it on, and replacements.
 TAKEN = {
-    "service-account.yaml": ("base/cluster/access.yaml", slice(0, 1), None, {}),
+    "service-account.yaml": ("base/cluster/access.yaml", slice(0, 1), ".Values.shared.enabled", {}),
     "operators.yaml": (
         "base/cluster/access.yaml",
         slice(1, None),
-        "operators.enabled",
+        ".Values.operators.enabled",
         {"namespace: production": "namespace: {{ .Values.operators.namespace }}"},
     ),
     "network-policies.yaml": (
         "base/cluster/network-policies.yaml",
         slice(None),
-        "networkPolicies.enabled",
+        "and .Values.shared.enabled .Values.networkPolicies.enabled",
         {"values: [production, staging]": "values: {{ toJson .Values.operators.namespaces }}"},
     ),
     "state.yaml": (
         "base/cluster/state.yaml",
         slice(0, 1),
-        "controlPlane.persistence.enabled",
+        ".Values.controlPlane.persistence.enabled",
         {
             "name: api-optimizer-state-new\n": "name: api-optimizer-state-{{ .Values.version }}\n"
             "  annotations: { helm.sh/resource-policy: keep }\n",
@@ -125,7 +125,7 @@ TAKEN = {
     "autoscaler.yaml": (
         "options/autoscaler.yaml",
         slice(None),
-        "autoscaling.enabled",
+        ".Values.autoscaling.enabled",
         {
             "kind: Deployment, name: api-optimizer }": 'kind: Deployment, name: {{ include "api-optimizer.dataPlane" . }} }',
             "minReplicas: 2": "minReplicas: {{ .Values.autoscaling.minReplicas }}",
@@ -136,7 +136,7 @@ TAKEN = {
     "keda.yaml": (
         "options/keda.yaml",
         slice(None),
-        "keda.enabled",
+        ".Values.keda.enabled",
         {
             "scaleTargetRef: { name: api-optimizer }": 'scaleTargetRef: { name: {{ include "api-optimizer.dataPlane" . }} }',
             "minReplicaCount: 2": "minReplicaCount: {{ .Values.keda.minReplicas }}",
@@ -145,8 +145,8 @@ TAKEN = {
             'threshold: "500"': "threshold: {{ .Values.keda.requestsPerSecond | toString | quote }}",
         },
     ),
-    "service-monitor.yaml": ("options/service-monitor.yaml", slice(None), "serviceMonitor.enabled", {}),
-    "pod-monitor.yaml": ("options/pod-monitor.yaml", slice(None), "podMonitor.enabled", {}),
+    "service-monitor.yaml": ("options/service-monitor.yaml", slice(None), ".Values.serviceMonitor.enabled", {}),
+    "pod-monitor.yaml": ("options/pod-monitor.yaml", slice(None), ".Values.podMonitor.enabled", {}),
 }
 
 CHART_YAML = """\
@@ -205,12 +205,27 @@ def replaced(text, replacements):
 
 
 def when(text, value):
-    return f"{{{{- if .Values.{value} }}}}\n{text}{{{{- end }}}}\n" if value else text
+    return f"{{{{- if {value} }}}}\n{text}{{{{- end }}}}\n" if value else text
 
 
 def template(part):
     text = string.Template((DEPLOY / "base" / "templates" / f"{part}.yaml").read_text()).substitute(NAMES)
     return when(hooked(text, HOOKS[part]), WHEN.get(part))
+
+
+def in_go(schema):
+    """Helm reads patterns as Go does: without look-ahead, which then lets a little more through to the control plane's own judgement."""
+    if isinstance(schema, list):
+        return [in_go(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: in_go(value) for key, value in schema.items()}
+    if isinstance(schema.get("pattern"), str):
+        pattern = schema["pattern"].replace("\\u0085", "\\x{85}").replace("(?=[0-9])", "")
+        if re.search(r"\(\?[^:]|\\u", pattern):
+            raise Missing(f"Helm cannot read the pattern {pattern!r}")
+        schema["pattern"] = pattern
+    return schema
 
 
 def values_schema():
@@ -220,7 +235,7 @@ def values_schema():
     own["$defs"] = settings.pop("$defs")
     settings.pop("$schema")
     own["properties"]["settings"] = settings
-    return json.dumps(own, indent=1) + "\n"
+    return json.dumps(in_go(own), indent=1) + "\n"
 
 
 def chart(header, release):

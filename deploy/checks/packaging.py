@@ -145,6 +145,9 @@ def values_faults():
         "settings": (json.loads(found["ConfigMap", "api-optimizer-config"]["data"]["breaker"]), {"enabled": False}),
     }
     yield from (f"value of {name}: {got!r}, wanted {value!r}" for name, (got, value) in wanted.items() if got != value)
+    first = by_name(rendered({})).keys()
+    second = by_name(rendered({"version": "stable", "shared": {"enabled": False}, "service": {"enabled": False}})).keys()
+    yield from (f"two releases in one namespace both have {' '.join(key)}" for key in first & second)
     with Chart.load(str(CHART)) as chart:
         for bad, word in REFUSED:
             try:

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
-use tour::{Ports, Step};
+use tour::Ports;
 
 /// A running demo on ports of its own.
 struct Demo {
