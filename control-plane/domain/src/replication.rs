@@ -2,9 +2,9 @@
 
 use crate::Millis;
 use crate::alerts::Silence;
+use crate::breakers::overrides::Said;
+use crate::cache::warmup::WarmupProgress;
 use crate::purges::{Matched, Purge, is_zero};
-use crate::steering::Said;
-use crate::warm::WarmupProgress;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -146,8 +146,8 @@ impl Journaled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::breakers::overrides::Word;
     use crate::purges::Target;
-    use crate::steering::Word;
     use serde_json::{Value, json};
 
     fn purge() -> Purge {

@@ -20,7 +20,7 @@ use crate::tier::Tier;
 use crate::transport::{grpc, rest};
 use crate::xds::{self, Clients, Hub, Modules};
 use control_domain::health::Access;
-use control_domain::machine::Machine;
+use control_domain::settings::capacity::Machine;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -5,7 +5,12 @@ use crate::app::Config;
 use crate::kernel::events;
 use crate::transport::grpc;
 use crate::{purges as purging, settings as changing, tier, xds};
-use control_domain::{alerts, book, envoy_stats, fleet, purges, recovery};
+use control_domain::alerts;
+use control_domain::fleet;
+use control_domain::purges;
+use control_domain::settings::history;
+use control_domain::settings::recovery;
+use control_domain::telemetry::envoy_stats;
 use std::time::Duration;
 
 const FLEET: &str = "control-plane/domain/src/fleet/bounds.rs";
@@ -197,7 +202,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         ),
         (
             "revisions of the settings kept",
-            count(book::HISTORY),
+            count(history::HISTORY),
             "`book.rs`",
             "control-plane/domain/src/book/tests.rs",
             "the_history_is_bounded_and_survives_being_written_down",

@@ -12,10 +12,10 @@ use crate::tier::Tier;
 use crate::xds::Clients;
 use control_domain::Millis;
 use control_domain::alerts::Figures;
-use control_domain::envoy_faults::{Fault, Observed};
+use control_domain::fleet::faults::{Fault, Observed};
 use control_domain::fleet::{Fleet, replica_of};
 use control_domain::health::{self, Access, Facts, Summary};
-use control_domain::sum::Filter;
+use control_domain::telemetry::sum::Filter;
 use control_domain::views::{self, System};
 use optimizer_proto::settings::{Alerts, Settings};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -231,7 +231,7 @@ fn open_breakers(fleet: &Fleet, now_ms: Millis) -> Vec<String> {
     let mut open: Vec<String> = fleet
         .present(now_ms)
         .flat_map(|(_, envoy)| &envoy.gauges.breakers)
-        .filter(|gauge| control_domain::views::state_of(gauge).is_open())
+        .filter(|gauge| control_domain::breakers::state::state_of(gauge).is_open())
         .map(|gauge| gauge.upstream.clone())
         .collect();
     open.sort_unstable();

@@ -5,7 +5,7 @@ use super::doubt::Doubt;
 use super::service::SettingsService;
 use super::told::{Telling, Told};
 use crate::kernel::clock::now_ms;
-use control_domain::book::{Author, Refused};
+use control_domain::settings::history::{Author, Refused};
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::Hello;
 use optimizer_proto::v1::command::Body;

@@ -1,6 +1,6 @@
 //! A settings document as an Envoy tells it: in parts, since it may be longer than a message.
 
-use control_domain::shape;
+use control_domain::settings::shape;
 use optimizer_proto::v1::{CommandResult, SettingsCommand, SettingsPart};
 use serde::Deserialize;
 use serde_json::Value;

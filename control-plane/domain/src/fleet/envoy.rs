@@ -2,10 +2,10 @@
 
 use super::{ConnectionId, PRESENT_MS};
 use crate::Millis;
-use crate::arrival::Arrival;
-use crate::sequences::Sequences;
+use crate::fleet::clock_offset::Arrival;
+use crate::telemetry::sequences::Sequences;
+use crate::telemetry::windows::Windows;
 use crate::what_if::WhatIf;
-use crate::windows::Windows;
 use optimizer_proto::v1::{FilterGauges, Violation};
 use std::collections::BTreeMap;
 

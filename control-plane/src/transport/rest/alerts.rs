@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control_domain::alerts::{Alert, Severity, Silence, State as Stage, about};
-use control_domain::views::{Figure, number};
+use control_domain::telemetry::figure::{Figure, number};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;

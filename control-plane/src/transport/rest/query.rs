@@ -1,7 +1,7 @@
 //! Query parameters that several resources share.
 
 use super::problem::Problem;
-use control_domain::sum::Filter;
+use control_domain::telemetry::sum::Filter;
 use control_domain::views::{DEFAULT_WINDOW_MS, MAX_WINDOW_MS};
 use serde::Deserialize;
 use std::time::Duration;

@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use control_domain::snapshot::{Checksum, Entry, FORMAT, Foot, Head, Restored, VERSION};
+use control_domain::cache::snapshot::{Checksum, Entry, FORMAT, Foot, Head, Restored, VERSION};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! What replicas are to agree on: settings and overrides of breakers.
 
 use super::{Oracle, Who};
-use control_domain::book::SettingsHistory;
-use control_domain::steering::{Said, Steering, Word};
+use control_domain::breakers::overrides::{Said, Steering, Word};
+use control_domain::settings::history::SettingsHistory;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,7 +102,9 @@ impl Oracle {
     pub(crate) fn nothing_written_is_lost(&self, history: &SettingsHistory) -> Result<(), String> {
         for ((epoch, revision), document) in &self.agreed.written {
             let lost = self.agreed.forgiving && self.agreed.lost.contains(&(epoch.clone(), *revision));
-            let kept = |kept: &control_domain::book::Revision| kept.number == *revision && kept.document == *document;
+            let kept = |kept: &control_domain::settings::history::Revision| {
+                kept.number == *revision && kept.document == *document
+            };
             // One of the last moment may not have reached every replica.
             let late = epoch == history.epoch() && *revision > history.present().number;
             if !lost && !late && (epoch != history.epoch() || !history.revisions().any(kept)) {

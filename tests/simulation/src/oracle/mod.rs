@@ -4,7 +4,7 @@ mod agreed;
 
 use crate::replica::Seen;
 use agreed::Agreed;
-use control_domain::steering::Word;
+use control_domain::breakers::overrides::Word;
 use optimizer_proto::v1::TelemetryReport;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,8 +2,8 @@
 
 use super::commands::Task;
 use super::{Overridden, Replica, Seen};
+use control_domain::breakers::overrides::{LEASE_MS, Said, Word};
 use control_domain::replication::Fact;
-use control_domain::steering::{LEASE_MS, Said, Word};
 use optimizer_proto::v1::command::Body;
 
 /// An override that is older is not sent to connected Envoys again: they were told when they connected.

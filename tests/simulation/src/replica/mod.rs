@@ -12,10 +12,10 @@ mod tier;
 
 use crate::redis::{Answer, Ask};
 use commands::Commands;
-use control_domain::book::SettingsHistory;
+use control_domain::breakers::overrides::{Said, Steering};
 use control_domain::fleet::{Fleet, REPLICA_BITS};
 use control_domain::purges::PurgeLog;
-use control_domain::steering::{Said, Steering};
+use control_domain::settings::history::SettingsHistory;
 use link::Links;
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::TelemetryReport;

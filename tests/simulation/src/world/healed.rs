@@ -4,8 +4,8 @@ use super::byzantine::NAME;
 use super::operators::UPSTREAM;
 use super::{Checked, World};
 use crate::replica::Replica;
-use control_domain::book::SettingsHistory;
-use control_domain::steering::{Said, Word};
+use control_domain::breakers::overrides::{Said, Word};
+use control_domain::settings::history::SettingsHistory;
 use filter_core::breaker::{BreakerPolicy, BreakerState, all};
 
 /// What an Envoy or a replica has yet to do may be so old.

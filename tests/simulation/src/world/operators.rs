@@ -4,8 +4,8 @@ use super::World;
 use super::event::Event;
 use crate::oracle::PATHS;
 use crate::plan::Actor;
+use control_domain::breakers::overrides::Word;
 use control_domain::purges::Target;
-use control_domain::steering::Word;
 
 /// The upstream of all requests.
 pub(super) const UPSTREAM: &str = "api";

@@ -1,10 +1,10 @@
 //! What the Envoys did and hold, all together.
 
 use super::families::{Labels, counters, gauge, gauges, histograms, summary};
-use control_domain::envoy_faults::{Fault, Kind};
-use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::Fleet;
-use control_domain::sum::{Filter, Sum};
+use control_domain::fleet::faults::{Fault, Kind};
+use control_domain::telemetry::envoy_stats::EnvoyStats;
+use control_domain::telemetry::sum::{Filter, Sum};
 use control_domain::views::{self, ERROR_TYPES, FORWARDED, FROM_CACHE, OUTCOMES};
 use optimizer_proto::codes::{BreakerState, TierResult};
 use optimizer_proto::telemetry::counters;

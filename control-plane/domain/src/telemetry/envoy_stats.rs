@@ -1,9 +1,9 @@
 //! What Envoys say about themselves: their own counters and gauges, beyond what the filter can see.
 
 use crate::Millis;
-use crate::envoy_state::State;
-use crate::sum::Filter;
-use crate::windows::{SLOT_MS, SLOTS};
+use crate::telemetry::envoy_state::State;
+use crate::telemetry::sum::Filter;
+use crate::telemetry::windows::{SLOT_MS, SLOTS};
 use std::collections::{BTreeMap, VecDeque};
 
 /// An Envoy that has not reported for so long has no gauges any more.

@@ -1,7 +1,7 @@
 //! How long responses of a route could be kept, from how often validations found them changed.
 
-use crate::sum::Sum;
-use crate::views::{Figure, number};
+use crate::telemetry::figure::{Figure, number};
+use crate::telemetry::sum::Sum;
 use serde::Serialize;
 use utoipa::ToSchema;
 

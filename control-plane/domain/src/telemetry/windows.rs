@@ -240,7 +240,7 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sum::Sum;
+    use crate::telemetry::sum::Sum;
     use optimizer_proto::v1::{CacheCounters, RequestSeries};
 
     fn lookups(lookups: u64) -> TelemetryDelta {

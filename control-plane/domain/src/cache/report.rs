@@ -1,8 +1,8 @@
 //! What operators want to know about the cache beyond its size: by route, what was lost and to what, what was invalidated and why,
 //! and the inventories of the Envoys added up.
 
-use crate::figure::{Figure, number, percent};
-use crate::sum::{RouteSum, Sum};
+use crate::telemetry::figure::{Figure, number, percent};
+use crate::telemetry::sum::{RouteSum, Sum};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

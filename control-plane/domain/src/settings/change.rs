@@ -1,6 +1,6 @@
 //! What may be asked of the settings document, and what becomes of it before it is checked.
 
-use crate::shape::{Size, TooLarge};
+use crate::settings::shape::{Size, TooLarge};
 use json_patch::PatchOperation;
 use optimizer_proto::settings::{check_key, key_pointer};
 use serde_json::{Map, Number, Value};

@@ -2,8 +2,8 @@
 
 use crate::Millis;
 use crate::fleet::{Envoy, Fleet};
-use crate::sum::Filter;
-use crate::views::{Figure, number};
+use crate::telemetry::figure::{Figure, number};
+use crate::telemetry::sum::Filter;
 use crate::what_if::{Curve, Prediction};
 use optimizer_proto::settings::EvictionPolicy;
 use serde::Serialize;

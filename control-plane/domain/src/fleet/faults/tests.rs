@@ -1,5 +1,5 @@
 use super::*;
-use crate::envoy_stats::Statistics;
+use crate::telemetry::envoy_stats::Statistics;
 use optimizer_proto::v1::{Hello, RequestSeries, TelemetryDelta, TelemetryReport};
 
 const STOP: &str = "overload.envoy.overload_actions.stop_accepting_requests.active";

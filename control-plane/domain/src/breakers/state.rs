@@ -2,7 +2,7 @@
 
 use crate::Millis;
 use crate::fleet::Fleet;
-use crate::sum::Filter;
+use crate::telemetry::sum::Filter;
 use optimizer_proto::codes::BreakerState;
 use optimizer_proto::v1::BreakerGauge;
 

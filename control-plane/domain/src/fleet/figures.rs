@@ -2,8 +2,8 @@
 
 use crate::Millis;
 use crate::fleet::{Envoy, Fleet};
-use crate::sum::{Filter, Sum};
-use crate::windows::Windows;
+use crate::telemetry::sum::{Filter, Sum};
+use crate::telemetry::windows::Windows;
 
 impl Fleet {
     /// What the fleet did in the last `window_ms`.

@@ -1,8 +1,8 @@
 //! Revisions that an Envoy knows and the history does not: lost with a disk, or claimed by an Envoy that is mistaken.
 
 use crate::Millis;
-use crate::book::SettingsHistory;
-use crate::canary::Canary;
+use crate::settings::canary::Canary;
+use crate::settings::history::SettingsHistory;
 use optimizer_proto::v1::Hello;
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The ConfigMap's keys as a door to the settings: each key judged by itself.
 
-use crate::change::Change;
-use crate::machine::Machine;
-use crate::unique_names::repeated;
+use crate::settings::capacity::Machine;
+use crate::settings::change::Change;
+use crate::settings::unique_names::repeated;
 use optimizer_proto::settings::{Settings, Violation, check_key, key_pointer};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

@@ -70,7 +70,7 @@ impl PurgeTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tier::Subject;
+    use crate::purges::tier_order::Subject;
 
     fn at(ms: u64) -> Fence {
         Fence { ms, sequence: 0 }

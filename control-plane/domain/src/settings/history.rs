@@ -1,8 +1,8 @@
 //! The settings and their history: every door ends here, in propose → check → next revision.
 
 use crate::Millis;
-use crate::change::{Change, ChangeError};
-use crate::shape::Size;
+use crate::settings::change::{Change, ChangeError};
+use crate::settings::shape::Size;
 use optimizer_proto::settings::{Notice, Settings, Violation};
 use serde_json::Value;
 use std::collections::VecDeque;

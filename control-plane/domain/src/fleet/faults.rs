@@ -1,11 +1,11 @@
 //! What is wrong with Envoys that the filter in them cannot tell, or that it does not tell any more.
 
 use crate::Millis;
-use crate::envoy_state::Action;
-use crate::envoy_stats::{EnvoyStats, Heard};
 use crate::fleet::{ConnectionId, Envoy, Fleet};
-use crate::sum::Filter;
-use crate::views::percent;
+use crate::telemetry::envoy_state::Action;
+use crate::telemetry::envoy_stats::{EnvoyStats, Heard};
+use crate::telemetry::figure::percent;
+use crate::telemetry::sum::Filter;
 use std::collections::BTreeMap;
 
 /// For how long something may be missing: a filter connects a moment after its Envoy, and reports come each second.

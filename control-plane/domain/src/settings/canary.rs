@@ -3,7 +3,7 @@
 //! The canary is not in the history: until it is promoted the settings are what they were, for everyone who asks, for new Envoys and
 //! over a restart. Its number is the next one; given up, the settings in force are issued again above it.
 
-use crate::book::Revision;
+use crate::settings::history::Revision;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -47,7 +47,7 @@ fn rank(revision: u64, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::book::Author;
+    use crate::settings::history::Author;
     use serde_json::Value;
 
     fn pick(number: u64, share: u8, connected: usize) -> Option<Canary> {

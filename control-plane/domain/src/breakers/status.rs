@@ -1,11 +1,12 @@
 //! `GET /circuit-breaker/status`: every breaker with its evidence.
 
 use crate::Millis;
-use crate::active_health_check::ActiveHealthCheck;
+use crate::breakers::active_health_check::ActiveHealthCheck;
+use crate::breakers::overrides::{Said, Steering};
+use crate::breakers::state::{awaits_request, state_of, worst_state};
 use crate::fleet::{Envoy, Fleet};
-use crate::steering::{Said, Steering};
-use crate::sum::Filter;
-use crate::views::{Figure, awaits_request, number, state_of, worst_state};
+use crate::telemetry::figure::{Figure, number};
+use crate::telemetry::sum::Filter;
 use optimizer_proto::v1::{BreakerEvent, BreakerEvidence, BreakerGauge, ConcurrencyGauge};
 use serde::Serialize;
 use std::collections::BTreeMap;

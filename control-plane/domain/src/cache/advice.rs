@@ -1,9 +1,9 @@
 //! From miss-ratio curves to a recommendation.
 
 use crate::Millis;
+use crate::cache::predictions::{CacheShape, ENOUGH, MB, STEP, curve, knee};
 use crate::fleet::Fleet;
-use crate::predictions::{CacheShape, ENOUGH, MB, STEP, curve, knee};
-use crate::views::{Figure, number};
+use crate::telemetry::figure::{Figure, number};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -101,7 +101,7 @@ fn reason(present: CacheShape, wanted: CacheShape, knee: u64, gain: f64) -> Stri
 
 /// Memory that so many entries of the usual size need, with a quarter to spare.
 fn memory_for(fleet: &Fleet, entries: u64, now_ms: Millis) -> u64 {
-    let held = crate::views::held(fleet, now_ms);
+    let held = crate::cache::held::held(fleet, now_ms);
     let each = held.bytes.checked_div(held.entries).unwrap_or(USUAL_ENTRY);
     let bytes = entries.saturating_mul(each) / 4 * 5;
     bytes.div_ceil(MB).clamp(LEAST_MB, MOST_MB)

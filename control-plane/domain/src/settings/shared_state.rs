@@ -2,8 +2,8 @@
 //! shared has lost something.
 
 use crate::Millis;
-use crate::book::{Author, SettingsHistory};
-use crate::canary::Canary;
+use crate::settings::canary::Canary;
+use crate::settings::history::{Author, SettingsHistory};
 use std::collections::BTreeMap;
 
 /// The settings as replicas share them: written as a whole, in place of the one it was made from.
@@ -81,8 +81,8 @@ pub fn reconcile(ours: SharedState, theirs: Option<SharedState>, now_ms: Millis)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::book::Author;
-    use crate::change::Change;
+    use crate::settings::change::Change;
+    use crate::settings::history::Author;
     use optimizer_proto::settings::Settings;
     use serde_json::json;
 
