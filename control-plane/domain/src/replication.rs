@@ -2,7 +2,7 @@
 
 use crate::Millis;
 use crate::alerts::Silence;
-use crate::breakers::overrides::Said;
+use crate::breakers::overrides::BreakerOverride;
 use crate::cache::warmup::WarmupProgress;
 use crate::purges::{Matched, Purge, is_zero};
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub enum Fact {
     #[serde(rename = "said")]
     BreakerOverridden {
         /// How.
-        said: Said,
+        said: BreakerOverride,
     },
     /// Somebody has seen an alert.
     #[serde(rename = "acknowledged")]
@@ -146,7 +146,7 @@ impl Journaled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::breakers::overrides::Word;
+    use crate::breakers::overrides::OverrideAction;
     use crate::purges::Target;
     use serde_json::{Value, json};
 
@@ -169,10 +169,10 @@ mod tests {
 
     #[test]
     fn the_journal_is_written_as_every_replica_reads_it() {
-        let said = Said {
+        let said = BreakerOverride {
             at: 3,
             upstream: "origin".to_owned(),
-            action: Word::ForceOpen,
+            action: OverrideAction::ForceOpen,
             until: None,
             who: "me".to_owned(),
             reason: String::new(),

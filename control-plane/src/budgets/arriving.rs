@@ -48,7 +48,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
                 bytes(shape::MAX_BLANKS)
             ),
             "`shape.rs`",
-            "control-plane/domain/src/shape.rs",
+            "control-plane/domain/src/settings/shape.rs",
             "bytes_are_counted_outside_of_texts",
         ),
         (

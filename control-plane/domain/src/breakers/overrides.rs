@@ -18,7 +18,7 @@ const MAX_ENTRIES: usize = 1_000;
 /// What an operator can say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Word {
+pub enum OverrideAction {
     /// Refuse every call.
     ForceOpen,
     /// Let every call pass.
@@ -29,7 +29,7 @@ pub enum Word {
     Reset,
 }
 
-impl Word {
+impl OverrideAction {
     /// Every word as written in paths.
     pub const ALL: [(&'static str, Self); 4] = [
         ("force-open", Self::ForceOpen),
@@ -69,13 +69,13 @@ impl Word {
 
 /// A word said, as the audit log keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Said {
+pub struct BreakerOverride {
     /// When.
     pub at: Millis,
     /// About which breaker: an upstream, or `upstream/route`.
     pub upstream: String,
     /// What.
-    pub action: Word,
+    pub action: OverrideAction,
     /// When it ends by itself; absent = when it is taken back, or soon after the control plane is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Millis>,
@@ -86,12 +86,12 @@ pub struct Said {
     pub reason: String,
 }
 
-impl Said {
+impl BreakerOverride {
     /// The command for an Envoy at this time.
     #[must_use]
     pub fn command(&self, now_ms: Millis) -> BreakerCommand {
         let expires_in_ms = match (self.action, self.until) {
-            (Word::Reset, _) => 0,
+            (OverrideAction::Reset, _) => 0,
             (_, Some(until)) => until.saturating_sub(now_ms).max(1),
             (_, None) => LEASE_MS,
         };
@@ -115,21 +115,21 @@ impl Said {
 
 /// The words in force and the audit log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Steering {
-    in_force: BTreeMap<String, Said>,
-    log: VecDeque<Said>,
+pub struct BreakerOverrides {
+    in_force: BTreeMap<String, BreakerOverride>,
+    log: VecDeque<BreakerOverride>,
 }
 
-impl Steering {
+impl BreakerOverrides {
     /// Takes a word in; it replaces what was said before about the same breaker. Replicas hear of words in different orders: one
     /// that was said before another about the same breaker changes nothing any more. False when it was known.
-    pub fn say(&mut self, said: Said) -> bool {
+    pub fn say(&mut self, said: BreakerOverride) -> bool {
         if self.log.contains(&said) {
             return false;
         }
         let place = self.log.partition_point(|other| other.order() <= said.order());
         let overruled = self.log.iter().skip(place).any(|other| other.upstream == said.upstream);
-        if !overruled && said.action == Word::Reset {
+        if !overruled && said.action == OverrideAction::Reset {
             self.in_force.remove(&said.upstream);
         } else if !overruled {
             self.in_force.insert(said.upstream.clone(), said.clone());
@@ -152,8 +152,8 @@ impl Steering {
     /// What an Envoy is to be told that has reported these breakers: it may not have heard the last word about one, as it was away, or did
     /// not take it. What was said a moment ago is on its way, and what ends within that time as well.
     #[must_use]
-    pub fn unheard(&self, breakers: &[BreakerGauge], now_ms: Millis) -> Vec<&Said> {
-        let settled = |said: &&Said| {
+    pub fn unheard(&self, breakers: &[BreakerGauge], now_ms: Millis) -> Vec<&BreakerOverride> {
+        let settled = |said: &&BreakerOverride| {
             let said_ms_ago = now_ms.saturating_sub(said.at);
             let ends = said.until.is_some_and(|until| until.abs_diff(now_ms) < ON_ITS_WAY_MS);
             said_ms_ago >= ON_ITS_WAY_MS && !ends
@@ -166,8 +166,8 @@ impl Steering {
             .filter(|said| {
                 let gauge = breakers.iter().find(|gauge| gauge.upstream == said.upstream);
                 let forced = gauge.filter(|gauge| gauge.forced_until_ms > 0);
-                let held = forced.and_then(|gauge| Word::shown_as(&gauge.state));
-                let wanted = Some(said.action).filter(|word| *word != Word::Reset && said.holds(now_ms));
+                let held = forced.and_then(|gauge| OverrideAction::shown_as(&gauge.state));
+                let wanted = Some(said.action).filter(|word| *word != OverrideAction::Reset && said.holds(now_ms));
                 // Where nothing is forced, and nothing is to be, there is nothing to tell.
                 held != wanted
             })
@@ -176,22 +176,22 @@ impl Steering {
 
     /// The last word about a breaker.
     #[must_use]
-    pub fn last(&self, upstream: &str) -> Option<&Said> {
+    pub fn last(&self, upstream: &str) -> Option<&BreakerOverride> {
         self.log.iter().rev().find(|said| said.upstream == upstream)
     }
 
     /// What holds now, by breaker.
-    pub fn in_force(&self, now_ms: Millis) -> impl Iterator<Item = &Said> {
+    pub fn in_force(&self, now_ms: Millis) -> impl Iterator<Item = &BreakerOverride> {
         self.in_force.values().filter(move |said| said.holds(now_ms))
     }
 
     /// What must be said again from time to time, because it has no end.
-    pub fn to_renew(&self) -> impl Iterator<Item = &Said> {
+    pub fn to_renew(&self) -> impl Iterator<Item = &BreakerOverride> {
         self.in_force.values().filter(|said| said.until.is_none())
     }
 
     /// Everything said, the newest last.
-    pub fn log(&self) -> impl Iterator<Item = &Said> {
+    pub fn log(&self) -> impl Iterator<Item = &BreakerOverride> {
         self.log.iter()
     }
 }
@@ -200,8 +200,8 @@ impl Steering {
 mod tests {
     use super::*;
 
-    fn said(upstream: &str, action: Word, until: Option<Millis>) -> Said {
-        Said {
+    fn said(upstream: &str, action: OverrideAction, until: Option<Millis>) -> BreakerOverride {
+        BreakerOverride {
             at: 1_000,
             upstream: upstream.to_owned(),
             action,
@@ -213,25 +213,28 @@ mod tests {
 
     #[test]
     fn the_last_word_holds_until_its_end_or_until_it_is_taken_back() {
-        let mut steering = Steering::default();
-        let say = |steering: &mut Steering, mut word: Said| {
+        let mut steering = BreakerOverrides::default();
+        let say = |steering: &mut BreakerOverrides, mut word: BreakerOverride| {
             word.at = steering.moment(&word.upstream, word.at);
             assert!(steering.say(word));
         };
-        say(&mut steering, said("a", Word::ForceClose, None));
-        say(&mut steering, said("a", Word::ForceOpen, Some(5_000)));
-        say(&mut steering, said("b", Word::DryRun, None));
-        let holding = |steering: &Steering, now_ms| {
+        say(&mut steering, said("a", OverrideAction::ForceClose, None));
+        say(&mut steering, said("a", OverrideAction::ForceOpen, Some(5_000)));
+        say(&mut steering, said("b", OverrideAction::DryRun, None));
+        let holding = |steering: &BreakerOverrides, now_ms| {
             steering
                 .in_force(now_ms)
                 .map(|said| (said.upstream.clone(), said.action))
                 .collect::<Vec<_>>()
         };
-        let (open, dry) = (("a".to_owned(), Word::ForceOpen), ("b".to_owned(), Word::DryRun));
+        let (open, dry) = (
+            ("a".to_owned(), OverrideAction::ForceOpen),
+            ("b".to_owned(), OverrideAction::DryRun),
+        );
         assert_eq!(holding(&steering, 4_999), [open, dry.clone()]);
         assert_eq!(holding(&steering, 5_000), [dry]);
         assert_eq!(steering.to_renew().count(), 1);
-        say(&mut steering, said("b", Word::Reset, None));
+        say(&mut steering, said("b", OverrideAction::Reset, None));
         assert!(holding(&steering, 5_000).is_empty());
         assert_eq!(steering.log().count(), 4);
     }
@@ -239,15 +242,15 @@ mod tests {
     #[test]
     fn replicas_that_hear_words_in_any_order_end_alike() {
         let mut words = vec![
-            said("a", Word::ForceOpen, None),
-            said("a", Word::Reset, None),
-            said("a", Word::DryRun, None),
-            said("b", Word::ForceOpen, None),
-            said("b", Word::Reset, None),
+            said("a", OverrideAction::ForceOpen, None),
+            said("a", OverrideAction::Reset, None),
+            said("a", OverrideAction::DryRun, None),
+            said("b", OverrideAction::ForceOpen, None),
+            said("b", OverrideAction::Reset, None),
         ];
         (1..).zip(&mut words).for_each(|(at, word)| word.at = at);
-        let heard = |words: &[Said]| {
-            let mut steering = Steering::default();
+        let heard = |words: &[BreakerOverride]| {
+            let mut steering = BreakerOverrides::default();
             words.iter().for_each(|word| assert!(steering.say(word.clone())));
             steering
         };
@@ -263,30 +266,33 @@ mod tests {
 
     #[test]
     fn an_envoy_is_told_how_long_it_still_holds() {
-        let ends = |word: Said, now_ms| word.command(now_ms).expires_in_ms;
-        assert_eq!(ends(said("a", Word::ForceOpen, Some(5_000)), 2_000), 3_000);
-        assert_eq!(ends(said("a", Word::ForceOpen, None), 2_000), LEASE_MS);
-        assert_eq!(ends(said("a", Word::Reset, None), 2_000), 0);
+        let ends = |word: BreakerOverride, now_ms| word.command(now_ms).expires_in_ms;
+        assert_eq!(ends(said("a", OverrideAction::ForceOpen, Some(5_000)), 2_000), 3_000);
+        assert_eq!(ends(said("a", OverrideAction::ForceOpen, None), 2_000), LEASE_MS);
+        assert_eq!(ends(said("a", OverrideAction::Reset, None), 2_000), 0);
     }
 
     #[test]
     fn the_log_is_bounded_and_survives_its_json() {
-        let mut steering = Steering::default();
+        let mut steering = BreakerOverrides::default();
         for at in 0..MAX_ENTRIES as u64 + 10 {
-            let mut word = said("a", Word::DryRun, None);
+            let mut word = said("a", OverrideAction::DryRun, None);
             word.at = at;
             assert!(steering.say(word.clone()) && !steering.say(word));
         }
         assert_eq!(steering.log().count(), MAX_ENTRIES);
         let text = serde_json::to_string(&steering).unwrap();
-        assert_eq!(serde_json::from_str::<Steering>(&text).unwrap(), steering);
+        assert_eq!(serde_json::from_str::<BreakerOverrides>(&text).unwrap(), steering);
     }
 
     #[test]
     fn words_of_one_millisecond_and_clocks_that_differ_leave_one_order() {
-        let (open, close) = (said("a", Word::ForceOpen, None), said("a", Word::ForceClose, None));
-        let heard = |words: [&Said; 2]| {
-            let mut steering = Steering::default();
+        let (open, close) = (
+            said("a", OverrideAction::ForceOpen, None),
+            said("a", OverrideAction::ForceClose, None),
+        );
+        let heard = |words: [&BreakerOverride; 2]| {
+            let mut steering = BreakerOverrides::default();
             words.iter().for_each(|word| assert!(steering.say((*word).clone())));
             steering
         };
@@ -308,19 +314,29 @@ mod tests {
         };
         let (open, closed, none) = (gauge("forced_open", 1), gauge("forced_closed", 1), gauge("closed", 0));
         for (word, until, reported, told) in [
-            (Word::ForceOpen, None, vec![open.clone()], false),
-            (Word::ForceOpen, None, vec![closed.clone()], true),
-            (Word::ForceOpen, None, vec![none.clone()], true),
-            (Word::ForceOpen, None, vec![], true),
-            (Word::ForceOpen, Some(NOW + ON_ITS_WAY_MS), vec![], true),
-            (Word::ForceOpen, Some(NOW + ON_ITS_WAY_MS - 1), vec![], false),
-            (Word::ForceOpen, Some(NOW - ON_ITS_WAY_MS), vec![open.clone()], true),
-            (Word::ForceOpen, Some(NOW - ON_ITS_WAY_MS), vec![none.clone()], false),
-            (Word::Reset, None, vec![open.clone()], true),
-            (Word::Reset, None, vec![gauge("dry_run", 0)], false),
-            (Word::Reset, None, vec![], false),
+            (OverrideAction::ForceOpen, None, vec![open.clone()], false),
+            (OverrideAction::ForceOpen, None, vec![closed.clone()], true),
+            (OverrideAction::ForceOpen, None, vec![none.clone()], true),
+            (OverrideAction::ForceOpen, None, vec![], true),
+            (OverrideAction::ForceOpen, Some(NOW + ON_ITS_WAY_MS), vec![], true),
+            (OverrideAction::ForceOpen, Some(NOW + ON_ITS_WAY_MS - 1), vec![], false),
+            (
+                OverrideAction::ForceOpen,
+                Some(NOW - ON_ITS_WAY_MS),
+                vec![open.clone()],
+                true,
+            ),
+            (
+                OverrideAction::ForceOpen,
+                Some(NOW - ON_ITS_WAY_MS),
+                vec![none.clone()],
+                false,
+            ),
+            (OverrideAction::Reset, None, vec![open.clone()], true),
+            (OverrideAction::Reset, None, vec![gauge("dry_run", 0)], false),
+            (OverrideAction::Reset, None, vec![], false),
         ] {
-            let mut steering = Steering::default();
+            let mut steering = BreakerOverrides::default();
             steering.say(said("a", word, until));
             let unheard = steering.unheard(&reported, NOW);
             assert_eq!(!unheard.is_empty(), told, "{word:?} {until:?} {reported:?}");

@@ -2,7 +2,7 @@
 
 use crate::Millis;
 use crate::breakers::active_health_check::ActiveHealthCheck;
-use crate::breakers::overrides::{Said, Steering};
+use crate::breakers::overrides::{BreakerOverride, BreakerOverrides};
 use crate::breakers::state::{awaits_request, state_of, worst_state};
 use crate::fleet::{Envoy, Fleet};
 use crate::telemetry::figure::{Figure, number};
@@ -28,7 +28,7 @@ pub struct BreakerStatus {
     /// By upstream: calls under way on each Envoy.
     pub concurrency: BTreeMap<String, Vec<Concurrency>>,
     /// What operators have put in place of the breakers' judgement.
-    pub steered: Vec<Said>,
+    pub steered: Vec<BreakerOverride>,
     /// Now, milliseconds since 1970.
     pub as_of: Millis,
 }
@@ -157,7 +157,7 @@ pub struct Transition {
 
 /// The worst state with how many Envoys are in it, each breaker on each Envoy, and what operators have said.
 #[must_use]
-pub fn breaker_status(fleet: &Fleet, steering: &Steering, now_ms: Millis) -> BreakerStatus {
+pub fn breaker_status(fleet: &Fleet, steering: &BreakerOverrides, now_ms: Millis) -> BreakerStatus {
     let worst = worst_state(fleet, &Filter::default(), now_ms);
     let mut failures = 0_u64;
     let mut in_worst = 0_u64;
@@ -323,7 +323,7 @@ mod tests {
             }),
             ..Default::default()
         };
-        let status = json!(breaker_status(&fleet(gauge), &Steering::default(), 2_000));
+        let status = json!(breaker_status(&fleet(gauge), &BreakerOverrides::default(), 2_000));
         assert_eq!(
             (&status["state"], &status["failure_count"]),
             (&json!("open"), &json!(30))
@@ -359,7 +359,7 @@ mod tests {
             (half_open(0), 0, true),
             (half_open(1), 0, false),
         ] {
-            let status = breaker_status(&fleet(gauge.clone()), &Steering::default(), 2_000);
+            let status = breaker_status(&fleet(gauge.clone()), &BreakerOverrides::default(), 2_000);
             let shown = &status.upstreams["api"][0];
             assert_eq!(
                 (shown.next_probe, shown.ready_to_probe),
@@ -373,7 +373,7 @@ mod tests {
     fn what_does_not_apply_is_left_out() {
         let status = json!(breaker_status(
             &fleet(BreakerGauge::default()),
-            &Steering::default(),
+            &BreakerOverrides::default(),
             2_000
         ));
         let shown = status["upstreams"][""][0].as_object().unwrap();

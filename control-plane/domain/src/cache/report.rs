@@ -126,18 +126,18 @@ pub fn invalidations(window: &Sum) -> BTreeMap<String, u64> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Stored {
     /// By age.
-    pub by_age: BTreeMap<String, Tally>,
+    pub by_age: BTreeMap<String, EntryCounts>,
     /// By size of the body.
-    pub by_size: BTreeMap<String, Tally>,
+    pub by_size: BTreeMap<String, EntryCounts>,
     /// By content type, from a sample.
-    pub by_content_type: BTreeMap<String, Tally>,
+    pub by_content_type: BTreeMap<String, EntryCounts>,
     /// The top keys of each measure.
     pub top_keys: BTreeMap<String, Vec<TopKey>>,
 }
 
 /// Stored responses of a class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Tally {
+pub struct EntryCounts {
     /// How many.
     pub entries: u64,
     /// Their bytes.

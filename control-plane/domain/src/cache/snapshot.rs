@@ -77,7 +77,7 @@ pub struct Head {
 
 /// What stands behind them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Foot {
+pub struct SnapshotTrailer {
     /// Everything that was asked for is in it.
     pub complete: bool,
     /// Why not.

@@ -8,13 +8,13 @@ const LATE_MS: i64 = 3_000;
 
 /// The difference between an Envoy's clock and ours, learned from its reports: that of the quickest one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Arrival {
+pub struct ClockOffset {
     usual: Option<i64>,
     /// The difference of the report before, if that was late. Two in a row are no delay: a clock was set.
     late: Option<i64>,
 }
 
-impl Arrival {
+impl ClockOffset {
     /// When a report was closed, by our clock; never after now.
     pub fn place(&mut self, closed_ms: Millis, now_ms: Millis) -> Millis {
         let difference = signed(now_ms).saturating_sub(signed(closed_ms));
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn a_wrong_clock_is_put_right_and_a_late_report_gets_its_own_time() {
         for wrong in [0, 120_000] {
-            let mut arrival = Arrival::default();
+            let mut arrival = ClockOffset::default();
             assert_eq!(arrival.place(NOW - wrong, NOW), NOW);
             assert_eq!(arrival.place(NOW + 1_000 - wrong, NOW + 1_000), NOW + 1_000);
             // Closed after two seconds, delivered after an outage of a minute; the next one is in time again.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_is_learned() {
-        let mut arrival = Arrival::default();
+        let mut arrival = ClockOffset::default();
         arrival.place(NOW, NOW);
         arrival.place(NOW - 59_000, NOW + 1_000);
         assert_eq!(arrival.place(NOW - 58_000, NOW + 2_000), NOW + 2_000);

@@ -3,7 +3,7 @@
 use crate::Millis;
 use crate::fleet::{ConnectionId, Envoy, Fleet};
 use crate::telemetry::envoy_state::Action;
-use crate::telemetry::envoy_stats::{EnvoyStats, Heard};
+use crate::telemetry::envoy_stats::{EnvoyStats, NodeStats};
 use crate::telemetry::figure::percent;
 use crate::telemetry::sum::Filter;
 use std::collections::BTreeMap;
@@ -172,7 +172,7 @@ impl Observed<'_> {
         missing.map(fault).collect()
     }
 
-    fn overload(&self, node: &str, heard: Heard<'_>, now_ms: Millis) -> Option<Fault> {
+    fn overload(&self, node: &str, heard: NodeStats<'_>, now_ms: Millis) -> Option<Fault> {
         let actions = heard.state.actions();
         let refused = self.stats.recent_of(Some(node), WINDOW_MS, now_ms).refused_connections;
         let mut told: Vec<String> = actions.iter().map(described).collect();
@@ -234,7 +234,7 @@ fn described(action: &Action) -> String {
     }
 }
 
-fn configuration(node: &str, heard: Heard<'_>) -> Option<Fault> {
+fn configuration(node: &str, heard: NodeStats<'_>) -> Option<Fault> {
     let failing: Vec<&str> = heard.state.failing().collect();
     let reason = || format!("{node} refused, or never got, an update of {}", failing.join(", "));
     (!failing.is_empty()).then(|| Fault::new(Kind::Configuration, node, false, reason()))

@@ -175,20 +175,20 @@ impl EnvoyStats {
     }
 
     /// Every Envoy that has reported within the last hour.
-    pub fn nodes(&self) -> impl Iterator<Item = (&str, Heard<'_>)> {
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, NodeStats<'_>)> {
         self.nodes.iter().map(|(name, node)| (name.as_str(), node.heard()))
     }
 
     /// The same of one.
     #[must_use]
-    pub fn node(&self, node_id: &str) -> Option<Heard<'_>> {
+    pub fn node(&self, node_id: &str) -> Option<NodeStats<'_>> {
         self.nodes.get(node_id).map(Node::heard)
     }
 }
 
 /// When an Envoy's statistics came, and what they say about its state.
 #[derive(Debug, Clone, Copy)]
-pub struct Heard<'s> {
+pub struct NodeStats<'s> {
     /// Since when they come without a pause.
     pub since_ms: Millis,
     /// When they came last.
@@ -199,7 +199,7 @@ pub struct Heard<'s> {
     pub live: bool,
 }
 
-impl Heard<'_> {
+impl NodeStats<'_> {
     /// They still come.
     #[must_use]
     pub fn is_present(&self, now_ms: Millis) -> bool {
@@ -208,8 +208,8 @@ impl Heard<'_> {
 }
 
 impl Node {
-    fn heard(&self) -> Heard<'_> {
-        Heard {
+    fn heard(&self) -> NodeStats<'_> {
+        NodeStats {
             since_ms: self.since_ms,
             seen_ms: self.seen_ms,
             state: &self.state,

@@ -130,7 +130,7 @@ fn the_figures_are_those_of_the_fleet() {
     assert!((2.9..3.1).contains(&p95), "{p95}");
     let status = json(crate::breakers::status::breaker_status(
         &fleet,
-        &crate::breakers::overrides::Steering::default(),
+        &crate::breakers::overrides::BreakerOverrides::default(),
         2_000,
     ));
     assert_eq!(

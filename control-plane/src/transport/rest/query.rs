@@ -126,7 +126,7 @@ pub(crate) struct SettingsHeaders {
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only described; headers are read where they matter")]
-pub(crate) struct WordHeaders {
+pub(crate) struct ReasonHeaders {
     /// Why, for the log.
     #[param(rename = "X-Reason")]
     reason: Option<String>,

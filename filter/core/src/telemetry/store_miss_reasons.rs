@@ -7,11 +7,11 @@ const PLACES: usize = 1_024;
 
 /// Why the responses to the last keys were not stored.
 #[derive(Debug, Default)]
-pub struct Lost {
+pub struct StoreMissReasons {
     places: Vec<(u64, &'static str)>,
 }
 
-impl Lost {
+impl StoreMissReasons {
     /// The response to a key was not stored.
     pub fn not_stored(&mut self, key: u64, reason: impl Code) {
         if self.places.is_empty() {
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_repeated_key_names_its_reason_and_memory_is_bounded() {
-        let mut lost = Lost::default();
+        let mut lost = StoreMissReasons::default();
         assert_eq!(lost.reason(7), None);
         lost.not_stored(7, NotStored::NoStore);
         assert_eq!(lost.reason(7), Some("no-store"));

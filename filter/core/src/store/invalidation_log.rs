@@ -1,10 +1,10 @@
 //! Purging without looking for what is purged: a purge leaves a numbered stamp, an entry carries the number it was born with.
 //!
-//! A purge is in force in a worker from its next [`Stamps::refresh`]; whoever acknowledges a purge waits until all workers did
+//! A purge is in force in a worker from its next [`InvalidationLog::refresh`]; whoever acknowledges a purge waits until all workers did
 //! that. The table is bounded: old stamps are merged into coarser ones, which may purge too much, never too little.
 
 use super::codec::{STAMPS_KEY, STAMPS_VERSION_KEY, u32_at};
-use super::stamp_table::{Stamp, StampTable, Subject};
+use super::invalidation_table::{Stamp, StampTable, Subject};
 use crate::Millis;
 use crate::shared_map::{SetError, SharedMap};
 use optimizer_proto::purge::{PurgeTarget, Stored, names_of_tag};
@@ -20,9 +20,9 @@ const URL: u64 = 4;
 
 /// How many purges there had been when an entry's fetch began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Birth(pub(super) u32);
+pub struct PurgeGeneration(pub(super) u32);
 
-impl Birth {
+impl PurgeGeneration {
     /// That of a response which the origin gave at a time and which was not in this store since, as one from a snapshot. Purges
     /// are numbered by their time at least, so every purge from that second on has a greater number: one too many may apply,
     /// never one too few.
@@ -69,7 +69,7 @@ pub enum PurgeError {
 
 /// One worker's view of the stamps.
 #[derive(Debug, Default)]
-pub struct Stamps {
+pub struct InvalidationLog {
     table: StampTable,
     /// Hashes and stamps of the table's exact ones, sorted.
     index: Vec<(u64, Stamp)>,
@@ -79,7 +79,7 @@ pub struct Stamps {
     version: u32,
 }
 
-impl Stamps {
+impl InvalidationLog {
     /// Creates the table. Done by the base VM, before the workers; does nothing when it is there.
     pub fn seed(map: &impl SharedMap) {
         if map.get(STAMPS_KEY).is_none() {
@@ -90,8 +90,8 @@ impl Stamps {
 
     /// The number for a fetch that begins now. Reads nothing shared: an old view gives an old number, which purges more.
     #[must_use]
-    pub fn birth(&self) -> Birth {
-        Birth(self.table.sequence)
+    pub fn purge_generation(&self) -> PurgeGeneration {
+        PurgeGeneration(self.table.sequence)
     }
 
     /// Takes over what other workers purged; true when there was something new. One read of 4 bytes when there was not. A
@@ -128,7 +128,7 @@ impl Stamps {
         what: &PurgeTarget,
         soft: bool,
         now_ms: Millis,
-    ) -> Result<Birth, PurgeError> {
+    ) -> Result<PurgeGeneration, PurgeError> {
         for _ in 0..TRIES {
             let held = map.get(STAMPS_KEY);
             let decoded = held.as_ref().map(|(bytes, _)| StampTable::decode(bytes));
@@ -143,7 +143,7 @@ impl Stamps {
                     let number = table.sequence;
                     self.adopt(table);
                     let told = map.set(STAMPS_VERSION_KEY, &number.to_le_bytes(), None);
-                    return told.map(|()| Birth(number)).map_err(|_| PurgeError::Host);
+                    return told.map(|()| PurgeGeneration(number)).map_err(|_| PurgeError::Host);
                 }
                 Err(SetError::CasMismatch) => {}
                 Err(SetError::Host) => return Err(PurgeError::Host),
@@ -153,8 +153,13 @@ impl Stamps {
     }
 
     /// Compares an entry with the purges since its birth. Reads nothing shared; immediate when there were none.
-    pub fn verdict<'t>(&self, birth: Birth, parts: &KeyParts<'_>, tags: impl Iterator<Item = &'t [u8]>) -> Verdict {
-        if birth.0 >= self.table.sequence {
+    pub fn verdict<'t>(
+        &self,
+        purge_generation: PurgeGeneration,
+        parts: &KeyParts<'_>,
+        tags: impl Iterator<Item = &'t [u8]>,
+    ) -> Verdict {
+        if purge_generation.0 >= self.table.sequence {
             return Verdict::Live;
         }
         let stored = Stored::new(parts.host, parts.path);
@@ -174,8 +179,8 @@ impl Stamps {
             stamp.merge(self.stamp(hash(TAG, &[], tag)));
         }
         match stamp {
-            Stamp { hard, .. } if hard > birth.0 => Verdict::Purged,
-            Stamp { soft, .. } if soft > birth.0 => Verdict::Soft,
+            Stamp { hard, .. } if hard > purge_generation.0 => Verdict::Purged,
+            Stamp { soft, .. } if soft > purge_generation.0 => Verdict::Soft,
             _ => Verdict::Live,
         }
     }
@@ -187,8 +192,8 @@ impl Stamps {
     }
 
     /// Whether everything was purged, not softly, since this birth.
-    pub(super) fn all_purged_since(&self, birth: u32) -> bool {
-        self.table.all.hard > birth
+    pub(super) fn all_purged_since(&self, purge_generation: u32) -> bool {
+        self.table.all.hard > purge_generation
     }
 
     fn stamp(&self, hash: u64) -> Stamp {

@@ -67,13 +67,13 @@ pub(crate) struct Sources {
 
 /// The present stages, and the snapshots made of them.
 #[derive(Debug)]
-pub(crate) struct Hub {
+pub(crate) struct XdsPublisher {
     sources: Sources,
     stages: watch::Sender<Stages>,
     snapshots: Mutex<Made>,
 }
 
-impl Hub {
+impl XdsPublisher {
     /// Returns when it is known what Envoys with resources of their own are to be told.
     pub(super) async fn decided(&self, node_id: &str) {
         self.sources.settings.decided(node_id).await;

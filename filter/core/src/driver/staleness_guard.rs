@@ -19,14 +19,14 @@ const CATCHING_UP: &[u8] = b"ao1/catching-up";
 
 /// The doubts of one VM.
 #[derive(Debug, Default)]
-pub struct Trust {
+pub struct StalenessGuard {
     ticked_ms: Millis,
     since: Option<Millis>,
     /// On the present stream the control plane has said that nothing is missing.
     in_sync: bool,
 }
 
-impl Trust {
+impl StalenessGuard {
     /// Whether the last tick was so long ago that everything may have stood still since.
     pub(super) fn may_have_paused(&self, now_ms: Millis) -> bool {
         self.ticked_ms > 0 && now_ms.saturating_sub(self.ticked_ms) > PAUSE_MS
@@ -48,7 +48,7 @@ impl Trust {
     }
 
     /// The leader heard from the control plane: tells all VMs how far what is stored can be believed.
-    pub(super) fn vouch(&self, map: &impl SharedMap, now_ms: Millis) {
+    pub(super) fn confirm_in_sync(&self, map: &impl SharedMap, now_ms: Millis) {
         let key = if self.in_sync { KEY } else { CATCHING_UP };
         // A VM in doubt waits for its patience to end when this fails.
         let _ = map.set(key, &now_ms.to_le_bytes(), None);
@@ -87,31 +87,39 @@ mod tests {
 
     #[test]
     fn after_a_pause_nothing_is_believed_until_the_control_plane_vouches() {
-        let (map, mut leader, mut other) = (MemoryMap::default(), Trust::default(), Trust::default());
+        let (map, mut leader, mut other) = (
+            MemoryMap::default(),
+            StalenessGuard::default(),
+            StalenessGuard::default(),
+        );
         leader.caught_up();
         assert!(!leader.passes(1_000) && !other.passes(1_000));
-        leader.vouch(&map, 1_100);
+        leader.confirm_in_sync(&map, 1_100);
         assert!(!other.passes(1_000 + PAUSE_MS), "a busy machine");
         assert!(leader.passes(20_000) && other.passes(20_000));
         assert!(other.doubts(&map, 20_001));
-        leader.vouch(&map, 20_100);
+        leader.confirm_in_sync(&map, 20_100);
         assert!(other.doubts(&map, 20_101), "the leader itself has not caught up");
         leader.caught_up();
-        leader.vouch(&map, 20_200);
+        leader.confirm_in_sync(&map, 20_200);
         assert!(!other.doubts(&map, 20_201) && !leader.doubts(&map, 20_201));
     }
 
     #[test]
     fn who_is_still_being_told_doubts_on_for_a_bounded_time() {
-        let (map, mut leader, mut other) = (MemoryMap::default(), Trust::default(), Trust::default());
+        let (map, mut leader, mut other) = (
+            MemoryMap::default(),
+            StalenessGuard::default(),
+            StalenessGuard::default(),
+        );
         assert!(!leader.passes(1_000) && !other.passes(1_000));
         assert!(leader.passes(20_000) && other.passes(20_000));
         leader.reconnected();
-        leader.vouch(&map, 30_000);
+        leader.confirm_in_sync(&map, 30_000);
         assert!(other.doubts(&map, 30_000 + PATIENCE_MS), "the control plane was heard");
-        leader.vouch(&map, 50_000);
+        leader.confirm_in_sync(&map, 50_000);
         assert!(other.doubts(&map, 50_000 + PATIENCE_MS));
-        leader.vouch(&map, 900_000_000);
+        leader.confirm_in_sync(&map, 900_000_000);
         assert!(other.doubts(&map, 20_000 + LONGEST_MS + PATIENCE_MS));
         assert!(
             !other.doubts(&map, 20_001 + LONGEST_MS + PATIENCE_MS),
@@ -121,7 +129,7 @@ mod tests {
 
     #[test]
     fn doubts_end_by_themselves_and_a_clock_that_goes_back_raises_none() {
-        let (map, mut trust) = (MemoryMap::default(), Trust::default());
+        let (map, mut trust) = (MemoryMap::default(), StalenessGuard::default());
         trust.passes(100_000);
         assert!(!trust.passes(1_000));
         assert!(trust.passes(50_000) && trust.doubts(&map, 50_001));

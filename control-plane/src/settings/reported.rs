@@ -13,7 +13,7 @@ pub(crate) const MAX_TOLD: usize = 4 << 20;
 
 /// Settings of an Envoy.
 #[derive(Debug, PartialEq, Deserialize)]
-pub(super) struct Told {
+pub(super) struct ReportedSettings {
     pub(super) epoch: String,
     pub(super) revision: u64,
     pub(super) document: Value,
@@ -41,7 +41,7 @@ impl Telling {
     ///
     /// # Errors
     /// The Envoy cannot tell them, or what it tells is no document.
-    pub(super) fn hear(&mut self, answer: CommandResult) -> Result<Option<Told>, String> {
+    pub(super) fn hear(&mut self, answer: CommandResult) -> Result<Option<ReportedSettings>, String> {
         if !answer.ok {
             return Err(format!("it cannot tell: {}", answer.detail));
         }
@@ -52,7 +52,7 @@ impl Telling {
         }
     }
 
-    fn take(&mut self, part: SettingsPart) -> Result<Option<Told>, String> {
+    fn take(&mut self, part: SettingsPart) -> Result<Option<ReportedSettings>, String> {
         if part.total > MAX_TOLD as u64 {
             return Err(format!(
                 "a document of {} bytes, allowed are at most {MAX_TOLD}",
@@ -72,7 +72,7 @@ impl Telling {
         if length < self.total {
             return Ok(None);
         }
-        Ok(Some(Told {
+        Ok(Some(ReportedSettings {
             epoch: std::mem::take(&mut self.epoch),
             revision: self.revision,
             document: parse(&self.document)?,
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(telling.next().offset, 0);
         assert_eq!(telling.hear(part(0, br#"{"cache_"#, 16)), Ok(None));
         assert_eq!(telling.next().offset, 8);
-        let whole = Told {
+        let whole = ReportedSettings {
             epoch: "e".to_owned(),
             revision: 7,
             document: json!({"cache_size": 1}),

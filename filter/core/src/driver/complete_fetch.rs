@@ -7,12 +7,17 @@ use super::parked::{Arrival, Lane};
 use super::registry;
 use super::vm::Vm;
 use super::wake::Wake;
-use crate::collapse::{self, Landing, Outcome};
+use crate::collapse::{self, FetchOutcome, Outcome};
 use crate::learned::IN_VAIN;
 
 impl Vm {
     /// Ends the flight that this fetch leads, if it does, and tells the followers on all workers.
-    pub(super) fn land(&mut self, ctx: Ctx<'_, impl Host>, flight: &mut Option<FlightPermit>, landing: Landing) {
+    pub(super) fn complete_fetch(
+        &mut self,
+        ctx: Ctx<'_, impl Host>,
+        flight: &mut Option<FlightPermit>,
+        landing: FetchOutcome,
+    ) {
         if let Some(lead) = flight.take().and_then(FlightPermit::end) {
             self.land_lead(ctx, lead, landing);
         }
@@ -21,21 +26,21 @@ impl Vm {
     /// Ends the flights whose permits were dropped. Nothing is known of their fetches.
     pub(super) fn land_dropped(&mut self, ctx: Ctx<'_, impl Host>) {
         for lead in self.flights.take_dropped() {
-            self.land_lead(ctx, lead, Landing::Left);
+            self.land_lead(ctx, lead, FetchOutcome::Left);
         }
     }
 
-    fn land_lead(&mut self, ctx: Ctx<'_, impl Host>, lead: Lead, landing: Landing) {
+    fn land_lead(&mut self, ctx: Ctx<'_, impl Host>, lead: Lead, landing: FetchOutcome) {
         let hash = lead.ticket.hash;
         self.tier_landed(ctx.host, lead.key, landing);
-        if landing == Landing::NotShareable {
+        if landing == FetchOutcome::NotShareable {
             let until_ms = ctx.now_ms.saturating_add(collapse::ALONE_MS);
             self.flights.unshared.note(hash, until_ms, ctx.now_ms);
         }
-        let Some(outcome) = collapse::land(ctx.host, lead.ticket, landing, ctx.now_ms) else {
+        let Some(outcome) = collapse::complete_fetch(ctx.host, lead.ticket, landing, ctx.now_ms) else {
             return;
         };
-        if landing == Landing::NotShareable && lead.route != 0 {
+        if landing == FetchOutcome::NotShareable && lead.route != 0 {
             self.flights
                 .shares
                 .learn(ctx.host, lead.route, &[IN_VAIN.to_vec()], ctx.now_ms);

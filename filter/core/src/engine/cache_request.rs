@@ -9,7 +9,7 @@ use crate::reason::Reason;
 
 /// A request's parts, borrowed from its header map.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct CacheRequest<'a> {
     /// Its method.
     pub method: Method,
     /// Scheme, authority and path.
@@ -22,7 +22,7 @@ pub struct Asked<'a> {
     pub odd: Option<Reason>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> CacheRequest<'a> {
     /// Reads a request; `None` when it lacks a method, an authority or a path (`CONNECT`, `OPTIONS *` without host).
     #[must_use]
     pub fn read(fields: Fields<'a>) -> Option<Self> {
@@ -94,13 +94,17 @@ fn forwarded_scheme(fields: &Fields<'_>) -> Result<Option<&'static [u8]>, ()> {
 mod tests {
     use super::*;
 
-    fn asked(authority: &'static str, path: &'static str, more: &[(&'static str, &'static str)]) -> Asked<'static> {
+    fn asked(
+        authority: &'static str,
+        path: &'static str,
+        more: &[(&'static str, &'static str)],
+    ) -> CacheRequest<'static> {
         let head = [(":method", "GET"), (":authority", authority), (":path", path)];
         let lines = head
             .iter()
             .chain(more)
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        Asked::read(lines.collect()).unwrap()
+        CacheRequest::read(lines.collect()).unwrap()
     }
 
     #[test]

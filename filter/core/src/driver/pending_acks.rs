@@ -5,7 +5,7 @@ use optimizer_proto::v1::{PurgeCount, Violation};
 
 /// The acknowledgement of a push.
 #[derive(Debug, Clone)]
-pub(super) struct Owed {
+pub(super) struct PendingAck {
     pub(super) epoch: String,
     pub(super) revision: u64,
     /// Fields of a newer control plane that this filter does not know.
@@ -14,7 +14,7 @@ pub(super) struct Owed {
 
 /// The acknowledgement of a purge.
 #[derive(Debug)]
-pub(super) struct OwedPurge {
+pub(super) struct PendingPurgeAck {
     pub(super) stream: u32,
     /// Of the command.
     pub(super) id: String,
@@ -28,14 +28,14 @@ pub(super) struct OwedPurge {
 #[derive(Debug, Default)]
 pub struct ControlState {
     /// The push whose acknowledgement waits for all VMs.
-    pub(super) owed: Option<Owed>,
+    pub(super) owed: Option<PendingAck>,
     /// Sequence of the report sent last on this stream.
     pub(super) sent: u64,
     /// Something is to be reported as soon as the report under way is acknowledged.
     pub(super) hurry: bool,
     pub(super) last_closed_ms: Millis,
     /// Purges whose acknowledgement waits for all VMs.
-    pub(super) purges: Vec<OwedPurge>,
+    pub(super) purges: Vec<PendingPurgeAck>,
     /// Parts of a response that is being restored.
     pub(super) importing: Vec<u8>,
 }
