@@ -103,7 +103,7 @@ with promtool "rules do what they say" rule_tests
 with amtool "Alertmanager configuration" amtool check-config alertmanager/alertmanager.yml
 with cargo "what the Dockerfiles copy can be built" checks/image_context.sh
 step "Dockerfiles" .venv/bin/hadolint docker/Dockerfile.{control-plane,envoy,wasm,ops}
-with shellcheck "shell scripts" shellcheck check.sh checks/image_scripts.sh checks/image_context.sh docker/start-envoy docker/drain
+with shellcheck "shell scripts" shellcheck check.sh dist.sh ../envoy/install.sh ../tests/versions.sh ../tests/harness/run.sh checks/image_scripts.sh checks/image_context.sh docker/start-envoy docker/drain
 with envsubst "scripts of the Envoy image" checks/image_scripts.sh
 if [[ ${1:-} == live ]]; then
     with prometheus "queries on a real Prometheus" .venv/bin/python checks/live.py "$2" "$3"

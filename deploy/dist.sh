@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 CARGO=${CARGO:-cargo}
 TARGET_DIR=${CARGO_TARGET_DIR:-target}
-CYCLONEDX=0.5.7
+CYCLONEDX=0.5.9
 
 fail() {
     echo "dist.sh: $*" >&2

@@ -8,6 +8,7 @@ use harness::rest::Rest;
 use harness::{artefacts, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
@@ -205,4 +206,51 @@ fn it_says_what_it_takes_and_what_is_wrong() {
     let sentence =
         format!("error: Port {port} is in use: stop what listens there, or set LISTEN_PORT to another port.\n");
     assert_eq!(said(run_demo().env("LISTEN_PORT", port.to_string())), (false, sentence));
+}
+
+/// `make run` up to its build, with this put in its way.
+fn make_run(change: impl FnOnce(&mut Command)) -> (bool, String) {
+    let mut command = Command::new(artefacts::workspace().join("tests/harness/run.sh"));
+    for name in ["LISTEN_PORT", "ADMIN_PORT", "REST_PORT", "GRPC_PORT"] {
+        command.env(name, free_port().unwrap().to_string());
+    }
+    // Nothing may be built here.
+    command.env("CARGO", "false");
+    change(&mut command);
+    let output = command.output().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn what_is_in_the_way_is_said_before_anything_is_built() {
+    let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let sentence =
+        format!("error: Port {port} is in use: stop what listens there, or set REST_PORT to another port.\n");
+    let said = make_run(|command| {
+        command.env("REST_PORT", port.to_string());
+    });
+    assert_eq!(said, (false, sentence));
+
+    let tools = tempfile::tempdir().unwrap();
+    let rustc = tools.path().join("rustc");
+    std::fs::write(&rustc, "#!/bin/sh\necho 'rustc 1.85.0 (4d91de4e4 2025-02-17)'\n").unwrap();
+    std::fs::set_permissions(&rustc, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+    let (fine, said) = make_run(|command| {
+        command.env("PATH", path);
+    });
+    assert!(!fine && said.starts_with("error: Rust 1.85.0 is too old: "), "{said}");
+
+    let log = "error: failed to download from `https://index.example/`\n[6] Could not resolve host";
+    let cargo = tools.path().join("cargo");
+    std::fs::write(&cargo, format!("#!/bin/sh\necho '{log}' >&2\nexit 101\n")).unwrap();
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (fine, said) = make_run(|command| {
+        command.env("CARGO", &cargo);
+    });
+    assert!(
+        !fine && said.contains("\nerror: the crates could not be downloaded: "),
+        "{said}"
+    );
 }
