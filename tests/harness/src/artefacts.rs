@@ -2,6 +2,8 @@
 
 use crate::{Failure, Result};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// The version that `envoy/install.sh` installs.
 const ENVOY: &str = ".envoy/envoy-1.40.0";
@@ -90,6 +92,24 @@ pub fn envoy() -> Result<PathBuf> {
     found("ENVOY_BIN", || Ok(workspace().join(ENVOY)), "envoy/install.sh")
 }
 
+/// Whether Envoy is of this version or a newer one; the installed one is.
+#[must_use]
+pub fn envoy_is_at_least(version: (u32, u32)) -> bool {
+    static TOLD: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    let told = TOLD.get_or_init(|| {
+        let binary = std::env::var_os("ENVOY_BIN").filter(|value| !value.is_empty())?;
+        let output = Command::new(binary).arg("--version").output().ok()?;
+        version_in(&String::from_utf8_lossy(&output.stdout))
+    });
+    told.is_none_or(|own| own >= version)
+}
+
+/// Of `envoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL`.
+fn version_in(told: &str) -> Option<(u32, u32)> {
+    let mut numbers = told.split('/').nth(1)?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 fn found(variable: &str, path: impl FnOnce() -> Result<PathBuf>, remedy: &str) -> Result<PathBuf> {
     let path = match std::env::var_os(variable).filter(|value| !value.is_empty()) {
         Some(value) => PathBuf::from(value),
@@ -121,4 +141,16 @@ fn profile() -> Result<PathBuf> {
 fn target() -> Result<PathBuf> {
     let profile = profile()?;
     Ok(profile.parent().unwrap_or(&profile).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_that_envoy_tells() {
+        let told = "\nenvoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL\n\n";
+        assert_eq!(version_in(told), Some((1, 36)));
+        assert_eq!(version_in("bash: envoy: not found"), None);
+    }
 }
