@@ -104,8 +104,9 @@ pub fn envoy_is_at_least(version: (u32, u32)) -> bool {
     told.is_none_or(|own| own >= version)
 }
 
-/// Of `envoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL`.
+/// Of `/usr/bin/envoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL`.
 fn version_in(told: &str) -> Option<(u32, u32)> {
+    let (_, told) = told.split_once("version: ")?;
     let mut numbers = told.split('/').nth(1)?.split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_version_that_envoy_tells() {
-        let told = "\nenvoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL\n\n";
+        let told = "\n/usr/bin/envoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL\n\n";
         assert_eq!(version_in(told), Some((1, 36)));
         assert_eq!(version_in("bash: envoy: not found"), None);
     }
