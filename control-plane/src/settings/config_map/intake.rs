@@ -5,6 +5,7 @@ use super::super::service::SettingsService;
 use crate::kernel::clock::now_ms;
 use control_domain::settings::config_map::{ConfigMap, Intake};
 use control_domain::settings::history::Author;
+#[cfg(feature = "kubernetes")]
 use control_domain::settings::write_back::keys_to_write;
 use std::collections::BTreeMap;
 
@@ -126,6 +127,7 @@ impl SettingsService {
     }
 
     /// It is read again.
+    #[cfg(feature = "kubernetes")]
     pub(super) fn config_map_is_well(&self) {
         self.state().config_map_fault = None;
     }
