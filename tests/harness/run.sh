@@ -56,7 +56,7 @@ port_is_free REST_PORT "${REST_PORT:-8080}"
 port_is_free GRPC_PORT "${GRPC_PORT:-18000}"
 envoy/install.sh
 [ -x "$TARGET_DIR/demo/run-demo" ] ||
-    echo "Building the filter, the control plane and a demo API: about two minutes on two cores, once." >&2
+    echo "Building the filter, the control plane and a demo API: about three minutes on two cores, once." >&2
 CARGO_PROFILE_DEMO_OPT_LEVEL=1 build build --locked -p api-optimizer-filter --target wasm32-wasip1 --profile demo
 build build --locked --profile demo -p filter-trim -p harness -p api-optimizer-control-plane --no-default-features --bins
 "$TARGET_DIR/demo/filter-trim" "$FILTER"
