@@ -179,6 +179,7 @@ impl HealthService {
         let mut figures = self.fleet_figures(settings, published.epoch(), published.present().number, now_ms);
         figures.refused_keys = condition.refused_keys;
         figures.storage_fault = condition.storage_fault;
+        figures.tier_fault = self.sources.tier.fault();
         figures.envoy_faults = self.envoy_faults(now_ms);
         Some((figures, settings.alerts.clone()))
     }

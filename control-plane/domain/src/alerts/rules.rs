@@ -49,6 +49,8 @@ pub struct Figures {
     pub vm_reloads: u64,
     /// Why settings cannot be kept.
     pub storage_fault: Option<String>,
+    /// Why the store behind the shared cache tier cannot be reached.
+    pub tier_fault: Option<String>,
     /// Envoys whose reports are refused, lately.
     pub bad_reporters: Vec<String>,
     /// What else is wrong with Envoys.
@@ -270,6 +272,9 @@ fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
     }
     if let Some(fault) = &figures.storage_fault {
         add("settings_not_kept", Severity::Warning, None, 1.0, fault.clone());
+    }
+    if let Some(fault) = &figures.tier_fault {
+        add("shared_tier_unreachable", Severity::Warning, None, 1.0, fault.clone());
     }
     if figures.vm_reloads > 0 {
         #[allow(clippy::cast_precision_loss)]
