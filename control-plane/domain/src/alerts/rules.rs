@@ -33,7 +33,7 @@ pub struct Figures {
     pub lookups: u64,
     /// Responses stored and evicted in the last five minutes.
     pub stores: u64,
-    /// See `stores`.
+    /// Responses evicted in the last five minutes.
     pub evictions: u64,
     /// Envoys present.
     pub envoys: usize,
@@ -64,7 +64,7 @@ pub struct Condition {
     pub name: &'static str,
     /// What it is about: an upstream, an Envoy, a key.
     pub labels: BTreeMap<String, String>,
-    /// How bad.
+    /// Its severity.
     pub severity: Severity,
     /// The figure.
     pub value: f64,
@@ -72,12 +72,12 @@ pub struct Condition {
     pub threshold: f64,
     /// How long it must last to be an alert, milliseconds.
     pub for_ms: u64,
-    /// One sentence.
+    /// A sentence for people.
     pub summary: String,
 }
 
-/// Everything that is wrong. `standing` tells the severity of a rule's alert that is on: it ends only when the figure is well within
-/// the threshold again.
+/// All conditions that are met. `standing` returns the severity of a rule's active alert, which ends only when the
+/// figure is well within the threshold again.
 #[must_use]
 pub fn conditions(figures: &Figures, rules: &Alerts, standing: impl Fn(&str) -> Option<Severity>) -> Vec<Condition> {
     if !rules.enabled {

@@ -122,12 +122,13 @@ impl From<Refusal> for Shed {
 pub(super) enum Rejection {
     /// Something stale has been served.
     Answered(Flow),
-    /// Nothing can be.
+    /// Nothing can be served: the call is refused.
     Away(Refusal),
 }
 
 impl Vm {
-    /// Leave to call. A call that can wait for a recovering upstream, because something stale serves, waits; one that cannot goes.
+    /// Asks for the permits of a call. A call that can wait for a recovering upstream, because a stale response can be
+    /// served, waits; one that cannot goes.
     pub(super) fn admit_or_serve(
         &mut self,
         ctx: Ctx<'_, impl Host>,

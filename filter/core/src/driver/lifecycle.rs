@@ -101,9 +101,9 @@ pub(super) enum Event {
     Place(Place),
     /// It waited for too long.
     Overdue,
-    /// The breaker lets it.
+    /// The breaker admits the call.
     Admitted,
-    /// The breaker does not.
+    /// The breaker refuses the call.
     TurnedAway(breaker::Refusal),
     /// The fetch that it followed has ended.
     Landed(Outcome),
