@@ -38,7 +38,7 @@ tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --for
 
 # sbom CRATE FOLDER TARGET FILE
 sbom() {
-    (cd "$2" && cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$3" --override-filename sbom-of-dist --describe crate --no-build-deps)
+    (cd "$2" && cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$3" --override-filename sbom-of-dist --no-build-deps)
     mv "$2/sbom-of-dist.json" "dist/$4"
     # It writes one for every member of the workspace.
     find . -name sbom-of-dist.json -not -path "./$TARGET_DIR/*" -delete

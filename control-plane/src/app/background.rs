@@ -39,7 +39,7 @@ pub(super) fn start(config: &Config, owned: &Owned, stopped: &watch::Receiver<bo
     let (settings, stop) = (Arc::clone(&owned.settings), until());
     tokio::spawn(async move { settings.retry_persist(stop).await });
     // Settings into resources of xDS.
-    tokio::spawn(Arc::clone(&owned.hub).run(until()));
+    tokio::spawn(Arc::clone(&owned.xds_publisher).run(until()));
     follow_config_map(config, owned, stopped);
     if !config.envoy_admin_urls.is_empty() {
         let envoys = config.envoy_admin_urls.clone();

@@ -88,7 +88,7 @@ impl PurgeService {
         self.record.fault()
     }
 
-    /// Whether so many more targets may be purged now.
+    /// Whether this many more targets may be purged now.
     pub(crate) fn admits(&self, targets: usize) -> bool {
         let targets = u32::try_from(targets).ok().and_then(NonZeroU32::new);
         targets.is_none_or(|targets| matches!(self.rate.check_n(targets), Ok(Ok(()))))
@@ -297,9 +297,9 @@ impl PurgeService {
         self.fleet.notify_progress();
     }
 
-    /// Tells an Envoy what was purged while it was away, and when that is in force, that there is no more. Each stream is told of its
-    /// own: one that the Envoy has given up may take its time.
-    pub(crate) async fn catch_up(self: Arc<Self>, envoy: String) {
+    /// Sends an Envoy the purges that it missed and, when these are in force, that there are no more. Each stream gets
+    /// its own: one that the Envoy has given up may take its time.
+    pub(crate) async fn replay_missed(self: Arc<Self>, envoy: String) {
         let connection = self.fleet.connection_of(&envoy);
         // Over one stream once at a time.
         let Some(connection) = connection.filter(|stream| lock(&self.telling).insert(*stream)) else {
@@ -355,7 +355,7 @@ impl PurgeService {
             for envoy in self.fleet.connected_here() {
                 let missing = self.missing(&envoy);
                 if missing.is_none_or(|missing| missing.iter().any(|purge| purge.at < before)) {
-                    tokio::spawn(Arc::clone(&self).catch_up(envoy));
+                    tokio::spawn(Arc::clone(&self).replay_missed(envoy));
                 }
             }
         }

@@ -6,11 +6,12 @@ use optimizer_proto::v1::{BreakerCommand, BreakerGauge};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A word without an end holds in an Envoy for so long after the control plane was last heard; it is said again well before.
+/// An override without an end time expires in an Envoy this long after the control plane was last heard; it is renewed
+/// well before.
 pub const LEASE_MS: u64 = 5 * 60_000;
-/// Longest a word with an end may last.
+/// Longest duration of an override with an end time.
 pub const LONGEST_MS: u64 = 86_400_000;
-/// A word that is younger is on its way to the Envoys, and what they say of it on its way back.
+/// An override younger than this is still on its way to the Envoys, or their reports of it are on their way back.
 const ON_ITS_WAY_MS: u64 = 15_000;
 /// Entries of the audit log kept.
 const MAX_ENTRIES: usize = 1_000;
@@ -30,7 +31,7 @@ pub enum OverrideAction {
 }
 
 impl OverrideAction {
-    /// Every word as written in paths.
+    /// Every action as written in paths.
     pub const ALL: [(&'static str, Self); 4] = [
         ("force-open", Self::ForceOpen),
         ("force-close", Self::ForceClose),
@@ -38,7 +39,7 @@ impl OverrideAction {
         ("reset", Self::Reset),
     ];
 
-    /// Reads a word.
+    /// Parses an action.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
@@ -102,8 +103,8 @@ impl BreakerOverride {
         }
     }
 
-    /// The order in which words hold, the same at every replica whatever it heard first: by time, and where two were said in one millisecond
-    /// by anything that tells them apart.
+    /// The order of overrides, the same at every replica whatever arrives first: by time, and within one millisecond by
+    /// any other difference.
     fn order(&self) -> (Millis, u8, &str, &str, Option<Millis>) {
         (self.at, self.action as u8, &self.who, &self.reason, self.until)
     }
@@ -121,9 +122,9 @@ pub struct BreakerOverrides {
 }
 
 impl BreakerOverrides {
-    /// Takes a word in; it replaces what was said before about the same breaker. Replicas hear of words in different orders: one
-    /// that was said before another about the same breaker changes nothing any more. False when it was known.
-    pub fn say(&mut self, said: BreakerOverride) -> bool {
+    /// Adds an override, which replaces an earlier one of the same breaker. Replicas receive overrides in different
+    /// orders: one that is older than the known one of that breaker changes nothing. False when it was known.
+    pub fn apply(&mut self, said: BreakerOverride) -> bool {
         if self.log.contains(&said) {
             return false;
         }
@@ -141,16 +142,17 @@ impl BreakerOverrides {
         true
     }
 
-    /// When something is said now, as the log has it: after every override of this breaker that is known, whatever the clock of the replica
-    /// shows that took it.
+    /// The time of an override that is made now: after every known override of this breaker, whatever the clock of the
+    /// replica that made it.
     #[must_use]
     pub fn moment(&self, upstream: &str, now_ms: Millis) -> Millis {
         let last = self.last(upstream).map_or(0, |said| said.at);
         now_ms.max(last.saturating_add(1))
     }
 
-    /// What an Envoy is to be told that has reported these breakers: it may not have heard the last override of one, as it was away, or did
-    /// not take it. What was said a moment ago is on its way, and what ends within that time as well.
+    /// The overrides to send to an Envoy that has reported these breakers: it may lack the last override of one, as it
+    /// was away or did not accept it. Left out are overrides that were sent a moment ago, and those that end within
+    /// that time.
     #[must_use]
     pub fn unheard(&self, breakers: &[BreakerGauge], now_ms: Millis) -> Vec<&BreakerOverride> {
         let settled = |said: &&BreakerOverride| {
@@ -185,12 +187,12 @@ impl BreakerOverrides {
         self.in_force.values().filter(move |said| said.holds(now_ms))
     }
 
-    /// What must be said again from time to time, because it has no end.
+    /// The overrides to renew from time to time, because they have no end time.
     pub fn to_renew(&self) -> impl Iterator<Item = &BreakerOverride> {
         self.in_force.values().filter(|said| said.until.is_none())
     }
 
-    /// Everything said, the newest last.
+    /// All overrides ever made, the newest last.
     pub fn log(&self) -> impl Iterator<Item = &BreakerOverride> {
         self.log.iter()
     }
@@ -213,16 +215,19 @@ mod tests {
 
     #[test]
     fn the_last_word_holds_until_its_end_or_until_it_is_taken_back() {
-        let mut steering = BreakerOverrides::default();
-        let say = |steering: &mut BreakerOverrides, mut word: BreakerOverride| {
-            word.at = steering.moment(&word.upstream, word.at);
-            assert!(steering.say(word));
+        let mut breaker_overrides = BreakerOverrides::default();
+        let apply = |breaker_overrides: &mut BreakerOverrides, mut word: BreakerOverride| {
+            word.at = breaker_overrides.moment(&word.upstream, word.at);
+            assert!(breaker_overrides.apply(word));
         };
-        say(&mut steering, said("a", OverrideAction::ForceClose, None));
-        say(&mut steering, said("a", OverrideAction::ForceOpen, Some(5_000)));
-        say(&mut steering, said("b", OverrideAction::DryRun, None));
-        let holding = |steering: &BreakerOverrides, now_ms| {
-            steering
+        apply(&mut breaker_overrides, said("a", OverrideAction::ForceClose, None));
+        apply(
+            &mut breaker_overrides,
+            said("a", OverrideAction::ForceOpen, Some(5_000)),
+        );
+        apply(&mut breaker_overrides, said("b", OverrideAction::DryRun, None));
+        let holding = |breaker_overrides: &BreakerOverrides, now_ms| {
+            breaker_overrides
                 .in_force(now_ms)
                 .map(|said| (said.upstream.clone(), said.action))
                 .collect::<Vec<_>>()
@@ -231,12 +236,12 @@ mod tests {
             ("a".to_owned(), OverrideAction::ForceOpen),
             ("b".to_owned(), OverrideAction::DryRun),
         );
-        assert_eq!(holding(&steering, 4_999), [open, dry.clone()]);
-        assert_eq!(holding(&steering, 5_000), [dry]);
-        assert_eq!(steering.to_renew().count(), 1);
-        say(&mut steering, said("b", OverrideAction::Reset, None));
-        assert!(holding(&steering, 5_000).is_empty());
-        assert_eq!(steering.log().count(), 4);
+        assert_eq!(holding(&breaker_overrides, 4_999), [open, dry.clone()]);
+        assert_eq!(holding(&breaker_overrides, 5_000), [dry]);
+        assert_eq!(breaker_overrides.to_renew().count(), 1);
+        apply(&mut breaker_overrides, said("b", OverrideAction::Reset, None));
+        assert!(holding(&breaker_overrides, 5_000).is_empty());
+        assert_eq!(breaker_overrides.log().count(), 4);
     }
 
     #[test]
@@ -250,9 +255,11 @@ mod tests {
         ];
         (1..).zip(&mut words).for_each(|(at, word)| word.at = at);
         let heard = |words: &[BreakerOverride]| {
-            let mut steering = BreakerOverrides::default();
-            words.iter().for_each(|word| assert!(steering.say(word.clone())));
-            steering
+            let mut breaker_overrides = BreakerOverrides::default();
+            words
+                .iter()
+                .for_each(|word| assert!(breaker_overrides.apply(word.clone())));
+            breaker_overrides
         };
         let usual = heard(&words);
         assert_eq!(usual.in_force(9).count(), 1);
@@ -274,15 +281,18 @@ mod tests {
 
     #[test]
     fn the_log_is_bounded_and_survives_its_json() {
-        let mut steering = BreakerOverrides::default();
+        let mut breaker_overrides = BreakerOverrides::default();
         for at in 0..MAX_ENTRIES as u64 + 10 {
             let mut word = said("a", OverrideAction::DryRun, None);
             word.at = at;
-            assert!(steering.say(word.clone()) && !steering.say(word));
+            assert!(breaker_overrides.apply(word.clone()) && !breaker_overrides.apply(word));
         }
-        assert_eq!(steering.log().count(), MAX_ENTRIES);
-        let text = serde_json::to_string(&steering).unwrap();
-        assert_eq!(serde_json::from_str::<BreakerOverrides>(&text).unwrap(), steering);
+        assert_eq!(breaker_overrides.log().count(), MAX_ENTRIES);
+        let text = serde_json::to_string(&breaker_overrides).unwrap();
+        assert_eq!(
+            serde_json::from_str::<BreakerOverrides>(&text).unwrap(),
+            breaker_overrides
+        );
     }
 
     #[test]
@@ -292,15 +302,21 @@ mod tests {
             said("a", OverrideAction::ForceClose, None),
         );
         let heard = |words: [&BreakerOverride; 2]| {
-            let mut steering = BreakerOverrides::default();
-            words.iter().for_each(|word| assert!(steering.say((*word).clone())));
-            steering
+            let mut breaker_overrides = BreakerOverrides::default();
+            words
+                .iter()
+                .for_each(|word| assert!(breaker_overrides.apply((*word).clone())));
+            breaker_overrides
         };
         assert_eq!(heard([&open, &close]), heard([&close, &open]));
-        let steering = heard([&open, &close]);
-        assert_eq!(steering.moment("a", 400), 1_001, "after what is known, on a slow clock");
-        assert_eq!(steering.moment("a", 5_000), 5_000);
-        assert_eq!(steering.moment("b", 400), 400);
+        let breaker_overrides = heard([&open, &close]);
+        assert_eq!(
+            breaker_overrides.moment("a", 400),
+            1_001,
+            "after what is known, on a slow clock"
+        );
+        assert_eq!(breaker_overrides.moment("a", 5_000), 5_000);
+        assert_eq!(breaker_overrides.moment("b", 400), 400);
     }
 
     #[test]
@@ -336,12 +352,14 @@ mod tests {
             (OverrideAction::Reset, None, vec![gauge("dry_run", 0)], false),
             (OverrideAction::Reset, None, vec![], false),
         ] {
-            let mut steering = BreakerOverrides::default();
-            steering.say(said("a", word, until));
-            let unheard = steering.unheard(&reported, NOW);
+            let mut breaker_overrides = BreakerOverrides::default();
+            breaker_overrides.apply(said("a", word, until));
+            let unheard = breaker_overrides.unheard(&reported, NOW);
             assert_eq!(!unheard.is_empty(), told, "{word:?} {until:?} {reported:?}");
             assert!(
-                steering.unheard(&reported, 1_000 + ON_ITS_WAY_MS - 1).is_empty(),
+                breaker_overrides
+                    .unheard(&reported, 1_000 + ON_ITS_WAY_MS - 1)
+                    .is_empty(),
                 "on its way"
             );
         }

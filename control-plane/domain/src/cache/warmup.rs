@@ -20,7 +20,7 @@ struct Stage {
 }
 
 impl WarmupProgress {
-    /// About so many responses are to be given.
+    /// Begins: about `wanted` responses will be given.
     #[must_use]
     pub fn begun(wanted: u64) -> Self {
         let stage = Stage {
@@ -31,7 +31,7 @@ impl WarmupProgress {
         Self { stage: Some(stage) }
     }
 
-    /// So many are there now.
+    /// `given` responses have been given so far.
     #[must_use]
     pub fn given(mut self, given: u64) -> Self {
         if let Some(stage) = &mut self.stage {
@@ -66,12 +66,12 @@ impl WarmupProgress {
     #[must_use]
     pub fn is_news_after(self, before: Self) -> bool {
         let step = |warmth: Self| (warmth.percent() / STEP).floor();
-        self.word() != before.word() || step(self) > step(before)
+        self.as_str() != before.as_str() || step(self) > step(before)
     }
 
-    /// The word for it.
+    /// Its stable code.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self.stage {
             None => "not_warmed",
             Some(Stage { ended: true, .. }) => "warm",

@@ -11,7 +11,7 @@ use crate::shared_map::{SetError, SharedMap};
 /// A half-open breaker without a probe under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quiet {
-    /// Whose.
+    /// The upstream of the breaker.
     pub upstream: String,
     /// The opening it is about.
     pub generation: u64,
@@ -19,7 +19,7 @@ pub struct Quiet {
     pub successes: u32,
 }
 
-/// All of them. An operator's override stands above them as above calls.
+/// All of them. An operator's override takes precedence over checks, as over calls.
 pub fn quiet(map: &impl SharedMap, policy: &BreakerPolicy, now_ms: Millis) -> Vec<Quiet> {
     let quiet = records(map).filter(|(_, record)| record.is_quiet(policy, now_ms));
     quiet
@@ -104,7 +104,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{OutcomeClass, Watch, steer, sweep};
+    use super::super::{OutcomeClass, Watch, apply_override, sweep};
     use super::*;
     use crate::shared_map::MemoryMap;
 
@@ -199,7 +199,7 @@ mod tests {
         sweep(&map, &policy, |_| true, 6_000);
         assert!(names(&map, &off, 6_000).is_empty());
         for (forced, checked) in [(Forced::Open, false), (Forced::Closed, false), (Forced::DryRun, true)] {
-            steer(&map, "api", &policy, forced, 60_000, 6_000).unwrap();
+            apply_override(&map, "api", &policy, forced, 60_000, 6_000).unwrap();
             assert_eq!(names(&map, &policy, 6_000).is_empty(), !checked, "{forced:?}");
         }
     }

@@ -15,9 +15,9 @@ use std::rc::Rc;
 
 /// Upstreams remembered; one beyond these goes to its record with each call.
 const MAX_UPSTREAMS: usize = 256;
-/// Calls that ended well wait at most for so long while others follow, else until the next tick.
+/// Successful calls are reported after at most this time while others follow, else at the next tick.
 const HAND_IN_MS: Millis = 100;
-/// And so many at most.
+/// Or after this many.
 const HAND_IN: u32 = 64;
 
 /// One worker's view of all breakers.
@@ -39,7 +39,7 @@ struct Known {
 }
 
 impl Watch {
-    /// Asks for leave to call: of a breaker known to be ordinary only the version is read.
+    /// Asks for a permit: of a breaker known to be ordinary only the version is read.
     pub fn acquire(
         &mut self,
         map: &impl SharedMap,
@@ -125,12 +125,12 @@ impl Watch {
         late::fail(map, counted, policy, waiting, now_ms, random)
     }
 
-    /// Hands in what waits. Once a tick.
+    /// Reports the successful calls that wait. Once a tick.
     pub fn hand_in(&mut self, map: &impl SharedMap, policy: &BreakerPolicy, now_ms: Millis) {
         for (upstream, known) in &mut self.upstreams {
             let waiting = known.take_waiting(policy, known.generation, now_ms);
             if waiting > 0 && policy.enabled {
-                table::count_well(map, upstream, policy, known.generation, waiting, now_ms);
+                table::count_success(map, upstream, policy, known.generation, waiting, now_ms);
             }
         }
     }
@@ -147,7 +147,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Forced, seed, steer};
+    use super::super::{Forced, apply_override, seed};
     use super::*;
     use crate::shared_map::MemoryMap;
 
@@ -240,7 +240,7 @@ mod tests {
     fn an_operators_word_is_noticed_at_the_next_call() {
         let (map, mut watch) = (seeded(), Watch::default());
         call(&mut watch, &map, OK, 1_000);
-        steer(&map, "api", &policy(), Forced::Open, 5_000, 1_000).unwrap();
+        apply_override(&map, "api", &policy(), Forced::Open, 5_000, 1_000).unwrap();
         assert!(watch.acquire(&map, "api", &policy(), &CALL, 1_001, 1).leave.is_err());
         assert!(watch.acquire(&map, "api", &policy(), &CALL, 6_000, 1).leave.is_ok());
     }
@@ -250,7 +250,7 @@ mod tests {
         let (map, mut watch) = (seeded(), Watch::default());
         call(&mut watch, &map, OK, 1_000);
         let silent = seeded();
-        steer(&silent, "api", &policy(), Forced::Open, 60_000, 1_000).unwrap();
+        apply_override(&silent, "api", &policy(), Forced::Open, 60_000, 1_000).unwrap();
         for key in silent.keys() {
             if let Some((value, _)) = silent.get(&key) {
                 map.set(&key, &value, None).unwrap();

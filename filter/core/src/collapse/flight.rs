@@ -19,7 +19,7 @@ pub fn seed(map: &impl SharedMap) {
     }
 }
 
-/// Part in a flight: whoever holds it must [`complete_fetch`].
+/// A part in a flight: its holder must call [`complete_fetch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// What the flight's requests have in common.
@@ -33,24 +33,24 @@ pub struct Ticket {
 pub enum FlightRole {
     /// Fetch, then [`complete_fetch`].
     Lead(Ticket),
-    /// Another fetches; whoever lands it will say so.
+    /// Another fetches; whoever completes that fetch wakes the followers.
     Follow,
     /// What comes of it may not be shared: fetch alone, and until this time without asking.
     Unshared(Millis),
-    /// No telling; fetch alone.
+    /// The record is in use for another key, or cannot be changed: fetch alone.
     Alone,
 }
 
 /// What a request whose flight has failed shall do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Try once more for all.
+    /// Make the second attempt for all.
     Lead(Ticket),
-    /// Another tries.
+    /// Another makes it; follow that.
     Follow,
     /// Another has tried, and this is the outcome.
     Failed(Failed),
-    /// No telling; fetch alone.
+    /// It cannot be followed: fetch alone.
     Alone,
 }
 
@@ -145,7 +145,7 @@ pub fn join_flight(map: &impl SharedMap, hash: u64, number: u64, deadline_ms: u6
             continue;
         }
         match follow(map, &key, hash, flight, cas) {
-            Some(boarding) => return boarding,
+            Some(role) => return role,
             None => continue,
         }
     }
@@ -224,41 +224,41 @@ pub fn beside(map: &impl SharedMap, hash: u64, deadline_ms: u64, now_ms: Millis)
     Beside::Wait
 }
 
-/// Ends a fetch; what its followers are to be told, if there are any and it is for this fetch to say.
-pub fn complete_fetch(map: &impl SharedMap, ticket: Ticket, landing: FetchOutcome, now_ms: Millis) -> Option<Outcome> {
+/// Ends a fetch. Returns what its followers are to be told, if there are any and this fetch decides for them.
+pub fn complete_fetch(map: &impl SharedMap, ticket: Ticket, fetched: FetchOutcome, now_ms: Millis) -> Option<Outcome> {
     let key = record_key(ticket.hash);
     for _ in 0..RETRIES {
         let (flight, cas) = read_any(map, &key);
         if flight.hash != ticket.hash || flight.number != ticket.number {
             return None;
         }
-        let (after, told) = landed(flight, landing, now_ms);
+        let (after, told) = landed(flight, fetched, now_ms);
         if write(map, &key, after, cas) {
             return told.filter(|_| flight.followed);
         }
     }
-    Some(Outcome { landing, second: false })
+    Some(Outcome { fetched, second: false })
 }
 
 /// The record after a fetch has ended, and what its followers are told.
-fn landed(flight: Flight, landing: FetchOutcome, now_ms: Millis) -> (Flight, Option<Outcome>) {
+fn landed(flight: Flight, fetched: FetchOutcome, now_ms: Millis) -> (Flight, Option<Outcome>) {
     let in_vain = matches!(
-        landing,
+        fetched,
         FetchOutcome::Failed(_) | FetchOutcome::Left | FetchOutcome::Released
     );
     if in_vain && flight.fetches > 1 {
         // Another one is still under way, and is the second attempt.
         let after = Flight {
             fetches: flight.fetches - 1,
-            second: flight.second || matches!(landing, FetchOutcome::Failed(_)),
+            second: flight.second || matches!(fetched, FetchOutcome::Failed(_)),
             ..flight
         };
         return (after, None);
     }
     // A time-out is not tried again: whoever waited has waited for it.
-    let timed_out = matches!(landing, FetchOutcome::Failed(Failed { status: 504, .. }));
+    let timed_out = matches!(fetched, FetchOutcome::Failed(Failed { status: 504, .. }));
     let outcome = Outcome {
-        landing,
+        fetched,
         second: flight.second || timed_out,
     };
     let kept = Flight {
@@ -267,7 +267,7 @@ fn landed(flight: Flight, landing: FetchOutcome, now_ms: Millis) -> (Flight, Opt
         failed: flight.failed,
         ..Flight::default()
     };
-    let after = match landing {
+    let after = match fetched {
         FetchOutcome::NotShareable => Flight {
             until: now_ms.saturating_add(ALONE_MS),
             ..kept

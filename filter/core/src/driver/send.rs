@@ -13,7 +13,7 @@ use optimizer_proto::v1::Outcome;
 use std::rc::Rc;
 
 impl Vm {
-    /// Sends a request on that has leave to call.
+    /// Forwards a request that has its call permit.
     pub(super) fn send(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange, pending: Pending) {
         let Pending {
             request: map,
@@ -52,7 +52,7 @@ impl Vm {
             detail: plan.detail,
             stored: plan.stored.map(|(bytes, id)| Stored { bytes, id }),
             validating,
-            purge_generation: self.stamps.purge_generation(),
+            purge_generation: self.invalidation_log.purge_generation(),
             fence,
             sent_ms: ctx.now_ms,
             answered_after_ms: None,

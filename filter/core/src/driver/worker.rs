@@ -11,7 +11,7 @@ use crate::policy::{self, Policies};
 use optimizer_proto::settings::Settings;
 use std::rc::Rc;
 
-/// For so long a VM of another module may be taking a VM's place.
+/// After a VM of another module has started, it may be replacing this VM for this long.
 const SUCCESSION_MS: u64 = 60_000;
 
 /// Between two ticks.
@@ -71,7 +71,7 @@ impl Vm {
             self.beat(ctx);
         }
         self.adopt(ctx.host);
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         self.forwarding.refresh(ctx.host);
     }
 
@@ -84,7 +84,7 @@ impl Vm {
             seen_ms: ctx.now_ms,
             epoch: fingerprint(&self.in_force.epoch),
             revision: self.in_force.revision,
-            purges: self.stamps.purge_generation().number(),
+            purges: self.invalidation_log.purge_generation().number(),
         };
         if let Some(vms) = registry::heartbeat(ctx.host, me) {
             self.listed_ms = Some(ctx.now_ms);
