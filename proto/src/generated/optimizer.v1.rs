@@ -900,6 +900,9 @@ pub struct CacheCounters {
     pub lookup_bytes: u64,
     #[prost(uint64, tag = "11")]
     pub collapsed: u64,
+    /// Requests that the cache made by itself to keep fresh what it stores.
+    #[prost(uint64, tag = "12")]
+    pub refreshes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BreakerEvent {
