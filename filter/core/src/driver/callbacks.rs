@@ -114,6 +114,7 @@ impl Vm {
         self.flights.varied.refresh(host);
         self.flights.shares.refresh(host);
         self.added.refresh(host);
+        self.given.refresh(host);
         self.land_dropped(ctx);
         self.end_overdue_waits(ctx);
         self.grant_places(ctx);

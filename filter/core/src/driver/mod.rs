@@ -79,6 +79,7 @@ mod tier_offer;
 mod tier_serve;
 mod transfer;
 mod trust;
+mod unsound;
 mod verdict;
 pub mod vm;
 mod wake;
