@@ -92,13 +92,13 @@ impl Peer {
 
 /// What is asked of who calls.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct PeerAuthenticator {
     tokens: Option<Arc<TokenFile<EnvoyTokens>>>,
     fleet_names: Vec<String>,
     refused: Arc<AtomicU64>,
 }
 
-impl Door {
+impl PeerAuthenticator {
     /// With `tokens` a call needs one. Certificates are asked for by the listener; those with one of `fleet_names` speak for any Envoy.
     pub(crate) fn new(
         tokens: Option<Arc<TokenFile<EnvoyTokens>>>,
@@ -165,14 +165,14 @@ impl Door {
 mod tests {
     use super::*;
 
-    fn door(tokens: Option<&str>) -> Door {
+    fn authenticator(tokens: Option<&str>) -> PeerAuthenticator {
         let directory = tempfile::tempdir().unwrap();
         let tokens = tokens.map(|text| {
             let path = directory.path().join("tokens");
             std::fs::write(&path, text).unwrap();
             Arc::new(TokenFile::open_for_envoys(path).unwrap())
         });
-        Door::new(tokens, vec!["spiffe://fleet".to_owned()], Arc::default())
+        PeerAuthenticator::new(tokens, vec!["spiffe://fleet".to_owned()], Arc::default())
     }
 
     fn call(names: Option<&[&str]>, token: Option<&str>) -> Request<()> {
@@ -186,18 +186,22 @@ mod tests {
         request
     }
 
-    fn speaks(door: &Door, request: Request<()>, node: &str) -> bool {
-        door.admit(request)
+    fn speaks(authenticator: &PeerAuthenticator, request: Request<()>, node: &str) -> bool {
+        authenticator
+            .admit(request)
             .and_then(|request| Peer::of(&request).speaks_for(node))
             .is_ok()
     }
 
     #[test]
     fn a_certificate_speaks_for_its_node_alone() {
-        let door = door(None);
-        assert!(speaks(&door, call(None, None), "a"), "a port without credentials");
-        assert!(speaks(&door, call(Some(&["a", "b"]), None), "b"));
-        assert!(speaks(&door, call(Some(&["spiffe://fleet"]), None), "c"));
+        let authenticator = authenticator(None);
+        assert!(
+            speaks(&authenticator, call(None, None), "a"),
+            "a port without credentials"
+        );
+        assert!(speaks(&authenticator, call(Some(&["a", "b"]), None), "b"));
+        assert!(speaks(&authenticator, call(Some(&["spiffe://fleet"]), None), "c"));
         for (names, node) in [
             (&["a"][..], "b"),
             (&["a"], ""),
@@ -205,21 +209,24 @@ mod tests {
             (&["a"], "a.example"),
             (&["envoy"], "envoy-b"),
         ] {
-            assert!(!speaks(&door, call(Some(names), None), node), "{names:?} {node}");
+            assert!(
+                !speaks(&authenticator, call(Some(names), None), node),
+                "{names:?} {node}"
+            );
         }
         assert!(Peer::of(&call(None, None)).speaks_for("a").is_err(), "not admitted");
     }
 
     #[test]
     fn a_token_is_asked_for_where_there_are_some() {
-        let fleet = door(Some("0123456789abcdef"));
+        let fleet = authenticator(Some("0123456789abcdef"));
         for wrong in [None, Some(""), Some("0123456789abcde"), Some("0123456789abcdef0")] {
             assert!(!speaks(&fleet, call(None, wrong), "a"), "{wrong:?}");
         }
         assert!(speaks(&fleet, call(None, Some("0123456789abcdef")), "a"));
         assert!(!speaks(&fleet, call(Some(&["a"]), Some("0123456789abcdef")), "b"));
         assert_eq!(fleet.refused.load(Ordering::Relaxed), 4);
-        let own = door(Some(r#"[{"node": "a", "token": "0123456789abcdef"}]"#));
+        let own = authenticator(Some(r#"[{"node": "a", "token": "0123456789abcdef"}]"#));
         assert!(speaks(&own, call(None, Some("0123456789abcdef")), "a"));
         assert!(!speaks(&own, call(None, Some("0123456789abcdef")), "b"));
     }

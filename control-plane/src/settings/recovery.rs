@@ -2,8 +2,8 @@
 
 use super::service::{SettingsService, State};
 use crate::kernel::clock::now_ms;
-use control_domain::book::Author;
-use control_domain::recovery;
+use control_domain::settings::history::Author;
+use control_domain::settings::recovery;
 use optimizer_proto::v1::Hello;
 
 impl SettingsService {
@@ -30,7 +30,7 @@ impl SettingsService {
             new.canary = None;
             let author = Author {
                 who: hello.node_id.clone(),
-                door: "recovery".to_owned(),
+                source: "recovery".to_owned(),
                 reason: format!("revision {} was in force and is lost", hello.revision),
             };
             new.history.reissue(hello.revision, author, now_ms());

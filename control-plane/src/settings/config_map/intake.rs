@@ -3,9 +3,9 @@
 use super::super::doubt::Doubt;
 use super::super::service::SettingsService;
 use crate::kernel::clock::now_ms;
-use control_domain::book::Author;
-use control_domain::config_map::{ConfigMap, Intake};
-use control_domain::write_back::keys_to_write;
+use control_domain::settings::config_map::{ConfigMap, Intake};
+use control_domain::settings::history::Author;
+use control_domain::settings::write_back::keys_to_write;
 use std::collections::BTreeMap;
 
 impl SettingsService {
@@ -22,7 +22,7 @@ impl SettingsService {
         }
         let author = Author {
             who: "ConfigMap".to_owned(),
-            door: "config_map".to_owned(),
+            source: "config_map".to_owned(),
             reason: String::new(),
         };
         let made = self.commit("settings", |state| {

@@ -4,10 +4,10 @@ use super::state_file::StateFile;
 use super::{FileStore, MemoryStore, PutError, RedisStore, SettingsStore, Version};
 use crate::redis::keys::Keys;
 use crate::redis::{Endpoint, RedisConnection, TlsFiles};
-use control_domain::agreement::SharedState;
-use control_domain::book::{Author, HISTORY, SettingsHistory};
-use control_domain::canary::Canary;
-use control_domain::change::Change;
+use control_domain::settings::canary::Canary;
+use control_domain::settings::change::Change;
+use control_domain::settings::history::{Author, HISTORY, SettingsHistory};
+use control_domain::settings::shared_state::SharedState;
 use e2e::redis::Redis;
 use optimizer_proto::settings::Settings;
 use serde_json::json;
@@ -28,7 +28,7 @@ fn next(before: &SharedState, size: u64) -> SharedState {
     let mut new = before.clone();
     let author = Author {
         who: "me".to_owned(),
-        door: "rest".to_owned(),
+        source: "rest".to_owned(),
         reason: "because".to_owned(),
     };
     let change = Change::Merge(json!({ "cache_size": size }));

@@ -7,11 +7,11 @@ use crate::kernel::clock::now_ms;
 use crate::settings::{SettingsService, proposing};
 use axum::Json;
 use axum::extract::State;
-use control_domain::advice;
-use control_domain::book::Author;
-use control_domain::change::Change;
-use control_domain::predictions::{self, CacheShape, Predictions};
-use control_domain::ttl_advice::{TtlAdvice, ttl_advice};
+use control_domain::cache::advice;
+use control_domain::cache::predictions::{self, CacheShape, Predictions};
+use control_domain::cache::ttl_advice::{TtlAdvice, ttl_advice};
+use control_domain::settings::change::Change;
+use control_domain::settings::history::Author;
 use control_domain::views::MAX_WINDOW_MS;
 use optimizer_proto::settings::EvictionPolicy;
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ pub(super) async fn apply(
     }));
     let author = Author {
         who: caller.name.clone(),
-        door: "optimize".to_owned(),
+        source: "optimize".to_owned(),
         reason: size.reason.clone(),
     };
     Ok(settings

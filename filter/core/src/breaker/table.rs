@@ -98,7 +98,7 @@ pub fn acquire(
         let Some((key, mut record, cas)) = find(map, upstream) else {
             return Decided::uncounted();
         };
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         let lapsed = record.lapse(policy, now_ms);
         let (pass, changed) = record.begin(policy, call, now_ms, random);
         if lapsed || changed {
@@ -119,7 +119,13 @@ pub fn acquire(
                 Err(SetError::Host) => return Decided::uncounted(),
             }
         }
-        let transition = before.transition(upstream, &record, policy, lapsed.then_some(Cause::WordExpired), now_ms);
+        let transition = before.transition(
+            upstream,
+            &record,
+            policy,
+            lapsed.then_some(Cause::OverrideExpired),
+            now_ms,
+        );
         let leave = match pass {
             Pass::Refused { retry_after_ms, why } => Err(Refusal { retry_after_ms, why }),
             Pass::Free => Ok(Some(permit(upstream, record.generation, None))),
@@ -152,7 +158,7 @@ pub fn resolve(
 ) -> Option<Transition> {
     for _ in 0..RETRIES {
         let (key, mut record, cas) = find(map, &permit.upstream)?;
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         let counted = record.end_well(policy, permit.generation, others, now_ms);
         if !record.end(policy, &permit, class, took_ms, now_ms, random) && !counted {
             return None;
@@ -205,7 +211,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Puts an operator's word in place of the breaker's judgement, for at most 24 hours; [`Forced::None`] takes it back and closes
+/// Puts an operator's override in place of the breaker's judgement, for at most 24 hours; [`Forced::None`] takes it back and closes
 /// the breaker.
 ///
 /// # Errors
@@ -222,7 +228,7 @@ pub fn steer(
         let Some((key, mut record, cas)) = find(map, upstream) else {
             return Err(SetError::Host);
         };
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         let until_ms = until_ms.min(now_ms.saturating_add(FORCED_MAX_MS));
         record.force(policy, forced, until_ms, now_ms);
         match write(map, upstream, &key, &record, cas, before.ordinary) {
@@ -260,13 +266,13 @@ pub(super) fn records(map: &impl SharedMap) -> impl Iterator<Item = (String, Rec
 }
 
 /// Where a breaker stood before something was done to it.
-pub(super) struct Standing {
+pub(super) struct StatusBefore {
     shown: BreakerState,
     judged: State,
     pub(super) ordinary: Option<Ordinary>,
 }
 
-impl Standing {
+impl StatusBefore {
     pub(super) fn of(record: &Record, policy: &BreakerPolicy) -> Self {
         Self {
             shown: record.shown(policy),
@@ -275,13 +281,13 @@ impl Standing {
         }
     }
 
-    /// What has changed since; `word`: an operator's word came or went.
+    /// What has changed since; `overridden`: an operator's override came or went.
     pub(super) fn transition(
         &self,
         upstream: &str,
         record: &Record,
         policy: &BreakerPolicy,
-        word: Option<Cause>,
+        overridden: Option<Cause>,
         now_ms: Millis,
     ) -> Option<Transition> {
         let shown = record.shown(policy);
@@ -300,7 +306,7 @@ impl Standing {
             from,
             to,
             overruled,
-            cause: word.filter(|_| !overruled).unwrap_or(record.cause),
+            cause: overridden.filter(|_| !overruled).unwrap_or(record.cause),
             evidence: if opened { record.evidence } else { Evidence::default() },
             at_ms: now_ms,
         })

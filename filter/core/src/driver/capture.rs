@@ -11,7 +11,7 @@ use super::vm::Vm;
 use crate::Millis;
 use crate::cache::NotStored;
 use crate::cache::{self, Encoder, Framing, selecting, storability};
-use crate::collapse::Landing;
+use crate::collapse::FetchOutcome;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
@@ -134,10 +134,10 @@ impl Vm {
             }
             self.recorder.reason(Reason::TooLarge);
             self.abandon(forwarded);
-            self.land(
+            self.complete_fetch(
                 Ctx::new(host, host.now_ns() / 1_000_000),
                 &mut forwarded.flight,
-                Landing::NotShareable,
+                FetchOutcome::NotShareable,
             );
             return Flow::Continue;
         }
@@ -211,7 +211,7 @@ impl Vm {
         } else if captured.is_some() {
             self.not_stored(forwarded, Reason::GivenBehind);
             self.abandon(forwarded);
-            self.land(ctx, &mut forwarded.flight, Landing::NotShareable);
+            self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::NotShareable);
         }
     }
 
@@ -223,10 +223,10 @@ impl Vm {
             self.shared_after_all(ctx.host, forwarded);
             let id = self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
             forwarded.kept = id.map(|id| Kept { id, vary: capture.vary });
-            self.land(ctx, &mut forwarded.flight, Landing::Stored);
+            self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);
         } else {
             self.recorder.reason(Reason::Incomplete);
-            self.land(ctx, &mut forwarded.flight, Landing::NotShareable);
+            self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::NotShareable);
         }
         self.capturing = self.capturing.saturating_sub(capture.counted);
     }
@@ -246,7 +246,7 @@ impl Vm {
             ctx,
             key.as_bytes(),
             &request,
-            forwarded.birth,
+            forwarded.purge_generation,
             value,
             vary,
             usable_until_ms,
@@ -260,7 +260,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         key: &[u8],
         request: &Fields<'_>,
-        birth: crate::store::Birth,
+        purge_generation: crate::store::PurgeGeneration,
         value: Vec<u8>,
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
@@ -270,7 +270,7 @@ impl Vm {
             key,
             vary: &names,
             usable_until_ms,
-            birth,
+            purge_generation,
             value,
         };
         let variant = |names: crate::store::VaryNames<'_>| cache::selecting::variant_hash(names.iter(), request);

@@ -9,7 +9,7 @@ use super::lifecycle::{Event, Flow, Turn};
 use super::plan::{AMBIGUOUS, ForwardPlan, Pending};
 use super::vm::Vm;
 use crate::cache::{Forward, sharing};
-use crate::engine::Asked;
+use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
@@ -27,14 +27,14 @@ impl Vm {
         let Pending {
             request, plan, holds, ..
         } = pending;
-        let Some(asked) = Asked::read(Fields::from(header_map::parse(request))) else {
+        let Some(asked) = CacheRequest::read(Fields::from(header_map::parse(request))) else {
             return Event::Done(Flow::Continue);
         };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         exchange.route = Some(Rc::clone(&route));
         let target = &asked.target;
         exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
-        if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
+        if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.settings.purge_sources.is_empty() {
             return Event::Done(self.purge_by_request(ctx, exchange, &asked));
         }
         *plan = match passes_by(exchange, &asked, &route) {
@@ -66,7 +66,7 @@ impl Vm {
 }
 
 /// How a request is forwarded that the cache has no part in; `None` for any other.
-fn passes_by(exchange: &Exchange, asked: &Asked<'_>, route: &RoutePolicy) -> Option<ForwardPlan> {
+fn passes_by(exchange: &Exchange, asked: &CacheRequest<'_>, route: &RoutePolicy) -> Option<ForwardPlan> {
     let bypass = |detail| {
         Some(ForwardPlan {
             detail,

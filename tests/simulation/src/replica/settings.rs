@@ -2,11 +2,11 @@
 
 use super::{Replica, Seen, StreamId, Wire};
 use crate::redis::{Answer, Ask, Version};
-use control_domain::agreement::{Reconciled, SharedState, reconcile};
-use control_domain::book::{Author, SettingsHistory};
-use control_domain::change::Change;
 use control_domain::fleet::ConnectionId;
-use control_domain::recovery::{Recoveries, ahead};
+use control_domain::settings::change::Change;
+use control_domain::settings::history::{Author, SettingsHistory};
+use control_domain::settings::recovery::{Recoveries, ahead};
+use control_domain::settings::shared_state::{Reconciled, SharedState, reconcile};
 use optimizer_proto::v1::Hello;
 use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
@@ -145,7 +145,7 @@ impl Replica {
             Wish::Change { ttl_s } => {
                 let change = Change::Merge(json!({"default_ttl": format!("{ttl_s}s")}));
                 let author = Author {
-                    door: "rest".to_owned(),
+                    source: "rest".to_owned(),
                     ..Author::default()
                 };
                 match new.history.propose(&change, None, author, now_ms) {
@@ -158,7 +158,7 @@ impl Replica {
                 *believed = *believed || self.agreeing.recoveries.believes(&hello.node_id, ahead, now_ms);
                 if *believed && ahead > 0 {
                     let author = Author {
-                        door: "recovery".to_owned(),
+                        source: "recovery".to_owned(),
                         ..Author::default()
                     };
                     new.history.reissue(hello.revision, author, now_ms);
