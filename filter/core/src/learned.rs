@@ -77,6 +77,12 @@ impl Learned {
         }
     }
 
+    /// True where nothing was seen of any route.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
     /// What was seen of this route lately.
     pub fn of(&self, route: u64, now_ms: Millis) -> impl Iterator<Item = &[u8]> {
         self.texts

@@ -59,6 +59,11 @@ impl Vm {
                 return false;
             }
         };
+        if self.is_given_behind(routed, plan.vary.iter().map(Vec::as_slice), seen.response_time_ms) {
+            self.not_stored(forwarded, Reason::GivenBehind);
+            forwarded.detail = forwarded.detail.or(Some(Reason::GivenBehind.as_str()));
+            return false;
+        }
         let hint = match seen.framing {
             Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
             _ => CAPTURE_HINT.min(route.max_object),
@@ -80,7 +85,7 @@ impl Vm {
         let ctx = Ctx::new(host, seen.response_time_ms);
         self.learn_vary(ctx, route, &plan.vary);
         self.learn_stored(ctx, route);
-        let waits = self.waits_for_end(routed, &plan.vary, seen.response_time_ms);
+        let waits = self.waits_for_end(routed, seen.response_time_ms);
         forwarded.capture = Some(Capture {
             encoder,
             waits,

@@ -83,16 +83,28 @@ impl Vm {
         depends
     }
 
-    /// Whether a response, selected by these fields, is stored only once it is known how its request left Envoy.
-    pub(super) fn waits_for_end(&self, routed: Option<&Routed>, vary: &[Vec<u8>], now_ms: Millis) -> bool {
+    /// Whether one of these fields is given to requests of this cluster and route behind the filter, as was lately seen: what is selected
+    /// by it is for nobody else, though a request may come without.
+    pub(super) fn is_given_behind<'n>(
+        &self,
+        routed: Option<&Routed>,
+        mut names: impl Iterator<Item = &'n [u8]>,
+        now_ms: Millis,
+    ) -> bool {
+        let Some(routed) = routed.filter(|_| !self.given.is_empty()) else {
+            return false;
+        };
+        let pair = xxh3_64(&routed.pair);
+        names.any(|name| self.given.of(pair, now_ms).any(|given| given == name))
+    }
+
+    /// Whether a response is stored only once it is known how its request left Envoy.
+    pub(super) fn waits_for_end(&self, routed: Option<&Routed>, now_ms: Millis) -> bool {
         let Some(routed) = routed else { return false };
         match self.forwarding.of(&routed.pair) {
             Knowledge::Unknown => true,
             Knowledge::Unchanged => false,
-            Knowledge::Changed => {
-                let mut given = self.given.of(xxh3_64(&routed.pair), now_ms);
-                given.any(|name| name == AUTHORITY || vary.iter().any(|varies| varies == name))
-            }
+            Knowledge::Changed => self.is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms),
         }
     }
 

@@ -150,7 +150,8 @@ impl Vm {
                 self.compare_head(ctx, forwarded, &seen, &route);
             }
             stored = self.capture(ctx.host, forwarded, &seen, &route, exchange.routed.as_ref());
-            exchange.stores |= stored;
+            // Of what is not stored for what requests are given, it is to be seen whether they still are.
+            exchange.stores |= stored || forwarded.detail == Some(Reason::GivenBehind.as_str());
             is_promised = stored && is_known_ahead(forwarded, seen.framing);
         }
         self.mark_forwarded(ctx.host, forwarded, &response, is_promised);

@@ -66,6 +66,42 @@ fn a_response_selected_by_what_a_request_is_given_behind_the_filter_is_nobody_el
 }
 
 #[test]
+fn what_is_given_to_some_requests_only_selects_for_none() {
+    let mut envoy = Envoy::new("{}");
+    // Stored for a request that was given nothing, before any other was seen.
+    forwarded(envoy.ask(&path("/a", &[]), "200", &BY_CLIENT, b"nobody's"));
+    let request = path("/b", &[("x-real", "1")]);
+    fetched(
+        &mut envoy,
+        &request,
+        &with(&request, &[("x-client", "1")]),
+        &BY_CLIENT,
+        b"one's",
+    );
+    for (asked, more) in [("/a", &[("x-real", "1")][..]), ("/a", &[]), ("/b", &[]), ("/b", &[])] {
+        let (_, cache_status) = forwarded(envoy.ask(&path(asked, more), "200", &BY_CLIENT, b"own"));
+        assert!(cache_status.contains("detail=given-behind"), "{cache_status}");
+    }
+    // As long as that is seen it goes on, and after it was not for long it ends.
+    let renew = |envoy: &mut Envoy| {
+        envoy.wait(400_000);
+        fetched(
+            envoy,
+            &request,
+            &with(&request, &[("x-client", "1")]),
+            &BY_CLIENT,
+            b"one's",
+        );
+    };
+    renew(&mut envoy);
+    renew(&mut envoy);
+    forwarded(envoy.ask(&path("/b", &[]), "200", &BY_CLIENT, b"own"));
+    envoy.wait(601_000);
+    forwarded(envoy.ask(&path("/c", &[]), "200", &BY_CLIENT, b"all's"));
+    assert_eq!(replied(envoy.ask(&path("/c", &[]), "500", &[], b"")).body, b"all's");
+}
+
+#[test]
 fn a_route_that_begins_to_give_fields_takes_back_what_was_stored_before_it_was_seen() {
     let mut envoy = Envoy::new("{}");
     forwarded(envoy.get(&[], "200", &FRESH, b"as it came"));
