@@ -151,7 +151,10 @@ impl Vm {
                 Wake::Share => self.renew_places(ctx, true),
                 Wake::Place => places = true,
                 Wake::Report => self.report_at_once(ctx),
-                Wake::Forwarding => self.forwarding.refresh(host),
+                Wake::Forwarding => {
+                    self.forwarding.refresh(host);
+                    self.given.refresh(host);
+                }
                 Wake::Started => self.note_successor(ctx, rest),
                 Wake::Work => self.run_background(ctx),
                 // Those go on below, whatever woke this VM.

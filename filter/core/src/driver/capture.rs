@@ -85,7 +85,7 @@ impl Vm {
         let ctx = Ctx::new(host, seen.response_time_ms);
         self.learn_vary(ctx, route, &plan.vary);
         self.learn_stored(ctx, route);
-        let waits = self.waits_for_end(routed, seen.response_time_ms);
+        let waits = self.waits_for_end(routed, &plan.vary, seen.response_time_ms);
         forwarded.capture = Some(Capture {
             encoder,
             waits,

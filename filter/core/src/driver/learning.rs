@@ -78,7 +78,13 @@ impl Vm {
         }
         let depends = given.iter().any(|name| name == AUTHORITY || vary.contains(name));
         if !given.is_empty() {
-            self.given.learn(ctx.host, xxh3_64(&routed.pair), &given, ctx.now_ms);
+            let pair = xxh3_64(&routed.pair);
+            let is_news = |name: &Vec<u8>| !self.given.of(pair, ctx.now_ms).any(|known| known == name);
+            let news = given.iter().any(is_news);
+            self.given.learn(ctx.host, pair, &given, ctx.now_ms);
+            if news {
+                self.tell_forwarding(ctx);
+            }
         }
         depends
     }
@@ -98,9 +104,12 @@ impl Vm {
         names.any(|name| self.given.of(pair, now_ms).any(|given| given == name))
     }
 
-    /// Whether a response is stored only once it is known how its request left Envoy.
-    pub(super) fn waits_for_end(&self, routed: Option<&Routed>, now_ms: Millis) -> bool {
+    /// Whether a response, selected by these fields, is stored only once it is known how its request left Envoy.
+    pub(super) fn waits_for_end(&self, routed: Option<&Routed>, vary: &[Vec<u8>], now_ms: Millis) -> bool {
         let Some(routed) = routed else { return false };
+        if vary.iter().any(|name| !head::is_usually_of_clients(name)) {
+            return true;
+        }
         match self.forwarding.of(&routed.pair) {
             Knowledge::Unknown => true,
             Knowledge::Unchanged => false,

@@ -50,6 +50,28 @@ pub fn left_unchanged(came: &[Line<'_>], left: &[Line<'_>]) -> bool {
     kept(came, counts) == kept(left, counts)
 }
 
+/// Fields that usual clients send of themselves, and proxies seldom give.
+const OF_CLIENTS: [&[u8]; 12] = [
+    b"accept",
+    b"accept-charset",
+    b"accept-encoding",
+    b"accept-language",
+    b"authorization",
+    b"cookie",
+    b"if-range",
+    b"origin",
+    b"range",
+    b"referer",
+    b"user-agent",
+    b"x-requested-with",
+];
+
+/// Whether a field is one that clients send of themselves, and proxies seldom give to requests.
+#[must_use]
+pub fn is_usually_of_clients(name: &[u8]) -> bool {
+    OF_CLIENTS.contains(&name) || name.starts_with(b"sec-") || name.starts_with(b"access-control-request-")
+}
+
 /// Names of the fields to which the proxy has given a value of its own. What it takes away is the same for all who ask, so is not among
 /// them; nor is what it makes of the codings, which says nothing of who asks, or of the authority that the request came with.
 #[must_use]

@@ -118,9 +118,19 @@ fn a_route_that_begins_to_give_fields_takes_back_what_was_stored_before_it_was_s
 
 #[test]
 fn who_follows_a_fetch_that_may_not_be_shared_goes_alone() {
-    let mut envoy = Envoy::new("{}");
-    let (leader, _) = begin(&mut envoy, 1);
-    let (follower, flow) = begin(&mut envoy, 2);
+    // Of the route nothing is known, or that other requests leave as they came.
+    for known in [false, true] {
+        let mut envoy = Envoy::new("{}");
+        if known {
+            forwarded(envoy.ask(&path("/known", &[]), "200", &FRESH, b"as it came"));
+        }
+        goes_alone(&mut envoy);
+    }
+}
+
+fn goes_alone(envoy: &mut Envoy) {
+    let (leader, _) = begin(envoy, 1);
+    let (follower, flow) = begin(envoy, 2);
     assert_eq!(flow, Flow::Pause);
     let (host, vm) = (&envoy.host, &mut envoy.vm);
     let head = [(":status", "200"), ("content-length", "4"), BY_CLIENT[0], BY_CLIENT[1]];
@@ -129,14 +139,14 @@ fn who_follows_a_fetch_that_may_not_be_shared_goes_alone() {
     vm.on_response_headers(host, &mut leader.borrow_mut(), 0, false);
     *host.body.borrow_mut() = b"body".to_vec();
     vm.on_response_body(host, &mut leader.borrow_mut(), 4, true);
-    wake(&mut envoy);
+    wake(envoy);
     assert!(
         envoy.host.replies.borrow().is_empty(),
         "before it is known how the request left"
     );
     envoy.host.set_request(&with(&GET, &[("x-client", "1")]));
     envoy.vm.on_end(&envoy.host, &leader);
-    wake(&mut envoy);
+    wake(envoy);
     assert!(envoy.host.replies.borrow().is_empty());
     assert_eq!(envoy.host.resumed.get(), 1, "it is sent on");
     envoy.vm.on_end(&envoy.host, &follower);
