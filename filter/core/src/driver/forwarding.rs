@@ -3,8 +3,8 @@
 //! and route, and kept in shared data.
 
 use super::destination::{Destination, Routed};
+use super::distrusted;
 use super::host::{Clock, LogLevel};
-use super::unsound;
 use crate::Millis;
 use crate::reason::Reason;
 use crate::shared_map::{Cas, SharedMap};
@@ -273,7 +273,7 @@ impl Record {
             push(pair, *changed);
         }
         for (pair, reason) in &self.unsound {
-            if let Some(number) = unsound::number(*reason) {
+            if let Some(number) = distrusted::number(*reason) {
                 push(&[pair.as_slice(), &[0, number]].concat(), true);
             }
         }
@@ -295,7 +295,7 @@ impl Record {
             };
             match pair {
                 [pair @ .., 0, number] if *number < 0x20 => {
-                    if let Some(reason) = unsound::reason(*number) {
+                    if let Some(reason) = distrusted::reason(*number) {
                         record.unsound.insert(pair.to_vec(), reason);
                     }
                 }

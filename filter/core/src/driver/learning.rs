@@ -6,9 +6,7 @@ use super::exchange::Exchange;
 use super::forwarding::Knowledge;
 use super::header_map;
 use super::host::{Host, LogLevel, MapKind};
-use super::registry;
 use super::vm::Vm;
-use super::wake::Wake;
 use crate::Millis;
 use crate::http::fields::Line;
 use crate::http::head;
@@ -129,16 +127,6 @@ impl Vm {
                 "this Envoy rewrites what the filter answers (local_reply_config or a filter): the cache is not used any more",
             );
             self.tell_forwarding(ctx);
-        }
-    }
-
-    pub(super) fn tell_forwarding(&self, ctx: Ctx<'_, impl Host>) {
-        for vm in registry::vms(ctx.host, ctx.now_ms)
-            .iter()
-            .filter(|vm| vm.uid != self.uid)
-        {
-            // One that cannot be woken looks within a second.
-            let _ = ctx.host.enqueue(vm.queue, &[Wake::Forwarding.byte()]);
         }
     }
 }

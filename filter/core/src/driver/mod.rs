@@ -17,6 +17,7 @@ mod count_budget;
 mod ctx;
 mod decide;
 mod destination;
+mod distrusted;
 #[cfg(test)]
 mod every_order;
 pub mod exchange;

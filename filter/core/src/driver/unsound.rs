@@ -5,27 +5,10 @@
 use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::host::{Host, LogLevel};
+use super::registry;
 use super::vm::Vm;
+use super::wake::Wake;
 use crate::reason::Reason;
-
-/// What is kept in shared data, each with its number.
-const KINDS: [(u8, Reason); 3] = [
-    (1, Reason::RoutedAnew),
-    (2, Reason::GuardBehind),
-    (3, Reason::ChosenByMetadata),
-];
-
-/// The number by which a reason is kept.
-pub(super) fn number(reason: Reason) -> Option<u8> {
-    let kind = KINDS.iter().find(|(_, kind)| *kind == reason);
-    kind.map(|(number, _)| *number)
-}
-
-/// The reason that is kept by this number.
-pub(super) fn reason(number: u8) -> Option<Reason> {
-    let kind = KINDS.iter().find(|(kind, _)| *kind == number);
-    kind.map(|(_, reason)| *reason)
-}
 
 /// Where Envoy's filters put what chooses the endpoints of a cluster with subsets.
 const ENDPOINT_METADATA: &[u8] = b"metadata\0filter_metadata\0envoy.lb";
@@ -69,6 +52,17 @@ impl Vm {
             && host
                 .property(ENDPOINT_METADATA)
                 .is_some_and(|metadata| !metadata.is_empty())
+    }
+
+    /// What is known of forwarding has changed: the other VMs are to look.
+    pub(super) fn tell_forwarding(&self, ctx: Ctx<'_, impl Host>) {
+        for vm in registry::vms(ctx.host, ctx.now_ms)
+            .iter()
+            .filter(|vm| vm.uid != self.uid)
+        {
+            // One that cannot be woken looks within a second.
+            let _ = ctx.host.enqueue(vm.queue, &[Wake::Forwarding.byte()]);
+        }
     }
 
     /// From now on the cache has no part in the requests of this stream's cluster and route.
@@ -122,13 +116,5 @@ mod tests {
         ] {
             assert_eq!(is_refusal(details.as_bytes()), refused, "{details}");
         }
-    }
-
-    #[test]
-    fn what_is_kept_can_be_read() {
-        for (kept, known) in KINDS {
-            assert_eq!((number(known), reason(kept)), (Some(kept), Some(known)));
-        }
-        assert_eq!((number(Reason::TooLarge), reason(0), reason(4)), (None, None, None));
     }
 }
