@@ -60,7 +60,7 @@ impl Vm {
         };
         self.commit_at_end(ctx, exchange, &mut forwarded);
         self.abandon(&mut forwarded);
-        self.land_ended(ctx, &mut forwarded);
+        self.complete_ended(ctx, &mut forwarded);
         self.settle_forwarded(ctx, exchange, &mut forwarded);
     }
 

@@ -55,8 +55,8 @@ impl Vm {
         // An answer of our own has set the phase; the permit goes with the exchange all the same.
         match &exchange.phase {
             Phase::Answered(_) => {
-                let landing = fetch_failed(&forwarded);
-                self.complete_fetch(ctx, &mut forwarded.flight, landing);
+                let fetched = fetch_failed(&forwarded);
+                self.complete_fetch(ctx, &mut forwarded.flight, fetched);
                 self.settle_forwarded(ctx, exchange, &mut forwarded);
             }
             _ => {
@@ -143,7 +143,7 @@ impl Vm {
             if stored_as == Method::Get && asked.method.is_unsafe() && !exchange.ambiguous {
                 forwarded.key = self.key_of_posted(ctx.host, exchange, &asked, &route);
                 // Born after the invalidation that it has itself caused.
-                forwarded.purge_generation = self.stamps.purge_generation();
+                forwarded.purge_generation = self.invalidation_log.purge_generation();
                 exchange.came = forwarded.key.is_some().then(|| Rc::clone(&request_map));
             }
             if asked.method == Method::Head && is_from_origin(ctx.host, forwarded) {
@@ -156,11 +156,11 @@ impl Vm {
         }
         self.mark_forwarded(ctx.host, forwarded, &response, is_promised);
         if !stored {
-            let landing = match status {
+            let fetched = match status {
                 500 | 502 | 503 | 504 => fetch_failed(forwarded),
                 _ => FetchOutcome::NotShareable,
             };
-            self.complete_fetch(ctx, &mut forwarded.flight, landing);
+            self.complete_fetch(ctx, &mut forwarded.flight, fetched);
         }
         if end && stored {
             self.commit(ctx, forwarded);

@@ -2,6 +2,8 @@
 
 use crate::{Failure, Result};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// The version that `envoy/install.sh` installs.
 const ENVOY: &str = ".envoy/envoy-1.40.0";
@@ -9,19 +11,25 @@ const ENVOY: &str = ".envoy/envoy-1.40.0";
 /// Root of the workspace.
 #[must_use]
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap_or(Path::new("."))
 }
 
-/// The shipped filter. `OPTIMIZER_WASM` names another file.
+/// The shipped filter; beside a program of the profile `demo`, the filter of that profile. `OPTIMIZER_WASM` names another file.
 ///
 /// # Errors
 /// It is not built.
 pub fn filter() -> Result<PathBuf> {
-    found(
-        "OPTIMIZER_WASM",
-        || Ok(target()?.join("wasm32-wasip1/wasm/api_optimizer_filter.wasm")),
-        "make wasm",
-    )
+    let path = || {
+        let of = if profile()?.ends_with("demo") { "demo" } else { "wasm" };
+        Ok(target()?
+            .join("wasm32-wasip1")
+            .join(of)
+            .join("api_optimizer_filter.wasm"))
+    };
+    found("OPTIMIZER_WASM", path, "make wasm")
 }
 
 /// The filter with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
@@ -72,7 +80,7 @@ pub fn demo_api() -> Result<PathBuf> {
     found(
         "OPTIMIZER_DEMO_API",
         || Ok(profile()?.join("demo-api")),
-        "cargo build -p e2e",
+        "cargo build -p harness",
     )
 }
 
@@ -82,6 +90,25 @@ pub fn demo_api() -> Result<PathBuf> {
 /// There is none.
 pub fn envoy() -> Result<PathBuf> {
     found("ENVOY_BIN", || Ok(workspace().join(ENVOY)), "envoy/install.sh")
+}
+
+/// Whether Envoy is of this version or a newer one; the installed one is.
+#[must_use]
+pub fn envoy_is_at_least(version: (u32, u32)) -> bool {
+    static TOLD: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    let told = TOLD.get_or_init(|| {
+        let binary = std::env::var_os("ENVOY_BIN").filter(|value| !value.is_empty())?;
+        let output = Command::new(binary).arg("--version").output().ok()?;
+        version_in(&String::from_utf8_lossy(&output.stdout))
+    });
+    told.is_none_or(|own| own >= version)
+}
+
+/// Of `/usr/bin/envoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL`.
+fn version_in(told: &str) -> Option<(u32, u32)> {
+    let (_, told) = told.split_once("version: ")?;
+    let mut numbers = told.split('/').nth(1)?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn found(variable: &str, path: impl FnOnce() -> Result<PathBuf>, remedy: &str) -> Result<PathBuf> {
@@ -115,4 +142,16 @@ fn profile() -> Result<PathBuf> {
 fn target() -> Result<PathBuf> {
     let profile = profile()?;
     Ok(profile.parent().unwrap_or(&profile).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_that_envoy_tells() {
+        let told = "\n/usr/bin/envoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL\n\n";
+        assert_eq!(version_in(told), Some((1, 36)));
+        assert_eq!(version_in("bash: envoy: not found"), None);
+    }
 }
