@@ -916,7 +916,7 @@ pub struct BreakerEvent {
     pub cause: ::prost::alloc::string::String,
     #[prost(uint64, tag = "5")]
     pub at_ms: u64,
-    /// The breaker's own judgement changed, but calls do not feel it: an operator's word or a dry run stands above it.
+    /// The breaker's own judgement changed, but calls do not feel it: an operator's override or a dry run stands above it.
     #[prost(bool, tag = "6")]
     pub overruled: bool,
     /// What the breaker saw, where it opened.
@@ -1011,7 +1011,7 @@ pub struct BreakerGauge {
     pub cause: ::prost::alloc::string::String,
     #[prost(uint32, tag = "10")]
     pub in_flight: u32,
-    /// Its own judgement (closed, open, half_open), which is the state unless an operator's word or a dry run stands above it.
+    /// Its own judgement (closed, open, half_open), which is the state unless an operator's override or a dry run stands above it.
     #[prost(string, tag = "11")]
     pub judged: ::prost::alloc::string::String,
     /// Calls that passed only because its judgement was not in force.
@@ -1020,7 +1020,7 @@ pub struct BreakerGauge {
     /// Calls put off during recoveries; something stale served in their place.
     #[prost(uint64, tag = "13")]
     pub deferred_total: u64,
-    /// When the operator's word ends; 0 = there is none.
+    /// When the operator's override ends; 0 = there is none.
     #[prost(uint64, tag = "14")]
     pub forced_until_ms: u64,
     /// When the recovery under way began; 0 = there is none.
