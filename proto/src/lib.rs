@@ -23,7 +23,7 @@ pub mod settings;
 pub mod telemetry;
 pub mod url;
 
-/// Messages of the control link, protocol version 1 (see [`PROTOCOL`]). `cargo run -p proto-generator` writes them.
+/// Messages of the control link, protocol version 1 (see [`PROTOCOL`]). The crate `proto-messages` writes them.
 #[allow(
     missing_docs,
     unreachable_pub,

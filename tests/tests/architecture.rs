@@ -13,8 +13,8 @@ use std::process::Command;
 /// (crate, what of the workspace it may depend on).
 const ARROWS: [(&str, &[&str]); 10] = [
     ("optimizer-proto", &[]),
-    // Writes a part of the contract's source, so it cannot need it.
-    ("proto-generator", &[]),
+    // Writes the messages, also while nothing else compiles.
+    ("proto-messages", &[]),
     ("filter-core", &["optimizer-proto"]),
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
     // Works on the built filter, and knows none of its code.

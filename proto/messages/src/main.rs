@@ -1,11 +1,10 @@
-//! Writes the messages in `proto/src/generated` from the .proto files. They are kept there so that nothing has to be generated in a
-//! build: compiler and generator are a third of all that a build of the filter would compile.
+//! Writes `proto/src/generated` from the .proto files. The messages are kept there so that whoever only builds need not generate them:
+//! compiler and generator are a third of all that a build of the filter would compile.
 //!
-//!     cargo run -p proto-generator
+//! `cargo run -p proto-messages` writes them; a test says when that was forgotten.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 const FILES: [&str; 4] = [
     "optimizer/v1/cache_backend.proto",
@@ -14,22 +13,16 @@ const FILES: [&str; 4] = [
     "optimizer/v1/telemetry.proto",
 ];
 
-fn main() -> ExitCode {
-    match generate(&proto().join("src/generated")) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The folder of the contract.
+/// The crate of the contract.
 fn proto() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Writes them into `folder`, with no external compiler.
+fn main() -> Result<(), Box<dyn Error>> {
+    generate(&proto().join("src/generated"))
+}
+
+/// With no external compiler.
 fn generate(folder: &Path) -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, [proto()])?;
     tonic_prost_build::configure()
@@ -53,10 +46,10 @@ mod tests {
     fn the_messages_are_those_of_the_proto_files() {
         let folder = tempfile::tempdir().unwrap();
         generate(folder.path()).unwrap();
-        let read = |folder: &Path| std::fs::read_to_string(folder.join("optimizer.v1.rs")).unwrap_or_default();
+        let read = |folder: &Path| std::fs::read_to_string(folder.join("optimizer.v1.rs")).unwrap();
         assert!(
             read(folder.path()) == read(&proto().join("src/generated")),
-            "write them anew: cargo run -p proto-generator"
+            "write them anew: cargo run -p proto-messages"
         );
     }
 }
