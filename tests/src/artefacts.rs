@@ -12,11 +12,84 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// The shipped filter. `OPTIMIZER_WASM` names another file.
+/// In what form the filter runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// In Envoy's Wasm sandbox.
+    Wasm,
+    /// As a dynamic module of Envoy's.
+    Native,
+}
+
+impl Shell {
+    /// The one that `FILTER` names: `wasm`, which it is without one, or `native`.
+    ///
+    /// # Errors
+    /// It names neither.
+    pub fn asked_for() -> Result<Self> {
+        match std::env::var("FILTER").as_deref() {
+            Err(_) | Ok("" | "wasm") => Ok(Self::Wasm),
+            Ok("native") => Ok(Self::Native),
+            Ok(other) => Err(Failure::new(format!("FILTER is wasm or native, not {other}"))),
+        }
+    }
+
+    /// The one that such a file is of.
+    #[must_use]
+    pub fn of(filter: &Path) -> Self {
+        if filter.extension().is_some_and(|extension| extension == "so") {
+            Self::Native
+        } else {
+            Self::Wasm
+        }
+    }
+}
+
+/// The shipped filter, in the form that `FILTER` names.
 ///
 /// # Errors
 /// It is not built.
 pub fn filter() -> Result<PathBuf> {
+    match Shell::asked_for()? {
+        Shell::Wasm => wasm_filter(),
+        Shell::Native => native_filter(),
+    }
+}
+
+/// The filter with the test trigger, in the same form.
+///
+/// # Errors
+/// It is not built.
+pub fn trap_filter() -> Result<PathBuf> {
+    match Shell::asked_for()? {
+        Shell::Wasm => wasm_trap_filter(),
+        Shell::Native => native_panic_filter(),
+    }
+}
+
+/// The filter as a dynamic module. `OPTIMIZER_NATIVE` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn native_filter() -> Result<PathBuf> {
+    let path = || Ok(target()?.join("native/libapi_optimizer_filter_native.so"));
+    found("OPTIMIZER_NATIVE", path, "make native")
+}
+
+/// The same with the test trigger. `OPTIMIZER_PANIC_NATIVE` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn native_panic_filter() -> Result<PathBuf> {
+    let path = || Ok(target()?.join("panic/native/libapi_optimizer_filter_native.so"));
+    found("OPTIMIZER_PANIC_NATIVE", path, "make native-panic")
+}
+
+/// The filter for Wasm. `OPTIMIZER_WASM` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn wasm_filter() -> Result<PathBuf> {
     found(
         "OPTIMIZER_WASM",
         || Ok(target()?.join("wasm32-wasip1/wasm/api_optimizer_filter.wasm")),
@@ -24,11 +97,11 @@ pub fn filter() -> Result<PathBuf> {
     )
 }
 
-/// The filter with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
+/// The same with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
 ///
 /// # Errors
 /// It is not built.
-pub fn trap_filter() -> Result<PathBuf> {
+pub fn wasm_trap_filter() -> Result<PathBuf> {
     let path = || Ok(target()?.join("trap/wasm32-wasip1/wasm/api_optimizer_filter.wasm"));
     found("OPTIMIZER_TRAP_WASM", path, "make wasm-trap")
 }

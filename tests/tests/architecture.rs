@@ -11,10 +11,12 @@ use std::path::Path;
 use std::process::Command;
 
 /// (crate, what of the workspace it may depend on).
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("optimizer-proto", &[]),
     ("filter-core", &["optimizer-proto"]),
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
+    // The other shell around the same core.
+    ("api-optimizer-filter-native", &["filter-core"]),
     // Works on the built filter, and knows none of its code.
     ("filter-trim", &[]),
     ("control-domain", &["optimizer-proto"]),

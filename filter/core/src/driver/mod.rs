@@ -67,6 +67,7 @@ mod run;
 mod send;
 mod sent;
 mod settings_cell;
+pub mod shell;
 #[cfg(test)]
 mod soup;
 mod stats;
