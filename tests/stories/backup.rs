@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use control_domain::snapshot::Entry;
+use control_domain::cache::snapshot::Entry;
 use e2e::client::{Request, Response};
 use e2e::envoy::Envoy;
 use e2e::origin::{Origin, Reply};

@@ -1,5 +1,6 @@
 //! Stories: the real Envoy with the shipped filter, the real control plane, and an origin that does as told.
 
+mod access;
 mod active_health_check;
 mod administration;
 mod alerting;
@@ -14,7 +15,6 @@ mod contract;
 mod control_plane_lost;
 mod crowd;
 mod description;
-mod doors;
 mod drain;
 mod durability;
 mod envoy_health;
@@ -35,6 +35,7 @@ mod not_stored;
 mod on_behalf;
 mod operations;
 mod oracle;
+mod overrides;
 mod peers;
 mod prometheus;
 mod properties;
@@ -45,14 +46,13 @@ mod routes;
 mod routing;
 mod runbook;
 mod settings;
-mod settings_doors;
 mod settings_live;
+mod settings_sources;
 mod shared_tier;
 mod sharing;
 mod shipped_streams;
 mod slow_upstream;
 mod stalling;
-mod steering;
 mod streams;
 mod survival;
 mod telemetry;

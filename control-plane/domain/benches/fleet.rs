@@ -2,9 +2,9 @@
 //!
 //! `cargo bench -p control-domain --bench fleet`
 
-use control_domain::envoy_stats::EnvoyStats;
 use control_domain::fleet::Fleet;
-use control_domain::sum::Filter;
+use control_domain::telemetry::envoy_stats::EnvoyStats;
+use control_domain::telemetry::sum::Filter;
 use control_domain::views;
 use control_domain::what_if::{MOST_KEYS, WhatIf};
 use optimizer_proto::telemetry::Sketch;

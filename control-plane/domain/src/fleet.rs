@@ -1,14 +1,17 @@
 //! The Envoys: who is there, what they run on, what they report.
 
+pub mod clock_offset;
 mod elsewhere;
 mod envoy;
+pub mod faults;
+mod figures;
 
 pub use elsewhere::EnvoyUpdate;
 pub use envoy::{Envoy, Faults};
 
 use crate::Millis;
+use crate::telemetry::windows::{Span, Windows};
 use crate::what_if;
-use crate::windows::{Span, Windows};
 use optimizer_proto::telemetry::delta;
 use optimizer_proto::v1::{
     BreakerEvent, Hello, RequestSeries, SettingsAck, TelemetryDelta, TelemetryReport, Violation,

@@ -1,10 +1,10 @@
 //! One answer to "is it well?", with every component's reason.
 
 use crate::Millis;
-use crate::envoy_faults::{Fault, Kind};
+use crate::breakers::state::{awaiting_request, worst_state};
 use crate::fleet::Fleet;
-use crate::sum::Filter;
-use crate::views;
+use crate::fleet::faults::{Fault, Kind};
+use crate::telemetry::sum::Filter;
 use optimizer_proto::codes::BreakerState;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -198,9 +198,9 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> Summary {
             format!("without revision {revision}: {}", stragglers.join(", ")),
         )
     });
-    components.push(match views::worst_state(fleet, &Filter::default(), now_ms) {
+    components.push(match worst_state(fleet, &Filter::default(), now_ms) {
         BreakerState::Closed => ("circuit_breaker", Status::Healthy, "closed".to_owned()),
-        state => match views::awaiting_request(fleet, now_ms) {
+        state => match awaiting_request(fleet, now_ms) {
             Some(waiting) => (
                 "circuit_breaker",
                 Status::Healthy,

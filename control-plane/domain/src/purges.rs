@@ -1,5 +1,7 @@
 //! What was purged, and which Envoys have done it: the receipts, and what an Envoy that was away has missed.
 
+pub mod tier_order;
+
 use crate::Millis;
 use optimizer_proto::purge::{PurgeTarget, Stored};
 use optimizer_proto::url;

@@ -2,9 +2,9 @@
 
 use crate::Millis;
 use crate::alerts::Silence;
+use crate::breakers::overrides::BreakerOverride;
+use crate::cache::warmup::WarmupProgress;
 use crate::purges::{Matched, Purge, is_zero};
-use crate::steering::Said;
-use crate::warm::WarmupProgress;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +48,7 @@ pub enum Fact {
     #[serde(rename = "said")]
     BreakerOverridden {
         /// How.
-        said: Said,
+        said: BreakerOverride,
     },
     /// Somebody has seen an alert.
     #[serde(rename = "acknowledged")]
@@ -146,8 +146,8 @@ impl Journaled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::breakers::overrides::OverrideAction;
     use crate::purges::Target;
-    use crate::steering::Word;
     use serde_json::{Value, json};
 
     fn purge() -> Purge {
@@ -169,10 +169,10 @@ mod tests {
 
     #[test]
     fn the_journal_is_written_as_every_replica_reads_it() {
-        let said = Said {
+        let said = BreakerOverride {
             at: 3,
             upstream: "origin".to_owned(),
-            action: Word::ForceOpen,
+            action: OverrideAction::ForceOpen,
             until: None,
             who: "me".to_owned(),
             reason: String::new(),

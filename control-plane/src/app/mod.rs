@@ -8,13 +8,13 @@ mod setup;
 
 pub(crate) use config::Config;
 
-use crate::credentials::Door;
+use crate::credentials::PeerAuthenticator;
 use crate::net::bodies::Bodies;
 use crate::net::places::{CALLS_PER_CONNECTION, GRPC, Limits, Places, REST};
 use crate::net::{incoming, tls};
 use crate::settings::SettingsService;
 use crate::transport::{grpc, rest};
-use crate::xds::Hub;
+use crate::xds::XdsPublisher;
 use addresses::Addresses;
 use owners::Owned;
 use std::error::Error;
@@ -71,7 +71,7 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
     let envoys = incoming::accept(grpc_listener, grpc_tls, places, bounds, stopped.clone());
     let (places, bounds) = (Places::new(limits.rest, each), requests.clone());
     let operators = incoming::accept(rest_listener, rest_tls, places, bounds, stopped.clone());
-    let door = Door::new(
+    let door = PeerAuthenticator::new(
         owned.envoy_tokens.clone(),
         config.grpc_fleet_names.clone(),
         Arc::clone(&owned.refused),
@@ -137,8 +137,8 @@ fn requests_of_operators(config: &Config, refused: Arc<AtomicU64>) -> Bodies {
 /// Takes Envoys in as soon as there are settings to give them.
 async fn serve_envoys(
     settings: Arc<SettingsService>,
-    (services, hub): (grpc::Services, Arc<Hub>),
-    door: Door,
+    (services, hub): (grpc::Services, Arc<XdsPublisher>),
+    door: PeerAuthenticator,
     bodies: Bodies,
     envoys: mpsc::Receiver<(incoming::Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,

@@ -18,9 +18,9 @@ use crate::settings::store::{self, state_file::StateFile};
 use crate::settings::{Parts, SettingsService};
 use crate::tier::Tier;
 use crate::transport::{grpc, rest};
-use crate::xds::{self, Clients, Hub, Modules};
+use crate::xds::{self, Clients, Modules, XdsPublisher};
 use control_domain::health::Access;
-use control_domain::machine::Machine;
+use control_domain::settings::capacity::Machine;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -47,7 +47,7 @@ pub(super) struct Owned {
     pub(super) snapshots: Arc<SnapshotService>,
     pub(super) clients: Arc<Clients>,
     pub(super) modules: Arc<Modules>,
-    pub(super) hub: Arc<Hub>,
+    pub(super) hub: Arc<XdsPublisher>,
     pub(super) health: Arc<HealthService>,
     pub(super) replicas: Option<Arc<RedisReplication>>,
     remote: Arc<dyn RemoteEnvoys>,
@@ -123,7 +123,7 @@ impl Owned {
             Arc::new(Clients::default()),
             Arc::new(Modules::open(folder.map(|folder| folder.join("modules")))),
         );
-        let hub = Hub::new(xds::Sources {
+        let hub = XdsPublisher::new(xds::Sources {
             settings: Arc::clone(&settings),
             fleet: Arc::clone(&fleet),
             modules: Arc::clone(&modules),

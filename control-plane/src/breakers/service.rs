@@ -5,8 +5,8 @@ use crate::kernel::clock::now_ms;
 use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use crate::storage::document;
+use control_domain::breakers::overrides::{BreakerOverride, BreakerOverrides, LEASE_MS};
 use control_domain::replication::Fact;
-use control_domain::steering::{LEASE_MS, Said, Steering};
 use optimizer_proto::v1::Command;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
@@ -26,7 +26,7 @@ const FRESH_MS: u64 = 30_000;
 /// The overrides in force, and their audit log.
 #[derive(Debug)]
 pub(crate) struct BreakerService {
-    overrides: Mutex<Steering>,
+    overrides: Mutex<BreakerOverrides>,
     file: Option<PathBuf>,
     /// Held while overrides go out, so that they arrive in the order in which they were given.
     turn: tokio::sync::Mutex<()>,
@@ -49,12 +49,12 @@ impl BreakerService {
     }
 
     /// The overrides and their log, as they are now.
-    pub(crate) fn overrides(&self) -> Steering {
+    pub(crate) fn overrides(&self) -> BreakerOverrides {
         lock(&self.overrides).clone()
     }
 
     /// Takes an override in and sends it to all Envoys connected here; answers it as the log has it, and what each made of it.
-    pub(crate) async fn put(&self, mut said: Said) -> (Said, Vec<Answer>) {
+    pub(crate) async fn put(&self, mut said: BreakerOverride) -> (BreakerOverride, Vec<Answer>) {
         let _turn = self.turn.lock().await;
         {
             let mut overrides = lock(&self.overrides);
@@ -78,7 +78,7 @@ impl BreakerService {
     }
 
     /// Another replica has taken an override in.
-    pub(crate) fn observe(self: &Arc<Self>, said: Said) {
+    pub(crate) fn observe(self: &Arc<Self>, said: BreakerOverride) {
         let fresh = said.at.saturating_add(FRESH_MS) > now_ms();
         let news = lock(&self.overrides).say(said.clone());
         if !news {
@@ -95,7 +95,7 @@ impl BreakerService {
     pub(crate) async fn catch_up(&self, envoy: &str) {
         let _turn = self.turn.lock().await;
         let now_ms = now_ms();
-        let holding: Vec<Said> = lock(&self.overrides).in_force(now_ms).cloned().collect();
+        let holding: Vec<BreakerOverride> = lock(&self.overrides).in_force(now_ms).cloned().collect();
         for said in holding {
             let done = self.fleet.command(envoy, Body::Breaker(said.command(now_ms)), ANSWER);
             if !done.await.is_some_and(|result| result.ok) {
@@ -117,7 +117,7 @@ impl BreakerService {
                 _ = every.tick() => {}
             }
             let _turn = self.turn.lock().await;
-            let holding: Vec<Said> = lock(&self.overrides).to_renew().cloned().collect();
+            let holding: Vec<BreakerOverride> = lock(&self.overrides).to_renew().cloned().collect();
             for said in holding {
                 self.send(&said).await;
             }
@@ -155,7 +155,7 @@ impl BreakerService {
     }
 
     /// Sends an override without waiting for the answer: what comes of it, the next reports show.
-    fn tell(&self, envoy: &str, said: &Said, now_ms: u64) {
+    fn tell(&self, envoy: &str, said: &BreakerOverride, now_ms: u64) {
         let Some(connection) = self.fleet.connection_of(envoy) else {
             return;
         };
@@ -175,7 +175,7 @@ impl BreakerService {
         }
     }
 
-    async fn send(&self, said: &Said) -> Vec<Answer> {
+    async fn send(&self, said: &BreakerOverride) -> Vec<Answer> {
         let command = Body::Breaker(said.command(now_ms()));
         self.fleet.command_all_here(command, ANSWER).await
     }

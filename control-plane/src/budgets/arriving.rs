@@ -6,7 +6,8 @@ use crate::cache::{self, snapshot_file as snapshot};
 use crate::net::{bodies, incoming, outbox, places, tls, unread};
 use crate::transport::{grpc, rest};
 use crate::xds;
-use control_domain::{change, shape};
+use control_domain::settings::change;
+use control_domain::settings::shape;
 
 const STALLING: &str = "tests/stories/stalling.rs";
 const BUDGETS: &str = "tests/stories/budgets.rs";
@@ -47,7 +48,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
                 bytes(shape::MAX_BLANKS)
             ),
             "`shape.rs`",
-            "control-plane/domain/src/shape.rs",
+            "control-plane/domain/src/settings/shape.rs",
             "bytes_are_counted_outside_of_texts",
         ),
         (

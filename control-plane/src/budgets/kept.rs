@@ -5,7 +5,12 @@ use crate::app::Config;
 use crate::kernel::events;
 use crate::transport::grpc;
 use crate::{purges as purging, settings as changing, tier, xds};
-use control_domain::{alerts, book, envoy_stats, fleet, purges, recovery};
+use control_domain::alerts;
+use control_domain::fleet;
+use control_domain::purges;
+use control_domain::settings::history;
+use control_domain::settings::recovery;
+use control_domain::telemetry::envoy_stats;
 use std::time::Duration;
 
 const FLEET: &str = "control-plane/domain/src/fleet/bounds.rs";
@@ -131,7 +136,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "statistics: Envoys, upstreams of each",
             format!("{}, {}", count(envoy_stats::MAX_NODES), envoy_stats::MAX_UPSTREAMS),
             "`envoy_stats.rs`",
-            "control-plane/domain/src/envoy_stats/tests.rs",
+            "control-plane/domain/src/telemetry/envoy_stats/tests.rs",
             "envoys_and_their_upstreams_are_bounded",
         ),
         (
@@ -173,7 +178,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "settings that an Envoy tells where there are none",
             bytes(changing::MAX_TOLD),
             "`told.rs`",
-            "control-plane/src/settings/told.rs",
+            "control-plane/src/settings/reported.rs",
             "no_more_is_taken_than_a_document_can_be",
         ),
         (
@@ -192,14 +197,14 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "alerts and silences at a time",
             format!("{}, {}", count(alerts::MAX_ALERTS), alerts::MAX_SILENCES),
             "`board.rs`",
-            "control-plane/domain/src/alerts/board/tests.rs",
+            "control-plane/domain/src/alerts/registry/tests.rs",
             "alerts_and_silences_are_bounded",
         ),
         (
             "revisions of the settings kept",
-            count(book::HISTORY),
+            count(history::HISTORY),
             "`book.rs`",
-            "control-plane/domain/src/book/tests.rs",
+            "control-plane/domain/src/settings/history/tests.rs",
             "the_history_is_bounded_and_survives_being_written_down",
         ),
     ]

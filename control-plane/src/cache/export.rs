@@ -3,7 +3,7 @@
 use crate::fleet::FleetService;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use control_domain::snapshot::Entry;
+use control_domain::cache::snapshot::Entry;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{ExportCommand, ExportItem};
 use std::collections::{BTreeSet, HashSet};

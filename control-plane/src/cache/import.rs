@@ -6,7 +6,7 @@ use crate::kernel::clock::now_ms;
 use crate::purges::PurgeService;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use control_domain::snapshot::{Entry, Restored, rank};
+use control_domain::cache::snapshot::{Entry, Restored, rank};
 use optimizer_proto::v1::ImportCommand;
 use optimizer_proto::v1::command::Body;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! What all Envoys have stored, counted by them.
 
 use crate::fleet::FleetService;
-use control_domain::cache_report::Inventory;
+use control_domain::cache::report::Inventory;
 use optimizer_proto::v1::InventoryCommand;
 use optimizer_proto::v1::command::Body;
 use serde_json::Value;

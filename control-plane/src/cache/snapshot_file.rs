@@ -1,7 +1,7 @@
 //! Reads a snapshot document as a stream: a gigabyte in the memory of one entry.
 
-use control_domain::shape::Counter;
-use control_domain::snapshot::{Checksum, Entry, FORMAT, VERSION};
+use control_domain::cache::snapshot::{Checksum, Entry, FORMAT, VERSION};
+use control_domain::settings::shape::Counter;
 use flate2::read::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;

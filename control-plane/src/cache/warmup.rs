@@ -7,8 +7,8 @@ use crate::kernel::clock::now_ms;
 use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use crate::purges::PurgeService;
+use control_domain::cache::warmup::WarmupProgress;
 use control_domain::replication::Fact;
-use control_domain::warm::WarmupProgress;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

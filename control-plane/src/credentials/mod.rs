@@ -6,6 +6,6 @@ mod proofs;
 mod tokens;
 
 pub(crate) use key_secret::KeySecret;
-pub(crate) use peers::{Certificate, Door, Peer};
+pub(crate) use peers::{Certificate, Peer, PeerAuthenticator};
 pub(crate) use proofs::Proofs;
 pub(crate) use tokens::{EnvoyTokens, Role, TokenFile, Tokens};

@@ -92,13 +92,13 @@ impl Peer {
 
 /// What is asked of who calls.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct PeerAuthenticator {
     tokens: Option<Arc<TokenFile<EnvoyTokens>>>,
     fleet_names: Vec<String>,
     refused: Arc<AtomicU64>,
 }
 
-impl Door {
+impl PeerAuthenticator {
     /// With `tokens` a call needs one. Certificates are asked for by the listener; those with one of `fleet_names` speak for any Envoy.
     pub(crate) fn new(
         tokens: Option<Arc<TokenFile<EnvoyTokens>>>,
@@ -165,14 +165,14 @@ impl Door {
 mod tests {
     use super::*;
 
-    fn door(tokens: Option<&str>) -> Door {
+    fn door(tokens: Option<&str>) -> PeerAuthenticator {
         let directory = tempfile::tempdir().unwrap();
         let tokens = tokens.map(|text| {
             let path = directory.path().join("tokens");
             std::fs::write(&path, text).unwrap();
             Arc::new(TokenFile::open_for_envoys(path).unwrap())
         });
-        Door::new(tokens, vec!["spiffe://fleet".to_owned()], Arc::default())
+        PeerAuthenticator::new(tokens, vec!["spiffe://fleet".to_owned()], Arc::default())
     }
 
     fn call(names: Option<&[&str]>, token: Option<&str>) -> Request<()> {
@@ -186,7 +186,7 @@ mod tests {
         request
     }
 
-    fn speaks(door: &Door, request: Request<()>, node: &str) -> bool {
+    fn speaks(door: &PeerAuthenticator, request: Request<()>, node: &str) -> bool {
         door.admit(request)
             .and_then(|request| Peer::of(&request).speaks_for(node))
             .is_ok()

@@ -1,7 +1,7 @@
 //! Envoys' own statistics, fetched from their admin interfaces: for Envoys whose bootstrap has no metrics service sink.
 
 use super::service::FleetService;
-use control_domain::envoy_stats::Statistics;
+use control_domain::telemetry::envoy_stats::Statistics;
 use reqwest::{Client, Url};
 use serde_json::Value;
 use std::sync::Arc;

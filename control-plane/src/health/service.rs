@@ -12,10 +12,11 @@ use crate::tier::Tier;
 use crate::xds::Clients;
 use control_domain::Millis;
 use control_domain::alerts::Figures;
-use control_domain::envoy_faults::{Fault, Observed};
+use control_domain::fleet::faults::{Fault, Observed};
 use control_domain::fleet::{Fleet, replica_of};
 use control_domain::health::{self, Access, Facts, Summary};
-use control_domain::sum::Filter;
+use control_domain::telemetry::figure::percent;
+use control_domain::telemetry::sum::Filter;
 use control_domain::views::{self, System};
 use optimizer_proto::settings::{Alerts, Settings};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -191,8 +192,8 @@ impl HealthService {
             let whole = Filter::default();
             Figures {
                 p95_ms: short.latency().quantile(0.95).unwrap_or(0.0) / 1_000.0,
-                hit_ratio: views::percent(long.cache.hits, long.cache.lookups),
-                error_rate: views::percent(short.failed(), requests),
+                hit_ratio: percent(long.cache.hits, long.cache.lookups),
+                error_rate: percent(short.failed(), requests),
                 throughput: fleet.requests_per_second(&whole, &short, SHORT_MS, now_ms),
                 memory: system.memory_percent,
                 cpu: system.cpu_percent,
@@ -231,7 +232,7 @@ fn open_breakers(fleet: &Fleet, now_ms: Millis) -> Vec<String> {
     let mut open: Vec<String> = fleet
         .present(now_ms)
         .flat_map(|(_, envoy)| &envoy.gauges.breakers)
-        .filter(|gauge| control_domain::views::state_of(gauge).is_open())
+        .filter(|gauge| control_domain::breakers::state::state_of(gauge).is_open())
         .map(|gauge| gauge.upstream.clone())
         .collect();
     open.sort_unstable();

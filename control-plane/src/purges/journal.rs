@@ -3,8 +3,8 @@
 
 use crate::kernel::clock::now_ms;
 use control_domain::Millis;
+use control_domain::cache::snapshot::Checksum;
 use control_domain::purges::{Matched, Purge, PurgeLog};
-use control_domain::snapshot::Checksum;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};

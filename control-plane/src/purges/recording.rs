@@ -3,9 +3,9 @@
 use super::service::PurgeService;
 use crate::kernel::clock::now_ms;
 use crate::tier::Fault;
+use control_domain::purges::tier_order::Subject;
 use control_domain::purges::{Purge, PurgeLog};
 use control_domain::replication::Fact;
-use control_domain::tier::Subject;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;

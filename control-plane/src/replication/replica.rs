@@ -34,7 +34,7 @@ const KEYS_KEPT_S: u64 = 86_400;
 
 /// What this replica knows of an Envoy that is connected to it.
 #[derive(Debug, Clone)]
-struct Own {
+struct LocalEnvoy {
     hello: Hello,
     connection: ConnectionId,
     ack: Option<SettingsAck>,
@@ -49,7 +49,7 @@ pub(crate) struct RedisReplication {
     /// Whether what is shared has been seen since this process began.
     joined: watch::Sender<bool>,
     pub(super) outgoing: Outgoing,
-    own: Mutex<BTreeMap<String, Own>>,
+    own: Mutex<BTreeMap<String, LocalEnvoy>>,
     last_connection_ms: AtomicU64,
     /// Purges that are not in the journal yet.
     unpublished: Arc<Mutex<BTreeSet<String>>>,
@@ -120,14 +120,14 @@ impl RedisReplication {
         }
     }
 
-    fn tell(&self, own: &Own, connected: bool) {
+    fn tell(&self, own: &LocalEnvoy, connected: bool) {
         // Where there is no room it is told when Redis is back.
         if self.outgoing.has_room() {
             drop(self.outgoing.put(self.update(own.clone(), connected, None)));
         }
     }
 
-    fn update(&self, own: Own, connected: bool, report: Option<TelemetryReport>) -> redis::Cmd {
+    fn update(&self, own: LocalEnvoy, connected: bool, report: Option<TelemetryReport>) -> redis::Cmd {
         let update = EnvoyUpdate {
             hello: own.hello,
             connection: own.connection,
@@ -249,7 +249,7 @@ impl RemoteEnvoys for RedisReplication {
     }
 
     fn connected(&self, envoy: &str, hello: &Hello, connection: ConnectionId) {
-        let own = Own {
+        let own = LocalEnvoy {
             hello: hello.clone(),
             connection,
             ack: None,

@@ -2,10 +2,10 @@
 //! document is adopted.
 
 use super::doubt::Doubt;
+use super::reported::{ReportedSettings, Telling};
 use super::service::SettingsService;
-use super::told::{Telling, Told};
 use crate::kernel::clock::now_ms;
-use control_domain::book::{Author, Refused};
+use control_domain::settings::history::{Author, Refused};
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::Hello;
 use optimizer_proto::v1::command::Body;
@@ -84,7 +84,7 @@ impl SettingsService {
         }
     }
 
-    async fn ask(&self, envoy: &str) -> Result<Told, String> {
+    async fn ask(&self, envoy: &str) -> Result<ReportedSettings, String> {
         let mut telling = Telling::default();
         loop {
             let command = Body::Settings(telling.next());

@@ -3,7 +3,7 @@
 use super::store::state_file::{Restored, StateFile};
 use crate::kernel::ids::unique;
 use control_domain::Millis;
-use control_domain::book::SettingsHistory;
+use control_domain::settings::history::SettingsHistory;
 use optimizer_proto::settings::Settings;
 use std::collections::BTreeMap;
 

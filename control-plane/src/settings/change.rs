@@ -3,9 +3,9 @@
 use super::service::SettingsService;
 use crate::kernel::clock::now_ms;
 use control_domain::Millis;
-use control_domain::book::{Accepted, Author, Refused, SettingsHistory};
-use control_domain::canary::Canary;
-use control_domain::change::Change;
+use control_domain::settings::canary::Canary;
+use control_domain::settings::change::Change;
+use control_domain::settings::history::{Accepted, Author, Refused, SettingsHistory};
 
 /// A write that was taken.
 #[derive(Debug)]

@@ -7,13 +7,13 @@ pub(crate) mod config_map;
 mod doubt;
 mod published;
 mod recovery;
+mod reported;
 mod rollout;
 mod service;
 pub(crate) mod store;
-mod told;
 
 pub(crate) use change::proposing;
 pub(crate) use published::Published;
-pub(crate) use service::{Parts, SettingsService};
 #[cfg(test)]
-pub(crate) use told::MAX_TOLD;
+pub(crate) use reported::MAX_TOLD;
+pub(crate) use service::{Parts, SettingsService};

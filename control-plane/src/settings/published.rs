@@ -1,7 +1,7 @@
 //! The settings in force, as everyone may read them without waiting for a writer.
 
-use control_domain::book::{Revision, SettingsHistory};
-use control_domain::canary::Canary;
+use control_domain::settings::canary::Canary;
+use control_domain::settings::history::{Revision, SettingsHistory};
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::SettingsPush;
 use serde_json::Value;

@@ -2,8 +2,8 @@
 
 use super::service::{SettingsService, State};
 use crate::kernel::clock::now_ms;
-use control_domain::book::Author;
-use control_domain::recovery;
+use control_domain::settings::history::Author;
+use control_domain::settings::recovery;
 use optimizer_proto::v1::Hello;
 
 impl SettingsService {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The first line of the file is the checksum of the rest, so that a torn file is told from a whole one.
 pub(crate) fn checksum(text: &str) -> String {
     // Guards against a torn write, not against an attacker who can write the file.
-    control_domain::snapshot::Checksum::of(text.as_bytes()).text()
+    control_domain::cache::snapshot::Checksum::of(text.as_bytes()).text()
 }
 
 fn previous(path: &Path) -> PathBuf {

@@ -4,7 +4,7 @@ use super::embedded::Embedded;
 use super::entry::{Id, Lease, Read};
 use super::redis_store::RedisStore;
 use crate::redis::Fault;
-use control_domain::tier::Known;
+use control_domain::purges::tier_order::Known;
 
 /// Redis, or this process.
 #[derive(Debug)]

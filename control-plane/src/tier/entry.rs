@@ -1,6 +1,6 @@
 //! What backends are asked for, and what they answer.
 
-use control_domain::tier::{Fence, Subject};
+use control_domain::purges::tier_order::{Fence, Subject};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// A key's place in the tier.

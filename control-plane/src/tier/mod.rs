@@ -1,7 +1,7 @@
 //! The shared cache tier: stored responses of the whole fleet, in Redis or, with none configured, in this process.
 //!
 //! Losing it costs latency, never a request: every fault is an answer within a bound, and a miss for the Envoy that asked. What
-//! it may never do is hand out what was purged; see [`control_domain::tier`].
+//! it may never do is hand out what was purged; see [`control_domain::purges::tier_order`].
 
 mod backend;
 mod counters;
@@ -20,7 +20,7 @@ pub(crate) use keys::KeyFile;
 use crate::kernel::clock::now_ms;
 use crate::redis::Endpoint;
 use backend::Backend;
-use control_domain::tier::{Fence, MAX_LIFE_MS, Parts, PurgeTable, Subject};
+use control_domain::purges::tier_order::{Fence, MAX_LIFE_MS, Parts, PurgeTable, Subject};
 use counters::{Counters, Counts};
 use embedded::Embedded;
 use entry::{Id, Lease};

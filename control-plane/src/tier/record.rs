@@ -1,6 +1,6 @@
 //! What the tier keeps of a stored response.
 
-use control_domain::tier::Fence;
+use control_domain::purges::tier_order::Fence;
 use optimizer_proto::v1::TierPut;
 
 /// One stored response with what is needed to judge it.

@@ -11,7 +11,7 @@
 use super::entry::{Id, Lease, Read};
 use crate::kernel::clock::now_ms;
 use crate::redis::{ANSWER, Connection, Endpoint, Fault, RedisConnection};
-use control_domain::tier::{Fence, Known, MAX_LIFE_MS, PurgeTable, Subject};
+use control_domain::purges::tier_order::{Fence, Known, MAX_LIFE_MS, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
 use std::sync::{Mutex, PoisonError};
 

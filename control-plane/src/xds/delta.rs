@@ -3,7 +3,7 @@
 use super::kind::Kind;
 use super::resources::Resource;
 use super::snapshot::Snapshot;
-use super::variant::{Heard, Progress, Variant, too_many};
+use super::variant::{Progress, RequestOutcome, Variant, too_many};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as Delivered,
@@ -42,9 +42,9 @@ impl Variant for Delta {
             || too_many(0, request.initial_resource_versions.values())
     }
 
-    fn hear(&mut self, request: DeltaDiscoveryRequest, snapshot: &Snapshot) -> Heard<DeltaDiscoveryResponse> {
+    fn hear(&mut self, request: DeltaDiscoveryRequest, snapshot: &Snapshot) -> RequestOutcome<DeltaDiscoveryResponse> {
         let Some(kind) = Kind::of(&request.type_url) else {
-            return Heard::nothing();
+            return RequestOutcome::nothing();
         };
         let first = !self.subscriptions.contains_key(&kind);
         let subscription = self.subscriptions.entry(kind).or_default();
@@ -61,7 +61,7 @@ impl Variant for Delta {
         subscription.unsubscribe(&request.resource_names_unsubscribe);
         // A first request is answered even with nothing: an Envoy waits for it before it serves.
         let response = self.respond(kind, snapshot, first);
-        Heard { progress, response }
+        RequestOutcome { progress, response }
     }
 
     fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DeltaDiscoveryResponse> {

@@ -6,11 +6,11 @@
 mod again;
 mod clients;
 mod delta;
-mod hub;
 mod kind;
 mod made;
 mod modules;
 mod place;
+mod publisher;
 mod resources;
 mod service;
 mod snapshot;
@@ -19,8 +19,8 @@ mod stages;
 mod variant;
 
 pub(crate) use clients::{Clients, Endpoints, EnvoyModule, Upstreams, XdsRollout};
-pub(crate) use hub::{Hub, Sources};
 pub(crate) use modules::{MAX_BYTES, ModuleRollout, Modules, Refused};
+pub(crate) use publisher::{Sources, XdsPublisher};
 pub(crate) use service::Ads;
 #[cfg(test)]
 pub(crate) use {

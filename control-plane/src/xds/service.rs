@@ -3,9 +3,9 @@
 use super::again::Again;
 use super::clients::Step;
 use super::delta::Delta;
-use super::hub::Hub;
 use super::kind::Kind;
 use super::place::{Place, Source};
+use super::publisher::XdsPublisher;
 use super::resources;
 use super::snapshot::Snapshot;
 use super::sotw::Sotw;
@@ -31,12 +31,12 @@ pub(crate) const FIRST: Duration = Duration::from_secs(10);
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Ads {
-    hub: Arc<Hub>,
+    hub: Arc<XdsPublisher>,
     stopped: watch::Receiver<bool>,
 }
 
 impl Ads {
-    pub(crate) fn new(hub: Arc<Hub>, stopped: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(hub: Arc<XdsPublisher>, stopped: watch::Receiver<bool>) -> Self {
         Self { hub, stopped }
     }
 
@@ -80,7 +80,7 @@ impl AggregatedDiscoveryService for Ads {
 }
 
 async fn converse<V: Variant>(
-    hub: &Hub,
+    hub: &XdsPublisher,
     variant: &'static str,
     (peer, mut incoming): (Peer, Streaming<V::Request>),
     out: &outbox::Sender<V::Response>,
@@ -104,7 +104,7 @@ async fn converse<V: Variant>(
             _ = stopped.changed() => return Ok(()),
         }
     }
-    let mut conversation = Conversation {
+    let mut conversation = AdsSession {
         hub,
         stream: hub.next_id(),
         node_id,
@@ -169,8 +169,8 @@ async fn at(when: Option<Instant>) {
     }
 }
 
-struct Conversation<'c, V: Variant> {
-    hub: &'c Hub,
+struct AdsSession<'c, V: Variant> {
+    hub: &'c XdsPublisher,
     stream: u64,
     node_id: String,
     place: Place,
@@ -181,7 +181,7 @@ struct Conversation<'c, V: Variant> {
     offered: Option<Source>,
 }
 
-impl<V: Variant> Conversation<'_, V> {
+impl<V: Variant> AdsSession<'_, V> {
     fn source(&self) -> Option<Source> {
         self.hub.source(&self.place, &self.node_id)
     }

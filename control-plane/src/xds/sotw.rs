@@ -3,7 +3,7 @@
 use super::kind::Kind;
 use super::resources::{Resource, fingerprint};
 use super::snapshot::Snapshot;
-use super::variant::{Heard, Progress, Variant, too_many};
+use super::variant::{Progress, RequestOutcome, Variant, too_many};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,16 +32,16 @@ impl Variant for Sotw {
         too_many(0, request.resource_names.iter())
     }
 
-    fn hear(&mut self, request: DiscoveryRequest, snapshot: &Snapshot) -> Heard<DiscoveryResponse> {
+    fn hear(&mut self, request: DiscoveryRequest, snapshot: &Snapshot) -> RequestOutcome<DiscoveryResponse> {
         let Some(kind) = Kind::of(&request.type_url) else {
-            return Heard::nothing();
+            return RequestOutcome::nothing();
         };
         let first = !self.subscriptions.contains_key(&kind);
         let subscription = self.subscriptions.entry(kind).or_default();
         let last = subscription.sent.as_ref().map_or("", |(_, nonce)| nonce);
         if !first && request.response_nonce != last {
             // An answer to a response that a later one has overtaken.
-            return Heard::nothing();
+            return RequestOutcome::nothing();
         }
         let progress = (!first).then(|| match request.error_detail {
             Some(error) => Progress::refused(kind, error.message),
@@ -51,7 +51,7 @@ impl Variant for Sotw {
         let renamed = first || names != subscription.names;
         subscription.names = names;
         let response = if renamed { self.respond(kind, snapshot) } else { None };
-        Heard { progress, response }
+        RequestOutcome { progress, response }
     }
 
     fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DiscoveryResponse> {

@@ -74,7 +74,10 @@ fn an_answer_that_was_overtaken_means_nothing() {
         .unwrap()
         .nonce;
     let new = state.news(Kind::Endpoints, &snapshot(1, 2)).unwrap().nonce;
-    assert_eq!(state.hear(ask(Kind::Endpoints, &["a"], &old), &now), Heard::nothing());
+    assert_eq!(
+        state.hear(ask(Kind::Endpoints, &["a"], &old), &now),
+        RequestOutcome::nothing()
+    );
     let heard = state.hear(ask(Kind::Endpoints, &["a"], &new), &now);
     assert_eq!(heard.progress, Some(Progress::Accepted(Kind::Endpoints)));
 }
@@ -94,5 +97,8 @@ fn kinds_that_are_not_served_are_passed_over() {
         type_url: "type.googleapis.com/other".to_owned(),
         ..Default::default()
     };
-    assert_eq!(Sotw::default().hear(request, &snapshot(1, 1)), Heard::nothing());
+    assert_eq!(
+        Sotw::default().hear(request, &snapshot(1, 1)),
+        RequestOutcome::nothing()
+    );
 }

@@ -35,12 +35,12 @@ impl Progress {
 
 /// What follows from a request.
 #[derive(Debug, PartialEq)]
-pub(super) struct Heard<R> {
+pub(super) struct RequestOutcome<R> {
     pub(super) progress: Option<Progress>,
     pub(super) response: Option<R>,
 }
 
-impl<R> Heard<R> {
+impl<R> RequestOutcome<R> {
     pub(super) fn nothing() -> Self {
         Self {
             progress: None,
@@ -60,7 +60,7 @@ pub(super) trait Variant: Default + Send + Sync + 'static {
     fn is_excessive(&self, request: &Self::Request) -> bool;
 
     /// A request has come.
-    fn hear(&mut self, request: Self::Request, snapshot: &Snapshot) -> Heard<Self::Response>;
+    fn hear(&mut self, request: Self::Request, snapshot: &Snapshot) -> RequestOutcome<Self::Response>;
 
     /// What there is to tell of a kind; `None` where the Envoy has been told, or does not want to know.
     fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<Self::Response>;

@@ -6,7 +6,7 @@
 
 use filter_core::Millis;
 use filter_core::shared_map::MemoryMap;
-use filter_core::store::{Birth, Entry, Eviction, Limits, Stamps, Store, TRAILER_LEN};
+use filter_core::store::{Entry, Eviction, InvalidationLog, Limits, PurgeGeneration, Store, TRAILER_LEN};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const REQUESTS: usize = 200_000;
@@ -161,7 +161,7 @@ impl Scenario<'_> {
 fn in_the_store(trace: &Trace, capacity: Capacity, policy: Eviction) -> (Score, f64) {
     let map = MemoryMap::default();
     Store::seed(&map);
-    let stamps = Stamps::default();
+    let stamps = InvalidationLog::default();
     let mut workers = [
         Store::new(capacity.limits(), policy),
         Store::new(capacity.limits(), policy),
@@ -196,7 +196,7 @@ fn store(worker: &mut Store, map: &MemoryMap, object: u64, now: Millis) -> bool 
         key: &key,
         vary: &[],
         usable_until_ms,
-        birth: Birth::default(),
+        purge_generation: PurgeGeneration::default(),
         value,
     };
     worker.insert(map, entry, |_| 0, now).is_ok()

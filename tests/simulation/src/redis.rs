@@ -1,9 +1,9 @@
 //! Redis, as replicas of the control plane use it: each step is taken as a whole, an answer may be lost, and a failover may bring back an
 //! older data set.
 
-use control_domain::agreement::SharedState;
 use control_domain::fleet::EnvoyUpdate;
-use control_domain::tier::{Fence, Known, Subject};
+use control_domain::purges::tier_order::{Fence, Known, Subject};
+use control_domain::settings::shared_state::SharedState;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 

@@ -3,7 +3,7 @@
 
 use control_domain::what_if::{MOST_KEYS, WhatIf};
 use filter_core::shared_map::MemoryMap;
-use filter_core::store::{Birth, Entry, Eviction, Limits, Stamps, Store, TRAILER_LEN};
+use filter_core::store::{Entry, Eviction, InvalidationLog, Limits, PurgeGeneration, Store, TRAILER_LEN};
 use optimizer_proto::settings::EvictionPolicy;
 use optimizer_proto::telemetry::samples::{EVERY_KEY, Event};
 use optimizer_proto::v1::{CacheCounters, KeySamples};
@@ -39,7 +39,7 @@ fn in_the_store(policy: Eviction, entries: u32) -> f64 {
         bytes: 1 << 32,
         object_bytes: 1 << 20,
     };
-    let (mut store, stamps, mut hits) = (Store::new(limits, policy), Stamps::default(), 0_u64);
+    let (mut store, stamps, mut hits) = (Store::new(limits, policy), InvalidationLog::default(), 0_u64);
     for (at, (key, now_ms)) in trace().enumerate() {
         if at % 20 == 0 {
             store.flush(&map, 64);
@@ -57,7 +57,7 @@ fn in_the_store(policy: Eviction, entries: u32) -> f64 {
             key: &name,
             vary: &[],
             usable_until_ms: START_MS + 1_000_000_000,
-            birth: Birth::default(),
+            purge_generation: PurgeGeneration::default(),
             value,
         };
         store.insert(&map, entry, |_| 0, now_ms).unwrap();

@@ -218,12 +218,12 @@ impl Model for Fleet {
                 if envoy.fetch.is_some() {
                     return None;
                 }
-                let birth = envoy.vms[0].seen;
-                envoy.fetch = Some((edition, birth, place));
+                let purge_generation = envoy.vms[0].seen;
+                envoy.fetch = Some((edition, purge_generation, place));
             }
             Step::End(at) => {
-                let (edition, birth, place) = state.envoys[at].fetch.take()?;
-                state.envoys[at].stored = Some((edition, birth));
+                let (edition, purge_generation, place) = state.envoys[at].fetch.take()?;
+                state.envoys[at].stored = Some((edition, purge_generation));
                 let place = if self.without == Without::Fence {
                     state.ordered
                 } else {
@@ -233,11 +233,11 @@ impl Model for Fleet {
             }
             Step::FromTier(at) => {
                 let (edition, place) = state.tier?;
-                let birth = state.envoys[at].vms[0].seen;
+                let purge_generation = state.envoys[at].vms[0].seen;
                 if place < state.ordered {
                     return None;
                 }
-                state.envoys[at].stored = Some((edition, birth));
+                state.envoys[at].stored = Some((edition, purge_generation));
             }
             Step::Serve(at, vm) => {
                 let envoy = &mut state.envoys[at];
@@ -246,8 +246,8 @@ impl Model for Fleet {
                     (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.stamps, envoy.cell);
                 }
                 let one = envoy.vms[vm];
-                let (edition, birth) = envoy.stored?;
-                if birth < one.seen {
+                let (edition, purge_generation) = envoy.stored?;
+                if purge_generation < one.seen {
                     return None;
                 }
                 state.served_purged = edition < envoy.receipt;

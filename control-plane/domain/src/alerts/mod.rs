@@ -1,16 +1,16 @@
 //! Alerts: what is wrong now, since when, and who was told.
 
 mod baseline;
-mod board;
 mod catalogue;
 mod outbox;
+mod registry;
 mod rules;
 
 pub use baseline::Baseline;
-pub use board::{Alert, AlertRegistry, Change, Silence, State};
-pub use board::{MAX_ALERTS, MAX_SILENCES};
 pub use catalogue::{About, about};
 pub use outbox::{Action, Notification, Outbox};
+pub use registry::{Alert, AlertRegistry, Change, Silence, State};
+pub use registry::{MAX_ALERTS, MAX_SILENCES};
 pub use rules::{Condition, Figures, conditions};
 
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! From figures to what is wrong: a pure function.
 
 use super::Severity;
-use crate::envoy_faults::Fault;
-use crate::envoy_stats::Fullest;
+use crate::fleet::faults::Fault;
+use crate::telemetry::envoy_stats::Fullest;
 use optimizer_proto::settings::{Alerts, Threshold};
 use std::collections::BTreeMap;
 

@@ -2,10 +2,10 @@
 
 use super::{ConnectionId, PRESENT_MS};
 use crate::Millis;
-use crate::arrival::Arrival;
-use crate::sequences::Sequences;
+use crate::fleet::clock_offset::ClockOffset;
+use crate::telemetry::sequences::Sequences;
+use crate::telemetry::windows::Windows;
 use crate::what_if::WhatIf;
-use crate::windows::Windows;
 use optimizer_proto::v1::{FilterGauges, Violation};
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ pub struct Envoy {
     pub what_if: WhatIf,
     /// Reports not merged.
     pub faults: Faults,
-    pub(super) arrival: Arrival,
+    pub(super) arrival: ClockOffset,
     pub(super) sequences: Sequences,
 }
 
@@ -71,7 +71,7 @@ impl Default for Envoy {
             windows: Windows::packed(),
             what_if: WhatIf::default(),
             faults: Faults::default(),
-            arrival: Arrival::default(),
+            arrival: ClockOffset::default(),
             sequences: Sequences::default(),
         }
     }

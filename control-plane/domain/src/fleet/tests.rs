@@ -1,5 +1,5 @@
 use super::*;
-use crate::sum::Filter;
+use crate::telemetry::sum::Filter;
 use optimizer_proto::v1::CacheCounters;
 
 fn hello(name: &str) -> Hello {

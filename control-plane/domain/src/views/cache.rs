@@ -1,50 +1,17 @@
 //! `GET /cache/stats` and `GET /cache/invalidation-stats`.
 
 use super::hit_ratio::hit_ratio_of;
-use super::{Figure, Part, hit_ratio, megabytes, number, per_second};
+use super::{Part, hit_ratio, megabytes, per_second};
 use crate::Millis;
-use crate::cache_report::{self, LostHit, RouteCache};
+use crate::cache::held::held_of;
+use crate::cache::report::{self, LostHit, RouteCache};
 use crate::fleet::Fleet;
-use crate::sum::Filter;
+use crate::telemetry::figure::{Figure, number};
+use crate::telemetry::sum::Filter;
 use optimizer_proto::codes::TierResult;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
-
-/// What the present Envoys hold together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Stored responses.
-    pub entries: u64,
-    /// Bytes of memory.
-    pub bytes: u64,
-    /// Limit on stored responses.
-    pub limit_entries: u64,
-    /// Limit on bytes.
-    pub limit_bytes: u64,
-    /// Ages added up.
-    pub age_sum_ms: u64,
-}
-
-/// Adds up the gauges of the present Envoys.
-#[must_use]
-pub fn held(fleet: &Fleet, now_ms: Millis) -> Held {
-    held_of(fleet, &Filter::default(), now_ms)
-}
-
-/// As [`held`], of the Envoy that is asked for.
-#[must_use]
-pub fn held_of(fleet: &Fleet, filter: &Filter, now_ms: Millis) -> Held {
-    fleet
-        .present_of(filter, now_ms)
-        .fold(Held::default(), |sum, (_, envoy)| Held {
-            entries: sum.entries.saturating_add(envoy.gauges.cache_entries),
-            bytes: sum.bytes.saturating_add(envoy.gauges.cache_bytes),
-            limit_entries: sum.limit_entries.saturating_add(envoy.gauges.cache_limit_entries),
-            limit_bytes: sum.limit_bytes.saturating_add(envoy.gauges.cache_limit_bytes),
-            age_sum_ms: sum.age_sum_ms.saturating_add(envoy.gauges.cache_age_sum_ms),
-        })
-}
 
 /// What is stored. Counts without a window are those since this control plane started.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -188,8 +155,8 @@ pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Milli
         default_ttl: default_ttl.to_owned(),
         average_age: format!("{}s", number(age_ms / 1_000.0)),
         not_used_because: reasons.into_iter().map(not_used).collect(),
-        lost_hits: cache_report::lost_hits(&whole),
-        routes: cache_report::by_route(&window),
+        lost_hits: report::lost_hits(&whole),
+        routes: report::by_route(&window),
         envoys,
         filter: super::shown(filter),
         window: super::seconds(window_ms),
@@ -209,7 +176,7 @@ pub fn invalidation(fleet: &Fleet, filter: &Filter, window_ms: Millis, now_ms: M
     let covered_ms = fleet.covered_ms(&whole, window_ms, now_ms);
     InvalidationStats {
         invalidation_rate: number(per_second(window.cache.invalidations, covered_ms)),
-        by_cause: cache_report::invalidations(&window),
+        by_cause: report::invalidations(&window),
         recent_invalidations: window.cache.invalidations,
         invalidations: fleet.totals().cache.invalidations,
         filter: super::shown(filter),

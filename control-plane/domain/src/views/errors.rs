@@ -1,9 +1,10 @@
 //! `GET /metrics/errors`: what kinds of failures, how often, where and when last.
 
-use super::{ERROR_TYPES, Figure, Part, number, per_second, percent};
+use super::{ERROR_TYPES, Part, per_second};
 use crate::Millis;
 use crate::fleet::Fleet;
-use crate::sum::{ErrorExample, Filter};
+use crate::telemetry::figure::{Figure, number, percent};
+use crate::telemetry::sum::{ErrorExample, Filter};
 use optimizer_proto::v1::Outcome;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,10 +1,10 @@
 //! The hit ratio, also of a cache that has been idle for a while.
 
 use crate::Millis;
-use crate::figure::percent;
 use crate::fleet::Fleet;
-use crate::sum::{Filter, Sum};
-use crate::windows::Windows;
+use crate::telemetry::figure::percent;
+use crate::telemetry::sum::{Filter, Sum};
+use crate::telemetry::windows::Windows;
 
 /// Hit ratio in percent: of the window, else of the last one with lookups, else 100: an idle cache misses nothing.
 #[must_use]

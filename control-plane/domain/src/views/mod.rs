@@ -1,6 +1,5 @@
 //! The figures operators read. Percentages are 0–100, times bare milliseconds, sizes bare megabytes, at most four decimals.
 
-mod breakers;
 mod cache;
 mod errors;
 mod hit_ratio;
@@ -9,16 +8,14 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-pub use crate::figure::{Figure, number, percent};
-pub(crate) use breakers::{awaiting_request, awaits_request};
-pub use breakers::{state_of, worst_state};
-pub use cache::{CacheStats, EnvoyCache, Held, InvalidationStats, NotUsed, cache, held, held_of, invalidation};
+pub use cache::{CacheStats, EnvoyCache, InvalidationStats, NotUsed, cache, invalidation};
 pub use errors::{ErrorDetail, Errors, errors};
 pub use hit_ratio::hit_ratio;
 pub use performance::{Performance, Sources, performance};
 pub use system::{EnvoyMachine, Limits, Machine, System, system};
 
-use crate::sum::Filter;
+use crate::telemetry::figure::{Figure, number};
+use crate::telemetry::sum::Filter;
 use optimizer_proto::telemetry::Sketch;
 use optimizer_proto::v1::Outcome;
 use serde::Serialize;

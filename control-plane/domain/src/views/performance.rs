@@ -1,11 +1,14 @@
 //! `GET /metrics/performance`: how fast, how well cached, how much.
 
-use super::{FORWARDED, FROM_CACHE, Figure, MISSED, OUTCOMES, Part};
-use super::{held_of, hit_ratio, megabytes, milliseconds, number, per_second, percent};
+use super::{FORWARDED, FROM_CACHE, MISSED, OUTCOMES, Part};
+use super::{hit_ratio, megabytes, milliseconds, per_second};
 use crate::Millis;
-use crate::envoy_stats::EnvoyStats;
+use crate::breakers::state::worst_state;
+use crate::cache::held::held_of;
 use crate::fleet::Fleet;
-use crate::sum::{Filter, Sum};
+use crate::telemetry::envoy_stats::EnvoyStats;
+use crate::telemetry::figure::{Figure, number, percent};
+use crate::telemetry::sum::{Filter, Sum};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -168,7 +171,7 @@ pub fn performance(
         cache_hit_ratio: number(hit_ratio(fleet, filter, &window, window_ms, now_ms)),
         cache_memory_usage: megabytes(held_of(fleet, filter, now_ms).bytes),
         eviction_rate: number(per_second(whole.cache.evictions, covered_ms)),
-        circuit_breaker_state: super::worst_state(fleet, filter, now_ms).as_str(),
+        circuit_breaker_state: worst_state(fleet, filter, now_ms).as_str(),
         http2_adoption_rate: number(http2),
         connection_reuse_rate: number(reuse),
         memory_usage_mb: megabytes(own_memory),

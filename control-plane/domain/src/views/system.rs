@@ -1,10 +1,11 @@
 //! `GET /metrics/system`: memory, processor, disk and connections, of the control plane's machine and of the Envoys.
 
-use super::{Figure, Part, megabytes, number};
+use super::{Part, megabytes};
 use crate::Millis;
-use crate::envoy_stats::{EnvoyStats, Gauges};
 use crate::fleet::Fleet;
-use crate::sum::Filter;
+use crate::telemetry::envoy_stats::{EnvoyStats, Gauges};
+use crate::telemetry::figure::{Figure, number};
+use crate::telemetry::sum::Filter;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;

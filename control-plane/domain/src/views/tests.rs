@@ -1,8 +1,8 @@
 //! The views on made-up fleets.
 
 use super::*;
-use crate::envoy_stats::EnvoyStats;
 use crate::fleet::Fleet;
+use crate::telemetry::envoy_stats::EnvoyStats;
 use optimizer_proto::v1::{
     BreakerGauge, CacheCounters, FilterGauges, Hello, RequestSeries, TelemetryDelta, TelemetryReport,
 };
@@ -128,9 +128,9 @@ fn the_figures_are_those_of_the_fleet() {
     assert_eq!(view["circuit_breaker_state"], "half_open");
     let p95 = view["p95_latency"].as_f64().unwrap();
     assert!((2.9..3.1).contains(&p95), "{p95}");
-    let status = json(crate::breaker_status::breaker_status(
+    let status = json(crate::breakers::status::breaker_status(
         &fleet,
-        &crate::steering::Steering::default(),
+        &crate::breakers::overrides::BreakerOverrides::default(),
         2_000,
     ));
     assert_eq!(

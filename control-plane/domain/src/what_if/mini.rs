@@ -5,7 +5,7 @@
 //! needed, the most willing one gives up an entry. The pages are scaled down too, so each holds as many entries as the real one.
 
 use super::keys::{Key, KeyId, Keys};
-use super::policy::{self, Scene};
+use super::policy::{self, EvictionContext};
 use super::slot::{Now, Slot};
 use optimizer_proto::settings::EvictionPolicy;
 
@@ -178,7 +178,7 @@ impl Mini {
     /// Takes one entry out; false when there is none.
     fn make_room(&mut self, now: &Now<'_>) -> bool {
         let sample = self.sample();
-        let scene = Scene {
+        let scene = EvictionContext {
             policy: self.policy,
             from_probation: self.probation_bytes * 10 >= self.held_bytes,
             now,
@@ -209,7 +209,7 @@ impl Mini {
     }
 
     fn take_victim(&mut self, range: std::ops::Range<usize>, now: &Now<'_>) {
-        let scene = Scene {
+        let scene = EvictionContext {
             policy: self.policy,
             from_probation: self.probation_bytes * 10 >= self.held_bytes,
             now,

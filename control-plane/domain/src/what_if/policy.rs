@@ -19,7 +19,7 @@ const PROMOTION: u8 = 1;
 const HALF_LIFE_MS: u64 = 600_000;
 
 /// What a policy is told besides the page.
-pub(super) struct Scene<'n, 'k> {
+pub(super) struct EvictionContext<'n, 'k> {
     pub(super) policy: EvictionPolicy,
     /// The newcomers of S3-FIFO hold more than their share.
     pub(super) from_probation: bool,
@@ -84,12 +84,12 @@ fn set(states: &mut [u8], key: KeyId, state: u8) {
     }
 }
 
-fn age(slot: &Slot, scene: &Scene<'_, '_>) -> u64 {
+fn age(slot: &Slot, scene: &EvictionContext<'_, '_>) -> u64 {
     u64::from(scene.now.at.wrapping_sub(slot.since))
 }
 
 /// How good a victim the page offers; greater goes first. `None` for an empty page.
-pub(super) fn willingness(slots: &[Slot], states: &[u8], hand: usize, scene: &Scene<'_, '_>) -> Option<u64> {
+pub(super) fn willingness(slots: &[Slot], states: &[u8], hand: usize, scene: &EvictionContext<'_, '_>) -> Option<u64> {
     match scene.policy {
         EvictionPolicy::S3Fifo => {
             let is_main = |slot: &&Slot| state(states, slot.key) & MAIN != 0;
@@ -121,7 +121,7 @@ pub(super) fn victim(
     slots: &mut [Slot],
     states: &mut [u8],
     hand: &mut usize,
-    scene: &Scene<'_, '_>,
+    scene: &EvictionContext<'_, '_>,
     mut promoted: impl FnMut(KeyId),
 ) -> usize {
     match scene.policy {
@@ -144,7 +144,7 @@ pub(super) fn victim(
 fn newcomer(
     slots: &mut [Slot],
     states: &mut [u8],
-    scene: &Scene<'_, '_>,
+    scene: &EvictionContext<'_, '_>,
     promoted: &mut impl FnMut(KeyId),
 ) -> Option<usize> {
     for _ in 0..slots.len() {
@@ -160,7 +160,7 @@ fn newcomer(
     None
 }
 
-fn settled(slots: &mut [Slot], states: &mut [u8], scene: &Scene<'_, '_>) -> Option<usize> {
+fn settled(slots: &mut [Slot], states: &mut [u8], scene: &EvictionContext<'_, '_>) -> Option<usize> {
     for _ in 0..=(usize::from(WARM_MAX) + 1) * slots.len() {
         let at = slots.iter().position(|slot| state(states, slot.key) & MAIN != 0)?;
         let key = slots.get(at)?.key;
@@ -174,7 +174,7 @@ fn settled(slots: &mut [Slot], states: &mut [u8], scene: &Scene<'_, '_>) -> Opti
     None
 }
 
-fn to_the_end(slots: &mut [Slot], at: usize, scene: &Scene<'_, '_>) {
+fn to_the_end(slots: &mut [Slot], at: usize, scene: &EvictionContext<'_, '_>) {
     if let Some(rest) = slots.get_mut(at..) {
         rest.rotate_left(1);
     }
@@ -200,7 +200,7 @@ fn passed_by(slots: &[Slot], states: &mut [u8], hand: &mut usize) -> usize {
 }
 
 /// The entry that goes first, the older one among equals, and its rank.
-fn ranked(slots: &[Slot], states: &[u8], scene: &Scene<'_, '_>) -> Option<(usize, u64)> {
+fn ranked(slots: &[Slot], states: &[u8], scene: &EvictionContext<'_, '_>) -> Option<(usize, u64)> {
     let rank = |slot: &Slot| {
         let key = scene.now.keys.get(slot.key);
         let idle = u64::from(scene.now.at.wrapping_sub(key.used));

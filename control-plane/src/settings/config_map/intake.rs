@@ -3,9 +3,9 @@
 use super::super::doubt::Doubt;
 use super::super::service::SettingsService;
 use crate::kernel::clock::now_ms;
-use control_domain::book::Author;
-use control_domain::config_map::{ConfigMap, Intake};
-use control_domain::write_back::keys_to_write;
+use control_domain::settings::config_map::{ConfigMap, Intake};
+use control_domain::settings::history::Author;
+use control_domain::settings::write_back::keys_to_write;
 use std::collections::BTreeMap;
 
 impl SettingsService {

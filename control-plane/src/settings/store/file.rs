@@ -3,8 +3,8 @@
 use super::memory::name;
 use super::state_file::StateFile;
 use super::{Put, PutError, SettingsStore, Version};
-use control_domain::agreement::SharedState;
-use control_domain::book::SettingsHistory;
+use control_domain::settings::history::SettingsHistory;
+use control_domain::settings::shared_state::SharedState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::{Handle, RuntimeFlavor};
 

@@ -1,8 +1,8 @@
 //! Settings that end with the process.
 
 use super::{Put, PutError, SettingsStore, Version};
-use control_domain::agreement::SharedState;
-use control_domain::book::SettingsHistory;
+use control_domain::settings::history::SettingsHistory;
+use control_domain::settings::shared_state::SharedState;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The place.

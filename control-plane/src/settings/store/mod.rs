@@ -14,8 +14,8 @@ use redis::RedisStore;
 
 use crate::redis::RedisConnection;
 use crate::redis::keys::Keys;
-use control_domain::agreement::SharedState;
-use control_domain::book::SettingsHistory;
+use control_domain::settings::history::SettingsHistory;
+use control_domain::settings::shared_state::SharedState;
 use state_file::StateFile;
 use std::sync::Arc;
 

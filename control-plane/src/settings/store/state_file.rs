@@ -3,7 +3,7 @@
 
 use crate::storage::document::{self, damaged};
 use crate::storage::journal::Journal;
-use control_domain::book::{Author, Revision, SettingsHistory};
+use control_domain::settings::history::{Author, Revision, SettingsHistory};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -236,7 +236,7 @@ pub(crate) fn from_record(kept: RevisionRecord) -> Revision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use control_domain::change::Change;
+    use control_domain::settings::change::Change;
     use optimizer_proto::settings::Settings;
     use serde_json::json;
     use std::fs;

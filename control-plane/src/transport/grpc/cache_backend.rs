@@ -2,7 +2,7 @@
 
 use crate::net::outbox::Outbox;
 use crate::tier::{Fault, Tier};
-use control_domain::tier::Subject;
+use control_domain::purges::tier_order::Subject;
 use optimizer_proto::v1::cache_backend_server::CacheBackend;
 use optimizer_proto::v1::{
     TierFound, TierGet, TierInvalidate, TierInvalidated, TierPut, TierRelease, TierReleased, TierStored, TierSubject,

@@ -65,7 +65,7 @@ impl ControlLink for Link {
         request: Request<Streaming<FilterMessage>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let (sender, messages) = outbox::channel(Outbox::of(&request));
-        let conversation = Conversation {
+        let conversation = ControlSession {
             services: self.services.clone(),
             connection: self.services.fleet.connection_id(),
             envoy: String::new(),
@@ -82,7 +82,7 @@ fn message(body: ToFilter) -> ControlMessage {
     ControlMessage { body: Some(body) }
 }
 
-struct Conversation {
+struct ControlSession {
     services: LinkServices,
     connection: ConnectionId,
     envoy: String,
@@ -92,7 +92,7 @@ struct Conversation {
     sent: (String, u64),
 }
 
-impl Conversation {
+impl ControlSession {
     async fn hold(mut self, mut incoming: Streaming<FilterMessage>, mut stopped: watch::Receiver<bool>) {
         let first = tokio::time::timeout(HELLO, incoming.message()).await;
         let hello = match first {

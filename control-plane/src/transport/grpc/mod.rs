@@ -15,13 +15,13 @@ pub(crate) use control_link::LinkServices;
 #[cfg(test)]
 pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO, parts::MAX_PARTS};
 
-use crate::credentials::{Certificate, Door};
+use crate::credentials::{Certificate, PeerAuthenticator};
 use crate::kernel::ports::RemoteEnvoys;
 use crate::net::bodies::Bodies;
 use crate::net::incoming::Io;
 use crate::net::unread::Unread;
 use crate::tier::Tier;
-use crate::xds::{Ads, Clients, Hub};
+use crate::xds::{Ads, Clients, XdsPublisher};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
 use optimizer_proto::v1::control_link_server::ControlLinkServer;
@@ -95,8 +95,8 @@ pub(crate) struct Services {
 /// Serves until told to stop.
 pub(crate) async fn serve(
     services: Services,
-    hub: Arc<Hub>,
-    door: Door,
+    hub: Arc<XdsPublisher>,
+    door: PeerAuthenticator,
     bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
@@ -108,7 +108,7 @@ pub(crate) async fn serve(
         remote,
     } = services;
     let refused = Arc::clone(&link.refused);
-    let others = replica_link::Door::new(Arc::clone(&remote), Arc::clone(&refused));
+    let others = replica_link::ReplicaAuthenticator::new(Arc::clone(&remote), Arc::clone(&refused));
     let sink = metrics_sink::Sink::new(Arc::clone(&link.fleet), clients, bodies.clone(), Arc::clone(&refused));
     let tier = CacheBackendServer::new(cache_backend::Backend::new(tier));
     let tier = tier.max_decoding_message_size(MAX_TIER);

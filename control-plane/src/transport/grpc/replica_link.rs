@@ -14,13 +14,13 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Lets replicas alone in, before anything of what they say is read.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
+pub(crate) struct ReplicaAuthenticator {
     replicas: Arc<dyn RemoteEnvoys>,
     /// Streams that were refused.
     refused: Arc<AtomicU64>,
 }
 
-impl Door {
+impl ReplicaAuthenticator {
     pub(crate) fn new(replicas: Arc<dyn RemoteEnvoys>, refused: Arc<AtomicU64>) -> Self {
         Self { replicas, refused }
     }

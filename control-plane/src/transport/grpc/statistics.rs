@@ -1,7 +1,7 @@
 //! What is read of a message of statistics, as it is read: the standard types take up hundreds of times what an empty metric has on the wire.
 
 use crate::xds::{Endpoints, Upstreams};
-use control_domain::envoy_stats::{self, MAX_UPSTREAMS};
+use control_domain::telemetry::envoy_stats::{self, MAX_UPSTREAMS};
 use prost::bytes::{Buf, BufMut};
 use prost::encoding::{DecodeContext, WireType, message, skip_field, string};
 use prost::{DecodeError, Message};

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control_domain::alerts::{Alert, Severity, Silence, State as Stage, about};
-use control_domain::views::{Figure, number};
+use control_domain::telemetry::figure::{Figure, number};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const MAX_TEXT: usize = 256;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Which {
+pub(crate) struct AlertsQuery {
     /// Also those whose condition has not lasted long enough yet.
     #[serde(default)]
     pending: bool,
@@ -92,11 +92,11 @@ pub(crate) struct Acknowledged {
 }
 
 /// Alerts that are on, the worst first, as a bare array.
-#[utoipa::path(get, path = "/alerts/active", tag = "alerts", params(Which), responses((status = 200, description = "Array of alerts, empty when none", body = Vec<AlertView>)))]
+#[utoipa::path(get, path = "/alerts/active", tag = "alerts", params(AlertsQuery), responses((status = 200, description = "Array of alerts, empty when none", body = Vec<AlertView>)))]
 pub(crate) async fn active(
     State(alerts): State<Arc<AlertService>>,
     State(runbook): State<Runbook>,
-    Params(which): Params<Which>,
+    Params(which): Params<AlertsQuery>,
 ) -> Json<Vec<AlertView>> {
     let active = alerts.active(which.pending);
     let listed = active

@@ -1,6 +1,6 @@
 //! Parts of answers that several resources share.
 
-use control_domain::book::difference;
+use control_domain::settings::history::difference;
 use optimizer_proto::v1::Violation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

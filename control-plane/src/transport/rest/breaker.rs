@@ -2,7 +2,7 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem, Segments};
-use super::query::{WordHeaders, duration};
+use super::query::{ReasonHeaders, duration};
 use crate::breakers::BreakerService;
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
@@ -10,8 +10,8 @@ use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use control_domain::breaker_status::{BreakerStatus, Transition, breaker_event, breaker_status};
-use control_domain::steering::{LONGEST_MS, Said, Word};
+use control_domain::breakers::overrides::{BreakerOverride, LONGEST_MS, OverrideAction};
+use control_domain::breakers::status::{BreakerStatus, Transition, breaker_event, breaker_status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -37,8 +37,8 @@ pub(crate) async fn events(State(fleet): State<Arc<FleetService>>) -> Json<Vec<T
     }))
 }
 
-#[utoipa::path(get, path = "/circuit-breaker/audit", tag = "breaker", responses((status = 200, description = "What operators said about breakers, the newest last", body = Vec<Said>)))]
-pub(crate) async fn audit(State(breakers): State<Arc<BreakerService>>) -> Json<Vec<Said>> {
+#[utoipa::path(get, path = "/circuit-breaker/audit", tag = "breaker", responses((status = 200, description = "What operators said about breakers, the newest last", body = Vec<BreakerOverride>)))]
+pub(crate) async fn audit(State(breakers): State<Arc<BreakerService>>) -> Json<Vec<BreakerOverride>> {
     Json(breakers.overrides().log().cloned().collect())
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn audit(State(breakers): State<Arc<BreakerService>>) -> Json<V
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Steer {
+pub(crate) struct OverrideRequest {
     /// How long it lasts, for example `10m`, up to 24h. When absent: until `reset`; five minutes after the control plane is gone it ends all the same.
     expires_in: Option<String>,
     /// Why, for the audit log; `X-Reason` does as well.
@@ -55,9 +55,9 @@ pub(crate) struct Steer {
 
 /// A word said, and who has heard it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Steered {
+pub(crate) struct OverrideApplied {
     #[serde(flatten)]
-    said: Said,
+    said: BreakerOverride,
     /// On how many Envoys it is in force.
     in_force_on: usize,
     /// Envoys that did not take it in time.
@@ -69,23 +69,23 @@ pub(crate) struct Steered {
 }
 
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
-#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset", pattern = "^(force-open|force-close|dry-run|reset)$"), Steer, WordHeaders), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = Steered), (status = 404, description = "No such action, or no such upstream is known"), (status = 409, description = "The settings switch breakers off")))]
+#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset", pattern = "^(force-open|force-close|dry-run|reset)$"), OverrideRequest, ReasonHeaders), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = OverrideApplied), (status = 404, description = "No such action, or no such upstream is known"), (status = 409, description = "The settings switch breakers off")))]
 pub(crate) async fn steer(
     State(breakers): State<Arc<BreakerService>>,
     State(fleet): State<Arc<FleetService>>,
     State(settings): State<Arc<SettingsService>>,
     Segments((upstream, action)): Segments<(String, String)>,
-    Params(steer): Params<Steer>,
+    Params(steer): Params<OverrideRequest>,
     caller: Caller,
     headers: HeaderMap,
-) -> Result<Json<Steered>, Problem> {
-    let action = Word::parse(&action).ok_or_else(Problem::not_found)?;
+) -> Result<Json<OverrideApplied>, Problem> {
+    let action = OverrideAction::parse(&action).ok_or_else(Problem::not_found)?;
     let at = now_ms();
     let until = expiry(&steer, action)?.map(|expiry| at.saturating_add(expiry));
     check_known(&settings, &fleet, &upstream)?;
     let given = headers.get("x-reason").and_then(|value| value.to_str().ok());
     let reason = given.or(steer.reason.as_deref()).unwrap_or_default();
-    let said = Said {
+    let said = BreakerOverride {
         at,
         upstream,
         action,
@@ -100,7 +100,7 @@ pub(crate) async fn steer(
     let here: BTreeSet<&String> = answers.iter().map(|(envoy, _)| envoy).collect();
     let mut elsewhere = fleet.connected_envoys();
     elsewhere.retain(|envoy| !here.contains(envoy));
-    Ok(Json(Steered {
+    Ok(Json(OverrideApplied {
         said,
         in_force_on: done.len(),
         not_on: late.into_iter().map(|(envoy, _)| envoy.clone()).collect(),
@@ -109,11 +109,11 @@ pub(crate) async fn steer(
     }))
 }
 
-fn expiry(steer: &Steer, action: Word) -> Result<Option<u64>, Problem> {
+fn expiry(steer: &OverrideRequest, action: OverrideAction) -> Result<Option<u64>, Problem> {
     let Some(text) = &steer.expires_in else {
         return Ok(None);
     };
-    if action == Word::Reset {
+    if action == OverrideAction::Reset {
         return Err(Problem::bad_query("expires_in", text, "nothing: a reset does not end"));
     }
     duration(text)

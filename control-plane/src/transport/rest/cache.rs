@@ -10,7 +10,7 @@ use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control_domain::cache_report::Stored;
+use control_domain::cache::report::Stored;
 use control_domain::views::{self, CacheStats, InvalidationStats};
 use optimizer_proto::url;
 use optimizer_proto::v1::command::Body;

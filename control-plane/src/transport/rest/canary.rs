@@ -3,7 +3,7 @@
 use super::answers::{Difference, Reached, differences};
 use super::identity::Caller;
 use super::problem::{Params, Problem};
-use super::query::{SettingsWrite, WordHeaders, Write};
+use super::query::{ReasonHeaders, SettingsWrite, Write};
 use super::settings::{reason, rollout_of};
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
@@ -12,11 +12,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use control_domain::book::Refused;
-use control_domain::canary::Canary;
 use control_domain::fleet::{Envoy, Fleet};
-use control_domain::sum::Sum;
-use control_domain::views;
+use control_domain::settings::canary::Canary;
+use control_domain::settings::history::Refused;
+use control_domain::telemetry::figure::percent;
+use control_domain::telemetry::sum::Sum;
 use optimizer_proto::v1::Outcome;
 use serde::Serialize;
 use std::sync::Arc;
@@ -168,7 +168,7 @@ pub(crate) async fn promote(
 }
 
 /// `POST /settings/canary/abort`: the settings that all others have are issued again.
-#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite, WordHeaders), responses((status = 200, description = "Given up", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = 409, description = "No canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
+#[utoipa::path(post, path = "/settings/canary/abort", tag = "settings", params(SettingsWrite, ReasonHeaders), responses((status = 200, description = "Given up", body = Ended), (status = 202, description = "Some Envoys do not run on it yet", body = Ended), (status = 409, description = "No canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn abort(
     State(settings): State<Arc<SettingsService>>,
     caller: Caller,
@@ -213,8 +213,8 @@ fn figures(fleet: &Fleet, canary: &Canary, of_canary: bool, window_ms: u64, now_
     let requests = sum.requests();
     PartFigures {
         requests,
-        error_rate: views::percent(sum.count(Outcome::Error), requests),
-        cache_hit_ratio: views::percent(sum.cache.hits, sum.cache.lookups),
+        error_rate: percent(sum.count(Outcome::Error), requests),
+        cache_hit_ratio: percent(sum.cache.hits, sum.cache.lookups),
         p95_latency: sum.latency().quantile(0.95).unwrap_or(0.0) / 1_000.0,
     }
 }

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control_domain::health::Summary;
-use control_domain::views::{Figure, number};
+use control_domain::telemetry::figure::{Figure, number};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;

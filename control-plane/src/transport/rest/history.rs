@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use control_domain::book::Revision;
+use control_domain::settings::history::Revision;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;

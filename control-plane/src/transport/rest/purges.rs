@@ -2,7 +2,7 @@
 
 use super::identity::Caller;
 use super::problem::{Body, Params, Problem, Segments};
-use super::query::{WordHeaders, Write};
+use super::query::{ReasonHeaders, Write};
 use super::receipts::{PurgeSummary, Receipt, Receipts, summary};
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
@@ -117,7 +117,7 @@ impl PurgeRequest {
 
 /// Purges on every Envoy, also on those that are away, as soon as they return. With `wait=all` the answer comes when all connected
 /// Envoys have it in force in every worker.
-#[utoipa::path(post, path = "/cache/purge", tag = "cache", params(Write, WordHeaders, ("Idempotency-Key" = Option<String>, Header, description = "With the key of an earlier purge nothing is purged again, and its receipt is the answer")), request_body = PurgeRequest, responses(
+#[utoipa::path(post, path = "/cache/purge", tag = "cache", params(Write, ReasonHeaders, ("Idempotency-Key" = Option<String>, Header, description = "With the key of an earlier purge nothing is purged again, and its receipt is the answer")), request_body = PurgeRequest, responses(
     (status = 200, description = "In force on all Envoys", body = PurgeAnswer), (status = 202, description = "Accepted; the receipt names who is late or away", body = PurgeAnswer),
     (status = 422, description = "Not a purge, or the Idempotency-Key of another; nothing was purged"), (status = 429, description = "Too many")))]
 pub(crate) async fn purge(

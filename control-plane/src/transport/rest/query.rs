@@ -1,7 +1,7 @@
 //! Query parameters that several resources share.
 
 use super::problem::Problem;
-use control_domain::sum::Filter;
+use control_domain::telemetry::sum::Filter;
 use control_domain::views::{DEFAULT_WINDOW_MS, MAX_WINDOW_MS};
 use serde::Deserialize;
 use std::time::Duration;
@@ -126,7 +126,7 @@ pub(crate) struct SettingsHeaders {
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only described; headers are read where they matter")]
-pub(crate) struct WordHeaders {
+pub(crate) struct ReasonHeaders {
     /// Why, for the log.
     #[param(rename = "X-Reason")]
     reason: Option<String>,

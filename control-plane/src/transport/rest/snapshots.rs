@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use control_domain::snapshot::{Checksum, Entry, FORMAT, Foot, Head, Restored, VERSION};
+use control_domain::cache::snapshot::{Checksum, Entry, FORMAT, Head, Restored, SnapshotTrailer, VERSION};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ pub(crate) struct Snapshot {
     /// Stored responses, those with most hits first.
     entries: Vec<Entry>,
     #[serde(flatten)]
-    foot: Foot,
+    foot: SnapshotTrailer,
 }
 
 /// What became of a snapshot.
@@ -216,7 +216,7 @@ async fn write(fleet: &FleetService, head: Head, wanted: Wanted, mut out: Out) {
     let incomplete = export.incomplete();
     let nobody = envoys.is_empty().then(|| "no Envoy is connected".to_owned());
     let incomplete = incomplete.or(nobody);
-    let foot = Foot {
+    let foot = SnapshotTrailer {
         complete: incomplete.is_none(),
         incomplete_because: incomplete.unwrap_or_default(),
         count,
@@ -251,7 +251,7 @@ impl Written {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct How {
+pub(crate) struct RestoreQuery {
     /// Only say what would become of it.
     #[serde(default)]
     dry_run: bool,
@@ -261,14 +261,14 @@ pub(crate) struct How {
 
 /// Takes a snapshot back. The whole document is read and judged before any of it is given to an Envoy; every entry is judged by
 /// itself, here and by the filter.
-#[utoipa::path(post, path = "/cache/restore", tag = "cache", params(How), request_body(content = serde_json::Value, description = "A snapshot"), responses(
+#[utoipa::path(post, path = "/cache/restore", tag = "cache", params(RestoreQuery), request_body(content = serde_json::Value, description = "A snapshot"), responses(
     (status = 200, description = "Counts of what was restored, kept, expired and refused, with reasons", body = RestoreReport),
     (status = 409, description = "Another one is being restored, or there is no Envoy"), (status = 413, description = "Larger than RESTORE_MAX_MB"), (status = 422, description = "Not a snapshot, or damaged so that it cannot be read; nothing has changed"), (status = 500, description = "It cannot be kept on disk while it is read")))]
 pub(crate) async fn restore(
     State(snapshots): State<Arc<SnapshotService>>,
     State(fleet): State<Arc<FleetService>>,
     caller: Caller,
-    Params(how): Params<How>,
+    Params(how): Params<RestoreQuery>,
     body: Body,
 ) -> Result<Json<RestoreReport>, Problem> {
     let _turn = snapshots.turn().ok_or_else(|| {

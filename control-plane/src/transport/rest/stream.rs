@@ -9,7 +9,7 @@ use crate::kernel::events::Events;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
-use control_domain::sum::Filter;
+use control_domain::telemetry::sum::Filter;
 use control_domain::views;
 use serde::Serialize;
 use std::convert::Infallible;

@@ -5,7 +5,7 @@ use filter_core::cache::{
     storability,
 };
 use filter_core::driver::header_map::{MapWriter, parse};
-use filter_core::engine::{Asked, Decision, decide};
+use filter_core::engine::{CacheRequest, Decision, decide};
 use filter_core::http::fields::Fields;
 use filter_core::http::method::Method;
 use std::hint::black_box;
@@ -72,7 +72,7 @@ fn stored(key: &CacheKey, request: &Fields<'_>) -> Vec<u8> {
     encoder.seal().expect("a whole body")
 }
 
-fn routing<'a>(asked: &Asked<'a>) -> Routing<'a> {
+fn routing<'a>(asked: &CacheRequest<'a>) -> Routing<'a> {
     Routing {
         cluster: b"origin",
         route: b"",
@@ -83,7 +83,7 @@ fn routing<'a>(asked: &Asked<'a>) -> Routing<'a> {
 }
 
 fn hit(map: &[u8], stored: &[u8], policy: &FreshnessPolicy, key_policy: &KeyPolicy) -> Option<Vec<u8>> {
-    let asked = Asked::read(Fields::from(parse(map)))?;
+    let asked = CacheRequest::read(Fields::from(parse(map)))?;
     let key = CacheKey::of_routed(
         key_policy,
         &asked.target,
@@ -112,7 +112,7 @@ pub(crate) fn hits() -> impl FnMut() {
         .for_each(|(name, value)| map.push(name.as_bytes(), value.as_bytes()));
     let map = map.finish();
     let (policy, key_policy) = (FreshnessPolicy::default(), KeyPolicy::default());
-    let asked = Asked::read(lines(&REQUEST)).expect("a request");
+    let asked = CacheRequest::read(lines(&REQUEST)).expect("a request");
     let key = CacheKey::new(&key_policy, &asked.target, &asked.fields, &KeySecret::unset()).routed(&routing(&asked));
     let stored = stored(&key, &asked.fields);
     assert!(hit(&map, &stored, &policy, &key_policy).is_some(), "it is a hit");

@@ -4,7 +4,7 @@ mod decision;
 
 use filter_core::breaker::{self, BreakerPolicy, Call, OutcomeClass, Watch};
 use filter_core::shared_map::MemoryMap;
-use filter_core::store::{Entry, Eviction, Limits, Stamps, Store};
+use filter_core::store::{Entry, Eviction, InvalidationLog, Limits, Store};
 use filter_core::telemetry::Recorder;
 use optimizer_proto::telemetry::Sketch;
 use std::hint::black_box;
@@ -70,27 +70,27 @@ fn key(number: u32) -> [u8; 32] {
     key
 }
 
-fn insert(store: &mut Store, map: &MemoryMap, stamps: &mut Stamps, number: u32) {
+fn insert(store: &mut Store, map: &MemoryMap, stamps: &mut InvalidationLog, number: u32) {
     let mut value = Vec::with_capacity(1_100);
     value.resize(1_024, b'x');
     let entry = Entry {
         key: &key(number),
         vary: &[],
         usable_until_ms: NOW + 3_600_000,
-        birth: stamps.birth(),
+        purge_generation: stamps.purge_generation(),
         value,
     };
     store.insert(map, entry, |_| 0, NOW).expect("room for it");
 }
 
-fn filled() -> (Store, MemoryMap, Stamps) {
+fn filled() -> (Store, MemoryMap, InvalidationLog) {
     let map = MemoryMap::default();
     Store::seed(&map);
     let limits = Limits {
         entries: ENTRIES,
         ..Limits::default()
     };
-    let (mut store, mut stamps) = (Store::new(limits, Eviction::default()), Stamps::default());
+    let (mut store, mut stamps) = (Store::new(limits, Eviction::default()), InvalidationLog::default());
     for number in 0..ENTRIES {
         insert(&mut store, &map, &mut stamps, number);
     }

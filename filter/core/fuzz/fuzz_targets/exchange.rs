@@ -3,7 +3,7 @@
 
 use filter_core::cache::{CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, KeySecret, StoredView, selecting, storability};
 use filter_core::driver::header_map::parse;
-use filter_core::engine::{Asked, decide};
+use filter_core::engine::{CacheRequest, decide};
 use filter_core::http::fields::Fields;
 use libfuzzer_sys::fuzz_target;
 
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let (mine, theirs) = (lines(sides.next()), lines(sides.next()));
     let request: Fields<'_> = GET.into_iter().chain(mine.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))).collect();
     let response: Fields<'_> = theirs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
-    let Some(asked) = Asked::read(request.clone()) else { return };
+    let Some(asked) = CacheRequest::read(request.clone()) else { return };
     let policy = FreshnessPolicy { default_ttl_ms: 60_000, ..FreshnessPolicy::default() };
     let exchange = Exchange {
         method: asked.method,

@@ -3,7 +3,7 @@
 use super::machine::Pass;
 use super::policy::BreakerPolicy;
 use super::record::{Forced, Record, State};
-use super::table::{RETRIES, Standing, find, permit, records, write};
+use super::table::{RETRIES, StatusBefore, find, permit, records, write};
 use super::{BreakerState, Call, Permit, Transition};
 use crate::Millis;
 use crate::shared_map::{SetError, SharedMap};
@@ -41,7 +41,7 @@ pub fn begin_check(
     random: u64,
 ) -> Option<Permit> {
     let (key, mut record, cas) = find(map, upstream)?;
-    let before = Standing::of(&record, policy);
+    let before = StatusBefore::of(&record, policy);
     if !record.is_quiet(policy, now_ms) {
         return None;
     }
@@ -67,7 +67,7 @@ pub fn end_check(
 ) -> Option<Transition> {
     for _ in 0..RETRIES {
         let (key, mut record, cas) = find(map, &permit.upstream)?;
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         if !record.give_back(permit) {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use super::policy::BreakerPolicy;
 use super::record::{BUCKETS, Record, State};
-use super::table::{RETRIES, Standing, find, write};
+use super::table::{RETRIES, StatusBefore, find, write};
 use super::{Counted, Transition};
 use crate::Millis;
 use crate::shared_map::{SetError, SharedMap};
@@ -18,7 +18,7 @@ pub(super) fn fail(
 ) -> Option<Transition> {
     for _ in 0..RETRIES {
         let (key, mut record, cas) = find(map, &counted.upstream)?;
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         let handed_in = record.end_well(policy, counted.generation, others, now_ms);
         if !record.fail_late(policy, counted, now_ms, random) && !handed_in {
             return None;

@@ -3,7 +3,7 @@
 use super::Transition;
 use super::policy::BreakerPolicy;
 use super::record::{Cause, Forced, Record, State};
-use super::table::{Standing, find, records, write};
+use super::table::{StatusBefore, find, records, write};
 use crate::Millis;
 use crate::shared_map::SharedMap;
 
@@ -25,7 +25,7 @@ pub fn sweep(
         let Some((key, mut record, cas)) = find(map, &upstream) else {
             continue;
         };
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         let word = record.lapse(policy, now_ms).then_some(Cause::WordExpired);
         record.take_back(&alive);
         if record.may_try(policy, now_ms) {

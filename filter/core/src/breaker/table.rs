@@ -98,7 +98,7 @@ pub fn acquire(
         let Some((key, mut record, cas)) = find(map, upstream) else {
             return Decided::uncounted();
         };
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         let lapsed = record.lapse(policy, now_ms);
         let (pass, changed) = record.begin(policy, call, now_ms, random);
         if lapsed || changed {
@@ -152,7 +152,7 @@ pub fn resolve(
 ) -> Option<Transition> {
     for _ in 0..RETRIES {
         let (key, mut record, cas) = find(map, &permit.upstream)?;
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         let counted = record.end_well(policy, permit.generation, others, now_ms);
         if !record.end(policy, &permit, class, took_ms, now_ms, random) && !counted {
             return None;
@@ -222,7 +222,7 @@ pub fn steer(
         let Some((key, mut record, cas)) = find(map, upstream) else {
             return Err(SetError::Host);
         };
-        let before = Standing::of(&record, policy);
+        let before = StatusBefore::of(&record, policy);
         let until_ms = until_ms.min(now_ms.saturating_add(FORCED_MAX_MS));
         record.force(policy, forced, until_ms, now_ms);
         match write(map, upstream, &key, &record, cas, before.ordinary) {
@@ -260,13 +260,13 @@ pub(super) fn records(map: &impl SharedMap) -> impl Iterator<Item = (String, Rec
 }
 
 /// Where a breaker stood before something was done to it.
-pub(super) struct Standing {
+pub(super) struct StatusBefore {
     shown: BreakerState,
     judged: State,
     pub(super) ordinary: Option<Ordinary>,
 }
 
-impl Standing {
+impl StatusBefore {
     pub(super) fn of(record: &Record, policy: &BreakerPolicy) -> Self {
         Self {
             shown: record.shown(policy),

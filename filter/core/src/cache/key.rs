@@ -33,7 +33,7 @@ pub struct Routing<'a> {
     pub route: &'a [u8],
     /// The authority as received. Envoy chooses the route by it, and the origin sees it.
     pub authority: &'a [u8],
-    /// See [`crate::engine::Asked::claimed_scheme`].
+    /// See [`crate::engine::CacheRequest::claimed_scheme`].
     pub claimed_scheme: Option<&'a [u8]>,
     /// Digest of the request's head, where the route has no name to tell it by.
     pub head: Option<&'a str>,

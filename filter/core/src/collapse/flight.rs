@@ -19,7 +19,7 @@ pub fn seed(map: &impl SharedMap) {
     }
 }
 
-/// Part in a flight: whoever holds it must [`land`].
+/// Part in a flight: whoever holds it must [`complete_fetch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// What the flight's requests have in common.
@@ -30,8 +30,8 @@ pub struct Ticket {
 
 /// What a request shall do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boarding {
-    /// Fetch, then [`land`].
+pub enum FlightRole {
+    /// Fetch, then [`complete_fetch`].
     Lead(Ticket),
     /// Another fetches; whoever lands it will say so.
     Follow,
@@ -67,7 +67,7 @@ pub enum Beside {
 
 /// How a fetch ended, for those who follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Landing {
+pub enum FetchOutcome {
     /// The response is stored: followers find it.
     Stored,
     /// The response may not be shared: everyone fetches for himself, for a while without asking.
@@ -133,14 +133,14 @@ impl Flight {
 }
 
 /// Asks for part in the flight of this hash. `number` is one that no other call has given, not 0.
-pub fn board(map: &impl SharedMap, hash: u64, number: u64, deadline_ms: u64, now_ms: Millis) -> Boarding {
+pub fn join_flight(map: &impl SharedMap, hash: u64, number: u64, deadline_ms: u64, now_ms: Millis) -> FlightRole {
     let ticket = Ticket { hash, number };
     let key = record_key(hash);
     for _ in 0..RETRIES {
         let (flight, cas) = read(map, &key, deadline_ms, now_ms);
         if !flight.is_on(now_ms) {
             if write(map, &key, flight.led(ticket, false, deadline_ms, now_ms), cas) {
-                return Boarding::Lead(ticket);
+                return FlightRole::Lead(ticket);
             }
             continue;
         }
@@ -149,10 +149,10 @@ pub fn board(map: &impl SharedMap, hash: u64, number: u64, deadline_ms: u64, now
             None => continue,
         }
     }
-    Boarding::Alone
+    FlightRole::Alone
 }
 
-/// As [`board`], for a request that has waited `since_ms` for an attempt that failed.
+/// As [`join_flight`], for a request that has waited `since_ms` for an attempt that failed.
 pub fn retry(
     map: &impl SharedMap,
     hash: u64,
@@ -175,7 +175,7 @@ pub fn retry(
             continue;
         }
         match follow(map, &key, hash, flight, cas) {
-            Some(Boarding::Follow) => return Retry::Follow,
+            Some(FlightRole::Follow) => return Retry::Follow,
             Some(_) => return Retry::Alone,
             None => continue,
         }
@@ -183,18 +183,18 @@ pub fn retry(
     Retry::Alone
 }
 
-fn follow(map: &impl SharedMap, key: &[u8], hash: u64, flight: Flight, cas: Option<Cas>) -> Option<Boarding> {
+fn follow(map: &impl SharedMap, key: &[u8], hash: u64, flight: Flight, cas: Option<Cas>) -> Option<FlightRole> {
     if flight.hash != hash {
-        return Some(Boarding::Alone);
+        return Some(FlightRole::Alone);
     }
     if flight.number == 0 {
-        return Some(Boarding::Unshared(flight.until));
+        return Some(FlightRole::Unshared(flight.until));
     }
     let followed = Flight {
         followed: true,
         ..flight
     };
-    (flight.followed || write(map, key, followed, cas)).then_some(Boarding::Follow)
+    (flight.followed || write(map, key, followed, cas)).then_some(FlightRole::Follow)
 }
 
 /// Asks whether one of those who have waited for a deadline shall fetch beside the silent one.
@@ -225,7 +225,7 @@ pub fn beside(map: &impl SharedMap, hash: u64, deadline_ms: u64, now_ms: Millis)
 }
 
 /// Ends a fetch; what its followers are to be told, if there are any and it is for this fetch to say.
-pub fn land(map: &impl SharedMap, ticket: Ticket, landing: Landing, now_ms: Millis) -> Option<Outcome> {
+pub fn complete_fetch(map: &impl SharedMap, ticket: Ticket, landing: FetchOutcome, now_ms: Millis) -> Option<Outcome> {
     let key = record_key(ticket.hash);
     for _ in 0..RETRIES {
         let (flight, cas) = read_any(map, &key);
@@ -241,19 +241,22 @@ pub fn land(map: &impl SharedMap, ticket: Ticket, landing: Landing, now_ms: Mill
 }
 
 /// The record after a fetch has ended, and what its followers are told.
-fn landed(flight: Flight, landing: Landing, now_ms: Millis) -> (Flight, Option<Outcome>) {
-    let in_vain = matches!(landing, Landing::Failed(_) | Landing::Left | Landing::Released);
+fn landed(flight: Flight, landing: FetchOutcome, now_ms: Millis) -> (Flight, Option<Outcome>) {
+    let in_vain = matches!(
+        landing,
+        FetchOutcome::Failed(_) | FetchOutcome::Left | FetchOutcome::Released
+    );
     if in_vain && flight.fetches > 1 {
         // Another one is still under way, and is the second attempt.
         let after = Flight {
             fetches: flight.fetches - 1,
-            second: flight.second || matches!(landing, Landing::Failed(_)),
+            second: flight.second || matches!(landing, FetchOutcome::Failed(_)),
             ..flight
         };
         return (after, None);
     }
     // A time-out is not tried again: whoever waited has waited for it.
-    let timed_out = matches!(landing, Landing::Failed(Failed { status: 504, .. }));
+    let timed_out = matches!(landing, FetchOutcome::Failed(Failed { status: 504, .. }));
     let outcome = Outcome {
         landing,
         second: flight.second || timed_out,
@@ -265,11 +268,11 @@ fn landed(flight: Flight, landing: Landing, now_ms: Millis) -> (Flight, Option<O
         ..Flight::default()
     };
     let after = match landing {
-        Landing::NotShareable => Flight {
+        FetchOutcome::NotShareable => Flight {
             until: now_ms.saturating_add(ALONE_MS),
             ..kept
         },
-        Landing::Failed(failed) if outcome.second => Flight {
+        FetchOutcome::Failed(failed) if outcome.second => Flight {
             failed_ms: now_ms,
             failed,
             ..kept

@@ -10,7 +10,9 @@
 mod flight;
 mod unshared;
 
-pub use flight::{Beside, Boarding, Failed, Landing, Retry, Ticket, beside, board, forget, land, retry, seed};
+pub use flight::{
+    Beside, Failed, FetchOutcome, FlightRole, Retry, Ticket, beside, complete_fetch, forget, join_flight, retry, seed,
+};
 pub use unshared::Unshared;
 
 use crate::Millis;
@@ -22,7 +24,7 @@ pub const ALONE_MS: u64 = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
     /// How it ended.
-    pub landing: Landing,
+    pub landing: FetchOutcome,
     /// It was the second attempt: those who waited get what it came to.
     pub second: bool,
 }
@@ -32,11 +34,11 @@ impl Outcome {
     #[must_use]
     pub fn encode(self) -> [u8; 4] {
         let (kind, failed) = match self.landing {
-            Landing::Stored => (0, Failed::default()),
-            Landing::NotShareable => (1, Failed::default()),
-            Landing::Released => (2, Failed::default()),
-            Landing::Left => (3, Failed::default()),
-            Landing::Failed(failed) => (4, failed),
+            FetchOutcome::Stored => (0, Failed::default()),
+            FetchOutcome::NotShareable => (1, Failed::default()),
+            FetchOutcome::Released => (2, Failed::default()),
+            FetchOutcome::Left => (3, Failed::default()),
+            FetchOutcome::Failed(failed) => (4, failed),
         };
         let [low, high] = failed.status.to_le_bytes();
         let flags = u8::from(self.second) | u8::from(failed.unreachable) << 1;
@@ -47,17 +49,17 @@ impl Outcome {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
         let (landing, flags) = match bytes {
-            [0, _, _, flags] => (Landing::Stored, *flags),
-            [1, _, _, flags] => (Landing::NotShareable, *flags),
-            [3, _, _, flags] => (Landing::Left, *flags),
+            [0, _, _, flags] => (FetchOutcome::Stored, *flags),
+            [1, _, _, flags] => (FetchOutcome::NotShareable, *flags),
+            [3, _, _, flags] => (FetchOutcome::Left, *flags),
             [4, low, high, flags] => {
                 let failed = Failed {
                     status: u16::from_le_bytes([*low, *high]),
                     unreachable: flags & 2 != 0,
                 };
-                (Landing::Failed(failed), *flags)
+                (FetchOutcome::Failed(failed), *flags)
             }
-            _ => (Landing::Released, 0),
+            _ => (FetchOutcome::Released, 0),
         };
         Self {
             landing,

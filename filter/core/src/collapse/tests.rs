@@ -4,8 +4,8 @@ use crate::shared_map::MemoryMap;
 const DEADLINE: u64 = 5_000;
 
 fn lead(map: &MemoryMap, hash: u64, number: u64, now_ms: Millis) -> Ticket {
-    match board(map, hash, number, DEADLINE, now_ms) {
-        Boarding::Lead(ticket) => ticket,
+    match join_flight(map, hash, number, DEADLINE, now_ms) {
+        FlightRole::Lead(ticket) => ticket,
         other => panic!("{other:?}"),
     }
 }
@@ -17,11 +17,11 @@ fn status(status: u16) -> Failed {
     }
 }
 
-fn failed(code: u16) -> Landing {
-    Landing::Failed(status(code))
+fn failed(code: u16) -> FetchOutcome {
+    FetchOutcome::Failed(status(code))
 }
 
-fn told(landing: Landing, second: bool) -> Option<Outcome> {
+fn told(landing: FetchOutcome, second: bool) -> Option<Outcome> {
     Some(Outcome { landing, second })
 }
 
@@ -29,30 +29,40 @@ fn told(landing: Landing, second: bool) -> Option<Outcome> {
 fn one_leads_until_it_lands() {
     let map = MemoryMap::default();
     let ticket = lead(&map, 9, 1, 1000);
-    assert_eq!(board(&map, 9, 2, DEADLINE, 1001), Boarding::Follow);
+    assert_eq!(join_flight(&map, 9, 2, DEADLINE, 1001), FlightRole::Follow);
     let other = Ticket { hash: 9, number: 2 };
-    assert_eq!(land(&map, other, Landing::Stored, 1001), None, "only the flight lands");
-    assert_eq!(board(&map, 9, 2, DEADLINE, 1002), Boarding::Follow);
-    assert_eq!(land(&map, ticket, Landing::Stored, 1003), told(Landing::Stored, false));
+    assert_eq!(
+        complete_fetch(&map, other, FetchOutcome::Stored, 1001),
+        None,
+        "only the flight lands"
+    );
+    assert_eq!(join_flight(&map, 9, 2, DEADLINE, 1002), FlightRole::Follow);
+    assert_eq!(
+        complete_fetch(&map, ticket, FetchOutcome::Stored, 1003),
+        told(FetchOutcome::Stored, false)
+    );
     let ticket = lead(&map, 9, 3, 1003);
-    assert_eq!(land(&map, ticket, failed(500), 1004), None, "nobody followed");
+    assert_eq!(complete_fetch(&map, ticket, failed(500), 1004), None, "nobody followed");
 }
 
 #[test]
 fn nobody_waits_for_what_is_not_shareable_until_it_is() {
     let map = MemoryMap::default();
     let ticket = lead(&map, 9, 1, 1000);
-    land(&map, ticket, Landing::NotShareable, 1000);
-    assert_eq!(board(&map, 9, 2, DEADLINE, 1001), Boarding::Unshared(1000 + ALONE_MS));
+    complete_fetch(&map, ticket, FetchOutcome::NotShareable, 1000);
+    assert_eq!(
+        join_flight(&map, 9, 2, DEADLINE, 1001),
+        FlightRole::Unshared(1000 + ALONE_MS)
+    );
     forget(&map, 9);
     let ticket = lead(&map, 9, 3, 1002);
     forget(&map, 9);
     assert_eq!(
-        board(&map, 9, 4, DEADLINE, 1003),
-        Boarding::Follow,
+        join_flight(&map, 9, 4, DEADLINE, 1003),
+        FlightRole::Follow,
         "a flight is not forgotten"
     );
-    land(&map, ticket, Landing::NotShareable, 1004);
+    complete_fetch(&map, ticket, FetchOutcome::NotShareable, 1004);
     lead(&map, 9, 5, 1004 + ALONE_MS);
 }
 
@@ -60,13 +70,13 @@ fn nobody_waits_for_what_is_not_shareable_until_it_is() {
 fn what_fails_is_tried_once_more_and_that_answers_all() {
     let map = MemoryMap::default();
     let first = lead(&map, 9, 1, 1000);
-    board(&map, 9, 2, DEADLINE, 1001);
-    assert_eq!(land(&map, first, failed(500), 1500), told(failed(500), false));
+    join_flight(&map, 9, 2, DEADLINE, 1001);
+    assert_eq!(complete_fetch(&map, first, failed(500), 1500), told(failed(500), false));
     let Retry::Lead(second) = retry(&map, 9, 2, 1001, DEADLINE, 1500) else {
         panic!("nobody tries again");
     };
     assert_eq!(retry(&map, 9, 3, 1001, DEADLINE, 1501), Retry::Follow);
-    assert_eq!(land(&map, second, failed(503), 2000), told(failed(503), true));
+    assert_eq!(complete_fetch(&map, second, failed(503), 2000), told(failed(503), true));
     assert_eq!(
         retry(&map, 9, 4, 1001, DEADLINE, 2001),
         Retry::Failed(status(503)),
@@ -78,7 +88,7 @@ fn what_fails_is_tried_once_more_and_that_answers_all() {
         Retry::Failed(status(503)),
         "also while a newer one is under way"
     );
-    land(&map, newer, failed(500), 2002);
+    complete_fetch(&map, newer, failed(500), 2002);
     assert!(matches!(retry(&map, 9, 6, 2002, DEADLINE, 2003), Retry::Lead(_)));
 }
 
@@ -86,22 +96,29 @@ fn what_fails_is_tried_once_more_and_that_answers_all() {
 fn a_time_out_is_not_tried_again() {
     let map = MemoryMap::default();
     let first = lead(&map, 9, 1, 1000);
-    board(&map, 9, 2, DEADLINE, 1001);
-    assert_eq!(land(&map, first, failed(504), 1500), told(failed(504), true));
+    join_flight(&map, 9, 2, DEADLINE, 1001);
+    assert_eq!(complete_fetch(&map, first, failed(504), 1500), told(failed(504), true));
 }
 
 #[test]
 fn one_more_per_deadline_goes_beside_a_silent_fetch_and_the_first_answers_all() {
     let map = MemoryMap::default();
     let leader = lead(&map, 9, 1, 1000);
-    board(&map, 9, 2, DEADLINE, 1001);
+    join_flight(&map, 9, 2, DEADLINE, 1001);
     assert_eq!(beside(&map, 9, DEADLINE, 5_999), Beside::Wait);
     let Beside::Go(second) = beside(&map, 9, DEADLINE, 6_000) else {
         panic!("nobody goes");
     };
     assert_eq!(beside(&map, 9, DEADLINE, 6_001), Beside::Wait, "one is enough");
-    assert_eq!(land(&map, second, Landing::Stored, 6_500), told(Landing::Stored, false));
-    assert_eq!(land(&map, leader, Landing::Stored, 9_000), None, "it was not the first");
+    assert_eq!(
+        complete_fetch(&map, second, FetchOutcome::Stored, 6_500),
+        told(FetchOutcome::Stored, false)
+    );
+    assert_eq!(
+        complete_fetch(&map, leader, FetchOutcome::Stored, 9_000),
+        None,
+        "it was not the first"
+    );
     assert_eq!(beside(&map, 9, DEADLINE, 20_000), Beside::Over);
 }
 
@@ -109,12 +126,15 @@ fn one_more_per_deadline_goes_beside_a_silent_fetch_and_the_first_answers_all() 
 fn a_fetch_that_fails_beside_another_leaves_it_to_that_one() {
     let map = MemoryMap::default();
     let leader = lead(&map, 9, 1, 1000);
-    board(&map, 9, 2, DEADLINE, 1001);
+    join_flight(&map, 9, 2, DEADLINE, 1001);
     let Beside::Go(second) = beside(&map, 9, DEADLINE, 6_000) else {
         panic!("nobody goes");
     };
-    assert_eq!(land(&map, leader, failed(503), 6_100), None);
-    assert_eq!(land(&map, second, failed(503), 6_200), told(failed(503), true));
+    assert_eq!(complete_fetch(&map, leader, failed(503), 6_100), None);
+    assert_eq!(
+        complete_fetch(&map, second, failed(503), 6_200),
+        told(failed(503), true)
+    );
 }
 
 #[test]
@@ -130,7 +150,7 @@ fn a_leader_that_died_is_replaced() {
 fn keys_that_share_a_record_do_not_wait_for_each_other() {
     let map = MemoryMap::default();
     lead(&map, 9, 1, 1000);
-    assert_eq!(board(&map, 9 + 4096, 2, DEADLINE, 1000), Boarding::Alone);
+    assert_eq!(join_flight(&map, 9 + 4096, 2, DEADLINE, 1000), FlightRole::Alone);
     assert_eq!(retry(&map, 9 + 4096, 3, 900, DEADLINE, 1000), Retry::Alone);
     assert_eq!(beside(&map, 9 + 4096, DEADLINE, 9000), Beside::Over);
 }
@@ -139,18 +159,18 @@ fn keys_that_share_a_record_do_not_wait_for_each_other() {
 fn of_many_threads_one_leads_and_it_learns_of_followers() {
     let map = MemoryMap::default();
     seed(&map);
-    let boardings: Vec<Boarding> = std::thread::scope(|scope| {
+    let boardings: Vec<FlightRole> = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..=8)
             .map(|vm| {
                 let map = &map;
-                scope.spawn(move || board(map, 9, vm, DEADLINE, 1000))
+                scope.spawn(move || join_flight(map, 9, vm, DEADLINE, 1000))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let leaders = boardings
         .iter()
-        .filter(|boarding| matches!(boarding, Boarding::Lead(_)))
+        .filter(|boarding| matches!(boarding, FlightRole::Lead(_)))
         .count();
     assert_eq!(leaders, 1);
 }
@@ -159,24 +179,24 @@ fn of_many_threads_one_leads_and_it_learns_of_followers() {
 fn a_host_in_trouble_lets_everyone_go_alone() {
     let map = MemoryMap::default();
     map.fail_all(true);
-    assert_eq!(board(&map, 9, 1, DEADLINE, 1000), Boarding::Alone);
+    assert_eq!(join_flight(&map, 9, 1, DEADLINE, 1000), FlightRole::Alone);
     assert_eq!(retry(&map, 9, 1, 900, DEADLINE, 1000), Retry::Alone);
     let ticket = Ticket { hash: 9, number: 1 };
-    assert_eq!(land(&map, ticket, Landing::Stored, 1000), None);
+    assert_eq!(complete_fetch(&map, ticket, FetchOutcome::Stored, 1000), None);
 }
 
 #[test]
 fn outcomes_are_told_between_workers() {
     for landing in [
-        Landing::Stored,
-        Landing::NotShareable,
-        Landing::Released,
-        Landing::Left,
+        FetchOutcome::Stored,
+        FetchOutcome::NotShareable,
+        FetchOutcome::Released,
+        FetchOutcome::Left,
         failed(503),
     ] {
         for second in [false, true] {
             let outcome = Outcome { landing, second };
-            let expected = if landing == Landing::Released {
+            let expected = if landing == FetchOutcome::Released {
                 Outcome { landing, second: false }
             } else {
                 outcome
@@ -185,6 +205,6 @@ fn outcomes_are_told_between_workers() {
         }
     }
     for garbage in [&b""[..], b"\x09\0\0\0", b"\x00"] {
-        assert_eq!(Outcome::decode(garbage).landing, Landing::Released);
+        assert_eq!(Outcome::decode(garbage).landing, FetchOutcome::Released);
     }
 }

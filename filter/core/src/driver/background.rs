@@ -20,8 +20,8 @@ use crate::Millis;
 use crate::breaker::{self, OutcomeClass};
 use crate::cache::validation::{self, Freshened};
 use crate::cache::{CacheKey, Encoder, Framing, NotStored, StoredView, storability};
-use crate::collapse::{Failed, Landing};
-use crate::engine::Asked;
+use crate::collapse::{Failed, FetchOutcome};
+use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::limit::Place;
@@ -59,7 +59,7 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         key: &CacheKey,
         found: Found,
     ) {
@@ -95,7 +95,7 @@ impl Vm {
             stored: found.into_value(),
             id,
             route,
-            birth: self.stamps.birth(),
+            purge_generation: self.stamps.purge_generation(),
             marked: is_end_marked(ctx.host),
             hidden_credentials: has_hidden_credentials(ctx.host, &asked.fields),
             fence,
@@ -117,7 +117,7 @@ impl Vm {
             refresh.sent_ms = ctx.now_ms;
             match self.dispatch(ctx, &mut refresh) {
                 Some(token) => drop(self.background.calls.insert(token, refresh)),
-                None => self.land(ctx, &mut refresh.flight, Landing::Released),
+                None => self.complete_fetch(ctx, &mut refresh.flight, FetchOutcome::Released),
             }
         }
     }
@@ -199,13 +199,13 @@ impl Vm {
             None => self.forwarding.background_failed(refresh.key.hash(), now_ms),
         }
         let landing = match status {
-            None | Some(500 | 502 | 503 | 504) => Landing::Failed(Failed {
+            None | Some(500 | 502 | 503 | 504) => FetchOutcome::Failed(Failed {
                 status: status.unwrap_or(502),
                 unreachable: status.is_none(),
             }),
-            Some(_) => Landing::Stored,
+            Some(_) => FetchOutcome::Stored,
         };
-        self.land(Ctx::new(host, now_ms), &mut refresh.flight, landing);
+        self.complete_fetch(Ctx::new(host, now_ms), &mut refresh.flight, landing);
         self.run_background(Ctx::new(host, now_ms));
     }
 
@@ -314,7 +314,7 @@ impl Vm {
                 ctx,
                 key,
                 &request,
-                refresh.birth,
+                refresh.purge_generation,
                 bytes,
                 &plan.vary,
                 plan.usable_until_ms,
@@ -332,7 +332,15 @@ impl Vm {
                 let key = &refresh.key;
                 self.offer(ctx, key, seen.request, refresh.fence, &bytes, usable_until_ms);
                 let key = key.as_bytes();
-                self.insert(ctx, key, seen.request, refresh.birth, bytes, &vary, usable_until_ms);
+                self.insert(
+                    ctx,
+                    key,
+                    seen.request,
+                    refresh.purge_generation,
+                    bytes,
+                    &vary,
+                    usable_until_ms,
+                );
             }
             Freshened::ServeOnly { .. } | Freshened::Clients | Freshened::Other => {
                 self.store.discard(ctx.host, refresh.id);

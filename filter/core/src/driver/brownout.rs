@@ -15,7 +15,7 @@ use crate::cache::reply::{self, Answer};
 use crate::cache::reuse::{self, Failure};
 use crate::cache::{CacheStatus, StoredView};
 use crate::collapse::Failed;
-use crate::engine::Asked;
+use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use optimizer_proto::v1::Outcome;
 use std::borrow::Cow;
@@ -122,7 +122,7 @@ impl From<Refusal> for Shed {
 }
 
 /// What the breaker's refusal comes to.
-pub(super) enum Turned {
+pub(super) enum Rejection {
     /// Something stale has been served.
     Answered(Flow),
     /// Nothing can be.
@@ -137,18 +137,18 @@ impl Vm {
         exchange: &mut Exchange,
         map: &[u8],
         onward: &ForwardPlan,
-    ) -> Result<Vec<Permit>, Turned> {
+    ) -> Result<Vec<Permit>, Rejection> {
         let refusal = match self.admit(ctx, exchange, onward.stored.is_some()) {
             Ok(permits) => return Ok(permits),
             Err(refusal) => refusal,
         };
         if let Some(flow) = self.stale_for_refused(ctx, exchange, map, onward, &Shed::from(refusal)) {
-            return Err(Turned::Answered(flow));
+            return Err(Rejection::Answered(flow));
         }
         if refusal.why == Why::Recovering {
-            return self.admit(ctx, exchange, false).map_err(Turned::Away);
+            return self.admit(ctx, exchange, false).map_err(Rejection::Away);
         }
-        Err(Turned::Away(refusal))
+        Err(Rejection::Away(refusal))
     }
 
     /// A call is refused: something stale if that is allowed, else 503 with when to come back.
@@ -185,7 +185,7 @@ impl Vm {
         onward: &ForwardPlan,
         shed: &Shed,
     ) -> Option<Flow> {
-        let asked = Asked::read(Fields::from(header_map::parse(map)))?;
+        let asked = CacheRequest::read(Fields::from(header_map::parse(map)))?;
         let route = exchange.route.clone()?;
         let (bytes, _) = onward.stored.as_ref()?;
         let view = StoredView::decode(bytes, false).ok()?;

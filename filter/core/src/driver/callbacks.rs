@@ -9,7 +9,7 @@ use super::wake::Wake;
 use super::worker::TICK_MS;
 use super::{forwarding, instance, lease, mailbox, registry};
 use crate::learned::Learned;
-use crate::store::{Stamps, Store};
+use crate::store::{InvalidationLog, Store};
 use crate::{breaker, collapse, limit};
 
 /// Period of heartbeat and telemetry.
@@ -41,7 +41,7 @@ impl Vm {
         limit::seed(host);
         forwarding::seed(host);
         Store::seed(host);
-        Stamps::seed(host);
+        InvalidationLog::seed(host);
         instance::seed(host);
         self.key_secret.start(host);
     }
@@ -143,7 +143,7 @@ impl Vm {
                     }
                 }
                 Wake::Adopted => self.acknowledge_settings(ctx),
-                Wake::Stamps => self.adopt_purges(host, rest),
+                Wake::InvalidationLog => self.adopt_purges(host, rest),
                 Wake::Purged => self.acknowledge_purges(ctx),
                 Wake::Landed => self.flight_landed(rest),
                 Wake::Tier => self.call_tier(ctx),

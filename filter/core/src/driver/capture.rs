@@ -10,7 +10,7 @@ use super::vm::Vm;
 use crate::Millis;
 use crate::cache::NotStored;
 use crate::cache::{self, Encoder, Framing, selecting, storability};
-use crate::collapse::Landing;
+use crate::collapse::FetchOutcome;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
@@ -128,10 +128,10 @@ impl Vm {
             }
             self.recorder.reason(Reason::TooLarge);
             self.abandon(forwarded);
-            self.land(
+            self.complete_fetch(
                 Ctx::new(host, host.now_ns() / 1_000_000),
                 &mut forwarded.flight,
-                Landing::NotShareable,
+                FetchOutcome::NotShareable,
             );
             return Flow::Continue;
         }
@@ -179,10 +179,10 @@ impl Vm {
         if let Some(bytes) = capture.encoder.seal() {
             self.shared_after_all(ctx.host, forwarded);
             self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
-            self.land(ctx, &mut forwarded.flight, Landing::Stored);
+            self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);
         } else {
             self.recorder.reason(Reason::Incomplete);
-            self.land(ctx, &mut forwarded.flight, Landing::NotShareable);
+            self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::NotShareable);
         }
         self.capturing = self.capturing.saturating_sub(capture.counted);
     }
@@ -202,7 +202,7 @@ impl Vm {
             ctx,
             key.as_bytes(),
             &request,
-            forwarded.birth,
+            forwarded.purge_generation,
             value,
             vary,
             usable_until_ms,
@@ -216,7 +216,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         key: &[u8],
         request: &Fields<'_>,
-        birth: crate::store::Birth,
+        purge_generation: crate::store::PurgeGeneration,
         value: Vec<u8>,
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
@@ -226,7 +226,7 @@ impl Vm {
             key,
             vary: &names,
             usable_until_ms,
-            birth,
+            purge_generation,
             value,
         };
         let variant = |names: crate::store::VaryNames<'_>| cache::selecting::variant_hash(names.iter(), request);

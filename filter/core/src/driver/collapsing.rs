@@ -15,8 +15,8 @@ use crate::breaker::{OutcomeClass, classify};
 use crate::cache::request_directives::RequestDirectives;
 use crate::cache::reuse;
 use crate::cache::{Forward, StoredView, selecting};
-use crate::collapse::{self, Boarding, Failed, Landing, Retry};
-use crate::engine::Asked;
+use crate::collapse::{self, Failed, FetchOutcome, FlightRole, Retry};
+use crate::engine::CacheRequest;
 use crate::http::method::Method;
 use crate::learned::{IN_VAIN, STORED};
 use crate::policy::RoutePolicy;
@@ -36,7 +36,7 @@ pub(super) enum Part {
 /// Whether others may follow this fetch, and it theirs. Not when the answer is for one client by its nature (a range, an identity),
 /// when the client itself asks for a new one, or for one that is not stored, or when it does not wait as long as others.
 pub(super) fn is_shareable(
-    asked: &Asked<'_>,
+    asked: &CacheRequest<'_>,
     onward: &ForwardPlan,
     route: &RoutePolicy,
     directives: &RequestDirectives,
@@ -56,7 +56,7 @@ impl Vm {
     pub(super) fn take_part(
         &mut self,
         ctx: Ctx<'_, impl Host>,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         onward: &ForwardPlan,
         route: &RoutePolicy,
         turn: Turn,
@@ -103,22 +103,25 @@ impl Vm {
             }
             Turn::First { .. } | Turn::Landed { .. } => {
                 let number = self.flights.number(self.uid);
-                match (collapse::board(ctx.host, hash, number, deadline_ms, ctx.now_ms), turn) {
-                    (Boarding::Lead(ticket), _) => {
+                match (
+                    collapse::join_flight(ctx.host, hash, number, deadline_ms, ctx.now_ms),
+                    turn,
+                ) {
+                    (FlightRole::Lead(ticket), _) => {
                         Part::Fetch(Some(self.flights.permit(ticket, key, route_hash(route))))
                     }
-                    (Boarding::Follow, Turn::First { since_ms, retried }) if self.parked.has_room() => {
+                    (FlightRole::Follow, Turn::First { since_ms, retried }) if self.parked.has_room() => {
                         Part::Follow(Follower {
                             hash,
                             since_ms,
                             retried,
                         })
                     }
-                    (Boarding::Unshared(until), _) => {
+                    (FlightRole::Unshared(until), _) => {
                         self.flights.unshared.note(hash, until, ctx.now_ms);
                         Part::Unshared(hash)
                     }
-                    (Boarding::Follow | Boarding::Alone, _) => Part::Fetch(None),
+                    (FlightRole::Follow | FlightRole::Alone, _) => Part::Fetch(None),
                 }
             }
         }
@@ -126,7 +129,7 @@ impl Vm {
 
     /// What the requests of one flight have in common: the cache key, the fields by which responses of the route vary, and whether
     /// they carry credentials, which decide whether the response may be shared.
-    fn flight_hash(&self, asked: &Asked<'_>, route: &RoutePolicy, key: u64, now_ms: Millis) -> u64 {
+    fn flight_hash(&self, asked: &CacheRequest<'_>, route: &RoutePolicy, key: u64, now_ms: Millis) -> u64 {
         let mut names = self.flights.varied.of(route_hash(route), now_ms).peekable();
         let variant = match names.peek() {
             None => 0,
@@ -139,8 +142,8 @@ impl Vm {
     /// Part in the flight of a key for a refresh of our own; `None` where another fetches it already.
     pub(super) fn lead_refresh(&mut self, ctx: Ctx<'_, impl Host>, key: u64) -> Option<FlightPermit> {
         let number = self.flights.number(self.uid);
-        match collapse::board(ctx.host, key, number, self.policies.collapsing.timeout_ms, ctx.now_ms) {
-            Boarding::Lead(ticket) => Some(self.flights.permit(ticket, key, 0)),
+        match collapse::join_flight(ctx.host, key, number, self.policies.collapsing.timeout_ms, ctx.now_ms) {
+            FlightRole::Lead(ticket) => Some(self.flights.permit(ticket, key, 0)),
             _ => None,
         }
     }
@@ -188,15 +191,15 @@ impl Vm {
         let flags = response_flags(ctx.host);
         let details = ctx.host.property(b"response\0code_details").unwrap_or_default();
         let landing = match classify(flags, &details, forwarded.status) {
-            OutcomeClass::ClientGone => Landing::Left,
+            OutcomeClass::ClientGone => FetchOutcome::Left,
             OutcomeClass::Timeout => unreachable(504),
             OutcomeClass::ConnectFailure | OutcomeClass::Refused | OutcomeClass::Overflow => unreachable(503),
             OutcomeClass::Reset | OutcomeClass::ProtocolError => unreachable(502),
-            OutcomeClass::Local if is_clients_reset(flags) => Landing::Left,
+            OutcomeClass::Local if is_clients_reset(flags) => FetchOutcome::Left,
             // It ended without a response of its own, as where Envoy follows a redirect itself: there is nothing to share.
-            OutcomeClass::Local | OutcomeClass::Status(_) => Landing::NotShareable,
+            OutcomeClass::Local | OutcomeClass::Status(_) => FetchOutcome::NotShareable,
         };
-        self.land(ctx, &mut forwarded.flight, landing);
+        self.complete_fetch(ctx, &mut forwarded.flight, landing);
     }
 }
 
@@ -205,8 +208,8 @@ fn is_clients_reset(flags: u64) -> bool {
     flags & 1 << 28 != 0
 }
 
-fn unreachable(status: u16) -> Landing {
-    Landing::Failed(Failed {
+fn unreachable(status: u16) -> FetchOutcome {
+    FetchOutcome::Failed(Failed {
         status,
         unreachable: true,
     })
@@ -214,7 +217,7 @@ fn unreachable(status: u16) -> Landing {
 
 /// Whether what is stored may answer, stale, in place of this failure.
 fn may_serve_stale(
-    asked: &Asked<'_>,
+    asked: &CacheRequest<'_>,
     onward: &ForwardPlan,
     route: &RoutePolicy,
     failed: Failed,

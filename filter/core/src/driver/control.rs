@@ -4,7 +4,7 @@ use super::ctx::Ctx;
 use super::host::{Host, LogLevel};
 use super::instance;
 use super::link::Step;
-use super::owed::{ControlState, Owed, OwedPurge};
+use super::pending_acks::{ControlState, PendingAck, PendingPurgeAck};
 use super::settings_cell::{parse_document, title};
 use super::vm::{RootId, Vm};
 use super::{key_secret, link, mailbox, proof, registry, settings_cell};
@@ -108,7 +108,7 @@ impl Vm {
             // A body this version does not know: the control plane is newer and must live with it.
             None => {}
         }
-        self.trust.vouch(host, now_ms);
+        self.trust.confirm_in_sync(host, now_ms);
     }
 
     /// The control stream ended.
@@ -152,7 +152,7 @@ impl Vm {
             self.adopt(ctx.host);
             self.wake_others(ctx);
         }
-        self.control.owed = Some(Owed {
+        self.control.owed = Some(PendingAck {
             epoch: push.epoch.clone(),
             revision: push.revision,
             ignored: ignored.into_iter().map(WireViolation::from).collect(),
@@ -175,7 +175,7 @@ impl Vm {
     fn obey(&mut self, ctx: Ctx<'_, impl Host>, stream: u32, command: &Command) {
         let done = self.execute(ctx, command);
         if let (true, Some(stamp)) = (done.ok, done.purge) {
-            self.control.purges.push(OwedPurge {
+            self.control.purges.push(PendingPurgeAck {
                 stream,
                 id: command.id.clone(),
                 stamp,

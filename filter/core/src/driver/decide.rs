@@ -9,7 +9,7 @@ use super::lifecycle::{Event, Flow, Turn};
 use super::plan::{AMBIGUOUS, ForwardPlan, Pending};
 use super::vm::Vm;
 use crate::cache::{Forward, sharing};
-use crate::engine::Asked;
+use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
@@ -27,7 +27,7 @@ impl Vm {
         let Pending {
             request, plan, holds, ..
         } = pending;
-        let Some(asked) = Asked::read(Fields::from(header_map::parse(request))) else {
+        let Some(asked) = CacheRequest::read(Fields::from(header_map::parse(request))) else {
             return Event::Done(Flow::Continue);
         };
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
@@ -66,7 +66,7 @@ impl Vm {
 }
 
 /// How a request is forwarded that the cache has no part in; `None` for any other.
-fn passes_by(exchange: &Exchange, asked: &Asked<'_>, route: &RoutePolicy) -> Option<ForwardPlan> {
+fn passes_by(exchange: &Exchange, asked: &CacheRequest<'_>, route: &RoutePolicy) -> Option<ForwardPlan> {
     let bypass = |detail| {
         Some(ForwardPlan {
             detail,

@@ -1,7 +1,7 @@
 //! Where Envoy sends a request: its cluster and route, and what depends on them.
 
 use crate::cache::{CacheKey, Routing};
-use crate::engine::Asked;
+use crate::engine::CacheRequest;
 use crate::http::head;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -75,7 +75,7 @@ impl Routed {
     }
 
     /// Digest of all that the route may have been chosen by, where it has no name to tell it by.
-    pub(super) fn head(&self, asked: &Asked<'_>) -> Option<String> {
+    pub(super) fn head(&self, asked: &CacheRequest<'_>) -> Option<String> {
         let chosen_by = || {
             let mut lines: Vec<_> = asked.fields.iter().collect();
             lines.push((b":listener", &self.listener));
@@ -85,7 +85,7 @@ impl Routed {
     }
 
     /// What of a request's routing belongs to its key.
-    pub(super) fn routing<'r>(&'r self, asked: &Asked<'r>, head: Option<&'r str>) -> Routing<'r> {
+    pub(super) fn routing<'r>(&'r self, asked: &CacheRequest<'r>, head: Option<&'r str>) -> Routing<'r> {
         Routing {
             cluster: &self.cluster,
             route: &self.route,

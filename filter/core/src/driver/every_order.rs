@@ -3,7 +3,7 @@
 use super::{lease, mailbox, registry, settings_cell};
 use crate::shared_map::explore::{Standing, Stepped, explore};
 use crate::shared_map::{MemoryMap, SharedMap};
-use crate::store::{Birth, KeyParts, Stamps, Verdict};
+use crate::store::{InvalidationLog, KeyParts, PurgeGeneration, Verdict};
 use optimizer_proto::purge::PurgeTarget;
 use optimizer_proto::v1::{CacheCounters, SettingsPush, TelemetryDelta, TelemetryReport};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ fn seeded() -> MemoryMap {
     lease::seed(&map);
     registry::seed(&map);
     mailbox::seed(&map);
-    Stamps::seed(&map);
+    InvalidationLog::seed(&map);
     map
 }
 
@@ -200,12 +200,12 @@ fn an_acknowledgement_that_comes_twice_takes_no_other_report() {
     });
 }
 
-fn purged(stamps: &Stamps, path: &str) -> bool {
+fn purged(stamps: &InvalidationLog, path: &str) -> bool {
     let parts = KeyParts {
         host: b"a.example",
         path: path.as_bytes(),
     };
-    stamps.verdict(Birth::default(), &parts, std::iter::empty()) == Verdict::Purged
+    stamps.verdict(PurgeGeneration::default(), &parts, std::iter::empty()) == Verdict::Purged
 }
 
 #[test]
@@ -214,18 +214,21 @@ fn a_purge_that_is_recorded_is_seen_by_whoever_looks_afterwards() {
     let purge = |path: &'static str| {
         move |map: &Stepped<'_>| {
             let target = PurgeTarget::path(b"a.example", path.as_bytes());
-            Stamps::default().purge(map, &target, false, NOW_MS).is_ok().to_string()
+            InvalidationLog::default()
+                .purge(map, &target, false, NOW_MS)
+                .is_ok()
+                .to_string()
         }
     };
     let look = |map: &Stepped<'_>| {
-        let mut stamps = Stamps::default();
+        let mut stamps = InvalidationLog::default();
         stamps.refresh(map, NOW_MS);
         String::new()
     };
     let (one, two) = (purge("/one"), purge("/two"));
     let states = explore(&map, &[&one, &two, &look], 1, |data, standing| {
         // One that has looked at every state before, and one that looks for the first time.
-        let mut stamps = Stamps::default();
+        let mut stamps = InvalidationLog::default();
         stamps.refresh(data, NOW_MS);
         for (standing, path) in standing.iter().zip(["/one", "/two"]) {
             let told = standing.result() == Some("true");

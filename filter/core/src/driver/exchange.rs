@@ -9,7 +9,7 @@ use crate::Millis;
 use crate::breaker::Permit;
 use crate::cache::{Encoder, Forward};
 use crate::policy::{Policies, RoutePolicy};
-use crate::store::Birth;
+use crate::store::PurgeGeneration;
 use optimizer_proto::v1::Outcome;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -81,7 +81,7 @@ pub(super) struct Forwarded {
     pub(super) stored: Option<Stored>,
     /// We put the stored response's validators into the request.
     pub(super) validating: bool,
-    pub(super) birth: Birth,
+    pub(super) purge_generation: PurgeGeneration,
     /// The place in the shared tier's order of purges when this fetch began; absent where the response is not offered to it.
     pub(super) fence: Option<optimizer_proto::v1::Fence>,
     pub(super) sent_ms: Millis,

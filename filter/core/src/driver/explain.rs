@@ -9,7 +9,7 @@ use super::plan::AMBIGUOUS;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, selecting, sharing};
-use crate::engine::{Asked, Decision, decide};
+use crate::engine::{CacheRequest, Decision, decide};
 use crate::http::fields::Fields;
 use crate::http::target::Target;
 use crate::policy::{Policies, RoutePolicy};
@@ -27,7 +27,7 @@ impl Vm {
     pub(super) fn explain(&mut self, ctx: Ctx<'_, impl Host>, ask: &ExplainCommand) -> Result<Value, String> {
         let map = header_map(ask);
         let asked =
-            Asked::read(Fields::from(header_map::parse(&map))).ok_or("method, authority and path are needed")?;
+            CacheRequest::read(Fields::from(header_map::parse(&map))).ok_or("method, authority and path are needed")?;
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
         if !route.cache {
             return Ok(verdict(&route, "forward", "bypass"));
@@ -106,7 +106,7 @@ impl Vm {
     fn explained_key(
         &mut self,
         ctx: Ctx<'_, impl Host>,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         route: &RoutePolicy,
     ) -> Option<(CacheKey, Routed)> {
         self.forwarding.refresh(ctx.host);
@@ -150,7 +150,7 @@ impl Vm {
             .iter()
             .filter_map(|stored| {
                 let view = StoredView::decode(&stored.value, false).ok()?;
-                let purged = match self.stamps.verdict(stored.birth, &parts, view.tags()) {
+                let purged = match self.stamps.verdict(stored.purge_generation, &parts, view.tags()) {
                     Verdict::Live => "no",
                     Verdict::Soft => "soft",
                     Verdict::Purged => "yes",

@@ -9,7 +9,7 @@ use crate::Millis;
 use crate::cache::reply::{self, Answer};
 use crate::cache::reuse::{Action, Reuse};
 use crate::cache::{CacheKey, CacheStatus, Corrupt, Forward, ReuseReason, StoredView, selecting};
-use crate::engine::{Asked, Decision, Missing, decide};
+use crate::engine::{CacheRequest, Decision, Missing, decide};
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
@@ -28,7 +28,7 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         route: &RoutePolicy,
         landed_since: Option<Millis>,
         holds: &mut Holdings,
@@ -188,7 +188,7 @@ impl Vm {
             host: key.host(),
             path: key.path(),
         };
-        let verdict = self.stamps.verdict(found.birth, &parts, view.tags());
+        let verdict = self.stamps.verdict(found.purge_generation, &parts, view.tags());
         if verdict != Verdict::Purged {
             self.store.keep(&found);
         }
@@ -208,7 +208,7 @@ impl Vm {
 fn answered_by<'v>(
     decision: Decision<'v>,
     view: &StoredView<'v>,
-    asked: &Asked<'_>,
+    asked: &CacheRequest<'_>,
     since_ms: Millis,
     seed: u64,
     now_ms: Millis,

@@ -7,7 +7,7 @@ use super::tier_offer;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::cache::{self, groups, invalidation};
-use crate::engine::Asked;
+use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use optimizer_proto::purge::PurgeTarget;
@@ -18,7 +18,7 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         route: &RoutePolicy,
         status: u16,
         response: &Fields<'_>,
@@ -62,7 +62,7 @@ impl Vm {
             }
         }
         if stamped {
-            self.tell_others(ctx, Wake::Stamps);
+            self.tell_others(ctx, Wake::InvalidationLog);
         }
     }
 }

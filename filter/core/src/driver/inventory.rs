@@ -37,12 +37,12 @@ const SIZES: [(u64, &str); 6] = [
 ];
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Tally {
+struct Counts {
     entries: u64,
     bytes: u64,
 }
 
-impl Tally {
+impl Counts {
     fn add(&mut self, bytes: u64) {
         self.entries += 1;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -52,8 +52,8 @@ impl Tally {
 impl Vm {
     /// The next step of an inventory; with the first one the top keys.
     pub(super) fn inventory(&mut self, ctx: Ctx<'_, impl Host>, asked: &InventoryCommand) -> Value {
-        let (mut ages, mut sizes) = ([Tally::default(); AGES.len()], [Tally::default(); SIZES.len()]);
-        let mut types: BTreeMap<String, Tally> = BTreeMap::new();
+        let (mut ages, mut sizes) = ([Counts::default(); AGES.len()], [Counts::default(); SIZES.len()]);
+        let mut types: BTreeMap<String, Counts> = BTreeMap::new();
         let page = u16::try_from(asked.page).unwrap_or(u16::MAX);
         let next = self.store.survey(
             ctx.host,
@@ -100,7 +100,7 @@ impl Vm {
     }
 }
 
-fn class(classes: &[(u64, &str)], tallies: &mut [Tally], value: u64, bytes: u64) {
+fn class(classes: &[(u64, &str)], tallies: &mut [Counts], value: u64, bytes: u64) {
     let at = classes.iter().position(|(bound, _)| value < *bound);
     if let Some(tally) = tallies.get_mut(at.unwrap_or(classes.len() - 1)) {
         tally.add(bytes);
@@ -116,7 +116,7 @@ fn content_type(value: &[u8]) -> Option<String> {
     Some(kind.chars().take(64).collect())
 }
 
-fn shown<'n>(tallies: impl Iterator<Item = (&'n str, Tally)>) -> Value {
-    let entry = |(name, tally): (&str, Tally)| (name.to_owned(), json!([tally.entries, tally.bytes]));
+fn shown<'n>(tallies: impl Iterator<Item = (&'n str, Counts)>) -> Value {
+    let entry = |(name, tally): (&str, Counts)| (name.to_owned(), json!([tally.entries, tally.bytes]));
     Value::Object(tallies.map(entry).collect())
 }

@@ -19,7 +19,7 @@
 
 use crate::Millis;
 use crate::breaker;
-use crate::collapse::{Failed, Landing, Outcome};
+use crate::collapse::{Failed, FetchOutcome, Outcome};
 use crate::limit::Place;
 
 /// Whether Envoy shall go on with the stream.
@@ -149,7 +149,7 @@ pub(super) enum Step {
     /// Count how the call ended.
     Settle,
     /// Take it out of the waiting ones: its client has gone.
-    Leave,
+    CallPermit,
     /// What happened does not concern it.
     Ignore,
 }
@@ -212,7 +212,7 @@ pub(super) fn next(stage: Stage, event: Event) -> Step {
         }),
         (Stage::Parked(Reason::Flight(_)), Event::Beside) => Step::Decide(Turn::Beside),
         (Stage::Parked(Reason::Tier), Event::TierAnswered) => Step::ReadTier,
-        (Stage::Parked(_), Event::Ended) => Step::Leave,
+        (Stage::Parked(_), Event::Ended) => Step::CallPermit,
         (Stage::Forwarded, Event::ResponseHead) => Step::Judge,
         (Stage::Answered, Event::ResponseHead) => Step::Restore,
         (Stage::Forwarded, Event::Ended) => Step::Settle,
@@ -232,7 +232,7 @@ impl Step {
             Self::Park(reason) => Stage::Parked(reason),
             Self::Send | Self::Judge => Stage::Forwarded,
             Self::Restore => Stage::Answered,
-            Self::Stop(_) | Self::Settle | Self::Leave | Self::Ignore => Stage::New,
+            Self::Stop(_) | Self::Settle | Self::CallPermit | Self::Ignore => Stage::New,
         }
     }
 }
@@ -242,12 +242,12 @@ impl Turn {
     fn after(outcome: Outcome, follower: &Follower) -> Self {
         let (since_ms, retried) = (follower.since_ms, follower.retried);
         match outcome.landing {
-            Landing::Stored => Self::Landed { since_ms },
-            Landing::NotShareable | Landing::Released => Self::Alone,
-            Landing::Left if retried => Self::Retry { since_ms, failed: None },
-            Landing::Left => Self::First { since_ms, retried },
-            Landing::Failed(failed) if retried || outcome.second => Self::Failed(failed),
-            Landing::Failed(failed) => Self::Retry {
+            FetchOutcome::Stored => Self::Landed { since_ms },
+            FetchOutcome::NotShareable | FetchOutcome::Released => Self::Alone,
+            FetchOutcome::Left if retried => Self::Retry { since_ms, failed: None },
+            FetchOutcome::Left => Self::First { since_ms, retried },
+            FetchOutcome::Failed(failed) if retried || outcome.second => Self::Failed(failed),
+            FetchOutcome::Failed(failed) => Self::Retry {
                 since_ms,
                 failed: Some(failed),
             },

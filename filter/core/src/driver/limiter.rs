@@ -3,7 +3,7 @@
 use super::host::Host;
 use super::parked::Parked;
 use crate::Millis;
-use crate::limit::{Gradient, LimitPolicy, Place, Pool, Told};
+use crate::limit::{Gradient, LimitPolicy, Place, Pool, PoolDemand};
 use std::collections::HashMap;
 
 /// Upstreams a VM keeps apart; one beyond these goes without a limit.
@@ -106,7 +106,7 @@ impl Limiter {
         let mut freed = false;
         for (name, upstream) in &mut self.upstreams {
             let waiting = parked.waiting_for_place(name);
-            let told = Told {
+            let told = PoolDemand {
                 waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
                 limit: upstream.gradient.as_ref().map_or(0, Gradient::limit),
                 refused: upstream.refused,

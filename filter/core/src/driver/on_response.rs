@@ -12,8 +12,8 @@ use super::vm::Vm;
 use crate::cache::reuse::Failure;
 use crate::cache::status_field::CacheStatus;
 use crate::cache::{Framing, StoredView, groups, storability};
-use crate::collapse::{Failed, Landing};
-use crate::engine::Asked;
+use crate::collapse::{Failed, FetchOutcome};
+use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::reason::Reason;
@@ -56,7 +56,7 @@ impl Vm {
         match &exchange.phase {
             Phase::Answered(_) => {
                 let landing = fetch_failed(&forwarded);
-                self.land(ctx, &mut forwarded.flight, landing);
+                self.complete_fetch(ctx, &mut forwarded.flight, landing);
                 self.settle_forwarded(ctx, exchange, &mut forwarded);
             }
             _ => {
@@ -90,7 +90,7 @@ impl Vm {
         exchange.reached |= forwarded.from_origin;
         let request_map = Rc::clone(&forwarded.request);
         let (Some(asked), Some(route)) = (
-            Asked::read(Fields::from(header_map::parse(&request_map))),
+            CacheRequest::read(Fields::from(header_map::parse(&request_map))),
             exchange.route.clone(),
         ) else {
             return Flow::Continue;
@@ -140,7 +140,7 @@ impl Vm {
             if stored_as == Method::Get && asked.method.is_unsafe() && !exchange.ambiguous {
                 forwarded.key = self.key_of_posted(ctx.host, exchange, &asked, &route);
                 // Born after the invalidation that it has itself caused.
-                forwarded.birth = self.stamps.birth();
+                forwarded.purge_generation = self.stamps.purge_generation();
             }
             if asked.method == Method::Head && is_from_origin(ctx.host, forwarded) {
                 self.compare_head(ctx, forwarded, &seen, &route);
@@ -153,9 +153,9 @@ impl Vm {
         if !stored {
             let landing = match status {
                 500 | 502 | 503 | 504 => fetch_failed(forwarded),
-                _ => Landing::NotShareable,
+                _ => FetchOutcome::NotShareable,
             };
-            self.land(ctx, &mut forwarded.flight, landing);
+            self.complete_fetch(ctx, &mut forwarded.flight, landing);
         }
         if end && stored {
             self.commit(ctx, forwarded);
@@ -181,15 +181,15 @@ impl Vm {
 }
 
 /// A fetch that came to a server error, the upstream's own or Envoy's in its place.
-fn fetch_failed(forwarded: &Forwarded) -> Landing {
-    Landing::Failed(Failed {
+fn fetch_failed(forwarded: &Forwarded) -> FetchOutcome {
+    FetchOutcome::Failed(Failed {
         status: forwarded.status,
         unreachable: !forwarded.from_origin,
     })
 }
 
 /// The method under which a response may be stored: a POST can bring what a GET would be answered.
-fn stored_as(asked: &Asked<'_>, status: u16, response: &Fields<'_>) -> Method {
+fn stored_as(asked: &CacheRequest<'_>, status: u16, response: &Fields<'_>) -> Method {
     let posted = asked.fields.get(b":method") == Some(b"POST");
     if posted && storability::represents_target(&asked.target, status, response) {
         return Method::Get;

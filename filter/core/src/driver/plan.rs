@@ -29,14 +29,14 @@ pub(super) struct Holdings {
     pub(super) flight: Option<FlightPermit>,
     /// What it asks for was not worth collapsing until now: the flight's hash.
     pub(super) unshared: Option<u64>,
-    pub(super) leave: Leave,
+    pub(super) leave: CallPermit,
     /// What the tier is asked next, where that is not the first question.
     pub(super) question: Option<Question>,
 }
 
 /// Leave to call the upstream.
 #[derive(Debug, Default)]
-pub(super) struct Leave {
+pub(super) struct CallPermit {
     /// It holds a place within the upstream's concurrency limit.
     pub(super) placed: bool,
     pub(super) permits: Vec<Permit>,
@@ -54,7 +54,7 @@ pub(super) struct Refreshing {
 #[derive(Debug)]
 pub(super) struct Renewal {
     pub(super) flight: FlightPermit,
-    pub(super) leave: Leave,
+    pub(super) leave: CallPermit,
 }
 
 impl ForwardPlan {

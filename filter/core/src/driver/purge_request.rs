@@ -9,7 +9,7 @@ use super::tier_offer;
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::cache::{CacheKey, CacheStatus, groups};
-use crate::engine::Asked;
+use crate::engine::CacheRequest;
 use optimizer_proto::purge::has_wildcard;
 use optimizer_proto::url;
 use optimizer_proto::v1::purge_command::Kind;
@@ -25,15 +25,15 @@ impl Vm {
     pub(super) fn purge(&mut self, ctx: Ctx<'_, impl Host>, purge: &PurgeCommand) -> Result<u32, String> {
         let mut number = 0;
         for target in self.purge_targets(purge)? {
-            let birth = self
+            let purge_generation = self
                 .stamps
                 .purge(ctx.host, &target, purge.soft, ctx.now_ms)
                 .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
-            number = birth.number();
+            number = purge_generation.number();
         }
         self.recorder.invalidated(purge_cause(purge.kind()));
         self.beat(ctx);
-        let mut item = vec![Wake::Stamps.byte()];
+        let mut item = vec![Wake::InvalidationLog.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
         for vm in registry::vms(ctx.host, ctx.now_ms)
             .iter()
@@ -51,7 +51,7 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
     ) -> Flow {
         let address = ctx.host.property(b"source\0address").unwrap_or_default();
         let source = match self.purging_source(&address) {
@@ -154,7 +154,7 @@ impl Vm {
         self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &matched)
     }
 
-    fn purge_in_tier(&mut self, ctx: Ctx<'_, impl Host>, asked: &Asked<'_>, tags: &[Vec<u8>]) {
+    fn purge_in_tier(&mut self, ctx: Ctx<'_, impl Host>, asked: &CacheRequest<'_>, tags: &[Vec<u8>]) {
         if tags.is_empty() {
             let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
             let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);

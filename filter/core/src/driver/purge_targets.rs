@@ -75,7 +75,7 @@ impl Vm {
         let (mut count, mut gone) = (PurgeCount::default(), Vec::new());
         self.stamps.refresh(ctx.host, ctx.now_ms);
         let next = self.visit_meant(ctx.host, &targets, asked.cursor, ctx.now_ms, &mut |entry, verdict| {
-            if entry.birth.number() >= asked.stamp {
+            if entry.purge_generation.number() >= asked.stamp {
                 count.newer += 1;
             } else {
                 count.matched += 1;
@@ -145,7 +145,7 @@ impl Vm {
             let parts = CacheKey::parts(view.key());
             let stored = Stored::new(parts.host, parts.path);
             if targets.iter().any(|target| target.matches(&stored, view.tags())) {
-                visit(entry, self.verdict(entry.birth, &view));
+                visit(entry, self.verdict(entry.purge_generation, &view));
             }
         });
         next.map(Cursor::number)

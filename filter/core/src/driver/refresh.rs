@@ -4,7 +4,7 @@
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Forwarded};
 use super::host::Host;
-use super::plan::{Leave, Refreshing, Renewal};
+use super::plan::{CallPermit, Refreshing, Renewal};
 use super::vm::Vm;
 use crate::Millis;
 use crate::breaker;
@@ -12,8 +12,8 @@ use crate::cache::hop_by_hop::is_not_stored;
 use crate::cache::request_directives::RequestDirectives;
 use crate::cache::reuse::{self, Action, Reuse};
 use crate::cache::{CacheKey, NotStored, StoredView, validation};
-use crate::collapse::Landing;
-use crate::engine::Asked;
+use crate::collapse::FetchOutcome;
+use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::limit::Place;
@@ -93,7 +93,7 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         found: (&CacheKey, &StoredView<'_>),
         soft: bool,
     ) -> Option<Renewal> {
@@ -116,21 +116,21 @@ impl Vm {
         }
         let flight = self.lead_refresh(ctx, key.hash())?;
         let Some(leave) = self.leave_to_renew(ctx, exchange, soft) else {
-            self.land(ctx, &mut Some(flight), Landing::Released);
+            self.complete_fetch(ctx, &mut Some(flight), FetchOutcome::Released);
             return None;
         };
         self.recorder.reason(reason);
         Some(Renewal { flight, leave })
     }
 
-    fn leave_to_renew(&mut self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, soft: bool) -> Option<Leave> {
+    fn leave_to_renew(&mut self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, soft: bool) -> Option<CallPermit> {
         let place = self.take_place(ctx, &exchange.upstream, false);
         if matches!(place, Place::Full | Place::Wait) {
             return None;
         }
         let placed = place == Place::Taken;
         match self.admit(ctx, exchange, true) {
-            Ok(permits) => Some(Leave {
+            Ok(permits) => Some(CallPermit {
                 placed,
                 permits,
                 refreshing: Some(Refreshing { soft }),

@@ -5,7 +5,7 @@ use crate::Millis;
 use crate::breaker::Permit;
 use crate::cache::CacheKey;
 use crate::policy::RoutePolicy;
-use crate::store::Birth;
+use crate::store::PurgeGeneration;
 use optimizer_proto::v1::Fence;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -22,7 +22,7 @@ pub(super) struct Refresh {
     pub(super) stored: Vec<u8>,
     pub(super) id: crate::store::EntryId,
     pub(super) route: Rc<RoutePolicy>,
-    pub(super) birth: Birth,
+    pub(super) purge_generation: PurgeGeneration,
     /// The upstream marks the end of every response.
     pub(super) marked: bool,
     /// See [`crate::cache::storability::Exchange::hidden_credentials`].

@@ -14,8 +14,8 @@ use crate::cache::sharing::{ClientState, SharingPolicy, is_client_state, is_for_
 use crate::cache::status_field::CacheStatus;
 use crate::cache::validation::{self, Freshened, HeadEffect};
 use crate::cache::{self, StoredView, storability};
-use crate::collapse::Landing;
-use crate::engine::{Asked, Decision};
+use crate::collapse::FetchOutcome;
+use crate::engine::{CacheRequest, Decision};
 use crate::http::fields::{Fields, Line};
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
@@ -30,7 +30,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         failure: Failure,
         class: OutcomeClass,
     ) -> Option<Flow> {
@@ -76,7 +76,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         seen: &storability::Exchange<'_>,
         route: &Rc<RoutePolicy>,
     ) -> Option<Flow> {
@@ -137,11 +137,11 @@ impl Vm {
             Some(usable_until_ms) => {
                 self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
                 self.learn_stored(ctx, route);
-                self.land(ctx, &mut forwarded.flight, Landing::Stored);
+                self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);
             }
             None => {
                 self.store.discard(ctx.host, held.id);
-                self.land(ctx, &mut forwarded.flight, Landing::NotShareable);
+                self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::NotShareable);
             }
         }
         Some(flow)
@@ -154,7 +154,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &Forwarded,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         view: &StoredView<'_>,
         own: &[Line<'_>],
     ) -> Option<Flow> {

@@ -7,7 +7,7 @@ use super::lifecycle::{self, Event, Flow, TicketId};
 use super::parked::{Arrival, Lane, Stream, Ticket};
 use super::vm::Vm;
 use super::wake::Wake;
-use crate::collapse::Landing;
+use crate::collapse::FetchOutcome;
 use crate::limit::Place;
 
 /// Streams that one callback answers or resumes. Envoy does that when the callback returns, each from within the one before, and
@@ -84,15 +84,15 @@ impl Vm {
 
     /// Gives back what a paused request holds, and what has come for it.
     fn give_up(&mut self, ctx: Ctx<'_, impl Host>, mut ticket: Ticket, arrival: Option<Arrival>) {
-        self.land(ctx, &mut ticket.pending.holds.flight, Landing::Left);
+        self.complete_fetch(ctx, &mut ticket.pending.holds.flight, FetchOutcome::Left);
         match arrival {
-            Some(Arrival::Beside(permit)) => self.land(ctx, &mut Some(permit), Landing::Left),
+            Some(Arrival::Beside(permit)) => self.complete_fetch(ctx, &mut Some(permit), FetchOutcome::Left),
             Some(Arrival::Place { placed: true }) => {
                 if let Lane::Slot(upstream) = ticket.lane() {
                     self.give_place(ctx.host, upstream, None);
                 }
             }
-            Some(Arrival::Tier(answer)) => self.tier_landed(ctx.host, answer.question.key.hash(), Landing::Left),
+            Some(Arrival::Tier(answer)) => self.tier_landed(ctx.host, answer.question.key.hash(), FetchOutcome::Left),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use super::exchange::Exchange;
 use super::host::Host;
 use super::vm::Vm;
 use crate::cache::CacheKey;
-use crate::engine::Asked;
+use crate::engine::CacheRequest;
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
 use std::rc::Rc;
@@ -36,7 +36,7 @@ impl Vm {
         &self,
         host: &impl Host,
         exchange: &mut Exchange,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         route: &RoutePolicy,
     ) -> Result<CacheKey, Reason> {
         if let Some(odd) = asked.odd {
@@ -57,7 +57,7 @@ impl Vm {
         &self,
         host: &impl Host,
         exchange: &mut Exchange,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         route: &RoutePolicy,
     ) -> Option<CacheKey> {
         let key = self.key_of(host, exchange, asked, route).ok()?;
@@ -66,17 +66,17 @@ impl Vm {
     }
 
     /// The key of a request that is sent there.
-    pub(super) fn key_under(&self, routed: &Routed, asked: &Asked<'_>, route: &RoutePolicy) -> CacheKey {
+    pub(super) fn key_under(&self, routed: &Routed, asked: &CacheRequest<'_>, route: &RoutePolicy) -> CacheKey {
         let digest = routed.head(asked);
         self.key_with(routed, asked, route, digest.as_deref())
     }
 
     /// As [`Vm::key_under`], without the digest of the head.
-    pub(super) fn headless_key(&self, routed: &Routed, asked: &Asked<'_>, route: &RoutePolicy) -> CacheKey {
+    pub(super) fn headless_key(&self, routed: &Routed, asked: &CacheRequest<'_>, route: &RoutePolicy) -> CacheKey {
         self.key_with(routed, asked, route, None)
     }
 
-    fn key_with(&self, routed: &Routed, asked: &Asked<'_>, route: &RoutePolicy, head: Option<&str>) -> CacheKey {
+    fn key_with(&self, routed: &Routed, asked: &CacheRequest<'_>, route: &RoutePolicy, head: Option<&str>) -> CacheKey {
         let routing = routed.routing(asked, head);
         CacheKey::of_routed(
             &route.key,

@@ -1,6 +1,6 @@
 //! What carries a request on: one step after the other, until it is answered, sent on or has to wait.
 
-use super::brownout::Turned;
+use super::brownout::Rejection;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Phase};
 use super::host::Host;
@@ -9,7 +9,7 @@ use super::parked::{Lane, Stream};
 use super::plan::{Holdings, Pending};
 use super::tier_client::LOST_MS;
 use super::vm::Vm;
-use crate::collapse::Landing;
+use crate::collapse::FetchOutcome;
 use crate::limit::Place;
 
 impl Vm {
@@ -39,10 +39,10 @@ impl Vm {
                 }
                 Step::Stop(flow) => {
                     // It was answered without a fetch.
-                    self.land(ctx, &mut pending.holds.flight, Landing::Released);
+                    self.complete_fetch(ctx, &mut pending.holds.flight, FetchOutcome::Released);
                     return flow;
                 }
-                Step::Judge | Step::Restore | Step::Settle | Step::Leave | Step::Ignore => return Flow::Continue,
+                Step::Judge | Step::Restore | Step::Settle | Step::CallPermit | Step::Ignore => return Flow::Continue,
             };
             step = lifecycle::next(step.stage(), event);
         }
@@ -118,8 +118,8 @@ impl Vm {
                     self.give_place(ctx.host, &exchange.upstream, None);
                 }
                 match turned {
-                    Turned::Answered(flow) => Event::Done(flow),
-                    Turned::Away(refusal) => Event::TurnedAway(refusal),
+                    Rejection::Answered(flow) => Event::Done(flow),
+                    Rejection::Away(refusal) => Event::TurnedAway(refusal),
                 }
             }
         }
@@ -135,7 +135,7 @@ impl Vm {
         let Pending {
             request, plan, holds, ..
         } = pending;
-        self.land(ctx, &mut holds.flight, Landing::Released);
+        self.complete_fetch(ctx, &mut holds.flight, FetchOutcome::Released);
         Event::Done(self.shed(ctx, exchange, request, plan, &refusal.into()))
     }
 }

@@ -52,7 +52,7 @@ impl Vm {
             detail: plan.detail,
             stored: plan.stored.map(|(bytes, id)| Stored { bytes, id }),
             validating,
-            birth: self.stamps.birth(),
+            purge_generation: self.stamps.purge_generation(),
             fence,
             sent_ms: ctx.now_ms,
             answered_after_ms: None,

@@ -13,8 +13,8 @@ use super::plan::Pending;
 use super::tier_client::{Call, Question, SERVICE, TierAnswer, variant};
 use super::vm::Vm;
 use super::wake::Wake;
-use crate::collapse::Landing;
-use crate::engine::Asked;
+use crate::collapse::FetchOutcome;
+use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use optimizer_proto::codes::TierResult;
@@ -34,7 +34,7 @@ impl Vm {
     pub(super) fn wants_tier(
         &mut self,
         ctx: Ctx<'_, impl Host>,
-        asked: &Asked<'_>,
+        asked: &CacheRequest<'_>,
         route: &RoutePolicy,
         plan: &mut ForwardPlan,
     ) -> bool {
@@ -70,7 +70,7 @@ impl Vm {
             request: get,
             timeout_ms: tier.deadline_ms,
             varied: false,
-            birth: self.stamps.birth(),
+            purge_generation: self.stamps.purge_generation(),
         })
     }
 
@@ -157,7 +157,7 @@ impl Vm {
         let answer = Arrival::Tier(Box::new(TierAnswer { question, found }));
         if let Err(Arrival::Tier(answer)) = self.parked.make_ready(id, answer) {
             // The client has gone; whoever waits for its fetch must not.
-            self.tier_landed(ctx.host, answer.question.key.hash(), Landing::Left);
+            self.tier_landed(ctx.host, answer.question.key.hash(), FetchOutcome::Left);
         }
     }
 
@@ -186,7 +186,7 @@ impl Vm {
             Ok(mut found) => match found.result() {
                 Found::Hit => match self.serve_from_tier(ctx, exchange, &question, found, request, plan) {
                     Ok(flow) => {
-                        self.land(ctx, &mut holds.flight, Landing::Stored);
+                        self.complete_fetch(ctx, &mut holds.flight, FetchOutcome::Stored);
                         return Event::Done(flow);
                     }
                     Err(reason) => reason,

@@ -4,7 +4,7 @@ use super::lifecycle::TicketId;
 use crate::Millis;
 use crate::cache::{CacheKey, selecting};
 use crate::http::fields::Fields;
-use crate::store::Birth;
+use crate::store::PurgeGeneration;
 use crate::tier_breaker::TierBreaker;
 use optimizer_proto::codes::TierResult;
 use optimizer_proto::v1::{Fence, TierFound, TierGet, TierPut, TierRelease, TierSubject};
@@ -23,7 +23,7 @@ pub(super) struct Question {
     /// Asked again with the selecting fields that the tier named.
     pub(super) varied: bool,
     /// When it was asked first: what the tier gives counts as fetched then.
-    pub(super) birth: Birth,
+    pub(super) purge_generation: PurgeGeneration,
 }
 
 /// What the tier has answered, or why it has not.

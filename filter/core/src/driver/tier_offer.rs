@@ -7,7 +7,7 @@ use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView};
-use crate::collapse::Landing;
+use crate::collapse::FetchOutcome;
 use crate::http::fields::Fields;
 use crate::shared_map::SharedMap;
 use optimizer_proto::codes::TierResult;
@@ -68,7 +68,7 @@ impl Vm {
     }
 
     /// A fetch has ended: where this VM holds the fleet's lease for it and has not offered the response, it gives the lease back.
-    pub(super) fn tier_landed(&mut self, host: &impl Host, hash: u64, landing: Landing) {
+    pub(super) fn tier_landed(&mut self, host: &impl Host, hash: u64, landing: FetchOutcome) {
         let Some(key) = self.tier.leases.remove(&hash) else {
             return;
         };
@@ -78,7 +78,7 @@ impl Vm {
         self.tier.work.push_back(Work::Release(TierRelease {
             key,
             holder: self.uid,
-            not_shareable: landing == Landing::NotShareable,
+            not_shareable: landing == FetchOutcome::NotShareable,
         }));
         let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }

@@ -11,7 +11,7 @@ use super::transfer;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheStatus, StoredView, selecting};
-use crate::engine::{Asked, Decision, decide};
+use crate::engine::{CacheRequest, Decision, decide};
 use crate::http::fields::Fields;
 use crate::store::{KeyParts, Verdict};
 use optimizer_proto::codes::TierResult;
@@ -32,10 +32,12 @@ impl Vm {
         plan: &ForwardPlan,
     ) -> Result<Flow, TierResult> {
         const DAMAGED: TierResult = TierResult::Damaged;
-        let Question { key, birth, .. } = question;
+        let Question {
+            key, purge_generation, ..
+        } = question;
         let mut value = found.value;
         correct_clock(&mut value, found.ahead_ms, found.now_ms, ctx.now_ms);
-        let asked = Asked::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
+        let asked = CacheRequest::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
         let route = exchange.route.clone().ok_or(DAMAGED)?;
         let view = StoredView::decode(&value, true).map_err(|_| DAMAGED)?;
         if view.key() != key.as_bytes() || transfer::sound(&view, ctx.now_ms).is_err() {
@@ -52,7 +54,7 @@ impl Vm {
             path: key.path(),
         };
         // What this Envoy purged while the answer was on its way, and what it has yet to tell the tier.
-        let purged = self.stamps.verdict(*birth, &parts, view.tags()) != Verdict::Live
+        let purged = self.stamps.verdict(*purge_generation, &parts, view.tags()) != Verdict::Live
             || Blocks::block(ctx.host, key.host(), key.path(), view.tags(), ctx.now_ms);
         if purged {
             return Err(TierResult::Purged);
@@ -77,7 +79,15 @@ impl Vm {
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();
         let usable_until_ms = view.usable_until_ms();
         let key = key.as_bytes();
-        self.insert(ctx, key, &asked.fields, *birth, value, &vary, usable_until_ms);
+        self.insert(
+            ctx,
+            key,
+            &asked.fields,
+            *purge_generation,
+            value,
+            &vary,
+            usable_until_ms,
+        );
         Ok(flow)
     }
 }

@@ -6,7 +6,7 @@ use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, language};
 use crate::http::fields::Fields;
-use crate::store::{Birth, Cursor, Exported, KeyParts, Verdict};
+use crate::store::{Cursor, Exported, KeyParts, PurgeGeneration, Verdict};
 use optimizer_proto::v1::{ExportCommand, ExportItem, ExportPage, ImportCommand};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
@@ -38,7 +38,7 @@ impl Vm {
                 .iterate(ctx.host, Cursor::from_number(cursor), 1, &hits, ctx.now_ms);
             if let Some(entry) = entries
                 .first()
-                .filter(|entry| !self.is_purged(entry.birth, &entry.value))
+                .filter(|entry| !self.is_purged(entry.purge_generation, &entry.value))
             {
                 let rest = entry.value.get(offset..).unwrap_or_default();
                 let part = rest.get(..left).unwrap_or(rest).to_vec();
@@ -69,18 +69,18 @@ impl Vm {
     }
 
     /// Whether a stored response must not be used any more.
-    fn is_purged(&self, birth: Birth, value: &[u8]) -> bool {
-        StoredView::decode(value, false).is_ok_and(|view| self.verdict(birth, &view) == Verdict::Purged)
+    fn is_purged(&self, purge_generation: PurgeGeneration, value: &[u8]) -> bool {
+        StoredView::decode(value, false).is_ok_and(|view| self.verdict(purge_generation, &view) == Verdict::Purged)
     }
 
     /// What the purges since its birth mean for a stored response.
-    pub(super) fn verdict(&self, birth: Birth, view: &StoredView<'_>) -> Verdict {
+    pub(super) fn verdict(&self, purge_generation: PurgeGeneration, view: &StoredView<'_>) -> Verdict {
         let parts = CacheKey::parts(view.key());
         let parts = KeyParts {
             host: parts.host,
             path: parts.path,
         };
-        self.stamps.verdict(birth, &parts, view.tags())
+        self.stamps.verdict(purge_generation, &parts, view.tags())
     }
 
     /// Takes stored responses back. Nothing in them is believed: their checksums, keys, fields and times are looked at. Answers
@@ -122,8 +122,8 @@ impl Vm {
         if let Err(reason) = sound(&view, ctx.now_ms) {
             return reason;
         }
-        let birth = Birth::received(view.response_time_ms());
-        if self.verdict(birth, &view) == Verdict::Purged {
+        let purge_generation = PurgeGeneration::received(view.response_time_ms());
+        if self.verdict(purge_generation, &view) == Verdict::Purged {
             return "purged";
         }
         let key = view.key().to_vec();
@@ -147,7 +147,7 @@ impl Vm {
         }
         let vary: Vec<Vec<u8>> = selecting.iter().map(|(name, _)| name.clone()).collect();
         let failures = self.recorder.cache.store_failures;
-        self.insert(ctx, &key, &request, birth, value, &vary, usable_until_ms);
+        self.insert(ctx, &key, &request, purge_generation, value, &vary, usable_until_ms);
         if self.recorder.cache.store_failures > failures {
             return "no-room";
         }
@@ -202,7 +202,7 @@ impl Vm {
         for _ in 0..SWEPT {
             let (entries, next) = self.store.iterate(ctx.host, at, 1, &every, ctx.now_ms);
             for entry in entries {
-                if self.is_purged(entry.birth, &entry.value) {
+                if self.is_purged(entry.purge_generation, &entry.value) {
                     purged += u64::from(self.store.discard(ctx.host, entry.id));
                 }
             }

@@ -10,8 +10,8 @@ use crate::Millis;
 use crate::breaker;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
-use crate::store::{Stamps, Store};
-use crate::telemetry::{Connections, Lost, Recorder, TopKeys};
+use crate::store::{InvalidationLog, Store};
+use crate::telemetry::{Connections, Recorder, StoreMissReasons, TopKeys};
 use optimizer_proto::settings::Settings;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -43,14 +43,14 @@ pub struct Vm {
     /// Swapped whole between two requests; a stream keeps the one it began with.
     pub(super) policies: Rc<Policies>,
     pub(super) store: Store,
-    pub(super) stamps: Stamps,
+    pub(super) stamps: InvalidationLog,
     pub(super) recorder: Recorder,
-    pub(super) lost: Lost,
+    pub(super) lost: StoreMissReasons,
     pub(super) top: TopKeys,
-    pub(super) trust: super::trust::Trust,
+    pub(super) trust: super::staleness_guard::StalenessGuard,
     pub(super) link: Link,
     pub(super) leads: bool,
-    pub(super) control: super::owed::ControlState,
+    pub(super) control: super::pending_acks::ControlState,
     pub(super) counts: super::count_budget::CountBudget,
     pub(super) background: super::refreshes::Background,
     pub(super) health_checks: super::health_checks::HealthChecks,
@@ -105,15 +105,15 @@ impl Vm {
             in_force: InForce::default(),
             key_secret: key_secret::Held::unset(),
             store: Store::new(policy::store_limits(&settings), policy::eviction(&settings)),
-            stamps: Stamps::default(),
+            stamps: InvalidationLog::default(),
             policies: Rc::new(Policies::compile(&settings)),
             recorder: Recorder::default(),
-            lost: Lost::default(),
+            lost: StoreMissReasons::default(),
             top: TopKeys::default(),
-            trust: super::trust::Trust::default(),
+            trust: super::staleness_guard::StalenessGuard::default(),
             link: Link::default(),
             leads: false,
-            control: super::owed::ControlState::default(),
+            control: super::pending_acks::ControlState::default(),
             counts: super::count_budget::CountBudget::default(),
             background: super::refreshes::Background::default(),
             health_checks: super::health_checks::HealthChecks::default(),

@@ -9,7 +9,7 @@ pub(super) enum Wake {
     /// A VM has taken the settings over.
     Adopted = b'A',
     /// Somebody purged; the leader's queue follows.
-    Stamps = b'P',
+    InvalidationLog = b'P',
     /// A VM has taken a purge over.
     Purged = b'Q',
     /// A fetch others wait for has ended; the key's hash follows.
@@ -36,7 +36,7 @@ impl Wake {
     const ALL: [Self; 13] = [
         Self::Settings,
         Self::Adopted,
-        Self::Stamps,
+        Self::InvalidationLog,
         Self::Purged,
         Self::Landed,
         Self::Work,

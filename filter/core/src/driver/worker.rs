@@ -84,7 +84,7 @@ impl Vm {
             seen_ms: ctx.now_ms,
             epoch: fingerprint(&self.in_force.epoch),
             revision: self.in_force.revision,
-            purges: self.stamps.birth().number(),
+            purges: self.stamps.purge_generation().number(),
         };
         if let Some(vms) = registry::heartbeat(ctx.host, me) {
             self.listed_ms = Some(ctx.now_ms);

@@ -1,6 +1,6 @@
 //! What to do with a request, given what is stored for it.
 
-use super::Asked;
+use super::CacheRequest;
 use crate::Millis;
 use crate::cache::reply::{self, Answer, Reply};
 use crate::cache::request_directives::RequestDirectives;
@@ -86,7 +86,7 @@ impl From<Withheld> for Missing {
 
 /// Whether the validators of what is stored may go into the request. Not beside conditions under which the origin is to act
 /// (RFC 9110 section 13.1): a 304 would be no answer to those. And not where a part is stored and HEAD asks for the whole.
-fn may_validate(view: &StoredView<'_>, asked: &Asked<'_>) -> bool {
+fn may_validate(view: &StoredView<'_>, asked: &CacheRequest<'_>) -> bool {
     let acts = asked.fields.has(b"if-match") || asked.fields.has(b"if-unmodified-since");
     !acts && (view.status() != 206 || asked.method == Method::Get)
 }
@@ -95,7 +95,7 @@ fn may_validate(view: &StoredView<'_>, asked: &Asked<'_>) -> bool {
 #[must_use]
 pub fn decide<'v>(
     view: &StoredView<'v>,
-    asked: &Asked<'_>,
+    asked: &CacheRequest<'_>,
     directives: &RequestDirectives,
     soft_purged: bool,
     seed: u64,

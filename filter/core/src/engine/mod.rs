@@ -1,7 +1,7 @@
 //! One request as pure decisions: values and a clock reading in, what to do out.
 
-mod asked;
+mod cache_request;
 mod lookup;
 
-pub use asked::Asked;
+pub use cache_request::CacheRequest;
 pub use lookup::{Decision, Missing, decide};

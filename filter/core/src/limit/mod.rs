@@ -4,7 +4,7 @@ mod gradient;
 mod pool;
 
 pub use gradient::Gradient;
-pub use pool::{Pool, Standing, Told, all, seed};
+pub use pool::{Pool, PoolDemand, PoolStatus, all, seed};
 
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,7 +29,7 @@ pub struct Pool {
 
 /// An upstream's limit as all workers together use it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct PoolStatus {
     /// Whose.
     pub upstream: String,
     /// Calls in flight, as of each worker's last renewal.
@@ -56,7 +56,7 @@ struct Holder {
 
 /// What a worker tells with each renewal.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Told {
+pub struct PoolDemand {
     /// Requests waiting in it.
     pub waiting: u32,
     /// Its own limit, where it is adaptive.
@@ -101,7 +101,7 @@ impl Pool {
         uid: u64,
         limit: u32,
         generous: bool,
-        told: Told,
+        told: PoolDemand,
         now_ms: Millis,
     ) -> bool {
         let keep = if generous || self.over {
@@ -207,14 +207,14 @@ fn update(
 }
 
 /// All upstreams that were called lately.
-pub fn all(map: &impl SharedMap, limit: u32, now_ms: Millis) -> Vec<Standing> {
-    let mut found: Vec<Standing> = (0..PLACES)
+pub fn all(map: &impl SharedMap, limit: u32, now_ms: Millis) -> Vec<PoolStatus> {
+    let mut found: Vec<PoolStatus> = (0..PLACES)
         .filter_map(|place| {
             let (bytes, _) = map.get(&place_key(place))?;
             let (name, mut holders) = decode(&bytes)?;
             holders.retain(|holder| holder.seen_ms.abs_diff(now_ms) < GONE_AFTER_MS);
             let adaptive: u64 = holders.iter().map(|holder| u64::from(holder.limit)).sum();
-            (!holders.is_empty()).then(|| Standing {
+            (!holders.is_empty()).then(|| PoolStatus {
                 upstream: name.to_owned(),
                 in_use: holders.iter().map(|holder| u64::from(holder.in_use)).sum(),
                 limit: if adaptive == 0 {
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::shared_map::MemoryMap;
 
-    const TOLD: Told = Told {
+    const TOLD: PoolDemand = PoolDemand {
         waiting: 0,
         limit: 0,
         refused: 0,

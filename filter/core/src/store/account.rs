@@ -3,7 +3,7 @@
 use super::codec::{LEDGER_KEY, PAGES, page_key};
 use super::entry::StoreError;
 use super::known_pages;
-use super::ledger::{Change, Ledger, Tally};
+use super::ledger::{Change, Counts, Ledger};
 use super::page::Page;
 use crate::shared_map::{Cas, SetError, SharedMap};
 
@@ -54,8 +54,8 @@ pub(super) fn reserve(ledger: &mut Ledger, change: &Change, page_epoch: u8) {
 
 impl Account {
     /// Entries of this sum are gone from a page last counted by sweep `page_epoch`.
-    pub(super) fn release(&mut self, page_epoch: u8, gone: Tally) {
-        if gone == Tally::default() {
+    pub(super) fn release(&mut self, page_epoch: u8, gone: Counts) {
+        if gone == Counts::default() {
             return;
         }
         let change = Change {
@@ -80,7 +80,7 @@ impl Account {
     }
 
     /// Takes back what was added to the recount of sweep `epoch`.
-    pub(super) fn uncount(&mut self, epoch: u8, sum: Tally) {
+    pub(super) fn uncount(&mut self, epoch: u8, sum: Counts) {
         let change = Change {
             minus: sum,
             ..Change::default()

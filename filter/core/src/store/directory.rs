@@ -4,7 +4,7 @@ use super::account::Account;
 use super::codec::{PAGES, key_hash, page_key, page_of, slot_key};
 use super::entry::{EntryId, StoreError};
 use super::known_pages;
-use super::ledger::Tally;
+use super::ledger::Counts;
 use super::page::Page;
 use super::record::Record;
 use super::slot::{Fit, fit};
@@ -75,7 +75,7 @@ impl Store {
         }
         let sum = gone
             .iter()
-            .fold(Tally::default(), |sum, record| sum.plus(record.tally()));
+            .fold(Counts::default(), |sum, record| sum.plus(record.tally()));
         self.account.release(page.epoch, sum);
         if page.records.is_empty() {
             self.account.emptied(number);

@@ -1,8 +1,8 @@
 //! What goes into the store and what comes out of it.
 
 use super::hot::Name;
+use super::invalidation_log::PurgeGeneration;
 use super::record::Record;
-use super::stamps::Birth;
 use crate::Millis;
 use std::fmt;
 use std::rc::Rc;
@@ -20,8 +20,8 @@ pub struct Entry<'a> {
     pub vary: &'a [&'a [u8]],
     /// Last moment at which the response may be used in any way (fresh, stale, after validation); from then on it is garbage.
     pub usable_until_ms: Millis,
-    /// From [`Stamps::birth`](super::Stamps::birth), taken when the fetch began.
-    pub birth: Birth,
+    /// From [`InvalidationLog::purge_generation`](super::Stamps::birth), taken when the fetch began.
+    pub purge_generation: PurgeGeneration,
     /// The encoded response with its whole key and selecting values, opaque to the store; see [`TRAILER_LEN`].
     pub value: Vec<u8>,
 }
@@ -61,7 +61,7 @@ pub struct Found {
     /// For [`touch`](super::Store::touch) and [`discard`](super::Store::discard).
     pub id: EntryId,
     /// Handed back by the purge verdict.
-    pub birth: Birth,
+    pub purge_generation: PurgeGeneration,
     /// When it was stored, rounded down to 16 ms.
     pub stored_ms: Millis,
     pub(super) name: Name,
@@ -188,7 +188,7 @@ pub struct Exported {
     /// The entry.
     pub id: EntryId,
     /// What it was born with.
-    pub birth: Birth,
+    pub purge_generation: PurgeGeneration,
     /// When it was stored, rounded down to 16 ms.
     pub stored_ms: Millis,
     /// Last moment of use, rounded up to a second.

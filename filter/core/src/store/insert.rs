@@ -8,7 +8,7 @@ use super::codec::{key_hash, page_key, page_of, slot_key};
 use super::directory::erase_orphan;
 use super::entry::{Entry, EntryId, Inserted, StoreError, TRAILER_LEN};
 use super::known_pages;
-use super::ledger::Tally;
+use super::ledger::Counts;
 use super::lookup::fold;
 use super::page::{Page, has_record};
 use super::plan::{Place, Plan};
@@ -68,7 +68,7 @@ impl Store {
         let mut record = Record::new(key_hash(entry.key), vary, variant, now_ms);
         record.weight = weight;
         record.usable_until = seconds_up(entry.usable_until_ms);
-        record.birth = entry.birth.0;
+        record.purge_generation = entry.purge_generation.0;
         Ok(record)
     }
 
@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// About how many entries have to go until the limits hold.
-    pub(super) fn excess_entries(&self, total: &Tally) -> usize {
+    pub(super) fn excess_entries(&self, total: &Counts) -> usize {
         let (live, residue) = total.memory();
         let bytes = (live + residue.min(self.limits.bytes / 2)).saturating_sub(self.limits.bytes);
         let mean = live / total.entries.max(1);

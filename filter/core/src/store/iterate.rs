@@ -2,10 +2,10 @@
 
 use super::codec::{PAGES, Tick, key_hash, page_key, page_of, slot_key};
 use super::entry::{Cursor, EntryId, Exported, Surveyed};
+use super::invalidation_log::PurgeGeneration;
 use super::page::Page;
 use super::record::Record;
 use super::slot::{Fit, fit};
-use super::stamps::Birth;
 use super::store::Store;
 use crate::Millis;
 use crate::shared_map::SharedMap;
@@ -137,7 +137,7 @@ fn export(map: &impl SharedMap, page: u16, record: &Record, now_ms: Millis) -> O
     value.truncate(len);
     Some(Exported {
         id: EntryId::new(page, record, true),
-        birth: Birth(record.birth),
+        purge_generation: PurgeGeneration(record.purge_generation),
         stored_ms: record.stored_ms(),
         usable_until_ms: u64::from(record.usable_until) * 1000,
         hits: record.frequency_at(Tick::at(now_ms)),

@@ -16,7 +16,7 @@ const LEN: usize = 4 + 4 + 2 * 5 * 8 + 6 + WORDS * 8;
 
 /// Sums over entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tally {
+pub(super) struct Counts {
     pub(super) entries: u64,
     /// Weights of the entries.
     pub(super) bytes: u64,
@@ -28,7 +28,7 @@ pub(super) struct Tally {
     pub(super) stored: u64,
 }
 
-impl Tally {
+impl Counts {
     fn zip(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             entries: with(self.entries, other.entries),
@@ -66,12 +66,12 @@ impl Tally {
 /// A change of the totals: added first, taken off then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Change {
-    pub(super) plus: Tally,
-    pub(super) minus: Tally,
+    pub(super) plus: Counts,
+    pub(super) minus: Counts,
 }
 
 impl Change {
-    pub(super) fn apply(&self, to: Tally) -> Tally {
+    pub(super) fn apply(&self, to: Counts) -> Counts {
         to.plus(self.plus).minus(self.minus)
     }
 
@@ -96,8 +96,8 @@ impl Change {
 /// of `total` when the sweep is through, if it is smaller. A page marked with the sweep's `epoch` has been counted; every reservation goes into both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ledger {
-    pub(super) total: Tally,
-    pub(super) recount: Tally,
+    pub(super) total: Counts,
+    pub(super) recount: Counts,
     /// Number of the sweep under way.
     pub(super) epoch: u8,
     /// Sweeps to go until the total is no longer suspected of being too small.
@@ -113,8 +113,8 @@ pub(super) struct Ledger {
 impl Default for Ledger {
     fn default() -> Self {
         Self {
-            total: Tally::default(),
-            recount: Tally::default(),
+            total: Counts::default(),
+            recount: Counts::default(),
             epoch: 1,
             doubtful: 0,
             cursor: 0,
@@ -154,14 +154,14 @@ impl Ledger {
         self.total = if self.doubtful > 0 {
             self.recount
         } else {
-            Tally {
+            Counts {
                 // No limit rests on this sum, only a mean age: too small would be as wrong as too large, and would stay.
                 stored: self.recount.stored,
                 ..self.total.zip(self.recount, u64::min)
             }
         };
         self.doubtful = self.doubtful.saturating_sub(1);
-        self.recount = Tally::default();
+        self.recount = Counts::default();
         self.epoch = self.epoch.wrapping_add(1);
         self.cursor = 0;
     }
@@ -171,7 +171,7 @@ impl Ledger {
             return None;
         }
         let tally = |at: usize| {
-            Some(Tally {
+            Some(Counts {
                 entries: u64_at(bytes, at)?,
                 bytes: u64_at(bytes, at + 8)?,
                 probation: u64_at(bytes, at + 16)?,
@@ -221,8 +221,8 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn tally(entries: u64) -> Tally {
-        Tally {
+    fn tally(entries: u64) -> Counts {
+        Counts {
             entries,
             bytes: entries * 100,
             probation: entries * 10,
@@ -274,15 +274,15 @@ mod tests {
             bytes: 1 << 20,
             object_bytes: 1 << 20,
         };
-        let huge = Tally {
+        let huge = Counts {
             entries: 1,
             bytes: 1000,
             keys: 1_000_000,
-            ..Tally::default()
+            ..Counts::default()
         };
         assert!(huge.fits(&limits));
-        let too_much = Tally { bytes: 600_000, ..huge };
+        let too_much = Counts { bytes: 600_000, ..huge };
         assert!(!too_much.fits(&limits));
-        assert!(Tally { keys: 1, ..too_much }.fits(&limits));
+        assert!(Counts { keys: 1, ..too_much }.fits(&limits));
     }
 }

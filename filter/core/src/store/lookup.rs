@@ -3,11 +3,11 @@
 use super::codec::{Tick, key_hash, page_of, slot_key};
 use super::entry::{EntryId, Found};
 use super::hot::Name;
+use super::invalidation_log::PurgeGeneration;
 use super::limits::Eviction;
 use super::page::records_of;
 use super::record::Record;
 use super::slot::{Fit, fit};
-use super::stamps::Birth;
 use super::store::Store;
 use super::vary::VaryNames;
 use crate::Millis;
@@ -52,7 +52,7 @@ impl Store {
             let name = Name::of(number, &record);
             let found = |value, len, checked| Found {
                 id,
-                birth: Birth(record.birth),
+                purge_generation: PurgeGeneration(record.purge_generation),
                 stored_ms: record.stored_ms(),
                 name,
                 value,

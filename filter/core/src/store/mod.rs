@@ -6,7 +6,7 @@
 //! is written and disappears before it is erased; in between a lookup misses. A ledger holds the totals against which every
 //! insertion is reserved before it becomes visible.
 //!
-//! A [`Store`] and a [`Stamps`] are one worker's handles: they hold configuration, caches and unflushed hits, never truth.
+//! A [`Store`] and a [`InvalidationLog`] are one worker's handles: they hold configuration, caches and unflushed hits, never truth.
 
 mod account;
 mod codec;
@@ -15,6 +15,8 @@ mod entry;
 mod eviction;
 mod hot;
 mod insert;
+mod invalidation_log;
+mod invalidation_table;
 mod iterate;
 mod known_pages;
 mod ledger;
@@ -25,8 +27,6 @@ mod plan;
 mod record;
 mod room;
 mod slot;
-mod stamp_table;
-mod stamps;
 #[allow(clippy::module_inception)]
 mod store;
 mod sweep;
@@ -36,7 +36,7 @@ mod touch;
 mod vary;
 
 pub use entry::{Cursor, Entry, EntryId, Events, Exported, Found, Inserted, StoreError, Surveyed, TRAILER_LEN, Usage};
+pub use invalidation_log::{InvalidationLog, KeyParts, PurgeError, PurgeGeneration, Verdict};
 pub use limits::{Eviction, Limits};
-pub use stamps::{Birth, KeyParts, PurgeError, Stamps, Verdict};
 pub use store::Store;
 pub use vary::VaryNames;

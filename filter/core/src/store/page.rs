@@ -1,7 +1,7 @@
 //! A directory page: the records of all entries whose key hashes to it, oldest first, and the ghosts of some that left.
 
 use super::codec::{checksum, u16_at, u32_at, u64_at};
-use super::ledger::Tally;
+use super::ledger::Counts;
 use super::record::{RECORD_LEN, Record};
 
 const MAGIC: u16 = u16::from_le_bytes(*b"p1");
@@ -42,10 +42,10 @@ impl Page {
     }
 
     /// What the page adds to the totals, its own key included.
-    pub(super) fn tally(&self) -> Tally {
-        let keys = Tally {
+    pub(super) fn tally(&self) -> Counts {
+        let keys = Counts {
             keys: u64::from(self.high) + 1,
-            ..Tally::default()
+            ..Counts::default()
         };
         self.records.iter().fold(keys, |sum, record| sum.plus(record.tally()))
     }

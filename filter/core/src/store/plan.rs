@@ -1,6 +1,6 @@
 //! How a new record goes into its page, and what that means for the totals.
 
-use super::ledger::{Change, Tally};
+use super::ledger::{Change, Counts};
 use super::page::{Page, VARIANTS, fingerprint};
 use super::record::Record;
 
@@ -21,7 +21,7 @@ pub(super) struct Plan {
     /// To be reserved before the record appears.
     pub(super) change: Change,
     /// To be released once its response is written: what the one before took more.
-    pub(super) surplus: Tally,
+    pub(super) surplus: Counts,
 }
 
 impl Plan {
@@ -46,16 +46,16 @@ impl Plan {
             record.set_main();
         }
         let keys = u64::from(record.slot >= page.high);
-        let plus = Tally { keys, ..record.tally() };
+        let plus = Counts { keys, ..record.tally() };
         let change = Change {
             plus,
-            minus: Tally::default(),
+            minus: Counts::default(),
         };
         Some(Self {
             place: Place::Append(record.slot),
             record,
             change,
-            surplus: Tally::default(),
+            surplus: Counts::default(),
         })
     }
 
@@ -102,23 +102,23 @@ fn replaced(page: &Page, new: &Record) -> Option<usize> {
 }
 
 /// The change to reserve, and the surplus to release later, when one entry takes another's place.
-fn exchange(old: Tally, new: Tally) -> (Change, Tally) {
+fn exchange(old: Counts, new: Counts) -> (Change, Counts) {
     let more = |new: u64, old: u64| new.saturating_sub(old);
-    let plus = Tally {
+    let plus = Counts {
         entries: 0,
         bytes: more(new.bytes, old.bytes),
         probation: more(new.probation, old.probation),
         keys: 0,
         stored: new.stored,
     };
-    let minus = Tally {
+    let minus = Counts {
         stored: old.stored,
-        ..Tally::default()
+        ..Counts::default()
     };
-    let surplus = Tally {
+    let surplus = Counts {
         bytes: more(old.bytes, new.bytes),
         probation: more(old.probation, new.probation),
-        ..Tally::default()
+        ..Counts::default()
     };
     (Change { plus, minus }, surplus)
 }

@@ -1,7 +1,7 @@
 //! One entry of a directory page.
 
 use super::codec::{Tick, full_ticks, ticks_to_ms, u16_at, u32_at, u64_at};
-use super::ledger::Tally;
+use super::ledger::Counts;
 use crate::Millis;
 
 /// Encoded length of a record.
@@ -42,7 +42,7 @@ pub(super) struct Record {
     pub(super) accessed: Tick,
     /// Seconds since the epoch, rounded up.
     pub(super) usable_until: u32,
-    pub(super) birth: u32,
+    pub(super) purge_generation: u32,
     /// Hits, halved with idle time.
     pub(super) frequency: u16,
     pub(super) flags: u8,
@@ -63,7 +63,7 @@ impl Record {
             queued: now,
             accessed: now,
             usable_until: 0,
-            birth: 0,
+            purge_generation: 0,
             frequency: 0,
             flags: 0,
         }
@@ -134,9 +134,9 @@ impl Record {
     }
 
     /// What it adds to the totals.
-    pub(super) fn tally(&self) -> Tally {
+    pub(super) fn tally(&self) -> Counts {
         let bytes = u64::from(self.weight);
-        Tally {
+        Counts {
             entries: 1,
             bytes,
             probation: if self.is_main() { 0 } else { bytes },
@@ -157,7 +157,7 @@ impl Record {
             queued: Tick(u32_at(bytes, 28)?),
             accessed: Tick(u32_at(bytes, 32)?),
             usable_until: u32_at(bytes, 36)?,
-            birth: u32_at(bytes, 40)?,
+            purge_generation: u32_at(bytes, 40)?,
             frequency: u16_at(bytes, 44)?,
             flags: *bytes.get(46)?,
         })
@@ -175,7 +175,7 @@ impl Record {
             self.queued.0,
             self.accessed.0,
             self.usable_until,
-            self.birth,
+            self.purge_generation,
         ] {
             into.extend_from_slice(&word.to_le_bytes());
         }
@@ -207,7 +207,7 @@ mod tests {
         record.generation = 77;
         record.weight = 1000;
         record.usable_until = seconds_up(1_800_000_000_001);
-        record.birth = 12;
+        record.purge_generation = 12;
         record.set_main();
         record.hit(2, Tick::at(1_800_000_005_000));
         let mut bytes = Vec::new();

@@ -3,8 +3,8 @@
 use super::codec::{PAGES, Tick};
 use super::directory::take_where;
 use super::entry::StoreError;
-use super::eviction::{self, Scene};
-use super::ledger::{Ledger, Tally};
+use super::eviction::{self, EvictionContext};
+use super::ledger::{Counts, Ledger};
 use super::limits::Eviction;
 use super::page::{Page, fingerprint};
 use super::record::Record;
@@ -92,7 +92,7 @@ impl Store {
         (mut page, cas): (Page, Cas),
         now_ms: Millis,
     ) -> Result<u32, StoreError> {
-        let scene = Scene {
+        let scene = EvictionContext {
             now: Tick::at(now_ms),
             from_probation: true,
         };
@@ -112,7 +112,7 @@ impl Store {
         &mut self,
         page: &mut Page,
         wanted: usize,
-        scene: &Scene,
+        scene: &EvictionContext,
         now_ms: Millis,
     ) -> (Vec<Record>, usize) {
         let expired = take_where(page, |record| record.is_expired(now_ms));
@@ -124,7 +124,7 @@ impl Store {
         (victims, count)
     }
 
-    fn take_victims(&mut self, page: &mut Page, wanted: usize, scene: &Scene) -> Vec<Record> {
+    fn take_victims(&mut self, page: &mut Page, wanted: usize, scene: &EvictionContext) -> Vec<Record> {
         // Of one page not more than a quarter: the others' entries would have gone first.
         let count = wanted.clamp(1, (page.records.len() / 4).max(1));
         let mut gone = Vec::with_capacity(count);
@@ -151,9 +151,9 @@ impl Store {
         let promoted = probation(before).saturating_sub(probation(after));
         self.account.release(
             after.epoch,
-            Tally {
+            Counts {
                 probation: promoted,
-                ..Tally::default()
+                ..Counts::default()
             },
         );
     }
@@ -196,8 +196,8 @@ impl Store {
     }
 }
 
-fn scene(total: &Tally, now_ms: Millis) -> Scene {
-    Scene {
+fn scene(total: &Counts, now_ms: Millis) -> EvictionContext {
+    EvictionContext {
         now: Tick::at(now_ms),
         from_probation: total.probation.saturating_mul(10) >= total.bytes,
     }

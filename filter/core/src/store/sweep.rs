@@ -4,10 +4,10 @@ use super::account::Account;
 use super::codec::PAGES;
 use super::directory::{erase_orphan, take_where};
 use super::entry::StoreError;
-use super::ledger::Tally;
+use super::invalidation_log::InvalidationLog;
+use super::ledger::Counts;
 use super::page::Page;
 use super::record::Record;
-use super::stamps::Stamps;
 use super::store::Store;
 use crate::Millis;
 use crate::shared_map::{Cas, SharedMap};
@@ -18,7 +18,7 @@ struct Swept {
     page: Page,
     cas: Cas,
     /// What the page held, with `gone`.
-    sum: Tally,
+    sum: Counts,
     gone: Vec<Record>,
     expired: u64,
 }
@@ -30,7 +30,7 @@ impl Store {
     /// Bounded housekeeping for a tick: shrinks to the limits, removes what expired or was purged as a whole, recounts the
     /// totals. Reads at most about `2 * budget` pages; true when the limits are still exceeded and another call should follow.
     /// Any worker may call it, one is enough: a call goes on where the last one ended, whoever made it.
-    pub fn maintain(&mut self, map: &impl SharedMap, stamps: &Stamps, budget: usize, now_ms: Millis) -> bool {
+    pub fn maintain(&mut self, map: &impl SharedMap, stamps: &InvalidationLog, budget: usize, now_ms: Millis) -> bool {
         let exceeded = self.shrink(map, budget, now_ms).unwrap_or(false);
         // A host in trouble or a lost race: the next tick tries again.
         let _ = self.sweep(map, stamps, budget, now_ms);
@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// One whole round at once, on an operator's word: every page is read, a few milliseconds of one worker.
-    pub fn sweep_all(&mut self, map: &impl SharedMap, stamps: &Stamps, now_ms: Millis) {
+    pub fn sweep_all(&mut self, map: &impl SharedMap, stamps: &InvalidationLog, now_ms: Millis) {
         // One step more than a round has, since a round may have begun somewhere.
         for _ in 0..=usize::from(PAGES).div_ceil(SWEEP_STEP) {
             let _ = self.sweep(map, stamps, SWEEP_STEP, now_ms);
@@ -70,7 +70,7 @@ impl Store {
     fn sweep(
         &mut self,
         map: &impl SharedMap,
-        stamps: &Stamps,
+        stamps: &InvalidationLog,
         budget: usize,
         now_ms: Millis,
     ) -> Result<(), StoreError> {
@@ -92,7 +92,7 @@ impl Store {
                 self.write_swept(map, &swept)?;
             }
         }
-        let sum = counted.iter().fold(Tally::default(), |sum, swept| sum.plus(swept.sum));
+        let sum = counted.iter().fold(Counts::default(), |sum, swept| sum.plus(swept.sum));
         let valid = self.account.commit(map, |ledger| {
             if ledger.epoch == epoch {
                 ledger.recount = ledger.recount.plus(sum);
@@ -123,14 +123,22 @@ impl Store {
         })
     }
 
-    fn inspect(&mut self, map: &impl SharedMap, stamps: &Stamps, number: u16, now_ms: Millis) -> Option<Swept> {
+    fn inspect(
+        &mut self,
+        map: &impl SharedMap,
+        stamps: &InvalidationLog,
+        number: u16,
+        now_ms: Millis,
+    ) -> Option<Swept> {
         let (mut page, cas) = self.load(map, number)?;
         // A worker that died between taking a record out and erasing its response left the response behind.
         page.free_slots().for_each(|slot| erase_orphan(map, number, slot));
         let sum = page.tally();
         let mut gone = take_where(&mut page, |record| record.is_expired(now_ms));
         let expired = gone.len() as u64;
-        gone.extend(take_where(&mut page, |record| stamps.all_purged_since(record.birth)));
+        gone.extend(take_where(&mut page, |record| {
+            stamps.all_purged_since(record.purge_generation)
+        }));
         Some(Swept {
             number,
             page,

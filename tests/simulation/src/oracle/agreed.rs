@@ -1,8 +1,8 @@
 //! What replicas are to agree on: settings and overrides of breakers.
 
 use super::{Oracle, Who};
-use control_domain::book::SettingsHistory;
-use control_domain::steering::{Said, Steering, Word};
+use control_domain::breakers::overrides::{BreakerOverride, BreakerOverrides, OverrideAction};
+use control_domain::settings::history::SettingsHistory;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub(super) struct Agreed {
     /// Of these a number did come again, or a replica has lost its disk: then nobody may be left who knows a change.
     forgiving: bool,
     /// Overrides, and the one that was known before.
-    overrides: Vec<(Said, Option<Said>)>,
+    overrides: Vec<(BreakerOverride, Option<BreakerOverride>)>,
 }
 
 impl Agreed {
@@ -52,7 +52,12 @@ impl Agreed {
     }
 
     /// An operator has put an override, which is to hold where it was put; `last` holds there now.
-    pub(super) fn overridden(&mut self, said: Said, before: Option<Said>, last: Option<&Said>) -> Result<(), String> {
+    pub(super) fn overridden(
+        &mut self,
+        said: BreakerOverride,
+        before: Option<BreakerOverride>,
+        last: Option<&BreakerOverride>,
+    ) -> Result<(), String> {
         if last != Some(&said) {
             return Err(format!("{said:?} was put, and {last:?} holds"));
         }
@@ -60,7 +65,7 @@ impl Agreed {
         Ok(())
     }
 
-    pub(super) fn was_ever(&self, word: Word) -> bool {
+    pub(super) fn was_ever(&self, word: OverrideAction) -> bool {
         self.overrides.iter().any(|(said, _)| said.action == word)
     }
 
@@ -102,7 +107,9 @@ impl Oracle {
     pub(crate) fn nothing_written_is_lost(&self, history: &SettingsHistory) -> Result<(), String> {
         for ((epoch, revision), document) in &self.agreed.written {
             let lost = self.agreed.forgiving && self.agreed.lost.contains(&(epoch.clone(), *revision));
-            let kept = |kept: &control_domain::book::Revision| kept.number == *revision && kept.document == *document;
+            let kept = |kept: &control_domain::settings::history::Revision| {
+                kept.number == *revision && kept.document == *document
+            };
             // One of the last moment may not have reached every replica.
             let late = epoch == history.epoch() && *revision > history.present().number;
             if !lost && !late && (epoch != history.epoch() || !history.revisions().any(kept)) {
@@ -118,7 +125,7 @@ impl Oracle {
     ///
     /// # Errors
     /// An older one is back.
-    pub(crate) fn no_older_override(&self, steering: &Steering) -> Result<(), String> {
+    pub(crate) fn no_older_override(&self, steering: &BreakerOverrides) -> Result<(), String> {
         for (said, before) in &self.agreed.overrides {
             let known = steering.log().any(|known| known == said);
             let replaced = before.as_ref().is_some_and(|before| {

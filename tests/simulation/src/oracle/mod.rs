@@ -4,7 +4,7 @@ mod agreed;
 
 use crate::replica::Seen;
 use agreed::Agreed;
-use control_domain::steering::Word;
+use control_domain::breakers::overrides::OverrideAction;
 use optimizer_proto::v1::TelemetryReport;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,7 +199,7 @@ impl Oracle {
     /// # Errors
     /// Nobody has.
     pub(crate) fn refused(&self, envoy: &str, status: u16) -> Result<(), String> {
-        if self.agreed.was_ever(Word::ForceOpen) {
+        if self.agreed.was_ever(OverrideAction::ForceOpen) {
             Ok(())
         } else {
             Err(format!("{envoy} answered {status}"))

@@ -2,8 +2,8 @@
 
 use super::commands::Task;
 use super::{Overridden, Replica, Seen};
+use control_domain::breakers::overrides::{BreakerOverride, LEASE_MS, OverrideAction};
 use control_domain::replication::Fact;
-use control_domain::steering::{LEASE_MS, Said, Word};
 use optimizer_proto::v1::command::Body;
 
 /// An override that is older is not sent to connected Envoys again: they were told when they connected.
@@ -11,8 +11,14 @@ const FRESH_MS: u64 = 30_000;
 
 impl Replica {
     /// An operator overrides a breaker.
-    pub(crate) fn override_breaker(&mut self, upstream: &str, action: Word, lasts_ms: Option<u64>, now_ms: u64) {
-        let said = Said {
+    pub(crate) fn override_breaker(
+        &mut self,
+        upstream: &str,
+        action: OverrideAction,
+        lasts_ms: Option<u64>,
+        now_ms: u64,
+    ) {
+        let said = BreakerOverride {
             at: self.steering.moment(upstream, now_ms),
             upstream: upstream.to_owned(),
             action,
@@ -34,7 +40,7 @@ impl Replica {
     }
 
     /// Another replica has taken an override in.
-    pub(super) fn observe_override(&mut self, said: Said, now_ms: u64) {
+    pub(super) fn observe_override(&mut self, said: BreakerOverride, now_ms: u64) {
         let fresh = said.at.saturating_add(FRESH_MS) > now_ms;
         if !self.steering.say(said.clone()) {
             return;
@@ -48,7 +54,7 @@ impl Replica {
 
     /// Tells an Envoy that has just connected what is in force.
     pub(super) fn tell_overrides(&mut self, envoy: &str, now_ms: u64) {
-        let holding: Vec<Said> = self.steering.in_force(now_ms).cloned().collect();
+        let holding: Vec<BreakerOverride> = self.steering.in_force(now_ms).cloned().collect();
         for said in holding {
             self.ask_envoy(envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
         }
@@ -59,7 +65,7 @@ impl Replica {
         for envoy in self.connected_envoys() {
             let breakers = self.fleet.get(&envoy).map_or(&[][..], |envoy| &envoy.gauges.breakers);
             let unheard = self.steering.unheard(breakers, now_ms).into_iter().cloned();
-            for said in unheard.collect::<Vec<Said>>() {
+            for said in unheard.collect::<Vec<BreakerOverride>>() {
                 self.ask_envoy(&envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
             }
         }
@@ -71,13 +77,13 @@ impl Replica {
             return;
         }
         self.renewed_ms = now_ms;
-        let holding: Vec<Said> = self.steering.to_renew().cloned().collect();
+        let holding: Vec<BreakerOverride> = self.steering.to_renew().cloned().collect();
         for said in holding {
             self.send_override(&said, now_ms);
         }
     }
 
-    fn send_override(&mut self, said: &Said, now_ms: u64) {
+    fn send_override(&mut self, said: &BreakerOverride, now_ms: u64) {
         for envoy in self.connected_envoys() {
             let command = Body::Breaker(said.command(now_ms));
             self.ask_envoy(&envoy, command, Task::Override, now_ms);

@@ -2,7 +2,7 @@
 
 use super::{Act, Replica, Seen, StreamId};
 use control_domain::fleet::{ConnectionId, Envoy, Reported, instance};
-use control_domain::recovery::ahead;
+use control_domain::settings::recovery::ahead;
 use optimizer_proto::telemetry::check_report;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;

@@ -12,10 +12,10 @@ mod tier;
 
 use crate::redis::{Answer, Ask};
 use commands::Commands;
-use control_domain::book::SettingsHistory;
+use control_domain::breakers::overrides::{BreakerOverride, BreakerOverrides};
 use control_domain::fleet::{Fleet, REPLICA_BITS};
 use control_domain::purges::PurgeLog;
-use control_domain::steering::{Said, Steering};
+use control_domain::settings::history::SettingsHistory;
 use link::Links;
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::TelemetryReport;
@@ -102,11 +102,11 @@ pub(crate) enum Seen {
 /// An override of a breaker.
 #[derive(Debug)]
 pub(crate) struct Overridden {
-    pub(crate) said: Said,
+    pub(crate) said: BreakerOverride,
     /// The one that the operator knew of.
-    pub(crate) before: Option<Said>,
+    pub(crate) before: Option<BreakerOverride>,
     /// The last one that this replica knows now.
-    pub(crate) last: Option<Said>,
+    pub(crate) last: Option<BreakerOverride>,
 }
 
 /// What outlives a crash.
@@ -118,7 +118,7 @@ struct Disk {
     log: PurgeLog,
     /// Receipts that are written and not on the disk for certain.
     loose: Vec<(String, String, u64)>,
-    steering: Steering,
+    steering: BreakerOverrides,
 }
 
 /// How a replica starts again.
@@ -155,7 +155,7 @@ pub(crate) struct Replica {
     commands: Commands,
     agreeing: Agreeing,
     purging: Purging,
-    steering: Steering,
+    steering: BreakerOverrides,
     renewed_ms: u64,
     tier: Tier,
     /// `None`: it stands alone.
@@ -176,7 +176,7 @@ impl Replica {
             older: None,
             log: PurgeLog::default(),
             loose: Vec::new(),
-            steering: Steering::default(),
+            steering: BreakerOverrides::default(),
         });
         Self {
             number,
@@ -237,7 +237,7 @@ impl Replica {
     }
 
     /// Overrides of breakers.
-    pub(crate) fn steering(&self) -> &Steering {
+    pub(crate) fn steering(&self) -> &BreakerOverrides {
         &self.steering
     }
 

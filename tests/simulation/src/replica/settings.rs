@@ -2,11 +2,11 @@
 
 use super::{Replica, Seen, StreamId, Wire};
 use crate::redis::{Answer, Ask, Version};
-use control_domain::agreement::{Reconciled, SharedState, reconcile};
-use control_domain::book::{Author, SettingsHistory};
-use control_domain::change::Change;
 use control_domain::fleet::ConnectionId;
-use control_domain::recovery::{Recoveries, ahead};
+use control_domain::settings::change::Change;
+use control_domain::settings::history::{Author, SettingsHistory};
+use control_domain::settings::recovery::{Recoveries, ahead};
+use control_domain::settings::shared_state::{Reconciled, SharedState, reconcile};
 use optimizer_proto::v1::Hello;
 use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};

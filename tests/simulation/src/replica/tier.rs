@@ -3,7 +3,7 @@
 use super::{Act, Asked, CallId, Replica, Wire};
 use crate::redis::{Answer, Ask, Slot, Value};
 use control_domain::purges::Purge;
-use control_domain::tier::{Fence, Known, Parts, PurgeTable, Subject};
+use control_domain::purges::tier_order::{Fence, Known, Parts, PurgeTable, Subject};
 use optimizer_proto::v1::tier_found::Result as Found;
 use optimizer_proto::v1::{TierFound, TierGet, TierPut, TierStored};
 use prost::Message;

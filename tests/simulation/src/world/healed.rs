@@ -4,8 +4,8 @@ use super::byzantine::NAME;
 use super::operators::UPSTREAM;
 use super::{Checked, World};
 use crate::replica::Replica;
-use control_domain::book::SettingsHistory;
-use control_domain::steering::{Said, Word};
+use control_domain::breakers::overrides::{BreakerOverride, OverrideAction};
+use control_domain::settings::history::SettingsHistory;
 use filter_core::breaker::{BreakerPolicy, BreakerState, all};
 
 /// What an Envoy or a replica has yet to do may be so old.
@@ -156,7 +156,7 @@ impl World {
     fn breaker_is_right(&self, envoy: usize, replica: &Replica) -> Checked {
         let now_ms = self.now_ms;
         let last = replica.steering().last(UPSTREAM);
-        let unclear = |said: &Said| {
+        let unclear = |said: &BreakerOverride| {
             let ends = said.until.is_some_and(|until| until.abs_diff(now_ms) < ENDS_MS);
             ends || said.at + LATE_MS > now_ms
         };
@@ -165,10 +165,10 @@ impl World {
         }
         let holds = last.filter(|said| said.until.is_none_or(|until| until > now_ms));
         let wanted = holds.map(|said| said.action).and_then(|word| match word {
-            Word::ForceOpen => Some(BreakerState::ForcedOpen),
-            Word::ForceClose => Some(BreakerState::ForcedClosed),
-            Word::DryRun => Some(BreakerState::DryRun),
-            Word::Reset => None,
+            OverrideAction::ForceOpen => Some(BreakerState::ForcedOpen),
+            OverrideAction::ForceClose => Some(BreakerState::ForcedClosed),
+            OverrideAction::DryRun => Some(BreakerState::DryRun),
+            OverrideAction::Reset => None,
         });
         let (policy, clock_ms) = (BreakerPolicy::default(), self.clock(envoy));
         let views = all(&self.envoys[envoy].process.map, &policy, clock_ms);

@@ -4,8 +4,8 @@ use super::World;
 use super::event::Event;
 use crate::oracle::PATHS;
 use crate::plan::Actor;
+use control_domain::breakers::overrides::OverrideAction;
 use control_domain::purges::Target;
-use control_domain::steering::Word;
 
 /// The upstream of all requests.
 pub(super) const UPSTREAM: &str = "api";
@@ -44,13 +44,13 @@ impl World {
 
     fn override_breaker(&mut self) {
         let word = match self.random.below(4) {
-            0 => Word::ForceOpen,
-            1 => Word::ForceClose,
-            2 => Word::DryRun,
-            _ => Word::Reset,
+            0 => OverrideAction::ForceOpen,
+            1 => OverrideAction::ForceClose,
+            2 => OverrideAction::DryRun,
+            _ => OverrideAction::Reset,
         };
         let lasts_ms = match self.random.below(3) {
-            _ if word == Word::Reset => None,
+            _ if word == OverrideAction::Reset => None,
             0 => None,
             1 => Some(self.random.between(500, 20_000)),
             _ => Some(self.random.between(100_000, 3_600_000)),

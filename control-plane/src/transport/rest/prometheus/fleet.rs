@@ -1,10 +1,12 @@
 //! What the Envoys did and hold, all together.
 
 use super::families::{Labels, counters, gauge, gauges, histograms, summary};
-use control_domain::envoy_faults::{Fault, Kind};
-use control_domain::envoy_stats::EnvoyStats;
+use control_domain::cache::held::held;
 use control_domain::fleet::Fleet;
-use control_domain::sum::{Filter, Sum};
+use control_domain::fleet::faults::{Fault, Kind};
+use control_domain::telemetry::envoy_stats::EnvoyStats;
+use control_domain::telemetry::figure::percent;
+use control_domain::telemetry::sum::{Filter, Sum};
 use control_domain::views::{self, ERROR_TYPES, FORWARDED, FROM_CACHE, OUTCOMES};
 use optimizer_proto::codes::{BreakerState, TierResult};
 use optimizer_proto::telemetry::counters;
@@ -106,7 +108,7 @@ fn latency(totals: &Sum, recent: &Sum) -> Vec<MetricFamily> {
 
 #[allow(clippy::cast_precision_loss)]
 fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
-    let held = views::held(fleet, now_ms);
+    let held = held(fleet, now_ms);
     let counts = &totals.cache;
     let operations = counters::CACHE
         .iter()
@@ -164,7 +166,7 @@ fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
 fn upstreams(stats: &EnvoyStats, totals: &Sum, recent: &Sum, now_ms: u64) -> Vec<MetricFamily> {
     let own = stats.recent(views::DEFAULT_WINDOW_MS, now_ms);
     let share = |known: bool, by_envoy: f64, part: u64, whole: u64| {
-        let percent = if known { by_envoy } else { views::percent(part, whole) };
+        let percent = if known { by_envoy } else { percent(part, whole) };
         percent / 100.0
     };
     let http2 = share(

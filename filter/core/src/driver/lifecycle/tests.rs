@@ -1,5 +1,5 @@
 use super::*;
-use crate::breaker::{Refusal as Turned, Why};
+use crate::breaker::{Refusal as Rejection, Why};
 
 const FOLLOWER: Follower = Follower {
     hash: 9,
@@ -14,12 +14,12 @@ const FAILED: Failed = Failed {
     status: 503,
     unreachable: true,
 };
-const OPEN: Turned = Turned {
+const OPEN: Rejection = Rejection {
     why: Why::Open,
     retry_after_ms: 1_000,
 };
 
-fn landed(landing: Landing, second: bool) -> Event {
+fn landed(landing: FetchOutcome, second: bool) -> Event {
     Event::Landed(Outcome { landing, second })
 }
 
@@ -75,39 +75,39 @@ fn table() -> Vec<(Stage, Event, Step)> {
         // Another's fetch: whoever follows goes on by what it came to.
         (
             flight(FOLLOWER),
-            landed(Landing::Stored, false),
+            landed(FetchOutcome::Stored, false),
             Step::Decide(Turn::Landed { since_ms: 100 }),
         ),
         (
             flight(RETRIED),
-            landed(Landing::Stored, true),
+            landed(FetchOutcome::Stored, true),
             Step::Decide(Turn::Landed { since_ms: 100 }),
         ),
         (
             flight(FOLLOWER),
-            landed(Landing::NotShareable, false),
+            landed(FetchOutcome::NotShareable, false),
             Step::Decide(Turn::Alone),
         ),
         (
             flight(FOLLOWER),
-            landed(Landing::Released, false),
+            landed(FetchOutcome::Released, false),
             Step::Decide(Turn::Alone),
         ),
-        (flight(FOLLOWER), landed(Landing::Left, false), first(false)),
-        (flight(RETRIED), landed(Landing::Left, true), retry(None)),
+        (flight(FOLLOWER), landed(FetchOutcome::Left, false), first(false)),
+        (flight(RETRIED), landed(FetchOutcome::Left, true), retry(None)),
         (
             flight(FOLLOWER),
-            landed(Landing::Failed(FAILED), false),
+            landed(FetchOutcome::Failed(FAILED), false),
             retry(Some(FAILED)),
         ),
         (
             flight(FOLLOWER),
-            landed(Landing::Failed(FAILED), true),
+            landed(FetchOutcome::Failed(FAILED), true),
             Step::Decide(Turn::Failed(FAILED)),
         ),
         (
             flight(RETRIED),
-            landed(Landing::Failed(FAILED), false),
+            landed(FetchOutcome::Failed(FAILED), false),
             Step::Decide(Turn::Failed(FAILED)),
         ),
         (flight(FOLLOWER), Event::FlightOver, first(false)),
@@ -122,15 +122,15 @@ fn table() -> Vec<(Stage, Event, Step)> {
         (Stage::Forwarded, Event::ResponseHead, Step::Judge),
         (Stage::Answered, Event::ResponseHead, Step::Restore),
         (Stage::Forwarded, Event::Ended, Step::Settle),
-        (flight(FOLLOWER), Event::Ended, Step::Leave),
-        (slot, Event::Ended, Step::Leave),
-        (tier, Event::Ended, Step::Leave),
+        (flight(FOLLOWER), Event::Ended, Step::CallPermit),
+        (slot, Event::Ended, Step::CallPermit),
+        (tier, Event::Ended, Step::CallPermit),
         // What does not concern it: late, or of Envoy's own making.
         (Stage::New, Event::ResponseHead, Step::Ignore),
         (Stage::New, Event::Ended, Step::Ignore),
         (Stage::Answered, Event::Ended, Step::Ignore),
         (slot, Event::ResponseHead, Step::Ignore),
-        (Stage::Answered, landed(Landing::Stored, false), Step::Ignore),
+        (Stage::Answered, landed(FetchOutcome::Stored, false), Step::Ignore),
         (Stage::Forwarded, Event::TierAnswered, Step::Ignore),
         (slot, Event::TierAnswered, Step::Ignore),
         (tier, Event::Overdue, Step::Ignore),
@@ -212,7 +212,7 @@ fn a_request_can_get_to_every_stage_and_out_of_every_wait() {
             .into_iter()
             .filter(|(from, event, step)| from == stage && *event != Event::Ended && *step != Step::Ignore);
         assert!(onward.count() > 0, "nothing ends the wait {stage:?}");
-        assert_eq!(next(*stage, Event::Ended), Step::Leave);
+        assert_eq!(next(*stage, Event::Ended), Step::CallPermit);
     }
 }
 
@@ -221,7 +221,7 @@ fn only_a_first_attempt_or_a_given_up_one_is_looked_up_as_new() {
     for (_, event, step) in table() {
         if let Step::Decide(turn @ Turn::First { .. }) = step {
             let new = matches!(event, Event::Came(_) | Event::FlightOver)
-                || matches!(event, Event::Landed(outcome) if outcome.landing == Landing::Left);
+                || matches!(event, Event::Landed(outcome) if outcome.landing == FetchOutcome::Left);
             assert!(new, "{event:?} {turn:?}");
         }
     }

@@ -1,9 +1,9 @@
 use super::*;
-use crate::collapse::Landing;
+use crate::collapse::FetchOutcome;
 
 fn stored() -> Arrival {
     Arrival::Landed(Outcome {
-        landing: Landing::Stored,
+        landing: FetchOutcome::Stored,
         second: false,
     })
 }

@@ -220,7 +220,7 @@ fn who_is_vouched_for_knows_of_the_purge_whose_wake_up_is_still_behind() {
     // Another VM has heard of the purge that was slept through, and then that nothing is missing.
     let now_ms = envoy.host.now_ms.get();
     let map = std::rc::Rc::clone(&envoy.host.map);
-    let mut leader = crate::store::Stamps::default();
+    let mut leader = crate::store::InvalidationLog::default();
     leader
         .purge(&*map, &optimizer_proto::purge::PurgeTarget::All, false, now_ms)
         .unwrap();

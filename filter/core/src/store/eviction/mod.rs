@@ -11,14 +11,14 @@ use super::page::Page;
 
 /// What a policy is told besides the page.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scene {
+pub(super) struct EvictionContext {
     pub(super) now: Tick,
     /// The newcomers of S3-FIFO hold more than their share.
     pub(super) from_probation: bool,
 }
 
 /// How good a victim the page offers; greater goes first. `None` for an empty page. Changes nothing.
-pub(super) fn willingness(policy: Eviction, page: &Page, scene: &Scene) -> Option<u64> {
+pub(super) fn willingness(policy: Eviction, page: &Page, scene: &EvictionContext) -> Option<u64> {
     match policy {
         Eviction::S3Fifo => s3_fifo::willingness(page, scene),
         Eviction::Sieve => sieve::willingness(page, scene),
@@ -27,7 +27,7 @@ pub(super) fn willingness(policy: Eviction, page: &Page, scene: &Scene) -> Optio
 }
 
 /// The index of the record that goes. What the policy learns on the way (second chances, promotions) is written into the page.
-pub(super) fn victim(policy: Eviction, page: &mut Page, scene: &Scene) -> Option<usize> {
+pub(super) fn victim(policy: Eviction, page: &mut Page, scene: &EvictionContext) -> Option<usize> {
     match policy {
         Eviction::S3Fifo => s3_fifo::victim(page, scene),
         Eviction::Sieve => sieve::victim(page),

@@ -1,12 +1,12 @@
 //! Policies that compare records one by one: least recently used, least frequently used, longest stored.
 
-use super::Scene;
+use super::EvictionContext;
 use crate::store::limits::Eviction;
 use crate::store::page::Page;
 use crate::store::record::Record;
 
 /// The record that goes first, the older one among equals, and its rank.
-pub(super) fn best(policy: Eviction, page: &Page, scene: &Scene) -> Option<(usize, u64)> {
+pub(super) fn best(policy: Eviction, page: &Page, scene: &EvictionContext) -> Option<(usize, u64)> {
     let ranks = page
         .records
         .iter()
@@ -15,7 +15,7 @@ pub(super) fn best(policy: Eviction, page: &Page, scene: &Scene) -> Option<(usiz
     ranks.reduce(|best, other| if other.1 > best.1 { other } else { best })
 }
 
-fn rank(policy: Eviction, record: &Record, scene: &Scene) -> u64 {
+fn rank(policy: Eviction, record: &Record, scene: &EvictionContext) -> u64 {
     let idle = u64::from(record.accessed.age(scene.now));
     match policy {
         Eviction::Lfu => (u64::from(u16::MAX - record.frequency_at(scene.now)) << 32) | idle,

@@ -2,14 +2,14 @@
 //! main queue gives second chances; who left the small queue leaves a ghost, and comes back into the main queue. The order of a
 //! page's records is the order of both queues.
 
-use super::Scene;
+use super::EvictionContext;
 use crate::store::page::Page;
 
 /// Hits that a newcomer needs to stay.
 const PROMOTION: u8 = 1;
 
 /// Age in its queue of the record that would go.
-pub(super) fn willingness(page: &Page, scene: &Scene) -> Option<u64> {
+pub(super) fn willingness(page: &Page, scene: &EvictionContext) -> Option<u64> {
     let age = |record: &crate::store::record::Record| u64::from(record.queued.age(scene.now));
     let newcomer = page
         .records
@@ -31,7 +31,7 @@ pub(super) fn willingness(page: &Page, scene: &Scene) -> Option<u64> {
 }
 
 /// Promotes, gives second chances, and stops at the record that goes.
-pub(super) fn victim(page: &mut Page, scene: &Scene) -> Option<usize> {
+pub(super) fn victim(page: &mut Page, scene: &EvictionContext) -> Option<usize> {
     if scene.from_probation
         && let Some(index) = newcomer(page, scene)
     {
@@ -42,7 +42,7 @@ pub(super) fn victim(page: &mut Page, scene: &Scene) -> Option<usize> {
         .or_else(|| settled(page, scene))
 }
 
-fn newcomer(page: &mut Page, scene: &Scene) -> Option<usize> {
+fn newcomer(page: &mut Page, scene: &EvictionContext) -> Option<usize> {
     for _ in 0..page.records.len() {
         let index = page.records.iter().position(|record| !record.is_main())?;
         if page.records.get(index)?.warmth() < PROMOTION {
@@ -57,7 +57,7 @@ fn newcomer(page: &mut Page, scene: &Scene) -> Option<usize> {
     None
 }
 
-fn settled(page: &mut Page, scene: &Scene) -> Option<usize> {
+fn settled(page: &mut Page, scene: &EvictionContext) -> Option<usize> {
     // Each record has at most three chances.
     for _ in 0..=4 * page.records.len() {
         let index = page.records.iter().position(crate::store::record::Record::is_main)?;

@@ -1,11 +1,11 @@
 //! SIEVE (Zhang et al., NSDI 2024), one hand for each page: it passes over records that were used, oldest first, taking their
 //! mark, and stops at the first without one. Survivors keep their place.
 
-use super::Scene;
+use super::EvictionContext;
 use crate::store::page::Page;
 
 /// Age of the record at which the hand would stop; pages where all were used come last.
-pub(super) fn willingness(page: &Page, scene: &Scene) -> Option<u64> {
+pub(super) fn willingness(page: &Page, scene: &EvictionContext) -> Option<u64> {
     let hand = usize::from(page.hand);
     let round = || page.records.iter().skip(hand).chain(page.records.iter().take(hand));
     let unused = round().find(|record| !record.is_visited());

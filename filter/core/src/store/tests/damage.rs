@@ -6,7 +6,7 @@ use optimizer_proto::purge::PurgeTarget;
 fn a_host_that_fails_every_call_costs_only_misses() {
     let map = seeded();
     let mut store = Store::new(Limits::default(), Eviction::default());
-    let mut stamps = Stamps::default();
+    let mut stamps = InvalidationLog::default();
     let id = put(&mut store, &map, 1, START).unwrap().id;
     map.fail_all(true);
     exercise(&mut store, &mut stamps, &map, id);
@@ -17,9 +17,9 @@ fn a_host_that_fails_every_call_costs_only_misses() {
     assert_covered(&map);
 }
 
-fn exercise(store: &mut Store, stamps: &mut Stamps, map: &impl SharedMap, id: EntryId) {
+fn exercise(store: &mut Store, stamps: &mut InvalidationLog, map: &impl SharedMap, id: EntryId) {
     Store::seed(map);
-    Stamps::seed(map);
+    InvalidationLog::seed(map);
     store.touch(id, START);
     for n in 0..4 {
         let _ = store.lookup(map, &key(n), |_| 0, START);
@@ -222,7 +222,7 @@ fn an_unseeded_map_stores_nothing() {
     assert!(!has(&mut store, &map, 1, START));
     assert_eq!(store.usage(&map, START), Usage::default());
     assert_eq!(put(&mut store, &map, 1, START), Err(StoreError::Host));
-    assert!(!store.maintain(&map, &Stamps::default(), 100, START));
+    assert!(!store.maintain(&map, &InvalidationLog::default(), 100, START));
     assert!(map.keys().is_empty());
     Store::seed(&map);
     put(&mut store, &map, 1, START).unwrap();

@@ -67,15 +67,15 @@ fn discard(id: EntryId) -> impl Fn(&Stepped<'_>) -> String {
 
 /// A step of the sweep over one page.
 fn sweep(map: &Stepped<'_>) -> String {
-    store(ROOMY).maintain(map, &Stamps::default(), 1, START + 48);
+    store(ROOMY).maintain(map, &InvalidationLog::default(), 1, START + 48);
     String::new()
 }
 
 /// What is in the page, and in all others of a map where only this one has entries.
-fn real(map: &impl SharedMap, page: u16) -> Tally {
-    let others = Tally {
+fn real(map: &impl SharedMap, page: u16) -> Counts {
+    let others = Counts {
         keys: u64::from(PAGES) - 1,
-        ..Tally::default()
+        ..Counts::default()
     };
     let (bytes, _) = map.get(&page_key(page)).unwrap();
     others.plus(Page::decode(&bytes).unwrap().tally())
@@ -104,8 +104,8 @@ fn every_order(
         let held = (bytes(LEDGER_KEY), bytes(&page_key(page)), slots.collect::<Vec<_>>());
         if swept.insert(held) {
             let data = data.clone();
-            store(ROOMY).sweep_all(&data, &Stamps::default(), START + 64);
-            store(ROOMY).sweep_all(&data, &Stamps::default(), START + 64);
+            store(ROOMY).sweep_all(&data, &InvalidationLog::default(), START + 64);
+            store(ROOMY).sweep_all(&data, &InvalidationLog::default(), START + 64);
             assert_eq!(ledger(&data).total, truth(&data), "{standing:?}");
             assert_eq!(orphans(&data), 0, "{standing:?}");
         }
@@ -218,7 +218,7 @@ fn one_that_sweeps_while_another_stores_or_discards() {
     let map = seeded();
     let id = put(&mut store(ROOMY), &map, one, START).unwrap().id;
     // Up to the page.
-    store(ROOMY).maintain(&map, &Stamps::default(), usize::from(page), START);
+    store(ROOMY).maintain(&map, &InvalidationLog::default(), usize::from(page), START);
     assert_eq!(ledger(&map).cursor, page);
     let (gone, more) = (discard(id), insert(ROOMY, two, 1));
     for (other, lasts) in [(&more as Work<'_>, true), (&gone as Work<'_>, false)] {

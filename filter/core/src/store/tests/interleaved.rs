@@ -117,7 +117,7 @@ impl SharedMap for Stepped<'_> {
 fn work(map: &impl SharedMap, me: usize, seed: u64, limit: Limits, rounds: u64) {
     let policies = [Eviction::S3Fifo, Eviction::Sieve, Eviction::Lru];
     let mut store = Store::new(limit, policies[seed as usize % 3]);
-    let stamps = Stamps::default();
+    let stamps = InvalidationLog::default();
     let mut random = (seed + 1) * 0x9e37_79b9 + me as u64 * 77;
     for round in 0..rounds {
         random = random

@@ -47,7 +47,7 @@ fn run(workers: usize, ops: &[(usize, Op)]) {
     let map = seeded();
     let mut limit = limits(100, 600 << 10);
     let mut stores: Vec<_> = (0..workers).map(|_| Store::new(limit, Eviction::default())).collect();
-    let stamps = Stamps::default();
+    let stamps = InvalidationLog::default();
     let mut now = START;
     let mut latest = std::collections::HashMap::new();
     for (worker, op) in ops {
@@ -122,7 +122,7 @@ proptest! {
 #[test]
 fn growing_keeps_every_entry_and_shrinking_takes_bounded_steps() {
     let map = seeded();
-    let stamps = Stamps::default();
+    let stamps = InvalidationLog::default();
     let mut store = Store::new(limits(5000, 64 << 20), Eviction::default());
     for n in 0..5000 {
         put(&mut store, &map, n, START).unwrap();

@@ -9,7 +9,7 @@ mod limits;
 mod purge;
 
 use super::codec::{LEDGER_KEY, PAGE_VERSIONS, PAGES, page_key, slot_key};
-use super::ledger::{Ledger, Tally};
+use super::ledger::{Counts, Ledger};
 use super::page::Page;
 use super::*;
 use crate::Millis;
@@ -30,7 +30,7 @@ fn limits(entries: u32, bytes: u64) -> Limits {
 fn seeded() -> MemoryMap {
     let map = MemoryMap::default();
     Store::seed(&map);
-    Stamps::seed(&map);
+    InvalidationLog::seed(&map);
     map
 }
 
@@ -51,7 +51,7 @@ fn entry<'a>(key: &'a [u8], value: Vec<u8>) -> Entry<'a> {
         key,
         vary: &[],
         usable_until_ms: FOREVER,
-        birth: Birth::default(),
+        purge_generation: PurgeGeneration::default(),
         value,
     }
 }
@@ -75,11 +75,11 @@ fn use_it(store: &mut Store, map: &impl SharedMap, n: u64, now: Millis) -> bool 
 }
 
 /// What the pages really hold.
-fn truth(map: &impl SharedMap) -> Tally {
+fn truth(map: &impl SharedMap) -> Counts {
     let pages = (0..PAGES).filter_map(|number| map.get(&page_key(number)));
     pages
         .filter_map(|(bytes, _)| Page::decode(&bytes))
-        .fold(Tally::default(), |sum, page| sum.plus(page.tally()))
+        .fold(Counts::default(), |sum, page| sum.plus(page.tally()))
 }
 
 fn ledger(map: &impl SharedMap) -> Ledger {
@@ -111,7 +111,7 @@ fn assert_covered(map: &MemoryMap) {
 
 /// Two rounds of the sweep: the first may have begun with pages counted before a fault.
 fn sweep_all(store: &mut Store, map: &impl SharedMap, now: Millis) {
-    let stamps = Stamps::default();
+    let stamps = InvalidationLog::default();
     for _ in 0..2 * (u32::from(PAGES) / 64) + 2 {
         store.maintain(map, &stamps, 64, now);
     }

@@ -7,8 +7,8 @@ const PARTS: KeyParts<'static> = KeyParts {
 };
 const TAGS: [&[u8]; 2] = [b"items", b"item-7"];
 
-fn verdict(stamps: &Stamps, birth: Birth) -> Verdict {
-    stamps.verdict(birth, &PARTS, TAGS.into_iter())
+fn verdict(stamps: &InvalidationLog, purge_generation: PurgeGeneration) -> Verdict {
+    stamps.verdict(purge_generation, &PARTS, TAGS.into_iter())
 }
 
 #[test]
@@ -36,15 +36,15 @@ fn each_kind_reaches_what_it_names_and_nothing_else() {
     for soft in [false, true] {
         let expected = if soft { Verdict::Soft } else { Verdict::Purged };
         for what in &hits {
-            let (map, mut stamps) = (seeded(), Stamps::default());
-            let before = stamps.birth();
+            let (map, mut stamps) = (seeded(), InvalidationLog::default());
+            let before = stamps.purge_generation();
             let number = stamps.purge(&map, what, soft, START).unwrap();
             assert_eq!(verdict(&stamps, before), expected, "{what:?}");
             assert_eq!(verdict(&stamps, number), Verdict::Live, "born afterwards: {what:?}");
         }
         for what in &misses {
-            let (map, mut stamps) = (seeded(), Stamps::default());
-            let before = stamps.birth();
+            let (map, mut stamps) = (seeded(), InvalidationLog::default());
+            let before = stamps.purge_generation();
             stamps.purge(&map, what, soft, START).unwrap();
             assert_eq!(verdict(&stamps, before), Verdict::Live, "{what:?}");
         }
@@ -54,32 +54,32 @@ fn each_kind_reaches_what_it_names_and_nothing_else() {
 #[test]
 fn a_purge_is_in_force_elsewhere_from_the_refresh_on() {
     let map = seeded();
-    let (mut one, mut two) = (Stamps::default(), Stamps::default());
+    let (mut one, mut two) = (InvalidationLog::default(), InvalidationLog::default());
     assert!(!two.refresh(&map, START));
-    let birth = two.birth();
+    let purge_generation = two.purge_generation();
     one.purge(&map, &PurgeTarget::host(b"shop.example"), false, START)
         .unwrap();
     assert!(two.refresh(&map, START));
-    assert_eq!(verdict(&two, birth), Verdict::Purged);
+    assert_eq!(verdict(&two, purge_generation), Verdict::Purged);
     let reads = map.reads();
     assert!(!two.refresh(&map, START));
     assert_eq!(map.reads() - reads, 1);
-    let mut late = Stamps::default();
+    let mut late = InvalidationLog::default();
     assert!(late.refresh(&map, START));
-    assert_eq!(late.birth(), one.birth());
+    assert_eq!(late.purge_generation(), one.purge_generation());
 }
 
 #[test]
 fn a_body_in_flight_is_purged_too() {
-    let (map, mut stamps) = (seeded(), Stamps::default());
+    let (map, mut stamps) = (seeded(), InvalidationLog::default());
     let mut store = Store::new(Limits::default(), Eviction::default());
-    let birth = stamps.birth();
+    let purge_generation = stamps.purge_generation();
     stamps.purge(&map, &PurgeTarget::All, false, START).unwrap();
     store
         .insert(
             &map,
             Entry {
-                birth,
+                purge_generation,
                 ..entry(&key(1), value(1, 50))
             },
             |_| 0,
@@ -89,12 +89,12 @@ fn a_body_in_flight_is_purged_too() {
     put(&mut store, &map, 2, START).unwrap();
     let third = key(3);
     let young = Entry {
-        birth: stamps.birth(),
+        purge_generation: stamps.purge_generation(),
         ..entry(&third, value(3, 50))
     };
     store.insert(&map, young, |_| 0, START).unwrap();
     let found = store.lookup(&map, &key(1), |_| 0, START).unwrap();
-    assert_eq!(verdict(&stamps, found.birth), Verdict::Purged);
+    assert_eq!(verdict(&stamps, found.purge_generation), Verdict::Purged);
     for _ in 0..20 {
         store.maintain(&map, &stamps, 64, START);
     }
@@ -106,8 +106,8 @@ fn a_body_in_flight_is_purged_too() {
 
 #[test]
 fn a_soft_purge_after_a_hard_one_does_not_bring_it_back() {
-    let (map, mut stamps) = (seeded(), Stamps::default());
-    let old = stamps.birth();
+    let (map, mut stamps) = (seeded(), InvalidationLog::default());
+    let old = stamps.purge_generation();
     let between = stamps
         .purge(&map, &PurgeTarget::host(b"shop.example"), false, START)
         .unwrap();
@@ -120,8 +120,8 @@ fn a_soft_purge_after_a_hard_one_does_not_bring_it_back() {
 
 #[test]
 fn a_full_table_purges_too_much_never_too_little() {
-    let (map, mut stamps) = (seeded(), Stamps::default());
-    let birth = stamps.birth();
+    let (map, mut stamps) = (seeded(), InvalidationLog::default());
+    let purge_generation = stamps.purge_generation();
     stamps
         .purge(&map, &PurgeTarget::tag(b"", b"item-7"), false, START)
         .unwrap();
@@ -131,13 +131,13 @@ fn a_full_table_purges_too_much_never_too_little() {
             .purge(&map, &PurgeTarget::tag(b"", tag.as_bytes()), false, START)
             .unwrap();
     }
-    assert_eq!(verdict(&stamps, birth), Verdict::Purged);
-    let mut late = Stamps::default();
+    assert_eq!(verdict(&stamps, purge_generation), Verdict::Purged);
+    let mut late = InvalidationLog::default();
     late.refresh(&map, START);
-    assert_eq!(verdict(&late, birth), Verdict::Purged);
+    assert_eq!(verdict(&late, purge_generation), Verdict::Purged);
 
-    let (map, mut stamps) = (seeded(), Stamps::default());
-    let birth = stamps.birth();
+    let (map, mut stamps) = (seeded(), InvalidationLog::default());
+    let purge_generation = stamps.purge_generation();
     stamps
         .purge(&map, &PurgeTarget::prefix(b"shop.example", b"/items"), true, START)
         .unwrap();
@@ -147,7 +147,7 @@ fn a_full_table_purges_too_much_never_too_little() {
             .purge(&map, &PurgeTarget::prefix(b"x.example", path.as_bytes()), true, START)
             .unwrap();
     }
-    assert_eq!(verdict(&stamps, birth), Verdict::Soft);
+    assert_eq!(verdict(&stamps, purge_generation), Verdict::Soft);
     assert!(stamps.lengths() <= 64);
 }
 
@@ -158,7 +158,7 @@ fn purges_of_many_workers_are_all_kept() {
         for worker in 0..8 {
             let map = &map;
             scope.spawn(move || {
-                let mut stamps = Stamps::default();
+                let mut stamps = InvalidationLog::default();
                 for n in 0..50 {
                     let tag = format!("{worker}/{n}");
                     stamps
@@ -168,12 +168,12 @@ fn purges_of_many_workers_are_all_kept() {
             });
         }
     });
-    let mut stamps = Stamps::default();
+    let mut stamps = InvalidationLog::default();
     stamps.refresh(&map, START);
     for worker in 0..8 {
         for n in 0..50 {
             let tag = format!("{worker}/{n}");
-            let verdict = stamps.verdict(Birth::default(), &PARTS, [tag.as_bytes()].into_iter());
+            let verdict = stamps.verdict(PurgeGeneration::default(), &PARTS, [tag.as_bytes()].into_iter());
             assert_eq!(verdict, Verdict::Purged);
         }
     }
@@ -181,37 +181,43 @@ fn purges_of_many_workers_are_all_kept() {
 
 #[test]
 fn a_lost_table_purges_everything_once() {
-    let (map, mut stamps) = (seeded(), Stamps::default());
-    let birth = stamps.purge(&map, &PurgeTarget::url(b"x", b"/"), false, START).unwrap();
+    let (map, mut stamps) = (seeded(), InvalidationLog::default());
+    let purge_generation = stamps.purge(&map, &PurgeTarget::url(b"x", b"/"), false, START).unwrap();
     map.set(super::super::codec::STAMPS_KEY, b"damaged", None).unwrap();
     map.set(super::super::codec::STAMPS_VERSION_KEY, b"\xff\xff\xff\x7f", None)
         .unwrap();
-    let mut other = Stamps::default();
+    let mut other = InvalidationLog::default();
     assert!(other.refresh(&map, START + 5000));
-    assert_eq!(verdict(&other, birth), Verdict::Purged);
-    assert_eq!(verdict(&other, other.birth()), Verdict::Live);
+    assert_eq!(verdict(&other, purge_generation), Verdict::Purged);
+    assert_eq!(verdict(&other, other.purge_generation()), Verdict::Live);
     other.purge(&map, &PurgeTarget::url(b"y", b"/"), false, START).unwrap();
-    assert!(other.birth() > birth);
+    assert!(other.purge_generation() > purge_generation);
 }
 
 #[test]
 fn a_response_from_elsewhere_is_purged_by_every_purge_since_the_origin_gave_it() {
-    let (map, mut stamps) = (seeded(), Stamps::default());
+    let (map, mut stamps) = (seeded(), InvalidationLog::default());
     assert!(stamps.are_empty());
-    let before = Birth::received(START - 5_000);
+    let before = PurgeGeneration::received(START - 5_000);
     stamps
         .purge(&map, &PurgeTarget::host(b"shop.example"), false, START)
         .unwrap();
     assert!(!stamps.are_empty());
     assert_eq!(verdict(&stamps, before), Verdict::Purged);
     assert_eq!(
-        verdict(&stamps, Birth::received(START)),
+        verdict(&stamps, PurgeGeneration::received(START)),
         Verdict::Purged,
         "within the same second: rather once too often"
     );
-    assert_eq!(verdict(&stamps, Birth::received(START + 2_000)), Verdict::Live);
+    assert_eq!(
+        verdict(&stamps, PurgeGeneration::received(START + 2_000)),
+        Verdict::Live
+    );
     stamps.purge(&map, &PurgeTarget::All, true, START + 9_000).unwrap();
-    assert_eq!(verdict(&stamps, Birth::received(START + 2_000)), Verdict::Soft);
+    assert_eq!(
+        verdict(&stamps, PurgeGeneration::received(START + 2_000)),
+        Verdict::Soft
+    );
 }
 
 #[test]
@@ -232,8 +238,8 @@ fn every_spelling_of_a_url_is_one_subject() {
                 PurgeTarget::prefix(b"", b"/caf%C3%A"),
                 PurgeTarget::tag(name, b"g"),
             ] {
-                let (map, mut stamps) = (seeded(), Stamps::default());
-                let before = stamps.birth();
+                let (map, mut stamps) = (seeded(), InvalidationLog::default());
+                let before = stamps.purge_generation();
                 stamps.purge(&map, &what, false, START).unwrap();
                 let tags: [&[u8]; 1] = [b"group:g"];
                 let found = stamps.verdict(before, &KeyParts { host, path }, tags.into_iter());
@@ -247,12 +253,12 @@ fn every_spelling_of_a_url_is_one_subject() {
 
 #[test]
 fn a_table_of_another_version_purges_everything() {
-    let (map, mut stamps) = (seeded(), Stamps::default());
-    let birth = stamps.purge(&map, &PurgeTarget::url(b"x", b"/"), false, START).unwrap();
+    let (map, mut stamps) = (seeded(), InvalidationLog::default());
+    let purge_generation = stamps.purge(&map, &PurgeTarget::url(b"x", b"/"), false, START).unwrap();
     let (mut table, _) = map.get(super::super::codec::STAMPS_KEY).unwrap();
     table[..4].copy_from_slice(b"aop1");
     map.set(super::super::codec::STAMPS_KEY, &table, None).unwrap();
-    let mut newer = Stamps::default();
+    let mut newer = InvalidationLog::default();
     assert!(newer.refresh(&map, START + 5_000));
-    assert_eq!(verdict(&newer, birth), Verdict::Purged);
+    assert_eq!(verdict(&newer, purge_generation), Verdict::Purged);
 }

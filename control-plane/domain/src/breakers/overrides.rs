@@ -1,0 +1,349 @@
+//! What operators have put in place of the breakers' judgement: for which upstream, until when, by whom and why.
+
+use crate::Millis;
+use optimizer_proto::v1::breaker_command::Action;
+use optimizer_proto::v1::{BreakerCommand, BreakerGauge};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A word without an end holds in an Envoy for so long after the control plane was last heard; it is said again well before.
+pub const LEASE_MS: u64 = 5 * 60_000;
+/// Longest a word with an end may last.
+pub const LONGEST_MS: u64 = 86_400_000;
+/// A word that is younger is on its way to the Envoys, and what they say of it on its way back.
+const ON_ITS_WAY_MS: u64 = 15_000;
+/// Entries of the audit log kept.
+const MAX_ENTRIES: usize = 1_000;
+
+/// What an operator can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverrideAction {
+    /// Refuse every call.
+    ForceOpen,
+    /// Let every call pass.
+    ForceClose,
+    /// Judge and count, refuse nothing.
+    DryRun,
+    /// Back to the breaker's own judgement, from closed.
+    Reset,
+}
+
+impl OverrideAction {
+    /// Every word as written in paths.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("force-open", Self::ForceOpen),
+        ("force-close", Self::ForceClose),
+        ("dry-run", Self::DryRun),
+        ("reset", Self::Reset),
+    ];
+
+    /// Reads a word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, word)| word)
+    }
+
+    /// The word by which a breaker is in this state, as an Envoy reports it.
+    fn shown_as(state: &str) -> Option<Self> {
+        match state {
+            "forced_open" => Some(Self::ForceOpen),
+            "forced_closed" => Some(Self::ForceClose),
+            "dry_run" => Some(Self::DryRun),
+            _ => None,
+        }
+    }
+
+    fn action(self) -> Action {
+        match self {
+            Self::ForceOpen => Action::ForceOpen,
+            Self::ForceClose => Action::ForceClose,
+            Self::DryRun => Action::DryRun,
+            Self::Reset => Action::Reset,
+        }
+    }
+}
+
+/// A word said, as the audit log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BreakerOverride {
+    /// When.
+    pub at: Millis,
+    /// About which breaker: an upstream, or `upstream/route`.
+    pub upstream: String,
+    /// What.
+    pub action: OverrideAction,
+    /// When it ends by itself; absent = when it is taken back, or soon after the control plane is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Millis>,
+    /// By whom.
+    pub who: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl BreakerOverride {
+    /// The command for an Envoy at this time.
+    #[must_use]
+    pub fn command(&self, now_ms: Millis) -> BreakerCommand {
+        let expires_in_ms = match (self.action, self.until) {
+            (OverrideAction::Reset, _) => 0,
+            (_, Some(until)) => until.saturating_sub(now_ms).max(1),
+            (_, None) => LEASE_MS,
+        };
+        BreakerCommand {
+            upstream: self.upstream.clone(),
+            action: self.action.action().into(),
+            expires_in_ms,
+        }
+    }
+
+    /// The order in which words hold, the same at every replica whatever it heard first: by time, and where two were said in one millisecond
+    /// by anything that tells them apart.
+    fn order(&self) -> (Millis, u8, &str, &str, Option<Millis>) {
+        (self.at, self.action as u8, &self.who, &self.reason, self.until)
+    }
+
+    fn holds(&self, now_ms: Millis) -> bool {
+        self.until.is_none_or(|until| until > now_ms)
+    }
+}
+
+/// The words in force and the audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerOverrides {
+    in_force: BTreeMap<String, BreakerOverride>,
+    log: VecDeque<BreakerOverride>,
+}
+
+impl BreakerOverrides {
+    /// Takes a word in; it replaces what was said before about the same breaker. Replicas hear of words in different orders: one
+    /// that was said before another about the same breaker changes nothing any more. False when it was known.
+    pub fn say(&mut self, said: BreakerOverride) -> bool {
+        if self.log.contains(&said) {
+            return false;
+        }
+        let place = self.log.partition_point(|other| other.order() <= said.order());
+        let overruled = self.log.iter().skip(place).any(|other| other.upstream == said.upstream);
+        if !overruled && said.action == OverrideAction::Reset {
+            self.in_force.remove(&said.upstream);
+        } else if !overruled {
+            self.in_force.insert(said.upstream.clone(), said.clone());
+        }
+        self.log.insert(place, said);
+        if self.log.len() > MAX_ENTRIES {
+            self.log.pop_front();
+        }
+        true
+    }
+
+    /// When something is said now, as the log has it: after every word about this breaker that is known, whatever the clock of the replica
+    /// shows that took it.
+    #[must_use]
+    pub fn moment(&self, upstream: &str, now_ms: Millis) -> Millis {
+        let last = self.last(upstream).map_or(0, |said| said.at);
+        now_ms.max(last.saturating_add(1))
+    }
+
+    /// What an Envoy is to be told that has reported these breakers: it may not have heard the last word about one, as it was away, or did
+    /// not take it. What was said a moment ago is on its way, and what ends within that time as well.
+    #[must_use]
+    pub fn unheard(&self, breakers: &[BreakerGauge], now_ms: Millis) -> Vec<&BreakerOverride> {
+        let settled = |said: &&BreakerOverride| {
+            let said_ms_ago = now_ms.saturating_sub(said.at);
+            let ends = said.until.is_some_and(|until| until.abs_diff(now_ms) < ON_ITS_WAY_MS);
+            said_ms_ago >= ON_ITS_WAY_MS && !ends
+        };
+        let mut upstreams: Vec<&str> = self.log.iter().map(|said| said.upstream.as_str()).collect();
+        upstreams.sort_unstable();
+        upstreams.dedup();
+        let last = upstreams.into_iter().filter_map(|upstream| self.last(upstream));
+        last.filter(settled)
+            .filter(|said| {
+                let gauge = breakers.iter().find(|gauge| gauge.upstream == said.upstream);
+                let forced = gauge.filter(|gauge| gauge.forced_until_ms > 0);
+                let held = forced.and_then(|gauge| OverrideAction::shown_as(&gauge.state));
+                let wanted = Some(said.action).filter(|word| *word != OverrideAction::Reset && said.holds(now_ms));
+                // Where nothing is forced, and nothing is to be, there is nothing to tell.
+                held != wanted
+            })
+            .collect()
+    }
+
+    /// The last word about a breaker.
+    #[must_use]
+    pub fn last(&self, upstream: &str) -> Option<&BreakerOverride> {
+        self.log.iter().rev().find(|said| said.upstream == upstream)
+    }
+
+    /// What holds now, by breaker.
+    pub fn in_force(&self, now_ms: Millis) -> impl Iterator<Item = &BreakerOverride> {
+        self.in_force.values().filter(move |said| said.holds(now_ms))
+    }
+
+    /// What must be said again from time to time, because it has no end.
+    pub fn to_renew(&self) -> impl Iterator<Item = &BreakerOverride> {
+        self.in_force.values().filter(|said| said.until.is_none())
+    }
+
+    /// Everything said, the newest last.
+    pub fn log(&self) -> impl Iterator<Item = &BreakerOverride> {
+        self.log.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(upstream: &str, action: OverrideAction, until: Option<Millis>) -> BreakerOverride {
+        BreakerOverride {
+            at: 1_000,
+            upstream: upstream.to_owned(),
+            action,
+            until,
+            who: "me".to_owned(),
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_word_holds_until_its_end_or_until_it_is_taken_back() {
+        let mut steering = BreakerOverrides::default();
+        let say = |steering: &mut BreakerOverrides, mut word: BreakerOverride| {
+            word.at = steering.moment(&word.upstream, word.at);
+            assert!(steering.say(word));
+        };
+        say(&mut steering, said("a", OverrideAction::ForceClose, None));
+        say(&mut steering, said("a", OverrideAction::ForceOpen, Some(5_000)));
+        say(&mut steering, said("b", OverrideAction::DryRun, None));
+        let holding = |steering: &BreakerOverrides, now_ms| {
+            steering
+                .in_force(now_ms)
+                .map(|said| (said.upstream.clone(), said.action))
+                .collect::<Vec<_>>()
+        };
+        let (open, dry) = (
+            ("a".to_owned(), OverrideAction::ForceOpen),
+            ("b".to_owned(), OverrideAction::DryRun),
+        );
+        assert_eq!(holding(&steering, 4_999), [open, dry.clone()]);
+        assert_eq!(holding(&steering, 5_000), [dry]);
+        assert_eq!(steering.to_renew().count(), 1);
+        say(&mut steering, said("b", OverrideAction::Reset, None));
+        assert!(holding(&steering, 5_000).is_empty());
+        assert_eq!(steering.log().count(), 4);
+    }
+
+    #[test]
+    fn replicas_that_hear_words_in_any_order_end_alike() {
+        let mut words = vec![
+            said("a", OverrideAction::ForceOpen, None),
+            said("a", OverrideAction::Reset, None),
+            said("a", OverrideAction::DryRun, None),
+            said("b", OverrideAction::ForceOpen, None),
+            said("b", OverrideAction::Reset, None),
+        ];
+        (1..).zip(&mut words).for_each(|(at, word)| word.at = at);
+        let heard = |words: &[BreakerOverride]| {
+            let mut steering = BreakerOverrides::default();
+            words.iter().for_each(|word| assert!(steering.say(word.clone())));
+            steering
+        };
+        let usual = heard(&words);
+        assert_eq!(usual.in_force(9).count(), 1);
+        for turn in 1..words.len() {
+            words.rotate_left(1);
+            assert_eq!(heard(&words), usual, "{turn}");
+        }
+        words.reverse();
+        assert_eq!(heard(&words), usual);
+    }
+
+    #[test]
+    fn an_envoy_is_told_how_long_it_still_holds() {
+        let ends = |word: BreakerOverride, now_ms| word.command(now_ms).expires_in_ms;
+        assert_eq!(ends(said("a", OverrideAction::ForceOpen, Some(5_000)), 2_000), 3_000);
+        assert_eq!(ends(said("a", OverrideAction::ForceOpen, None), 2_000), LEASE_MS);
+        assert_eq!(ends(said("a", OverrideAction::Reset, None), 2_000), 0);
+    }
+
+    #[test]
+    fn the_log_is_bounded_and_survives_its_json() {
+        let mut steering = BreakerOverrides::default();
+        for at in 0..MAX_ENTRIES as u64 + 10 {
+            let mut word = said("a", OverrideAction::DryRun, None);
+            word.at = at;
+            assert!(steering.say(word.clone()) && !steering.say(word));
+        }
+        assert_eq!(steering.log().count(), MAX_ENTRIES);
+        let text = serde_json::to_string(&steering).unwrap();
+        assert_eq!(serde_json::from_str::<BreakerOverrides>(&text).unwrap(), steering);
+    }
+
+    #[test]
+    fn words_of_one_millisecond_and_clocks_that_differ_leave_one_order() {
+        let (open, close) = (
+            said("a", OverrideAction::ForceOpen, None),
+            said("a", OverrideAction::ForceClose, None),
+        );
+        let heard = |words: [&BreakerOverride; 2]| {
+            let mut steering = BreakerOverrides::default();
+            words.iter().for_each(|word| assert!(steering.say((*word).clone())));
+            steering
+        };
+        assert_eq!(heard([&open, &close]), heard([&close, &open]));
+        let steering = heard([&open, &close]);
+        assert_eq!(steering.moment("a", 400), 1_001, "after what is known, on a slow clock");
+        assert_eq!(steering.moment("a", 5_000), 5_000);
+        assert_eq!(steering.moment("b", 400), 400);
+    }
+
+    #[test]
+    fn an_envoy_whose_reports_do_not_show_the_last_word_is_told_again() {
+        const NOW: Millis = 100_000;
+        let gauge = |state: &str, forced_until_ms| BreakerGauge {
+            upstream: "a".to_owned(),
+            state: state.to_owned(),
+            forced_until_ms,
+            ..BreakerGauge::default()
+        };
+        let (open, closed, none) = (gauge("forced_open", 1), gauge("forced_closed", 1), gauge("closed", 0));
+        for (word, until, reported, told) in [
+            (OverrideAction::ForceOpen, None, vec![open.clone()], false),
+            (OverrideAction::ForceOpen, None, vec![closed.clone()], true),
+            (OverrideAction::ForceOpen, None, vec![none.clone()], true),
+            (OverrideAction::ForceOpen, None, vec![], true),
+            (OverrideAction::ForceOpen, Some(NOW + ON_ITS_WAY_MS), vec![], true),
+            (OverrideAction::ForceOpen, Some(NOW + ON_ITS_WAY_MS - 1), vec![], false),
+            (
+                OverrideAction::ForceOpen,
+                Some(NOW - ON_ITS_WAY_MS),
+                vec![open.clone()],
+                true,
+            ),
+            (
+                OverrideAction::ForceOpen,
+                Some(NOW - ON_ITS_WAY_MS),
+                vec![none.clone()],
+                false,
+            ),
+            (OverrideAction::Reset, None, vec![open.clone()], true),
+            (OverrideAction::Reset, None, vec![gauge("dry_run", 0)], false),
+            (OverrideAction::Reset, None, vec![], false),
+        ] {
+            let mut steering = BreakerOverrides::default();
+            steering.say(said("a", word, until));
+            let unheard = steering.unheard(&reported, NOW);
+            assert_eq!(!unheard.is_empty(), told, "{word:?} {until:?} {reported:?}");
+            assert!(
+                steering.unheard(&reported, 1_000 + ON_ITS_WAY_MS - 1).is_empty(),
+                "on its way"
+            );
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What operators want to know about the cache beyond its size: by route, what was lost and to what, what was invalidated and why,
+//! and the inventories of the Envoys added up.
+
+use crate::telemetry::figure::{Figure, number, percent};
+use crate::telemetry::sum::{RouteSum, Sum};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Keys listed per measure.
+const LISTED: usize = 20;
+
+/// Causes of invalidation, always listed.
+const CAUSES: [&str; 11] = [
+    "unsafe-method",
+    "cache-group",
+    "purge-url",
+    "purge-prefix",
+    "purge-host",
+    "purge-tag",
+    "purge-all",
+    "head-differs",
+    "replaced",
+    "revalidated-away",
+    "purged-removed",
+];
+
+/// How well a route is cached.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct RouteCache {
+    /// Its name.
+    pub route: String,
+    /// Requests.
+    pub requests: u64,
+    /// Percent of the lookups.
+    pub hit_ratio: Figure,
+    /// Percent of the bytes.
+    pub byte_hit_ratio: Figure,
+    /// Bytes sent to clients.
+    pub bytes: u64,
+}
+
+/// Hits lost to one reason.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct LostHit {
+    /// Its code.
+    pub reason: String,
+    /// Hits lost.
+    pub count: u64,
+    /// Percent of all lookups.
+    pub points: Figure,
+    /// What would have had to be otherwise.
+    pub a_hit_if: &'static str,
+}
+
+/// Hit ratio and bytes of every route with traffic, the busiest first.
+#[must_use]
+pub fn by_route(window: &Sum) -> Vec<RouteCache> {
+    let mut routes: Vec<(&String, &RouteSum)> = window.routes.iter().collect();
+    routes.sort_by(|a, b| b.1.requests.cmp(&a.1.requests).then(a.0.cmp(b.0)));
+    let shown = |(name, route): (&String, &RouteSum)| RouteCache {
+        route: name.clone(),
+        requests: route.requests,
+        hit_ratio: number(percent(route.hits, route.lookups)),
+        byte_hit_ratio: number(percent(route.hit_bytes, route.bytes)),
+        bytes: route.bytes,
+    };
+    routes.into_iter().map(shown).collect()
+}
+
+/// Hits lost, by what they were lost to, the most first; each with what would have made it a hit.
+#[must_use]
+pub fn lost_hits(window: &Sum) -> Vec<LostHit> {
+    let mut lost: Vec<(&String, &u64)> = window.lost_hits.iter().collect();
+    lost.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let shown = |(reason, count): (&String, &u64)| LostHit {
+        reason: reason.clone(),
+        count: *count,
+        points: number(percent(*count, window.cache.lookups)),
+        a_hit_if: a_hit_if(reason),
+    };
+    lost.into_iter().map(shown).collect()
+}
+
+/// What would have to be otherwise.
+fn a_hit_if(reason: &str) -> &'static str {
+    match reason {
+        "no-store" => "the origin did not send Cache-Control: no-store",
+        "private" => "the origin sent public instead of private, where the response is the same for everybody",
+        "no-freshness" => "the origin sent Cache-Control: max-age, or default_ttl were set",
+        "stale" => "the origin sent a longer max-age, or stale-while-revalidate",
+        "no-cache" => "the origin sent max-age instead of no-cache",
+        "vary" => "the origin varied by fewer request fields, or clients sent them in fewer spellings",
+        "vary-star" => "the origin named the fields in Vary instead of *",
+        "set-cookie" => "the origin set no cookie on it, or sent max-age with it",
+        "authorization" => "the origin sent public or s-maxage with it, or the route isolated identities",
+        "too-large" => "max_object_size were larger",
+        "endless" => "it were no event stream",
+        "unprovable-end" => "the origin sent Content-Length or chunked content",
+        "request-no-store" | "request-no-cache" | "request-max-age" | "request-min-fresh" => {
+            "clients did not ask for it, or the route ignored their directives"
+        }
+        "soft-purged" => "it had not been purged",
+        "partial" => "clients asked for the whole instead of ranges",
+        "status" | "not-modified" | "method" | "head-too-large" => "the origin answered otherwise",
+        _ => "see the reason",
+    }
+}
+
+/// `GET /cache/invalidation-stats`: counts by cause. `entries` is what is counted in entries that have gone and is no part of the
+/// rate, which is about events.
+#[must_use]
+pub fn invalidations(window: &Sum) -> BTreeMap<String, u64> {
+    let mut causes: BTreeMap<String, u64> = CAUSES.iter().map(|cause| ((*cause).to_owned(), 0)).collect();
+    causes.extend(
+        window
+            .invalidations
+            .iter()
+            .map(|(cause, count)| (cause.clone(), *count)),
+    );
+    causes
+}
+
+/// What all Envoys have stored, as counted by them; absent what none of them counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Stored {
+    /// By age.
+    pub by_age: BTreeMap<String, EntryCounts>,
+    /// By size of the body.
+    pub by_size: BTreeMap<String, EntryCounts>,
+    /// By content type, from a sample.
+    pub by_content_type: BTreeMap<String, EntryCounts>,
+    /// The top keys of each measure.
+    pub top_keys: BTreeMap<String, Vec<TopKey>>,
+}
+
+/// Stored responses of a class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EntryCounts {
+    /// How many.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One of the top keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TopKey {
+    /// Its URL.
+    pub url: String,
+    /// Hits, misses or bytes; never too low.
+    pub count: u64,
+    /// By how much it may be too high.
+    pub error: u64,
+}
+
+/// Inventories of several Envoys, added up.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    stored: Stored,
+    top: BTreeMap<String, BTreeMap<String, (u64, u64)>>,
+}
+
+impl Inventory {
+    /// Adds a step of an Envoy's; content types stand for `stride` times as many.
+    pub fn add(&mut self, step: &Value, stride: u64) {
+        let Stored {
+            by_age,
+            by_size,
+            by_content_type,
+            ..
+        } = &mut self.stored;
+        for (kind, classes, factor) in [
+            ("by_age", by_age, 1),
+            ("by_size", by_size, 1),
+            ("by_content_type", by_content_type, stride),
+        ] {
+            for (name, tally) in step[kind].as_object().into_iter().flatten() {
+                let number = |at: usize| tally[at].as_u64().unwrap_or(0).saturating_mul(factor);
+                let sum = classes.entry(name.clone()).or_default();
+                sum.entries = sum.entries.saturating_add(number(0));
+                sum.bytes = sum.bytes.saturating_add(number(1));
+            }
+        }
+        for (measure, keys) in step["top"].as_object().into_iter().flatten() {
+            let ranked = self.top.entry(measure.clone()).or_default();
+            for key in keys.as_array().into_iter().flatten() {
+                let number = |name: &str| key[name].as_u64().unwrap_or(0);
+                let (count, error) = ranked
+                    .entry(key["url"].as_str().unwrap_or_default().to_owned())
+                    .or_default();
+                *count = count.saturating_add(number("count"));
+                *error = error.saturating_add(number("error"));
+            }
+        }
+    }
+
+    /// As shown.
+    #[must_use]
+    pub fn view(self) -> Stored {
+        let ranked = |(measure, keys): (String, BTreeMap<String, (u64, u64)>)| {
+            let mut keys: Vec<TopKey> = keys
+                .into_iter()
+                .map(|(url, (count, error))| TopKey { url, count, error })
+                .collect();
+            keys.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.url.cmp(&b.url)));
+            keys.truncate(LISTED);
+            (measure, keys)
+        };
+        Stored {
+            top_keys: self.top.into_iter().map(ranked).collect(),
+            ..self.stored
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lost_hits_are_ranked_and_say_what_to_do() {
+        let mut sum = Sum::default();
+        sum.cache.lookups = 200;
+        for (reason, count) in [("private", 5), ("no-store", 50)] {
+            sum.lost_hits.insert(reason.to_owned(), count);
+        }
+        let view = json!(lost_hits(&sum));
+        assert_eq!(
+            (&view[0]["reason"], &view[0]["points"]),
+            (&json!("no-store"), &json!(25))
+        );
+        assert!(view[1]["a_hit_if"].as_str().is_some_and(|text| text.contains("public")));
+    }
+
+    #[test]
+    fn inventories_add_up() {
+        let mut inventory = Inventory::default();
+        for count in [3, 4] {
+            let step = json!({
+                "by_age": {"under_10s": [count, 100]},
+                "by_content_type": {"text/html": [1, 10]},
+                "top": {"hits": [{"url": "a", "count": count, "error": 1}, {"url": format!("b{count}"), "count": 1, "error": 0}]},
+            });
+            inventory.add(&step, 10);
+        }
+        let view = json!(inventory.view());
+        assert_eq!(view["by_age"]["under_10s"], json!({"entries": 7, "bytes": 200}));
+        assert_eq!(
+            view["by_content_type"]["text/html"],
+            json!({"entries": 20, "bytes": 200})
+        );
+        assert_eq!(view["top_keys"]["hits"][0], json!({"url": "a", "count": 7, "error": 2}));
+        assert_eq!(view["top_keys"]["hits"].as_array().map(Vec::len), Some(3));
+    }
+}
