@@ -108,7 +108,7 @@ wasm-no-copies: deps ## The filter without a worker's own copies, for the benchm
 	$(WASM_BUILD) --features no-copies --target-dir $(TARGET_DIR)/no-copies
 	$(WASM_TRIM) $(TARGET_DIR)/no-copies/$(WASM_FILE)
 
-bench: wasm wasm-pass-through wasm-no-copies ## What the filter costs, as ratios in one run; the hit ratio of each policy
+bench: wasm wasm-pass-through wasm-no-copies native ## What the filter costs, as ratios in one run; the hit ratio of each policy
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench
@@ -120,7 +120,7 @@ bench-oracle: deps-test wasm control-plane ## How fast the routing oracle asks, 
 	$(CARGO) test --locked --quiet -p e2e --test stories -- oracle::routing oracle::sharing --test-threads=1 --nocapture 2>&1 | \
 		grep -oE '(routing oracle|sharing gate): .*|test result: FAILED.*'
 
-bench-quick: wasm wasm-pass-through wasm-no-copies ## The same in short
+bench-quick: wasm wasm-pass-through wasm-no-copies native ## The same in short
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench --quick

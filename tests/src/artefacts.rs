@@ -43,6 +43,28 @@ impl Shell {
             Self::Wasm
         }
     }
+
+    /// The shipped filter in this form.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn filter(self) -> Result<PathBuf> {
+        match self {
+            Self::Wasm => wasm_filter(),
+            Self::Native => native_filter(),
+        }
+    }
+
+    /// The filter with the test trigger in this form.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn trap_filter(self) -> Result<PathBuf> {
+        match self {
+            Self::Wasm => trap_filter(),
+            Self::Native => panic_filter(),
+        }
+    }
 }
 
 /// The shipped filter, in the form that `FILTER` names.
@@ -50,21 +72,7 @@ impl Shell {
 /// # Errors
 /// It is not built.
 pub fn filter() -> Result<PathBuf> {
-    match Shell::asked_for()? {
-        Shell::Wasm => wasm_filter(),
-        Shell::Native => native_filter(),
-    }
-}
-
-/// The filter with the test trigger, in the same form.
-///
-/// # Errors
-/// It is not built.
-pub fn trap_filter() -> Result<PathBuf> {
-    match Shell::asked_for()? {
-        Shell::Wasm => wasm_trap_filter(),
-        Shell::Native => native_panic_filter(),
-    }
+    Shell::asked_for()?.filter()
 }
 
 /// The filter as a dynamic module. `OPTIMIZER_NATIVE` names another file.
@@ -80,7 +88,7 @@ pub fn native_filter() -> Result<PathBuf> {
 ///
 /// # Errors
 /// It is not built.
-pub fn native_panic_filter() -> Result<PathBuf> {
+pub fn panic_filter() -> Result<PathBuf> {
     let path = || Ok(target()?.join("panic/native/libapi_optimizer_filter_native.so"));
     found("OPTIMIZER_PANIC_NATIVE", path, "make native-panic")
 }
@@ -101,7 +109,7 @@ pub fn wasm_filter() -> Result<PathBuf> {
 ///
 /// # Errors
 /// It is not built.
-pub fn wasm_trap_filter() -> Result<PathBuf> {
+pub fn trap_filter() -> Result<PathBuf> {
     let path = || Ok(target()?.join("trap/wasm32-wasip1/wasm/api_optimizer_filter.wasm"));
     found("OPTIMIZER_TRAP_WASM", path, "make wasm-trap")
 }

@@ -79,7 +79,12 @@ impl Envoy {
             .arg("--config-path")
             .arg(path)
             .args(["--concurrency", &workers.to_string()])
-            .args(["--log-level", "warning", "--component-log-level", "wasm:info,dynamic_modules:info"])
+            .args([
+                "--log-level",
+                "warning",
+                "--component-log-level",
+                "wasm:info,dynamic_modules:info",
+            ])
             .args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"])
             .arg("--use-dynamic-base-id");
         let process = Process::start("Envoy", &mut command, &folder.join("envoy.log"))?;

@@ -106,7 +106,7 @@ impl Errand {
                 status: grpc::UNAVAILABLE,
                 message: Vec::new(),
             }),
-            Task::Call { number, .. } => Some(Note::called_in_vain(number)),
+            Task::Call { number, .. } => Some(Note::Refused { number }),
             Task::Send { .. } | Task::HalfClose { .. } | Task::Cancel { .. } => None,
         }
     }

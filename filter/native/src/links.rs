@@ -122,6 +122,7 @@ impl Links {
                 known.links.insert(id(config, envoys), link);
                 None
             }
+            None if link.kind == Kind::Call => Some(Note::Refused { number }),
             None => {
                 known.open.remove(&number);
                 Some(link.end(grpc::UNAVAILABLE).1)

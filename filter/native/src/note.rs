@@ -14,6 +14,8 @@ pub(crate) enum Note {
     Closed { stream: u32, status: u32 },
     /// A unary gRPC call has ended.
     Asked { number: u32, status: u32, message: Vec<u8> },
+    /// A callout could not be started.
+    Refused { number: u32 },
     /// A callout has ended: lines of its head, none where it failed, and its content.
     Called {
         number: u32,

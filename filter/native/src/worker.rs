@@ -321,6 +321,11 @@ impl Worker {
                 vm.on_grpc_answer(&host, number, status, size);
                 host
             }
+            Note::Refused { number } => {
+                let host = with(Vec::new(), Vec::new());
+                vm.on_call_refused(&host, number);
+                host
+            }
             Note::Called {
                 number,
                 lines,

@@ -112,10 +112,7 @@ fn sum(delta: &TelemetryDelta, of: impl Fn(&RequestSeries) -> u64) -> u64 {
 
 /// Names of statistics have no labels, so each type of failure has its own.
 const ERRORS: [(&str, &str); 7] = [
-    (
-        "connect_failure",
-        "api_optimizer_upstream_errors_connect_failure_total",
-    ),
+    ("connect_failure", "api_optimizer_upstream_errors_connect_failure_total"),
     ("reset", "api_optimizer_upstream_errors_reset_total"),
     ("timeout", "api_optimizer_upstream_errors_timeout_total"),
     ("refused", "api_optimizer_upstream_errors_refused_total"),
@@ -128,4 +125,25 @@ const OTHER_ERRORS: &str = "api_optimizer_upstream_errors_other_total";
 fn error_name(kind: &str) -> &'static str {
     let found = ERRORS.iter().find(|(of, _)| *of == kind);
     found.map_or(OTHER_ERRORS, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn whatever_is_counted_is_among_the_names() {
+        let names: BTreeSet<&str> = names().into_iter().collect();
+        assert_eq!(names.len(), super::names().len(), "each once");
+        for outcome in 0..=8 {
+            assert!(names.contains(outcome_name(outcome)), "{outcome}");
+        }
+        for kind in ["connect_failure", "overflow", "unheard_of"] {
+            assert!(names.contains(error_name(kind)), "{kind}");
+        }
+        for row in counters::SERIES.iter().filter_map(|row| row.statistic) {
+            assert!(names.contains(row), "{row}");
+        }
+    }
 }
