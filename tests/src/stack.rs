@@ -96,7 +96,11 @@ impl Stack {
                 plan.upstream_port.unwrap_or(origin.address().port()),
             ),
         );
-        let shell = plan.shell.map_or_else(Shell::asked_for, Ok)?;
+        let shell = match plan.xds {
+            // The control plane hands out modules for Wasm.
+            Some(_) => Shell::Wasm,
+            None => plan.shell.map_or_else(Shell::asked_for, Ok)?,
+        };
         bootstrap.wasm = Some(if plan.trap {
             shell.trap_filter()?
         } else {
