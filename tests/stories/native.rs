@@ -64,9 +64,13 @@ fn a_crowd_in_all_workers_costs_one_fetch_and_a_failing_origin_opens_the_breaker
         _ => Reply::new(500),
     });
     let settings = json!({"breaker": {"minimum_calls": 5, "open_wait": "60s"}});
+    // Envoy's own replies get a format that would be no content for a hit.
+    let rewrite =
+        r#"local_reply_config: { body_format: { text_format_source: { inline_string: "%RESPONSE_CODE%" } } }"#;
     let plan = Plan {
         control_plane: false,
         settings,
+        parts: [(Part::ConnectionManager, rewrite.to_owned())].into(),
         ..plan()
     };
     let stack = Stack::start(&plan, origin.unwrap()).unwrap();
