@@ -1,4 +1,4 @@
-//! An operator's word stands above the breakers' judgement, on every worker, until it ends.
+//! An operator's override stands above the breakers' judgement, on every worker, until it ends.
 
 use e2e::client::{Request, Response};
 use e2e::origin::{Origin, Reply};

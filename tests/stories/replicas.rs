@@ -253,7 +253,7 @@ fn any_replica_answers_for_the_whole_fleet() {
         assert_eq!(counted(replica), Some(60), "once");
     }
 
-    // An operator's word over one replica is in force on the Envoys of the other, and in both audits.
+    // An operator's override over one replica is in force on the Envoys of the other, and in both audits.
     let word = Request::new("POST", "/circuit-breaker/origin/force-open?expires_in=5m");
     let said = fleet.rest(0).send(&word).unwrap();
     assert_eq!(said.status, 200, "{}", said.text());

@@ -1,4 +1,4 @@
-//! Every door to the settings: one truth, and of two who race one wins.
+//! REST, ConfigMap and files: one truth, and of two who race one wins.
 
 use e2e::client::Request;
 use e2e::origin::{Origin, Reply};
@@ -241,7 +241,7 @@ fn a_config_map_volume_is_followed_key_by_key() {
         now["cache_size"] == 500 && now["default_ttl"] == "5m"
     });
 
-    // What is changed by another door stays, as long as its key does.
+    // What is changed by another source stays, as long as its key does.
     stack.change_settings(&json!({"default_ttl": "90s"})).unwrap();
     let started = std::time::Instant::now();
     swap(

@@ -56,29 +56,38 @@ mod tests {
     use super::*;
     use clap::Parser as _;
 
-    fn doors(arguments: &[&str]) -> Result<(String, String, Vec<&'static str>), String> {
+    fn addresses(arguments: &[&str]) -> Result<(String, String, Vec<&'static str>), String> {
         let config = Config::try_parse_from([&["control-plane"], arguments].concat()).unwrap();
-        Addresses::of(&config).map(|doors| (doors.rest.to_string(), doors.grpc.to_string(), doors.access.open))
+        Addresses::of(&config).map(|addresses| {
+            (
+                addresses.rest.to_string(),
+                addresses.grpc.to_string(),
+                addresses.access.open,
+            )
+        })
     }
 
     #[test]
     fn without_credentials_a_port_is_reached_from_this_machine_alone() {
         let (all, own) = ("0.0.0.0".to_owned(), "127.0.0.1".to_owned());
-        assert_eq!(doors(&[]), Ok((own.clone(), own.clone(), vec!["REST", "gRPC"])));
+        assert_eq!(addresses(&[]), Ok((own.clone(), own.clone(), vec!["REST", "gRPC"])));
         let rest = ["--auth-tokens-file", "t"];
         let grpc = ["--grpc-tokens-file", "t"];
-        assert_eq!(doors(&rest), Ok((all.clone(), own, vec!["gRPC"])));
-        assert_eq!(doors(&[rest, grpc].concat()), Ok((all.clone(), all.clone(), vec![])));
+        assert_eq!(addresses(&rest), Ok((all.clone(), own, vec!["gRPC"])));
+        assert_eq!(
+            addresses(&[rest, grpc].concat()),
+            Ok((all.clone(), all.clone(), vec![]))
+        );
         let open = ["--address", "0.0.0.0"];
         for some in [&open[..], &[open, rest].concat(), &[open, grpc].concat()] {
-            let refused = doors(some).unwrap_err();
+            let refused = addresses(some).unwrap_err();
             assert!(
                 refused.contains("_FILE") && refused.contains("LISTEN_ADDRESS"),
                 "{refused}"
             );
         }
-        assert!(doors(&[open, rest, grpc].concat()).is_ok());
-        assert!(doors(&[&open[..], &["--allow-unauthenticated"]].concat()).is_ok());
-        assert!(doors(&["--address", "::1"]).is_ok());
+        assert!(addresses(&[open, rest, grpc].concat()).is_ok());
+        assert!(addresses(&[&open[..], &["--allow-unauthenticated"]].concat()).is_ok());
+        assert!(addresses(&["--address", "::1"]).is_ok());
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Config {
     #[arg(long, env = "KUBE_NAMESPACE", requires = "kube_config_map")]
     pub(crate) kube_namespace: Option<String>,
 
-    /// Write changes that came by other doors back to that ConfigMap. Needs patch of this object too
+    /// Write changes that came from elsewhere back to that ConfigMap. Needs patch of this object too
     #[arg(long, env = "KUBE_WRITE_BACK", requires = "kube_config_map")]
     pub(crate) kube_write_back: bool,
 
@@ -66,7 +66,7 @@ pub(crate) struct Config {
     #[arg(long, env = "REDIS_TLS_KEY_FILE", requires = "redis_url")]
     pub(crate) redis_tls_key_file: Option<PathBuf>,
 
-    /// Act as one with all other control planes that have the same Redis and key prefix: settings, purges, operators' words, alerts
+    /// Act as one with all other control planes that have the same Redis and key prefix: settings, purges, operators' overrides, alerts
     /// and figures are shared, and any of them answers for the whole fleet
     #[arg(long, env = "REPLICAS", requires = "redis_url")]
     pub(crate) replicas: bool,

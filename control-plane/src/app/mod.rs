@@ -71,7 +71,7 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
     let envoys = incoming::accept(grpc_listener, grpc_tls, places, bounds, stopped.clone());
     let (places, bounds) = (Places::new(limits.rest, each), requests.clone());
     let operators = incoming::accept(rest_listener, rest_tls, places, bounds, stopped.clone());
-    let door = PeerAuthenticator::new(
+    let peers = PeerAuthenticator::new(
         owned.envoy_tokens.clone(),
         config.grpc_fleet_names.clone(),
         Arc::clone(&owned.refused),
@@ -79,7 +79,7 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
     let envoys = serve_envoys(
         Arc::clone(&owned.settings),
         (owned.for_envoys(), Arc::clone(&owned.hub)),
-        door,
+        peers,
         calls,
         envoys,
         stopped.clone(),
@@ -138,7 +138,7 @@ fn requests_of_operators(config: &Config, refused: Arc<AtomicU64>) -> Bodies {
 async fn serve_envoys(
     settings: Arc<SettingsService>,
     (services, hub): (grpc::Services, Arc<XdsPublisher>),
-    door: PeerAuthenticator,
+    peers: PeerAuthenticator,
     bodies: Bodies,
     envoys: mpsc::Receiver<(incoming::Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
@@ -147,7 +147,7 @@ async fn serve_envoys(
         () = settings.known() => {}
         _ = stopped.changed() => return Ok(()),
     }
-    grpc::serve(services, hub, door, bodies, envoys, stopped).await
+    grpc::serve(services, hub, peers, bodies, envoys, stopped).await
 }
 
 async fn listen(address: IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {

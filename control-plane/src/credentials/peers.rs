@@ -165,7 +165,7 @@ impl PeerAuthenticator {
 mod tests {
     use super::*;
 
-    fn door(tokens: Option<&str>) -> PeerAuthenticator {
+    fn authenticator(tokens: Option<&str>) -> PeerAuthenticator {
         let directory = tempfile::tempdir().unwrap();
         let tokens = tokens.map(|text| {
             let path = directory.path().join("tokens");
@@ -186,18 +186,22 @@ mod tests {
         request
     }
 
-    fn speaks(door: &PeerAuthenticator, request: Request<()>, node: &str) -> bool {
-        door.admit(request)
+    fn speaks(authenticator: &PeerAuthenticator, request: Request<()>, node: &str) -> bool {
+        authenticator
+            .admit(request)
             .and_then(|request| Peer::of(&request).speaks_for(node))
             .is_ok()
     }
 
     #[test]
     fn a_certificate_speaks_for_its_node_alone() {
-        let door = door(None);
-        assert!(speaks(&door, call(None, None), "a"), "a port without credentials");
-        assert!(speaks(&door, call(Some(&["a", "b"]), None), "b"));
-        assert!(speaks(&door, call(Some(&["spiffe://fleet"]), None), "c"));
+        let authenticator = authenticator(None);
+        assert!(
+            speaks(&authenticator, call(None, None), "a"),
+            "a port without credentials"
+        );
+        assert!(speaks(&authenticator, call(Some(&["a", "b"]), None), "b"));
+        assert!(speaks(&authenticator, call(Some(&["spiffe://fleet"]), None), "c"));
         for (names, node) in [
             (&["a"][..], "b"),
             (&["a"], ""),
@@ -205,21 +209,24 @@ mod tests {
             (&["a"], "a.example"),
             (&["envoy"], "envoy-b"),
         ] {
-            assert!(!speaks(&door, call(Some(names), None), node), "{names:?} {node}");
+            assert!(
+                !speaks(&authenticator, call(Some(names), None), node),
+                "{names:?} {node}"
+            );
         }
         assert!(Peer::of(&call(None, None)).speaks_for("a").is_err(), "not admitted");
     }
 
     #[test]
     fn a_token_is_asked_for_where_there_are_some() {
-        let fleet = door(Some("0123456789abcdef"));
+        let fleet = authenticator(Some("0123456789abcdef"));
         for wrong in [None, Some(""), Some("0123456789abcde"), Some("0123456789abcdef0")] {
             assert!(!speaks(&fleet, call(None, wrong), "a"), "{wrong:?}");
         }
         assert!(speaks(&fleet, call(None, Some("0123456789abcdef")), "a"));
         assert!(!speaks(&fleet, call(Some(&["a"]), Some("0123456789abcdef")), "b"));
         assert_eq!(fleet.refused.load(Ordering::Relaxed), 4);
-        let own = door(Some(r#"[{"node": "a", "token": "0123456789abcdef"}]"#));
+        let own = authenticator(Some(r#"[{"node": "a", "token": "0123456789abcdef"}]"#));
         assert!(speaks(&own, call(None, Some("0123456789abcdef")), "a"));
         assert!(!speaks(&own, call(None, Some("0123456789abcdef")), "b"));
     }

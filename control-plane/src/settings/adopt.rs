@@ -106,7 +106,7 @@ impl SettingsService {
         let document = settings.to_json();
         let author = Author {
             who: self.fleet.node(envoy),
-            door: "adopted".to_owned(),
+            source: "adopted".to_owned(),
             reason: format!(
                 "revision {} of {} was in force and its history is lost",
                 told.revision, told.epoch

@@ -86,7 +86,7 @@ impl SettingsService {
             let reason = format!("canary {} given up {reason}", canary.revision.number);
             let author = Author {
                 who: who.clone(),
-                door: "canary".to_owned(),
+                source: "canary".to_owned(),
                 reason: reason.trim_end().to_owned(),
             };
             new.history.reissue(canary.revision.number, author, now_ms());

@@ -30,7 +30,7 @@ impl SettingsService {
             new.canary = None;
             let author = Author {
                 who: hello.node_id.clone(),
-                door: "recovery".to_owned(),
+                source: "recovery".to_owned(),
                 reason: format!("revision {} was in force and is lost", hello.revision),
             };
             new.history.reissue(hello.revision, author, now_ms());

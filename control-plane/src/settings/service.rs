@@ -310,7 +310,7 @@ impl SettingsService {
         }
         let present = new.history.present();
         let decided = present.number != state.history.present().number
-            && !matches!(present.author.door.as_str(), "config_map" | "recovery" | "start");
+            && !matches!(present.author.source.as_str(), "config_map" | "recovery" | "start");
         // What replicas have agreed on is no guess either.
         if decided || new.history.epoch() != state.history.epoch() {
             state.doubt = None;
@@ -340,14 +340,14 @@ impl SettingsService {
         tracing::info!(
             revision = revision.number,
             who = revision.author.who,
-            door = revision.author.door,
+            door = revision.author.source,
             reason = revision.author.reason,
             kind,
             "settings changed"
         );
         self.events.announce(Event::new(
             kind,
-            json!({ "revision": revision.number, "who": revision.author.who, "door": revision.author.door }),
+            json!({ "revision": revision.number, "who": revision.author.who, "door": revision.author.source }),
         ));
         self.published
             .send_replace(Arc::new(Published::of(&state.history, state.canary.as_ref())));

@@ -141,7 +141,7 @@ impl BreakerOverrides {
         true
     }
 
-    /// When something is said now, as the log has it: after every word about this breaker that is known, whatever the clock of the replica
+    /// When something is said now, as the log has it: after every override of this breaker that is known, whatever the clock of the replica
     /// shows that took it.
     #[must_use]
     pub fn moment(&self, upstream: &str, now_ms: Millis) -> Millis {
@@ -149,7 +149,7 @@ impl BreakerOverrides {
         now_ms.max(last.saturating_add(1))
     }
 
-    /// What an Envoy is to be told that has reported these breakers: it may not have heard the last word about one, as it was away, or did
+    /// What an Envoy is to be told that has reported these breakers: it may not have heard the last override of one, as it was away, or did
     /// not take it. What was said a moment ago is on its way, and what ends within that time as well.
     #[must_use]
     pub fn unheard(&self, breakers: &[BreakerGauge], now_ms: Millis) -> Vec<&BreakerOverride> {
@@ -174,7 +174,7 @@ impl BreakerOverrides {
             .collect()
     }
 
-    /// The last word about a breaker.
+    /// The last override of a breaker.
     #[must_use]
     pub fn last(&self, upstream: &str) -> Option<&BreakerOverride> {
         self.log.iter().rev().find(|said| said.upstream == upstream)

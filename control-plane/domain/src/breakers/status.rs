@@ -146,7 +146,7 @@ pub struct Transition {
     pub to: String,
     /// Why.
     pub cause: String,
-    /// False when an operator's word overruled it.
+    /// False when an operator's override overruled it.
     pub in_force: bool,
     /// Milliseconds since 1970.
     pub at: Millis,

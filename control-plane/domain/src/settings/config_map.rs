@@ -1,4 +1,4 @@
-//! The ConfigMap's keys as a door to the settings: each key judged by itself.
+//! The ConfigMap's keys as a source of settings: each key judged by itself.
 
 use crate::settings::capacity::Machine;
 use crate::settings::change::Change;
@@ -31,7 +31,7 @@ pub struct ConfigMap {
 type Candidates = BTreeMap<String, Value>;
 
 impl ConfigMap {
-    /// Compares the keys with those last seen. A key that did not change does not undo what another door has set since; a bad
+    /// Compares the keys with those last seen. A key that did not change does not undo what another source has set since; a bad
     /// value leaves its setting as it is, as does one that contradicts the others or `present`, the settings in force.
     ///
     /// A refused key has never been in force, so it is tried again with whatever changes next.
@@ -112,7 +112,7 @@ impl ConfigMap {
         }
     }
 
-    /// A look-out that has seen these keys before, so that a restart does not undo what other doors have set since. Values that
+    /// A look-out that has seen these keys before, so that a restart does not undo what other sources have set since. Values that
     /// are refused by themselves are known as such from the start.
     #[must_use]
     pub fn having_seen(seen: BTreeMap<String, String>) -> Self {

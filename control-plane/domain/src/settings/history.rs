@@ -1,4 +1,4 @@
-//! The settings and their history: every door ends here, in propose → check → next revision.
+//! The settings and their history: REST, ConfigMap and files end here, in propose → check → next revision.
 
 use crate::Millis;
 use crate::settings::change::{Change, ChangeError};
@@ -11,13 +11,13 @@ use std::sync::Arc;
 /// Revisions kept; older ones cannot be rolled back to.
 pub const HISTORY: usize = 200;
 
-/// Who changed the settings, by which door and why.
+/// Who changed the settings, from where and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Author {
     /// From a header, else the address.
     pub who: String,
     /// `rest`, `config_map`, `rollback`, `start`.
-    pub door: String,
+    pub source: String,
     /// As given with the change.
     pub reason: String,
 }
@@ -96,7 +96,7 @@ impl SettingsHistory {
     #[must_use]
     pub fn new(epoch: String, settings: &Settings, now_ms: Millis) -> Self {
         let author = Author {
-            door: "start".to_owned(),
+            source: "start".to_owned(),
             ..Author::default()
         };
         let present = Revision {
@@ -168,7 +168,7 @@ impl SettingsHistory {
     /// Nobody has changed anything yet: what is in force was in force at the start.
     #[must_use]
     pub fn is_untouched(&self) -> bool {
-        self.revisions().all(|revision| revision.author.door == "start")
+        self.revisions().all(|revision| revision.author.source == "start")
     }
 
     /// Checks a change and says what would come of it; changes nothing.
@@ -267,7 +267,7 @@ impl SettingsHistory {
             format!("left out, unknown to this version: {}", left_out.join(", "))
         };
         let author = Author {
-            door: "start".to_owned(),
+            source: "start".to_owned(),
             reason: reason.clone(),
             ..Author::default()
         };

@@ -68,7 +68,7 @@ pub fn reconcile(ours: SharedState, theirs: Option<SharedState>, now_ms: Millis)
         Verdict::TheirsAnew => {
             let author = Author {
                 who: String::new(),
-                door: "recovery".to_owned(),
+                source: "recovery".to_owned(),
                 reason: "two documents had this number".to_owned(),
             };
             theirs.history.reissue(0, author, now_ms);
@@ -91,7 +91,7 @@ mod tests {
         for size in sizes {
             let change = Change::Merge(json!({ "cache_size": size }));
             let author = Author {
-                door: "rest".to_owned(),
+                source: "rest".to_owned(),
                 ..Author::default()
             };
             let accepted = book.propose(&change, None, author, 1).unwrap();

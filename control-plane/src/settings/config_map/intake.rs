@@ -22,7 +22,7 @@ impl SettingsService {
         }
         let author = Author {
             who: "ConfigMap".to_owned(),
-            door: "config_map".to_owned(),
+            source: "config_map".to_owned(),
             reason: String::new(),
         };
         let made = self.commit("settings", |state| {

@@ -28,7 +28,7 @@ fn next(before: &SharedState, size: u64) -> SharedState {
     let mut new = before.clone();
     let author = Author {
         who: "me".to_owned(),
-        door: "rest".to_owned(),
+        source: "rest".to_owned(),
         reason: "because".to_owned(),
     };
     let change = Change::Merge(json!({ "cache_size": size }));

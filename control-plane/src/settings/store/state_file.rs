@@ -214,7 +214,7 @@ pub(crate) fn to_record(revision: &Revision) -> RevisionRecord {
         number: revision.number,
         at_ms: revision.at_ms,
         who: revision.author.who.clone(),
-        door: revision.author.door.clone(),
+        door: revision.author.source.clone(),
         reason: revision.author.reason.clone(),
         document: revision.document.clone(),
     }
@@ -226,7 +226,7 @@ pub(crate) fn from_record(kept: RevisionRecord) -> Revision {
         at_ms: kept.at_ms,
         author: Author {
             who: kept.who,
-            door: kept.door,
+            source: kept.door,
             reason: kept.reason,
         },
         document: kept.document,

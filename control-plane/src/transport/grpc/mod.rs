@@ -96,7 +96,7 @@ pub(crate) struct Services {
 pub(crate) async fn serve(
     services: Services,
     hub: Arc<XdsPublisher>,
-    door: PeerAuthenticator,
+    peers: PeerAuthenticator,
     bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
@@ -119,15 +119,15 @@ pub(crate) async fn serve(
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
     let ads = ads.max_decoding_message_size(MAX_DISCOVERY);
     // Replicas are asked for a secret of their own; everybody else is an Envoy.
-    let door = Arc::new(door);
+    let peers = Arc::new(peers);
     let guard = || {
-        let door = Arc::clone(&door);
+        let peers = Arc::clone(&peers);
         move |mut request: Request<()>| {
             let connection = request.extensions().get::<Connection>();
             if let Some(shown) = connection.map(|connection| connection.certificate.clone()) {
                 request.extensions_mut().insert(shown);
             }
-            door.admit(request)
+            peers.admit(request)
         }
     };
     let incoming = ReceiverStream::new(incoming).map(|(io, _)| Ok::<_, std::io::Error>(io));

@@ -108,7 +108,7 @@ pub(super) async fn apply(
     }));
     let author = Author {
         who: caller.name.clone(),
-        door: "optimize".to_owned(),
+        source: "optimize".to_owned(),
         reason: size.reason.clone(),
     };
     Ok(settings

@@ -69,7 +69,7 @@ pub(crate) struct OverrideApplied {
 }
 
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
-#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset", pattern = "^(force-open|force-close|dry-run|reset)$"), OverrideRequest, ReasonHeaders), responses((status = 200, description = "An operator's word in place of the breaker's judgement", body = OverrideApplied), (status = 404, description = "No such action, or no such upstream is known"), (status = 409, description = "The settings switch breakers off")))]
+#[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset", pattern = "^(force-open|force-close|dry-run|reset)$"), OverrideRequest, ReasonHeaders), responses((status = 200, description = "An operator's override in place of the breaker's judgement", body = OverrideApplied), (status = 404, description = "No such action, or no such upstream is known"), (status = 409, description = "The settings switch breakers off")))]
 pub(crate) async fn steer(
     State(breakers): State<Arc<BreakerService>>,
     State(fleet): State<Arc<FleetService>>,

@@ -1,4 +1,4 @@
-//! Who changed what, when, by which door and why.
+//! Who changed what, when, by which way and why.
 
 use super::answers::{Difference, Settings, differences};
 use super::problem::{Params, Problem, Segments};
@@ -37,7 +37,7 @@ pub(crate) struct Recorded {
     at: u64,
     /// By whom.
     who: String,
-    /// By which door.
+    /// By which way: `rest`, `config_map`, `rollback` …
     door: String,
     /// Why.
     reason: String,
@@ -106,7 +106,7 @@ fn entry(revision: &Revision, before: Option<&Value>, with_document: bool) -> Re
         revision: revision.number,
         at: revision.at_ms,
         who: revision.author.who.clone(),
-        door: revision.author.door.clone(),
+        door: revision.author.source.clone(),
         reason: revision.author.reason.clone(),
         changes: before.map_or_else(Vec::new, |before| differences(before, &revision.document)),
         settings: with_document.then(|| revision.document.clone()),

@@ -187,7 +187,7 @@ pub(crate) async fn rollback(
         Some(wanted.revision)
     };
     let propose = |book: &SettingsHistory, expected, mut author: Author, now_ms| {
-        "rollback".clone_into(&mut author.door);
+        "rollback".clone_into(&mut author.source);
         book.propose_rollback(to, expected, author, now_ms)
     };
     write_settings(&settings, &headers, &caller, &write, propose).await
@@ -209,7 +209,7 @@ pub(crate) async fn apply_profile(
     };
     let change = Change::Merge(patch);
     let propose = |book: &SettingsHistory, expected, mut author: Author, now_ms| {
-        "profile".clone_into(&mut author.door);
+        "profile".clone_into(&mut author.source);
         if author.reason.is_empty() {
             author.reason = format!("profile {name}");
         }
@@ -365,7 +365,7 @@ pub(super) fn reason(headers: &HeaderMap, write: &SettingsWrite) -> String {
 fn author(headers: &HeaderMap, caller: &Caller, write: &SettingsWrite) -> Author {
     Author {
         who: caller.name.clone(),
-        door: "rest".to_owned(),
+        source: "rest".to_owned(),
         reason: reason(headers, write),
     }
 }

@@ -19,7 +19,7 @@ pub struct Quiet {
     pub successes: u32,
 }
 
-/// All of them. An operator's word stands above them as above calls.
+/// All of them. An operator's override stands above them as above calls.
 pub fn quiet(map: &impl SharedMap, policy: &BreakerPolicy, now_ms: Millis) -> Vec<Quiet> {
     let quiet = records(map).filter(|(_, record)| record.is_quiet(policy, now_ms));
     quiet

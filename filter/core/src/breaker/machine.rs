@@ -31,7 +31,7 @@ impl Pass {
 const RETRY_MS: Millis = 1_000;
 
 impl Record {
-    /// The operator's word, while it holds.
+    /// The operator's override, while it holds.
     pub(super) fn forced_now(&self, now_ms: Millis) -> Forced {
         if self.forced_until_ms > now_ms {
             self.forced
@@ -40,7 +40,7 @@ impl Record {
         }
     }
 
-    /// Where the breaker stands as calls feel it; an operator's word counts until [`Record::lapse`] has taken it back.
+    /// Where the breaker stands as calls feel it; an operator's override counts until [`Record::lapse`] has taken it back.
     pub(super) fn shown(&self, policy: &BreakerPolicy) -> BreakerState {
         match (self.forced, self.state) {
             (Forced::Open, _) => BreakerState::ForcedOpen,
@@ -53,7 +53,7 @@ impl Record {
         }
     }
 
-    /// Takes back an operator's word whose time is over; true when there was one.
+    /// Takes back an operator's override whose time is over; true when there was one.
     pub(super) fn lapse(&mut self, policy: &BreakerPolicy, now_ms: Millis) -> bool {
         if self.forced == Forced::None || self.forced_now(now_ms) != Forced::None {
             return false;
@@ -62,7 +62,7 @@ impl Record {
         true
     }
 
-    /// An operator's word is no more. After a time without calls the upstream is led back to its load.
+    /// An operator's override has ended. After a time without calls the upstream is led back to its load.
     fn unforce(&mut self, policy: &BreakerPolicy, now_ms: Millis) {
         let was_shut = self.forced == Forced::Open;
         self.forced = Forced::None;
@@ -73,7 +73,7 @@ impl Record {
         }
     }
 
-    /// Puts an operator's word in place of the breaker's judgement; [`Forced::None`] takes it back and closes the breaker.
+    /// Puts an operator's override in place of the breaker's judgement; [`Forced::None`] takes it back and closes the breaker.
     pub(super) fn force(&mut self, policy: &BreakerPolicy, forced: Forced, until_ms: Millis, now_ms: Millis) {
         if forced == Forced::None {
             let was_shut = self.forced == Forced::Open || self.state != State::Closed;

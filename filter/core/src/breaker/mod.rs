@@ -1,7 +1,7 @@
 //! Circuit breaker per upstream, common to all workers of an Envoy.
 //!
 //! Closed, open, half-open as in the literature; exact counts in a ring of ten buckets, so that the decision does not depend on
-//! the request rate; the record of each upstream lives in shared data and changes by compare-and-swap. An operator's word stands
+//! the request rate; the record of each upstream lives in shared data and changes by compare-and-swap. An operator's override stands
 //! above the breaker's judgement until it runs out. After a recovery the upstream is led back to its load ([`ramp`]).
 
 mod check;
@@ -114,7 +114,7 @@ pub struct Transition {
     pub from: BreakerState,
     /// After.
     pub to: BreakerState,
-    /// The breaker's judgement changed, but calls do not feel it: an operator's word or a dry run stands above it.
+    /// The breaker's judgement changed, but calls do not feel it: an operator's override or a dry run stands above it.
     pub overruled: bool,
     /// Why.
     pub cause: Cause,

@@ -43,10 +43,10 @@ pub enum Cause {
     ConnectFailures,
     /// A probe failed.
     ProbeFailed,
-    /// An operator's word.
+    /// An operator's override.
     Operator,
-    /// An operator's word has run out.
-    WordExpired,
+    /// An operator's override has run out.
+    OverrideExpired,
     /// The probes went well.
     Recovered,
 }
@@ -62,7 +62,7 @@ impl Cause {
             Self::ConnectFailures => "connect_failures",
             Self::ProbeFailed => "probe_failed",
             Self::Operator => "operator",
-            Self::WordExpired => "word_expired",
+            Self::OverrideExpired => "word_expired",
             Self::Recovered => "recovered",
         }
     }
@@ -203,7 +203,7 @@ impl Record {
                 3 => Cause::ConnectFailures,
                 4 => Cause::ProbeFailed,
                 5 => Cause::Operator,
-                6 => Cause::WordExpired,
+                6 => Cause::OverrideExpired,
                 7 => Cause::Recovered,
                 _ => return None,
             },

@@ -7,7 +7,7 @@ use super::table::{StatusBefore, find, records, write};
 use crate::Millis;
 use crate::shared_map::SharedMap;
 
-/// Takes back an operator's word that has run out and the probes of VMs that are gone. Makes an open breaker half-open when its wait
+/// Takes back an operator's override that has run out and the probes of VMs that are gone. Makes an open breaker half-open when its wait
 /// is over: a quiet upstream does not look shut until somebody calls it.
 pub fn sweep(
     map: &impl SharedMap,
@@ -26,21 +26,21 @@ pub fn sweep(
             continue;
         };
         let before = StatusBefore::of(&record, policy);
-        let word = record.lapse(policy, now_ms).then_some(Cause::WordExpired);
+        let overridden = record.lapse(policy, now_ms).then_some(Cause::OverrideExpired);
         record.take_back(&alive);
         if record.may_try(policy, now_ms) {
             record.enter(State::HalfOpen, now_ms);
         }
         // Whoever won the race has noticed the same, and of the probes the next sweep takes care.
         if write(map, &upstream, &key, &record, cas, before.ordinary).is_ok() {
-            transitions.extend(before.transition(&upstream, &record, policy, word, now_ms));
+            transitions.extend(before.transition(&upstream, &record, policy, overridden, now_ms));
         }
     }
     transitions
 }
 
 impl Record {
-    /// Open, with the wait over, and no operator's word above it.
+    /// Open, with the wait over, and no operator's override above it.
     fn may_try(&self, policy: &BreakerPolicy, now_ms: Millis) -> bool {
         let judges = matches!(self.forced, Forced::None | Forced::DryRun);
         policy.enabled && judges && self.is_due(policy, now_ms)

@@ -119,7 +119,13 @@ pub fn acquire(
                 Err(SetError::Host) => return Decided::uncounted(),
             }
         }
-        let transition = before.transition(upstream, &record, policy, lapsed.then_some(Cause::WordExpired), now_ms);
+        let transition = before.transition(
+            upstream,
+            &record,
+            policy,
+            lapsed.then_some(Cause::OverrideExpired),
+            now_ms,
+        );
         let leave = match pass {
             Pass::Refused { retry_after_ms, why } => Err(Refusal { retry_after_ms, why }),
             Pass::Free => Ok(Some(permit(upstream, record.generation, None))),
@@ -205,7 +211,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Puts an operator's word in place of the breaker's judgement, for at most 24 hours; [`Forced::None`] takes it back and closes
+/// Puts an operator's override in place of the breaker's judgement, for at most 24 hours; [`Forced::None`] takes it back and closes
 /// the breaker.
 ///
 /// # Errors
@@ -275,13 +281,13 @@ impl StatusBefore {
         }
     }
 
-    /// What has changed since; `word`: an operator's word came or went.
+    /// What has changed since; `overridden`: an operator's override came or went.
     pub(super) fn transition(
         &self,
         upstream: &str,
         record: &Record,
         policy: &BreakerPolicy,
-        word: Option<Cause>,
+        overridden: Option<Cause>,
         now_ms: Millis,
     ) -> Option<Transition> {
         let shown = record.shown(policy);
@@ -300,7 +306,7 @@ impl StatusBefore {
             from,
             to,
             overruled,
-            cause: word.filter(|_| !overruled).unwrap_or(record.cause),
+            cause: overridden.filter(|_| !overruled).unwrap_or(record.cause),
             evidence: if opened { record.evidence } else { Evidence::default() },
             at_ms: now_ms,
         })

@@ -23,7 +23,7 @@ pub struct View {
     pub upstream: String,
     /// Where it stands.
     pub state: BreakerState,
-    /// Its own judgement, which is the state unless an operator's word or a dry run stands above it.
+    /// Its own judgement, which is the state unless an operator's override or a dry run stands above it.
     pub judged: BreakerState,
     /// Since when it stands there.
     pub since_ms: Millis,
@@ -45,7 +45,7 @@ pub struct View {
     pub cause: Cause,
     /// Probes under way.
     pub probes: u32,
-    /// When the operator's word ends; 0 = there is none.
+    /// When the operator's override ends; 0 = there is none.
     pub forced_until_ms: Millis,
     /// When the recovery under way began; 0 = there is none.
     pub recovering_since_ms: Millis,

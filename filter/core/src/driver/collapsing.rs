@@ -71,7 +71,7 @@ impl Vm {
             } if may_serve_stale(asked, onward, route, failed, ctx.now_ms) => return Part::Failed(failed),
             _ => {}
         }
-        let policy = self.policies.collapsing;
+        let policy = &self.policies.settings.request_collapsing;
         let directives = asked.directives(&route.freshness);
         let shareable = policy.enabled && is_shareable(asked, onward, route, &directives);
         let Some(key) = onward.key.as_ref().filter(|_| shareable) else {
@@ -142,7 +142,13 @@ impl Vm {
     /// Part in the flight of a key for a refresh of our own; `None` where another fetches it already.
     pub(super) fn lead_refresh(&mut self, ctx: Ctx<'_, impl Host>, key: u64) -> Option<FlightPermit> {
         let number = self.flights.number(self.uid);
-        match collapse::join_flight(ctx.host, key, number, self.policies.collapsing.timeout_ms, ctx.now_ms) {
+        match collapse::join_flight(
+            ctx.host,
+            key,
+            number,
+            self.policies.settings.request_collapsing.timeout_ms,
+            ctx.now_ms,
+        ) {
             FlightRole::Lead(ticket) => Some(self.flights.permit(ticket, key, 0)),
             _ => None,
         }

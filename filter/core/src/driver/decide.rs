@@ -34,7 +34,7 @@ impl Vm {
         exchange.route = Some(Rc::clone(&route));
         let target = &asked.target;
         exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
-        if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.purge_sources.is_empty() {
+        if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.settings.purge_sources.is_empty() {
             return Event::Done(self.purge_by_request(ctx, exchange, &asked));
         }
         *plan = match passes_by(exchange, &asked, &route) {

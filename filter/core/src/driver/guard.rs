@@ -155,7 +155,7 @@ impl Vm {
         }
     }
 
-    /// An operator's word on a breaker.
+    /// An operator's override on a breaker.
     pub(super) fn steer_breaker(
         &mut self,
         ctx: Ctx<'_, impl Host>,

@@ -21,7 +21,7 @@ const USER_AGENT: &[u8] = b"api-optimizer-health-check";
 impl Vm {
     /// Checks what is due. By the leader, once a second, after the breakers were swept.
     pub(super) fn check_health(&mut self, ctx: Ctx<'_, impl Host>) {
-        if self.policies.health_checks.is_empty() {
+        if self.policies.settings.breaker.active_health_checks.is_empty() {
             self.health_checks.quiet.clear();
             return;
         }

@@ -27,7 +27,7 @@ impl Vm {
     }
 
     fn look_at_flight(&mut self, ctx: Ctx<'_, impl Host>, hash: u64) {
-        let deadline_ms = self.policies.collapsing.timeout_ms;
+        let deadline_ms = self.policies.settings.request_collapsing.timeout_ms;
         let lane = Lane::Flight(hash);
         match collapse::beside(ctx.host, hash, deadline_ms, ctx.now_ms) {
             Beside::Wait => self

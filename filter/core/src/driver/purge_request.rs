@@ -170,7 +170,7 @@ impl Vm {
         let address = std::str::from_utf8(address)
             .ok()
             .and_then(|text| text.parse::<std::net::SocketAddr>().ok());
-        let sources = &self.policies.purge_sources;
+        let sources = &self.policies.settings.purge_sources;
         let listed = address.filter(|address| sources.iter().any(|range| range.contains(address.ip())));
         let Some(listed) = listed else {
             return Err(Problem {

@@ -64,7 +64,7 @@ impl Vm {
                 (
                     Lane::Flight(follower.hash),
                     follower.since_ms,
-                    policies.collapsing.timeout_ms,
+                    policies.settings.request_collapsing.timeout_ms,
                 )
             }
             Reason::Slot => (

@@ -54,7 +54,7 @@ impl Vm {
     /// What the tier is asked first. `leads`: others may follow this fetch, here and in the fleet.
     pub(super) fn first_question(&self, plan: &ForwardPlan, leads: bool, request: &[u8]) -> Option<Question> {
         let key = plan.key.clone()?;
-        let tier = &self.policies.tier;
+        let tier = &self.policies.settings.shared_tier;
         let names = self.tier.varying.get(&key.hash()).cloned().unwrap_or_default();
         let lease = tier.coalesce && leads;
         let get = TierGet {
@@ -229,7 +229,7 @@ impl Vm {
             if question.waits() || question.request.lease_ms == 0 {
                 return None;
             }
-            let tier = &self.policies.tier;
+            let tier = &self.policies.settings.shared_tier;
             question.request.wait_ms = millis(tier.coalesce_wait_ms);
             question.timeout_ms = tier.coalesce_wait_ms.saturating_add(tier.deadline_ms);
         }

@@ -11,7 +11,13 @@ impl Policies {
     /// about it.
     #[must_use]
     pub fn health_check<'a>(&'a self, breaker: &'a str) -> Option<(&'a ActiveHealthCheck, &'a str)> {
-        let named = |name: &str| self.health_checks.iter().find(|check| check.upstream == name);
+        let named = |name: &str| {
+            self.settings
+                .breaker
+                .active_health_checks
+                .iter()
+                .find(|check| check.upstream == name)
+        };
         if let Some(cluster) = self.cluster_of_routes_own(breaker) {
             return named(breaker).map(|check| (check, cluster));
         }

@@ -13,9 +13,7 @@ use crate::cache::{ClientState, FreshnessPolicy, KeyPolicy, QueryPolicy, Sharing
 use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
 use crate::tier_breaker::TierLimits;
-use optimizer_proto::settings::{
-    ActiveHealthCheck, EvictionPolicy, FailureClass, KeyQuery, Network, QueryMode, Route, SetCookie, Settings,
-};
+use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, QueryMode, Route, SetCookie, Settings};
 use route_match::HostPattern;
 pub use routing::Reading;
 use routing::Shape;
@@ -54,40 +52,21 @@ pub struct TierPolicy {
     pub enabled: bool,
     /// Sizes of stored responses that are offered.
     pub sizes: std::ops::RangeInclusive<usize>,
-    /// Longest wait for an answer.
-    pub deadline_ms: u64,
     /// When it is not asked.
     pub breaker: TierLimits,
-    /// One fetch for the whole fleet.
-    pub coalesce: bool,
-    /// Longest wait for another Envoy's fetch.
-    pub coalesce_wait_ms: u64,
 }
 
-/// Request collapsing.
-#[derive(Debug, Clone, Copy)]
-pub struct CollapsingPolicy {
-    /// Requests may follow another's fetch.
-    pub enabled: bool,
-    /// How long a fetch may be silent until one of its followers fetches beside it.
-    pub timeout_ms: u64,
-}
-
-/// Everything the settings say, compiled.
+/// Everything the settings say. What needs no compiling is read from the settings themselves.
 #[derive(Debug)]
 pub struct Policies {
+    /// The settings that this was compiled from.
+    pub settings: Settings,
     /// When and how calls to an upstream are refused.
     pub breaker: BreakerPolicy,
-    /// What tries half-open upstreams that nobody calls.
-    pub health_checks: Vec<ActiveHealthCheck>,
     /// How many calls an upstream gets at a time.
     pub limit: LimitPolicy,
     /// How the shared tier is used.
     pub tier: TierPolicy,
-    /// Whether one fetch serves many.
-    pub collapsing: CollapsingPolicy,
-    /// Who may purge by request.
-    pub purge_sources: Vec<Network>,
     /// How much is stored.
     pub limits: Limits,
     /// Bytes that all workers' own copies may take together.
@@ -108,19 +87,14 @@ impl Policies {
             .collect();
         Self {
             breaker: breaker(settings),
-            health_checks: settings.breaker.active_health_checks.clone(),
             limit: limit(settings),
             tier: tier(settings),
-            collapsing: CollapsingPolicy {
-                enabled: settings.request_collapsing.enabled,
-                timeout_ms: settings.request_collapsing.timeout_ms,
-            },
-            purge_sources: settings.purge_sources.clone(),
             limits: store_limits(settings),
             copies: copies(settings),
             shape: Shape::of(&routes),
             routes,
             default: Rc::new(compile_route(&Route::named(DEFAULT_ROUTE), settings)),
+            settings: settings.clone(),
         }
     }
 }
@@ -241,13 +215,10 @@ fn tier(settings: &Settings) -> TierPolicy {
     TierPolicy {
         enabled: set.enabled && settings.cache_enabled,
         sizes: size(set.min_size)..=size(set.max_size),
-        deadline_ms: set.deadline_ms,
         breaker: TierLimits {
             failures: set.breaker_failures,
             wait_ms: set.breaker_wait_ms,
         },
-        coalesce: set.coalesce,
-        coalesce_wait_ms: set.coalesce_wait_ms,
     }
 }
 

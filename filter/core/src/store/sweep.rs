@@ -38,7 +38,7 @@ impl Store {
         exceeded
     }
 
-    /// One whole round at once, on an operator's word: every page is read, a few milliseconds of one worker.
+    /// One whole round at once, on an operator's override: every page is read, a few milliseconds of one worker.
     pub fn sweep_all(&mut self, map: &impl SharedMap, stamps: &InvalidationLog, now_ms: Millis) {
         // One step more than a round has, since a round may have begun somewhere.
         for _ in 0..=usize::from(PAGES).div_ceil(SWEEP_STEP) {

@@ -145,7 +145,7 @@ impl Replica {
             Wish::Change { ttl_s } => {
                 let change = Change::Merge(json!({"default_ttl": format!("{ttl_s}s")}));
                 let author = Author {
-                    door: "rest".to_owned(),
+                    source: "rest".to_owned(),
                     ..Author::default()
                 };
                 match new.history.propose(&change, None, author, now_ms) {
@@ -158,7 +158,7 @@ impl Replica {
                 *believed = *believed || self.agreeing.recoveries.believes(&hello.node_id, ahead, now_ms);
                 if *believed && ahead > 0 {
                     let author = Author {
-                        door: "recovery".to_owned(),
+                        source: "recovery".to_owned(),
                         ..Author::default()
                     };
                     new.history.reissue(hello.revision, author, now_ms);

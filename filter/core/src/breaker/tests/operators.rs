@@ -41,7 +41,7 @@ fn an_operators_word_that_runs_out_is_an_event_whether_or_not_anybody_calls() {
         let told = told.unwrap();
         assert_eq!(
             (told.from, told.to, told.cause),
-            (BreakerState::ForcedOpen, BreakerState::Closed, Cause::WordExpired)
+            (BreakerState::ForcedOpen, BreakerState::Closed, Cause::OverrideExpired)
         );
         assert!(sweep(&map, &policy, |_| true, 6_001).is_empty(), "told once");
     }
