@@ -8,6 +8,7 @@ use crate::note::Note;
 use crate::process::Process;
 use crate::reply;
 use crate::stream::Stream;
+use crate::worker::Worker;
 use filter_core::driver::exchange::{Exchange, Flow, SharedExchange};
 use filter_core::driver::vm::Vm;
 use std::cell::Cell;
@@ -33,12 +34,17 @@ macro_rules! hooks {
 }
 
 /// Runs a hook of a stream, and heals its worker after a panic.
-fn on_stream<R>(process: &'static Process, what: &str, stream: Ours, work: impl FnOnce(&Stream) -> R) -> Option<R> {
+fn on_stream<R>(
+    process: &'static Process,
+    what: &str,
+    stream: Ours,
+    work: impl FnOnce(&Stream, &Worker) -> R,
+) -> Option<R> {
     // SAFETY: what `http_filter_new` made, and `http_filter_destroy` has not taken back.
     let stream = unsafe { stream.cast::<Stream>().as_ref() }?;
     // The stream may be over when `work` returns.
-    let worker = Arc::clone(&stream.worker);
-    let done = guard::run(process, what, || work(stream));
+    let worker = Arc::clone(stream.worker.as_ref()?);
+    let done = guard::run(process, what, || work(stream, &worker));
     if done.is_none() {
         worker.recover(process, true);
     }
@@ -49,12 +55,12 @@ fn on_stream<R>(process: &'static Process, what: &str, stream: Ours, work: impl 
 fn visit(
     process: &'static Process,
     filter: Filter,
-    stream: &Stream,
+    (stream, worker): (&Stream, &Worker),
     in_response: bool,
     work: impl FnOnce(&mut Vm, &crate::host::NativeHost<'_>, &SharedExchange) -> Flow,
 ) -> Flow {
-    let (worker, context) = (Arc::clone(&stream.worker), stream.context);
-    match worker.visit(process, filter, stream, in_response, work) {
+    let context = stream.context;
+    match worker.visit(process, filter, (stream, worker), in_response, work) {
         Some((flow, actions)) => {
             worker.perform(process, Some((context, filter)), actions);
             flow
@@ -150,17 +156,16 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_new(process, _config: Ours, filter: Object) -> Ours = std::ptr::null(); {
         // SAFETY: the filter that Envoy is making.
         let filter = unsafe { Filter::of(process.api, filter) };
-        match process.worker_at(filter.worker_index()) {
-            Some(worker) => Box::into_raw(Box::new(Stream::new(worker, next_context()))).cast_const().cast(),
-            None => std::ptr::null(),
-        }
+        // A thread that is none of Envoy's workers has no state: its streams pass.
+        let worker = process.worker_at(filter.worker_index());
+        Box::into_raw(Box::new(Stream::new(worker, next_context()))).cast_const().cast()
     }
 
     fn envoy_dynamic_module_on_http_filter_request_headers(
         process, filter: Object, stream: Ours, end: bool,
     ) -> u32 = headers_status::CONTINUE; {
-        headers_status(on_stream(process, "a request", stream, |stream| {
-            visit(process, this(process, filter), stream, false, |vm, host, shared| {
+        headers_status(on_stream(process, "a request", stream, |stream, worker| {
+            visit(process, this(process, filter), (stream, worker), false, |vm, host, shared| {
                 #[cfg(feature = "panic-trigger")]
                 panic_if_asked(host);
                 if !end && let Ok(mut exchange) = shared.try_borrow_mut() {
@@ -174,10 +179,10 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_response_headers(
         process, filter: Object, stream: Ours, end: bool,
     ) -> u32 = headers_status::CONTINUE; {
-        headers_status(on_stream(process, "a response", stream, |stream| {
+        headers_status(on_stream(process, "a response", stream, |stream, worker| {
             let filter = this(process, filter);
             let count = filter.line_count(map::RESPONSE);
-            visit(process, filter, stream, true, |vm, host, shared| {
+            visit(process, filter, (stream, worker), true, |vm, host, shared| {
                 with(shared, |exchange| vm.on_response_headers(host, exchange, count, end))
             })
         }))
@@ -186,10 +191,10 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_response_body(
         process, filter: Object, stream: Ours, end: bool,
     ) -> u32 = data_status::CONTINUE; {
-        data_status(on_stream(process, "a response's content", stream, |stream| {
+        data_status(on_stream(process, "a response's content", stream, |stream, worker| {
             let filter = this(process, filter);
             let size = filter.content_size();
-            visit(process, filter, stream, true, |vm, host, shared| {
+            visit(process, filter, (stream, worker), true, |vm, host, shared| {
                 with(shared, |exchange| vm.on_response_body(host, exchange, size, end))
             })
         }))
@@ -198,26 +203,26 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_response_trailers(
         process, filter: Object, stream: Ours,
     ) -> u32 = data_status::CONTINUE; {
-        data_status(on_stream(process, "a response's trailers", stream, |stream| {
-            visit(process, this(process, filter), stream, true, |vm, host, shared| {
+        data_status(on_stream(process, "a response's trailers", stream, |stream, worker| {
+            visit(process, this(process, filter), (stream, worker), true, |vm, host, shared| {
                 with(shared, |exchange| vm.on_response_trailers(host, exchange))
             })
         }))
     }
 
     fn envoy_dynamic_module_on_http_filter_stream_complete(process, filter: Object, stream: Ours) = (); {
-        on_stream(process, "a stream's end", stream, |stream| {
-            stream.worker.take_waiting(process, stream.context);
-            stream.worker.end(process, Some(this(process, filter)), stream);
+        on_stream(process, "a stream's end", stream, |stream, worker| {
+            worker.take_waiting(process, stream.context);
+            worker.end(process, Some(this(process, filter)), stream);
         });
     }
 
     fn envoy_dynamic_module_on_http_filter_destroy(process, stream: Ours) = (); {
-        on_stream(process, "a stream's end", stream, |stream| {
+        on_stream(process, "a stream's end", stream, |stream, worker| {
             reply::note_end(stream.context);
-            stream.worker.take_waiting(process, stream.context);
+            worker.take_waiting(process, stream.context);
             // Where Envoy has not told of its end.
-            stream.worker.end(process, None, stream);
+            worker.end(process, None, stream);
         });
         if !stream.is_null() {
             // SAFETY: made by `http_filter_new`, and given back once.
@@ -226,13 +231,12 @@ hooks! {
     }
 
     fn envoy_dynamic_module_on_http_filter_scheduled(process, _filter: Object, stream: Ours, _event: u64) = (); {
-        on_stream(process, "a visit of a worker", stream, |stream| {
-            let worker = Arc::clone(&stream.worker);
+        on_stream(process, "a visit of a worker", stream, |_, worker| {
             worker.heard();
             worker.recover(process, true);
             worker.run(process, true);
             if worker.has_work() {
-                process.ring(&worker);
+                process.ring(worker);
             }
         });
     }

@@ -58,6 +58,21 @@ thread_local! {
     static AT_WORK: Cell<bool> = const { Cell::new(false) };
 }
 
+struct AtWork;
+
+impl AtWork {
+    fn begin() -> Self {
+        AT_WORK.set(true);
+        Self
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        AT_WORK.set(false);
+    }
+}
+
 impl Process {
     /// What this library has; `None` before it was loaded.
     pub(crate) fn get() -> Option<&'static Self> {
@@ -114,17 +129,23 @@ impl Process {
         let defined = self.statistics.define(&envoys);
         let number = usize::try_from(self.next_number()).ok()?.max(1);
         let document: Arc<[u8]> = Arc::from(document);
-        lock(&self.configs).push(Config {
+        let mut configs = lock(&self.configs);
+        let before = configs.last().map(|config| Arc::clone(&config.document));
+        configs.push(Config {
             number,
             envoys,
             document: Arc::clone(&document),
             defined,
         });
+        drop(configs);
         if self.api.only_validates() {
             return Some(number);
         }
         self.make_workers();
-        self.spread(&document);
+        // Of listeners that come and go with the same configuration the workers need not hear.
+        if before.as_ref() != Some(&document) {
+            self.spread(&document);
+        }
         self.start_clock();
         Some(number)
     }
@@ -156,11 +177,11 @@ impl Process {
             return;
         };
         let was_newest = at + 1 == configs.len();
-        let gone = configs.remove(at).envoys.address();
+        let gone = configs.remove(at);
         let before = configs.last().map(|config| Arc::clone(&config.document));
         drop(configs);
-        self.tell(self.links.drop_config(gone));
-        if let Some(document) = before.filter(|_| was_newest) {
+        self.tell(self.links.drop_config(gone.envoys.address()));
+        if let Some(document) = before.filter(|document| was_newest && *document != gone.document) {
             self.spread(&document);
         }
     }
@@ -234,9 +255,10 @@ impl Process {
         if std::thread::current().id() != self.main {
             return self.call_main();
         }
-        if AT_WORK.replace(true) {
+        if AT_WORK.get() {
             return;
         }
+        let at_work = AtWork::begin();
         let mut busy = true;
         for _ in 0..ROUNDS {
             busy = self.run_errands();
@@ -251,7 +273,7 @@ impl Process {
                 break;
             }
         }
-        AT_WORK.set(false);
+        drop(at_work);
         if busy || !lock(&self.errands).is_empty() {
             self.call_main();
         }

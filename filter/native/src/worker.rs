@@ -198,16 +198,16 @@ impl Worker {
     /// Takes a stream's exchange from it: it is over.
     pub(crate) fn end(&self, process: &'static Process, filter: Option<Filter>, stream: &Stream) {
         let Some(_inside) = Inside::enter() else { return };
-        let Ok(mut state) = self.state.lock() else {
-            return;
-        };
+        let mut state = self.lock_even_poisoned();
         let State {
             vm,
             waiting,
             generation,
             ..
         } = &mut state.0;
-        if let Some(exchange) = stream.end(*generation) {
+        // Whatever becomes of it, it is let go of under the lock.
+        let exchange = stream.end(*generation);
+        if let Some(exchange) = exchange.filter(|_| !self.state.is_poisoned()) {
             let host = self.host(process, waiting, Brought::default());
             host.filter.set(filter);
             host.context.set(stream.context);
