@@ -36,7 +36,8 @@ struct State {
 struct Confined(State);
 
 // SAFETY: the core counts its references without atomics. Whatever belongs to a worker, its state and its streams' exchanges, is touched
-// only while this worker's lock is held, and the lock orders one thread's work before the next one's. Nothing of it leaves the lock.
+// only while this worker's lock is held, and the lock orders one thread's work before the next one's. Nothing of it leaves the lock. What
+// the core keeps per thread is one name without letters, which exchanges of that thread's worker refer to.
 unsafe impl Send for Confined {}
 
 /// By what waiting streams are called.
