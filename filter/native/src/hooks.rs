@@ -1,5 +1,7 @@
 //! What Envoy calls. Each hook is guarded: a panic in it is the end of what it did, and of nothing else.
 #![allow(unsafe_code)]
+// What a hook answers after a panic is written out, also where that is nothing.
+#![allow(clippy::unused_unit)]
 
 use crate::abi::{self, Buffer, Header, Object, data_status, headers_status, map};
 use crate::envoy::{Config, Filter, serialized};
@@ -60,7 +62,7 @@ fn visit(
     work: impl FnOnce(&mut Vm, &crate::host::NativeHost<'_>, &SharedExchange) -> Flow,
 ) -> Flow {
     let context = stream.context;
-    match worker.visit(process, filter, (stream, worker), in_response, work) {
+    match worker.visit(process, filter, stream, in_response, work) {
         Some((flow, actions)) => {
             worker.perform(process, Some((context, filter)), actions);
             flow
@@ -153,7 +155,7 @@ hooks! {
         process.forget(config.addr());
     }
 
-    fn envoy_dynamic_module_on_http_filter_new(process, _config: Ours, filter: Object) -> Ours = std::ptr::null(); {
+    fn envoy_dynamic_module_on_http_filter_new(process, _ours: Ours, filter: Object) -> Ours = std::ptr::null(); {
         // SAFETY: the filter that Envoy is making.
         let filter = unsafe { Filter::of(process.api, filter) };
         // A thread that is none of Envoy's workers has no state: its streams pass.
@@ -242,13 +244,13 @@ hooks! {
     }
 
     fn envoy_dynamic_module_on_http_filter_config_scheduled(
-        process, _envoys: Object, _config: Ours, event: u64,
+        process, _envoys: Object, _ours: Ours, event: u64,
     ) = (); {
         process.on_main(event);
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
-        process, config: Object, _config: Ours, id: u64, result: u32, headers: *const Header, count: usize,
+        process, config: Object, _ours: Ours, id: u64, result: u32, headers: *const Header, count: usize,
         chunks: *const Buffer, chunk_count: usize,
     ) = (); {
         if let Some((owner, number)) = process.links.called(config.addr(), id) {
@@ -268,7 +270,7 @@ hooks! {
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_stream_headers(
-        process, config: Object, _config: Ours, id: u64, headers: *const Header, count: usize, _end: bool,
+        process, config: Object, _ours: Ours, id: u64, headers: *const Header, count: usize, _end: bool,
     ) = (); {
         // SAFETY: Envoy's until the hook ends.
         let lines = unsafe { slice(headers, count).iter().map(|header| header.line()) };
@@ -276,7 +278,7 @@ hooks! {
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_stream_data(
-        process, config: Object, _config: Ours, id: u64, chunks: *const Buffer, count: usize, _end: bool,
+        process, config: Object, _ours: Ours, id: u64, chunks: *const Buffer, count: usize, _end: bool,
     ) = (); {
         // SAFETY: Envoy's until the hook ends.
         let chunks = unsafe { slice(chunks, count).iter().map(|chunk| chunk.bytes()) };
@@ -292,7 +294,7 @@ hooks! {
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_stream_trailers(
-        process, config: Object, _config: Ours, id: u64, trailers: *const Header, count: usize,
+        process, config: Object, _ours: Ours, id: u64, trailers: *const Header, count: usize,
     ) = (); {
         // SAFETY: Envoy's until the hook ends.
         let lines = unsafe { slice(trailers, count).iter().map(|header| header.line()) };
@@ -300,14 +302,14 @@ hooks! {
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_stream_complete(
-        process, config: Object, _config: Ours, id: u64,
+        process, config: Object, _ours: Ours, id: u64,
     ) = (); {
         process.tell(process.links.ended(config.addr(), id, false));
         process.visit_all();
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_stream_reset(
-        process, config: Object, _config: Ours, id: u64, _reason: u32,
+        process, config: Object, _ours: Ours, id: u64, _reason: u32,
     ) = (); {
         process.tell(process.links.ended(config.addr(), id, true));
         process.visit_all();
