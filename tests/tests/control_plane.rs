@@ -1,11 +1,11 @@
-//! Which room of the control plane may know which: the floors of ARCHITECTURE.md.
+//! Which top-level module ("room") of the control plane may use which: the layers of ARCHITECTURE.md.
 
 use crate::modules::circle;
 use crate::rooms::Crate;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Every room and its floor. A room may know only those on lower floors.
+/// Every top-level module and its layer. A module may use only those in lower layers.
 const FLOORS: [(&str, u32); 18] = [
     ("app", 9),
     ("transport", 8),
@@ -27,7 +27,7 @@ const FLOORS: [(&str, u32); 18] = [
     ("kernel", 1),
 ];
 
-/// Rooms that must not know each other although their floors would allow it.
+/// Modules that must not use each other although their layers would allow it.
 const APART: [(&str, &[&str]); 3] = [
     // Handlers translate; what is kept, and where, is known to who owns it.
     ("transport", &["redis", "storage", "host"]),

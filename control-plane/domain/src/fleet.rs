@@ -61,7 +61,7 @@ pub enum Reported {
     Merged,
     /// Seen before; not counted again.
     Duplicate,
-    /// From an Envoy that has not said hello.
+    /// From an Envoy that has not sent a Hello.
     Stranger,
 }
 
@@ -142,7 +142,8 @@ impl Fleet {
         envoy.is_some_and(|envoy| envoy.seen_ms.saturating_add(PRESENT_MS) > now_ms)
     }
 
-    /// Another replica has heard an Envoy. One that has come here since, or to a third replica, stays there.
+    /// Another replica has an Envoy's Hello. An Envoy that has since connected here, or to a third replica, stays
+    /// there.
     pub fn hello_elsewhere(&mut self, hello: &Hello, connection: ConnectionId, now_ms: Millis) {
         let present = self.get(&instance(hello)).and_then(|envoy| envoy.connection);
         if present.is_none_or(|present| present < connection) {
@@ -187,7 +188,7 @@ impl Fleet {
         }
     }
 
-    /// An Envoy reported; the report has passed its checks. What it tells of breakers is in the report still.
+    /// An Envoy reported; the report has passed its checks. Its breaker gauges are still in the report.
     pub fn reported(&mut self, name: &str, report: &TelemetryReport, now_ms: Millis) -> Reported {
         let follows = self.envoys.len() <= FOLLOWED;
         let most = FOLLOWED_KEYS / self.envoys.len().max(1);
@@ -289,8 +290,8 @@ impl Fleet {
             .collect()
     }
 
-    /// Of these Envoys, the connected ones whose workers do not all run on this revision yet: who has refused it, and who is
-    /// still waited for.
+    /// Of these Envoys, the connected ones whose workers do not all run on this revision yet: which have rejected it,
+    /// and which have not answered.
     #[must_use]
     pub fn standing<'a>(&self, names: impl Iterator<Item = &'a str>, epoch: &str, revision: u64) -> RolloutStatus {
         let mut standing = RolloutStatus::default();
@@ -335,7 +336,7 @@ impl Fleet {
 /// Who does not run on a revision.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RolloutStatus {
-    /// Not heard of yet.
+    /// No answer yet.
     pub late: Vec<String>,
     /// Refused it, with the reasons.
     pub refused: Vec<(String, Vec<Violation>)>,

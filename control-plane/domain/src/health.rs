@@ -67,7 +67,7 @@ pub struct Facts {
     pub access: Access,
     /// Alerts that could not be delivered yet.
     pub notifications_waiting: usize,
-    /// What Envoys refuse of what they are told by xDS, and upstreams of theirs that nobody answers for.
+    /// Configuration by xDS that Envoys rejected, and their upstreams without a reachable endpoint.
     pub xds_faults: Vec<String>,
     /// Why the shared cache tier cannot be used at the moment.
     pub tier_fault: Option<String>,
@@ -90,7 +90,7 @@ pub struct Access {
     pub exposed: bool,
     /// Envoys' streams that were refused.
     pub refused: u64,
-    /// Operators' requests that were refused for want of places or room.
+    /// Operators' requests that were refused because no place or memory was free.
     pub requests_refused: u64,
 }
 

@@ -1,4 +1,5 @@
-//! The heart of the control plane. It knows no socket, no file and no clock: time is an argument, in milliseconds since the epoch.
+//! The domain of the control plane. No sockets, no files, no clock: time is an argument, in milliseconds since the
+//! epoch.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(

@@ -100,7 +100,7 @@ impl Target {
 /// How many stored responses of an Envoy a purge has matched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matched {
-    /// At least so many.
+    /// A lower bound of the number.
     pub at_least: u64,
     /// All were counted: there were no more.
     pub all: bool,
@@ -133,7 +133,7 @@ pub struct Purge {
     pub at: Millis,
     /// By whom.
     pub by: String,
-    /// Why.
+    /// The reason that the author gave.
     pub reason: String,
     /// What.
     pub targets: Vec<Target>,
@@ -242,7 +242,7 @@ impl PurgeLog {
         Ok(())
     }
 
-    /// An Envoy has done it, and may have counted what it matched. Told once more it keeps its time.
+    /// An Envoy has applied it, and may have counted what it matched. A repeated receipt keeps its first time.
     pub fn applied(&mut self, id: &str, envoy: &str, now_ms: Millis, matched: Option<Matched>) {
         let Some(purge) = self.find(id) else { return };
         if purge.applied.len() < MAX_APPLIED {
@@ -285,7 +285,7 @@ impl PurgeLog {
         round
     }
 
-    /// A purge was reopened elsewhere, and is in this round by now. Told once more it changes nothing.
+    /// Another replica has reopened a purge, which is now in this round. Repeating this changes nothing.
     pub fn reopen_to(&mut self, id: &str, round: u32) {
         if let Some(purge) = self.find(id).filter(|purge| purge.round < round) {
             (purge.round, purge.unrecorded) = (round, false);

@@ -28,7 +28,7 @@ pub enum Fact {
         envoy: String,
         /// When.
         at: Millis,
-        /// What it has counted; told later, once more, where counting takes long.
+        /// What it counted; sent again later where counting takes long.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         matched: Option<Matched>,
         /// In which round of the purge.
@@ -58,7 +58,7 @@ pub enum Fact {
         /// Who.
         by: String,
     },
-    /// Nobody is to be told of an alert.
+    /// Notifications of an alert are suppressed.
     #[serde(rename = "silenced")]
     AlertSilenced {
         /// Which, and how long.
@@ -81,7 +81,7 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// By which a fact is found in the journal; `None` for those that may be told twice.
+    /// The key that identifies a fact in the journal; `None` for facts that may be written twice.
     #[must_use]
     pub fn name(&self) -> Option<String> {
         match self {
@@ -125,8 +125,8 @@ impl Journaled {
         }
     }
 
-    /// Of all that a replica knows, what the journal lacks: it lost it, or the replica was away when it happened. What has no name is told
-    /// again. A purge is told of again where the journal lacks receipts of it.
+    /// Of all facts that a replica knows, those that the journal lacks: the journal lost them, or the replica was away
+    /// when they happened. Facts without a key are written again. So is a purge of which the journal lacks receipts.
     pub fn lacks(&self, facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
         let lacks = |fact: &Fact| {
             let known = fact.name().is_some_and(|name| self.names.contains(&name));

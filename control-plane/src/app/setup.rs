@@ -1,4 +1,4 @@
-//! What the configuration says, made into what rooms are opened with.
+//! Turns the configuration into the arguments with which the services are opened.
 
 use super::config::Config;
 use crate::alerts::Receivers;

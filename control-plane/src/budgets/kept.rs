@@ -177,7 +177,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         (
             "settings that an Envoy tells where there are none",
             bytes(changing::MAX_TOLD),
-            "`told.rs`",
+            "`reported.rs`",
             "control-plane/src/settings/reported.rs",
             "no_more_is_taken_than_a_document_can_be",
         ),
@@ -196,14 +196,14 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         (
             "alerts and silences at a time",
             format!("{}, {}", count(alerts::MAX_ALERTS), alerts::MAX_SILENCES),
-            "`board.rs`",
+            "`registry.rs`",
             "control-plane/domain/src/alerts/registry/tests.rs",
             "alerts_and_silences_are_bounded",
         ),
         (
             "revisions of the settings kept",
             count(history::HISTORY),
-            "`book.rs`",
+            "`history.rs`",
             "control-plane/domain/src/settings/history/tests.rs",
             "the_history_is_bounded_and_survives_being_written_down",
         ),

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Snapshots restored at a time.
 pub(crate) const RESTORES: usize = 1;
 
-/// Leave to restore; given back when dropped.
+/// The permission to restore; released when dropped.
 pub(crate) type Turn<'s> = SemaphorePermit<'s>;
 
 /// Where snapshots come back.
@@ -33,7 +33,7 @@ impl SnapshotService {
         }
     }
 
-    /// Leave to restore; `None` while another snapshot is restored.
+    /// The permission to restore; `None` while another snapshot is being restored.
     pub(crate) fn turn(&self) -> Option<Turn<'_>> {
         self.turn.try_acquire().ok()
     }

@@ -96,7 +96,7 @@ impl FleetService {
         lock(&self.state).fleet.refused_report(envoy, cause, field, now_ms());
     }
 
-    /// Takes a sound report in, and tells of its breakers. With the Envoy's node id.
+    /// Merges a valid report, and announces its breaker transitions. Returns the Envoy's node id.
     pub(crate) fn reported(&self, envoy: &str, report: &TelemetryReport) -> (Reported, String) {
         let (reported, node) = {
             let mut state = lock(&self.state);

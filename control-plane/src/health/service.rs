@@ -27,7 +27,7 @@ const SHORT_MS: u64 = 60_000;
 /// For how long a refused report speaks against its Envoy.
 const BAD_REPORT_MS: u64 = 300_000;
 
-/// Who is asked.
+/// The services that are asked.
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) settings: Arc<SettingsService>,
@@ -39,7 +39,7 @@ pub(crate) struct Sources {
     pub(crate) replication: Arc<dyn Replication>,
 }
 
-/// What was refused.
+/// Counts of refused streams and requests.
 #[derive(Debug)]
 pub(crate) struct Refused {
     /// Envoys' streams and calls.
@@ -179,6 +179,7 @@ impl HealthService {
         let mut figures = self.fleet_figures(settings, published.epoch(), published.present().number, now_ms);
         figures.refused_keys = condition.refused_keys;
         figures.storage_fault = condition.storage_fault;
+        figures.tier_fault = self.sources.tier.fault();
         figures.envoy_faults = self.envoy_faults(now_ms);
         Some((figures, settings.alerts.clone()))
     }

@@ -1,4 +1,4 @@
-//! What every room may use: the clock, chance, names, locks, events. It knows no capability.
+//! What every module may use: clock, randomness, names, locks, events. It knows no capability.
 
 pub(crate) mod chance;
 pub(crate) mod clock;

@@ -42,16 +42,16 @@ pub(crate) trait Replication: Debug + Send + Sync {
     async fn claim(&self, purge: &Purge) -> Option<Purge>;
 }
 
-/// Which replica tells the receivers of alerts.
+/// Which replica sends notifications to the receivers of alerts.
 #[tonic::async_trait]
 pub(crate) trait Leadership: Debug + Send + Sync {
     /// Whether it is this one.
     fn leads(&self) -> bool;
 
-    /// What receivers have been told by whoever led before.
+    /// What receivers were last sent by the previous leader.
     async fn outbox(&self) -> Option<Outbox>;
 
-    /// Keeps what receivers are told for whoever leads next.
+    /// Keeps what receivers were last sent for the next leader.
     async fn keep_outbox(&self, outbox: &Outbox);
 }
 

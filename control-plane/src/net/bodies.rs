@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Bytes of bodies and messages that are being received, and of one address among them.
 pub(crate) const ROOM: usize = 48 << 20;
 pub(crate) const ROOM_EACH: usize = ROOM / 2;
-/// A body or message up to this length has a room of its own, which large ones cannot take: reports of Envoys and most requests of
+/// A body or message up to this length uses memory that large ones cannot take: reports of Envoys and most requests of
 /// operators.
 pub(crate) const SMALL: usize = 16 << 10;
 /// Bytes of those, and of one address among them.
@@ -29,7 +29,8 @@ pub(crate) struct Bodies {
     pub(crate) calls: Arc<Places>,
     /// Answers that are not read yet.
     pub(crate) answers: Arc<Room>,
-    /// What was refused for want of places or room, and connections that ended because nobody read.
+    /// How often something was refused for lack of a place or memory, and how many connections ended because the peer
+    /// did not read.
     pub(crate) refused: Arc<AtomicU64>,
     large: Arc<Places>,
     small: Arc<Places>,
@@ -52,7 +53,7 @@ impl Bodies {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Room for a body of this length; `None` when there is none at the moment.
+    /// Reserves memory for a body of this length; `None` when there is none at the moment.
     pub(crate) fn room(&self, from: IpAddr, length: usize) -> Option<Place> {
         let room = if length > SMALL { &self.large } else { &self.small };
         room.take(from, length)

@@ -1,5 +1,5 @@
-//! Connections as they come, with TLS or without. Hands are shaken aside: a client that dawdles keeps nobody waiting. One that does not read
-//! what it is answered is closed.
+//! Incoming connections, with TLS or without. Handshakes run in tasks of their own, so a slow client delays nobody. A
+//! connection whose peer does not read its answers is closed.
 
 use super::bodies::Bodies;
 use super::places::{Place, Places};

@@ -1,5 +1,5 @@
-//! What a gRPC call says to its peer. A message takes room before it is made and until the connection has taken all of it; meanwhile one more
-//! may be made, and no third.
+//! The messages of a gRPC call to its peer. A message reserves memory before it is made and until the connection has
+//! taken all of it; meanwhile one more may be made, and no third.
 
 use super::unread::{Answer, ROOM, ROOM_EACH, Room, Taken, Unread};
 use crate::kernel::sync::lock;
@@ -18,7 +18,7 @@ use tonic::{Request, Status};
 /// Messages of a stream that wait behind the one that is being read.
 pub(crate) const QUEUED: usize = 1;
 
-/// Room of a message, and since when it has been there.
+/// The memory reserved for a message, and since when.
 pub(crate) type Kept = (Taken, Answer);
 
 /// The way of a call's messages to its peer. Clones are of one and the same.
@@ -27,7 +27,7 @@ pub(crate) struct Outbox {
     room: Arc<Room>,
     to: IpAddr,
     unread: Unread,
-    /// How long room is waited for.
+    /// How long to wait for memory.
     pause: Duration,
     refused: Arc<AtomicU64>,
     /// Of messages that the connection is about to take.
@@ -43,7 +43,7 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Room is waited for as long as `pause`; where there is none, it is counted.
+    /// Waits for memory as long as `pause`, and counts a refusal when there is none.
     pub(crate) fn new(room: Arc<Room>, to: IpAddr, unread: Unread, pause: Duration, refused: Arc<AtomicU64>) -> Self {
         Self {
             room,
@@ -95,7 +95,8 @@ pub(crate) struct Sender<M> {
 }
 
 impl<M: Message> Sender<M> {
-    /// Room for a message of at most so many bytes, waited for; to be taken before it is made. Where there is none in time, the stream ends: `None`.
+    /// Waits for memory for a message of at most this many bytes; to be called before the message is made. `None` when
+    /// there is none in time: the stream ends.
     pub(crate) async fn room(&self, bytes: usize) -> Option<Kept> {
         let Outbox {
             room,
@@ -114,7 +115,7 @@ impl<M: Message> Sender<M> {
         }
     }
 
-    /// Sends a message for which there is room. False when nobody listens any more.
+    /// Sends a message for which memory is reserved. False when nobody listens any more.
     pub(crate) async fn send(&self, message: M, mut room: Kept) -> bool {
         room.0.shrink(message.encoded_len());
         self.queue.send(Ok((message, room))).await.is_ok()

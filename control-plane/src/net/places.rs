@@ -49,7 +49,7 @@ impl Limits {
     }
 }
 
-/// The places of one port, for connections or for calls, or the room for bodies.
+/// A counted resource of one port, bounded in all and for each address: connections, calls, or bytes of bodies.
 #[derive(Debug)]
 pub(crate) struct Places {
     all: usize,
@@ -81,7 +81,7 @@ impl Places {
         })
     }
 
-    /// So many places for an address; `None` when there are not as many.
+    /// Takes `amount` for an address; `None` when there is not as much left.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr, amount: usize) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.1.get(&address).copied().unwrap_or(0);

@@ -150,7 +150,7 @@ impl Acceptor {
         })
     }
 
-    /// Shakes hands.
+    /// Does the TLS handshake.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let shaking = TlsAcceptor::from(self.present()).accept(stream);
         tokio::time::timeout(HANDSHAKE, shaking)

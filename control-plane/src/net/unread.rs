@@ -12,7 +12,7 @@ use tokio::time::Instant;
 pub(crate) const ROOM: usize = 64 << 20;
 pub(crate) const ROOM_EACH: usize = ROOM / 4;
 
-/// The room of a port for answers. Whoever waits for it gets it in the order of coming.
+/// The memory of a port for answers. Those who wait for it get it in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Room {
     all: Arc<Semaphore>,

@@ -88,7 +88,7 @@ impl PurgeService {
         self.record.fault()
     }
 
-    /// Whether so many more targets may be purged now.
+    /// Whether this many more targets may be purged now.
     pub(crate) fn admits(&self, targets: usize) -> bool {
         let targets = u32::try_from(targets).ok().and_then(NonZeroU32::new);
         targets.is_none_or(|targets| matches!(self.rate.check_n(targets), Ok(Ok(()))))
@@ -297,8 +297,8 @@ impl PurgeService {
         self.fleet.notify_progress();
     }
 
-    /// Tells an Envoy what was purged while it was away, and when that is in force, that there is no more. Each stream is told of its
-    /// own: one that the Envoy has given up may take its time.
+    /// Sends an Envoy the purges that it missed and, when these are in force, that there are no more. Each stream gets
+    /// its own: one that the Envoy has given up may take its time.
     pub(crate) async fn catch_up(self: Arc<Self>, envoy: String) {
         let connection = self.fleet.connection_of(&envoy);
         // Over one stream once at a time.

@@ -213,8 +213,8 @@ impl RedisConnection {
         Fault::Unreachable(why)
     }
 
-    /// A refused write is worth a word in the health: memory that is full, or a right that is missing. The next one that is
-    /// taken clears it.
+    /// A refused write is reported by `/health`: memory that is full, or a right that is missing. The next write that
+    /// succeeds clears it.
     pub(crate) fn note<T>(&self, written: Result<T, Fault>) -> Result<T, Fault> {
         let mut state = self.state();
         match &written {

@@ -1,4 +1,4 @@
-//! What another replica tells is applied here, and nowhere else: this is the only place that knows all owners.
+//! Applies what other replicas report. This is the only place that knows all owners.
 
 use crate::alerts::AlertService;
 use crate::breakers::BreakerService;

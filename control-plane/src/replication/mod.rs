@@ -1,6 +1,7 @@
-//! Replicas of the control plane that act as one: what they share in Redis, and how each hears of what another one did.
+//! Replicas of the control plane that act as one: what they share in Redis, and how each learns what another one did.
 //!
-//! It stands above all capabilities. They reach it through the ports of `kernel`, and it hands them what others tell (`apply`).
+//! It is above all capabilities. They reach it through the ports of `kernel`, and it passes on to them what others
+//! report (`apply`).
 
 mod apply;
 mod follow;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-/// Beyond this nothing waits that can be told anew, or be done without.
+/// Beyond this, entries that can be sent again later, or omitted, are not queued.
 const ROOM: usize = 32 << 20;
 /// Entries under way together: a slow Redis takes as many as a quick one.
 const AT_ONCE: usize = 100;

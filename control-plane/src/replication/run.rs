@@ -110,7 +110,7 @@ async fn agree_on_key_secret(replicas: &RedisReplication, owners: &Owners) -> Re
     Ok(())
 }
 
-/// Whoever is first decides; whoever lost Redis takes what is there then.
+/// The first replica decides; a replica that lost its connection takes the secret that is there afterwards.
 async fn agree_on_secret(replicas: &RedisReplication, owners: &Owners) -> Result<(), Fault> {
     let Some(proposed) = relay::proposed() else {
         tracing::error!("no source of chance: commands are not relayed between replicas");

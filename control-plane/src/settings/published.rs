@@ -7,7 +7,7 @@ use optimizer_proto::v1::SettingsPush;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Who is to run on what.
+/// The settings to push: those for all, and those of a canary.
 #[derive(Debug)]
 pub(crate) struct Published {
     epoch: String,

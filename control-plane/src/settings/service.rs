@@ -82,7 +82,7 @@ impl State {
     }
 }
 
-/// What is to be told of the settings beside the settings themselves.
+/// What operators should know of the settings besides the settings themselves.
 #[derive(Debug)]
 pub(crate) struct Condition {
     /// Keys of the ConfigMap whose value is refused, with the reason.
@@ -221,7 +221,7 @@ impl SettingsService {
         self.state().storage_fault.clone()
     }
 
-    /// Whether there are settings to go by: one of several replicas that comes up with nothing waits for the others' word.
+    /// Whether there are settings to use: one of several replicas that starts with nothing waits for the shared ones.
     pub(crate) fn are_known(&self) -> bool {
         self.replication.has_joined() || !self.state().history.is_untouched()
     }
@@ -233,8 +233,8 @@ impl SettingsService {
         }
     }
 
-    /// Puts what `make` makes of the present state in its place, in the store and only then here. A writer that came first is heard
-    /// first: `make` is asked again.
+    /// Replaces the present state by what `make` makes of it, in the store and only then here. After a conflict with
+    /// another writer `make` is called again with the state of that writer.
     pub(super) async fn commit<T>(
         &self,
         kind: &'static str,

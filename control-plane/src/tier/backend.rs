@@ -46,7 +46,7 @@ impl Backend {
         }
     }
 
-    /// Gives it back; above 0, nobody is to wait for the key for so long.
+    /// Releases it. `alone_ms` above 0: for this time every Envoy fetches the key by itself.
     pub(super) async fn release(&self, id: &Id, holder: u64, alone_ms: u64) -> Result<(), Fault> {
         match self {
             Self::Embedded(store) => {

@@ -36,13 +36,13 @@ pub(super) struct Read {
     pub(super) purges: Vec<(Fence, Subject)>,
 }
 
-/// Who fetches.
+/// Who is to fetch a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lease {
-    /// The asker.
+    /// The asking Envoy fetches.
     Granted,
-    /// Another.
+    /// Another Envoy is fetching.
     Other,
-    /// Everybody for himself.
+    /// Every Envoy fetches by itself.
     Alone,
 }

@@ -59,7 +59,7 @@ pub(super) fn vary_text(names: &[Vec<u8>]) -> Option<Vec<u8>> {
     (!names.is_empty()).then(|| names.join(&b'\n'))
 }
 
-/// Reads them back; what cannot be names is none.
+/// Reads them back; `None` when they cannot be field names.
 pub(super) fn vary_names(text: &[u8]) -> Option<Vec<Vec<u8>>> {
     let names: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     let token = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(byte);

@@ -1,16 +1,16 @@
-//! The snapshots that were made, each for one place: Envoys that stand at the same are told the same.
+//! The snapshots that were made, one for each `Place`: Envoys with equal places get the same one.
 
 use super::place::{Place, Source};
 use super::snapshot::Snapshot;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Snapshots kept: one for each place that Envoys of a step stand at.
+/// Snapshots kept: one for each place of the Envoys in a step.
 pub(crate) const PLACES: usize = 256;
 /// Bytes of all of them.
 pub(crate) const BYTES: usize = 64 << 20;
 
-/// The number of a step, where an Envoy stands, and where it has its filter from.
+/// The number of a step, an Envoy's place, and the source of its filter.
 pub(super) type Key = (u64, Place, Option<Source>);
 
 /// Snapshots by what they were made for.
@@ -25,8 +25,8 @@ impl Made {
         self.snapshots.get(key).map(Arc::clone)
     }
 
-    /// Keeps a snapshot, and of the others those of steps that are still told. Where there are more than a fleet has places, or they are larger
-    /// than may be kept, none of the others is: what is asked for again is made again.
+    /// Keeps a snapshot, and removes those of steps that no Envoy gets any more. When they become too many or too
+    /// large, all others are removed and made again on demand.
     pub(super) fn keep(&mut self, key: Key, snapshot: &Arc<Snapshot>, steps: [u64; 2]) {
         self.snapshots.retain(|(step, ..), _| steps.contains(step));
         self.bytes = self.snapshots.values().map(|kept| kept.bytes()).sum();

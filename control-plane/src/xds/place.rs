@@ -8,7 +8,7 @@ const KEY: &str = "api_optimizer";
 /// Longest node id and longest text of the metadata.
 pub(crate) const MAX_TEXT: usize = 1_024;
 
-/// Where an Envoy stands. Envoys with equal places are told the same.
+/// The properties of an Envoy's machine that its resources depend on. Envoys with equal places get the same resources.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     /// Address that clients connect to.

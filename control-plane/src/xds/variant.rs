@@ -62,7 +62,7 @@ pub(super) trait Variant: Default + Send + Sync + 'static {
     /// A request has come.
     fn hear(&mut self, request: Self::Request, snapshot: &Snapshot) -> RequestOutcome<Self::Response>;
 
-    /// What there is to tell of a kind; `None` where the Envoy has been told, or does not want to know.
+    /// The response to send for a kind; `None` where the Envoy is up to date, or not subscribed.
     fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<Self::Response>;
 
     /// A kind once more, told or not.

@@ -1,4 +1,4 @@
-//! The heart of the filter: HTTP caching, storage, circuit breaking. It knows no host and no clock.
+//! The domain of the filter: HTTP caching, storage, circuit breaking. It makes no host calls and reads no clock.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(

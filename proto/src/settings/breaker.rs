@@ -75,6 +75,8 @@ settings! {
         /// How long after a recovery calls that can wait are held to the usual rate. 0s: not at all. Then, as long as some have to wait,
         /// twice as many for as long, and so on.
         "recovery_ramp" => recovery_ramp_ms: u64 = 30 * SECOND_MS, duration(0..=10 * MINUTE_MS), example "1m";
+        /// Longest Retry-After that a refused client is told: an operator may end a forced state sooner.
+        "retry_after_max" => retry_after_max_ms: u64 = MINUTE_MS, duration(SECOND_MS..=HOUR_MS), example "10s";
         /// Statuses that are failures.
         "failure_statuses" => failure_statuses: Vec<u16> = vec![500, 502, 503, 504],
             Set { item: FailureStatus, max: MAX_STATUSES, sorted: true }, example [429, 503];

@@ -25,7 +25,7 @@ const fn known(name: &'static str, meaning: &'static str) -> Known {
 }
 
 /// Every rule, in canonical order.
-const KNOWN: [Known; 14] = [
+const KNOWN: [Known; 15] = [
     Known {
         // After a restart of the control plane the whole fleet needs a moment to come back.
         for_ms: 30 * SECOND_MS,
@@ -39,6 +39,10 @@ const KNOWN: [Known; 14] = [
     ),
     known("circuit_breaker_open", "The circuit breaker of an upstream is open."),
     known("settings_not_kept", "Settings that were accepted cannot be kept."),
+    known(
+        "shared_tier_unreachable",
+        "The store behind the shared cache tier cannot be reached; every miss goes to the origin.",
+    ),
     known("filter_reloads", "The filter was started anew within five minutes."),
     known(
         "cache_thrashing",

@@ -94,6 +94,7 @@ counters! {
         expirations: Events, Some("api_optimizer_cache_expirations_total"), Some("expire");
         invalidations: Events, Some("api_optimizer_cache_invalidations_total"), Some("invalidate");
         collapsed: Events, None, Some("collapse");
+        refreshes: Events, Some("api_optimizer_cache_refreshes_total"), Some("refresh");
         corrupt_slots: Events, Some("api_optimizer_cache_corrupt_slots_total"), Some("corrupt");
         hit_bytes: Bytes, Some("api_optimizer_cache_hit_bytes_total"), None;
         lookup_bytes: Bytes, None, None;

@@ -13,7 +13,7 @@ pub enum Kind {
     Cut,
     /// An Envoy and the control plane hear nothing of each other, and no stream breaks.
     Partition,
-    /// An Envoy stands still.
+    /// All VMs of an Envoy are stopped for a while.
     Freeze,
     /// A worker is not scheduled.
     Stall,

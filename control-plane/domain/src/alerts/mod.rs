@@ -1,4 +1,4 @@
-//! Alerts: what is wrong now, since when, and who was told.
+//! Alerts: what is wrong now, since when, and who was notified.
 
 mod baseline;
 mod catalogue;

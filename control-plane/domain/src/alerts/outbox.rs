@@ -11,13 +11,13 @@ const MAX_WAITING: usize = 1_000;
 const FIRST_WAIT_MS: u64 = 1_000;
 const LONGEST_WAIT_MS: u64 = 300_000;
 
-/// What is told.
+/// What a notification says about its alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It is on.
+    /// The alert is active.
     Trigger,
-    /// It is over.
+    /// The alert has ended.
     Resolve,
 }
 
@@ -28,7 +28,7 @@ pub struct Notification {
     pub number: u64,
     /// The receiver's name.
     pub receiver: String,
-    /// What is told.
+    /// Whether the alert is active or has ended.
     pub action: Action,
     /// The alert.
     pub alert: Alert,
@@ -53,11 +53,12 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Writes down what a receiver must be told so that it knows what is true. `firing` are the alerts that are on, each with
-    /// whether anybody wants to be told of it; one told before it was silenced stays told. False when there is nothing to send.
+    /// Queues what a receiver needs to know the present state. `firing` are the active alerts, each with whether
+    /// anybody wants to be notified; a notification from before a silence stays valid. False when there is nothing to
+    /// send.
     ///
-    /// It goes by what is true now, not by what has changed: whatever happened between two calls, a restart or the end of a silence,
-    /// nothing is told twice and nothing is left out.
+    /// It compares the present state with the last notifications instead of following changes. So after a restart, or
+    /// at the end of a silence, nothing is sent twice and nothing is left out.
     pub fn reconcile(&mut self, receiver: &str, firing: &[(&Alert, bool)], now_ms: Millis) -> bool {
         let told = self.told.entry(receiver.to_owned()).or_default();
         let mut news = Vec::new();

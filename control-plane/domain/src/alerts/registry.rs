@@ -229,7 +229,7 @@ impl AlertRegistry {
         }
     }
 
-    /// Nobody is to be told of these for a while. False when there are too many silences.
+    /// Suppresses notifications of these alerts for a while. False when there are too many silences.
     pub fn silence(&mut self, silence: Silence) -> bool {
         self.silences.retain(|other| other.name != silence.name);
         let room = self.silences.len() < MAX_SILENCES;
@@ -254,7 +254,7 @@ impl AlertRegistry {
         &self.silences
     }
 
-    /// Whether nobody wants to be told of alerts of this name.
+    /// Whether notifications of alerts with this name are suppressed.
     #[must_use]
     pub fn is_silenced(&self, name: &str, now_ms: Millis) -> bool {
         self.silences

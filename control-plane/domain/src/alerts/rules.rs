@@ -33,7 +33,7 @@ pub struct Figures {
     pub lookups: u64,
     /// Responses stored and evicted in the last five minutes.
     pub stores: u64,
-    /// See `stores`.
+    /// Responses evicted in the last five minutes.
     pub evictions: u64,
     /// Envoys present.
     pub envoys: usize,
@@ -49,6 +49,8 @@ pub struct Figures {
     pub vm_reloads: u64,
     /// Why settings cannot be kept.
     pub storage_fault: Option<String>,
+    /// Why the store behind the shared cache tier cannot be reached.
+    pub tier_fault: Option<String>,
     /// Envoys whose reports are refused, lately.
     pub bad_reporters: Vec<String>,
     /// What else is wrong with Envoys.
@@ -62,7 +64,7 @@ pub struct Condition {
     pub name: &'static str,
     /// What it is about: an upstream, an Envoy, a key.
     pub labels: BTreeMap<String, String>,
-    /// How bad.
+    /// Its severity.
     pub severity: Severity,
     /// The figure.
     pub value: f64,
@@ -70,12 +72,12 @@ pub struct Condition {
     pub threshold: f64,
     /// How long it must last to be an alert, milliseconds.
     pub for_ms: u64,
-    /// One sentence.
+    /// A sentence for people.
     pub summary: String,
 }
 
-/// Everything that is wrong. `standing` tells the severity of a rule's alert that is on: it ends only when the figure is well within
-/// the threshold again.
+/// All conditions that are met. `standing` returns the severity of a rule's active alert, which ends only when the
+/// figure is well within the threshold again.
 #[must_use]
 pub fn conditions(figures: &Figures, rules: &Alerts, standing: impl Fn(&str) -> Option<Severity>) -> Vec<Condition> {
     if !rules.enabled {
@@ -270,6 +272,9 @@ fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
     }
     if let Some(fault) = &figures.storage_fault {
         add("settings_not_kept", Severity::Warning, None, 1.0, fault.clone());
+    }
+    if let Some(fault) = &figures.tier_fault {
+        add("shared_tier_unreachable", Severity::Warning, None, 1.0, fault.clone());
     }
     if figures.vm_reloads > 0 {
         #[allow(clippy::cast_precision_loss)]

@@ -1,4 +1,4 @@
-//! Circuit breakers of the fleet: how they stand, and what operators have overridden.
+//! Circuit breakers of the fleet: their states, and operators' overrides.
 
 pub mod active_health_check;
 pub mod overrides;

@@ -6,11 +6,12 @@ use optimizer_proto::v1::{BreakerCommand, BreakerGauge};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A word without an end holds in an Envoy for so long after the control plane was last heard; it is said again well before.
+/// An override without an end time expires in an Envoy this long after the control plane was last heard; it is renewed
+/// well before.
 pub const LEASE_MS: u64 = 5 * 60_000;
-/// Longest a word with an end may last.
+/// Longest duration of an override with an end time.
 pub const LONGEST_MS: u64 = 86_400_000;
-/// A word that is younger is on its way to the Envoys, and what they say of it on its way back.
+/// An override younger than this is still on its way to the Envoys, or their reports of it are on their way back.
 const ON_ITS_WAY_MS: u64 = 15_000;
 /// Entries of the audit log kept.
 const MAX_ENTRIES: usize = 1_000;
@@ -30,7 +31,7 @@ pub enum OverrideAction {
 }
 
 impl OverrideAction {
-    /// Every word as written in paths.
+    /// Every action as written in paths.
     pub const ALL: [(&'static str, Self); 4] = [
         ("force-open", Self::ForceOpen),
         ("force-close", Self::ForceClose),
@@ -38,7 +39,7 @@ impl OverrideAction {
         ("reset", Self::Reset),
     ];
 
-    /// Reads a word.
+    /// Parses an action.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
@@ -102,8 +103,8 @@ impl BreakerOverride {
         }
     }
 
-    /// The order in which words hold, the same at every replica whatever it heard first: by time, and where two were said in one millisecond
-    /// by anything that tells them apart.
+    /// The order of overrides, the same at every replica whatever arrives first: by time, and within one millisecond by
+    /// any other difference.
     fn order(&self) -> (Millis, u8, &str, &str, Option<Millis>) {
         (self.at, self.action as u8, &self.who, &self.reason, self.until)
     }
@@ -121,8 +122,8 @@ pub struct BreakerOverrides {
 }
 
 impl BreakerOverrides {
-    /// Takes a word in; it replaces what was said before about the same breaker. Replicas hear of words in different orders: one
-    /// that was said before another about the same breaker changes nothing any more. False when it was known.
+    /// Adds an override, which replaces an earlier one of the same breaker. Replicas receive overrides in different
+    /// orders: one that is older than the known one of that breaker changes nothing. False when it was known.
     pub fn say(&mut self, said: BreakerOverride) -> bool {
         if self.log.contains(&said) {
             return false;
@@ -141,16 +142,17 @@ impl BreakerOverrides {
         true
     }
 
-    /// When something is said now, as the log has it: after every override of this breaker that is known, whatever the clock of the replica
-    /// shows that took it.
+    /// The time of an override that is made now: after every known override of this breaker, whatever the clock of the
+    /// replica that made it.
     #[must_use]
     pub fn moment(&self, upstream: &str, now_ms: Millis) -> Millis {
         let last = self.last(upstream).map_or(0, |said| said.at);
         now_ms.max(last.saturating_add(1))
     }
 
-    /// What an Envoy is to be told that has reported these breakers: it may not have heard the last override of one, as it was away, or did
-    /// not take it. What was said a moment ago is on its way, and what ends within that time as well.
+    /// The overrides to send to an Envoy that has reported these breakers: it may lack the last override of one, as it
+    /// was away or did not accept it. Left out are overrides that were sent a moment ago, and those that end within
+    /// that time.
     #[must_use]
     pub fn unheard(&self, breakers: &[BreakerGauge], now_ms: Millis) -> Vec<&BreakerOverride> {
         let settled = |said: &&BreakerOverride| {
@@ -185,12 +187,12 @@ impl BreakerOverrides {
         self.in_force.values().filter(move |said| said.holds(now_ms))
     }
 
-    /// What must be said again from time to time, because it has no end.
+    /// The overrides to renew from time to time, because they have no end time.
     pub fn to_renew(&self) -> impl Iterator<Item = &BreakerOverride> {
         self.in_force.values().filter(|said| said.until.is_none())
     }
 
-    /// Everything said, the newest last.
+    /// All overrides ever made, the newest last.
     pub fn log(&self) -> impl Iterator<Item = &BreakerOverride> {
         self.log.iter()
     }

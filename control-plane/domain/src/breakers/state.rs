@@ -17,8 +17,8 @@ pub(crate) fn awaits_request(gauge: &BreakerGauge) -> bool {
     state_of(gauge) == BreakerState::HalfOpen && gauge.in_flight == 0
 }
 
-/// Breakers that stand elsewhere than closed only because nobody has asked for the upstream since the wait was over; `None` when one
-/// stands elsewhere for another reason.
+/// Breakers that are not closed only because no request has come since the wait was over; `None` when one is not closed
+/// for another reason.
 pub(crate) fn awaiting_request(fleet: &Fleet, now_ms: Millis) -> Option<Vec<String>> {
     let gauges = fleet.present(now_ms).flat_map(|(_, envoy)| &envoy.gauges.breakers);
     let mut waiting = Vec::new();

@@ -20,7 +20,7 @@ struct Stage {
 }
 
 impl WarmupProgress {
-    /// About so many responses are to be given.
+    /// Begins: about `wanted` responses will be given.
     #[must_use]
     pub fn begun(wanted: u64) -> Self {
         let stage = Stage {
@@ -31,7 +31,7 @@ impl WarmupProgress {
         Self { stage: Some(stage) }
     }
 
-    /// So many are there now.
+    /// `given` responses have been given so far.
     #[must_use]
     pub fn given(mut self, given: u64) -> Self {
         if let Some(stage) = &mut self.stage {
@@ -69,7 +69,7 @@ impl WarmupProgress {
         self.word() != before.word() || step(self) > step(before)
     }
 
-    /// The word for it.
+    /// Its stable code.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self.stage {

@@ -1,5 +1,5 @@
-//! When what a report tells really happened. Its own clock says when it was closed, ours when it came; neither alone is right: an
-//! Envoy's clock may be wrong, and a report may come late.
+//! When the content of a report really happened. The report has the time of the Envoy's clock, its arrival that of
+//! ours; neither alone is right: an Envoy's clock may be wrong, and a report may come late.
 
 use crate::Millis;
 

@@ -16,15 +16,15 @@ pub struct EnvoyUpdate {
     pub connected: bool,
     /// When this was so.
     pub at_ms: Millis,
-    /// What it said last of the settings.
+    /// Its last acknowledgement of settings.
     pub ack: Option<SettingsAck>,
     /// What it has reported.
     pub report: Option<TelemetryReport>,
 }
 
 impl Fleet {
-    /// What another replica has heard of an Envoy, and what became of the report in it, if there is a sound one. An Envoy that is connected
-    /// here is known here better; what it told before it came still counts.
+    /// Takes in another replica's update on an Envoy; returns the result of merging its report, if it has a valid one.
+    /// For an Envoy that is connected here our own knowledge is better; what it reported before it came still counts.
     pub fn observe(&mut self, envoy: &str, update: &EnvoyUpdate, is_here: bool, now_ms: Millis) -> Option<Reported> {
         let at_ms = update.at_ms.min(now_ms);
         if !is_here {

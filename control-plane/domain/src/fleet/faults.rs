@@ -1,4 +1,4 @@
-//! What is wrong with Envoys that the filter in them cannot tell, or that it does not tell any more.
+//! Faults of Envoys that their filters cannot report, or no longer report.
 
 use crate::Millis;
 use crate::fleet::{ConnectionId, Envoy, Fleet};
@@ -84,7 +84,7 @@ pub struct Fault {
     pub envoy: String,
     /// Clients suffer.
     pub is_severe: bool,
-    /// One sentence.
+    /// A sentence for people.
     pub reason: String,
 }
 
@@ -147,8 +147,8 @@ impl Observed<'_> {
         newest
     }
 
-    /// Envoys that are there, and whose filter is not. What an Envoy has told since its filter was last heard counts: one that has ended as
-    /// a whole lacks nothing.
+    /// Envoys that run without their filter. An Envoy counts if it has sent statistics since its filter was last heard:
+    /// one that has ended as a whole lacks nothing.
     fn without_filter(&self, filters: &BTreeMap<&str, &Envoy>, now_ms: Millis) -> Vec<Fault> {
         let mut there: BTreeMap<&str, (Millis, Millis)> = BTreeMap::new();
         for (node, heard) in self.stats.nodes() {

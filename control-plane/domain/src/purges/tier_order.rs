@@ -239,8 +239,8 @@ impl PurgeTable {
         self.note(fence, subject);
     }
 
-    /// Takes in a purge of one's own, from wherever it stands in the order: between the last one read and this one others may have
-    /// written theirs.
+    /// Adds a purge of this replica, wherever it is in the order: between the last one read and this one other replicas
+    /// may have written theirs.
     pub fn note(&mut self, fence: Fence, subject: &Subject) {
         self.known.newest = self.known.newest.max(fence);
         if self.subjects() >= MAX_SUBJECTS {

@@ -30,8 +30,8 @@ pub struct Recoveries {
 }
 
 impl Recoveries {
-    /// Whether a node that is so far ahead is believed; this counts. What one node claims takes nothing away from the others, and what
-    /// cannot be counts for nothing.
+    /// Whether to believe a node that claims to be this far ahead; the claim is counted. One node's claims take nothing
+    /// away from the others, and an impossible claim counts for nothing.
     pub fn believes(&mut self, node: &str, ahead: u64, now_ms: Millis) -> bool {
         if ahead == 0 || ahead > MOST_AHEAD {
             return false;

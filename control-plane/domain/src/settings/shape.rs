@@ -28,7 +28,7 @@ pub enum TooLarge {
     Text,
 }
 
-/// Counts a JSON document while its bytes come. Those that are no JSON pass or not; the parser tells.
+/// Counts the parts of a JSON document while its bytes arrive. What is not JSON may pass here; the parser rejects it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counter {
     values: usize,

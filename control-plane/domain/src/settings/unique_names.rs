@@ -1,5 +1,5 @@
-//! Objects in which a name stands twice. JSON leaves open which of the two counts (RFC 8259 section 4), and parsers drop one of them
-//! without a word: of two `routes`, say, half of what an operator meant.
+//! Finds objects in which a name occurs twice. JSON leaves open which of the two counts (RFC 8259 section 4), and
+//! parsers silently drop one of them: of two `routes`, say, half of what an operator meant.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::HashSet;

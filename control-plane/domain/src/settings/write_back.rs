@@ -4,9 +4,9 @@ use optimizer_proto::settings::{Settings, check_key};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Keys to write, with their text. A key of the ConfigMap follows its setting; a setting without a key gets one as soon as it is
-/// not the built-in default. A key whose value is refused is left alone: it is the evidence of a mistake, and whoever made it
-/// has to see it. Keys that are no settings are nobody's business.
+/// Keys to write, with their text. A key of the ConfigMap follows its setting; a setting without a key gets one as soon
+/// as it differs from the built-in default. A key with a rejected value is left alone: its author has to see the
+/// mistake. Keys that are not settings are not touched.
 #[must_use]
 pub fn keys_to_write(
     present: &BTreeMap<String, String>,

@@ -248,7 +248,7 @@ fn add(to: &mut u64, from: u64) {
     *to = to.saturating_add(from);
 }
 
-/// Only checked sketches get here; one that is none counts as empty.
+/// Only checked sketches get here; an invalid one counts as empty.
 fn merge(into: &mut Sketch, from: Option<&optimizer_proto::v1::Sketch>) {
     if let Some(sketch) = from.and_then(|message| Sketch::try_from(message.clone()).ok()) {
         into.merge(&sketch);

@@ -77,7 +77,7 @@ pub struct Prediction {
 const LEAST_MARGIN: f64 = 0.5;
 
 impl Curve {
-    /// Of one Envoy, from so many sampled lookups.
+    /// An empty curve of one Envoy with this many sampled lookups.
     pub(super) fn of(samples: u64) -> Self {
         Self {
             samples,

@@ -12,7 +12,7 @@ pub(super) struct Slot {
     pub(super) since: u32,
 }
 
-/// Keys and the moment.
+/// The keys and the present time, as policies see them.
 pub(super) struct Now<'k> {
     pub(super) keys: &'k Keys,
     /// Number of the sampled lookup.

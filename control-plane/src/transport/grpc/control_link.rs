@@ -201,8 +201,8 @@ impl ControlSession {
         tracing::info!(envoy = self.envoy, "Envoy disconnected");
     }
 
-    /// Whether the sender is who it says. One whose process is connected and reports, or has been here before, must show what that was told
-    /// in its first Welcome: receipts and figures are in its name.
+    /// Whether the sender may use this name. If its process is connected and reports, or was here before, it must
+    /// present the proof from its first Welcome: receipts and figures are recorded under its name.
     fn admit(&self, hello: &Hello) -> Result<(), Status> {
         if let Some(field) = Fleet::too_long(hello) {
             return Err(Status::invalid_argument(format!("{field} of Hello is too long")));

@@ -1,4 +1,4 @@
-//! Whose requests are taken: by which token, by which name of this control plane, and how many writes a second.
+//! Which requests are accepted: by token, by the name of this control plane that they use, and by writes per second.
 
 use crate::credentials::{Role, TokenFile, Tokens};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};

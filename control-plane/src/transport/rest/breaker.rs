@@ -122,7 +122,8 @@ fn expiry(steer: &OverrideRequest, action: OverrideAction) -> Result<Option<u64>
         .ok_or_else(|| Problem::bad_query("expires_in", text, "a duration above 0 up to 24h"))
 }
 
-/// A typo must not leave a word that nobody obeys: an upstream is known when an Envoy has called it or the settings name it.
+/// A typo must not create an override that no breaker follows: an upstream is known when an Envoy has called it or the
+/// settings name it.
 fn check_known(settings: &SettingsService, fleet: &FleetService, upstream: &str) -> Result<(), Problem> {
     let published = settings.published();
     let settings = published.document();

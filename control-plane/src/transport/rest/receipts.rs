@@ -9,7 +9,7 @@ use control_domain::purges::{Purge, Target};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Word of a receipt.
+/// State of an Envoy in a receipt.
 const LATE: &str = "late";
 /// For a purge that found nothing.
 const NOTHING: &str = "Nothing stored on these Envoys matched. GET /cache/explain?url= tells under which key a response of a URL is \

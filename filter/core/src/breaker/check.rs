@@ -11,7 +11,7 @@ use crate::shared_map::{SetError, SharedMap};
 /// A half-open breaker without a probe under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quiet {
-    /// Whose.
+    /// The upstream of the breaker.
     pub upstream: String,
     /// The opening it is about.
     pub generation: u64,
@@ -19,7 +19,7 @@ pub struct Quiet {
     pub successes: u32,
 }
 
-/// All of them. An operator's override stands above them as above calls.
+/// All of them. An operator's override takes precedence over checks, as over calls.
 pub fn quiet(map: &impl SharedMap, policy: &BreakerPolicy, now_ms: Millis) -> Vec<Quiet> {
     let quiet = records(map).filter(|(_, record)| record.is_quiet(policy, now_ms));
     quiet

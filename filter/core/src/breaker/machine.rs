@@ -13,11 +13,11 @@ const PROBE_ROOM_MS: u64 = 1_000;
 /// What a call may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// Go.
+    /// It may go.
     Free,
     /// Go, as this probe.
     Probe(u64),
-    /// Stay.
+    /// It is refused.
     Refused { retry_after_ms: Millis, why: Why },
 }
 
@@ -40,7 +40,7 @@ impl Record {
         }
     }
 
-    /// Where the breaker stands as calls feel it; an operator's override counts until [`Record::lapse`] has taken it back.
+    /// The state that calls observe; an operator's override counts until [`Record::lapse`] has removed it.
     pub(super) fn shown(&self, policy: &BreakerPolicy) -> BreakerState {
         match (self.forced, self.state) {
             (Forced::Open, _) => BreakerState::ForcedOpen,

@@ -32,7 +32,8 @@ pub use watch::Watch;
 
 use crate::Millis;
 
-/// Leave to call an upstream. To be resolved once, however the call ends; one never resolved runs out by itself.
+/// The permission for one call to an upstream. Its outcome is reported exactly once, however the call ends; an
+/// unresolved permit expires by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     upstream: String,
@@ -101,25 +102,26 @@ pub enum Why {
 pub struct Refusal {
     /// When to try again, milliseconds from now.
     pub retry_after_ms: Millis,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 
 /// A change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
-    /// Whose.
+    /// The upstream of the breaker.
     pub upstream: String,
     /// Before.
     pub from: BreakerState,
     /// After.
     pub to: BreakerState,
-    /// The breaker's judgement changed, but calls do not feel it: an operator's override or a dry run stands above it.
+    /// The breaker's own state changed, but calls do not observe it: an operator's override or a dry run takes
+    /// precedence.
     pub overruled: bool,
-    /// Why.
+    /// What caused it.
     pub cause: Cause,
     /// What it saw, when it opened.
     pub evidence: Evidence,
-    /// When.
+    /// When it happened.
     pub at_ms: Millis,
 }

@@ -12,8 +12,8 @@ const SHARE_PERCENT: u64 = 105;
 const BURST_MS: u64 = 50;
 /// Calls that could not wait are paid back by those that can, for at most this time's worth.
 const DEBT_MS: u64 = 1_000;
-/// The recovery is over when, its ramp behind it, nothing had to wait for so long. Not before the ramp's end: what was fetched anew in
-/// its course expires in waves, of which several may meet when for seconds nothing has waited.
+/// The recovery ends when its ramp is over and no call had to wait for this time. Not before the end of the ramp: what
+/// was fetched during it expires in waves, and after some seconds without waiting several of them may coincide.
 const QUIET_MS: u64 = 2_000;
 
 /// The bucket of tokens of one recovery.

@@ -54,7 +54,7 @@ impl Ordinary {
 /// A decision about a call.
 #[derive(Debug)]
 pub struct Decided {
-    /// Leave to call; `None` where nobody counts.
+    /// The permit, or the refusal; `None` where calls are not counted.
     pub leave: Result<Option<Permit>, Refusal>,
     /// The state may have changed, refused or not.
     pub transition: Option<Transition>,
@@ -81,7 +81,7 @@ impl Decided {
     }
 }
 
-/// Asks for leave to call. Reads once and writes nothing while the breaker is closed and the upstream not just recovering.
+/// Asks for a permit. Reads once and writes nothing while the breaker is closed and the upstream not just recovering.
 pub fn acquire(
     map: &impl SharedMap,
     upstream: &str,

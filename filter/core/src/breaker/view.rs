@@ -19,11 +19,11 @@ impl From<State> for BreakerState {
 /// A breaker and its evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// Whose.
+    /// The upstream of the breaker.
     pub upstream: String,
-    /// Where it stands.
+    /// Its state, as calls observe it.
     pub state: BreakerState,
-    /// Its own judgement, which is the state unless an operator's override or a dry run stands above it.
+    /// Its own state, which calls observe unless an operator's override or a dry run takes precedence.
     pub judged: BreakerState,
     /// Since when it stands there.
     pub since_ms: Millis,
@@ -41,7 +41,7 @@ pub struct View {
     pub deferred: u64,
     /// When the next probe may pass; 0 unless open. Never in the past.
     pub next_probe_ms: Millis,
-    /// Why it stands there.
+    /// Why it is in this state.
     pub cause: Cause,
     /// Probes under way.
     pub probes: u32,

@@ -15,9 +15,9 @@ use std::rc::Rc;
 
 /// Upstreams remembered; one beyond these goes to its record with each call.
 const MAX_UPSTREAMS: usize = 256;
-/// Calls that ended well wait at most for so long while others follow, else until the next tick.
+/// Successful calls are reported after at most this time while others follow, else at the next tick.
 const HAND_IN_MS: Millis = 100;
-/// And so many at most.
+/// Or after this many.
 const HAND_IN: u32 = 64;
 
 /// One worker's view of all breakers.
@@ -39,7 +39,7 @@ struct Known {
 }
 
 impl Watch {
-    /// Asks for leave to call: of a breaker known to be ordinary only the version is read.
+    /// Asks for a permit: of a breaker known to be ordinary only the version is read.
     pub fn acquire(
         &mut self,
         map: &impl SharedMap,
@@ -125,7 +125,7 @@ impl Watch {
         late::fail(map, counted, policy, waiting, now_ms, random)
     }
 
-    /// Hands in what waits. Once a tick.
+    /// Reports the successful calls that wait. Once a tick.
     pub fn hand_in(&mut self, map: &impl SharedMap, policy: &BreakerPolicy, now_ms: Millis) {
         for (upstream, known) in &mut self.upstreams {
             let waiting = known.take_waiting(policy, known.generation, now_ms);

@@ -19,7 +19,7 @@ pub fn seed(map: &impl SharedMap) {
     }
 }
 
-/// Part in a flight: whoever holds it must [`complete_fetch`].
+/// A part in a flight: its holder must call [`complete_fetch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// What the flight's requests have in common.
@@ -33,24 +33,24 @@ pub struct Ticket {
 pub enum FlightRole {
     /// Fetch, then [`complete_fetch`].
     Lead(Ticket),
-    /// Another fetches; whoever lands it will say so.
+    /// Another fetches; whoever completes that fetch wakes the followers.
     Follow,
     /// What comes of it may not be shared: fetch alone, and until this time without asking.
     Unshared(Millis),
-    /// No telling; fetch alone.
+    /// The record is in use for another key, or cannot be changed: fetch alone.
     Alone,
 }
 
 /// What a request whose flight has failed shall do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Try once more for all.
+    /// Make the second attempt for all.
     Lead(Ticket),
-    /// Another tries.
+    /// Another makes it; follow that.
     Follow,
     /// Another has tried, and this is the outcome.
     Failed(Failed),
-    /// No telling; fetch alone.
+    /// It cannot be followed: fetch alone.
     Alone,
 }
 
@@ -224,7 +224,7 @@ pub fn beside(map: &impl SharedMap, hash: u64, deadline_ms: u64, now_ms: Millis)
     Beside::Wait
 }
 
-/// Ends a fetch; what its followers are to be told, if there are any and it is for this fetch to say.
+/// Ends a fetch. Returns what its followers are to be told, if there are any and this fetch decides for them.
 pub fn complete_fetch(map: &impl SharedMap, ticket: Ticket, landing: FetchOutcome, now_ms: Millis) -> Option<Outcome> {
     let key = record_key(ticket.hash);
     for _ in 0..RETRIES {

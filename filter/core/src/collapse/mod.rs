@@ -17,7 +17,7 @@ pub use unshared::Unshared;
 
 use crate::Millis;
 
-/// For so long nobody follows a fetch of what turned out not to be shareable.
+/// For this time nobody follows a fetch of a key whose response turned out not to be shareable.
 pub const ALONE_MS: u64 = 10_000;
 
 /// What a flight came to, as those who followed it are told.

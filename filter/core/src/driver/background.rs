@@ -116,7 +116,10 @@ impl Vm {
             };
             refresh.sent_ms = ctx.now_ms;
             match self.dispatch(ctx, &mut refresh) {
-                Some(token) => drop(self.background.calls.insert(token, refresh)),
+                Some(token) => {
+                    self.recorder.cache.refreshes += 1;
+                    drop(self.background.calls.insert(token, refresh));
+                }
                 None => self.complete_fetch(ctx, &mut refresh.flight, FetchOutcome::Released),
             }
         }

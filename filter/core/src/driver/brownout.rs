@@ -20,9 +20,6 @@ use crate::http::fields::Fields;
 use optimizer_proto::v1::Outcome;
 use std::borrow::Cow;
 
-/// Longest `Retry-After`: an operator may take a forced state back at any time.
-const RETRY_AFTER_MAX_MS: Millis = 60_000;
-
 /// Why a call is not made, as the client is told.
 pub(super) struct Shed {
     problem: Problem,
@@ -125,12 +122,13 @@ impl From<Refusal> for Shed {
 pub(super) enum Rejection {
     /// Something stale has been served.
     Answered(Flow),
-    /// Nothing can be.
+    /// Nothing can be served: the call is refused.
     Away(Refusal),
 }
 
 impl Vm {
-    /// Leave to call. A call that can wait for a recovering upstream, because something stale serves, waits; one that cannot goes.
+    /// Asks for the permits of a call. A call that can wait for a recovering upstream, because a stale response can be
+    /// served, waits; one that cannot goes.
     pub(super) fn admit_or_serve(
         &mut self,
         ctx: Ctx<'_, impl Host>,
@@ -169,7 +167,8 @@ impl Vm {
             detail: Some(shed.detail),
             ..CacheStatus::default()
         };
-        let retry_after = retry_after(shed.retry_after_ms);
+        let longest_ms = self.policies.settings.breaker.retry_after_max_ms;
+        let retry_after = retry_after(shed.retry_after_ms.min(longest_ms));
         let more: [(&[u8], &[u8]); 2] = [
             (b"retry-after", retry_after.as_bytes()),
             (b"proxy-status", shed.proxy_status.as_bytes()),
@@ -260,7 +259,7 @@ pub(super) fn failure(failed: Failed) -> Failure {
 }
 
 fn retry_after(ms: Millis) -> String {
-    ms.min(RETRY_AFTER_MAX_MS).div_ceil(1_000).max(1).to_string()
+    ms.div_ceil(1_000).max(1).to_string()
 }
 
 /// `Proxy-Status` of a failure of the upstream (RFC 9209 section 2.3); `None` for what is none.

@@ -11,7 +11,7 @@ use crate::collapse::{self, FetchOutcome, Outcome};
 use crate::learned::IN_VAIN;
 
 impl Vm {
-    /// Ends the flight that this fetch leads, if it does, and tells the followers on all workers.
+    /// Ends the flight that this fetch leads, if any, and wakes the followers on all workers.
     pub(super) fn complete_fetch(
         &mut self,
         ctx: Ctx<'_, impl Host>,

@@ -15,8 +15,9 @@ pub(super) struct Lead {
     pub(super) route: u64,
 }
 
-/// The duty to say how a fetch has ended. Dropping it is no way out: what is dropped is landed by the next root callback, so that
-/// nobody waits for a fetch that nobody makes. (A permit cannot land the fetch itself: that takes the host.)
+/// The obligation to report how a fetch has ended. If it is dropped, the next root callback ends the fetch as if its
+/// client had left, so that nobody waits for a fetch that nobody makes. (The permit cannot do that itself: it would
+/// need the host.)
 #[derive(Debug)]
 pub(super) struct FlightPermit {
     lead: Option<Lead>,

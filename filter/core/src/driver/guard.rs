@@ -1,4 +1,4 @@
-//! The breaker in front of every upstream: leave to call, how calls ended, what is told of it.
+//! The breaker in front of every upstream: permits, outcomes of calls, and what is logged and counted about them.
 
 use super::ctx::Ctx;
 use super::exchange::Exchange;

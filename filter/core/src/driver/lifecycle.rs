@@ -101,9 +101,9 @@ pub(super) enum Event {
     Place(Place),
     /// It waited for too long.
     Overdue,
-    /// The breaker lets it.
+    /// The breaker admits the call.
     Admitted,
-    /// The breaker does not.
+    /// The breaker refuses the call.
     TurnedAway(breaker::Refusal),
     /// The fetch that it followed has ended.
     Landed(Outcome),
@@ -149,7 +149,7 @@ pub(super) enum Step {
     /// Count how the call ended.
     Settle,
     /// Take it out of the waiting ones: its client has gone.
-    CallPermit,
+    Leave,
     /// What happened does not concern it.
     Ignore,
 }
@@ -212,7 +212,7 @@ pub(super) fn next(stage: Stage, event: Event) -> Step {
         }),
         (Stage::Parked(Reason::Flight(_)), Event::Beside) => Step::Decide(Turn::Beside),
         (Stage::Parked(Reason::Tier), Event::TierAnswered) => Step::ReadTier,
-        (Stage::Parked(_), Event::Ended) => Step::CallPermit,
+        (Stage::Parked(_), Event::Ended) => Step::Leave,
         (Stage::Forwarded, Event::ResponseHead) => Step::Judge,
         (Stage::Answered, Event::ResponseHead) => Step::Restore,
         (Stage::Forwarded, Event::Ended) => Step::Settle,
@@ -232,7 +232,7 @@ impl Step {
             Self::Park(reason) => Stage::Parked(reason),
             Self::Send | Self::Judge => Stage::Forwarded,
             Self::Restore => Stage::Answered,
-            Self::Stop(_) | Self::Settle | Self::CallPermit | Self::Ignore => Stage::New,
+            Self::Stop(_) | Self::Settle | Self::Leave | Self::Ignore => Stage::New,
         }
     }
 }

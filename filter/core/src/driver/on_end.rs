@@ -19,7 +19,7 @@ impl Vm {
         let now_ns = host.now_ns();
         let ctx = Ctx::new(host, now_ns / 1_000_000);
         match lifecycle::next(exchange.phase.stage(), Event::Ended) {
-            Step::CallPermit => self.leave(ctx, exchange),
+            Step::Leave => self.leave(ctx, exchange),
             Step::Settle => self.end_forwarded(ctx, exchange),
             _ => {}
         }

@@ -1,6 +1,7 @@
-//! Paused requests: one place for all of them, whatever they wait for, with one queue of deadlines and one rule for clocks that jump.
+//! Paused requests: one table for all of them, whatever they wait for, with one queue of deadlines and one rule for
+//! clocks that jump.
 //!
-//! It says whose wait is over and why, and continues nobody: [`super::resume`] does.
+//! It says whose wait is over and why, and resumes nobody: [`super::resume`] does.
 
 use super::exchange::SharedExchange;
 use super::flights::FlightPermit;

@@ -34,7 +34,7 @@ pub(super) struct Holdings {
     pub(super) question: Option<Question>,
 }
 
-/// Leave to call the upstream.
+/// All that a request needs to call its upstream: a place and the breakers' permits.
 #[derive(Debug, Default)]
 pub(super) struct CallPermit {
     /// It holds a place within the upstream's concurrency limit.

@@ -42,7 +42,7 @@ impl Vm {
                     self.complete_fetch(ctx, &mut pending.holds.flight, FetchOutcome::Released);
                     return flow;
                 }
-                Step::Judge | Step::Restore | Step::Settle | Step::CallPermit | Step::Ignore => return Flow::Continue,
+                Step::Judge | Step::Restore | Step::Settle | Step::Leave | Step::Ignore => return Flow::Continue,
             };
             step = lifecycle::next(step.stage(), event);
         }

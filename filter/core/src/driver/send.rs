@@ -13,7 +13,7 @@ use optimizer_proto::v1::Outcome;
 use std::rc::Rc;
 
 impl Vm {
-    /// Sends a request on that has leave to call.
+    /// Forwards a request that has its call permit.
     pub(super) fn send(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange, pending: Pending) {
         let Pending {
             request: map,

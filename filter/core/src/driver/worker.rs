@@ -11,7 +11,7 @@ use crate::policy::{self, Policies};
 use optimizer_proto::settings::Settings;
 use std::rc::Rc;
 
-/// For so long a VM of another module may be taking a VM's place.
+/// After a VM of another module has started, it may be replacing this VM for this long.
 const SUCCESSION_MS: u64 = 60_000;
 
 /// Between two ticks.

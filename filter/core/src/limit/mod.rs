@@ -11,7 +11,7 @@ pub use pool::{Pool, PoolDemand, PoolStatus, all, seed};
 pub enum Place {
     /// It may, and its place must be given back.
     Taken,
-    /// It may; nobody counts.
+    /// It may go, and is not counted.
     Free,
     /// The limit is reached, and there is room to wait.
     Wait,

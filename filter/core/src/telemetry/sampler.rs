@@ -3,11 +3,11 @@
 use optimizer_proto::telemetry::samples::{EVERY_KEY, Event};
 use optimizer_proto::v1::KeySamples;
 
-/// Events that may be told at once, beyond what is allowed each time.
+/// Events that may be reported at once, beyond the allowance of each report.
 const BURST: i64 = 16_384;
-/// Events that may be told each time, however few lookups there were.
+/// Events that each report may have, however few lookups there were.
 const FEW: u64 = 64;
-/// Of so many lookups one may be told.
+/// One event is allowed for this many lookups.
 const ONE_OF: u64 = 100;
 
 /// The sample of one VM.

@@ -16,10 +16,10 @@ pub struct Connections {
     long_lived: bool,
 }
 
-/// So few new ones among so many, and connections count as long-lived.
+/// With at most (first) new connections among (second) requests, connections count as long-lived.
 const LONG_LIVED: (u32, u32) = (1, 256);
-/// So many new ones among so many that were sampled, and they do no more. One-shot connections are then noticed before they are
-/// five in a hundred.
+/// With (first) new connections among (second) sampled requests, they no longer do. So one-shot connections are noticed
+/// before they are five in a hundred.
 const SHORT_LIVED: (u32, u32) = (3, 64);
 
 impl Connections {

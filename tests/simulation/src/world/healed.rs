@@ -10,9 +10,9 @@ use filter_core::breaker::{BreakerPolicy, BreakerState, all};
 
 /// What an Envoy or a replica has yet to do may be so old.
 const LATE_MS: u64 = 20_000;
-/// An Envoy may be so many revisions behind.
+/// How many revisions an Envoy may lag behind.
 const LATE_REVISIONS: usize = 10;
-/// An override that ends may end so much earlier or later at an Envoy.
+/// By how much an override may end earlier or later at an Envoy.
 const ENDS_MS: u64 = 60_000;
 /// What has ended in the last seconds is not reported yet.
 const UNREPORTED: u64 = 400;

@@ -31,7 +31,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 const START_MS: u64 = 1_700_000_000_000;
 const TICK_MS: u64 = 200;
-/// Faults end, and everything has so long to heal.
+/// After the faults end, everything must recover within this time.
 const HEALING_MS: u64 = 60_000;
 /// Streams of the liar have numbers of their own.
 const LIAR: StreamId = 1 << 60;

@@ -196,3 +196,19 @@ fn a_rule_without_thresholds_can_be_switched_off() {
         [("no_envoy_connected", Severity::Critical)]
     );
 }
+
+#[test]
+fn a_tier_that_cannot_be_reached_is_told_with_the_reason() {
+    let mut figures = well();
+    figures.tier_fault = Some("no answer from redis:6379".to_owned());
+    let rules = Alerts::default();
+    let told = conditions(&figures, &rules, |_| None).remove(0);
+    assert_eq!(
+        (told.name, told.severity, told.summary.as_str()),
+        (
+            "shared_tier_unreachable",
+            Severity::Warning,
+            "no answer from redis:6379"
+        )
+    );
+}

@@ -15,9 +15,9 @@ fn may_be_dropped(place: Fence, now_ms: Millis) -> bool {
 }
 
 impl Known {
-    /// Whether the purges read from the last known place on begin with that one, and the newest known one is among them where these are all
-    /// there are. Else the data set is another one than it was, by a failover that nobody told of. A place that may have been dropped for
-    /// its age tells nothing.
+    /// Whether the purges read from the last known position on begin with it, and whether the newest known one is among
+    /// them if these are all that there are. Otherwise the data set has changed, by a failover that was not reported. A
+    /// position that may have been dropped for its age proves nothing.
     #[must_use]
     pub fn goes_on(&self, from_read: &[Fence], are_all: bool, now_ms: Millis) -> bool {
         let begins = may_be_dropped(self.read, now_ms) || from_read.first() == Some(&self.read);
@@ -26,9 +26,10 @@ impl Known {
         begins && (!are_all || has_newest())
     }
 
-    /// Whether the order of purges is not the one that is known here: its newest place, and the first ones from the two known places on. An
-    /// empty one is another: whoever fetched before it may have missed a purge. So is one that lacks what is known here: it is of an older
-    /// data set, what that holds may have been purged since, and others may never have heard of it.
+    /// Whether the order of purges differs from the known one, by its newest position and the first purges from the two
+    /// known positions on. An empty order differs: a fetch from before it may have missed a purge. So does one that
+    /// lacks what is known here: its data set is older, its content may have been purged since, and others may never
+    /// have heard of it.
     #[must_use]
     pub fn is_another_order(
         &self,

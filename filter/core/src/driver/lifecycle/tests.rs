@@ -122,9 +122,9 @@ fn table() -> Vec<(Stage, Event, Step)> {
         (Stage::Forwarded, Event::ResponseHead, Step::Judge),
         (Stage::Answered, Event::ResponseHead, Step::Restore),
         (Stage::Forwarded, Event::Ended, Step::Settle),
-        (flight(FOLLOWER), Event::Ended, Step::CallPermit),
-        (slot, Event::Ended, Step::CallPermit),
-        (tier, Event::Ended, Step::CallPermit),
+        (flight(FOLLOWER), Event::Ended, Step::Leave),
+        (slot, Event::Ended, Step::Leave),
+        (tier, Event::Ended, Step::Leave),
         // What does not concern it: late, or of Envoy's own making.
         (Stage::New, Event::ResponseHead, Step::Ignore),
         (Stage::New, Event::Ended, Step::Ignore),
@@ -212,7 +212,7 @@ fn a_request_can_get_to_every_stage_and_out_of_every_wait() {
             .into_iter()
             .filter(|(from, event, step)| from == stage && *event != Event::Ended && *step != Step::Ignore);
         assert!(onward.count() > 0, "nothing ends the wait {stage:?}");
-        assert_eq!(next(*stage, Event::Ended), Step::CallPermit);
+        assert_eq!(next(*stage, Event::Ended), Step::Leave);
     }
 }
 

@@ -29,6 +29,20 @@ fn an_upstream_that_fails_trips_the_breaker_and_stale_bridges_it() {
 }
 
 #[test]
+fn a_refused_client_is_told_to_come_back_no_later_than_set() {
+    for (set, told) in [("", "60"), (r#""retry_after_max":"10s","#, "10")] {
+        let mut envoy = Envoy::new(&format!(
+            r#"{{"breaker":{{"minimum_calls":5,{set}"jitter_percent":0,"open_wait":"2m","open_wait_max":"2m"}}}}"#
+        ));
+        for _ in 0..5 {
+            forwarded(envoy.get(&[], "503", &[], b""));
+        }
+        let shed = replied(envoy.get(&[], "200", &[], b"not asked"));
+        assert_eq!((shed.status, shed.field("retry-after")), (503, Some(told)));
+    }
+}
+
+#[test]
 fn stale_while_revalidate_serves_at_once_and_refreshes_once() {
     let mut envoy = Envoy::new("{}");
     let swr = [
