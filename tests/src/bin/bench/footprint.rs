@@ -23,6 +23,9 @@ struct Footprint {
     worker_mb: Spread,
 }
 
+/// What is printed, with how many decimals, and where it is found.
+type Row = (&'static str, usize, fn(&Footprint) -> Spread);
+
 /// Without the filter, and with each form of it.
 const FILTERS: [Option<Shell>; 3] = [None, Some(Shell::Wasm), Some(Shell::Native)];
 
@@ -39,7 +42,7 @@ pub(crate) fn measure(rounds: u32, folder: &Path, cores: &Cores) -> Result<Value
     let bytes = |shell: Shell| Ok::<u64, Failure>(std::fs::metadata(shell.filter()?)?.len());
     let sizes = (bytes(Shell::Wasm)?, bytes(Shell::Native)?);
     println!("\nStart and memory (median, lowest to highest)");
-    let rows: [(&str, usize, fn(&Footprint) -> Spread); 3] = [
+    let rows: [Row; 3] = [
         ("process start to first answer, ms", 0, |of| of.start_ms),
         ("resident with one worker, MB", 1, |of| of.resident_mb),
         ("each further worker adds, MB", 1, |of| of.worker_mb),
