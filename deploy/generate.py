@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the release folders and the emergency policies from base/.
+"""Writes the release folders, the emergency policies, the Kustomize base and the Helm chart from base/ and options/.
 
     generate.py                     write what differs
     generate.py --check             exit 1, with the names, if anything differs
@@ -16,11 +16,14 @@ import string
 import sys
 from pathlib import Path
 
+import packaging_files
+
 DEPLOY = Path(__file__).resolve().parent
 BASE = DEPLOY / "base"
 RELEASE_FILE = BASE / "release.json"
 VERSIONS = ("new", "stable", "emergency")
 TAG = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?")
+SECRET = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HEADER = "# Written by generate.py from base/: edit there, then run it again.\n"
 
@@ -51,6 +54,10 @@ STATE_EMPTY = """\
           emptyDir: { sizeLimit: 128Mi }"""
 
 
+# Lines between which a chart puts its own (packaging_files.py): plain manifests are without these two.
+HOOK = re.compile(r"^ *# (?:>>>|<<<) [a-z-]+\n", re.MULTILINE)
+
+
 class Fault(Exception):
     """What the caller did wrong, in one sentence."""
 
@@ -66,6 +73,9 @@ def load_release(path=RELEASE_FILE):
     for image, digest in release.get("digests", {}).items():
         if not DIGEST.fullmatch(digest):
             raise Fault(f"digest of {image} is {digest!r}, expected sha256: and 64 hexadecimal digits")
+    for name in release.get("pull_secrets", []):
+        if not isinstance(name, str) or not SECRET.fullmatch(name):
+            raise Fault(f"pull secret {name!r} is no name of a Secret")
     return release
 
 
@@ -84,7 +94,11 @@ def values(release, version):
     tag = release["releases"][version]
     suffix = "" if version == "new" else f"-{version}"
     state = STATE_EMPTY if version == "emergency" else string.Template(STATE_CLAIM).substitute(version=version)
+    pull_secrets = "".join(f"{{ name: {name} }}, " for name in release.get("pull_secrets", []))
     return {
+        "recommended": f'app.kubernetes.io/name: api-optimizer, app.kubernetes.io/part-of: api-optimizer, app.kubernetes.io/version: "{tag}"',
+        "pull_secrets": f"      imagePullSecrets: [{pull_secrets.removesuffix(', ')}]" if pull_secrets else "",
+        "secret": "api-optimizer-secrets",
         "version": version,
         "release": tag,
         "data_plane": f"api-optimizer{suffix}",
@@ -97,7 +111,9 @@ def values(release, version):
 
 def render(part, version, release):
     template = string.Template((BASE / "templates" / f"{part}.yaml").read_text())
-    return template.substitute(values(release, version))
+    text = HOOK.sub("", template.substitute(values(release, version)))
+    # Where nothing was put in.
+    return re.sub(r"\n\n+", "\n", text)
 
 
 def release_file(pieces, release):
@@ -126,6 +142,11 @@ def outputs(release):
         for name, pieces in content.items()
     }
     files[DEPLOY / "security" / "emergency-network-policies.yaml"] = emergency_policies()
+    try:
+        files |= packaging_files.kustomize(HEADER, lambda part: render(part, "new", release))
+        files |= packaging_files.chart(HEADER, release)
+    except packaging_files.Missing as fault:
+        raise Fault(str(fault)) from fault
     return files
 
 
@@ -168,7 +189,7 @@ def write(files):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Writes the release folders from base/.")
+    parser = argparse.ArgumentParser(description="Writes the release folders, the Kustomize base and the Helm chart from base/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if anything differs")
     parser.add_argument("--release", metavar="X.Y.Z", help="the new release")
     parser.add_argument("--promote", action="store_true", help="the present new release becomes the stable one")

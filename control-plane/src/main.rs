@@ -39,6 +39,10 @@ async fn main() -> std::process::ExitCode {
         print!("{}", optimizer_proto::settings::reference());
         return std::process::ExitCode::SUCCESS;
     }
+    if config.print_settings_schema {
+        println!("{:#}", optimizer_proto::settings::schema());
+        return std::process::ExitCode::SUCCESS;
+    }
     config.start_logging();
     match app::run(config).await {
         Ok(()) => std::process::ExitCode::SUCCESS,

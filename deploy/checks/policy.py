@@ -2,10 +2,9 @@
 
 import re
 
-from objects import RELEASES, selects
+from objects import CUSTOM_KINDS, RELEASES, selects
 
 TAGGED = re.compile(r"[^:@]+(:\d+)?(/[^:@]+)*:(?!latest(@|$))[\w.-]+(@sha256:[0-9a-f]{64})?")
-CUSTOM_KINDS = ("ServiceMonitor",)
 
 
 def images_are_pinned(objects):

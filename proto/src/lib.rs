@@ -23,7 +23,7 @@ pub mod settings;
 pub mod telemetry;
 pub mod url;
 
-/// Messages of the control link, protocol version 1 (see [`PROTOCOL`]).
+/// Messages of the control link, protocol version 1 (see [`PROTOCOL`]). The crate `proto-messages` writes them.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -33,7 +33,7 @@ pub mod url;
     clippy::panic
 )]
 pub mod v1 {
-    include!(concat!(env!("OUT_DIR"), "/optimizer.v1.rs"));
+    include!("generated/optimizer.v1.rs");
 }
 
 impl std::fmt::Debug for v1::Welcome {

@@ -113,6 +113,13 @@ fn the_reference_in_the_documents_is_current() {
 }
 
 #[test]
+fn the_schema_that_the_chart_is_made_from_is_current() {
+    let kept: Value = serde_json::from_str(include_str!("../../deploy/base/settings.schema.json")).unwrap();
+    let how = "write it anew: api-optimizer-control-plane --print-settings-schema > deploy/base/settings.schema.json; deploy/generate.py";
+    assert!(schema() == kept, "{how}");
+}
+
+#[test]
 fn examples_of_the_api_are_as_described() {
     for name in ["Settings", "SettingsDocument", "SettingsPatch"] {
         let example = &api_schemas()[name]["examples"][0];

@@ -49,6 +49,21 @@ fn taken_by_envoy(name: &str, cluster: &Value) {
 }
 
 #[test]
+fn the_two_ways_into_istio_say_the_same() {
+    let (plugins, extensions) = (objects("istio.yaml"), objects("istio-traffic-extension.yaml"));
+    let plugin = one(&plugins, "extensions.istio.io/v1alpha1", "WasmPlugin");
+    let extension = one(&extensions, "extensions.istio.io/v1alpha1", "TrafficExtension");
+    // What speaks of the module itself has moved into a part of its own.
+    let mut spec = extension["spec"].as_object().unwrap().clone();
+    let Some(Value::Object(wasm)) = spec.remove("wasm") else {
+        panic!("no module")
+    };
+    spec.extend(wasm);
+    assert_eq!(Value::Object(spec), plugin["spec"]);
+    assert_eq!(extension["metadata"], plugin["metadata"]);
+}
+
+#[test]
 fn the_example_for_istio_says_what_ours_says() {
     let objects = objects("istio.yaml");
     assert_eq!(objects.len(), 3);

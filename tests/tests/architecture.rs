@@ -11,8 +11,10 @@ use std::path::Path;
 use std::process::Command;
 
 /// (crate, what of the workspace it may depend on).
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("optimizer-proto", &[]),
+    // Writes the messages, also while nothing else compiles.
+    ("proto-messages", &[]),
     ("filter-core", &["optimizer-proto"]),
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
     // The other shell around the same core.
@@ -22,7 +24,9 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("control-domain", &["optimizer-proto"]),
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
     // The simulated Envoys of `bench-fleet` speak the control link.
-    ("e2e", &["optimizer-proto"]),
+    ("e2e", &["harness", "optimizer-proto"]),
+    // Starts the product as its users do, and knows none of its code.
+    ("harness", &[]),
     // Both hearts in one process, and neither shell.
     ("simulation", &["control-domain", "filter-core", "optimizer-proto"]),
 ];

@@ -146,7 +146,7 @@ impl AlertService {
             let (Change::Firing(alert) | Change::Resolved(alert)) = change;
             tracing::warn!(
                 alert = alert.name,
-                severity = alert.severity.word(),
+                severity = alert.severity.as_str(),
                 state = ?alert.state,
                 summary = alert.summary,
                 "alert"

@@ -5,7 +5,9 @@ use super::owners::Owned;
 use crate::fleet::scrape;
 use crate::health;
 use crate::replication;
-use crate::settings::config_map::{api, volume};
+#[cfg(feature = "kubernetes")]
+use crate::settings::config_map::api;
+use crate::settings::config_map::volume;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,7 +39,7 @@ pub(super) fn start(config: &Config, owned: &Owned, stopped: &watch::Receiver<bo
     let (settings, stop) = (Arc::clone(&owned.settings), until());
     tokio::spawn(async move { settings.retry_persist(stop).await });
     // Settings into resources of xDS.
-    tokio::spawn(Arc::clone(&owned.hub).run(until()));
+    tokio::spawn(Arc::clone(&owned.xds_publisher).run(until()));
     follow_config_map(config, owned, stopped);
     if !config.envoy_admin_urls.is_empty() {
         let envoys = config.envoy_admin_urls.clone();
@@ -54,22 +56,24 @@ pub(super) fn start(config: &Config, owned: &Owned, stopped: &watch::Receiver<bo
 
 /// One way to the ConfigMap: what the kubelet has not brought up to date yet would undo what the API has shown.
 fn follow_config_map(config: &Config, owned: &Owned, stopped: &watch::Receiver<bool>) {
-    let (settings, stopped) = (Arc::clone(&owned.settings), stopped.clone());
-    match (&config.kube_config_map, &config.config_dir) {
-        (Some(name), volume) => {
-            if volume.is_some() {
-                tracing::info!("KUBE_CONFIG_MAP is set: CONFIG_DIR is not read");
-            }
-            let source = api::Source {
-                name: name.clone(),
-                namespace: config.kube_namespace.clone(),
-                write_back: config.kube_write_back,
-            };
-            tokio::spawn(api::follow(settings, source, stopped));
+    #[cfg(feature = "kubernetes")]
+    if let Some(name) = &config.kube_config_map {
+        if config.config_dir.is_some() {
+            tracing::info!("KUBE_CONFIG_MAP is set: CONFIG_DIR is not read");
         }
-        (None, Some(directory)) => {
-            tokio::spawn(volume::watch(settings, directory.clone(), stopped));
-        }
-        (None, None) => {}
+        let source = api::Source {
+            name: name.clone(),
+            namespace: config.kube_namespace.clone(),
+            write_back: config.kube_write_back,
+        };
+        tokio::spawn(api::follow(Arc::clone(&owned.settings), source, stopped.clone()));
+        return;
+    }
+    if let Some(directory) = &config.config_dir {
+        tokio::spawn(volume::watch(
+            Arc::clone(&owned.settings),
+            directory.clone(),
+            stopped.clone(),
+        ));
     }
 }

@@ -220,6 +220,10 @@ pub(crate) struct Config {
     #[arg(long)]
     pub(crate) print_settings_reference: bool,
 
+    /// Print the JSON Schema of a settings document and exit
+    #[arg(long)]
+    pub(crate) print_settings_schema: bool,
+
     /// Log lines as JSON
     #[arg(long, env = "LOG_JSON")]
     pub(crate) log_json: bool,

@@ -55,6 +55,13 @@ struct Running {
 }
 
 async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
+    #[cfg(not(feature = "kubernetes"))]
+    if let Some(name) = &config.kube_config_map {
+        return Err(format!(
+            "KUBE_CONFIG_MAP={name} needs a build with the feature \"kubernetes\", which this one has not"
+        )
+        .into());
+    }
     tls::install_provider();
     let (rest_tls, grpc_tls) = setup::encryption(config)?;
     let addresses = Addresses::of(config)?;
@@ -78,7 +85,7 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
     );
     let envoys = serve_envoys(
         Arc::clone(&owned.settings),
-        (owned.for_envoys(), Arc::clone(&owned.hub)),
+        (owned.for_envoys(), Arc::clone(&owned.xds_publisher)),
         peers,
         calls,
         envoys,
@@ -137,7 +144,7 @@ fn requests_of_operators(config: &Config, refused: Arc<AtomicU64>) -> Bodies {
 /// Takes Envoys in as soon as there are settings to give them.
 async fn serve_envoys(
     settings: Arc<SettingsService>,
-    (services, hub): (grpc::Services, Arc<XdsPublisher>),
+    (services, xds_publisher): (grpc::Services, Arc<XdsPublisher>),
     peers: PeerAuthenticator,
     bodies: Bodies,
     envoys: mpsc::Receiver<(incoming::Io, SocketAddr)>,
@@ -147,7 +154,7 @@ async fn serve_envoys(
         () = settings.known() => {}
         _ = stopped.changed() => return Ok(()),
     }
-    grpc::serve(services, hub, peers, bodies, envoys, stopped).await
+    grpc::serve(services, xds_publisher, peers, bodies, envoys, stopped).await
 }
 
 async fn listen(address: IpAddr, port: u16, name: &str) -> Result<TcpListener, String> {

@@ -47,7 +47,7 @@ pub(super) struct Owned {
     pub(super) snapshots: Arc<SnapshotService>,
     pub(super) clients: Arc<Clients>,
     pub(super) modules: Arc<Modules>,
-    pub(super) hub: Arc<XdsPublisher>,
+    pub(super) xds_publisher: Arc<XdsPublisher>,
     pub(super) health: Arc<HealthService>,
     pub(super) replicas: Option<Arc<RedisReplication>>,
     remote: Arc<dyn RemoteEnvoys>,
@@ -123,7 +123,7 @@ impl Owned {
             Arc::new(Clients::default()),
             Arc::new(Modules::open(folder.map(|folder| folder.join("modules")))),
         );
-        let hub = XdsPublisher::new(xds::Sources {
+        let xds_publisher = XdsPublisher::new(xds::Sources {
             settings: Arc::clone(&settings),
             fleet: Arc::clone(&fleet),
             modules: Arc::clone(&modules),
@@ -165,7 +165,7 @@ impl Owned {
             warmup,
             clients,
             modules,
-            hub: Arc::new(hub),
+            xds_publisher: Arc::new(xds_publisher),
             health: Arc::new(health),
             replicas,
             remote,

@@ -59,7 +59,7 @@ impl BreakerService {
         {
             let mut overrides = lock(&self.overrides);
             said.at = overrides.moment(&said.upstream, said.at);
-            overrides.say(said.clone());
+            overrides.apply(said.clone());
         }
         tracing::warn!(
             upstream = said.upstream,
@@ -80,7 +80,7 @@ impl BreakerService {
     /// Another replica has taken an override in.
     pub(crate) fn observe(self: &Arc<Self>, said: BreakerOverride) {
         let fresh = said.at.saturating_add(FRESH_MS) > now_ms();
-        let news = lock(&self.overrides).say(said.clone());
+        let news = lock(&self.overrides).apply(said.clone());
         if !news {
             return;
         }
@@ -92,7 +92,7 @@ impl BreakerService {
     }
 
     /// Tells an Envoy that has just connected what is in force.
-    pub(crate) async fn catch_up(&self, envoy: &str) {
+    pub(crate) async fn replay_missed(&self, envoy: &str) {
         let _turn = self.turn.lock().await;
         let now_ms = now_ms();
         let holding: Vec<BreakerOverride> = lock(&self.overrides).in_force(now_ms).cloned().collect();

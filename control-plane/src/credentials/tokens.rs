@@ -25,7 +25,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
             Self::Operator => "operator",

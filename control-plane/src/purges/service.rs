@@ -299,7 +299,7 @@ impl PurgeService {
 
     /// Sends an Envoy the purges that it missed and, when these are in force, that there are no more. Each stream gets
     /// its own: one that the Envoy has given up may take its time.
-    pub(crate) async fn catch_up(self: Arc<Self>, envoy: String) {
+    pub(crate) async fn replay_missed(self: Arc<Self>, envoy: String) {
         let connection = self.fleet.connection_of(&envoy);
         // Over one stream once at a time.
         let Some(connection) = connection.filter(|stream| lock(&self.telling).insert(*stream)) else {
@@ -355,7 +355,7 @@ impl PurgeService {
             for envoy in self.fleet.connected_here() {
                 let missing = self.missing(&envoy);
                 if missing.is_none_or(|missing| missing.iter().any(|purge| purge.at < before)) {
-                    tokio::spawn(Arc::clone(&self).catch_up(envoy));
+                    tokio::spawn(Arc::clone(&self).replay_missed(envoy));
                 }
             }
         }

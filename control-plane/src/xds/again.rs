@@ -55,6 +55,11 @@ impl Again {
         self.at = None;
     }
 
+    /// Whether nothing was refused since the last acceptance or the last offer: Envoy refuses a module once while it fetches it.
+    pub(super) fn is_first(&self) -> bool {
+        self.refusals == 0
+    }
+
     pub(super) fn at(&self) -> Option<Instant> {
         self.at
     }
@@ -88,6 +93,16 @@ mod tests {
         }
         assert_eq!((waits[0], waits[99]), (FIRST, LONGEST));
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+
+    #[test]
+    fn the_first_refusal_of_an_offer_is_told_apart() {
+        let (mut again, now) = (Again::new(0), Instant::now());
+        assert!(again.is_first());
+        again.refused(now);
+        assert!(!again.is_first());
+        again.start();
+        assert!(again.is_first(), "of another module");
     }
 
     #[test]

@@ -42,7 +42,11 @@ impl Variant for Delta {
             || too_many(0, request.initial_resource_versions.values())
     }
 
-    fn hear(&mut self, request: DeltaDiscoveryRequest, snapshot: &Snapshot) -> RequestOutcome<DeltaDiscoveryResponse> {
+    fn handle(
+        &mut self,
+        request: DeltaDiscoveryRequest,
+        snapshot: &Snapshot,
+    ) -> RequestOutcome<DeltaDiscoveryResponse> {
         let Some(kind) = Kind::of(&request.type_url) else {
             return RequestOutcome::nothing();
         };
@@ -64,7 +68,7 @@ impl Variant for Delta {
         RequestOutcome { progress, response }
     }
 
-    fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DeltaDiscoveryResponse> {
+    fn pending_response(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DeltaDiscoveryResponse> {
         self.respond(kind, snapshot, false)
     }
 
@@ -89,7 +93,7 @@ impl Variant for Delta {
 impl Delta {
     fn respond(&mut self, kind: Kind, snapshot: &Snapshot, even_empty: bool) -> Option<DeltaDiscoveryResponse> {
         let subscription = self.subscriptions.get_mut(&kind)?;
-        let (resources, removed) = subscription.catch_up(kind, snapshot);
+        let (resources, removed) = subscription.replay_missed(kind, snapshot);
         if resources.is_empty() && removed.is_empty() && !even_empty {
             return None;
         }
@@ -130,7 +134,7 @@ impl Subscription {
         self.told.retain(|name, _| all || names.contains(name));
     }
 
-    fn catch_up(&mut self, kind: Kind, snapshot: &Snapshot) -> (Vec<Delivered>, Vec<String>) {
+    fn replay_missed(&mut self, kind: Kind, snapshot: &Snapshot) -> (Vec<Delivered>, Vec<String>) {
         let wanted = |resource: &&Resource| self.all || self.names.contains(&resource.name);
         let changed: Vec<&Resource> = snapshot
             .resources(kind)

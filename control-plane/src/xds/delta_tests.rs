@@ -30,21 +30,26 @@ fn names(response: &DeltaDiscoveryResponse) -> Vec<&str> {
 #[test]
 fn only_what_changed_is_sent_and_what_went_is_named() {
     let mut state = Delta::default();
-    let first = state.hear(ask(Kind::Clusters, &[], ""), &snapshot(&[("a", 1), ("b", 1)]));
+    let first = state.handle(ask(Kind::Clusters, &[], ""), &snapshot(&[("a", 1), ("b", 1)]));
     let first = first.response.unwrap();
     assert_eq!(names(&first), ["a", "b"]);
-    let ack = state.hear(ask(Kind::Clusters, &[], &first.nonce), &snapshot(&[("a", 1), ("b", 1)]));
+    let ack = state.handle(ask(Kind::Clusters, &[], &first.nonce), &snapshot(&[("a", 1), ("b", 1)]));
     assert_eq!(
         (ack.progress, ack.response),
         (Some(Progress::Accepted(Kind::Clusters)), None)
     );
-    let news = state.news(Kind::Clusters, &snapshot(&[("a", 1), ("c", 1)])).unwrap();
-    assert_eq!(names(&news), ["c"]);
-    assert_eq!(news.removed_resources, ["b"]);
-    assert_eq!(state.news(Kind::Clusters, &snapshot(&[("a", 1), ("c", 1)])), None);
+    let pending_response = state
+        .pending_response(Kind::Clusters, &snapshot(&[("a", 1), ("c", 1)]))
+        .unwrap();
+    assert_eq!(names(&pending_response), ["c"]);
+    assert_eq!(pending_response.removed_resources, ["b"]);
+    assert_eq!(
+        state.pending_response(Kind::Clusters, &snapshot(&[("a", 1), ("c", 1)])),
+        None
+    );
     assert!(
         state
-            .news(Kind::Clusters, &snapshot(&[("a", 1), ("b", 1), ("c", 1)]))
+            .pending_response(Kind::Clusters, &snapshot(&[("a", 1), ("b", 1), ("c", 1)]))
             .is_some()
     );
 }
@@ -62,7 +67,7 @@ fn an_envoy_that_returns_is_told_only_what_it_does_not_have() {
         .into(),
         ..ask(Kind::Clusters, &[], "")
     };
-    let response = Delta::default().hear(request, &now).response.unwrap();
+    let response = Delta::default().handle(request, &now).response.unwrap();
     assert_eq!(names(&response), ["b"]);
     assert_eq!(response.removed_resources, ["gone"]);
 }
@@ -70,7 +75,7 @@ fn an_envoy_that_returns_is_told_only_what_it_does_not_have() {
 #[test]
 fn a_first_request_is_answered_even_with_nothing() {
     let response = Delta::default()
-        .hear(ask(Kind::Clusters, &[], ""), &snapshot(&[]))
+        .handle(ask(Kind::Clusters, &[], ""), &snapshot(&[]))
         .response
         .unwrap();
     assert!(response.resources.is_empty() && !response.nonce.is_empty());
@@ -79,23 +84,25 @@ fn a_first_request_is_answered_even_with_nothing() {
 #[test]
 fn names_come_and_go() {
     let (mut state, now) = (Delta::default(), snapshot(&[("a", 1), ("b", 1)]));
-    let first = state.hear(ask(Kind::Endpoints, &["a"], ""), &now).response.unwrap();
+    let first = state.handle(ask(Kind::Endpoints, &["a"], ""), &now).response.unwrap();
     assert_eq!(names(&first), ["a"]);
     let more = state
-        .hear(ask(Kind::Endpoints, &["b", "unknown"], ""), &now)
+        .handle(ask(Kind::Endpoints, &["b", "unknown"], ""), &now)
         .response
         .unwrap();
     assert_eq!(names(&more), ["b"]);
     assert_eq!(more.removed_resources, ["unknown"]);
-    let again = state.hear(ask(Kind::Endpoints, &["a"], ""), &now).response.unwrap();
+    let again = state.handle(ask(Kind::Endpoints, &["a"], ""), &now).response.unwrap();
     assert_eq!(names(&again), ["a"], "asked for again");
     let less = DeltaDiscoveryRequest {
         resource_names_unsubscribe: vec!["a".to_owned()],
         ..ask(Kind::Endpoints, &[], "")
     };
-    assert_eq!(state.hear(less, &now).response, None);
-    let news = state.news(Kind::Endpoints, &snapshot(&[("a", 2), ("b", 2)])).unwrap();
-    assert_eq!(names(&news), ["b"]);
+    assert_eq!(state.handle(less, &now).response, None);
+    let pending_response = state
+        .pending_response(Kind::Endpoints, &snapshot(&[("a", 2), ("b", 2)]))
+        .unwrap();
+    assert_eq!(names(&pending_response), ["b"]);
 }
 
 #[test]
@@ -108,7 +115,7 @@ fn no_more_names_are_remembered_than_settings_can_have() {
     };
     let within = many(0, 3_000);
     assert!(!state.is_excessive(&within));
-    state.hear(within, &snapshot(&[]));
+    state.handle(within, &snapshot(&[]));
     assert!(!state.is_excessive(&many(3_000, 4_096)));
     assert!(state.is_excessive(&many(3_000, 4_097)));
     let long = "x".repeat(1_025);
@@ -133,7 +140,7 @@ fn no_more_names_are_remembered_than_settings_can_have() {
 #[test]
 fn a_refusal_is_kept_and_not_answered_by_the_same_again() {
     let (mut state, now) = (Delta::default(), snapshot(&[("a", 1)]));
-    let nonce = state.hear(ask(Kind::Clusters, &[], ""), &now).response.unwrap().nonce;
+    let nonce = state.handle(ask(Kind::Clusters, &[], ""), &now).response.unwrap().nonce;
     let refusal = DeltaDiscoveryRequest {
         error_detail: Some(Status {
             message: "bad cluster".to_owned(),
@@ -141,10 +148,13 @@ fn a_refusal_is_kept_and_not_answered_by_the_same_again() {
         }),
         ..ask(Kind::Clusters, &[], &nonce)
     };
-    let heard = state.hear(refusal, &now);
+    let heard = state.handle(refusal, &now);
     assert_eq!(
         heard.progress,
         Some(Progress::Refused(Kind::Clusters, "bad cluster".to_owned()))
     );
-    assert_eq!((heard.response, state.news(Kind::Clusters, &now)), (None, None));
+    assert_eq!(
+        (heard.response, state.pending_response(Kind::Clusters, &now)),
+        (None, None)
+    );
 }

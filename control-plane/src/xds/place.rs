@@ -1,6 +1,7 @@
 //! What an Envoy says about itself in its bootstrap: the things that are its machine's, not the settings'.
 
 use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 use envoy_types::pb::google::protobuf::{Struct, value};
 
 /// Key of the node's metadata in `envoy/dynamic.yaml`.
@@ -21,6 +22,9 @@ pub(crate) struct Place {
     pub(crate) access_log: String,
     /// File of the filter; empty = none but what the control plane serves.
     pub(crate) wasm: String,
+    /// Whether it knows `weaken_etag_on_compress`: since 1.38. An older one warns of the field, or refuses the listener for it
+    /// (`--reject-unknown-dynamic-fields`).
+    pub(crate) weakens_tags: bool,
 }
 
 /// Where the filter's code comes from.
@@ -40,6 +44,7 @@ impl Default for Place {
             trusted_ca: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
             access_log: "/dev/stdout".to_owned(),
             wasm: String::new(),
+            weakens_tags: true,
         }
     }
 }
@@ -59,7 +64,10 @@ impl Place {
         if node.id.is_empty() || node.id.len() > MAX_TEXT {
             return Err(format!("node.id: allowed are 1 to {MAX_TEXT} bytes"));
         }
-        let mut place = Self::default();
+        let mut place = Self {
+            weakens_tags: is_at_least(node, (1, 38)),
+            ..Self::default()
+        };
         let field = node.metadata.as_ref().and_then(|metadata| metadata.fields.get(KEY));
         let Some(value::Kind::StructValue(said)) = field.and_then(|value| value.kind.as_ref()) else {
             return Ok(place);
@@ -82,6 +90,15 @@ impl Place {
     }
 }
 
+/// Whether an Envoy is of this version or a newer one; one that does not tell is.
+fn is_at_least(node: &Node, version: (u32, u32)) -> bool {
+    let Some(UserAgentVersionType::UserAgentBuildVersion(build)) = &node.user_agent_version_type else {
+        return true;
+    };
+    let own = build.version.as_ref();
+    own.is_none_or(|own| (own.major_number, own.minor_number) >= version)
+}
+
 /// A text, or a whole number as `envsubst` may have left it.
 fn text_of(said: &Struct, name: &str) -> Result<Option<String>, String> {
     match said.fields.get(name).and_then(|value| value.kind.as_ref()) {
@@ -99,6 +116,8 @@ fn refused(name: &str, allowed: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use envoy_types::pb::envoy::config::core::v3::BuildVersion;
+    use envoy_types::pb::envoy::r#type::v3::SemanticVersion;
     use envoy_types::pb::google::protobuf::Value;
     use std::collections::HashMap;
 
@@ -129,6 +148,26 @@ mod tests {
         let place = place.unwrap();
         assert_eq!((place.listen_port, place.wasm.as_str()), (8_443, "/filter.wasm"));
         assert_eq!(place.trusted_ca, Place::default().trusted_ca);
+    }
+
+    #[test]
+    fn an_older_envoy_is_not_sent_what_it_does_not_know() {
+        let of = |major_number, minor_number| {
+            let version = SemanticVersion {
+                major_number,
+                minor_number,
+                patch: 4,
+            };
+            let build = BuildVersion {
+                version: Some(version),
+                metadata: None,
+            };
+            let mut node = node(&[]);
+            node.user_agent_version_type = Some(UserAgentVersionType::UserAgentBuildVersion(build));
+            Place::of(&node).unwrap().weakens_tags
+        };
+        assert_eq!([of(1, 36), of(1, 37), of(1, 38), of(2, 0)], [false, false, true, true]);
+        assert!(Place::of(&node(&[])).unwrap().weakens_tags, "who does not tell is new");
     }
 
     #[test]

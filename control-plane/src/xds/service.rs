@@ -31,13 +31,13 @@ pub(crate) const FIRST: Duration = Duration::from_secs(10);
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Ads {
-    hub: Arc<XdsPublisher>,
+    xds_publisher: Arc<XdsPublisher>,
     stopped: watch::Receiver<bool>,
 }
 
 impl Ads {
-    pub(crate) fn new(hub: Arc<XdsPublisher>, stopped: watch::Receiver<bool>) -> Self {
-        Self { hub, stopped }
+    pub(crate) fn new(xds_publisher: Arc<XdsPublisher>, stopped: watch::Receiver<bool>) -> Self {
+        Self { xds_publisher, stopped }
     }
 
     fn open<V: Variant>(
@@ -46,12 +46,12 @@ impl Ads {
         request: Request<Streaming<V::Request>>,
     ) -> Messages<V::Response> {
         let (out, messages) = outbox::channel(Outbox::of(&request));
-        let (hub, stopped) = (Arc::clone(&self.hub), self.stopped.clone());
+        let (xds_publisher, stopped) = (Arc::clone(&self.xds_publisher), self.stopped.clone());
         let caller = (Peer::of(&request), request.into_inner());
         tokio::spawn(async move {
-            if let Err(status) = converse::<V>(&hub, variant, caller, &out, stopped).await {
+            if let Err(status) = converse::<V>(&xds_publisher, variant, caller, &out, stopped).await {
                 tracing::warn!(%status, "xDS stream refused");
-                hub.refused();
+                xds_publisher.refused();
                 out.end(status).await;
             }
         });
@@ -80,7 +80,7 @@ impl AggregatedDiscoveryService for Ads {
 }
 
 async fn converse<V: Variant>(
-    hub: &XdsPublisher,
+    xds_publisher: &XdsPublisher,
     variant: &'static str,
     (peer, mut incoming): (Peer, Streaming<V::Request>),
     out: &outbox::Sender<V::Response>,
@@ -100,13 +100,13 @@ async fn converse<V: Variant>(
     within(&state, &first)?;
     if V::has_resources(&first) {
         tokio::select! {
-            () = hub.decided(&node_id) => {}
+            () = xds_publisher.decided(&node_id) => {}
             _ = stopped.changed() => return Ok(()),
         }
     }
     let mut conversation = AdsSession {
-        hub,
-        stream: hub.next_id(),
+        xds_publisher,
+        stream: xds_publisher.next_id(),
         node_id,
         place,
         state,
@@ -114,11 +114,12 @@ async fn converse<V: Variant>(
         again: Again::new(now_ms()),
         offered: None,
     };
-    hub.clients()
+    xds_publisher
+        .clients()
         .enter(conversation.stream, &conversation.node_id, variant, now_ms());
     tracing::info!(node = conversation.node_id, variant, "xDS stream opened");
-    let mut stages = hub.watch();
-    let mut open = conversation.hear(first).await && conversation.tell().await;
+    let mut stages = xds_publisher.watch();
+    let mut open = conversation.handle(first).await && conversation.tell().await;
     let mut refused = None;
     let mut revoked = pin!(peer.revoked());
     while open {
@@ -130,7 +131,7 @@ async fn converse<V: Variant>(
             }
             message = incoming.message() => match message {
                 Ok(Some(request)) => match within(&conversation.state, &request) {
-                    Ok(()) => conversation.hear(request).await,
+                    Ok(()) => conversation.handle(request).await,
                     Err(status) => {
                         refused = Some(status);
                         false
@@ -147,7 +148,7 @@ async fn converse<V: Variant>(
             _ = stopped.changed() => false,
         };
     }
-    hub.clients().leave(conversation.stream);
+    xds_publisher.clients().leave(conversation.stream);
     tracing::info!(node = conversation.node_id, "xDS stream closed");
     refused.map_or(Ok(()), Err)
 }
@@ -170,7 +171,7 @@ async fn at(when: Option<Instant>) {
 }
 
 struct AdsSession<'c, V: Variant> {
-    hub: &'c XdsPublisher,
+    xds_publisher: &'c XdsPublisher,
     stream: u64,
     node_id: String,
     place: Place,
@@ -183,34 +184,44 @@ struct AdsSession<'c, V: Variant> {
 
 impl<V: Variant> AdsSession<'_, V> {
     fn source(&self) -> Option<Source> {
-        self.hub.source(&self.place, &self.node_id)
+        self.xds_publisher.source(&self.place, &self.node_id)
     }
 
     fn snapshot(&self) -> (Step, Arc<Snapshot>) {
-        self.hub.snapshot(&self.node_id, &self.place, self.source())
+        self.xds_publisher.snapshot(&self.node_id, &self.place, self.source())
     }
 
-    async fn hear(&mut self, request: V::Request) -> bool {
+    async fn handle(&mut self, request: V::Request) -> bool {
         let (_, snapshot) = self.snapshot();
         let Some(room) = self.out.room(snapshot.bytes()).await else {
             return false;
         };
-        let heard = self.state.hear(request, &snapshot);
+        let heard = self.state.handle(request, &snapshot);
         if let Some(progress) = heard.progress {
             if let Progress::Refused(kind, reason) = &progress {
-                tracing::warn!(
-                    node = self.node_id,
-                    kind = kind.as_str(),
-                    reason,
-                    "configuration refused, last good stays"
-                );
+                self.log_refusal(*kind, reason);
             }
             self.judge(&progress);
-            self.hub.clients().answered(self.stream, progress, now_ms());
+            self.xds_publisher.clients().answered(self.stream, progress, now_ms());
         }
         match heard.response {
             Some(response) => self.send(response, room).await,
             None => true,
+        }
+    }
+
+    /// A module that Envoy has yet to fetch is refused once in the course of every rollout: that is no fault.
+    fn log_refusal(&self, kind: Kind, reason: &str) {
+        let node = &self.node_id;
+        if kind == Kind::Extensions && matches!(self.offered, Some(Source::Module(_))) && self.again.is_first() {
+            tracing::info!(node, "the filter's module is being fetched: it is offered again");
+        } else {
+            tracing::warn!(
+                node,
+                kind = kind.as_str(),
+                reason,
+                "configuration refused, last good stays"
+            );
         }
     }
 
@@ -226,13 +237,13 @@ impl<V: Variant> AdsSession<'_, V> {
             let Some(room) = self.out.room(snapshot.bytes_of(kind)).await else {
                 return false;
             };
-            if let Some(response) = self.state.news(kind, &snapshot)
+            if let Some(response) = self.state.pending_response(kind, &snapshot)
                 && !self.send(response, room).await
             {
                 return false;
             }
         }
-        self.hub.clients().told(self.stream, step);
+        self.xds_publisher.clients().told(self.stream, step);
         true
     }
 
@@ -247,7 +258,7 @@ impl<V: Variant> AdsSession<'_, V> {
 
     async fn repeat(&mut self) -> bool {
         let source = self.source();
-        if self.again.doubts() && self.hub.runs(&self.node_id, source.as_ref()) {
+        if self.again.doubts() && self.xds_publisher.runs(&self.node_id, source.as_ref()) {
             self.again.confirmed();
             return true;
         }
@@ -270,7 +281,7 @@ impl<V: Variant> AdsSession<'_, V> {
                 Some(Source::Module(sha256)) => Some(sha256),
                 _ => None,
             };
-            self.hub.clients().sent(self.stream, kind, module);
+            self.xds_publisher.clients().sent(self.stream, kind, module);
         }
         self.out.send(response, room).await
     }

@@ -32,7 +32,7 @@ impl Variant for Sotw {
         too_many(0, request.resource_names.iter())
     }
 
-    fn hear(&mut self, request: DiscoveryRequest, snapshot: &Snapshot) -> RequestOutcome<DiscoveryResponse> {
+    fn handle(&mut self, request: DiscoveryRequest, snapshot: &Snapshot) -> RequestOutcome<DiscoveryResponse> {
         let Some(kind) = Kind::of(&request.type_url) else {
             return RequestOutcome::nothing();
         };
@@ -54,7 +54,7 @@ impl Variant for Sotw {
         RequestOutcome { progress, response }
     }
 
-    fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DiscoveryResponse> {
+    fn pending_response(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DiscoveryResponse> {
         let subscription = self.subscriptions.get(&kind)?;
         let version = version(&subscription.wanted(kind, snapshot));
         let sent = subscription.sent.as_ref().map(|(version, _)| version);

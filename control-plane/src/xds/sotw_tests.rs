@@ -22,33 +22,33 @@ fn ask(kind: Kind, names: &[&str], nonce: &str) -> DiscoveryRequest {
 #[test]
 fn a_first_request_is_answered_and_its_ack_is_not() {
     let (mut state, now) = (Sotw::default(), snapshot(1, 1));
-    let first = state.hear(ask(Kind::Clusters, &[], ""), &now);
+    let first = state.handle(ask(Kind::Clusters, &[], ""), &now);
     let response = first.response.unwrap();
     assert_eq!((first.progress, response.resources.len()), (None, 2));
-    let ack = state.hear(ask(Kind::Clusters, &[], &response.nonce), &now);
+    let ack = state.handle(ask(Kind::Clusters, &[], &response.nonce), &now);
     assert_eq!(ack.progress, Some(Progress::Accepted(Kind::Clusters)));
     assert_eq!(ack.response, None);
-    assert_eq!(state.news(Kind::Clusters, &now), None);
-    assert_eq!(state.news(Kind::Routes, &now), None, "not subscribed to");
+    assert_eq!(state.pending_response(Kind::Clusters, &now), None);
+    assert_eq!(state.pending_response(Kind::Routes, &now), None, "not subscribed to");
 }
 
 #[test]
 fn only_what_has_changed_is_news() {
     let (mut state, now) = (Sotw::default(), snapshot(1, 1));
-    state.hear(ask(Kind::Clusters, &[], ""), &now);
-    state.hear(ask(Kind::Runtime, &["api_optimizer"], ""), &now);
+    state.handle(ask(Kind::Clusters, &[], ""), &now);
+    state.handle(ask(Kind::Runtime, &["api_optimizer"], ""), &now);
     let later = snapshot(2, 1);
-    assert_eq!(state.news(Kind::Clusters, &later), None);
-    let news = state.news(Kind::Runtime, &later).unwrap();
-    assert_eq!(news.resources.len(), 1);
-    assert_eq!(state.news(Kind::Runtime, &later), None);
-    assert!(state.news(Kind::Runtime, &now).is_some(), "back again");
+    assert_eq!(state.pending_response(Kind::Clusters, &later), None);
+    let pending_response = state.pending_response(Kind::Runtime, &later).unwrap();
+    assert_eq!(pending_response.resources.len(), 1);
+    assert_eq!(state.pending_response(Kind::Runtime, &later), None);
+    assert!(state.pending_response(Kind::Runtime, &now).is_some(), "back again");
 }
 
 #[test]
 fn a_refusal_is_kept_and_not_answered_by_the_same_again() {
     let (mut state, now) = (Sotw::default(), snapshot(1, 1));
-    let nonce = state.hear(ask(Kind::Clusters, &[], ""), &now).response.unwrap().nonce;
+    let nonce = state.handle(ask(Kind::Clusters, &[], ""), &now).response.unwrap().nonce;
     let refusal = DiscoveryRequest {
         error_detail: Some(Status {
             message: "bad cluster".to_owned(),
@@ -56,38 +56,38 @@ fn a_refusal_is_kept_and_not_answered_by_the_same_again() {
         }),
         ..ask(Kind::Clusters, &[], &nonce)
     };
-    let heard = state.hear(refusal, &now);
+    let heard = state.handle(refusal, &now);
     assert_eq!(
         heard.progress,
         Some(Progress::Refused(Kind::Clusters, "bad cluster".to_owned()))
     );
     assert_eq!(heard.response, None);
-    assert_eq!(state.news(Kind::Clusters, &now), None);
+    assert_eq!(state.pending_response(Kind::Clusters, &now), None);
 }
 
 #[test]
 fn an_answer_that_was_overtaken_means_nothing() {
     let (mut state, now) = (Sotw::default(), snapshot(1, 1));
     let old = state
-        .hear(ask(Kind::Endpoints, &["a"], ""), &now)
+        .handle(ask(Kind::Endpoints, &["a"], ""), &now)
         .response
         .unwrap()
         .nonce;
-    let new = state.news(Kind::Endpoints, &snapshot(1, 2)).unwrap().nonce;
+    let new = state.pending_response(Kind::Endpoints, &snapshot(1, 2)).unwrap().nonce;
     assert_eq!(
-        state.hear(ask(Kind::Endpoints, &["a"], &old), &now),
+        state.handle(ask(Kind::Endpoints, &["a"], &old), &now),
         RequestOutcome::nothing()
     );
-    let heard = state.hear(ask(Kind::Endpoints, &["a"], &new), &now);
+    let heard = state.handle(ask(Kind::Endpoints, &["a"], &new), &now);
     assert_eq!(heard.progress, Some(Progress::Accepted(Kind::Endpoints)));
 }
 
 #[test]
 fn other_names_are_answered_with_theirs() {
     let (mut state, now) = (Sotw::default(), snapshot(1, 1));
-    let one = state.hear(ask(Kind::Endpoints, &["a"], ""), &now).response.unwrap();
+    let one = state.handle(ask(Kind::Endpoints, &["a"], ""), &now).response.unwrap();
     assert_eq!(one.resources.len(), 1);
-    let both = state.hear(ask(Kind::Endpoints, &["a", "b", "unknown"], &one.nonce), &now);
+    let both = state.handle(ask(Kind::Endpoints, &["a", "b", "unknown"], &one.nonce), &now);
     assert_eq!(both.response.unwrap().resources.len(), 2);
 }
 
@@ -98,7 +98,7 @@ fn kinds_that_are_not_served_are_passed_over() {
         ..Default::default()
     };
     assert_eq!(
-        Sotw::default().hear(request, &snapshot(1, 1)),
+        Sotw::default().handle(request, &snapshot(1, 1)),
         RequestOutcome::nothing()
     );
 }

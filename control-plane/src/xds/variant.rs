@@ -60,10 +60,10 @@ pub(super) trait Variant: Default + Send + Sync + 'static {
     fn is_excessive(&self, request: &Self::Request) -> bool;
 
     /// A request has come.
-    fn hear(&mut self, request: Self::Request, snapshot: &Snapshot) -> RequestOutcome<Self::Response>;
+    fn handle(&mut self, request: Self::Request, snapshot: &Snapshot) -> RequestOutcome<Self::Response>;
 
     /// The response to send for a kind; `None` where the Envoy is up to date, or not subscribed.
-    fn news(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<Self::Response>;
+    fn pending_response(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<Self::Response>;
 
     /// A kind once more, told or not.
     fn repeat(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<Self::Response>;

@@ -161,7 +161,7 @@ impl Scenario<'_> {
 fn in_the_store(trace: &Trace, capacity: Capacity, policy: Eviction) -> (Score, f64) {
     let map = MemoryMap::default();
     Store::seed(&map);
-    let stamps = InvalidationLog::default();
+    let invalidation_log = InvalidationLog::default();
     let mut workers = [
         Store::new(capacity.limits(), policy),
         Store::new(capacity.limits(), policy),
@@ -173,7 +173,7 @@ fn in_the_store(trace: &Trace, capacity: Capacity, policy: Eviction) -> (Score, 
         let now = START + index as Millis * STEP_MS;
         if (index as Millis * STEP_MS).is_multiple_of(TICK_MS) {
             workers.iter_mut().for_each(|worker| worker.flush(&map, 64));
-            workers[0].maintain(&map, &stamps, 8, now);
+            workers[0].maintain(&map, &invalidation_log, 8, now);
         }
         let worker = &mut workers[random.below(2) as usize];
         let key = object.to_le_bytes();

@@ -39,11 +39,11 @@ fn in_the_store(policy: Eviction, entries: u32) -> f64 {
         bytes: 1 << 32,
         object_bytes: 1 << 20,
     };
-    let (mut store, stamps, mut hits) = (Store::new(limits, policy), InvalidationLog::default(), 0_u64);
+    let (mut store, invalidation_log, mut hits) = (Store::new(limits, policy), InvalidationLog::default(), 0_u64);
     for (at, (key, now_ms)) in trace().enumerate() {
         if at % 20 == 0 {
             store.flush(&map, 64);
-            store.maintain(&map, &stamps, 8, now_ms);
+            store.maintain(&map, &invalidation_log, 8, now_ms);
         }
         let name = key.to_le_bytes();
         if let Some(found) = store.lookup(&map, &name, |_| 0, now_ms) {

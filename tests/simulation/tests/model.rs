@@ -42,7 +42,7 @@ struct Vm {
 struct Envoy {
     vms: Vec<Vm>,
     /// Purges in shared data.
-    stamps: u8,
+    invalidation_log: u8,
     /// The stored edition, and how many purges there were when its fetch began.
     stored: Option<(u8, u8)>,
     /// A fetch under way: edition, purges then, place in the tier's order then.
@@ -176,38 +176,38 @@ impl Model for Fleet {
                 };
                 let envoy = &mut state.envoys[at];
                 let leader = envoy.vms.iter_mut().find(|vm| vm.leads)?;
-                envoy.stamps = told;
+                envoy.invalidation_log = told;
                 leader.seen = told;
             }
             Step::Adopt(at, vm) => {
                 let envoy = &mut state.envoys[at];
-                (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.stamps, envoy.cell);
+                (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.invalidation_log, envoy.cell);
             }
             Step::Receipt(at) => {
-                let stamps = state.envoys[at].stamps;
-                if !self.acknowledges(&state.envoys[at], |vm| vm.seen >= stamps) {
+                let invalidation_log = state.envoys[at].invalidation_log;
+                if !self.acknowledges(&state.envoys[at], |vm| vm.seen >= invalidation_log) {
                     return None;
                 }
-                state.envoys[at].receipt = stamps;
+                state.envoys[at].receipt = invalidation_log;
             }
             Step::Silent(at, vm) => state.envoys[at].vms[vm].listed = false,
             Step::Beat(at, vm) => {
                 let envoy = &mut state.envoys[at];
                 envoy.vms[vm].listed = true;
-                (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.stamps, envoy.cell);
+                (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.invalidation_log, envoy.cell);
             }
             // The lease ran out; the one before may not have noticed.
             Step::Lead(at, vm) => {
                 let envoy = &mut state.envoys[at];
                 envoy.vms[vm].leads = true;
                 envoy.vms[vm].listed = true;
-                (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.stamps, envoy.cell);
+                (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.invalidation_log, envoy.cell);
             }
             // The new VM looks when it starts.
             Step::Dies(at, vm) => {
                 let envoy = &mut state.envoys[at];
                 envoy.vms[vm] = Vm {
-                    seen: envoy.stamps,
+                    seen: envoy.invalidation_log,
                     settings: envoy.cell,
                     ..Vm::default()
                 };
@@ -243,7 +243,7 @@ impl Model for Fleet {
                 let envoy = &mut state.envoys[at];
                 if !envoy.vms[vm].listed && self.without != Without::Look {
                     envoy.vms[vm].listed = true;
-                    (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.stamps, envoy.cell);
+                    (envoy.vms[vm].seen, envoy.vms[vm].settings) = (envoy.invalidation_log, envoy.cell);
                 }
                 let one = envoy.vms[vm];
                 let (edition, purge_generation) = envoy.stored?;

@@ -28,7 +28,7 @@ pub enum Severity {
 impl Severity {
     /// The word in answers and notifications.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Warning => "warning",
             Self::Critical => "critical",

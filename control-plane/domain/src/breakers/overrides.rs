@@ -124,7 +124,7 @@ pub struct BreakerOverrides {
 impl BreakerOverrides {
     /// Adds an override, which replaces an earlier one of the same breaker. Replicas receive overrides in different
     /// orders: one that is older than the known one of that breaker changes nothing. False when it was known.
-    pub fn say(&mut self, said: BreakerOverride) -> bool {
+    pub fn apply(&mut self, said: BreakerOverride) -> bool {
         if self.log.contains(&said) {
             return false;
         }
@@ -215,16 +215,19 @@ mod tests {
 
     #[test]
     fn the_last_word_holds_until_its_end_or_until_it_is_taken_back() {
-        let mut steering = BreakerOverrides::default();
-        let say = |steering: &mut BreakerOverrides, mut word: BreakerOverride| {
-            word.at = steering.moment(&word.upstream, word.at);
-            assert!(steering.say(word));
+        let mut breaker_overrides = BreakerOverrides::default();
+        let apply = |breaker_overrides: &mut BreakerOverrides, mut word: BreakerOverride| {
+            word.at = breaker_overrides.moment(&word.upstream, word.at);
+            assert!(breaker_overrides.apply(word));
         };
-        say(&mut steering, said("a", OverrideAction::ForceClose, None));
-        say(&mut steering, said("a", OverrideAction::ForceOpen, Some(5_000)));
-        say(&mut steering, said("b", OverrideAction::DryRun, None));
-        let holding = |steering: &BreakerOverrides, now_ms| {
-            steering
+        apply(&mut breaker_overrides, said("a", OverrideAction::ForceClose, None));
+        apply(
+            &mut breaker_overrides,
+            said("a", OverrideAction::ForceOpen, Some(5_000)),
+        );
+        apply(&mut breaker_overrides, said("b", OverrideAction::DryRun, None));
+        let holding = |breaker_overrides: &BreakerOverrides, now_ms| {
+            breaker_overrides
                 .in_force(now_ms)
                 .map(|said| (said.upstream.clone(), said.action))
                 .collect::<Vec<_>>()
@@ -233,12 +236,12 @@ mod tests {
             ("a".to_owned(), OverrideAction::ForceOpen),
             ("b".to_owned(), OverrideAction::DryRun),
         );
-        assert_eq!(holding(&steering, 4_999), [open, dry.clone()]);
-        assert_eq!(holding(&steering, 5_000), [dry]);
-        assert_eq!(steering.to_renew().count(), 1);
-        say(&mut steering, said("b", OverrideAction::Reset, None));
-        assert!(holding(&steering, 5_000).is_empty());
-        assert_eq!(steering.log().count(), 4);
+        assert_eq!(holding(&breaker_overrides, 4_999), [open, dry.clone()]);
+        assert_eq!(holding(&breaker_overrides, 5_000), [dry]);
+        assert_eq!(breaker_overrides.to_renew().count(), 1);
+        apply(&mut breaker_overrides, said("b", OverrideAction::Reset, None));
+        assert!(holding(&breaker_overrides, 5_000).is_empty());
+        assert_eq!(breaker_overrides.log().count(), 4);
     }
 
     #[test]
@@ -252,9 +255,11 @@ mod tests {
         ];
         (1..).zip(&mut words).for_each(|(at, word)| word.at = at);
         let heard = |words: &[BreakerOverride]| {
-            let mut steering = BreakerOverrides::default();
-            words.iter().for_each(|word| assert!(steering.say(word.clone())));
-            steering
+            let mut breaker_overrides = BreakerOverrides::default();
+            words
+                .iter()
+                .for_each(|word| assert!(breaker_overrides.apply(word.clone())));
+            breaker_overrides
         };
         let usual = heard(&words);
         assert_eq!(usual.in_force(9).count(), 1);
@@ -276,15 +281,18 @@ mod tests {
 
     #[test]
     fn the_log_is_bounded_and_survives_its_json() {
-        let mut steering = BreakerOverrides::default();
+        let mut breaker_overrides = BreakerOverrides::default();
         for at in 0..MAX_ENTRIES as u64 + 10 {
             let mut word = said("a", OverrideAction::DryRun, None);
             word.at = at;
-            assert!(steering.say(word.clone()) && !steering.say(word));
+            assert!(breaker_overrides.apply(word.clone()) && !breaker_overrides.apply(word));
         }
-        assert_eq!(steering.log().count(), MAX_ENTRIES);
-        let text = serde_json::to_string(&steering).unwrap();
-        assert_eq!(serde_json::from_str::<BreakerOverrides>(&text).unwrap(), steering);
+        assert_eq!(breaker_overrides.log().count(), MAX_ENTRIES);
+        let text = serde_json::to_string(&breaker_overrides).unwrap();
+        assert_eq!(
+            serde_json::from_str::<BreakerOverrides>(&text).unwrap(),
+            breaker_overrides
+        );
     }
 
     #[test]
@@ -294,15 +302,21 @@ mod tests {
             said("a", OverrideAction::ForceClose, None),
         );
         let heard = |words: [&BreakerOverride; 2]| {
-            let mut steering = BreakerOverrides::default();
-            words.iter().for_each(|word| assert!(steering.say((*word).clone())));
-            steering
+            let mut breaker_overrides = BreakerOverrides::default();
+            words
+                .iter()
+                .for_each(|word| assert!(breaker_overrides.apply((*word).clone())));
+            breaker_overrides
         };
         assert_eq!(heard([&open, &close]), heard([&close, &open]));
-        let steering = heard([&open, &close]);
-        assert_eq!(steering.moment("a", 400), 1_001, "after what is known, on a slow clock");
-        assert_eq!(steering.moment("a", 5_000), 5_000);
-        assert_eq!(steering.moment("b", 400), 400);
+        let breaker_overrides = heard([&open, &close]);
+        assert_eq!(
+            breaker_overrides.moment("a", 400),
+            1_001,
+            "after what is known, on a slow clock"
+        );
+        assert_eq!(breaker_overrides.moment("a", 5_000), 5_000);
+        assert_eq!(breaker_overrides.moment("b", 400), 400);
     }
 
     #[test]
@@ -338,12 +352,14 @@ mod tests {
             (OverrideAction::Reset, None, vec![gauge("dry_run", 0)], false),
             (OverrideAction::Reset, None, vec![], false),
         ] {
-            let mut steering = BreakerOverrides::default();
-            steering.say(said("a", word, until));
-            let unheard = steering.unheard(&reported, NOW);
+            let mut breaker_overrides = BreakerOverrides::default();
+            breaker_overrides.apply(said("a", word, until));
+            let unheard = breaker_overrides.unheard(&reported, NOW);
             assert_eq!(!unheard.is_empty(), told, "{word:?} {until:?} {reported:?}");
             assert!(
-                steering.unheard(&reported, 1_000 + ON_ITS_WAY_MS - 1).is_empty(),
+                breaker_overrides
+                    .unheard(&reported, 1_000 + ON_ITS_WAY_MS - 1)
+                    .is_empty(),
                 "on its way"
             );
         }

@@ -157,7 +157,7 @@ pub struct Transition {
 
 /// The worst state with how many Envoys are in it, each breaker on each Envoy, and what operators have said.
 #[must_use]
-pub fn breaker_status(fleet: &Fleet, steering: &BreakerOverrides, now_ms: Millis) -> BreakerStatus {
+pub fn breaker_status(fleet: &Fleet, breaker_overrides: &BreakerOverrides, now_ms: Millis) -> BreakerStatus {
     let worst = worst_state(fleet, &Filter::default(), now_ms);
     let mut failures = 0_u64;
     let mut in_worst = 0_u64;
@@ -189,7 +189,7 @@ pub fn breaker_status(fleet: &Fleet, steering: &BreakerOverrides, now_ms: Millis
         envoys: fleet.present(now_ms).count(),
         upstreams,
         concurrency,
-        steered: steering.in_force(now_ms).cloned().collect(),
+        steered: breaker_overrides.in_force(now_ms).cloned().collect(),
         as_of: now_ms,
     }
 }

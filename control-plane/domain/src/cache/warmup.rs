@@ -66,12 +66,12 @@ impl WarmupProgress {
     #[must_use]
     pub fn is_news_after(self, before: Self) -> bool {
         let step = |warmth: Self| (warmth.percent() / STEP).floor();
-        self.word() != before.word() || step(self) > step(before)
+        self.as_str() != before.as_str() || step(self) > step(before)
     }
 
     /// Its stable code.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self.stage {
             None => "not_warmed",
             Some(Stage { ended: true, .. }) => "warm",

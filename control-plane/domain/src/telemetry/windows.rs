@@ -90,7 +90,7 @@ pub struct Windows {
     /// When the first delta began.
     since_ms: Option<Millis>,
     /// Hits and lookups of the newest slot that had any and is no longer kept.
-    faded: Option<(u64, u64)>,
+    last_expired: Option<(u64, u64)>,
 }
 
 impl Windows {
@@ -122,7 +122,7 @@ impl Windows {
             }
             _ => self.open(place, number, from_ms, delta),
         }
-        self.fade(newest);
+        self.expire(newest);
     }
 
     fn open(&mut self, place: usize, number: u64, from_ms: Millis, delta: &TelemetryDelta) {
@@ -171,11 +171,11 @@ impl Windows {
         }
     }
 
-    fn fade(&mut self, newest: u64) {
+    fn expire(&mut self, newest: u64) {
         let old = |slot: &Slot| newest.saturating_sub(slot.last) >= SLOTS as u64;
         while self.slots.front().is_some_and(old) {
             if let Some(slot) = self.slots.pop_front().filter(|slot| slot.lookups > 0) {
-                self.faded = Some((slot.hits, slot.lookups));
+                self.last_expired = Some((slot.hits, slot.lookups));
             }
         }
     }
@@ -232,8 +232,8 @@ impl Windows {
 
     /// Hits and lookups of the newest slot that had any and is older than what is kept.
     #[must_use]
-    pub fn faded(&self) -> Option<(u64, u64)> {
-        self.faded
+    pub fn last_expired(&self) -> Option<(u64, u64)> {
+        self.last_expired
     }
 }
 
@@ -291,7 +291,7 @@ mod tests {
             windows.add(&lookups(1), second(slot * SLOT_MS));
         }
         assert_eq!(windows.slots.len(), SLOTS);
-        assert_eq!(windows.faded(), Some((0, 1)));
+        assert_eq!(windows.last_expired(), Some((0, 1)));
         windows.add(&lookups(1), second(0));
         assert_eq!(windows.slots.len(), SLOTS, "too late for a slot");
     }

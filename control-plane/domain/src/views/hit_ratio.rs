@@ -19,8 +19,8 @@ pub fn hit_ratio(fleet: &Fleet, filter: &Filter, window: &Sum, window_ms: Millis
             return percent(last.cache.hits, last.cache.lookups);
         }
     }
-    let faded = windows.iter().filter_map(|windows| windows.faded());
-    match faded.fold((0, 0), |sum, (hits, lookups)| (sum.0 + hits, sum.1 + lookups)) {
+    let last_expired = windows.iter().filter_map(|windows| windows.last_expired());
+    match last_expired.fold((0, 0), |sum, (hits, lookups)| (sum.0 + hits, sum.1 + lookups)) {
         (_, 0) => 100.0,
         (hits, lookups) => percent(hits, lookups),
     }
@@ -36,7 +36,7 @@ pub(super) fn hit_ratio_of(windows: &Windows, window_ms: Millis, now_ms: Millis)
     match Some(recent)
         .filter(|(_, lookups)| *lookups > 0)
         .or_else(last)
-        .or(windows.faded())
+        .or(windows.last_expired())
     {
         None | Some((_, 0)) => 100.0,
         Some((hits, lookups)) => percent(hits, lookups),

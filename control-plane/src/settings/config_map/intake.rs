@@ -5,6 +5,7 @@ use super::super::service::SettingsService;
 use crate::kernel::clock::now_ms;
 use control_domain::settings::config_map::{ConfigMap, Intake};
 use control_domain::settings::history::Author;
+#[cfg(feature = "kubernetes")]
 use control_domain::settings::write_back::keys_to_write;
 use std::collections::BTreeMap;
 
@@ -52,6 +53,7 @@ impl SettingsService {
     }
 
     /// Keys were written to the ConfigMap from here: when it shows them, nothing has changed.
+    #[cfg(feature = "kubernetes")]
     pub(super) async fn wrote_config_map(&self, keys: &BTreeMap<String, String>) {
         let mut looked = self.state().config_map.clone();
         looked.wrote(keys);
@@ -68,6 +70,7 @@ impl SettingsService {
     }
 
     /// What the ConfigMap must say to give the settings in force; `None` while that cannot be told.
+    #[cfg(feature = "kubernetes")]
     pub(super) fn wanted_in_config_map(&self, keys: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
         // Before a replica has seen what is shared, its settings are not those in force.
         if !self.is_in_touch() {
@@ -124,6 +127,7 @@ impl SettingsService {
     }
 
     /// It is read again.
+    #[cfg(feature = "kubernetes")]
     pub(super) fn config_map_is_well(&self) {
         self.state().config_map_fault = None;
     }

@@ -149,10 +149,10 @@ impl ControlSession {
         } else {
             open = open && self.push(&published).await;
         }
-        tokio::spawn(Arc::clone(&services.purges).catch_up(self.envoy.clone()));
+        tokio::spawn(Arc::clone(&services.purges).replay_missed(self.envoy.clone()));
         services.warmup.connected(&self.envoy);
         let (breakers, envoy) = (Arc::clone(&services.breakers), self.envoy.clone());
-        tokio::spawn(async move { breakers.catch_up(&envoy).await });
+        tokio::spawn(async move { breakers.replay_missed(&envoy).await });
         let peer = self.peer.clone();
         let mut revoked = pin!(peer.revoked());
         while open {

@@ -48,7 +48,7 @@ impl Sink {
         }
     }
 
-    async fn hear(self, request: Request<Streaming<Statistics>>) -> Result<Response<StreamMetricsResponse>, Status> {
+    async fn receive(self, request: Request<Streaming<Statistics>>) -> Result<Response<StreamMetricsResponse>, Status> {
         let peer = Peer::of(&request);
         let mut readings = Readings::new(self.bodies.clone(), caller_of(request.extensions()));
         let mut stream = request.into_inner();
@@ -102,7 +102,7 @@ impl ClientStreamingService<Statistics> for Sink {
     type Future = BoxFuture<Response<StreamMetricsResponse>, Status>;
 
     fn call(&mut self, request: Request<Streaming<Statistics>>) -> Self::Future {
-        Box::pin(self.clone().hear(request))
+        Box::pin(self.clone().receive(request))
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) struct Services {
 /// Serves until told to stop.
 pub(crate) async fn serve(
     services: Services,
-    hub: Arc<XdsPublisher>,
+    xds_publisher: Arc<XdsPublisher>,
     peers: PeerAuthenticator,
     bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
@@ -116,7 +116,7 @@ pub(crate) async fn serve(
     let replicas = replicas.max_decoding_message_size(MAX_RELAYED);
     let link = control_link::Link::new(link, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(MAX_CONTROL);
-    let ads = AggregatedDiscoveryServiceServer::new(Ads::new(hub, stopped.clone()));
+    let ads = AggregatedDiscoveryServiceServer::new(Ads::new(xds_publisher, stopped.clone()));
     let ads = ads.max_decoding_message_size(MAX_DISCOVERY);
     // Replicas are asked for a secret of their own; everybody else is an Envoy.
     let peers = Arc::new(peers);

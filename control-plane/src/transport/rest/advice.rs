@@ -34,9 +34,9 @@ pub(crate) struct Size {
     envoy: Option<String>,
 }
 
-fn policy_of(word: &str) -> Option<EvictionPolicy> {
+fn policy_of(as_str: &str) -> Option<EvictionPolicy> {
     let mut words = EvictionPolicy::WORDS.into_iter();
-    words.find(|(own, _)| *own == word).map(|(_, policy)| policy)
+    words.find(|(own, _)| *own == as_str).map(|(_, policy)| policy)
 }
 
 fn present(settings: &SettingsService) -> CacheShape {
@@ -59,8 +59,8 @@ pub(crate) async fn what_if(
     Params(size): Params<Size>,
 ) -> Result<Json<Predictions>, Problem> {
     let present = present(&settings);
-    let policy = size.policy.as_deref().map_or(Ok(present.policy), |word| {
-        policy_of(word).ok_or_else(|| Problem::bad_query("policy", word, "s3_fifo, sieve, lru, lfu or fifo"))
+    let policy = size.policy.as_deref().map_or(Ok(present.policy), |as_str| {
+        policy_of(as_str).ok_or_else(|| Problem::bad_query("policy", as_str, "s3_fifo, sieve, lru, lfu or fifo"))
     })?;
     let wanted = CacheShape {
         policy,

@@ -70,21 +70,21 @@ pub(crate) struct OverrideApplied {
 
 /// `POST /circuit-breaker/{upstream}/{force-open|force-close|dry-run|reset}?expires_in=10m`
 #[utoipa::path(post, path = "/circuit-breaker/{upstream}/{action}", tag = "breaker", params(("upstream" = String, Path, description = "Name of the upstream, or upstream%2Froute for a route's own breaker"), ("action" = String, Path, description = "force-open, force-close, dry-run or reset", pattern = "^(force-open|force-close|dry-run|reset)$"), OverrideRequest, ReasonHeaders), responses((status = 200, description = "An operator's override in place of the breaker's judgement", body = OverrideApplied), (status = 404, description = "No such action, or no such upstream is known"), (status = 409, description = "The settings switch breakers off")))]
-pub(crate) async fn steer(
+pub(crate) async fn override_breaker(
     State(breakers): State<Arc<BreakerService>>,
     State(fleet): State<Arc<FleetService>>,
     State(settings): State<Arc<SettingsService>>,
     Segments((upstream, action)): Segments<(String, String)>,
-    Params(steer): Params<OverrideRequest>,
+    Params(override_breaker): Params<OverrideRequest>,
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<Json<OverrideApplied>, Problem> {
     let action = OverrideAction::parse(&action).ok_or_else(Problem::not_found)?;
     let at = now_ms();
-    let until = expiry(&steer, action)?.map(|expiry| at.saturating_add(expiry));
+    let until = expiry(&override_breaker, action)?.map(|expiry| at.saturating_add(expiry));
     check_known(&settings, &fleet, &upstream)?;
     let given = headers.get("x-reason").and_then(|value| value.to_str().ok());
-    let reason = given.or(steer.reason.as_deref()).unwrap_or_default();
+    let reason = given.or(override_breaker.reason.as_deref()).unwrap_or_default();
     let said = BreakerOverride {
         at,
         upstream,
@@ -109,8 +109,8 @@ pub(crate) async fn steer(
     }))
 }
 
-fn expiry(steer: &OverrideRequest, action: OverrideAction) -> Result<Option<u64>, Problem> {
-    let Some(text) = &steer.expires_in else {
+fn expiry(override_breaker: &OverrideRequest, action: OverrideAction) -> Result<Option<u64>, Problem> {
+    let Some(text) = &override_breaker.expires_in else {
         return Ok(None);
     };
     if action == OverrideAction::Reset {

@@ -92,7 +92,7 @@ pub(super) fn completed(api: &OpenApi, guarded: bool) -> Value {
 fn operation_id(method: &str, path: &str) -> String {
     let words = path.split(|letter: char| !letter.is_alphanumeric());
     let words: Vec<&str> = std::iter::once(method)
-        .chain(words.filter(|word| !word.is_empty()))
+        .chain(words.filter(|as_str| !as_str.is_empty()))
         .collect();
     words.join("_")
 }

@@ -104,7 +104,7 @@ pub(crate) async fn ready(
     let shown = warmths.into_iter().map(|(envoy, warmth)| EnvoyWarmth {
         envoy: envoy.clone(),
         warm: number(warmth.percent()),
-        state: warmth.word(),
+        state: warmth.as_str(),
     });
     view.envoys = Some(shown.collect());
     if ready {

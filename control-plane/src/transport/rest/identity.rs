@@ -147,7 +147,7 @@ pub(super) async fn admit(State(access): State<Access>, request: Request, next: 
             .as_ref()
             .ok_or_else(|| Problem::unauthorized("A token is needed"))?;
         if *role < needed {
-            let (needed, role) = (needed.word(), role.word());
+            let (needed, role) = (needed.as_str(), role.as_str());
             let title = format!("The role {needed} is needed, {name} has the role {role}");
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", title));
         }

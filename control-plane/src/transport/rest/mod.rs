@@ -109,7 +109,7 @@ fn resources() -> OpenApiRouter<ApiState> {
         (Needs(Viewer), routes!(breaker::status)),
         (Needs(Viewer), routes!(breaker::events)),
         (Needs(Viewer), routes!(breaker::audit)),
-        (Needs(Operator), routes!(breaker::steer)),
+        (Needs(Operator), routes!(breaker::override_breaker)),
         (Needs(Viewer), routes!(settings::show)),
         (Needs(Operator), routes!(settings::replace, settings::patch)),
         (Needs(Viewer), routes!(settings::schema)),

@@ -15,8 +15,9 @@ pub(super) const SWITCH: &str = "api_optimizer.compression";
 /// Smaller content fits into one packet anyway.
 const LEAST: u32 = 1_024;
 
-/// The filter. Before the cache in the chain, so behind it for responses: what is stored is as the upstream sent it.
-pub(super) fn compressor() -> Compressor {
+/// The filter. Before the cache in the chain, so behind it for responses: what is stored is as the upstream sent it. `weakens_tags`: for an
+/// Envoy that knows how; others take a strong tag off.
+pub(super) fn compressor(weakens_tags: bool) -> Compressor {
     Compressor {
         compressor_library: Some(core::TypedExtensionConfig {
             name: "gzip".to_owned(),
@@ -32,7 +33,7 @@ pub(super) fn compressor() -> Compressor {
                 ..Default::default()
             }),
             // A strong entity tag promises the same bytes; the compressed ones still validate by a weak one.
-            weaken_etag_on_compress: true,
+            weaken_etag_on_compress: weakens_tags,
             // A range has its place in the content as the origin sent it (RFC 9110 section 15.3.7).
             uncompressible_response_codes: vec![206],
             ..Default::default()

@@ -84,7 +84,7 @@ fn connection_manager(place: &Place, filtered: bool) -> hcm::HttpConnectionManag
         request_headers_timeout: millis(10_000),
         delayed_close_timeout: millis(1_000),
         access_log: access_log::file(&place.access_log).into_iter().collect(),
-        http_filters: filters(filtered),
+        http_filters: filters(place, filtered),
         route_specifier: Some(manager::RouteSpecifier::Rds(hcm::Rds {
             config_source: Some(from_here()),
             route_config_name: INGRESS.to_owned(),
@@ -93,7 +93,7 @@ fn connection_manager(place: &Place, filtered: bool) -> hcm::HttpConnectionManag
     }
 }
 
-fn filters(filtered: bool) -> Vec<hcm::HttpFilter> {
+fn filters(place: &Place, filtered: bool) -> Vec<hcm::HttpFilter> {
     let typed = |name: &str, config: Any| hcm::HttpFilter {
         name: name.to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
@@ -101,7 +101,7 @@ fn filters(filtered: bool) -> Vec<hcm::HttpFilter> {
     };
     let mut filters = vec![typed(
         "envoy.filters.http.compressor",
-        pack_any(compression::compressor()),
+        pack_any(compression::compressor(place.weakens_tags)),
     )];
     if filtered {
         filters.push(hcm::HttpFilter {
@@ -125,6 +125,7 @@ fn filters(filtered: bool) -> Vec<hcm::HttpFilter> {
 mod tests {
     use super::*;
     use crate::xds::resources::tests::read;
+    use envoy_types::pb::envoy::extensions::filters::http::compressor::v3::Compressor;
 
     fn manager(resource: &Resource) -> hcm::HttpConnectionManager {
         let listener: lds::Listener = read(resource);
@@ -149,6 +150,23 @@ mod tests {
             ]
         );
         assert_eq!(names(false).len(), 2);
+    }
+
+    #[test]
+    fn an_envoy_that_cannot_weaken_tags_is_not_told_to() {
+        let weakens = |weakens_tags| {
+            let place = Place {
+                weakens_tags,
+                ..Place::default()
+            };
+            let filters = manager(&listener(&place, true)).http_filters;
+            let Some(hcm::http_filter::ConfigType::TypedConfig(any)) = &filters[0].config_type else {
+                panic!("no compressor")
+            };
+            let compressor: Compressor = prost::Message::decode(any.value.as_slice()).unwrap();
+            compressor.response_direction_config.unwrap().weaken_etag_on_compress
+        };
+        assert_eq!([weakens(true), weakens(false)], [true, false]);
     }
 
     #[test]

@@ -70,14 +70,14 @@ fn key(number: u32) -> [u8; 32] {
     key
 }
 
-fn insert(store: &mut Store, map: &MemoryMap, stamps: &mut InvalidationLog, number: u32) {
+fn insert(store: &mut Store, map: &MemoryMap, invalidation_log: &mut InvalidationLog, number: u32) {
     let mut value = Vec::with_capacity(1_100);
     value.resize(1_024, b'x');
     let entry = Entry {
         key: &key(number),
         vary: &[],
         usable_until_ms: NOW + 3_600_000,
-        purge_generation: stamps.purge_generation(),
+        purge_generation: invalidation_log.purge_generation(),
         value,
     };
     store.insert(map, entry, |_| 0, NOW).expect("room for it");
@@ -90,16 +90,16 @@ fn filled() -> (Store, MemoryMap, InvalidationLog) {
         entries: ENTRIES,
         ..Limits::default()
     };
-    let (mut store, mut stamps) = (Store::new(limits, Eviction::default()), InvalidationLog::default());
+    let (mut store, mut invalidation_log) = (Store::new(limits, Eviction::default()), InvalidationLog::default());
     for number in 0..ENTRIES {
-        insert(&mut store, &map, &mut stamps, number);
+        insert(&mut store, &map, &mut invalidation_log, number);
     }
-    (store, map, stamps)
+    (store, map, invalidation_log)
 }
 
 fn lookup() -> impl FnMut() {
-    let (mut store, map, mut stamps) = filled();
-    insert(&mut store, &map, &mut stamps, 7);
+    let (mut store, map, mut invalidation_log) = filled();
+    insert(&mut store, &map, &mut invalidation_log, 7);
     move || {
         let found = store.lookup(&map, &key(7), |_| 0, NOW).expect("stored last");
         black_box(found.value());
@@ -107,11 +107,11 @@ fn lookup() -> impl FnMut() {
 }
 
 fn insertion() -> impl FnMut() {
-    let (mut store, map, mut stamps) = filled();
+    let (mut store, map, mut invalidation_log) = filled();
     let mut number = ENTRIES;
     move || {
         number += 1;
-        insert(&mut store, &map, &mut stamps, number);
+        insert(&mut store, &map, &mut invalidation_log, number);
     }
 }
 

@@ -104,7 +104,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{OutcomeClass, Watch, steer, sweep};
+    use super::super::{OutcomeClass, Watch, apply_override, sweep};
     use super::*;
     use crate::shared_map::MemoryMap;
 
@@ -199,7 +199,7 @@ mod tests {
         sweep(&map, &policy, |_| true, 6_000);
         assert!(names(&map, &off, 6_000).is_empty());
         for (forced, checked) in [(Forced::Open, false), (Forced::Closed, false), (Forced::DryRun, true)] {
-            steer(&map, "api", &policy, forced, 60_000, 6_000).unwrap();
+            apply_override(&map, "api", &policy, forced, 60_000, 6_000).unwrap();
             assert_eq!(names(&map, &policy, 6_000).is_empty(), !checked, "{forced:?}");
         }
     }

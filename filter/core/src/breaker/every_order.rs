@@ -2,7 +2,7 @@
 //! any two.
 
 use super::table::{acquire, resolve};
-use super::{BreakerPolicy, BreakerState, Call, Forced, OutcomeClass, Watch, all, seed, steer, sweep};
+use super::{BreakerPolicy, BreakerState, Call, Forced, OutcomeClass, Watch, all, apply_override, seed, sweep};
 use crate::shared_map::explore::{Data, Standing, Stepped, explore};
 use crate::shared_map::{MemoryMap, SharedMap};
 
@@ -216,7 +216,7 @@ fn two_upstreams_that_want_the_same_place_both_get_one() {
 fn an_operators_word_is_not_lost_and_holds_from_then_on() {
     let policy = policy(1, 1);
     let word = |map: &Stepped<'_>| {
-        steer(map, "api", &policy, Forced::Open, NOW_MS + 60_000, NOW_MS).unwrap();
+        apply_override(map, "api", &policy, Forced::Open, NOW_MS + 60_000, NOW_MS).unwrap();
         let _ = map.set(FLAG, b"1", None);
         "said".to_owned()
     };

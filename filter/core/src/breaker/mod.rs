@@ -26,7 +26,7 @@ pub use outcome::{OutcomeClass, classify};
 pub use policy::{BreakerPolicy, FailurePolicy};
 pub use record::{Cause, Evidence, Forced, State};
 pub use sweep::sweep;
-pub use table::{Decided, is_resting, seed, steer};
+pub use table::{Decided, apply_override, is_resting, seed};
 pub use view::{View, all};
 pub use watch::Watch;
 

@@ -49,7 +49,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BreakerState, Call, OutcomeClass, View, Watch, all, steer};
+    use super::super::{BreakerState, Call, OutcomeClass, View, Watch, all, apply_override};
     use super::*;
     use crate::shared_map::MemoryMap;
 
@@ -113,7 +113,7 @@ mod tests {
         ] {
             let (map, policy) = (MemoryMap::default(), policy());
             open(&map, &policy, 1_000);
-            steer(&map, "api", &policy, forced, 60_000, 2_000).unwrap();
+            apply_override(&map, "api", &policy, forced, 60_000, 2_000).unwrap();
             sweep(&map, &policy, |_| true, 7_000);
             assert_eq!(view(&map, &policy, 7_000).state, shown);
             let (_, record, _) = find(&map, "api").unwrap();

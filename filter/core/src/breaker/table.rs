@@ -173,7 +173,7 @@ pub fn resolve(
 }
 
 /// Takes in calls that ended well.
-pub(super) fn count_well(
+pub(super) fn count_success(
     map: &impl SharedMap,
     upstream: &str,
     policy: &BreakerPolicy,
@@ -216,7 +216,7 @@ pub(super) fn write(
 ///
 /// # Errors
 /// It could not be written.
-pub fn steer(
+pub fn apply_override(
     map: &impl SharedMap,
     upstream: &str,
     policy: &BreakerPolicy,

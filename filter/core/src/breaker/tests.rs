@@ -66,7 +66,7 @@ fn state(map: &MemoryMap, now_ms: u64) -> &'static str {
 }
 
 fn says(map: &MemoryMap, policy: &BreakerPolicy, forced: Forced, until_ms: u64, now_ms: u64) -> Option<Transition> {
-    steer(map, "api", policy, forced, until_ms, now_ms).unwrap()
+    apply_override(map, "api", policy, forced, until_ms, now_ms).unwrap()
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl Watch {
         for (upstream, known) in &mut self.upstreams {
             let waiting = known.take_waiting(policy, known.generation, now_ms);
             if waiting > 0 && policy.enabled {
-                table::count_well(map, upstream, policy, known.generation, waiting, now_ms);
+                table::count_success(map, upstream, policy, known.generation, waiting, now_ms);
             }
         }
     }
@@ -147,7 +147,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Forced, seed, steer};
+    use super::super::{Forced, apply_override, seed};
     use super::*;
     use crate::shared_map::MemoryMap;
 
@@ -240,7 +240,7 @@ mod tests {
     fn an_operators_word_is_noticed_at_the_next_call() {
         let (map, mut watch) = (seeded(), Watch::default());
         call(&mut watch, &map, OK, 1_000);
-        steer(&map, "api", &policy(), Forced::Open, 5_000, 1_000).unwrap();
+        apply_override(&map, "api", &policy(), Forced::Open, 5_000, 1_000).unwrap();
         assert!(watch.acquire(&map, "api", &policy(), &CALL, 1_001, 1).leave.is_err());
         assert!(watch.acquire(&map, "api", &policy(), &CALL, 6_000, 1).leave.is_ok());
     }
@@ -250,7 +250,7 @@ mod tests {
         let (map, mut watch) = (seeded(), Watch::default());
         call(&mut watch, &map, OK, 1_000);
         let silent = seeded();
-        steer(&silent, "api", &policy(), Forced::Open, 60_000, 1_000).unwrap();
+        apply_override(&silent, "api", &policy(), Forced::Open, 60_000, 1_000).unwrap();
         for key in silent.keys() {
             if let Some((value, _)) = silent.get(&key) {
                 map.set(&key, &value, None).unwrap();

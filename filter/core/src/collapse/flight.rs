@@ -145,7 +145,7 @@ pub fn join_flight(map: &impl SharedMap, hash: u64, number: u64, deadline_ms: u6
             continue;
         }
         match follow(map, &key, hash, flight, cas) {
-            Some(boarding) => return boarding,
+            Some(role) => return role,
             None => continue,
         }
     }
@@ -225,40 +225,40 @@ pub fn beside(map: &impl SharedMap, hash: u64, deadline_ms: u64, now_ms: Millis)
 }
 
 /// Ends a fetch. Returns what its followers are to be told, if there are any and this fetch decides for them.
-pub fn complete_fetch(map: &impl SharedMap, ticket: Ticket, landing: FetchOutcome, now_ms: Millis) -> Option<Outcome> {
+pub fn complete_fetch(map: &impl SharedMap, ticket: Ticket, fetched: FetchOutcome, now_ms: Millis) -> Option<Outcome> {
     let key = record_key(ticket.hash);
     for _ in 0..RETRIES {
         let (flight, cas) = read_any(map, &key);
         if flight.hash != ticket.hash || flight.number != ticket.number {
             return None;
         }
-        let (after, told) = landed(flight, landing, now_ms);
+        let (after, told) = landed(flight, fetched, now_ms);
         if write(map, &key, after, cas) {
             return told.filter(|_| flight.followed);
         }
     }
-    Some(Outcome { landing, second: false })
+    Some(Outcome { fetched, second: false })
 }
 
 /// The record after a fetch has ended, and what its followers are told.
-fn landed(flight: Flight, landing: FetchOutcome, now_ms: Millis) -> (Flight, Option<Outcome>) {
+fn landed(flight: Flight, fetched: FetchOutcome, now_ms: Millis) -> (Flight, Option<Outcome>) {
     let in_vain = matches!(
-        landing,
+        fetched,
         FetchOutcome::Failed(_) | FetchOutcome::Left | FetchOutcome::Released
     );
     if in_vain && flight.fetches > 1 {
         // Another one is still under way, and is the second attempt.
         let after = Flight {
             fetches: flight.fetches - 1,
-            second: flight.second || matches!(landing, FetchOutcome::Failed(_)),
+            second: flight.second || matches!(fetched, FetchOutcome::Failed(_)),
             ..flight
         };
         return (after, None);
     }
     // A time-out is not tried again: whoever waited has waited for it.
-    let timed_out = matches!(landing, FetchOutcome::Failed(Failed { status: 504, .. }));
+    let timed_out = matches!(fetched, FetchOutcome::Failed(Failed { status: 504, .. }));
     let outcome = Outcome {
-        landing,
+        fetched,
         second: flight.second || timed_out,
     };
     let kept = Flight {
@@ -267,7 +267,7 @@ fn landed(flight: Flight, landing: FetchOutcome, now_ms: Millis) -> (Flight, Opt
         failed: flight.failed,
         ..Flight::default()
     };
-    let after = match landing {
+    let after = match fetched {
         FetchOutcome::NotShareable => Flight {
             until: now_ms.saturating_add(ALONE_MS),
             ..kept

@@ -24,7 +24,7 @@ pub const ALONE_MS: u64 = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
     /// How it ended.
-    pub landing: FetchOutcome,
+    pub fetched: FetchOutcome,
     /// It was the second attempt: those who waited get what it came to.
     pub second: bool,
 }
@@ -33,7 +33,7 @@ impl Outcome {
     /// For a queue between VMs.
     #[must_use]
     pub fn encode(self) -> [u8; 4] {
-        let (kind, failed) = match self.landing {
+        let (kind, failed) = match self.fetched {
             FetchOutcome::Stored => (0, Failed::default()),
             FetchOutcome::NotShareable => (1, Failed::default()),
             FetchOutcome::Released => (2, Failed::default()),
@@ -48,7 +48,7 @@ impl Outcome {
     /// What [`Outcome::encode`] wrote; anything else lets whoever waits go on alone.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
-        let (landing, flags) = match bytes {
+        let (fetched, flags) = match bytes {
             [0, _, _, flags] => (FetchOutcome::Stored, *flags),
             [1, _, _, flags] => (FetchOutcome::NotShareable, *flags),
             [3, _, _, flags] => (FetchOutcome::Left, *flags),
@@ -62,7 +62,7 @@ impl Outcome {
             _ => (FetchOutcome::Released, 0),
         };
         Self {
-            landing,
+            fetched,
             second: flags & 1 != 0,
         }
     }

@@ -21,8 +21,8 @@ fn failed(code: u16) -> FetchOutcome {
     FetchOutcome::Failed(status(code))
 }
 
-fn told(landing: FetchOutcome, second: bool) -> Option<Outcome> {
-    Some(Outcome { landing, second })
+fn told(fetched: FetchOutcome, second: bool) -> Option<Outcome> {
+    Some(Outcome { fetched, second })
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn of_many_threads_one_leads_and_it_learns_of_followers() {
     });
     let leaders = boardings
         .iter()
-        .filter(|boarding| matches!(boarding, FlightRole::Lead(_)))
+        .filter(|role| matches!(role, FlightRole::Lead(_)))
         .count();
     assert_eq!(leaders, 1);
 }
@@ -187,7 +187,7 @@ fn a_host_in_trouble_lets_everyone_go_alone() {
 
 #[test]
 fn outcomes_are_told_between_workers() {
-    for landing in [
+    for fetched in [
         FetchOutcome::Stored,
         FetchOutcome::NotShareable,
         FetchOutcome::Released,
@@ -195,9 +195,9 @@ fn outcomes_are_told_between_workers() {
         failed(503),
     ] {
         for second in [false, true] {
-            let outcome = Outcome { landing, second };
-            let expected = if landing == FetchOutcome::Released {
-                Outcome { landing, second: false }
+            let outcome = Outcome { fetched, second };
+            let expected = if fetched == FetchOutcome::Released {
+                Outcome { fetched, second: false }
             } else {
                 outcome
             };
@@ -205,6 +205,6 @@ fn outcomes_are_told_between_workers() {
         }
     }
     for garbage in [&b""[..], b"\x09\0\0\0", b"\x00"] {
-        assert_eq!(Outcome::decode(garbage).landing, FetchOutcome::Released);
+        assert_eq!(Outcome::decode(garbage).fetched, FetchOutcome::Released);
     }
 }

@@ -39,7 +39,7 @@ impl Vm {
     /// Takes a purge over and tells the leader.
     pub(super) fn adopt_purges(&mut self, host: &impl Host, leader: &[u8]) {
         let now_ms = host.now_ns() / 1_000_000;
-        self.stamps.refresh(host, now_ms);
+        self.invalidation_log.refresh(host, now_ms);
         self.beat(Ctx::new(host, now_ms));
         if let Ok(leader) = leader.try_into().map(u32::from_le_bytes) {
             // A lost wake-up costs the leader a second.

@@ -95,7 +95,7 @@ impl Vm {
             stored: found.into_value(),
             id,
             route,
-            purge_generation: self.stamps.purge_generation(),
+            purge_generation: self.invalidation_log.purge_generation(),
             marked: is_end_marked(ctx.host),
             hidden_credentials: has_hidden_credentials(ctx.host, &asked.fields),
             fence,
@@ -218,14 +218,14 @@ impl Vm {
             Some(_) => {}
             None => self.forwarding.background_failed(refresh.key.hash(), now_ms),
         }
-        let landing = match status {
+        let fetched = match status {
             None | Some(500 | 502 | 503 | 504) => FetchOutcome::Failed(Failed {
                 status: status.unwrap_or(502),
                 unreachable: status.is_none(),
             }),
             Some(_) => FetchOutcome::Stored,
         };
-        self.complete_fetch(Ctx::new(host, now_ms), &mut refresh.flight, landing);
+        self.complete_fetch(Ctx::new(host, now_ms), &mut refresh.flight, fetched);
         self.run_background(Ctx::new(host, now_ms));
     }
 

@@ -78,7 +78,7 @@ impl Vm {
             self.apply(&self.bootstrap.settings.clone());
         }
         // What was purged before this VM was there may still be in the store: a request may come before the first tick.
-        self.stamps.refresh(host, host.now_ns() / 1_000_000);
+        self.invalidation_log.refresh(host, host.now_ns() / 1_000_000);
         self.adopt(host);
         let name = format!("ao1-wake-{:016x}", self.uid);
         match host.register_queue(name.as_bytes()) {
@@ -108,13 +108,13 @@ impl Vm {
             self.last_second_ms = ctx.now_ms;
             self.each_second(ctx);
         }
-        self.keep_house(ctx);
+        self.housekeeping(ctx);
         self.drive_link(ctx);
         self.run_background(ctx);
         self.flights.varied.refresh(host);
         self.flights.shares.refresh(host);
         self.added.refresh(host);
-        self.land_dropped(ctx);
+        self.complete_dropped(ctx);
         self.end_overdue_waits(ctx);
         self.grant_places(ctx);
         self.call_tier(ctx);
@@ -174,11 +174,12 @@ impl Vm {
     }
 
     /// Bounded work on the store: what was purged, hits to note, entries over the limits.
-    fn keep_house(&mut self, ctx: Ctx<'_, impl Host>) {
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+    fn housekeeping(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         self.store.flush(ctx.host, FLUSH_PAGES);
         if self.leads {
-            self.store.maintain(ctx.host, &self.stamps, MAINTAIN_PAGES, ctx.now_ms);
+            self.store
+                .maintain(ctx.host, &self.invalidation_log, MAINTAIN_PAGES, ctx.now_ms);
         }
         let events = self.store.take_events();
         let cache = &mut self.recorder.cache;

@@ -190,13 +190,13 @@ impl Vm {
     }
 
     /// Lands the flight of a fetch whose stream has ended before its response was judged or whole.
-    pub(super) fn land_ended(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded) {
+    pub(super) fn complete_ended(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded) {
         if forwarded.flight.is_none() {
             return;
         }
         let flags = response_flags(ctx.host);
         let details = ctx.host.property(b"response\0code_details").unwrap_or_default();
-        let landing = match classify(flags, &details, forwarded.status) {
+        let fetched = match classify(flags, &details, forwarded.status) {
             OutcomeClass::ClientGone => FetchOutcome::Left,
             OutcomeClass::Timeout => unreachable(504),
             OutcomeClass::ConnectFailure | OutcomeClass::Refused | OutcomeClass::Overflow => unreachable(503),
@@ -205,7 +205,7 @@ impl Vm {
             // It ended without a response of its own, as where Envoy follows a redirect itself: there is nothing to share.
             OutcomeClass::Local | OutcomeClass::Status(_) => FetchOutcome::NotShareable,
         };
-        self.complete_fetch(ctx, &mut forwarded.flight, landing);
+        self.complete_fetch(ctx, &mut forwarded.flight, fetched);
     }
 }
 

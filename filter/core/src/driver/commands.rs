@@ -42,7 +42,7 @@ impl Vm {
                 count = Some(step);
                 json!({})
             }),
-            Some(Body::Breaker(steer)) => self.steer_breaker(ctx, steer),
+            Some(Body::Breaker(apply_override)) => self.apply_override(ctx, apply_override),
             Some(Body::Export(export)) => {
                 page = Some(self.export(ctx, export));
                 Ok(json!({}))

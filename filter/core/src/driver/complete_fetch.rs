@@ -16,31 +16,31 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         flight: &mut Option<FlightPermit>,
-        landing: FetchOutcome,
+        fetched: FetchOutcome,
     ) {
         if let Some(lead) = flight.take().and_then(FlightPermit::end) {
-            self.land_lead(ctx, lead, landing);
+            self.complete_lead(ctx, lead, fetched);
         }
     }
 
     /// Ends the flights whose permits were dropped. Nothing is known of their fetches.
-    pub(super) fn land_dropped(&mut self, ctx: Ctx<'_, impl Host>) {
+    pub(super) fn complete_dropped(&mut self, ctx: Ctx<'_, impl Host>) {
         for lead in self.flights.take_dropped() {
-            self.land_lead(ctx, lead, FetchOutcome::Left);
+            self.complete_lead(ctx, lead, FetchOutcome::Left);
         }
     }
 
-    fn land_lead(&mut self, ctx: Ctx<'_, impl Host>, lead: Lead, landing: FetchOutcome) {
+    fn complete_lead(&mut self, ctx: Ctx<'_, impl Host>, lead: Lead, fetched: FetchOutcome) {
         let hash = lead.ticket.hash;
-        self.tier_landed(ctx.host, lead.key, landing);
-        if landing == FetchOutcome::NotShareable {
+        self.tier_landed(ctx.host, lead.key, fetched);
+        if fetched == FetchOutcome::NotShareable {
             let until_ms = ctx.now_ms.saturating_add(collapse::ALONE_MS);
             self.flights.unshared.note(hash, until_ms, ctx.now_ms);
         }
-        let Some(outcome) = collapse::complete_fetch(ctx.host, lead.ticket, landing, ctx.now_ms) else {
+        let Some(outcome) = collapse::complete_fetch(ctx.host, lead.ticket, fetched, ctx.now_ms) else {
             return;
         };
-        if landing == FetchOutcome::NotShareable && lead.route != 0 {
+        if fetched == FetchOutcome::NotShareable && lead.route != 0 {
             self.flights
                 .shares
                 .learn(ctx.host, lead.route, &[IN_VAIN.to_vec()], ctx.now_ms);

@@ -33,7 +33,7 @@ impl Vm {
             Step::Open => match ctx.host.open_stream(&target, SERVICE, METHOD) {
                 Ok(stream) => {
                     self.link.opened(stream, ctx.now_ms);
-                    self.trust.reconnected();
+                    self.staleness.reconnected();
                     self.control = ControlState {
                         last_closed_ms: self.control.last_closed_ms,
                         ..ControlState::default()
@@ -99,16 +99,16 @@ impl Vm {
                     self.report(Ctx::new(host, now_ms));
                 }
             }
-            Some(FromControl::Command(command)) => self.obey(Ctx::new(host, now_ms), stream, &command),
+            Some(FromControl::Command(command)) => self.handle_command(Ctx::new(host, now_ms), stream, &command),
             Some(FromControl::Welcome(welcome)) => {
                 proof::keep(host, &welcome.proof);
                 self.take_key_secret(Ctx::new(host, now_ms), &welcome);
             }
-            Some(FromControl::CaughtUp(_)) => self.trust.caught_up(),
+            Some(FromControl::CaughtUp(_)) => self.staleness.caught_up(),
             // A body this version does not know: the control plane is newer and must live with it.
             None => {}
         }
-        self.trust.confirm_in_sync(host, now_ms);
+        self.staleness.confirm_in_sync(host, now_ms);
     }
 
     /// The control stream ended.
@@ -172,7 +172,7 @@ impl Vm {
         self.link.send(host, ToControl::SettingsAck(ack));
     }
 
-    fn obey(&mut self, ctx: Ctx<'_, impl Host>, stream: u32, command: &Command) {
+    fn handle_command(&mut self, ctx: Ctx<'_, impl Host>, stream: u32, command: &Command) {
         let done = self.execute(ctx, command);
         if let (true, Some(stamp)) = (done.ok, done.purge) {
             self.control.purges.push(PendingPurgeAck {

@@ -200,12 +200,12 @@ fn an_acknowledgement_that_comes_twice_takes_no_other_report() {
     });
 }
 
-fn purged(stamps: &InvalidationLog, path: &str) -> bool {
+fn purged(invalidation_log: &InvalidationLog, path: &str) -> bool {
     let parts = KeyParts {
         host: b"a.example",
         path: path.as_bytes(),
     };
-    stamps.verdict(PurgeGeneration::default(), &parts, std::iter::empty()) == Verdict::Purged
+    invalidation_log.verdict(PurgeGeneration::default(), &parts, std::iter::empty()) == Verdict::Purged
 }
 
 #[test]
@@ -221,18 +221,18 @@ fn a_purge_that_is_recorded_is_seen_by_whoever_looks_afterwards() {
         }
     };
     let look = |map: &Stepped<'_>| {
-        let mut stamps = InvalidationLog::default();
-        stamps.refresh(map, NOW_MS);
+        let mut invalidation_log = InvalidationLog::default();
+        invalidation_log.refresh(map, NOW_MS);
         String::new()
     };
     let (one, two) = (purge("/one"), purge("/two"));
     let states = explore(&map, &[&one, &two, &look], 1, |data, standing| {
         // One that has looked at every state before, and one that looks for the first time.
-        let mut stamps = InvalidationLog::default();
-        stamps.refresh(data, NOW_MS);
+        let mut invalidation_log = InvalidationLog::default();
+        invalidation_log.refresh(data, NOW_MS);
         for (standing, path) in standing.iter().zip(["/one", "/two"]) {
             let told = standing.result() == Some("true");
-            assert!(!told || purged(&stamps, path), "{path} {standing:?}");
+            assert!(!told || purged(&invalidation_log, path), "{path} {standing:?}");
         }
     });
     assert!(states > 50, "{states}");

@@ -150,7 +150,10 @@ impl Vm {
             .iter()
             .filter_map(|stored| {
                 let view = StoredView::decode(&stored.value, false).ok()?;
-                let purged = match self.stamps.verdict(stored.purge_generation, &parts, view.tags()) {
+                let purged = match self
+                    .invalidation_log
+                    .verdict(stored.purge_generation, &parts, view.tags())
+                {
                     Verdict::Live => "no",
                     Verdict::Soft => "soft",
                     Verdict::Purged => "yes",

@@ -188,7 +188,9 @@ impl Vm {
             host: key.host(),
             path: key.path(),
         };
-        let verdict = self.stamps.verdict(found.purge_generation, &parts, view.tags());
+        let verdict = self
+            .invalidation_log
+            .verdict(found.purge_generation, &parts, view.tags());
         if verdict != Verdict::Purged {
             self.store.keep(&found);
         }

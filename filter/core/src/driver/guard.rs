@@ -156,35 +156,36 @@ impl Vm {
     }
 
     /// An operator's override on a breaker.
-    pub(super) fn steer_breaker(
+    pub(super) fn apply_override(
         &mut self,
         ctx: Ctx<'_, impl Host>,
-        steer: &BreakerCommand,
+        apply_override: &BreakerCommand,
     ) -> Result<serde_json::Value, String> {
-        let forced = match steer.action() {
+        let forced = match apply_override.action() {
             Action::ForceOpen => Forced::Open,
             Action::ForceClose => Forced::Closed,
             Action::DryRun => Forced::DryRun,
             Action::Reset => Forced::None,
             Action::Unspecified => return Err("what to do with the breaker is not said".to_owned()),
         };
-        if steer.upstream.is_empty() {
+        if apply_override.upstream.is_empty() {
             return Err("which upstream is not said".to_owned());
         }
-        let lasts_ms = if steer.expires_in_ms == 0 {
+        let lasts_ms = if apply_override.expires_in_ms == 0 {
             u64::MAX
         } else {
-            steer.expires_in_ms
+            apply_override.expires_in_ms
         };
         let until_ms = ctx.now_ms.saturating_add(lasts_ms);
         let policy = &self.policies.breaker;
         if !policy.enabled {
             return Err("the settings in force switch circuit breakers off".to_owned());
         }
-        let transition = breaker::steer(ctx.host, &steer.upstream, policy, forced, until_ms, ctx.now_ms)
-            .map_err(|error| format!("the breaker's record could not be written: {error}"))?;
+        let transition =
+            breaker::apply_override(ctx.host, &apply_override.upstream, policy, forced, until_ms, ctx.now_ms)
+                .map_err(|error| format!("the breaker's record could not be written: {error}"))?;
         self.tell(ctx.host, transition);
-        Ok(json!({ "upstream": steer.upstream }))
+        Ok(json!({ "upstream": apply_override.upstream }))
     }
 }
 

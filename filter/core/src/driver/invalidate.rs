@@ -31,7 +31,7 @@ impl Vm {
             let key = cache::CacheKey::new(&route.key, &target.as_target(), &asked.fields, &self.key_secret.secret);
             // A stamp and not a removal: it reaches every variant and identity of the URL, and a fetch still in flight.
             if self
-                .stamps
+                .invalidation_log
                 .purge(ctx.host, &PurgeTarget::url(key.host(), key.path()), false, ctx.now_ms)
                 .is_ok()
             {
@@ -54,7 +54,7 @@ impl Vm {
             for group in groups::invalidated(response) {
                 let tag = groups::group_tag(&group);
                 let purge = PurgeTarget::tag(&host_name, &tag);
-                if self.stamps.purge(ctx.host, &purge, false, ctx.now_ms).is_ok() {
+                if self.invalidation_log.purge(ctx.host, &purge, false, ctx.now_ms).is_ok() {
                     self.recorder.invalidated("cache-group");
                     stamped = true;
                 }

@@ -241,7 +241,7 @@ impl Turn {
     /// Of a follower, by what its flight came to.
     fn after(outcome: Outcome, follower: &Follower) -> Self {
         let (since_ms, retried) = (follower.since_ms, follower.retried);
-        match outcome.landing {
+        match outcome.fetched {
             FetchOutcome::Stored => Self::Landed { since_ms },
             FetchOutcome::NotShareable | FetchOutcome::Released => Self::Alone,
             FetchOutcome::Left if retried => Self::Retry { since_ms, failed: None },

@@ -61,7 +61,7 @@ impl Vm {
             return;
         };
         self.abandon(&mut forwarded);
-        self.land_ended(ctx, &mut forwarded);
+        self.complete_ended(ctx, &mut forwarded);
         self.settle_forwarded(ctx, exchange, &mut forwarded);
     }
 

@@ -55,8 +55,8 @@ impl Vm {
         // An answer of our own has set the phase; the permit goes with the exchange all the same.
         match &exchange.phase {
             Phase::Answered(_) => {
-                let landing = fetch_failed(&forwarded);
-                self.complete_fetch(ctx, &mut forwarded.flight, landing);
+                let fetched = fetch_failed(&forwarded);
+                self.complete_fetch(ctx, &mut forwarded.flight, fetched);
                 self.settle_forwarded(ctx, exchange, &mut forwarded);
             }
             _ => {
@@ -140,7 +140,7 @@ impl Vm {
             if stored_as == Method::Get && asked.method.is_unsafe() && !exchange.ambiguous {
                 forwarded.key = self.key_of_posted(ctx.host, exchange, &asked, &route);
                 // Born after the invalidation that it has itself caused.
-                forwarded.purge_generation = self.stamps.purge_generation();
+                forwarded.purge_generation = self.invalidation_log.purge_generation();
             }
             if asked.method == Method::Head && is_from_origin(ctx.host, forwarded) {
                 self.compare_head(ctx, forwarded, &seen, &route);
@@ -151,11 +151,11 @@ impl Vm {
         }
         self.mark_forwarded(ctx.host, forwarded, &response, is_promised);
         if !stored {
-            let landing = match status {
+            let fetched = match status {
                 500 | 502 | 503 | 504 => fetch_failed(forwarded),
                 _ => FetchOutcome::NotShareable,
             };
-            self.complete_fetch(ctx, &mut forwarded.flight, landing);
+            self.complete_fetch(ctx, &mut forwarded.flight, fetched);
         }
         if end && stored {
             self.commit(ctx, forwarded);

@@ -8,10 +8,10 @@ impl Vm {
     /// Looks whether everything stood still. True then: the purges of other VMs are in force here, and the control stream is
     /// opened anew, by which the control plane learns that we were away.
     pub(super) fn notice_pause(&mut self, ctx: Ctx<'_, impl Host>) -> bool {
-        if self.bootstrap.control_target().is_none() || !self.trust.passes(ctx.now_ms) {
+        if self.bootstrap.control_target().is_none() || !self.staleness.passes(ctx.now_ms) {
             return false;
         }
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         if let Some(stream) = self.link.renew() {
             ctx.host.cancel(stream);
         }
@@ -22,17 +22,17 @@ impl Vm {
     pub(super) fn doubts(&mut self, ctx: Ctx<'_, impl Host>) -> bool {
         self.join(ctx);
         // Only the tick says that time goes on as usual; a request may be the first thing that happens after a pause.
-        if self.trust.may_have_paused(ctx.now_ms) {
+        if self.staleness.may_have_paused(ctx.now_ms) {
             self.notice_pause(ctx);
         }
-        if !self.trust.is_in_doubt() {
+        if !self.staleness.is_in_doubt() {
             return false;
         }
-        if self.trust.doubts(ctx.host, ctx.now_ms) {
+        if self.staleness.doubts(ctx.host, ctx.now_ms) {
             return true;
         }
         // Whoever vouches has taken in what was missed; the wake-up that tells this VM of it may be behind this request.
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         false
     }
 }

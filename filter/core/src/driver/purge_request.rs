@@ -26,7 +26,7 @@ impl Vm {
         let mut number = 0;
         for target in self.purge_targets(purge)? {
             let purge_generation = self
-                .stamps
+                .invalidation_log
                 .purge(ctx.host, &target, purge.soft, ctx.now_ms)
                 .map_err(|error| format!("the purge could not be recorded: {error:?}"))?;
             number = purge_generation.number();

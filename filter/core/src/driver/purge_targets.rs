@@ -62,7 +62,7 @@ impl Vm {
         let targets = self.targets_of(counted)?;
         let mut count = PurgeCount::default();
         // What others have purged is not counted as there.
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         let next = self.visit_meant(ctx.host, &targets, 0, ctx.now_ms, &mut |_, verdict| {
             count.matched += u64::from(verdict != Verdict::Purged);
         });
@@ -73,7 +73,7 @@ impl Vm {
     pub(super) fn count_after(&mut self, ctx: Ctx<'_, impl Host>, asked: &CountCommand) -> Result<PurgeCount, String> {
         let targets = self.targets_of(&asked.targets).ok_or("a target cannot be read")?;
         let (mut count, mut gone) = (PurgeCount::default(), Vec::new());
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         let next = self.visit_meant(ctx.host, &targets, asked.cursor, ctx.now_ms, &mut |entry, verdict| {
             if entry.purge_generation.number() >= asked.stamp {
                 count.newer += 1;

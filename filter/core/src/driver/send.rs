@@ -52,7 +52,7 @@ impl Vm {
             detail: plan.detail,
             stored: plan.stored.map(|(bytes, id)| Stored { bytes, id }),
             validating,
-            purge_generation: self.stamps.purge_generation(),
+            purge_generation: self.invalidation_log.purge_generation(),
             fence,
             sent_ms: ctx.now_ms,
             answered_after_ms: None,

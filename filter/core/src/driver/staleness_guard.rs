@@ -129,10 +129,10 @@ mod tests {
 
     #[test]
     fn doubts_end_by_themselves_and_a_clock_that_goes_back_raises_none() {
-        let (map, mut trust) = (MemoryMap::default(), StalenessGuard::default());
-        trust.passes(100_000);
-        assert!(!trust.passes(1_000));
-        assert!(trust.passes(50_000) && trust.doubts(&map, 50_001));
-        assert!(!trust.doubts(&map, 50_001 + PATIENCE_MS));
+        let (map, mut staleness) = (MemoryMap::default(), StalenessGuard::default());
+        staleness.passes(100_000);
+        assert!(!staleness.passes(1_000));
+        assert!(staleness.passes(50_000) && staleness.doubts(&map, 50_001));
+        assert!(!staleness.doubts(&map, 50_001 + PATIENCE_MS));
     }
 }

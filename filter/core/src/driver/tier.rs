@@ -70,7 +70,7 @@ impl Vm {
             request: get,
             timeout_ms: tier.deadline_ms,
             varied: false,
-            purge_generation: self.stamps.purge_generation(),
+            purge_generation: self.invalidation_log.purge_generation(),
         })
     }
 
@@ -84,12 +84,12 @@ impl Vm {
     /// Makes the calls that wait. Root callbacks only.
     pub(super) fn call_tier(&mut self, ctx: Ctx<'_, impl Host>) {
         while let Some((id, question)) = self.tier.asks.pop_front() {
-            self.put_question(ctx, id, question);
+            self.send_query(ctx, id, question);
         }
         self.run_tier_work(ctx);
     }
 
-    fn put_question(&mut self, ctx: Ctx<'_, impl Host>, id: TicketId, question: Question) {
+    fn send_query(&mut self, ctx: Ctx<'_, impl Host>, id: TicketId, question: Question) {
         if self.parked.ticket(id).is_none() {
             // The client has gone.
             return;

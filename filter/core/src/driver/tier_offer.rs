@@ -68,7 +68,7 @@ impl Vm {
     }
 
     /// A fetch has ended: where this VM holds the fleet's lease for it and has not offered the response, it gives the lease back.
-    pub(super) fn tier_landed(&mut self, host: &impl Host, hash: u64, landing: FetchOutcome) {
+    pub(super) fn tier_landed(&mut self, host: &impl Host, hash: u64, fetched: FetchOutcome) {
         let Some(key) = self.tier.leases.remove(&hash) else {
             return;
         };
@@ -78,7 +78,7 @@ impl Vm {
         self.tier.work.push_back(Work::Release(TierRelease {
             key,
             holder: self.uid,
-            not_shareable: landing == FetchOutcome::NotShareable,
+            not_shareable: fetched == FetchOutcome::NotShareable,
         }));
         let _ = host.enqueue(self.queue, &[Wake::Tier.byte()]);
     }

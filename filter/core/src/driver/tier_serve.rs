@@ -54,7 +54,7 @@ impl Vm {
             path: key.path(),
         };
         // What this Envoy purged while the answer was on its way, and what it has yet to tell the tier.
-        let purged = self.stamps.verdict(*purge_generation, &parts, view.tags()) != Verdict::Live
+        let purged = self.invalidation_log.verdict(*purge_generation, &parts, view.tags()) != Verdict::Live
             || Blocks::block(ctx.host, key.host(), key.path(), view.tags(), ctx.now_ms);
         if purged {
             return Err(TierResult::Purged);

@@ -30,7 +30,7 @@ impl Vm {
         let mut cursor = asked.cursor;
         let mut offset = usize::try_from(asked.offset).unwrap_or(usize::MAX);
         let mut left = budget;
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         let hits = hits_of(asked);
         for _ in 0..ENTRIES {
             let (entries, next) = self
@@ -80,13 +80,13 @@ impl Vm {
             host: parts.host,
             path: parts.path,
         };
-        self.stamps.verdict(purge_generation, &parts, view.tags())
+        self.invalidation_log.verdict(purge_generation, &parts, view.tags())
     }
 
     /// Takes stored responses back. Nothing in them is believed: their checksums, keys, fields and times are looked at. Answers
     /// what became of each; of a part which is not the last nothing.
     pub(super) fn import(&mut self, ctx: Ctx<'_, impl Host>, asked: &ImportCommand) -> Result<Value, String> {
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         if !asked.records.is_empty() {
             let restored = asked
                 .records
@@ -172,11 +172,11 @@ impl Vm {
     /// Removes what is expired, and step by step what is purged: of that only the responses themselves tell.
     pub(super) fn sweep(&mut self, ctx: Ctx<'_, impl Host>, cursor: u64) -> Value {
         let before = self.store.usage(ctx.host, ctx.now_ms);
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         if cursor == 0 {
-            self.store.sweep_all(ctx.host, &self.stamps, ctx.now_ms);
+            self.store.sweep_all(ctx.host, &self.invalidation_log, ctx.now_ms);
         }
-        let (purged, next) = if self.stamps.are_empty() {
+        let (purged, next) = if self.invalidation_log.are_empty() {
             (0, None)
         } else {
             self.sweep_purged(ctx, cursor)

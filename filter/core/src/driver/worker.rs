@@ -71,7 +71,7 @@ impl Vm {
             self.beat(ctx);
         }
         self.adopt(ctx.host);
-        self.stamps.refresh(ctx.host, ctx.now_ms);
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         self.forwarding.refresh(ctx.host);
     }
 
@@ -84,7 +84,7 @@ impl Vm {
             seen_ms: ctx.now_ms,
             epoch: fingerprint(&self.in_force.epoch),
             revision: self.in_force.revision,
-            purges: self.stamps.purge_generation().number(),
+            purges: self.invalidation_log.purge_generation().number(),
         };
         if let Some(vms) = registry::heartbeat(ctx.host, me) {
             self.listed_ms = Some(ctx.now_ms);

@@ -30,19 +30,25 @@ impl Store {
     /// Bounded housekeeping for a tick: shrinks to the limits, removes what expired or was purged as a whole, recounts the
     /// totals. Reads at most about `2 * budget` pages; true when the limits are still exceeded and another call should follow.
     /// Any worker may call it, one is enough: a call goes on where the last one ended, whoever made it.
-    pub fn maintain(&mut self, map: &impl SharedMap, stamps: &InvalidationLog, budget: usize, now_ms: Millis) -> bool {
+    pub fn maintain(
+        &mut self,
+        map: &impl SharedMap,
+        invalidation_log: &InvalidationLog,
+        budget: usize,
+        now_ms: Millis,
+    ) -> bool {
         let exceeded = self.shrink(map, budget, now_ms).unwrap_or(false);
         // A host in trouble or a lost race: the next tick tries again.
-        let _ = self.sweep(map, stamps, budget, now_ms);
+        let _ = self.sweep(map, invalidation_log, budget, now_ms);
         self.account.settle(map);
         exceeded
     }
 
     /// One whole round at once, on an operator's override: every page is read, a few milliseconds of one worker.
-    pub fn sweep_all(&mut self, map: &impl SharedMap, stamps: &InvalidationLog, now_ms: Millis) {
+    pub fn sweep_all(&mut self, map: &impl SharedMap, invalidation_log: &InvalidationLog, now_ms: Millis) {
         // One step more than a round has, since a round may have begun somewhere.
         for _ in 0..=usize::from(PAGES).div_ceil(SWEEP_STEP) {
-            let _ = self.sweep(map, stamps, SWEEP_STEP, now_ms);
+            let _ = self.sweep(map, invalidation_log, SWEEP_STEP, now_ms);
         }
         self.account.settle(map);
     }
@@ -70,7 +76,7 @@ impl Store {
     fn sweep(
         &mut self,
         map: &impl SharedMap,
-        stamps: &InvalidationLog,
+        invalidation_log: &InvalidationLog,
         budget: usize,
         now_ms: Millis,
     ) -> Result<(), StoreError> {
@@ -81,7 +87,7 @@ impl Store {
         let mut occupied = Vec::new();
         let mut reached = end;
         for number in start..end {
-            let Some(swept) = self.inspect(map, stamps, number, now_ms) else {
+            let Some(swept) = self.inspect(map, invalidation_log, number, now_ms) else {
                 reached = number;
                 break;
             };
@@ -126,7 +132,7 @@ impl Store {
     fn inspect(
         &mut self,
         map: &impl SharedMap,
-        stamps: &InvalidationLog,
+        invalidation_log: &InvalidationLog,
         number: u16,
         now_ms: Millis,
     ) -> Option<Swept> {
@@ -137,7 +143,7 @@ impl Store {
         let mut gone = take_where(&mut page, |record| record.is_expired(now_ms));
         let expired = gone.len() as u64;
         gone.extend(take_where(&mut page, |record| {
-            stamps.all_purged_since(record.purge_generation)
+            invalidation_log.all_purged_since(record.purge_generation)
         }));
         Some(Swept {
             number,

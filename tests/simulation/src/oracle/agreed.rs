@@ -125,11 +125,11 @@ impl Oracle {
     ///
     /// # Errors
     /// An older one is back.
-    pub(crate) fn no_older_override(&self, steering: &BreakerOverrides) -> Result<(), String> {
+    pub(crate) fn no_older_override(&self, breaker_overrides: &BreakerOverrides) -> Result<(), String> {
         for (said, before) in &self.agreed.overrides {
-            let known = steering.log().any(|known| known == said);
+            let known = breaker_overrides.log().any(|known| known == said);
             let replaced = before.as_ref().is_some_and(|before| {
-                let last = steering.last(&said.upstream);
+                let last = breaker_overrides.last(&said.upstream);
                 last == Some(before) && before != said
             });
             if known && replaced {

@@ -19,7 +19,7 @@ impl Replica {
         now_ms: u64,
     ) {
         let said = BreakerOverride {
-            at: self.steering.moment(upstream, now_ms),
+            at: self.breaker_overrides.moment(upstream, now_ms),
             upstream: upstream.to_owned(),
             action,
             until: lasts_ms.map(|lasts_ms| now_ms + lasts_ms),
@@ -27,13 +27,13 @@ impl Replica {
             reason: String::new(),
         };
         self.number_of_its_own();
-        let before = self.steering.last(upstream).cloned();
-        self.steering.say(said.clone());
-        self.disk.steering = self.steering.clone();
+        let before = self.breaker_overrides.last(upstream).cloned();
+        self.breaker_overrides.apply(said.clone());
+        self.disk.breaker_overrides = self.breaker_overrides.clone();
         self.seen.push(Seen::Overridden(Box::new(Overridden {
             said: said.clone(),
             before,
-            last: self.steering.last(upstream).cloned(),
+            last: self.breaker_overrides.last(upstream).cloned(),
         })));
         self.publish(&Fact::BreakerOverridden { said: said.clone() }, now_ms);
         self.send_override(&said, now_ms);
@@ -42,11 +42,11 @@ impl Replica {
     /// Another replica has taken an override in.
     pub(super) fn observe_override(&mut self, said: BreakerOverride, now_ms: u64) {
         let fresh = said.at.saturating_add(FRESH_MS) > now_ms;
-        if !self.steering.say(said.clone()) {
+        if !self.breaker_overrides.apply(said.clone()) {
             return;
         }
-        self.disk.steering = self.steering.clone();
-        let last = self.steering.last(&said.upstream).cloned();
+        self.disk.breaker_overrides = self.breaker_overrides.clone();
+        let last = self.breaker_overrides.last(&said.upstream).cloned();
         if let Some(last) = last.filter(|_| fresh) {
             self.send_override(&last, now_ms);
         }
@@ -54,7 +54,7 @@ impl Replica {
 
     /// Tells an Envoy that has just connected what is in force.
     pub(super) fn tell_overrides(&mut self, envoy: &str, now_ms: u64) {
-        let holding: Vec<BreakerOverride> = self.steering.in_force(now_ms).cloned().collect();
+        let holding: Vec<BreakerOverride> = self.breaker_overrides.in_force(now_ms).cloned().collect();
         for said in holding {
             self.ask_envoy(envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
         }
@@ -64,7 +64,7 @@ impl Replica {
     pub(crate) fn correct_overrides(&mut self, now_ms: u64) {
         for envoy in self.connected_envoys() {
             let breakers = self.fleet.get(&envoy).map_or(&[][..], |envoy| &envoy.gauges.breakers);
-            let unheard = self.steering.unheard(breakers, now_ms).into_iter().cloned();
+            let unheard = self.breaker_overrides.unheard(breakers, now_ms).into_iter().cloned();
             for said in unheard.collect::<Vec<BreakerOverride>>() {
                 self.ask_envoy(&envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
             }
@@ -77,7 +77,7 @@ impl Replica {
             return;
         }
         self.renewed_ms = now_ms;
-        let holding: Vec<BreakerOverride> = self.steering.to_renew().cloned().collect();
+        let holding: Vec<BreakerOverride> = self.breaker_overrides.to_renew().cloned().collect();
         for said in holding {
             self.send_override(&said, now_ms);
         }

@@ -143,7 +143,7 @@ impl Replica {
         };
         self.send(stream, ToFilter::Welcome(welcome));
         self.push(stream);
-        self.catch_up(&envoy, now_ms);
+        self.replay_missed(&envoy, now_ms);
         self.tell_overrides(&envoy, now_ms);
     }
 

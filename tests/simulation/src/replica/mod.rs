@@ -118,7 +118,7 @@ struct Disk {
     log: PurgeLog,
     /// Receipts that are written and not on the disk for certain.
     loose: Vec<(String, String, u64)>,
-    steering: BreakerOverrides,
+    breaker_overrides: BreakerOverrides,
 }
 
 /// How a replica starts again.
@@ -155,7 +155,7 @@ pub(crate) struct Replica {
     commands: Commands,
     agreeing: Agreeing,
     purging: Purging,
-    steering: BreakerOverrides,
+    breaker_overrides: BreakerOverrides,
     renewed_ms: u64,
     tier: Tier,
     /// `None`: it stands alone.
@@ -176,7 +176,7 @@ impl Replica {
             older: None,
             log: PurgeLog::default(),
             loose: Vec::new(),
-            steering: BreakerOverrides::default(),
+            breaker_overrides: BreakerOverrides::default(),
         });
         Self {
             number,
@@ -187,7 +187,7 @@ impl Replica {
             commands: Commands::default(),
             agreeing: Agreeing::new(disk.history.clone()),
             purging: Purging::new(disk.log.clone()),
-            steering: disk.steering.clone(),
+            breaker_overrides: disk.breaker_overrides.clone(),
             renewed_ms: now_ms,
             tier: Tier::new(shares, now_ms),
             shared: shares.then(Shared::default),
@@ -237,8 +237,8 @@ impl Replica {
     }
 
     /// Overrides of breakers.
-    pub(crate) fn steering(&self) -> &BreakerOverrides {
-        &self.steering
+    pub(crate) fn breaker_overrides(&self) -> &BreakerOverrides {
+        &self.breaker_overrides
     }
 
     /// Settings and their history.

@@ -193,12 +193,12 @@ impl Replica {
         for envoy in self.connected_envoys() {
             let missing = self.missing(&envoy);
             if missing.is_none_or(|missing| missing.iter().any(|purge| purge.at < before)) {
-                self.catch_up(&envoy, now_ms);
+                self.replay_missed(&envoy, now_ms);
             }
         }
     }
 
-    pub(super) fn catch_up(&mut self, envoy: &str, now_ms: u64) {
+    pub(super) fn replay_missed(&mut self, envoy: &str, now_ms: u64) {
         let Some(stream) = self.links.by_envoy.get(envoy).copied() else {
             return;
         };

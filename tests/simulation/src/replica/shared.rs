@@ -227,7 +227,7 @@ impl Replica {
         let purges = self.purging.log.oldest_first().cloned();
         let purges = purges.map(|purge| Fact::PurgeAccepted { purge });
         let overrides = self
-            .steering
+            .breaker_overrides
             .log()
             .cloned()
             .map(|said| Fact::BreakerOverridden { said });

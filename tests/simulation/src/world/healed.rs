@@ -55,17 +55,17 @@ impl World {
             }
             self.oracle.nothing_written_is_lost(replica.history())?;
             self.purges_are_known(first, replica)?;
-            let words = [first, replica].map(|replica| replica.steering().last(UPSTREAM));
+            let words = [first, replica].map(|replica| replica.breaker_overrides().last(UPSTREAM));
             let on_its_way = words.iter().flatten().any(|said| said.at + LATE_MS > self.now_ms);
             if words[0] != words[1] && !on_its_way {
                 return Err(format!(
                     "replica {who} has another last override: {:?}, and replica 1 {:?}",
-                    replica.steering().last(UPSTREAM),
-                    first.steering().last(UPSTREAM)
+                    replica.breaker_overrides().last(UPSTREAM),
+                    first.breaker_overrides().last(UPSTREAM)
                 ));
             }
         }
-        self.oracle.no_older_override(first.steering())?;
+        self.oracle.no_older_override(first.breaker_overrides())?;
         for envoy in 0..self.envoys.len() {
             self.envoy_is_well(envoy, &replicas)?;
         }
@@ -155,7 +155,7 @@ impl World {
     /// The last override holds at the Envoy, or none.
     fn breaker_is_right(&self, envoy: usize, replica: &Replica) -> Checked {
         let now_ms = self.now_ms;
-        let last = replica.steering().last(UPSTREAM);
+        let last = replica.breaker_overrides().last(UPSTREAM);
         let unclear = |said: &BreakerOverride| {
             let ends = said.until.is_some_and(|until| until.abs_diff(now_ms) < ENDS_MS);
             ends || said.at + LATE_MS > now_ms

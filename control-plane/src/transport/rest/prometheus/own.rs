@@ -21,7 +21,7 @@ pub(super) fn families(settings: &SettingsService, alerts: &AlertService) -> Vec
     let condition = settings.condition();
     let mut alerts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for (alert, _) in &active {
-        *alerts.entry((&alert.name, alert.severity.word())).or_default() += 1;
+        *alerts.entry((&alert.name, alert.severity.as_str())).or_default() += 1;
     }
     let alerts = alerts
         .into_iter()

@@ -19,8 +19,8 @@ const OPEN: Rejection = Rejection {
     retry_after_ms: 1_000,
 };
 
-fn landed(landing: FetchOutcome, second: bool) -> Event {
-    Event::Landed(Outcome { landing, second })
+fn landed(fetched: FetchOutcome, second: bool) -> Event {
+    Event::Landed(Outcome { fetched, second })
 }
 
 fn flight(follower: Follower) -> Stage {
@@ -221,7 +221,7 @@ fn only_a_first_attempt_or_a_given_up_one_is_looked_up_as_new() {
     for (_, event, step) in table() {
         if let Step::Decide(turn @ Turn::First { .. }) = step {
             let new = matches!(event, Event::Came(_) | Event::FlightOver)
-                || matches!(event, Event::Landed(outcome) if outcome.landing == FetchOutcome::Left);
+                || matches!(event, Event::Landed(outcome) if outcome.fetched == FetchOutcome::Left);
             assert!(new, "{event:?} {turn:?}");
         }
     }

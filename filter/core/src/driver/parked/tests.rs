@@ -3,7 +3,7 @@ use crate::collapse::FetchOutcome;
 
 fn stored() -> Arrival {
     Arrival::Landed(Outcome {
-        landing: FetchOutcome::Stored,
+        fetched: FetchOutcome::Stored,
         second: false,
     })
 }

@@ -6,10 +6,10 @@ use optimizer_proto::purge::PurgeTarget;
 fn a_host_that_fails_every_call_costs_only_misses() {
     let map = seeded();
     let mut store = Store::new(Limits::default(), Eviction::default());
-    let mut stamps = InvalidationLog::default();
+    let mut invalidation_log = InvalidationLog::default();
     let id = put(&mut store, &map, 1, START).unwrap().id;
     map.fail_all(true);
-    exercise(&mut store, &mut stamps, &map, id);
+    exercise(&mut store, &mut invalidation_log, &map, id);
     assert!(put(&mut store, &map, 2, START).is_err());
     map.fail_all(false);
     assert!(has(&mut store, &map, 1, START), "nothing was lost");
@@ -17,7 +17,7 @@ fn a_host_that_fails_every_call_costs_only_misses() {
     assert_covered(&map);
 }
 
-fn exercise(store: &mut Store, stamps: &mut InvalidationLog, map: &impl SharedMap, id: EntryId) {
+fn exercise(store: &mut Store, invalidation_log: &mut InvalidationLog, map: &impl SharedMap, id: EntryId) {
     Store::seed(map);
     InvalidationLog::seed(map);
     store.touch(id, START);
@@ -38,11 +38,11 @@ fn exercise(store: &mut Store, stamps: &mut InvalidationLog, map: &impl SharedMa
     let _ = store.remove(map, &key(1));
     let _ = store.discard(map, id);
     let _ = store.discard_corrupt(map, id);
-    let _ = store.maintain(map, stamps, 2000, START);
+    let _ = store.maintain(map, invalidation_log, 2000, START);
     let _ = store.usage(map, START);
     let _ = store.iterate(map, Cursor::default(), 10, &(0..=u16::MAX), START);
-    let _ = stamps.purge(map, &PurgeTarget::All, false, START);
-    let _ = stamps.refresh(map, START);
+    let _ = invalidation_log.purge(map, &PurgeTarget::All, false, START);
+    let _ = invalidation_log.refresh(map, START);
 }
 
 /// Fails a share of the calls, by a seeded sequence.

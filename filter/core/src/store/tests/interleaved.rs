@@ -117,7 +117,7 @@ impl SharedMap for Stepped<'_> {
 fn work(map: &impl SharedMap, me: usize, seed: u64, limit: Limits, rounds: u64) {
     let policies = [Eviction::S3Fifo, Eviction::Sieve, Eviction::Lru];
     let mut store = Store::new(limit, policies[seed as usize % 3]);
-    let stamps = InvalidationLog::default();
+    let invalidation_log = InvalidationLog::default();
     let mut random = (seed + 1) * 0x9e37_79b9 + me as u64 * 77;
     for round in 0..rounds {
         random = random
@@ -131,7 +131,7 @@ fn work(map: &impl SharedMap, me: usize, seed: u64, limit: Limits, rounds: u64) 
                 let _ = store.insert(map, entry(&key(n), value(n, len)), |_| 0, now);
             }
             4 => drop(store.remove(map, &key(n))),
-            5 => drop(store.maintain(map, &stamps, 200, now)),
+            5 => drop(store.maintain(map, &invalidation_log, 200, now)),
             6 => store.flush(map, 4),
             _ => {
                 if let Some(found) = store.lookup(map, &key(n), |_| 0, now) {

@@ -47,7 +47,7 @@ fn run(workers: usize, ops: &[(usize, Op)]) {
     let map = seeded();
     let mut limit = limits(100, 600 << 10);
     let mut stores: Vec<_> = (0..workers).map(|_| Store::new(limit, Eviction::default())).collect();
-    let stamps = InvalidationLog::default();
+    let invalidation_log = InvalidationLog::default();
     let mut now = START;
     let mut latest = std::collections::HashMap::new();
     for (worker, op) in ops {
@@ -79,14 +79,14 @@ fn run(workers: usize, ops: &[(usize, Op)]) {
                 assert!(!has(store, &map, *n, now));
             }
             Op::Flush => store.flush(&map, 16),
-            Op::Maintain => drop(store.maintain(&map, &stamps, 64, now)),
+            Op::Maintain => drop(store.maintain(&map, &invalidation_log, 64, now)),
             Op::Wait { ms } => now += ms,
             Op::Resize { entries, kib, policy } => {
                 limit = limits(*entries, kib << 10);
                 for store in &mut stores {
                     store.configure(limit, POLICIES[*policy]);
                 }
-                while stores[0].maintain(&map, &stamps, 32, now) {}
+                while stores[0].maintain(&map, &invalidation_log, 32, now) {}
                 assert!(ledger(&map).total.fits(&limit));
             }
         }
@@ -122,7 +122,7 @@ proptest! {
 #[test]
 fn growing_keeps_every_entry_and_shrinking_takes_bounded_steps() {
     let map = seeded();
-    let stamps = InvalidationLog::default();
+    let invalidation_log = InvalidationLog::default();
     let mut store = Store::new(limits(5000, 64 << 20), Eviction::default());
     for n in 0..5000 {
         put(&mut store, &map, n, START).unwrap();
@@ -134,7 +134,7 @@ fn growing_keeps_every_entry_and_shrinking_takes_bounded_steps() {
     let mut calls = 0;
     loop {
         let (reads, writes) = (map.reads(), map.writes());
-        let more = store.maintain(&map, &stamps, 16, START);
+        let more = store.maintain(&map, &invalidation_log, 16, START);
         assert!(
             map.reads() - reads < 1000 && map.writes() - writes < 400,
             "{} {}",

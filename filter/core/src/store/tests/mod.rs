@@ -111,8 +111,8 @@ fn assert_covered(map: &MemoryMap) {
 
 /// Two rounds of the sweep: the first may have begun with pages counted before a fault.
 fn sweep_all(store: &mut Store, map: &impl SharedMap, now: Millis) {
-    let stamps = InvalidationLog::default();
+    let invalidation_log = InvalidationLog::default();
     for _ in 0..2 * (u32::from(PAGES) / 64) + 2 {
-        store.maintain(map, &stamps, 64, now);
+        store.maintain(map, &invalidation_log, 64, now);
     }
 }

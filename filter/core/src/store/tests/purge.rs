@@ -7,8 +7,8 @@ const PARTS: KeyParts<'static> = KeyParts {
 };
 const TAGS: [&[u8]; 2] = [b"items", b"item-7"];
 
-fn verdict(stamps: &InvalidationLog, purge_generation: PurgeGeneration) -> Verdict {
-    stamps.verdict(purge_generation, &PARTS, TAGS.into_iter())
+fn verdict(invalidation_log: &InvalidationLog, purge_generation: PurgeGeneration) -> Verdict {
+    invalidation_log.verdict(purge_generation, &PARTS, TAGS.into_iter())
 }
 
 #[test]
@@ -36,17 +36,21 @@ fn each_kind_reaches_what_it_names_and_nothing_else() {
     for soft in [false, true] {
         let expected = if soft { Verdict::Soft } else { Verdict::Purged };
         for what in &hits {
-            let (map, mut stamps) = (seeded(), InvalidationLog::default());
-            let before = stamps.purge_generation();
-            let number = stamps.purge(&map, what, soft, START).unwrap();
-            assert_eq!(verdict(&stamps, before), expected, "{what:?}");
-            assert_eq!(verdict(&stamps, number), Verdict::Live, "born afterwards: {what:?}");
+            let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+            let before = invalidation_log.purge_generation();
+            let number = invalidation_log.purge(&map, what, soft, START).unwrap();
+            assert_eq!(verdict(&invalidation_log, before), expected, "{what:?}");
+            assert_eq!(
+                verdict(&invalidation_log, number),
+                Verdict::Live,
+                "born afterwards: {what:?}"
+            );
         }
         for what in &misses {
-            let (map, mut stamps) = (seeded(), InvalidationLog::default());
-            let before = stamps.purge_generation();
-            stamps.purge(&map, what, soft, START).unwrap();
-            assert_eq!(verdict(&stamps, before), Verdict::Live, "{what:?}");
+            let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+            let before = invalidation_log.purge_generation();
+            invalidation_log.purge(&map, what, soft, START).unwrap();
+            assert_eq!(verdict(&invalidation_log, before), Verdict::Live, "{what:?}");
         }
     }
 }
@@ -71,10 +75,10 @@ fn a_purge_is_in_force_elsewhere_from_the_refresh_on() {
 
 #[test]
 fn a_body_in_flight_is_purged_too() {
-    let (map, mut stamps) = (seeded(), InvalidationLog::default());
+    let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
     let mut store = Store::new(Limits::default(), Eviction::default());
-    let purge_generation = stamps.purge_generation();
-    stamps.purge(&map, &PurgeTarget::All, false, START).unwrap();
+    let purge_generation = invalidation_log.purge_generation();
+    invalidation_log.purge(&map, &PurgeTarget::All, false, START).unwrap();
     store
         .insert(
             &map,
@@ -89,14 +93,14 @@ fn a_body_in_flight_is_purged_too() {
     put(&mut store, &map, 2, START).unwrap();
     let third = key(3);
     let young = Entry {
-        purge_generation: stamps.purge_generation(),
+        purge_generation: invalidation_log.purge_generation(),
         ..entry(&third, value(3, 50))
     };
     store.insert(&map, young, |_| 0, START).unwrap();
     let found = store.lookup(&map, &key(1), |_| 0, START).unwrap();
-    assert_eq!(verdict(&stamps, found.purge_generation), Verdict::Purged);
+    assert_eq!(verdict(&invalidation_log, found.purge_generation), Verdict::Purged);
     for _ in 0..20 {
-        store.maintain(&map, &stamps, 64, START);
+        store.maintain(&map, &invalidation_log, 64, START);
     }
     assert!(!has(&mut store, &map, 1, START) && !has(&mut store, &map, 2, START));
     assert!(has(&mut store, &map, 3, START), "the sweep takes only what was purged");
@@ -106,49 +110,49 @@ fn a_body_in_flight_is_purged_too() {
 
 #[test]
 fn a_soft_purge_after_a_hard_one_does_not_bring_it_back() {
-    let (map, mut stamps) = (seeded(), InvalidationLog::default());
-    let old = stamps.purge_generation();
-    let between = stamps
+    let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+    let old = invalidation_log.purge_generation();
+    let between = invalidation_log
         .purge(&map, &PurgeTarget::host(b"shop.example"), false, START)
         .unwrap();
-    stamps
+    invalidation_log
         .purge(&map, &PurgeTarget::host(b"shop.example"), true, START)
         .unwrap();
-    assert_eq!(verdict(&stamps, old), Verdict::Purged);
-    assert_eq!(verdict(&stamps, between), Verdict::Soft);
+    assert_eq!(verdict(&invalidation_log, old), Verdict::Purged);
+    assert_eq!(verdict(&invalidation_log, between), Verdict::Soft);
 }
 
 #[test]
 fn a_full_table_purges_too_much_never_too_little() {
-    let (map, mut stamps) = (seeded(), InvalidationLog::default());
-    let purge_generation = stamps.purge_generation();
-    stamps
+    let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+    let purge_generation = invalidation_log.purge_generation();
+    invalidation_log
         .purge(&map, &PurgeTarget::tag(b"", b"item-7"), false, START)
         .unwrap();
     for n in 0..3000 {
         let tag = format!("tag-{n}");
-        stamps
+        invalidation_log
             .purge(&map, &PurgeTarget::tag(b"", tag.as_bytes()), false, START)
             .unwrap();
     }
-    assert_eq!(verdict(&stamps, purge_generation), Verdict::Purged);
+    assert_eq!(verdict(&invalidation_log, purge_generation), Verdict::Purged);
     let mut late = InvalidationLog::default();
     late.refresh(&map, START);
     assert_eq!(verdict(&late, purge_generation), Verdict::Purged);
 
-    let (map, mut stamps) = (seeded(), InvalidationLog::default());
-    let purge_generation = stamps.purge_generation();
-    stamps
+    let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+    let purge_generation = invalidation_log.purge_generation();
+    invalidation_log
         .purge(&map, &PurgeTarget::prefix(b"shop.example", b"/items"), true, START)
         .unwrap();
     for n in 0..200 {
         let path = format!("/{}", "x".repeat(n + 1));
-        stamps
+        invalidation_log
             .purge(&map, &PurgeTarget::prefix(b"x.example", path.as_bytes()), true, START)
             .unwrap();
     }
-    assert_eq!(verdict(&stamps, purge_generation), Verdict::Soft);
-    assert!(stamps.lengths() <= 64);
+    assert_eq!(verdict(&invalidation_log, purge_generation), Verdict::Soft);
+    assert!(invalidation_log.lengths() <= 64);
 }
 
 #[test]
@@ -158,22 +162,22 @@ fn purges_of_many_workers_are_all_kept() {
         for worker in 0..8 {
             let map = &map;
             scope.spawn(move || {
-                let mut stamps = InvalidationLog::default();
+                let mut invalidation_log = InvalidationLog::default();
                 for n in 0..50 {
                     let tag = format!("{worker}/{n}");
-                    stamps
+                    invalidation_log
                         .purge(map, &PurgeTarget::tag(b"", tag.as_bytes()), false, START)
                         .unwrap();
                 }
             });
         }
     });
-    let mut stamps = InvalidationLog::default();
-    stamps.refresh(&map, START);
+    let mut invalidation_log = InvalidationLog::default();
+    invalidation_log.refresh(&map, START);
     for worker in 0..8 {
         for n in 0..50 {
             let tag = format!("{worker}/{n}");
-            let verdict = stamps.verdict(PurgeGeneration::default(), &PARTS, [tag.as_bytes()].into_iter());
+            let verdict = invalidation_log.verdict(PurgeGeneration::default(), &PARTS, [tag.as_bytes()].into_iter());
             assert_eq!(verdict, Verdict::Purged);
         }
     }
@@ -181,8 +185,10 @@ fn purges_of_many_workers_are_all_kept() {
 
 #[test]
 fn a_lost_table_purges_everything_once() {
-    let (map, mut stamps) = (seeded(), InvalidationLog::default());
-    let purge_generation = stamps.purge(&map, &PurgeTarget::url(b"x", b"/"), false, START).unwrap();
+    let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+    let purge_generation = invalidation_log
+        .purge(&map, &PurgeTarget::url(b"x", b"/"), false, START)
+        .unwrap();
     map.set(super::super::codec::STAMPS_KEY, b"damaged", None).unwrap();
     map.set(super::super::codec::STAMPS_VERSION_KEY, b"\xff\xff\xff\x7f", None)
         .unwrap();
@@ -196,26 +202,28 @@ fn a_lost_table_purges_everything_once() {
 
 #[test]
 fn a_response_from_elsewhere_is_purged_by_every_purge_since_the_origin_gave_it() {
-    let (map, mut stamps) = (seeded(), InvalidationLog::default());
-    assert!(stamps.are_empty());
+    let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+    assert!(invalidation_log.are_empty());
     let before = PurgeGeneration::received(START - 5_000);
-    stamps
+    invalidation_log
         .purge(&map, &PurgeTarget::host(b"shop.example"), false, START)
         .unwrap();
-    assert!(!stamps.are_empty());
-    assert_eq!(verdict(&stamps, before), Verdict::Purged);
+    assert!(!invalidation_log.are_empty());
+    assert_eq!(verdict(&invalidation_log, before), Verdict::Purged);
     assert_eq!(
-        verdict(&stamps, PurgeGeneration::received(START)),
+        verdict(&invalidation_log, PurgeGeneration::received(START)),
         Verdict::Purged,
         "within the same second: rather once too often"
     );
     assert_eq!(
-        verdict(&stamps, PurgeGeneration::received(START + 2_000)),
+        verdict(&invalidation_log, PurgeGeneration::received(START + 2_000)),
         Verdict::Live
     );
-    stamps.purge(&map, &PurgeTarget::All, true, START + 9_000).unwrap();
+    invalidation_log
+        .purge(&map, &PurgeTarget::All, true, START + 9_000)
+        .unwrap();
     assert_eq!(
-        verdict(&stamps, PurgeGeneration::received(START + 2_000)),
+        verdict(&invalidation_log, PurgeGeneration::received(START + 2_000)),
         Verdict::Soft
     );
 }
@@ -238,11 +246,11 @@ fn every_spelling_of_a_url_is_one_subject() {
                 PurgeTarget::prefix(b"", b"/caf%C3%A"),
                 PurgeTarget::tag(name, b"g"),
             ] {
-                let (map, mut stamps) = (seeded(), InvalidationLog::default());
-                let before = stamps.purge_generation();
-                stamps.purge(&map, &what, false, START).unwrap();
+                let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+                let before = invalidation_log.purge_generation();
+                invalidation_log.purge(&map, &what, false, START).unwrap();
                 let tags: [&[u8]; 1] = [b"group:g"];
-                let found = stamps.verdict(before, &KeyParts { host, path }, tags.into_iter());
+                let found = invalidation_log.verdict(before, &KeyParts { host, path }, tags.into_iter());
                 assert_eq!(found, Verdict::Purged, "{what:?}");
                 let stored = optimizer_proto::purge::Stored::new(host, path);
                 assert!(what.matches(&stored, tags.into_iter()), "{what:?}");
@@ -253,8 +261,10 @@ fn every_spelling_of_a_url_is_one_subject() {
 
 #[test]
 fn a_table_of_another_version_purges_everything() {
-    let (map, mut stamps) = (seeded(), InvalidationLog::default());
-    let purge_generation = stamps.purge(&map, &PurgeTarget::url(b"x", b"/"), false, START).unwrap();
+    let (map, mut invalidation_log) = (seeded(), InvalidationLog::default());
+    let purge_generation = invalidation_log
+        .purge(&map, &PurgeTarget::url(b"x", b"/"), false, START)
+        .unwrap();
     let (mut table, _) = map.get(super::super::codec::STAMPS_KEY).unwrap();
     table[..4].copy_from_slice(b"aop1");
     map.set(super::super::codec::STAMPS_KEY, &table, None).unwrap();

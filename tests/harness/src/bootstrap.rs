@@ -38,6 +38,8 @@ pub enum Part {
     ControlToken,
     /// Envoy's own statistics, pushed to the control plane.
     Statistics,
+    /// That they come in several messages, which Envoy knows since 1.37.
+    StatisticsBatches,
     /// More HTTP/1 options on the client's side.
     DownstreamHttp1,
     /// More HTTP/2 options on the client's side.
@@ -68,6 +70,7 @@ impl Part {
             Self::ControlSecret => "control-secret",
             Self::ControlToken => "control-token",
             Self::Statistics => "statistics",
+            Self::StatisticsBatches => "statistics-batches",
             Self::DownstreamHttp1 => "downstream-http1",
             Self::DownstreamHttp2 => "downstream-http2",
             Self::UpstreamHttp1 => "upstream-http1",
@@ -165,6 +168,10 @@ impl Bootstrap {
             if left_out && self.xds.is_none() {
                 parts.entry(part).or_default();
             }
+        }
+        // They are within the statistics.
+        if !artefacts::envoy_is_at_least((1, 37)) && !parts.contains_key(&Part::Statistics) {
+            parts.entry(Part::StatisticsBatches).or_default();
         }
         if self.control_token.is_none() {
             parts.entry(Part::ControlSecret).or_default();

@@ -1,6 +1,6 @@
 //! One readable line about the present.
 
-use e2e::rest::Rest;
+use harness::rest::Rest;
 use serde_json::Value;
 
 /// The line; `None` while the control plane does not answer.

@@ -1,7 +1,7 @@
 //! What the environment asks for.
 
-use e2e::ports::is_free;
-use e2e::{Failure, Result, artefacts};
+use harness::ports::is_free;
+use harness::{Failure, Result, artefacts};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

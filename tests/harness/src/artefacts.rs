@@ -2,6 +2,8 @@
 
 use crate::{Failure, Result};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// The version that `envoy/install.sh` installs.
 const ENVOY: &str = ".envoy/envoy-1.40.0";
@@ -9,7 +11,10 @@ const ENVOY: &str = ".envoy/envoy-1.40.0";
 /// Root of the workspace.
 #[must_use]
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap_or(Path::new("."))
 }
 
 /// In what form the filter runs.
@@ -75,12 +80,15 @@ pub fn filter() -> Result<PathBuf> {
     Shell::asked_for()?.filter()
 }
 
-/// The filter as a dynamic module. `OPTIMIZER_NATIVE` names another file.
+/// The filter as a dynamic module; beside a program of the profile `demo`, that of that profile. `OPTIMIZER_NATIVE` names another file.
 ///
 /// # Errors
 /// It is not built.
 pub fn native_filter() -> Result<PathBuf> {
-    let path = || Ok(target()?.join("native/libapi_optimizer_filter_native.so"));
+    let path = || {
+        let of = if profile()?.ends_with("demo") { "demo" } else { "native" };
+        Ok(target()?.join(of).join("libapi_optimizer_filter_native.so"))
+    };
     found("OPTIMIZER_NATIVE", path, "make native")
 }
 
@@ -93,16 +101,19 @@ pub fn panic_filter() -> Result<PathBuf> {
     found("OPTIMIZER_PANIC_NATIVE", path, "make native-panic")
 }
 
-/// The filter for Wasm. `OPTIMIZER_WASM` names another file.
+/// The filter for Wasm; beside a program of the profile `demo`, the filter of that profile. `OPTIMIZER_WASM` names another file.
 ///
 /// # Errors
 /// It is not built.
 pub fn wasm_filter() -> Result<PathBuf> {
-    found(
-        "OPTIMIZER_WASM",
-        || Ok(target()?.join("wasm32-wasip1/wasm/api_optimizer_filter.wasm")),
-        "make wasm",
-    )
+    let path = || {
+        let of = if profile()?.ends_with("demo") { "demo" } else { "wasm" };
+        Ok(target()?
+            .join("wasm32-wasip1")
+            .join(of)
+            .join("api_optimizer_filter.wasm"))
+    };
+    found("OPTIMIZER_WASM", path, "make wasm")
 }
 
 /// The same with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
@@ -153,7 +164,7 @@ pub fn demo_api() -> Result<PathBuf> {
     found(
         "OPTIMIZER_DEMO_API",
         || Ok(profile()?.join("demo-api")),
-        "cargo build -p e2e",
+        "cargo build -p harness",
     )
 }
 
@@ -163,6 +174,25 @@ pub fn demo_api() -> Result<PathBuf> {
 /// There is none.
 pub fn envoy() -> Result<PathBuf> {
     found("ENVOY_BIN", || Ok(workspace().join(ENVOY)), "envoy/install.sh")
+}
+
+/// Whether Envoy is of this version or a newer one; the installed one is.
+#[must_use]
+pub fn envoy_is_at_least(version: (u32, u32)) -> bool {
+    static TOLD: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    let told = TOLD.get_or_init(|| {
+        let binary = std::env::var_os("ENVOY_BIN").filter(|value| !value.is_empty())?;
+        let output = Command::new(binary).arg("--version").output().ok()?;
+        version_in(&String::from_utf8_lossy(&output.stdout))
+    });
+    told.is_none_or(|own| own >= version)
+}
+
+/// Of `/usr/bin/envoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL`.
+fn version_in(told: &str) -> Option<(u32, u32)> {
+    let (_, told) = told.split_once("version: ")?;
+    let mut numbers = told.split('/').nth(1)?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn found(variable: &str, path: impl FnOnce() -> Result<PathBuf>, remedy: &str) -> Result<PathBuf> {
@@ -196,4 +226,16 @@ fn profile() -> Result<PathBuf> {
 fn target() -> Result<PathBuf> {
     let profile = profile()?;
     Ok(profile.parent().unwrap_or(&profile).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_that_envoy_tells() {
+        let told = "\n/usr/bin/envoy  version: 9c3ee41/1.36.4/Clean/RELEASE/BoringSSL\n\n";
+        assert_eq!(version_in(told), Some((1, 36)));
+        assert_eq!(version_in("bash: envoy: not found"), None);
+    }
 }

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Puts what is shipped into dist/: `make dist` builds it first, in its full profile.
+#
+#   the filter, as Envoy, Istio and Envoy Gateway load it; the control plane for Linux on this machine's architecture; the Helm chart;
+#   a CycloneDX SBOM of each; the notices of third parties; LICENSE and NOTICE; SHA256SUMS of all of them
+#
+#   TAG   the tag that is released: fails unless it is the version of Cargo.toml (v0.1.0) and of base/release.json
+#   SBOM  false leaves the SBOMs out: their tool, cargo-cyclonedx, is built once from crates.io (two minutes)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CARGO=${CARGO:-cargo}
+TARGET_DIR=${CARGO_TARGET_DIR:-target}
+CYCLONEDX=0.5.9
+
+fail() {
+    echo "dist.sh: $*" >&2
+    exit 1
+}
+
+version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+chart=$(sed -n 's/^version: //p' deploy/chart/Chart.yaml)
+[[ $chart == "$version" ]] || fail "the chart is of $chart, the workspace of $version: deploy/generate.py --release $version"
+[[ -z ${TAG:-} || $TAG == "v$version" ]] || fail "the tag is $TAG, the workspace's version $version"
+platform=$(rustc -vV | sed -n 's/^host: //p')
+control=api-optimizer-control-plane-$version-$platform
+filter=api-optimizer-filter-$version.wasm
+
+rm -rf dist
+mkdir dist
+cp "$TARGET_DIR/wasm32-wasip1/wasm/api_optimizer_filter.wasm" "dist/$filter"
+cp "$TARGET_DIR/release/api-optimizer-control-plane" "dist/$control"
+cp LICENSE NOTICE dist/
+deploy/notices.py >dist/THIRD-PARTY-NOTICES.txt
+
+# The same bytes from the same commit: sorted, without owners and times.
+tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --format=%ct)" \
+    --transform 's,^chart,api-optimizer,' -C deploy -cf - chart | gzip -n >"dist/api-optimizer-$version.tgz"
+
+# sbom CRATE FOLDER TARGET FILE
+sbom() {
+    (cd "$2" && cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$3" --override-filename sbom-of-dist --no-build-deps)
+    mv "$2/sbom-of-dist.json" "dist/$4"
+    # It writes one for every member of the workspace.
+    find . -name sbom-of-dist.json -not -path "./$TARGET_DIR/*" -delete
+    grep -q "\"name\": \"$1\"" "dist/$4" || fail "the SBOM of $1 is of something else"
+}
+
+if [[ ${SBOM:-true} == true ]]; then
+    export PATH=$PWD/$TARGET_DIR/dist-tools/bin:$PATH
+    [[ "$(cargo cyclonedx --version 2>/dev/null)" == *" $CYCLONEDX" ]] ||
+        "$CARGO" install --locked --quiet --root "$TARGET_DIR/dist-tools" "cargo-cyclonedx@$CYCLONEDX"
+    sbom api-optimizer-control-plane control-plane "$platform" "$control.cdx.json"
+    sbom api-optimizer-filter filter wasm32-wasip1 "$filter.cdx.json"
+fi
+(cd dist && sha256sum -- * >SHA256SUMS)
+cat dist/SHA256SUMS
