@@ -1,6 +1,7 @@
 //! What Envoy's routing makes of requests, and what the cache makes of that: nothing that Envoy sends elsewhere, or changes on the way,
 //! is taken for the same.
 
+mod behind;
 mod bench;
 mod keys;
 mod refresh;

@@ -14,6 +14,10 @@ pub const IN_VAIN: &[u8] = b"in-vain";
 pub const STORED: &[u8] = b"stored";
 /// Record of the field lines that Envoy adds to a reply of the filter on a route: each a name, a NUL and a value.
 pub const ADDED: &[u8] = b"ao1/added";
+/// Record of what Envoy gives to requests of a cluster and route behind the filter: names of fields, and [`AUTHORITY`].
+pub const GIVEN: &[u8] = b"ao1/given";
+/// The authority is taken from a field of the request.
+pub const AUTHORITY: &[u8] = b":authority";
 /// Routes remembered.
 const MAX_ROUTES: usize = 64;
 /// Texts per route; beyond these the rest is not looked at.
@@ -55,7 +59,7 @@ impl Learned {
 
     /// Creates the records.
     pub fn seed(map: &impl SharedMap) {
-        for record in [VARIED, SHARES, ADDED] {
+        for record in [VARIED, SHARES, ADDED, GIVEN] {
             if map.get(record).is_none() {
                 // A failure leaves it to be made by the first text.
                 let _ = map.set(record, b"", None);
@@ -71,6 +75,12 @@ impl Learned {
             self.texts = decode(&bytes);
             self.seen = Some(cas);
         }
+    }
+
+    /// True where nothing was seen of any route.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
     }
 
     /// What was seen of this route lately.

@@ -13,6 +13,14 @@ codes! {
         ForwardedProto = "forwarded-proto",
         /// Replies of the filter are rewritten on their way out.
         ReplyRewritten = "reply-rewritten",
+        /// A filter behind this one has another route chosen.
+        RoutedAnew = "routed-anew",
+        /// A filter behind this one refuses requests.
+        GuardBehind = "guard-behind",
+        /// What a request brings chooses among the endpoints of its cluster.
+        ChosenByMetadata = "chosen-by-metadata",
+        /// What selects the response was given to the request behind this filter.
+        GivenBehind = "given-behind",
         /// Envoy does not say where it sends the request.
         NoRoute = "no-route",
         /// Not all purges are known yet.

@@ -197,12 +197,17 @@ pub fn is_for_any_origin(request: &Fields<'_>, response: &Fields<'_>) -> bool {
     !allows_some(response) && (request.has(ORIGIN) || response.has(ALLOW_ORIGIN))
 }
 
-/// Why a GET or HEAD is neither answered from the store nor stored: it has content, or asks for another method.
+/// Why a GET or HEAD is neither answered from the store nor stored: it has content, asks for another method, or says to which address it
+/// is to be sent.
 #[must_use]
 pub fn bypass(request: &Fields<'_>, content_follows: bool) -> Option<&'static str> {
     let overrides: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method", b"x-method-override"];
     if overrides.iter().any(|name| request.has(name)) {
         return Some("method-override");
+    }
+    // An Envoy with a cluster of its kind sends it wherever this says.
+    if request.has(b"x-envoy-original-dst-host") {
+        return Some("original-destination");
     }
     let length = request.get(b"content-length");
     let content = match length {

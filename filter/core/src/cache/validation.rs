@@ -130,11 +130,34 @@ pub fn freshen(
         None if others.is_some() => return Freshened::Other,
         None => {}
     }
+    if old_tag.is_empty()
+        && let Some(other) = other_modification(stored, exchange)
+    {
+        return other;
+    }
     match updated(stored, exchange, policy, jitter, spare) {
         Some((bytes, usable_until_ms, true)) => Freshened::Store { bytes, usable_until_ms },
         Some((bytes, _, false)) => Freshened::ServeOnly { bytes },
         None => Freshened::Other,
     }
+}
+
+/// What a 304 means that names another time of modification than the stored response, which has nothing but that to be told by. It does not
+/// correspond to it (section 4.3.4): a server that only asks whether its file is newer answers so where an older file took its place.
+fn other_modification(stored: &StoredView<'_>, exchange: &Exchange<'_>) -> Option<Freshened> {
+    const MODIFIED: &[u8] = b"last-modified";
+    let (new, old) = (exchange.response.get(MODIFIED)?, stored.get(MODIFIED)?);
+    let seconds = |text: &[u8]| date::parse(text, exchange.response_time_ms).map(|ms| ms / 1_000);
+    let (new, same) = (
+        seconds(new),
+        new == old || seconds(new).is_some() && seconds(new) == seconds(old),
+    );
+    if same {
+        return None;
+    }
+    let clients = exchange.request.get(b"if-modified-since").and_then(seconds);
+    let has_it = matches!((clients, new), (Some(clients), Some(new)) if clients == new);
+    Some(if has_it { Freshened::Clients } else { Freshened::Other })
 }
 
 /// Fields of a 304 or of an answer to HEAD that do not replace stored ones: they describe that message's own content

@@ -103,7 +103,7 @@ impl Forwarded {
             return OutcomeClass::ClientGone;
         }
         if answered {
-            self.verdict.cut(class, bytes)
+            self.verdict.cut(class, bytes, self.pace.is_held_up(now_ms))
         } else {
             class
         }

@@ -114,6 +114,7 @@ impl Vm {
         self.flights.varied.refresh(host);
         self.flights.shares.refresh(host);
         self.added.refresh(host);
+        self.given.refresh(host);
         self.complete_dropped(ctx);
         self.end_overdue_waits(ctx);
         self.grant_places(ctx);
@@ -150,7 +151,10 @@ impl Vm {
                 Wake::Share => self.renew_places(ctx, true),
                 Wake::Place => places = true,
                 Wake::Report => self.report_at_once(ctx),
-                Wake::Forwarding => self.forwarding.refresh(host),
+                Wake::Forwarding => {
+                    self.forwarding.refresh(host);
+                    self.given.refresh(host);
+                }
                 Wake::Started => self.note_successor(ctx, rest),
                 Wake::Work => self.run_background(ctx),
                 // Those go on below, whatever woke this VM.

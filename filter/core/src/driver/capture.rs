@@ -1,7 +1,8 @@
 //! A response on its way into the store: captured as it streams by, committed when whole.
 
 use super::ctx::Ctx;
-use super::exchange::{Capture, Exchange, Flow, Forwarded, Phase};
+use super::destination::Routed;
+use super::exchange::{Capture, Exchange, Flow, Forwarded, Kept, Phase};
 use super::guarded;
 use super::header_map;
 use super::host::Host;
@@ -14,7 +15,7 @@ use crate::collapse::FetchOutcome;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
-use crate::store::TRAILER_LEN;
+use crate::store::{EntryId, TRAILER_LEN};
 use optimizer_proto::codes::Code;
 use std::borrow::Cow;
 
@@ -34,6 +35,7 @@ impl Vm {
         forwarded: &mut Forwarded,
         seen: &storability::Exchange<'_>,
         route: &RoutePolicy,
+        routed: Option<&Routed>,
     ) -> bool {
         if forwarded.key.is_none() {
             return false;
@@ -57,6 +59,11 @@ impl Vm {
                 return false;
             }
         };
+        if self.is_given_behind(routed, plan.vary.iter().map(Vec::as_slice), seen.response_time_ms) {
+            self.not_stored(forwarded, Reason::GivenBehind);
+            forwarded.detail = forwarded.detail.or(Some(Reason::GivenBehind.as_str()));
+            return false;
+        }
         let hint = match seen.framing {
             Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
             _ => CAPTURE_HINT.min(route.max_object),
@@ -78,8 +85,11 @@ impl Vm {
         let ctx = Ctx::new(host, seen.response_time_ms);
         self.learn_vary(ctx, route, &plan.vary);
         self.learn_stored(ctx, route);
+        let waits = self.waits_for_end(routed, &plan.vary, seen.response_time_ms);
         forwarded.capture = Some(Capture {
             encoder,
+            waits,
+            whole: false,
             vary: plan.vary,
             usable_until_ms: plan.usable_until_ms,
             counted: hint,
@@ -112,6 +122,7 @@ impl Vm {
         forwarded.ended |= end;
         if size > 0 {
             self.count_message(host, forwarded);
+            forwarded.pace.note(exchange.bytes, || host.now_ns() / 1_000_000);
         }
         let Some(capture) = &mut forwarded.capture else {
             return Flow::Continue;
@@ -171,14 +182,52 @@ impl Vm {
         }
     }
 
-    /// Stores what was captured, now that it is whole.
+    /// Stores what was captured, now that it is whole; or at the stream's end, where it has to wait for that.
     pub(super) fn commit(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded) {
+        match &mut forwarded.capture {
+            Some(capture) if capture.waits => capture.whole = true,
+            _ => self.commit_now(ctx, forwarded),
+        }
+    }
+
+    /// The stream is over, and it is known whether what came may be stored. What was stored before that goes again if it may not.
+    pub(super) fn commit_at_end(
+        &mut self,
+        ctx: Ctx<'_, impl Host>,
+        exchange: &mut Exchange,
+        forwarded: &mut Forwarded,
+    ) {
+        let kept = forwarded.kept.take();
+        let captured = forwarded.capture.as_ref().filter(|capture| capture.whole);
+        let vary = match (&kept, captured) {
+            (Some(kept), _) => kept.vary.clone(),
+            (None, Some(capture)) => capture.vary.clone(),
+            (None, None) => Vec::new(),
+        };
+        let may_stay = self.learn_forwarding(ctx, exchange, &vary);
+        if may_stay {
+            if captured.is_some() {
+                self.commit_now(ctx, forwarded);
+            }
+            return;
+        }
+        if let Some(kept) = kept {
+            self.store.discard(ctx.host, kept.id);
+        } else if captured.is_some() {
+            self.not_stored(forwarded, Reason::GivenBehind);
+            self.abandon(forwarded);
+            self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::NotShareable);
+        }
+    }
+
+    fn commit_now(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded) {
         let Some(capture) = forwarded.capture.take() else {
             return;
         };
         if let Some(bytes) = capture.encoder.seal() {
             self.shared_after_all(ctx.host, forwarded);
-            self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
+            let id = self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
+            forwarded.kept = id.map(|id| Kept { id, vary: capture.vary });
             self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);
         } else {
             self.recorder.reason(Reason::Incomplete);
@@ -194,8 +243,8 @@ impl Vm {
         value: Vec<u8>,
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
-    ) {
-        let Some(key) = &forwarded.key else { return };
+    ) -> Option<EntryId> {
+        let key = forwarded.key.as_ref()?;
         let request = Fields::from(header_map::parse(&forwarded.request));
         self.offer(ctx, key, &request, forwarded.fence, &value, usable_until_ms);
         self.insert(
@@ -206,7 +255,7 @@ impl Vm {
             value,
             vary,
             usable_until_ms,
-        );
+        )
     }
 
     /// Puts an encoded response into the store.
@@ -220,7 +269,7 @@ impl Vm {
         value: Vec<u8>,
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
-    ) {
+    ) -> Option<EntryId> {
         let names: Vec<&[u8]> = vary.iter().map(Vec::as_slice).collect();
         let entry = crate::store::Entry {
             key,
@@ -243,10 +292,12 @@ impl Vm {
                 self.recorder.gone("replaced", u64::from(inserted.replaced));
                 let usable_ms = usable_until_ms.saturating_sub(ctx.now_ms);
                 self.recorder.stored(hash, size, usable_ms, fresh_ms);
+                Some(inserted.id)
             }
             Err(error) => {
                 self.recorder.cache.store_failures += 1;
                 self.recorder.reason(store_reason(error));
+                None
             }
         }
     }

@@ -103,6 +103,10 @@ pub(super) struct Forwarded {
     /// It was not worth collapsing until now: the flight's hash.
     pub(super) unshared: Option<u64>,
     pub(super) capture: Option<Capture>,
+    /// What was stored of it.
+    pub(super) kept: Option<Kept>,
+    /// How its content flows.
+    pub(super) pace: super::verdict::Pace,
     /// What is stored would have served; the request renews it on the way.
     pub(super) refreshing: Option<Refreshing>,
 }
@@ -124,6 +128,17 @@ pub(super) struct Capture {
     pub(super) counted: usize,
     /// Until when a body of unknown length is captured; one that flows longer is a stream.
     pub(super) until_ms: Option<Millis>,
+    /// It is stored only once it is known how its request left Envoy, at the stream's end.
+    pub(super) waits: bool,
+    /// The content is whole.
+    pub(super) whole: bool,
+}
+
+/// A response that was stored before it was known how its request left Envoy.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) id: crate::store::EntryId,
+    pub(super) vary: Vec<Vec<u8>>,
 }
 
 impl Phase {

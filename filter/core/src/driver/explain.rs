@@ -52,6 +52,9 @@ impl Vm {
         let Some((key, routed)) = self.explained_key(ctx, &asked, &route) else {
             return Ok(verdict(&route, "forward", "uri-miss"));
         };
+        if let Some(unsound) = self.forwarding.unsound(&routed.pair) {
+            return Ok(verdict(&route, "forward", unsound.as_str()));
+        }
         let directives = asked.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
         let variants = self.variants(ctx, &key, &asked.fields);
@@ -129,7 +132,7 @@ impl Vm {
 
     fn explained_route(&self, routed: &Routed, hash: u64, now_ms: Millis) -> Value {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let foreground = self.forwarding.foreground(&routed.pair, hash, now_ms);
+        let foreground = self.forwarding.usual_foreground(&routed.pair, hash, now_ms);
         json!({
             "cluster": text(&routed.cluster),
             "envoy_route": text(&routed.route),

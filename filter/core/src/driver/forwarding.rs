@@ -3,6 +3,7 @@
 //! and route, and kept in shared data.
 
 use super::destination::{Destination, Routed};
+use super::distrusted;
 use super::host::{Clock, LogLevel};
 use crate::Millis;
 use crate::reason::Reason;
@@ -17,6 +18,9 @@ const MAX_PAIRS: usize = 512;
 /// Longest names of a pair together that are learned.
 const MAX_NAMES: usize = 1_024;
 const RETRIES: usize = 8;
+/// For so long it counts that requests of a pair leave as they came. A route may be given another meaning under its name, and nobody
+/// tells a filter; then a client's request has to show it.
+const UNCHANGED_MS: u64 = 30_000;
 /// For so long responses of a pair are refreshed by clients' requests, after one fetched otherwise differed.
 const DIFFERED_MS: u64 = 600_000;
 /// For so long those of a key, after a request of our own has failed.
@@ -45,6 +49,8 @@ pub struct Forwarding {
     seen: Option<Cas>,
     differed: HashMap<Vec<u8>, Millis>,
     failed: Vec<(u64, Millis)>,
+    /// Until when it counts that requests of a pair were last seen to leave as they came.
+    seen_unchanged: HashMap<Vec<u8>, Millis>,
     /// The operator was told that a route has no name.
     unnamed_told: Cell<bool>,
     last: RefCell<Option<Rc<Destination>>>,
@@ -55,6 +61,8 @@ pub(super) struct Record {
     pub(super) rewritten: bool,
     /// By pair: whether its requests are changed.
     pairs: HashMap<Vec<u8>, bool>,
+    /// By pair: why the cache has no part in its requests.
+    unsound: HashMap<Vec<u8>, Reason>,
 }
 
 impl Forwarding {
@@ -103,6 +111,12 @@ impl Forwarding {
 
     /// Why a response of this pair and key is refreshed by a client's request, and not by one of our own; `None` where it is not.
     pub(super) fn foreground(&self, pair: &[u8], hash: u64, now_ms: Millis) -> Option<Reason> {
+        let unseen = || (!self.is_lately_unchanged(pair, now_ms)).then_some(Reason::NotYetKnown);
+        self.usual_foreground(pair, hash, now_ms).or_else(unseen)
+    }
+
+    /// As [`Self::foreground`], but for the one request that is to show, from time to time, that it still leaves as it came.
+    pub(super) fn usual_foreground(&self, pair: &[u8], hash: u64, now_ms: Millis) -> Option<Reason> {
         match self.of(pair) {
             Knowledge::Changed => Some(Reason::RequestChanged),
             Knowledge::Unknown => Some(Reason::NotYetKnown),
@@ -117,6 +131,30 @@ impl Forwarding {
             Knowledge::Unchanged if self.has_failed(hash, now_ms) => Some(Reason::BackgroundFailed),
             Knowledge::Unchanged => None,
         }
+    }
+
+    fn is_lately_unchanged(&self, pair: &[u8], now_ms: Millis) -> bool {
+        let until = self.seen_unchanged.get(pair);
+        until.is_some_and(|until| is_on(*until, UNCHANGED_MS, now_ms))
+    }
+
+    /// Why the cache has no part in the requests of this pair; `None` where it has.
+    pub(super) fn unsound(&self, pair: &[u8]) -> Option<Reason> {
+        if self.record.unsound.is_empty() {
+            return None;
+        }
+        self.record.unsound.get(pair).copied()
+    }
+
+    /// The cache is to have no part in the requests of this pair; true when this was news.
+    pub(super) fn distrust(&mut self, map: &impl SharedMap, pair: &[u8], reason: Reason) -> bool {
+        self.change(map, |record| {
+            if record.unsound.contains_key(pair) || record.unsound.len() >= MAX_PAIRS {
+                return false;
+            }
+            record.unsound.insert(pair.to_vec(), reason);
+            true
+        })
     }
 
     fn has_failed(&self, hash: u64, now_ms: Millis) -> bool {
@@ -180,8 +218,15 @@ impl Forwarding {
         false
     }
 
-    /// True when this was news. A pair whose requests were changed once counts as changed for good.
-    pub(super) fn learn(&mut self, map: &impl SharedMap, pair: &[u8], changed: bool) -> bool {
+    /// A request of the pair was seen to leave. True when what was seen is news. A pair whose requests were changed once counts as changed for good.
+    pub(super) fn learn(&mut self, map: &impl SharedMap, pair: &[u8], changed: bool, now_ms: Millis) -> bool {
+        if self.seen_unchanged.len() >= MAX_PAIRS {
+            self.seen_unchanged.clear();
+        }
+        if !changed {
+            self.seen_unchanged
+                .insert(pair.to_vec(), now_ms.saturating_add(UNCHANGED_MS));
+        }
         let known = self.of(pair);
         if known == Knowledge::Changed || known == Knowledge::Unchanged && !changed {
             return false;
@@ -212,16 +257,25 @@ pub(super) fn seed(map: &impl SharedMap) {
     }
 }
 
+/// An unsound pair stands in the record as a changed one whose name goes on, which no name of a cluster or route does: modules that do not
+/// know of them pass over it.
 impl Record {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![if self.rewritten { REWRITTEN } else { 0 }];
+        let mut push = |name: &[u8], changed: bool| {
+            if let Ok(length) = u16::try_from(name.len()) {
+                bytes.push(if changed { CHANGED } else { 0 });
+                bytes.extend_from_slice(&length.to_le_bytes());
+                bytes.extend_from_slice(name);
+            }
+        };
         for (pair, changed) in &self.pairs {
-            let Ok(length) = u16::try_from(pair.len()) else {
-                continue;
-            };
-            bytes.push(if *changed { CHANGED } else { 0 });
-            bytes.extend_from_slice(&length.to_le_bytes());
-            bytes.extend_from_slice(pair);
+            push(pair, *changed);
+        }
+        for (pair, reason) in &self.unsound {
+            if let Some(number) = distrusted::number(*reason) {
+                push(&[pair.as_slice(), &[0, number]].concat(), true);
+            }
         }
         bytes
     }
@@ -232,14 +286,21 @@ impl Record {
         };
         let mut record = Self {
             rewritten: *first == REWRITTEN,
-            pairs: HashMap::new(),
+            ..Self::default()
         };
         while let [flag, low, high, names @ ..] = rest {
             let length = usize::from(u16::from_le_bytes([*low, *high]));
             let Some((pair, after)) = names.split_at_checked(length) else {
                 break;
             };
-            record.pairs.insert(pair.to_vec(), *flag == CHANGED);
+            match pair {
+                [pair @ .., 0, number] if *number < 0x20 => {
+                    if let Some(reason) = distrusted::reason(*number) {
+                        record.unsound.insert(pair.to_vec(), reason);
+                    }
+                }
+                _ => drop(record.pairs.insert(pair.to_vec(), *flag == CHANGED)),
+            }
             rest = after;
         }
         record
@@ -258,12 +319,12 @@ mod tests {
         seed(&map);
         let name = pair(b"c", b"r");
         assert_eq!(one.of(&name), Knowledge::Unknown);
-        assert!(one.learn(&map, &name, false) && !one.learn(&map, &name, false));
+        assert!(one.learn(&map, &name, false, 1_000) && !one.learn(&map, &name, false, 1_000));
         other.refresh(&map);
         assert_eq!(other.of(&name), Knowledge::Unchanged);
-        assert!(other.learn(&map, &name, true));
+        assert!(other.learn(&map, &name, true, 1_000));
         assert!(
-            !one.learn(&map, &name, false),
+            !one.learn(&map, &name, false, 1_000),
             "no news to a VM that has not looked since"
         );
         one.refresh(&map);
@@ -279,7 +340,7 @@ mod tests {
     fn the_record_is_bounded_and_what_does_not_fit_counts_as_changed() {
         let (map, mut one) = (MemoryMap::default(), Forwarding::default());
         for number in 0..2 * MAX_PAIRS {
-            one.learn(&map, &pair(b"c", number.to_string().as_bytes()), false);
+            one.learn(&map, &pair(b"c", number.to_string().as_bytes()), false, 1_000);
         }
         assert_eq!(one.record.pairs.len(), MAX_PAIRS);
         assert_eq!(one.of(&pair(b"c", b"1")), Knowledge::Unchanged);
@@ -295,6 +356,10 @@ mod tests {
         let record = Record {
             rewritten: true,
             pairs: HashMap::from([(pair(b"a", b"b"), true), (pair(b"", b""), false)]),
+            unsound: HashMap::from([
+                (pair(b"a", b"b"), Reason::GuardBehind),
+                (pair(b"c", b""), Reason::RoutedAnew),
+            ]),
         };
         assert_eq!(Record::decode(&record.encode()), record);
     }
@@ -304,14 +369,23 @@ mod tests {
         let (map, mut one) = (MemoryMap::default(), Forwarding::default());
         let name = pair(b"c", b"");
         assert_eq!(one.foreground(&name, 1, 1_000), Some(Reason::NotYetKnown));
-        one.learn(&map, &name, false);
+        one.learn(&map, &name, false, 1_000);
         assert_eq!(one.foreground(&name, 1, 1_000), None);
         one.background_failed(1, 1_000);
         assert_eq!(one.foreground(&name, 1, 1_001), Some(Reason::BackgroundFailed));
         assert_eq!(one.foreground(&name, 2, 1_001), None);
+        one.learn(&map, &name, false, FAILED_MS);
         assert_eq!(one.foreground(&name, 1, 1_000 + FAILED_MS), None);
         one.response_differed(&name, 1_000_000_000);
         assert_eq!(one.foreground(&name, 2, 1_000_000_001), Some(Reason::ResponseChanged));
+        one.learn(&map, &name, false, 1_000);
         assert_eq!(one.foreground(&name, 2, 1_000), None, "the clock went back");
+        let later = Some(Reason::NotYetKnown);
+        assert_eq!(
+            one.foreground(&name, 2, 1_000 + UNCHANGED_MS),
+            later,
+            "not seen for long"
+        );
+        assert_eq!(one.usual_foreground(&name, 2, 1_000 + UNCHANGED_MS), None);
     }
 }

@@ -77,6 +77,14 @@ impl Vm {
                 ..ForwardPlan::plain(Forward::UriMiss)
             });
         };
+        if self.is_given_behind(exchange.routed.as_ref(), view.selecting().map(|(name, _)| name), now_ms) {
+            self.recorder.reason(Reason::GivenBehind);
+            return Err(ForwardPlan {
+                key: Some(key),
+                detail: Some(Reason::GivenBehind.as_str()),
+                ..ForwardPlan::plain(Forward::VaryMiss)
+            });
+        }
         let decision = decide(&view, asked, &directives, soft, exchange.started_ns, now_ms);
         let decision = match landed_since {
             Some(since_ms) => answered_by(decision, &view, asked, since_ms, exchange.started_ns, now_ms),

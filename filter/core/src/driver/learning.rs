@@ -1,40 +1,117 @@
 //! Learning what Envoy makes of requests and replies after the filter, at the end of streams.
 
 use super::ctx::Ctx;
+use super::destination::Routed;
 use super::exchange::Exchange;
 use super::forwarding::Knowledge;
 use super::header_map;
 use super::host::{Host, LogLevel, MapKind};
-use super::registry;
 use super::vm::Vm;
-use super::wake::Wake;
+use crate::Millis;
+use crate::http::fields::Line;
 use crate::http::head;
+use crate::learned::AUTHORITY;
 use crate::reason::Reason;
 use xxhash_rust::xxh3::xxh3_64;
 
 impl Vm {
     /// The stream is over: learns how its request left Envoy, where that is not known or the stream stored something, and of some
-    /// others.
-    pub(super) fn learn_forwarding(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange) {
+    /// others. False when its response, selected by these fields, must not be stored: it depends on what the key does not know.
+    pub(super) fn learn_forwarding(
+        &mut self,
+        ctx: Ctx<'_, impl Host>,
+        exchange: &mut Exchange,
+        vary: &[Vec<u8>],
+    ) -> bool {
+        let looks = exchange.stores || is_looked_at(exchange);
+        if (looks || exchange.sampled) && exchange.routed.is_some() && self.is_chosen_by_metadata(ctx.host, exchange) {
+            self.distrust(ctx, exchange, Reason::ChosenByMetadata);
+            return false;
+        }
         let (Some(came), Some(routed)) = (exchange.came.take(), &exchange.routed) else {
-            return;
+            return true;
         };
         let known = self.forwarding.of(&routed.pair);
-        let look = known == Knowledge::Unknown || exchange.stores || is_looked_at(exchange);
-        if known == Knowledge::Changed || !look || !exchange.reached {
-            return;
+        let look = match known {
+            Knowledge::Unknown => true,
+            Knowledge::Unchanged => looks,
+            Knowledge::Changed => exchange.stores,
+        };
+        if !look || !exchange.reached {
+            return true;
         }
         let Ok(left) = ctx.host.header_map(MapKind::Request) else {
-            return;
+            return true;
         };
+        let (came, left) = (header_map::parse(&came), header_map::parse(&left));
         // A filter behind this one may have had the route chosen anew.
-        let elsewhere = ctx
-            .host
-            .property(b"xds\0cluster_name")
-            .is_some_and(|cluster| cluster != routed.cluster);
-        let changed = elsewhere || !head::left_unchanged(&header_map::parse(&came), &header_map::parse(&left));
-        if self.forwarding.learn(ctx.host, &routed.pair, changed) {
+        let is = |path: &[u8], known: &[u8]| ctx.host.property(path).is_none_or(|now| now == known);
+        let elsewhere = !is(b"xds\0cluster_name", &routed.cluster) || !is(b"xds\0route_name", &routed.route);
+        let changed = elsewhere || !head::left_unchanged(&came, &left);
+        if self.forwarding.learn(ctx.host, &routed.pair, changed, ctx.now_ms) {
             self.tell_forwarding(ctx);
+        }
+        if elsewhere {
+            self.distrust(ctx, exchange, Reason::RoutedAnew);
+            return false;
+        }
+        !changed || !self.depends_on_given(ctx, exchange, &came, &left, vary)
+    }
+
+    /// Whether a response may depend on what its request was given behind the filter; remembers what such requests are given.
+    fn depends_on_given(
+        &mut self,
+        ctx: Ctx<'_, impl Host>,
+        exchange: &Exchange,
+        came: &[Line<'_>],
+        left: &[Line<'_>],
+        vary: &[Vec<u8>],
+    ) -> bool {
+        let (Some(routed), Some(route)) = (&exchange.routed, &exchange.route) else {
+            return false;
+        };
+        let mut given: Vec<Vec<u8>> = head::given_behind(came, left).into_iter().map(<[u8]>::to_vec).collect();
+        if head::takes_authority_from_field(came, left, &route.key.headers) {
+            given.push(AUTHORITY.to_vec());
+        }
+        let depends = given.iter().any(|name| name == AUTHORITY || vary.contains(name));
+        if !given.is_empty() {
+            let pair = xxh3_64(&routed.pair);
+            let is_news = |name: &Vec<u8>| !self.given.of(pair, ctx.now_ms).any(|known| known == name);
+            let news = given.iter().any(is_news);
+            self.given.learn(ctx.host, pair, &given, ctx.now_ms);
+            if news {
+                self.tell_forwarding(ctx);
+            }
+        }
+        depends
+    }
+
+    /// Whether one of these fields is given to requests of this cluster and route behind the filter, as was lately seen: what is selected
+    /// by it is for nobody else, though a request may come without.
+    pub(super) fn is_given_behind<'n>(
+        &self,
+        routed: Option<&Routed>,
+        mut names: impl Iterator<Item = &'n [u8]>,
+        now_ms: Millis,
+    ) -> bool {
+        let Some(routed) = routed.filter(|_| !self.given.is_empty()) else {
+            return false;
+        };
+        let pair = xxh3_64(&routed.pair);
+        names.any(|name| self.given.of(pair, now_ms).any(|given| given == name))
+    }
+
+    /// Whether a response, selected by these fields, is stored only once it is known how its request left Envoy.
+    pub(super) fn waits_for_end(&self, routed: Option<&Routed>, vary: &[Vec<u8>], now_ms: Millis) -> bool {
+        let Some(routed) = routed else { return false };
+        if vary.iter().any(|name| !head::is_usually_of_clients(name)) {
+            return true;
+        }
+        match self.forwarding.of(&routed.pair) {
+            Knowledge::Unknown => true,
+            Knowledge::Unchanged => false,
+            Knowledge::Changed => self.is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms),
         }
     }
 
@@ -50,16 +127,6 @@ impl Vm {
                 "this Envoy rewrites what the filter answers (local_reply_config or a filter): the cache is not used any more",
             );
             self.tell_forwarding(ctx);
-        }
-    }
-
-    fn tell_forwarding(&self, ctx: Ctx<'_, impl Host>) {
-        for vm in registry::vms(ctx.host, ctx.now_ms)
-            .iter()
-            .filter(|vm| vm.uid != self.uid)
-        {
-            // One that cannot be woken looks within a second.
-            let _ = ctx.host.enqueue(vm.queue, &[Wake::Forwarding.byte()]);
         }
     }
 }

@@ -17,6 +17,7 @@ mod count_budget;
 mod ctx;
 mod decide;
 mod destination;
+mod distrusted;
 #[cfg(test)]
 mod every_order;
 pub mod exchange;
@@ -80,6 +81,7 @@ mod tier_client;
 mod tier_offer;
 mod tier_serve;
 mod transfer;
+mod unsound;
 mod verdict;
 pub mod vm;
 mod wake;

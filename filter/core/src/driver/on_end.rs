@@ -27,9 +27,7 @@ impl Vm {
         if let Some(sent) = exchange.resized.take() {
             self.judge_resized(ctx, sent);
         }
-        if exchange.came.is_some() {
-            self.learn_forwarding(ctx, exchange);
-        }
+        self.learn_forwarding(ctx, exchange, &[]);
         if exchange.started_ns == 0 {
             return;
         }
@@ -60,6 +58,7 @@ impl Vm {
         let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) else {
             return;
         };
+        self.commit_at_end(ctx, exchange, &mut forwarded);
         self.abandon(&mut forwarded);
         self.complete_ended(ctx, &mut forwarded);
         self.settle_forwarded(ctx, exchange, &mut forwarded);

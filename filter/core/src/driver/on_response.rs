@@ -96,6 +96,9 @@ impl Vm {
             return Flow::Continue;
         };
         forwarded.verdict = Verdict::of(&asked.fields, &response, status);
+        if let Some(details) = details.as_deref().filter(|_| forwarded.key.is_some()) {
+            self.note_refusal(ctx, exchange, details);
+        }
         if let Some((failure, class)) = details.and_then(|details| failed(ctx.host, status, &details)) {
             if let Some(flow) = self.stale_instead(ctx, exchange, forwarded, &asked, failure, class) {
                 return flow;
@@ -141,12 +144,14 @@ impl Vm {
                 forwarded.key = self.key_of_posted(ctx.host, exchange, &asked, &route);
                 // Born after the invalidation that it has itself caused.
                 forwarded.purge_generation = self.invalidation_log.purge_generation();
+                exchange.came = forwarded.key.is_some().then(|| Rc::clone(&request_map));
             }
             if asked.method == Method::Head && is_from_origin(ctx.host, forwarded) {
                 self.compare_head(ctx, forwarded, &seen, &route);
             }
-            stored = self.capture(ctx.host, forwarded, &seen, &route);
-            exchange.stores |= stored;
+            stored = self.capture(ctx.host, forwarded, &seen, &route, exchange.routed.as_ref());
+            // Of what is not stored for what requests are given, it is to be seen whether they still are.
+            exchange.stores |= stored || forwarded.detail == Some(Reason::GivenBehind.as_str());
             is_promised = stored && is_known_ahead(forwarded, seen.framing);
         }
         self.mark_forwarded(ctx.host, forwarded, &response, is_promised);

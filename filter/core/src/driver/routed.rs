@@ -49,6 +49,9 @@ impl Vm {
         let Some(routed) = exchange.routed.as_ref().filter(|routed| routed.is_sound) else {
             return Err(Reason::NoRoute);
         };
+        if let Some(unsound) = self.forwarding.unsound(&routed.pair) {
+            return Err(unsound);
+        }
         Ok(self.key_under(routed, asked, route))
     }
 

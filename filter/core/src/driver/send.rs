@@ -5,7 +5,7 @@ use super::exchange::{Exchange, Forwarded, Phase, Stored};
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::plan::{Pending, SURROGATE_CAPABILITY};
-use super::verdict::Verdict;
+use super::verdict::{Pace, Verdict};
 use super::vm::Vm;
 use crate::cache::{StoredView, validation};
 use crate::http::fields::Fields;
@@ -66,6 +66,8 @@ impl Vm {
             flight: holds.flight,
             unshared: holds.unshared,
             capture: None,
+            kept: None,
+            pace: Pace::default(),
             refreshing: holds.leave.refreshing,
         }));
     }

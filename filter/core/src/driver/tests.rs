@@ -1,5 +1,6 @@
 //! Scenarios through the driver on a host that records: what the client got, what the upstream was asked, what it cost.
 
+mod behind;
 mod client_limits;
 mod collapsing;
 mod control;

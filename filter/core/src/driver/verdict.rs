@@ -25,6 +25,35 @@ pub(super) enum Kind {
     },
 }
 
+/// More content than this has to have come before its reader can hold it up: Envoy, and both systems, take in as much.
+const TAKEN_IN: u64 = 32 << 10;
+/// Content that does not go on for so long is held up by somebody.
+const HELD_UP_MS: Millis = 1_000;
+
+/// How content flows from the upstream to the client. A client that reads slowly holds it up, and an upstream may lose patience: whose
+/// doing it is then nobody can tell.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    last_ms: Millis,
+    held_up: bool,
+}
+
+impl Pace {
+    /// A piece of content came, so many bytes in all until now. The clock is read only where it matters.
+    pub(super) fn note(&mut self, bytes: u64, clock: impl FnOnce() -> Millis) {
+        if bytes > TAKEN_IN && !self.held_up {
+            let now_ms = clock();
+            self.held_up = self.is_held_up(now_ms);
+            self.last_ms = now_ms;
+        }
+    }
+
+    /// Whether the content was held up, or is now.
+    pub(super) fn is_held_up(&self, now_ms: Millis) -> bool {
+        self.held_up || self.last_ms > 0 && now_ms >= self.last_ms.saturating_add(HELD_UP_MS)
+    }
+}
+
 /// How a forwarded request stands with the breaker.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
@@ -76,9 +105,10 @@ impl Verdict {
     }
 
     /// What an end means that did not come as it should, with a response head of the upstream's before it.
-    pub(super) fn cut(&self, class: OutcomeClass, bytes: u64) -> OutcomeClass {
+    pub(super) fn cut(&self, class: OutcomeClass, bytes: u64, held_up: bool) -> OutcomeClass {
         let silent = bytes == 0;
         match (class, self.kind) {
+            (_, Kind::Whole) if held_up => self.said.unwrap_or(OutcomeClass::Status(200)),
             (
                 OutcomeClass::Reset | OutcomeClass::Refused | OutcomeClass::ProtocolError,
                 Kind::Whole | Kind::Grpc { .. },
@@ -112,5 +142,38 @@ impl Kind {
             return Self::Endless;
         }
         Self::Whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_was_held_up_may_be_cut_by_anybody() {
+        let reset = OutcomeClass::Reset;
+        let verdict = |status| Verdict {
+            said: Some(OutcomeClass::Status(status)),
+            ..Verdict::default()
+        };
+        // Bytes in all and times of pieces, when it was cut, and whether that is the upstream's failure.
+        type Case = (&'static [(u64, Millis)], Millis, bool);
+        let cases: [Case; 6] = [
+            (&[], 5_000, true),
+            (&[(10_000, 1_000), (20_000, 9_000)], 20_000, true),
+            (&[(40_000, 1_000), (80_000, 1_900), (90_000, 2_500)], 2_600, true),
+            (&[(40_000, 1_000), (80_000, 2_000), (90_000, 2_100)], 2_200, false),
+            (&[(40_000, 1_000)], 2_000, false),
+            (&[(40_000, 1_000)], 500, true),
+        ];
+        for (pieces, cut_ms, fails) in cases {
+            let mut pace = Pace::default();
+            for (bytes, at_ms) in pieces {
+                pace.note(*bytes, || *at_ms);
+            }
+            let class = verdict(200).cut(reset, 90_000, pace.is_held_up(cut_ms));
+            assert_eq!(class == reset, fails, "{pieces:?} {cut_ms}");
+        }
+        assert_eq!(verdict(500).cut(reset, 90_000, true), OutcomeClass::Status(500));
     }
 }

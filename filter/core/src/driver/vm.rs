@@ -59,6 +59,8 @@ pub struct Vm {
     pub(super) breakers: breaker::Watch,
     pub(super) flights: super::flights::Flights,
     pub(super) added: super::sent::AddedLines,
+    /// What Envoy gives to requests behind the filter.
+    pub(super) given: crate::learned::Learned,
     pub(super) tier: super::tier_client::TierClient,
     /// VMs alive, as of the last heartbeat.
     pub(super) workers: u32,
@@ -122,6 +124,7 @@ impl Vm {
             breakers: breaker::Watch::default(),
             flights: super::flights::Flights::default(),
             added: super::sent::AddedLines::default(),
+            given: crate::learned::Learned::new(crate::learned::GIVEN),
             tier: super::tier_client::TierClient::default(),
             workers: 1,
             stats: super::stats::Stats::default(),

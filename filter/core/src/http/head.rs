@@ -50,6 +50,65 @@ pub fn left_unchanged(came: &[Line<'_>], left: &[Line<'_>]) -> bool {
     kept(came, counts) == kept(left, counts)
 }
 
+/// Fields that usual clients send of themselves, and proxies seldom give.
+const OF_CLIENTS: [&[u8]; 12] = [
+    b"accept",
+    b"accept-charset",
+    b"accept-encoding",
+    b"accept-language",
+    b"authorization",
+    b"cookie",
+    b"if-range",
+    b"origin",
+    b"range",
+    b"referer",
+    b"user-agent",
+    b"x-requested-with",
+];
+
+/// Whether a field is one that clients send of themselves, and proxies seldom give to requests.
+#[must_use]
+pub fn is_usually_of_clients(name: &[u8]) -> bool {
+    OF_CLIENTS.contains(&name) || name.starts_with(b"sec-") || name.starts_with(b"access-control-request-")
+}
+
+/// Names of the fields to which the proxy has given a value of its own. What it takes away is the same for all who ask, so is not among
+/// them; nor is what it makes of the codings, which says nothing of who asks, or of the authority that the request came with.
+#[must_use]
+pub fn given_behind<'l>(came: &[Line<'_>], left: &[Line<'l>]) -> Vec<&'l [u8]> {
+    let counts = |name: &[u8]| {
+        !(is_of_the_hop(name) || OURS.contains(&name) || name.starts_with(b":") || name == b"accept-encoding")
+    };
+    let authority = values(came, b":authority");
+    let mut names: Vec<&[u8]> = left.iter().map(|(name, _)| *name).filter(|name| counts(name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| {
+        let given = values(left, name);
+        given != values(came, name) && !(*name == b"x-forwarded-host" && given == authority)
+    });
+    names
+}
+
+/// Whether the authority with which a head left is one that the request brought in another field, and not in one of these (names in
+/// lower case): the route takes it from there.
+#[must_use]
+pub fn takes_authority_from_field(came: &[Line<'_>], left: &[Line<'_>], keyed: &[Vec<u8>]) -> bool {
+    let (was, is) = (values(came, b":authority"), values(left, b":authority"));
+    let [authority] = is.as_slice() else {
+        return was != is;
+    };
+    was != is
+        && came.iter().any(|(name, value)| {
+            !name.starts_with(b":") && !keyed.iter().any(|keyed| keyed == name) && value.eq_ignore_ascii_case(authority)
+        })
+}
+
+fn values<'l>(lines: &[Line<'l>], name: &[u8]) -> Vec<&'l [u8]> {
+    let named = lines.iter().filter(|line| line.0 == name);
+    named.map(|(_, value)| *value).collect()
+}
+
 /// Digest of all that a proxy may have chosen a route by, in hexadecimal: 128 bits of BLAKE3, so that nobody makes two heads with one
 /// digest.
 #[must_use]
@@ -107,6 +166,63 @@ mod tests {
             "another order of values"
         );
         assert!(!left_unchanged(&[(b":path", b"/a")], &[(b":path", b"/b")]));
+    }
+
+    #[test]
+    fn what_the_proxy_gives_a_request_is_told_from_what_it_came_with() {
+        let given = |came: &[Line<'static>], left: &[Line<'static>]| {
+            let names = given_behind(&with(came), &with(left));
+            names
+                .into_iter()
+                .map(String::from_utf8_lossy)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        const HOST: Line<'static> = (b":authority", b"a");
+        type Case = (&'static [Line<'static>], &'static [Line<'static>], &'static str);
+        let cases: [Case; 8] = [
+            (&[], &[], ""),
+            (&[], &[(b"x-client", b"1"), (b"accept", b"*")], "accept x-client"),
+            (&[(b"x-client", b"1")], &[(b"x-client", b"2")], "x-client"),
+            (
+                &[(b"x-client", b"1")],
+                &[(b"x-client", b"1"), (b"x-client", b"2")],
+                "x-client",
+            ),
+            (&[(b"x-client", b"1")], &[], ""),
+            (
+                &[],
+                &[
+                    (b"accept-encoding", b"gzip"),
+                    (b"x-envoy-attempt-count", b"1"),
+                    (b":path", b"/b"),
+                ],
+                "",
+            ),
+            (&[HOST], &[HOST, (b"x-forwarded-host", b"a")], ""),
+            (&[HOST], &[HOST, (b"x-forwarded-host", b"b")], "x-forwarded-host"),
+        ];
+        for (came, left, names) in cases {
+            assert_eq!(given(came, left), names, "{came:?} {left:?}");
+        }
+    }
+
+    #[test]
+    fn an_authority_that_a_field_has_brought_is_told() {
+        let from_field = |came: &[Line<'static>], is: &'static [u8], keyed: &[Vec<u8>]| {
+            takes_authority_from_field(came, &[(b":authority", is)], keyed)
+        };
+        let came: [Line<'_>; 2] = [(b":authority", b"a"), (b"x-target", b"B.internal")];
+        assert!(from_field(&came, b"b.internal", &[]));
+        assert!(
+            !from_field(&came, b"b.internal", &[b"x-target".to_vec()]),
+            "it is in the key"
+        );
+        assert!(!from_field(&came, b"c.internal", &[]), "by the route's own word");
+        assert!(
+            !from_field(&[(b":authority", b"a"), (b"x-target", b"a")], b"a", &[]),
+            "not changed"
+        );
     }
 
     #[test]

@@ -129,6 +129,11 @@ fn requests_with_content_or_another_method_pass_by() {
         ("x-http-method-override: POST", false, Some("method-override")),
         ("x-http-method: POST", false, Some("method-override")),
         ("x-method-override: GET", false, Some("method-override")),
+        (
+            "x-envoy-original-dst-host: 10.0.0.1:80",
+            false,
+            Some("original-destination"),
+        ),
     ] {
         assert_eq!(bypass(&fields(request), follows), expected, "{request} {follows}");
     }

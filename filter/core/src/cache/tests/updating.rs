@@ -250,6 +250,41 @@ fn what_an_answer_to_head_makes_of_it() {
 }
 
 #[test]
+fn a_304_of_another_time_of_modification_does_not_freshen_what_has_no_tag() {
+    let policy = FreshnessPolicy::default();
+    let (old, new) = ("Tue, 14 Nov 2023 20:00:00 GMT", "Tue, 14 Nov 2023 21:00:00 GMT");
+    let older = "Tue, 14 Nov 2023 19:00:00 GMT";
+    for (tag, asked, answered, expected) in [
+        ("", "", old, "stored"),
+        ("", "", "Tuesday, 14-Nov-23 20:00:00 GMT", "stored"),
+        ("", "", new, "another"),
+        ("", "", older, "another"),
+        ("", "", "yesterday", "another"),
+        ("", new, new, "the client's"),
+        ("", old, new, "another"),
+        // The tag has decided.
+        (" | etag: \"v1\"", "", new, "stored"),
+    ] {
+        let response = format!("cache-control: max-age=60 | last-modified: {old}{tag}");
+        let bytes = stored("", 200, &response, &policy);
+        let view = StoredView::decode(&bytes, true).expect("what was stored");
+        let asked = match asked {
+            "" => String::new(),
+            date => format!("if-modified-since: {date}"),
+        };
+        let answered = format!("last-modified: {answered}");
+        let (request, response) = (fields(&asked), fields(&answered));
+        let found = match freshen(&view, &at_304(&request, &response), &policy, 0, 0) {
+            Freshened::Store { .. } => "stored",
+            Freshened::ServeOnly { .. } => "served once",
+            Freshened::Clients => "the client's",
+            Freshened::Other => "another",
+        };
+        assert_eq!(found, expected, "{tag} {asked} {answered}");
+    }
+}
+
+#[test]
 fn every_validator_there_is_goes_into_the_request() {
     let policy = FreshnessPolicy::default();
     for (response, tag, date) in [
