@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist versions wasm wasm-trap wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -8,6 +8,10 @@ WASM := wasm32-wasip1
 WASM_BUILD := $(CARGO) build --locked -p api-optimizer-filter --target $(WASM) --profile wasm
 WASM_FILE := $(WASM)/wasm/api_optimizer_filter.wasm
 WASM_TRIM := $(CARGO) run --locked --quiet -p filter-trim --
+NATIVE_BUILD := $(CARGO) build --locked -p api-optimizer-filter-native --profile native
+# In what form the filter runs in stories, in `make conformance` and in `make run`: wasm or native.
+FILTER ?= wasm
+export FILTER
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,13 +47,20 @@ wasm-trap: deps ## The filter with the test trigger
 	CARGO_PROFILE_WASM_LTO=off CARGO_PROFILE_WASM_CODEGEN_UNITS=16 $(WASM_BUILD) --features trap-trigger --target-dir $(TARGET_DIR)/trap
 	$(WASM_TRIM) $(TARGET_DIR)/trap/$(WASM_FILE)
 
+native: ## The filter as a dynamic module of Envoy 1.39 and 1.40
+	$(NATIVE_BUILD)
+
+# Without link-time optimisation: it is only asked to panic.
+native-panic: ## The same with the test trigger
+	CARGO_PROFILE_NATIVE_LTO=off CARGO_PROFILE_NATIVE_CODEGEN_UNITS=16 $(NATIVE_BUILD) --features panic-trigger --target-dir $(TARGET_DIR)/panic
+
 control-plane:
 	$(CARGO) build --locked -p api-optimizer-control-plane
 
-test: deps-test wasm wasm-trap control-plane ## All tests: native ones, and stories on the real Envoy
+test: deps-test wasm wasm-trap native native-panic control-plane ## All tests: native ones, and stories on the real Envoy
 	$(CARGO) test --locked --no-fail-fast
 
-e2e: deps-test wasm wasm-trap control-plane ## The stories on the real Envoy alone
+e2e: deps-test wasm wasm-trap native native-panic control-plane ## The stories on the real Envoy alone
 	$(CARGO) test --locked -p e2e
 
 simulate: SECONDS = 3600
@@ -92,7 +103,7 @@ lint: deps ## Formatting and clippy, warnings denied
 deny: ## Licences, duplicates, bans, sources and vulnerabilities of what is built, by cargo-deny
 	tests/tools/deny.sh
 
-conformance: wasm control-plane ## The public HTTP caching suite through envoy/static.yaml, with filter and control plane
+conformance: $(FILTER) control-plane ## The public HTTP caching suite through envoy/static.yaml, with filter and control plane
 	tests/conformance/install.sh
 	$(CARGO) run --locked --quiet -p e2e --bin conformance
 
@@ -103,7 +114,7 @@ wasm-no-copies: deps ## The filter without a worker's own copies, for the benchm
 	$(WASM_BUILD) --features no-copies --target-dir $(TARGET_DIR)/no-copies
 	$(WASM_TRIM) $(TARGET_DIR)/no-copies/$(WASM_FILE)
 
-bench: wasm wasm-pass-through wasm-no-copies ## What the filter costs, as ratios in one run; the hit ratio of each policy
+bench: wasm wasm-pass-through wasm-no-copies native ## What the filter costs, as ratios in one run; the hit ratio of each policy
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench
@@ -115,7 +126,7 @@ bench-oracle: deps-test wasm control-plane ## How fast the routing oracle asks, 
 	$(CARGO) test --locked --quiet -p e2e --test stories -- oracle::routing oracle::sharing --test-threads=1 --nocapture 2>&1 | \
 		grep -oE '(routing oracle|sharing gate): .*|test result: FAILED.*'
 
-bench-quick: wasm wasm-pass-through wasm-no-copies ## The same in short
+bench-quick: wasm wasm-pass-through wasm-no-copies native ## The same in short
 	tests/bench/install.sh
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench
 	$(TARGET_DIR)/release/bench --quick

@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 CARGO=${CARGO:-cargo}
 TARGET_DIR=${CARGO_TARGET_DIR:-target}
-FILTER=$TARGET_DIR/wasm32-wasip1/demo/api_optimizer_filter.wasm
+MODULE=$TARGET_DIR/wasm32-wasip1/demo/api_optimizer_filter.wasm
 
 fail() {
     echo "error: $*" >&2
@@ -57,7 +57,11 @@ port_is_free GRPC_PORT "${GRPC_PORT:-18000}"
 envoy/install.sh
 [ -x "$TARGET_DIR/demo/run-demo" ] ||
     echo "Building the filter, the control plane and a demo API: about three minutes on two cores, once." >&2
-CARGO_PROFILE_DEMO_OPT_LEVEL=1 build build --locked -p api-optimizer-filter --target wasm32-wasip1 --profile demo
+if [ "${FILTER:-wasm}" = native ]; then
+    CARGO_PROFILE_DEMO_OPT_LEVEL=1 build build --locked -p api-optimizer-filter-native --profile demo
+else
+    CARGO_PROFILE_DEMO_OPT_LEVEL=1 build build --locked -p api-optimizer-filter --target wasm32-wasip1 --profile demo
+fi
 build build --locked --profile demo -p filter-trim -p harness -p api-optimizer-control-plane --no-default-features --bins
-"$TARGET_DIR/demo/filter-trim" "$FILTER"
+[ "${FILTER:-wasm}" = native ] || "$TARGET_DIR/demo/filter-trim" "$MODULE"
 exec "$TARGET_DIR/demo/run-demo" "$@"

@@ -1,12 +1,13 @@
 //! Origin, control plane and Envoy together.
 
+use crate::artefacts::Shell;
 use crate::bootstrap::{Bootstrap, Part, Xds};
 use crate::control_plane::{ControlPlane, Options};
 use crate::envoy::Envoy;
 use crate::origin::Origin;
 use crate::ports::free_port;
 use crate::rest::Rest;
-use crate::{Failure, Result, artefacts, wait};
+use crate::{Failure, Result, wait};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,8 +22,10 @@ pub struct Plan {
     pub settings: Value,
     /// With a control plane.
     pub control_plane: bool,
-    /// With the filter that traps when asked.
+    /// With the filter that traps, or panics, when asked.
     pub trap: bool,
+    /// The form of the filter, whatever `FILTER` names.
+    pub shell: Option<Shell>,
     /// A ConfigMap volume for the control plane.
     pub config_dir: Option<std::path::PathBuf>,
     /// Envoy takes everything from the control plane; settings without upstreams get the origin as one.
@@ -50,6 +53,7 @@ impl Default for Plan {
             settings: json!({}),
             control_plane: true,
             trap: false,
+            shell: None,
             config_dir: None,
             xds: None,
             access_log: None,
@@ -92,10 +96,15 @@ impl Stack {
                 plan.upstream_port.unwrap_or(origin.address().port()),
             ),
         );
+        let shell = match plan.xds {
+            // The control plane hands out modules for Wasm.
+            Some(_) => Shell::Wasm,
+            None => plan.shell.map_or_else(Shell::asked_for, Ok)?,
+        };
         bootstrap.wasm = Some(if plan.trap {
-            artefacts::trap_filter()?
+            shell.trap_filter()?
         } else {
-            artefacts::filter()?
+            shell.filter()?
         });
         bootstrap.settings = plan.settings.to_string();
         bootstrap.parts.clone_from(&plan.parts);

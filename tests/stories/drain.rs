@@ -98,7 +98,7 @@ impl Entrypoint {
             ("RUN_DIR", folder.path()),
             ("ENVOY_TEMPLATE", &artefacts::workspace().join("envoy/static.yaml")),
             ("OBSERVE_TEMPLATE", &docker.join("observe.yaml")),
-            ("WASM", &artefacts::filter().unwrap()),
+            ("WASM", &artefacts::wasm_filter().unwrap()),
         ] {
             command.env(name, value);
         }

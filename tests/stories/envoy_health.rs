@@ -198,7 +198,7 @@ fn an_envoy_without_its_filter_is_told_until_the_filter_is_there() {
     let refused = shown["refused_configuration"].to_string();
     assert!(refused.contains("extension_config_discovery.http_filter"), "{shown}");
 
-    std::fs::copy(artefacts::filter().unwrap(), &late).unwrap();
+    std::fs::copy(artefacts::wasm_filter().unwrap(), &late).unwrap();
     is_over(&stack, "filter", "filter_missing", "second");
     is_over(&stack, "envoy_configuration", "envoy_configuration_refused", "second");
     assert_eq!(of(&stack, "second").unwrap()["filter"], true);

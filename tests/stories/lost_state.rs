@@ -191,6 +191,7 @@ fn an_envoy_that_has_clusters_keeps_them_until_somebody_decides() {
     }
 }
 
+/// Wasm's own: a dynamic module has Envoy refuse the configuration, see `native.rs`.
 #[test]
 fn the_first_configuration_refused_means_no_caching() {
     let (origin, folder) = (origin(), tempfile::tempdir().unwrap());
@@ -199,7 +200,7 @@ fn the_first_configuration_refused_means_no_caching() {
         free_port().unwrap(),
         ("127.0.0.1".to_owned(), origin.address().port()),
     );
-    bootstrap.wasm = Some(artefacts::filter().unwrap());
+    bootstrap.wasm = Some(artefacts::wasm_filter().unwrap());
     bootstrap.settings = json!({"routes": [
         {"name": "private", "path_prefix": "/private/", "cache": false},
         {"name": "tenants", "path_prefix": "/tenants/", "key_headers": ["authorization"]},

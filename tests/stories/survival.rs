@@ -94,7 +94,7 @@ fn discover(file: &Path, content: &str) {
 
 /// The same module with a custom section more: other code to Envoy.
 fn another_module(folder: &Path) -> std::path::PathBuf {
-    let mut bytes = std::fs::read(artefacts::filter().unwrap()).unwrap();
+    let mut bytes = std::fs::read(artefacts::wasm_filter().unwrap()).unwrap();
     // Section 0 of 6 bytes: a name of 5.
     bytes.extend_from_slice(&[0, 6, 5, b'o', b't', b'h', b'e', b'r']);
     let path = folder.join("other.wasm");
@@ -106,7 +106,7 @@ fn another_module(folder: &Path) -> std::path::PathBuf {
 fn a_new_plugin_configuration_and_a_new_module_find_the_cache_warm() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("filter.json");
-    let module = artefacts::filter().unwrap();
+    let module = artefacts::wasm_filter().unwrap();
     discover(&file, &discovered(&module, "60s"));
     let origin = origin();
     let mut bootstrap = Bootstrap::bare(

@@ -1,5 +1,6 @@
-//! A filter that traps heals by itself, and the cache is still warm.
+//! A filter that traps heals by itself, and the cache is still warm. Wasm's own: of the native one `native.rs` tells.
 
+use e2e::artefacts::Shell;
 use e2e::client::{Connection, Request};
 use e2e::origin::{Origin, Reply};
 use e2e::stack::{Plan, Stack};
@@ -12,6 +13,7 @@ fn a_trap_ends_one_worker_s_vm_and_the_next_one_finds_the_cache_warm() {
     let stack = Stack::start(
         &Plan {
             trap: true,
+            shell: Some(Shell::Wasm),
             workers: 1,
             ..Plan::default()
         },

@@ -11,12 +11,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// (crate, what of the workspace it may depend on).
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("optimizer-proto", &[]),
     // Writes the messages, also while nothing else compiles.
     ("proto-messages", &[]),
     ("filter-core", &["optimizer-proto"]),
     ("api-optimizer-filter", &["filter-core", "optimizer-proto"]),
+    // The other shell around the same core.
+    ("api-optimizer-filter-native", &["filter-core"]),
     // Works on the built filter, and knows none of its code.
     ("filter-trim", &[]),
     ("control-domain", &["optimizer-proto"]),
@@ -107,6 +109,30 @@ fn only_one_file_of_the_filter_names_host_calls() {
         let host_calls = text.contains("hostcalls") || text.contains("wasm_import_module");
         assert!(!host_calls, "{file}");
     }
+}
+
+/// Where the dynamic module meets Envoy: its C ABI, its objects, its hooks, the registry of functions, and threads.
+const BOUNDARY: [&str; 6] = ["abi.rs", "envoy.rs", "hooks.rs", "shared.rs", "waiting.rs", "worker.rs"];
+
+#[test]
+fn only_boundary_files_of_the_dynamic_module_are_unsafe() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filter/native/src");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let is_code = |line: &str| !line.trim_start().starts_with("//");
+        let is_unsafe = text
+            .lines()
+            .any(|line| is_code(line) && (line.contains("unsafe ") || line.contains("unsafe(")));
+        assert!(!is_unsafe || BOUNDARY.contains(&name), "{name}");
+        // Envoy's callbacks have their types in one place.
+        assert!(!text.contains("dynamic_module_callback") || name == "abi.rs", "{name}");
+        assert!(text.lines().count() <= 400, "{name} is long");
+        seen += usize::from(is_unsafe);
+    }
+    assert_eq!(seen, BOUNDARY.len(), "a boundary file that is none any more");
 }
 
 fn driver() -> Modules {

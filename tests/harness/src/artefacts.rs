@@ -17,11 +17,95 @@ pub fn workspace() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
-/// The shipped filter; beside a program of the profile `demo`, the filter of that profile. `OPTIMIZER_WASM` names another file.
+/// In what form the filter runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// In Envoy's Wasm sandbox.
+    Wasm,
+    /// As a dynamic module of Envoy's.
+    Native,
+}
+
+impl Shell {
+    /// The one that `FILTER` names: `wasm`, which it is without one, or `native`.
+    ///
+    /// # Errors
+    /// It names neither.
+    pub fn asked_for() -> Result<Self> {
+        match std::env::var("FILTER").as_deref() {
+            Err(_) | Ok("" | "wasm") => Ok(Self::Wasm),
+            Ok("native") => Ok(Self::Native),
+            Ok(other) => Err(Failure::new(format!("FILTER is wasm or native, not {other}"))),
+        }
+    }
+
+    /// The one that such a file is of.
+    #[must_use]
+    pub fn of(filter: &Path) -> Self {
+        if filter.extension().is_some_and(|extension| extension == "so") {
+            Self::Native
+        } else {
+            Self::Wasm
+        }
+    }
+
+    /// The shipped filter in this form.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn filter(self) -> Result<PathBuf> {
+        match self {
+            Self::Wasm => wasm_filter(),
+            Self::Native => native_filter(),
+        }
+    }
+
+    /// The filter with the test trigger in this form.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn trap_filter(self) -> Result<PathBuf> {
+        match self {
+            Self::Wasm => trap_filter(),
+            Self::Native => panic_filter(),
+        }
+    }
+}
+
+/// The shipped filter, in the form that `FILTER` names.
 ///
 /// # Errors
 /// It is not built.
 pub fn filter() -> Result<PathBuf> {
+    Shell::asked_for()?.filter()
+}
+
+/// The filter as a dynamic module; beside a program of the profile `demo`, that of that profile. `OPTIMIZER_NATIVE` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn native_filter() -> Result<PathBuf> {
+    let path = || {
+        let of = if profile()?.ends_with("demo") { "demo" } else { "native" };
+        Ok(target()?.join(of).join("libapi_optimizer_filter_native.so"))
+    };
+    found("OPTIMIZER_NATIVE", path, "make native")
+}
+
+/// The same with the test trigger. `OPTIMIZER_PANIC_NATIVE` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn panic_filter() -> Result<PathBuf> {
+    let path = || Ok(target()?.join("panic/native/libapi_optimizer_filter_native.so"));
+    found("OPTIMIZER_PANIC_NATIVE", path, "make native-panic")
+}
+
+/// The filter for Wasm; beside a program of the profile `demo`, the filter of that profile. `OPTIMIZER_WASM` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn wasm_filter() -> Result<PathBuf> {
     let path = || {
         let of = if profile()?.ends_with("demo") { "demo" } else { "wasm" };
         Ok(target()?
@@ -32,7 +116,7 @@ pub fn filter() -> Result<PathBuf> {
     found("OPTIMIZER_WASM", path, "make wasm")
 }
 
-/// The filter with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
+/// The same with the test trigger. `OPTIMIZER_TRAP_WASM` names another file.
 ///
 /// # Errors
 /// It is not built.

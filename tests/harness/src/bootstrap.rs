@@ -1,5 +1,6 @@
-//! Fills in `envoy/static.yaml` or `envoy/dynamic.yaml`.
+//! Fills in `envoy/static.yaml`, `envoy/native.yaml` or `envoy/dynamic.yaml`.
 
+use crate::artefacts::Shell;
 use crate::{Failure, Result, artefacts};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ pub enum Part {
     Guards,
     /// Virtual hosts before the one of the origin.
     VirtualHosts,
-    /// The wasm filter.
+    /// Our filter.
     Filter,
     /// HTTP filters behind it.
     HttpFilters,
@@ -107,7 +108,7 @@ pub struct Bootstrap {
     pub rest_port: Option<u16>,
     /// File with the token for the control plane; `None` = it asks for none.
     pub control_token: Option<PathBuf>,
-    /// The filter; `None` = Envoy without it.
+    /// The filter; `None` = Envoy without it. A dynamic module is told by its ending `.so`.
     pub wasm: Option<PathBuf>,
     /// Settings document, in one line.
     pub settings: String,
@@ -115,7 +116,7 @@ pub struct Bootstrap {
     pub max_heap_bytes: u64,
     /// File of the access log; `None` = no access log.
     pub access_log: Option<PathBuf>,
-    /// From `envoy/dynamic.yaml`, which has no parts; `None` = from `envoy/static.yaml`.
+    /// From `envoy/dynamic.yaml`, which has no parts; `None` = from `envoy/static.yaml` or `envoy/native.yaml`, as the filter is.
     pub xds: Option<Xds>,
     /// Parts to replace, by YAML that is indented to the place by the renderer.
     pub parts: BTreeMap<Part, String>,
@@ -148,10 +149,10 @@ impl Bootstrap {
     /// # Errors
     /// The template cannot be read, or has a placeholder or lacks a part that this does not expect.
     pub fn render(&self) -> Result<String> {
-        let template = if self.xds.is_some() {
-            "envoy/dynamic.yaml"
-        } else {
-            "envoy/static.yaml"
+        let template = match self.wasm.as_deref().map(Shell::of) {
+            _ if self.xds.is_some() => "envoy/dynamic.yaml",
+            Some(Shell::Native) => "envoy/native.yaml",
+            Some(Shell::Wasm) | None => "envoy/static.yaml",
         };
         let path = artefacts::workspace().join(template);
         let mut text = std::fs::read_to_string(&path)
@@ -198,7 +199,7 @@ impl Bootstrap {
         }
     }
 
-    fn values(&self) -> [(&'static str, String); 17] {
+    fn values(&self) -> [(&'static str, String); 18] {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         [
             ("NODE_ID", self.node_id.clone()),
@@ -208,6 +209,7 @@ impl Bootstrap {
             ("MAX_HEAP_BYTES", self.max_heap_bytes.to_string()),
             ("ACCESS_LOG", path(&self.access_log)),
             ("WASM", path(&self.wasm)),
+            ("MODULE", path(&self.wasm)),
             (
                 "CONTROL_CLUSTER",
                 if self.grpc_port.is_some() { "control_plane" } else { "" }.to_owned(),
@@ -274,6 +276,24 @@ mod tests {
         bootstrap.xds = Some(Xds::Delta);
         bootstrap.grpc_port = Some(4);
         assert!(bootstrap.render().unwrap().contains("api_type: DELTA_GRPC"));
+    }
+
+    #[test]
+    fn the_native_template_differs_by_its_filter_alone() {
+        let of = |filter: &str| {
+            let mut bootstrap = Bootstrap::bare(1, 2, ("origin.example".to_owned(), 3));
+            bootstrap.wasm = Some(PathBuf::from(filter));
+            bootstrap.grpc_port = Some(4);
+            bootstrap.access_log = Some(PathBuf::from("/dev/null"));
+            let whole = bootstrap.render().unwrap();
+            bootstrap.parts.insert(Part::Filter, String::new());
+            let without = bootstrap.render().unwrap();
+            (whole, without.split_once("\nnode:").unwrap().1.to_owned())
+        };
+        let ((native, beside), (wasm, same)) = (of("/filter.so"), of("/filter.wasm"));
+        assert_eq!(beside, same);
+        assert!(native.contains("filename: \"/filter.so\"") && !native.contains("http.wasm"));
+        assert!(wasm.contains("filename: \"/filter.wasm\"") && !wasm.contains("dynamic_modules"));
     }
 
     #[test]

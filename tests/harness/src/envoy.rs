@@ -1,5 +1,6 @@
 //! The real Envoy.
 
+use crate::artefacts::Shell;
 use crate::bootstrap::Bootstrap;
 use crate::client::{Connection, Request, Response};
 use crate::process::Process;
@@ -66,6 +67,10 @@ impl Envoy {
     ) -> Result<Self> {
         let path = folder.join("envoy.yaml");
         std::fs::write(&path, configuration)?;
+        let component = match bootstrap.wasm.as_deref().map(Shell::of) {
+            Some(Shell::Native) => "dynamic_modules:info",
+            Some(Shell::Wasm) | None => "wasm:info",
+        };
         let binary = artefacts::envoy()?;
         let mut command = match wrapper.split_first() {
             Some((program, arguments)) => {
@@ -79,7 +84,7 @@ impl Envoy {
             .arg("--config-path")
             .arg(path)
             .args(["--concurrency", &workers.to_string()])
-            .args(["--log-level", "warning", "--component-log-level", "wasm:info"])
+            .args(["--log-level", "warning", "--component-log-level", component])
             .args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"])
             .arg("--use-dynamic-base-id");
         let process = Process::start("Envoy", &mut command, &folder.join("envoy.log"))?;

@@ -1,6 +1,7 @@
 //! Who shares a stored response: only requests that Envoy sends the same way.
 
 use super::bench::{ask, cluster, fresh_origin, plan, said, start};
+use e2e::artefacts::Shell;
 use e2e::bootstrap::Part;
 use e2e::client::{Connection, Request, Response};
 use e2e::ports::free_port;
@@ -73,8 +74,40 @@ fn at(port: u16, path: &str, host: &str) -> Response {
     connection.exchange(&request).unwrap()
 }
 
+/// The filter of a listener of our own, as the `FILTER` of the run has it.
+fn filter() -> &'static str {
+    match Shell::asked_for().unwrap() {
+        Shell::Wasm => {
+            r#"- name: envoy.filters.http.wasm
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+            config:
+              name: api_optimizer
+              root_id: api_optimizer
+              vm_config:
+                vm_id: api_optimizer
+                runtime: envoy.wasm.runtime.v8
+                code: { local: { filename: "${WASM}" } }
+              configuration:
+                "@type": type.googleapis.com/google.protobuf.StringValue
+                value: "{}""#
+        }
+        Shell::Native => {
+            r#"- name: envoy.filters.http.dynamic_modules
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
+            dynamic_module_config: { name: api_optimizer, module: { local: { filename: "${MODULE}" } } }
+            filter_name: api_optimizer
+            filter_config:
+              "@type": type.googleapis.com/google.protobuf.StringValue
+              value: "{}""#
+        }
+    }
+}
+
 /// A second listener with the filter, and one route to the cluster `origin`.
 fn listener(port: u16, domains: &str, route: &str) -> String {
+    let filter = filter();
     format!(
         r#"- name: public
   address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
@@ -93,19 +126,7 @@ fn listener(port: u16, domains: &str, route: &str) -> String {
             - match: {{ prefix: "/" }}
               route: {{ {route} }}
         http_filters:
-        - name: envoy.filters.http.wasm
-          typed_config:
-            "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-            config:
-              name: api_optimizer
-              root_id: api_optimizer
-              vm_config:
-                vm_id: api_optimizer
-                runtime: envoy.wasm.runtime.v8
-                code: {{ local: {{ filename: "${{WASM}}" }} }}
-              configuration:
-                "@type": type.googleapis.com/google.protobuf.StringValue
-                value: "{{}}"
+        {filter}
         - name: envoy.filters.http.router
           typed_config:
             "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// The shipped filter as another module: with a custom section, which no host looks at.
 fn another(name: u8) -> Vec<u8> {
-    let mut module = std::fs::read(artefacts::filter().unwrap()).unwrap();
+    let mut module = std::fs::read(artefacts::wasm_filter().unwrap()).unwrap();
     module.extend_from_slice(&[0, 2, 1, name]);
     module
 }
@@ -142,7 +142,7 @@ fn an_envoy_without_its_module_serves_and_heals(xds: Xds) {
     is_without(&stack, "late");
     assert_eq!(name(&late), None, "served without the filter");
 
-    std::fs::copy(artefacts::filter().unwrap(), &file).unwrap();
+    std::fs::copy(artefacts::wasm_filter().unwrap(), &file).unwrap();
     named(&late, "api-optimizer");
     wait::until("the refusal is over", || {
         let module = module_of(&stack, "late")?;

@@ -158,12 +158,29 @@ impl Vm {
         fields.extend(conditional.if_modified_since.map(|value| ("if-modified-since", value)));
         let called = ctx.host.call(&refresh.cluster, fields, CALL_TIMEOUT);
         if called.is_err() {
-            self.leave_place(ctx.host, refresh, None);
-            let permits = std::mem::take(&mut refresh.permits);
-            self.settle(ctx, permits, OutcomeClass::Local, 0);
-            self.forwarding.background_failed(refresh.key.hash(), ctx.now_ms);
+            self.call_not_made(ctx, refresh);
         }
         called.ok()
+    }
+
+    fn call_not_made(&mut self, ctx: Ctx<'_, impl Host>, refresh: &mut Refresh) {
+        self.leave_place(ctx.host, refresh, None);
+        let permits = std::mem::take(&mut refresh.permits);
+        self.settle(ctx, permits, OutcomeClass::Local, 0);
+        self.forwarding.background_failed(refresh.key.hash(), ctx.now_ms);
+    }
+
+    /// A background request could not be started after all: what [`super::host::Callouts::call`] would have refused, had the host known.
+    pub fn on_call_refused(&mut self, host: &impl Host, token: u32) {
+        let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
+        if self.check_not_made(ctx, token) {
+            return;
+        }
+        if let Some(mut refresh) = self.background.calls.remove(&token) {
+            self.call_not_made(ctx, &mut refresh);
+            self.complete_fetch(ctx, &mut refresh.flight, FetchOutcome::Released);
+            self.run_background(ctx);
+        }
     }
 
     fn leave_place(&mut self, host: &impl Host, refresh: &mut Refresh, took_ms: Option<Millis>) {

@@ -7,7 +7,7 @@ use super::header_map;
 use super::health_checks::{GRACE_MS, HealthChecks, UnderWay};
 use super::host::{Host, MapKind};
 use super::vm::Vm;
-use crate::breaker;
+use crate::breaker::{self, Permit};
 use crate::http::fields::Fields;
 use optimizer_proto::settings::ActiveHealthCheck;
 use optimizer_proto::v1::ActiveHealthCheck as Reported;
@@ -76,12 +76,24 @@ impl Vm {
                 };
                 self.health_checks.calls.insert(token, under_way);
             }
-            Err(_) => {
-                // Envoy has no such cluster, or no host that it takes for healthy: nobody was asked, so it is no failed probe.
-                breaker::end_check(ctx.host, &permit, &policies.breaker, None, ctx.now_ms, random);
-                self.health_checks.note(breaker, false, 0, ctx.now_ms);
-            }
+            Err(_) => self.end_unasked(ctx, &permit),
         }
+    }
+
+    /// Envoy has no such cluster, or no host that it takes for healthy: nobody was asked, so it is no failed probe.
+    fn end_unasked(&mut self, ctx: Ctx<'_, impl Host>, permit: &Permit) {
+        let (policies, random) = (Rc::clone(&self.policies), ctx.host.random());
+        breaker::end_check(ctx.host, permit, &policies.breaker, None, ctx.now_ms, random);
+        self.health_checks.note(permit.upstream(), false, 0, ctx.now_ms);
+    }
+
+    /// A check could not be started after all; false where the call was none.
+    pub(super) fn check_not_made(&mut self, ctx: Ctx<'_, impl Host>, token: u32) -> bool {
+        let under_way = self.health_checks.calls.remove(&token);
+        if let Some(UnderWay { permit, .. }) = &under_way {
+            self.end_unasked(ctx, permit);
+        }
+        under_way.is_some()
     }
 
     /// The answer to a check; false where the call was none.

@@ -70,6 +70,7 @@ mod run;
 mod send;
 mod sent;
 mod settings_cell;
+pub mod shell;
 mod staleness_guard;
 mod stats;
 pub mod streams;

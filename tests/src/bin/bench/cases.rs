@@ -15,6 +15,10 @@ pub(crate) const IDLE_FORWARDED: &str = "forwarded, idle Wasm filter";
 pub(crate) const HIT: &str = "our hit";
 /// The same without copies in the worker's own memory.
 pub(crate) const NO_COPIES: &str = "our hit, no copies";
+/// A hit of ours, as a dynamic module.
+pub(crate) const MODULE: &str = "our hit, dynamic module";
+/// Envoy forwards through our dynamic module what may not be stored.
+pub(crate) const MODULE_FORWARDED: &str = "forwarded, our dynamic module";
 /// A hit of Envoy's own cache filter.
 pub(crate) const NATIVE: &str = "Envoy's cache filter";
 /// A hit of nginx.
@@ -61,6 +65,7 @@ pub(crate) fn all(lineup: &mut Lineup, sizes: &[usize]) -> (Vec<Case>, Vec<Strin
     let ours = Target::of(&mut lineup.ours);
     let two = Target::of(&mut lineup.two_workers);
     let no_copies = Target::of(&mut lineup.no_copies);
+    let module = Target::of(&mut lineup.module);
     let idle = Target::of(&mut lineup.pass_through);
     let native = Target::of(&mut lineup.native);
     let nginx = cases.peer(NGINX, lineup.nginx.as_ref());
@@ -72,6 +77,7 @@ pub(crate) fn all(lineup: &mut Lineup, sizes: &[usize]) -> (Vec<Case>, Vec<Strin
         cases.add(IDLE_DIRECT, DIRECT, idle, &format!("/direct{stored}"), Load::Http1);
         cases.add(HIT, DIRECT, ours, &stored, Load::Http1);
         cases.add(NO_COPIES, DIRECT, no_copies, &stored, Load::Http1);
+        cases.add(MODULE, DIRECT, module, &stored, Load::Http1);
         cases.add(NATIVE, DIRECT, native, &stored, Load::Http1);
         for (name, peer) in [(NGINX, nginx), (VARNISH, varnish)] {
             cases.add_if(name, DIRECT, peer, &stored, Load::Http1);
@@ -79,11 +85,14 @@ pub(crate) fn all(lineup: &mut Lineup, sizes: &[usize]) -> (Vec<Case>, Vec<Strin
         cases.add(PLAIN, PLAIN, ours, &format!("/plain{unstored}"), Load::Http1);
         cases.add(IDLE_FORWARDED, PLAIN, idle, &unstored, Load::Http1);
         cases.add(FORWARDED, PLAIN, ours, &unstored, Load::Http1);
+        cases.add(MODULE_FORWARDED, PLAIN, module, &unstored, Load::Http1);
     }
     cases.size = sizes.iter().copied().min().unwrap_or_default();
     cases.small(ours, two);
     let stored = format!("/{}", cases.size);
     cases.add("our miss, stored", PLAIN, ours, &stored, Load::Misses);
+    cases.add("our miss, stored, dynamic module", PLAIN, module, &stored, Load::Misses);
+    cases.add("miss of Envoy's cache, stored", PLAIN, native, &stored, Load::Misses);
     cases.add_if("nginx miss, stored", PLAIN, nginx, &stored, Load::Misses);
     cases.add_if("Varnish miss, stored", PLAIN, varnish, &stored, Load::Misses);
     (cases.found, cases.skipped)

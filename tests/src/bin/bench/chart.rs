@@ -1,6 +1,8 @@
 //! The ratios as a picture: bars with a whisker from the lowest to the highest round.
 
-use crate::cases::{DIRECT, FORWARDED, HIT, IDLE_DIRECT, IDLE_FORWARDED, NATIVE, NGINX, PLAIN, VARNISH, key};
+use crate::cases::{
+    DIRECT, FORWARDED, HIT, IDLE_DIRECT, IDLE_FORWARDED, MODULE, MODULE_FORWARDED, NATIVE, NGINX, PLAIN, VARNISH, key,
+};
 use crate::contenders::SIZES;
 use crate::numbers::Spread;
 use crate::results::Results;
@@ -59,15 +61,23 @@ pub(crate) fn svg(results: &Results, caption: &str) -> String {
 
 fn panels(results: &Results) -> Vec<Panel> {
     let kinds: [(&str, &'static str, &[&'static str]); 2] = [
-        ("hit", DIRECT, &[DIRECT, IDLE_DIRECT, HIT, NATIVE, NGINX, VARNISH]),
-        ("forwarded", PLAIN, &[PLAIN, IDLE_FORWARDED, FORWARDED]),
+        (
+            "hit",
+            DIRECT,
+            &[DIRECT, IDLE_DIRECT, HIT, MODULE, NATIVE, NGINX, VARNISH],
+        ),
+        (
+            "forwarded",
+            PLAIN,
+            &[PLAIN, IDLE_FORWARDED, FORWARDED, MODULE_FORWARDED],
+        ),
     ];
     let mut panels = Vec::new();
     for (kind, base, names) in kinds {
         for size in SIZES {
             let bars = names.iter().filter_map(|name| {
                 let ratio = results.ratio(&key(name, size), &key(base, size))?;
-                let ours = [HIT, FORWARDED].contains(name);
+                let ours = [HIT, MODULE, FORWARDED, MODULE_FORWARDED].contains(name);
                 Some(Bar {
                     label: name,
                     ours,

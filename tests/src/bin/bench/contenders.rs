@@ -2,6 +2,7 @@
 
 use crate::peers;
 use crate::target::{Peer, Target};
+use e2e::artefacts::Shell;
 use e2e::bootstrap::{Bootstrap, Part};
 use e2e::envoy::Envoy;
 use e2e::ports::free_port;
@@ -27,11 +28,16 @@ const SLOW: &str = r#"- name: envoy.filters.http.fault
     delay: { fixed_delay: 0.02s, percentage: { numerator: 100 } }"#;
 
 /// Routes that go around the filter.
-const WITHOUT_FILTER: &str = r#"  typed_per_filter_config:
-    envoy.filters.http.wasm:
-      "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig
-      disabled: true
-"#;
+fn without_filter(shell: Shell) -> String {
+    let name = match shell {
+        Shell::Wasm => "wasm",
+        Shell::Native => "dynamic_modules",
+    };
+    format!(
+        "  typed_per_filter_config:\n    envoy.filters.http.{name}:\n      \"@type\": \
+         type.googleapis.com/envoy.config.route.v3.FilterConfig\n      disabled: true\n"
+    )
+}
 
 /// Which processors run what, as taskset takes it.
 pub(crate) struct Cores {
@@ -84,7 +90,10 @@ pub(crate) struct Lineup {
     pub(crate) ours: Envoy,
     pub(crate) two_workers: Envoy,
     pub(crate) no_copies: Envoy,
+    /// Ours as a dynamic module.
+    pub(crate) module: Envoy,
     pub(crate) pass_through: Envoy,
+    /// Envoy's own cache filter.
     pub(crate) native: Envoy,
     pub(crate) nginx: Option<Peer>,
     pub(crate) varnish: Option<Peer>,
@@ -99,8 +108,15 @@ impl Lineup {
         let mut origin = origin(folder, cores)?;
         let address = Target::of(&mut origin).address;
         Ok(Self {
-            ours: ours("ours", artefacts::filter()?, folder, cores, address.port(), 1)?,
-            two_workers: ours("two-workers", artefacts::filter()?, folder, cores, address.port(), 2)?,
+            ours: ours("ours", artefacts::wasm_filter()?, folder, cores, address.port(), 1)?,
+            two_workers: ours(
+                "two-workers",
+                artefacts::wasm_filter()?,
+                folder,
+                cores,
+                address.port(),
+                2,
+            )?,
             no_copies: ours(
                 "no-copies",
                 artefacts::no_copies_filter()?,
@@ -109,11 +125,12 @@ impl Lineup {
                 address.port(),
                 1,
             )?,
+            module: ours("module", artefacts::native_filter()?, folder, cores, address.port(), 1)?,
             pass_through: pass_through(folder, cores, address.port())?,
             native: native(folder, cores, address.port())?,
             nginx: peers::nginx(folder, cores, address)?,
             varnish: peers::varnish(folder, cores, address)?,
-            empty: ours("empty", artefacts::filter()?, folder, cores, address.port(), 1)?,
+            empty: ours("empty", artefacts::wasm_filter()?, folder, cores, address.port(), 1)?,
             _origin: origin,
         })
     }
@@ -144,10 +161,11 @@ pub(crate) fn ours(
     workers: u32,
 ) -> Result<Envoy> {
     let mut bootstrap = bare(origin)?;
+    let around = without_filter(Shell::of(&filter));
     bootstrap.wasm = Some(filter);
-    let mut routes = direct_routes(WITHOUT_FILTER);
+    let mut routes = direct_routes(&around);
     routes.push_str("- match: { prefix: \"/plain/\" }\n  route: { cluster: origin, prefix_rewrite: \"/\" }\n");
-    routes.push_str(WITHOUT_FILTER);
+    routes.push_str(&around);
     bootstrap.parts.insert(Part::Routes, routes);
     started(&bootstrap, name, folder, workers, &cores.server_wrapper())
 }
@@ -161,9 +179,9 @@ fn pass_through(folder: &Path, cores: &Cores, origin: u16) -> Result<Envoy> {
 }
 
 /// Envoy that answers `/direct/{size}` and has no origin, with our filter in front of it or without any.
-pub(crate) fn started_alone(folder: &Path, cores: &Cores, filter: bool, workers: u32) -> Result<Envoy> {
+pub(crate) fn started_alone(folder: &Path, cores: &Cores, filter: Option<Shell>, workers: u32) -> Result<Envoy> {
     let mut bootstrap = bare(9)?;
-    bootstrap.wasm = if filter { Some(artefacts::filter()?) } else { None };
+    bootstrap.wasm = filter.map(Shell::filter).transpose()?;
     bootstrap.parts.insert(Part::Routes, direct_routes(""));
     started(&bootstrap, "alone", folder, workers, &cores.server_wrapper())
 }

@@ -25,7 +25,7 @@ pub(crate) fn compare(earlier: &Path, rounds: u32) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
     let mut origin = origin(folder.path(), &cores)?;
     let port = Target::of(&mut origin).address.port();
-    let mut now = ours("now", e2e::artefacts::filter()?, folder.path(), &cores, port, 1)?;
+    let mut now = ours("now", e2e::artefacts::wasm_filter()?, folder.path(), &cores, port, 1)?;
     let mut before = ours("earlier", earlier.to_owned(), folder.path(), &cores, port, 1)?;
     let targets = [(Target::of(&mut before), ", earlier build"), (Target::of(&mut now), "")];
     let mut cases = Vec::new();

@@ -2,8 +2,9 @@
 
 use crate::contenders::{Cores, started_alone};
 use crate::numbers::Spread;
+use e2e::artefacts::Shell;
 use e2e::envoy::Envoy;
-use e2e::{Failure, Result, artefacts};
+use e2e::{Failure, Result};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -22,29 +23,51 @@ struct Footprint {
     worker_mb: Spread,
 }
 
+/// What is printed, with how many decimals, and where it is found.
+type Row = (&'static str, usize, fn(&Footprint) -> Spread);
+
+/// Without the filter, and with each form of it.
+const FILTERS: [Option<Shell>; 3] = [None, Some(Shell::Wasm), Some(Shell::Native)];
+
 /// Measures with and without the filter in turns, prints it, and gives it as JSON.
 pub(crate) fn measure(rounds: u32, folder: &Path, cores: &Cores) -> Result<Value> {
-    let mut seen = [Vec::new(), Vec::new()];
+    let mut seen = FILTERS.map(|_| Vec::new());
     for round in 0..rounds {
-        for (with, into) in seen.iter_mut().enumerate() {
-            let folder = folder.join(format!("footprint-{with}-{round}"));
-            into.push(once(with == 1, &folder, cores)?);
+        for ((at, filter), into) in FILTERS.iter().enumerate().zip(&mut seen) {
+            let folder = folder.join(format!("footprint-{at}-{round}"));
+            into.push(once(*filter, &folder, cores)?);
         }
     }
-    let [without, with] = seen.map(|samples| Footprint::of(&samples));
-    let wasm = std::fs::metadata(artefacts::filter()?)?.len();
+    let [without, wasm, native] = seen.map(|samples| Footprint::of(&samples));
+    let bytes = |shell: Shell| Ok::<u64, Failure>(std::fs::metadata(shell.filter()?)?.len());
+    let sizes = (bytes(Shell::Wasm)?, bytes(Shell::Native)?);
     println!("\nStart and memory (median, lowest to highest)");
-    let rows = [
-        ("process start to first answer, ms", 0, without.start_ms, with.start_ms),
-        ("resident with one worker, MB", 1, without.resident_mb, with.resident_mb),
-        ("each further worker adds, MB", 1, without.worker_mb, with.worker_mb),
+    let rows: [Row; 3] = [
+        ("process start to first answer, ms", 0, |of| of.start_ms),
+        ("resident with one worker, MB", 1, |of| of.resident_mb),
+        ("each further worker adds, MB", 1, |of| of.worker_mb),
     ];
-    println!("  {:<36} {:<24} with it", "", "without the filter");
-    for (what, decimals, without, with) in rows {
-        println!("  {what:<36} {:<24} {}", without.text(decimals), with.text(decimals));
+    println!(
+        "  {:<36} {:<24} {:<24} dynamic module",
+        "", "without the filter", "Wasm"
+    );
+    for (what, decimals, of) in rows {
+        let text = |footprint| of(footprint).text(decimals);
+        println!(
+            "  {what:<36} {:<24} {:<24} {}",
+            text(&without),
+            text(&wasm),
+            text(&native)
+        );
     }
-    println!("  the module: {wasm} bytes");
-    Ok(json!({"without_filter": without.to_json(), "with_filter": with.to_json(), "module_bytes": wasm}))
+    println!("  the module: {} bytes, dynamic module {} bytes", sizes.0, sizes.1);
+    Ok(json!({
+        "without_filter": without.to_json(),
+        "with_filter": wasm.to_json(),
+        "with_dynamic_module": native.to_json(),
+        "module_bytes": sizes.0,
+        "dynamic_module_bytes": sizes.1,
+    }))
 }
 
 impl Footprint {
@@ -68,7 +91,7 @@ impl Footprint {
 }
 
 /// Milliseconds to start, resident MB with one worker, and MB for each further one.
-fn once(filter: bool, folder: &Path, cores: &Cores) -> Result<[f64; 3]> {
+fn once(filter: Option<Shell>, folder: &Path, cores: &Cores) -> Result<[f64; 3]> {
     let begin = Instant::now();
     let few = started(filter, FEW, &folder.join("few"), cores)?;
     let start_ms = begin.elapsed().as_secs_f64() * 1_000.0;
@@ -78,7 +101,7 @@ fn once(filter: bool, folder: &Path, cores: &Cores) -> Result<[f64; 3]> {
 }
 
 /// Running, and asked once.
-fn started(filter: bool, workers: u32, folder: &Path, cores: &Cores) -> Result<Envoy> {
+fn started(filter: Option<Shell>, workers: u32, folder: &Path, cores: &Cores) -> Result<Envoy> {
     let envoy = started_alone(folder, cores, filter, workers)?;
     let answer = envoy.get("/direct/1024")?;
     if answer.status == 200 {

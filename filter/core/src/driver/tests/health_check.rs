@@ -124,6 +124,18 @@ fn a_check_that_cannot_be_made_is_no_failure() {
 }
 
 #[test]
+fn so_is_one_of_which_the_host_says_so_later() {
+    let mut envoy = Envoy::opened(CHECKED);
+    assert_eq!(envoy.pass(9), 1);
+    envoy.vm.on_call_refused(&envoy.host, 1);
+    assert_eq!((envoy.view().state, envoy.view().probes), (BreakerState::HalfOpen, 0));
+    let told = envoy.vm.health_check_reported("api").unwrap();
+    assert_eq!((told.healthy, told.status), (false, 0));
+    envoy.vm.on_call_refused(&envoy.host, 1);
+    assert_eq!(envoy.pass(4), 1, "and it asks again");
+}
+
+#[test]
 fn by_default_and_where_another_vm_leads_nobody_asks() {
     let mut envoy = Envoy::opened(r#"{"breaker":{"minimum_calls":5,"jitter_percent":0}}"#);
     assert_eq!(envoy.pass(60), 0);
