@@ -274,7 +274,8 @@ fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
         add("settings_not_kept", Severity::Warning, None, 1.0, fault.clone());
     }
     if let Some(fault) = &figures.tier_fault {
-        add("shared_tier_unreachable", Severity::Warning, None, 1.0, fault.clone());
+        let summary = format!("the store behind the shared tier cannot be used: {fault}");
+        add("shared_tier_unreachable", Severity::Warning, None, 1.0, summary);
     }
     if figures.vm_reloads > 0 {
         #[allow(clippy::cast_precision_loss)]

@@ -60,6 +60,7 @@ impl Vm {
             }
         };
         if self.is_given_behind(routed, plan.vary.iter().map(Vec::as_slice), seen.response_time_ms) {
+            forwarded.given_behind = true;
             self.not_stored(forwarded, Reason::GivenBehind);
             forwarded.detail = forwarded.detail.or(Some(Reason::GivenBehind.as_str()));
             return false;

@@ -103,6 +103,8 @@ pub(super) struct Forwarded {
     /// It was not worth collapsing until now: the flight's hash.
     pub(super) unshared: Option<u64>,
     pub(super) capture: Option<Capture>,
+    /// It is not stored, for what its request is given behind the filter.
+    pub(super) given_behind: bool,
     /// What was stored of it.
     pub(super) kept: Option<Kept>,
     /// How its content flows.

@@ -151,7 +151,7 @@ impl Vm {
             }
             stored = self.capture(ctx.host, forwarded, &seen, &route, exchange.routed.as_ref());
             // Of what is not stored for what requests are given, it is to be seen whether they still are.
-            exchange.stores |= stored || forwarded.detail == Some(Reason::GivenBehind.as_str());
+            exchange.stores |= stored || forwarded.given_behind;
             is_promised = stored && is_known_ahead(forwarded, seen.framing);
         }
         self.mark_forwarded(ctx.host, forwarded, &response, is_promised);

@@ -66,6 +66,7 @@ impl Vm {
             flight: holds.flight,
             unshared: holds.unshared,
             capture: None,
+            given_behind: false,
             kept: None,
             pace: Pace::default(),
             refreshing: holds.leave.refreshing,

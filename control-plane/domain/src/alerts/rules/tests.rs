@@ -208,7 +208,7 @@ fn a_tier_that_cannot_be_reached_is_told_with_the_reason() {
         (
             "shared_tier_unreachable",
             Severity::Warning,
-            "no answer from redis:6379"
+            "the store behind the shared tier cannot be used: no answer from redis:6379"
         )
     );
 }
