@@ -52,7 +52,8 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     }
     if path.starts_with("/events") {
         stream.write_all(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n\
+              transfer-encoding: chunked\r\n\r\n",
         )?;
         for number in 0..EVENTS {
             let event = format!("data: {number}\n\n");
