@@ -143,25 +143,40 @@ fn what_a_vm_has_counted_is_handed_over_when_another_module_may_take_its_place()
 }
 
 #[test]
-fn a_vm_that_was_away_looks_before_it_lets_those_go_on_that_wait() {
-    let mut leader = Envoy::new("{}");
-    let mut slow = another_vm(&leader);
-    for envoy in [&mut leader, &mut slow] {
-        forwarded(envoy.get(&[], "200", &UNCACHED, b"x"));
-        envoy.vm.on_tick(&envoy.host, ROOT);
+fn a_vm_that_was_away_looks_before_whatever_may_answer_a_request() {
+    let ways: [(&str, fn(&mut Envoy, &SharedExchange)); 4] = [
+        ("wake-up", |envoy, _| wake(envoy)),
+        ("answer of the tier", |envoy, _| {
+            envoy.vm.on_grpc_answer(&envoy.host, 1, 4, 0);
+        }),
+        ("response", |envoy, under_way| {
+            envoy.host.set_response(&[(":status", "204")]);
+            let (host, exchange) = (&envoy.host, &mut under_way.borrow_mut());
+            envoy.vm.on_response_headers(host, exchange, 0, true);
+        }),
+        ("tick", |envoy, _| envoy.vm.on_tick(&envoy.host, ROOT)),
+    ];
+    for (way, comes) in ways {
+        let mut leader = Envoy::new("{}");
+        let mut slow = another_vm(&leader);
+        for envoy in [&mut leader, &mut slow] {
+            forwarded(envoy.get(&[], "200", &UNCACHED, b"x"));
+            envoy.vm.on_tick(&envoy.host, ROOT);
+        }
+        let (under_way, _) = begin(&mut slow, 1);
+        leader.wait(6_000);
+        slow.wait(6_000);
+        leader.vm.on_tick(&leader.host, ROOT);
+        leader.control(ToFilter::Welcome(Welcome::default()));
+        leader.control(ToFilter::Settings(SettingsPush {
+            revision: 2,
+            document: b"{}".to_vec(),
+            epoch: "e".to_owned(),
+        }));
+        assert_eq!(slow.vm.in_force.revision, 0);
+        comes(&mut slow, &under_way);
+        assert_eq!(slow.vm.in_force.revision, 2, "{way}");
     }
-    leader.wait(6_000);
-    slow.wait(6_000);
-    leader.vm.on_tick(&leader.host, ROOT);
-    leader.control(ToFilter::Welcome(Welcome::default()));
-    leader.control(ToFilter::Settings(SettingsPush {
-        revision: 2,
-        document: b"{}".to_vec(),
-        epoch: "e".to_owned(),
-    }));
-    assert_eq!(slow.vm.in_force.revision, 0);
-    wake(&mut slow);
-    assert_eq!(slow.vm.in_force.revision, 2);
 }
 
 /// For a profiler: many hits, and nothing else.
