@@ -7,7 +7,7 @@ use super::link::Link;
 use super::vm::{RootId, Vm};
 use super::wake::Wake;
 use super::worker::TICK_MS;
-use super::{forwarding, instance, lease, mailbox, registry};
+use super::{forwarding, instance, lease, mailbox, registry, settings_cell};
 use crate::learned::Learned;
 use crate::store::{InvalidationLog, Store};
 use crate::{breaker, collapse, limit};
@@ -43,6 +43,7 @@ impl Vm {
         Store::seed(host);
         InvalidationLog::seed(host);
         instance::seed(host);
+        settings_cell::seed(host);
         self.key_secret.start(host);
     }
 

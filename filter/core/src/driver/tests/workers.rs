@@ -179,6 +179,34 @@ fn a_vm_that_was_away_looks_before_whatever_may_answer_a_request() {
     }
 }
 
+#[test]
+fn what_the_stream_of_a_vm_that_was_away_held_back_is_not_taken() {
+    let settings = |epoch: &str| {
+        ToFilter::Settings(SettingsPush {
+            revision: 2,
+            document: b"{}".to_vec(),
+            epoch: epoch.to_owned(),
+        })
+    };
+    for away in [false, true] {
+        let mut slow = Envoy::new("{}");
+        let mut other = another_vm(&slow);
+        slow.vm.on_tick(&slow.host, ROOT);
+        slow.control(ToFilter::Welcome(Welcome::default()));
+        if away {
+            slow.wait(1_500);
+            other.wait(1_500);
+            other.vm.on_tick(&other.host, ROOT);
+            other.control(ToFilter::Welcome(Welcome::default()));
+            other.control(settings("new"));
+        }
+        slow.control(settings("old"));
+        other.vm.on_tick(&other.host, ROOT);
+        let (epoch, _) = other.vm.settings_in_force();
+        assert_eq!(epoch, if away { "new" } else { "old" });
+    }
+}
+
 /// For a profiler: many hits, and nothing else.
 #[test]
 #[ignore = "a profiler's work load"]
