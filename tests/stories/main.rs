@@ -31,6 +31,7 @@ mod kube;
 mod kube_guarded;
 mod live;
 mod lost_state;
+mod migrate;
 mod native;
 mod not_stored;
 mod on_behalf;
