@@ -53,12 +53,18 @@ def definitions():
     return known
 
 
+def version():
+    """Of the workspace."""
+    script = r'/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p'
+    return run(["sed", "-n", script, ROOT / "Cargo.toml"]).decode().strip()
+
+
 class Builder:
     """One run: where things come from, and the layers that were made already."""
 
     def __init__(self, known, to, mirror):
         self.known, self.to, self.mirror = known, to, mirror
-        self.version = run(["sed", "-n", r'/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p', ROOT / "Cargo.toml"]).decode().strip()
+        self.version = version()
         self.commit, seconds = run(["git", "-C", ROOT, "log", "-1", "--format=%H %ct"]).decode().split()
         self.epoch = int(seconds)
         self.created = run(["date", "-u", "-d", f"@{self.epoch}", "+%Y-%m-%dT%H:%M:%SZ"]).decode().strip()
