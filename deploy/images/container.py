@@ -26,9 +26,9 @@ def unavailable():
     """Why no image can be run here, as one sentence, or None."""
     for tool in ("umoci", "runc"):
         if not shutil.which(tool):
-            return f"images are not run: {tool} is missing (Debian: apt-get install {tool})"
+            return f"{tool} is missing (Debian: apt-get install {tool})"
     if os.geteuid():
-        return "images are not run: runc gives a container a user of its own only when root starts it"
+        return "runc gives a container a user of its own only when root starts it"
     return None
 
 

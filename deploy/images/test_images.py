@@ -2,6 +2,7 @@
 """Runs every image of dist/images as its manifest has it run: another user than root, a read-only root, no rights; probes, drain, state.
 
     test_images.py            exit 0: all good, or skipped, with one sentence that says why
+    test_images.py --why      says why nothing would be run, and exits 1 then
     IMAGES=FOLDER             other layouts than those in dist/images
     IMAGES_AGAIN=true         builds them once more as well, and compares the digests (needs the network, a minute and a half)
 
@@ -83,9 +84,6 @@ class Running(unittest.TestCase):
     """Starts containers, and ends them whatever happens."""
 
     def setUp(self):
-        why = container.unavailable()
-        if why:
-            self.skipTest(why)
         folder = tempfile.TemporaryDirectory(prefix="images-")
         self.addCleanup(folder.cleanup)
         self.scratch = Path(folder.name)
@@ -287,9 +285,20 @@ def first_port(snapshot):
     return text[start : text.index("/", start)]
 
 
-def main():
+def why_not():
+    """Why no image can be run, as one sentence, or None."""
     if not (LAYOUTS / "DIGESTS").is_file():
-        print(f"skipped: there are no images in {LAYOUTS} ('make images' builds them)")
+        return f"there are none in {LAYOUTS} ('make images' builds them)"
+    return container.unavailable()
+
+
+def main():
+    why = why_not()
+    if sys.argv[1:] == ["--why"]:
+        print(why or "")
+        sys.exit(bool(why))
+    if why:
+        print(f"skipped: {why}")
         return
     print((LAYOUTS / "DIGESTS").read_text(), end="")
     unittest.main(argv=["test_images.py"], verbosity=1)
