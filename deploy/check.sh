@@ -107,6 +107,7 @@ step "Dockerfiles and images.json say the same" python3 images/in_step.py
 step "Dockerfiles" .venv/bin/hadolint docker/Dockerfile.{control-plane,envoy,wasm,ops}
 with shellcheck "shell scripts" shellcheck check.sh dist.sh ../envoy/install.sh ../tests/versions.sh ../tests/harness/run.sh checks/image_scripts.sh checks/image_context.sh docker/start-envoy docker/drain images/unpack-packages
 with envsubst "scripts of the Envoy image" checks/image_scripts.sh
+step "the build of images says what is missing; SBOMs name no folder" python3 images/test_build.py
 if why=$(.venv/bin/python images/test_images.py --why); then
     step "images run as their manifests have them run" .venv/bin/python images/test_images.py
 else

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Builds the images of images.json as OCI layouts, without Docker: packages by mmdebstrap, layouts by umoci.
 
-    build.py [--to FOLDER] [--mirror URL] [NAME ...]
+    build.py [--from FOLDER] [--to FOLDER] [--mirror URL] [NAME ...]
 
-Takes what `make dist` left in dist/ and writes dist/images/NAME (an OCI layout, tag: the version), NAME.cdx.json (what is in it) and
+Takes what `make dist` left in dist/ (--from) and writes dist/images/NAME (an OCI layout, tag: the version), NAME.cdx.json (what is in it) and
 DIGESTS (digest, size of the compressed layers in bytes, name). The same commit and the same Debian packages give the same digests:
 every time in an image is that of the commit. --mirror takes the packages of another day, from Debian's snapshots.
 
@@ -62,14 +62,14 @@ def version():
 class Builder:
     """One run: where things come from, and the layers that were made already."""
 
-    def __init__(self, known, to, mirror):
-        self.known, self.to, self.mirror = known, to, mirror
+    def __init__(self, known, dist, to, mirror):
+        self.known, self.dist, self.to, self.mirror = known, dist, to, mirror
         self.version = version()
         self.commit, seconds = run(["git", "-C", ROOT, "log", "-1", "--format=%H %ct"]).decode().split()
         self.epoch = int(seconds)
         self.created = run(["date", "-u", "-d", f"@{self.epoch}", "+%Y-%m-%dT%H:%M:%SZ"]).decode().strip()
         self.architecture = run(["dpkg", "--print-architecture"]).decode().strip()
-        self.made, self.packages = {}, {}
+        self.made = {}
 
     def source(self, name):
         """The file that stands for `{name}` in images.json."""
@@ -84,8 +84,8 @@ class Builder:
             "{filter}": f"api-optimizer-filter-{self.version}.wasm",
             "{module}": f"api-optimizer-filter-{self.version}-*.so",
         }[name]
-        found = sorted((ROOT / "dist").glob(pattern))
-        return existing(found[0] if found else ROOT / "dist" / pattern, "a release build", "make dist")
+        found = sorted(self.dist.glob(pattern))
+        return existing(found[0] if found else self.dist / pattern, "release build", "make dist")
 
     def debian(self, layer):
         """The uncompressed layer of Debian packages, without what is not named to be kept, or named to be dropped."""
@@ -124,7 +124,7 @@ class Builder:
         elif told["from"] == "{notices}":
             yield target, None, 0o755
             for name in ("LICENSE", "NOTICE", "THIRD-PARTY-NOTICES.txt"):
-                yield f"{target}/{name}", existing(ROOT / "dist" / name, "a release build", "make dist"), 0o644
+                yield f"{target}/{name}", existing(self.dist / name, "release build", "make dist"), 0o644
         elif (ROOT / told["from"]).is_dir():
             listed = run(["git", "-C", ROOT, "ls-files", "-z", told["from"]]).decode().split("\0")
             files = [Path(name) for name in sorted(listed) if name and (ROOT / name).is_file()]
@@ -236,6 +236,7 @@ def digest_and_size(layout):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--from", dest="dist", type=Path, default=ROOT / "dist", metavar="FOLDER")
     parser.add_argument("--to", type=Path, default=ROOT / "dist/images", metavar="FOLDER")
     parser.add_argument("--mirror", default="http://deb.debian.org", metavar="URL")
     parser.add_argument("names", nargs="*", metavar="NAME")
@@ -247,7 +248,7 @@ def main():
     for name in arguments.names:
         if name not in known["images"]:
             raise Missing(f"there is no image {name}; there are {', '.join(known['images'])}")
-    builder = Builder(known, arguments.to.resolve(), arguments.mirror.rstrip("/"))
+    builder = Builder(known, arguments.dist.resolve(), arguments.to.resolve(), arguments.mirror.rstrip("/"))
     arguments.to.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or known["images"]:
         builder.build(name)
