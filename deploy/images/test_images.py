@@ -110,6 +110,7 @@ class Running(unittest.TestCase):
             "ORIGIN_HOST": "127.0.0.1",
             "ORIGIN_PORT": str(origin.server_port),
             "DRAIN_SECONDS": "1",
+            "DRAIN_LIMIT": str(container.PATIENCE_S),
         }
         return self.start(what, name, "kustomize/base/data-plane.yaml", overrides), ports
 
@@ -169,6 +170,9 @@ class Images(Running):
         envoy.terminate()
         container.until("readiness gone", lambda: envoy.probe("readiness", ports) != 200)
         self.assertEqual(envoy.probe("liveness", ports), 200)
+        container.until("no new connection taken", lambda: container.ask(ports["http"], "/page") is None)
+        # Only what is in flight keeps it now.
+        self.assertIsNone(envoy.process.poll(), envoy.tail())
         origin.released.set()
         client.join(container.PATIENCE_S)
         self.assertEqual(held[0] and held[0][0], 200, envoy.tail())
