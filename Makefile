@@ -36,7 +36,7 @@ dist: build native ## What is shipped, into dist/: filter, control plane, Helm c
 	CARGO="$(CARGO)" TAG="$(TAG)" deploy/dist.sh
 
 images: dist ## Images as OCI layouts, into dist/images, without Docker: control plane, Envoy (Wasm, native), ops, the filter
-	deploy/images/build.py $(if $(DEBIAN_MIRROR),--mirror $(DEBIAN_MIRROR))
+	deploy/images/build.py
 
 images-test: deps ## Runs the images of `make images` as their manifests do, and builds them once more for the same digests
 	IMAGES_AGAIN=true python3 -B deploy/images/test_images.py

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Builds the images of images.json as OCI layouts, without Docker: packages by mmdebstrap, layouts by umoci.
 
-    build.py [--from FOLDER] [--to FOLDER] [--mirror URL] [NAME ...]
+    build.py [--from FOLDER] [--to FOLDER] [--mirror URL] [--snapshot TIME] [NAME ...]
 
 Takes what `make dist` left in dist/ (--from) and writes dist/images/NAME (an OCI layout, tag: the version), NAME.cdx.json (what is in it) and
 DIGESTS (digest, size of the compressed layers in bytes, name). The same commit and the same Debian packages give the same digests:
-every time in an image is that of the commit. --mirror takes the packages of another day, from Debian's snapshots.
+every time in an image is that of the commit. --snapshot takes the packages of another day, from Debian's archive of all of them;
+without the options DEBIAN_MIRROR and DEBIAN_SNAPSHOT of the environment are taken.
 
 Exit: 0 done, 1 with one sentence that says what is missing. Standard library only.
 """
@@ -27,8 +28,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TOOLS = {"mmdebstrap": "mmdebstrap", "mmtarfilter": "mmdebstrap", "umoci": "umoci", "dpkg-deb": "dpkg", "apt-get": "apt", "git": "git"}
-# Debian's sources by release; `{mirror}` is Debian's own, or that of --mirror.
-SOURCES = ["deb {mirror}/debian {release} main", "deb {mirror}/debian {release}-updates main", "deb {mirror}/debian-security {release}-security main"]
+# Debian's sources by release. `{day}` is empty, or of --snapshot.
+SOURCES = [
+    "deb {mirror}/debian{day} {release} main",
+    "deb {mirror}/debian{day} {release}-updates main",
+    "deb {mirror}/debian-security{day} {release}-security main",
+]
+MIRROR, ARCHIVE = "http://deb.debian.org", "http://snapshot.debian.org/archive"
 NETWORK_TIMEOUT_S = 600
 
 
@@ -62,8 +68,10 @@ def version():
 class Builder:
     """One run: where things come from, and the layers that were made already."""
 
-    def __init__(self, known, dist, to, mirror):
-        self.known, self.dist, self.to, self.mirror = known, dist, to, mirror
+    def __init__(self, known, arguments):
+        self.known, self.dist, self.to = known, arguments.dist.resolve(), arguments.to.resolve()
+        self.mirror = (arguments.mirror or (ARCHIVE if arguments.snapshot else MIRROR)).rstrip("/")
+        self.day = f"/{arguments.snapshot}" if arguments.snapshot else ""
         self.version = version()
         self.commit, seconds = run(["git", "-C", ROOT, "log", "-1", "--format=%H %ct"]).decode().split()
         self.epoch = int(seconds)
@@ -90,7 +98,7 @@ class Builder:
     def debian(self, layer):
         """The uncompressed layer of Debian packages, without what is not named to be kept, or named to be dropped."""
         release = layer["debian"]
-        sources = [line.format(mirror=self.mirror, release=release) for line in SOURCES]
+        sources = [line.format(mirror=self.mirror, day=self.day, release=release) for line in SOURCES]
         environment = {
             **os.environ,
             "SOURCE_DATE_EPOCH": str(self.epoch),
@@ -99,7 +107,9 @@ class Builder:
             "WITHOUT": " ".join(layer.get("without", [])),
         }
         hook = f'"{HERE}/unpack-packages" "$1"'
-        arguments = ["mmdebstrap", "--quiet", "--variant=custom", f"--customize-hook={hook}", "--format=tar", release, "-", *sources]
+        # What was signed for a day in the past is past its time.
+        old = ['--aptopt=Acquire::Check-Valid-Until "false"'] if self.day else []
+        arguments = ["mmdebstrap", "--quiet", "--variant=custom", f"--customize-hook={hook}", *old, "--format=tar", release, "-", *sources]
         try:
             whole = run(arguments, env=environment, stdin=subprocess.DEVNULL)
         except (Missing, subprocess.TimeoutExpired) as error:
@@ -238,7 +248,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--from", dest="dist", type=Path, default=ROOT / "dist", metavar="FOLDER")
     parser.add_argument("--to", type=Path, default=ROOT / "dist/images", metavar="FOLDER")
-    parser.add_argument("--mirror", default="http://deb.debian.org", metavar="URL")
+    parser.add_argument("--mirror", default=os.environ.get("DEBIAN_MIRROR"), metavar="URL")
+    parser.add_argument("--snapshot", default=os.environ.get("DEBIAN_SNAPSHOT"), metavar="TIME", help="such as 20261130T000000Z")
     parser.add_argument("names", nargs="*", metavar="NAME")
     arguments = parser.parse_args()
     known = definitions()
@@ -248,7 +259,7 @@ def main():
     for name in arguments.names:
         if name not in known["images"]:
             raise Missing(f"there is no image {name}; there are {', '.join(known['images'])}")
-    builder = Builder(known, arguments.dist.resolve(), arguments.to.resolve(), arguments.mirror.rstrip("/"))
+    builder = Builder(known, arguments)
     arguments.to.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or known["images"]:
         builder.build(name)
