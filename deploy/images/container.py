@@ -11,11 +11,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-import yaml
+try:
+    import yaml
+except ImportError:
+    sys.exit("container.py: python3 has no yaml: install it (Debian: apt-get install python3-yaml)")
 
 DEPLOY = Path(__file__).resolve().parent.parent
 # For a start on a busy machine; nothing is judged by it.
