@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist images images-test versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -32,8 +32,14 @@ run: ## Demo API, control plane and Envoy with the filter, until Ctrl-C
 build: wasm ## The filter and the control plane as they are shipped
 	$(CARGO) build --locked --release -p api-optimizer-control-plane
 
-dist: build ## What is shipped, into dist/: filter, control plane, Helm chart, SBOMs, notices, checksums
+dist: build native ## What is shipped, into dist/: filter, control plane, Helm chart, SBOMs, notices, checksums
 	CARGO="$(CARGO)" TAG="$(TAG)" deploy/dist.sh
+
+images: dist ## Images as OCI layouts, into dist/images, without Docker: control plane, Envoy (Wasm, native), ops, the filter
+	deploy/images/build.py
+
+images-test: deps ## Runs the images of `make images` as their manifests do, and builds them once more for the same digests
+	IMAGES_AGAIN=true python3 -B deploy/images/test_images.py
 
 versions: deps-test wasm wasm-trap control-plane ## The stories' core on every version of Envoy that is promised: VERSIONS ("1.36.4 ... 1.40.0")
 	@tests/versions.sh

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Puts what is shipped into dist/: `make dist` builds it first, in its full profile.
 #
-#   the filter, as Envoy, Istio and Envoy Gateway load it; the control plane for Linux on this machine's architecture; the Helm chart;
-#   a CycloneDX SBOM of each; the notices of third parties; LICENSE and NOTICE; SHA256SUMS of all of them
+#   the filter, as Envoy, Istio and Envoy Gateway load it, and as a dynamic module; the control plane, both for Linux on this machine's
+#   architecture; the Helm chart; a CycloneDX SBOM of each; the notices of third parties; LICENSE and NOTICE; SHA256SUMS of all of them
+#
+# What `make images` wrote into dist/images goes too, as it was made of the files before.
 #
 #   TAG   the tag that is released: fails unless it is the version of Cargo.toml (v0.1.0) and of base/release.json
 #   SBOM  false leaves the SBOMs out: their tool, cargo-cyclonedx, is built once from crates.io (two minutes)
@@ -24,11 +26,19 @@ chart=$(sed -n 's/^version: //p' deploy/chart/Chart.yaml)
 platform=$(rustc -vV | sed -n 's/^host: //p')
 control=api-optimizer-control-plane-$version-$platform
 filter=api-optimizer-filter-$version.wasm
+module=api-optimizer-filter-$version-$platform.so
+
+# take BUILT FILE
+take() {
+    [[ -f $TARGET_DIR/$1 ]] || fail "there is no $TARGET_DIR/$1: run 'make dist', which builds it first"
+    cp "$TARGET_DIR/$1" "dist/$2"
+}
 
 rm -rf dist
 mkdir dist
-cp "$TARGET_DIR/wasm32-wasip1/wasm/api_optimizer_filter.wasm" "dist/$filter"
-cp "$TARGET_DIR/release/api-optimizer-control-plane" "dist/$control"
+take wasm32-wasip1/wasm/api_optimizer_filter.wasm "$filter"
+take native/libapi_optimizer_filter_native.so "$module"
+take release/api-optimizer-control-plane "$control"
 cp LICENSE NOTICE dist/
 deploy/notices.py >dist/THIRD-PARTY-NOTICES.txt
 
@@ -40,6 +50,7 @@ tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --for
 sbom() {
     (cd "$2" && cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$3" --override-filename sbom-of-dist --no-build-deps)
     mv "$2/sbom-of-dist.json" "dist/$4"
+    python3 deploy/images/bom.py tidy "dist/$4"
     # It writes one for every member of the workspace.
     find . -name sbom-of-dist.json -not -path "./$TARGET_DIR/*" -delete
     grep -q "\"name\": \"$1\"" "dist/$4" || fail "the SBOM of $1 is of something else"
@@ -48,9 +59,11 @@ sbom() {
 if [[ ${SBOM:-true} == true ]]; then
     export PATH=$PWD/$TARGET_DIR/dist-tools/bin:$PATH
     [[ "$(cargo cyclonedx --version 2>/dev/null)" == *" $CYCLONEDX" ]] ||
-        "$CARGO" install --locked --quiet --root "$TARGET_DIR/dist-tools" "cargo-cyclonedx@$CYCLONEDX"
+        "$CARGO" install --locked --quiet --root "$TARGET_DIR/dist-tools" "cargo-cyclonedx@$CYCLONEDX" ||
+        fail "cargo-cyclonedx $CYCLONEDX could not be installed from crates.io: is there a network? SBOM=false does without"
     sbom api-optimizer-control-plane control-plane "$platform" "$control.cdx.json"
     sbom api-optimizer-filter filter wasm32-wasip1 "$filter.cdx.json"
+    sbom api-optimizer-filter-native filter/native "$platform" "$module.cdx.json"
 fi
 (cd dist && sha256sum -- * >SHA256SUMS)
 cat dist/SHA256SUMS
