@@ -30,7 +30,8 @@ fn control_plane(conflict: bool) -> Played {
 }
 
 fn edit(home: &Path, played: &Played, editor: &str, more: &[&str]) -> Ended {
-    let arguments = [&["settings", "edit", "--server", &played.url()], more].concat();
+    let server = played.url();
+    let arguments = [&["settings", "edit", "--server", &server], more].concat();
     Program::new(home, &arguments).env("EDITOR", editor).run()
 }
 

@@ -77,7 +77,8 @@ fn a_purge_is_waited_for_until_all_who_are_here_have_done_it() {
     });
     let home = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
-        let all = [arguments, &["--server", &played.url()]].concat();
+        let server = played.url();
+        let all = [arguments, &["--server", &server]].concat();
         Program::new(home.path(), &all).run()
     };
     // Accepted: that was all that was asked for.

@@ -43,8 +43,7 @@ impl Board<'_> {
         self.breakers(breakers, buffer);
         self.alerts(alerts, buffer);
         self.keys(keys, buffer);
-        let style = self.style(Color::DarkGray);
-        buffer.set_stringn(foot.x, foot.y, "q ends", usize::from(foot.width), style);
+        Line::styled("q ends", self.style(Color::DarkGray)).render(foot, buffer);
     }
 
     fn style(&self, colour: Color) -> Style {
