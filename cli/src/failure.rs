@@ -71,6 +71,14 @@ pub enum Failure {
         /// What to do.
         advice: String,
     },
+    /// Any of these, with more to do about it.
+    #[error("{cause}")]
+    Advised {
+        /// What went wrong.
+        cause: Box<Failure>,
+        /// What to do besides.
+        advice: String,
+    },
     /// Whoever reads standard output has gone (`| head`): no reason to complain.
     #[error("nobody reads")]
     NobodyReads,
@@ -97,18 +105,43 @@ impl Failure {
             Self::Credentials { .. } => CREDENTIALS,
             Self::Refused { .. } => REFUSED,
             Self::Conflict { .. } => CONFLICT,
+            Self::Advised { cause, .. } => cause.code(),
             Self::NobodyReads => 0,
         }
     }
 
-    /// What to do about it; empty where the sentence says it.
+    /// The same, with something to do besides.
     #[must_use]
-    pub fn advice(&self) -> &str {
+    pub fn advised(self, advice: String) -> Self {
+        Self::Advised {
+            cause: Box::new(self),
+            advice,
+        }
+    }
+
+    /// What is wrong with which field: path and message.
+    #[must_use]
+    pub fn violations(&self) -> &[(String, String)] {
+        match self {
+            Self::Refused { violations, .. } => violations,
+            Self::Advised { cause, .. } => cause.violations(),
+            _ => &[],
+        }
+    }
+
+    /// What to do about it, one sentence each; none where the complaint says it.
+    #[must_use]
+    pub fn advice(&self) -> Vec<&str> {
         match self {
             Self::Unreachable { advice, .. } | Self::Credentials { advice, .. } | Self::Conflict { advice, .. } => {
-                advice
+                vec![advice]
             }
-            _ => "",
+            Self::Advised { cause, advice } => {
+                let mut all = cause.advice();
+                all.push(advice);
+                all
+            }
+            _ => Vec::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use e2e::wait;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 const OPERATOR: &str = "operator-token-0123456789";
@@ -71,6 +71,16 @@ impl Operator {
     }
 }
 
+/// Ended with the test.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn ended(command: &mut Command) -> Ended {
     let output = command.output().unwrap();
     Ended {
@@ -92,8 +102,6 @@ fn fill(stack: &Stack, pages: usize) -> String {
             stack.envoy.get(&format!("/page/{page}")).unwrap();
         }
     }
-    let page = stack.rest().document("/cache/stats").unwrap();
-    assert!(page.is_object());
     let snapshot = stack
         .rest()
         .send(&e2e::client::Request::new("POST", "/cache/snapshot"))
@@ -271,11 +279,8 @@ fn a_snapshot_comes_back_packed_or_not_and_half_of_one_does_not() {
             "{report}"
         );
         let before = stack.origin.total();
-        // By the name under which it was stored.
-        let host = format!("{}", stack.envoy.address());
-        let request = e2e::client::Request::get("/page/3").header("host", host);
-        assert_eq!(fresh.fetch(&request).unwrap().status, 200);
-        let _ = before;
+        assert_eq!(fresh.get("/page/3").unwrap().status, 200);
+        assert_eq!(stack.origin.total(), before);
         let half = std::fs::read(&file).unwrap();
         std::fs::write(&file, &half[..half.len() / 2]).unwrap();
         assert!(operator.says(5, &["restore", &path]).contains("half a snapshot"));
@@ -365,10 +370,7 @@ fn tokens_certificates_and_a_dead_control_plane_are_told_apart() {
         3,
         &[&get[..], &["--server", &format!("http://127.0.0.1:{port}")]].concat(),
     );
-    assert!(!text.is_empty());
-    for secret in [OPERATOR, VIEWER, "expired-token"] {
-        assert!(!says(0, &with(&ops), &["check", "--help"]).contains(secret));
-    }
+    assert!(text.contains("http or https"), "{text}");
     control.kill();
     let text = says(3, &with(&ops), &get);
     assert!(
@@ -391,19 +393,15 @@ fn the_board_lives_on_a_terminal_and_ends_with_q() {
     );
     let program = artefacts::command_line().unwrap();
     let line = format!("stty rows 40 cols 120; exec {} top --interval 200ms", program.display());
-    let mut script = operator
-        .command(&[])
-        .get_envs()
-        .fold(&mut Command::new("script"), |command, (name, value)| match value {
-            Some(value) => command.env(name, value),
-            None => command,
-        })
-        .args(["-qefc", &line, "/dev/null"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut screen = script.stdout.take().unwrap();
+    let mut terminal = Command::new("script");
+    for (name, value) in operator.command(&[]).get_envs() {
+        if let Some(value) = value {
+            terminal.env(name, value);
+        }
+    }
+    terminal.args(["-qefc", &line, "/dev/null"]);
+    let mut script = Ending(terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut screen = script.0.stdout.take().unwrap();
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = [0; 4096];
@@ -416,11 +414,13 @@ fn the_board_lives_on_a_terminal_and_ends_with_q() {
     let mut seen = String::new();
     wait::until("the board on the terminal", || {
         seen.extend(receive.try_iter());
-        (seen.contains("Fleet: 1") && seen.contains("last 3 looks")).then_some(())
+        // Each time it is drawn the cursor is hidden.
+        let drawn = seen.matches("\u{1b}[?25l").count();
+        (seen.contains("Fleet: 1") && drawn > 3).then_some(())
     })
     .unwrap_or_else(|failure| panic!("{failure}: {seen}"));
-    script.stdin.take().unwrap().write_all(b"q").unwrap();
-    let ended = wait::until("the end of the board", || script.try_wait().unwrap()).unwrap();
+    script.0.stdin.take().unwrap().write_all(b"q").unwrap();
+    let ended = wait::until("the end of the board", || script.0.try_wait().unwrap()).unwrap();
     assert_eq!(ended.code(), Some(0));
 }
 

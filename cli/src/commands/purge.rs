@@ -90,12 +90,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
         .query(&[("dry_run", arguments.dry_run.then(|| "true".to_owned()))])
         .header("Idempotency-Key", (!arguments.dry_run).then_some(key.as_str()))
         .document(&body(arguments));
-    let receipt = ask.send().inspect_err(|failure| {
-        if matches!(failure, Failure::Unreachable { .. }) && !arguments.dry_run {
-            note(&format!(
-                "Whether it was accepted is not known. The same command with --idempotency-key {key} purges once."
-            ));
-        }
+    let receipt = ask.send().map_err(|failure| match failure {
+        Failure::Unreachable { .. } if !arguments.dry_run => failure.advised(format!(
+            "Whether it was accepted is not known: the same command with --idempotency-key {key} purges once"
+        )),
+        other => other,
     })?;
     if arguments.dry_run {
         let would = receipt.document;
@@ -175,11 +174,11 @@ fn wait(session: &Session, arguments: &Arguments, mut receipt: Value) -> Result<
             return Ok(receipt);
         }
         std::thread::sleep(PAUSE);
-        receipt = session.client.get(&format!("/cache/purges/{id}")).inspect_err(|_| {
+        receipt = session.client.get(&format!("/cache/purges/{id}")).map_err(|failure| {
             bar.finish_and_clear();
-            note(&format!(
-                "The purge {id} was accepted; see it again with: optimizer purge --receipt {id} --wait"
-            ));
+            failure.advised(format!(
+                "It was accepted; look again with: optimizer purge --receipt {id} --wait"
+            ))
         })?;
     }
 }

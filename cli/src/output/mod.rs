@@ -97,14 +97,12 @@ pub fn yaml(document: &Value) -> String {
 pub fn complain(failure: &Failure) {
     let paint = Paint::new(errors_are_coloured());
     let mut text = format!("{} {}\n", paint.bad("error:"), one_line(&failure.to_string()));
-    if let Failure::Refused { violations, .. } = failure {
-        for (path, message) in violations {
-            let path = if path.is_empty() { "(document)" } else { path };
-            text += &format!("  {}: {}\n", paint.strong(&clean(path)), one_line(message));
-        }
+    for (path, message) in failure.violations() {
+        let path = if path.is_empty() { "(document)" } else { path };
+        text += &format!("  {}: {}\n", paint.strong(&clean(path)), one_line(message));
     }
-    if !failure.advice().is_empty() {
-        text += &format!("  {}\n", failure.advice());
+    for advice in failure.advice() {
+        text += &format!("  {advice}\n");
     }
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

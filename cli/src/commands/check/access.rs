@@ -96,6 +96,6 @@ pub(super) fn version(session: &Session, findings: &mut Findings) {
             ),
             None => findings.warn("version", "the control plane does not tell its version", ""),
         },
-        Err(failure) => findings.warn("version", failure.to_string(), failure.advice()),
+        Err(failure) => findings.warn("version", failure.to_string(), &failure.advice().join(". ")),
     }
 }

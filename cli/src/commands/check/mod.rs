@@ -66,7 +66,7 @@ impl Findings {
 
     /// Something could not be looked at.
     pub fn failure(&mut self, name: &str, failure: &Failure) {
-        self.add(name, Verdict::Fail, failure.to_string(), failure.advice());
+        self.add(name, Verdict::Fail, failure.to_string(), &failure.advice().join(". "));
     }
 
     fn add(&mut self, name: &str, verdict: Verdict, text: String, advice: &str) {

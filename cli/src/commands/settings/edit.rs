@@ -44,17 +44,23 @@ pub(super) fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, F
         None => format!("{HEAD}{}", yaml(&base.document)),
     };
     let file = keep(&original, arguments.json)?;
-    let outcome = attempts(session, arguments, &base, &file, &original);
-    if matches!(outcome, Ok(Ended::Done(_)) | Err(Failure::NobodyReads)) {
+    let ended = attempts(session, arguments, &base, &file, &original);
+    let kept = format!(
+        "Your text is kept in {0}; go on with: optimizer settings edit --from {0}",
+        file.display()
+    );
+    match ended {
         // It is in force, or was left as it was: nothing to keep.
-        let _ = std::fs::remove_file(&file);
-    } else {
-        let file = file.display();
-        note(&format!(
-            "Your text is kept in {file}; go on with: optimizer settings edit --from {file}"
-        ));
+        Ok(Ended::Done(outcome)) => {
+            let _ = std::fs::remove_file(&file);
+            Ok(outcome)
+        }
+        Ok(Ended::Kept(outcome)) => {
+            note(&kept);
+            Ok(outcome)
+        }
+        Err(failure) => Err(failure.advised(kept)),
     }
-    outcome.map(|(Ended::Done(outcome) | Ended::Kept(outcome))| outcome)
 }
 
 /// How editing ended.
