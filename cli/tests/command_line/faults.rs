@@ -2,7 +2,9 @@
 
 use crate::played::{Played, Said};
 use crate::program::Program;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::time::Duration;
 
 fn problem(status: u16, title: &str) -> Said {
     Said::new(status, format!(r#"{{"title":"{title}","status":{status},"code":"x"}}"#))
@@ -26,12 +28,29 @@ fn nobody_there_is_exit_code_3_and_says_that_envoys_go_on() {
     assert_eq!(ended.out, "");
 }
 
+/// Answers only who is still there after a while.
+fn slow() -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        // Until the peer is gone, or says nothing more.
+        while let Ok(1..) = peer.read(&mut [0; 4096]) {}
+        let _ = peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+    });
+    (url, serving)
+}
+
 #[test]
 fn who_takes_the_connection_and_says_nothing_is_given_up() {
-    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
+    let (url, serving) = slow();
     let ended = run(&url, &["settings", "get", "--request-timeout", "200ms"]).code(3);
     assert!(ended.err.contains("did not answer in time"), "{}", ended.err);
+    serving.join().unwrap();
+    let (url, serving) = slow();
+    run(&url, &["settings", "get", "--request-timeout", "1h"]).code(0);
+    serving.join().unwrap();
 }
 
 #[test]
