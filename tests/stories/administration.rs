@@ -2,7 +2,7 @@
 
 use e2e::client::{Request, Response};
 use e2e::envoy::Envoy;
-use e2e::origin::{Origin, Reply};
+use e2e::origin::{Gate, Origin, Reply};
 use e2e::rest::Rest;
 use e2e::stack::{Plan, Stack};
 use e2e::wait;
@@ -101,6 +101,48 @@ fn a_purge_of_each_kind_is_in_force_on_every_envoy_when_the_receipt_says_so() {
     // One purge of a tag and one of two tags, on two Envoys.
     assert_eq!(stats["by_cause"]["purge-tag"], 6, "{stats}");
     assert!(stats["invalidation_rate"].as_f64() > Some(0.0), "{stats}");
+}
+
+/// A response is purged while its upstream is asked whether it still holds, and then the upstream fails.
+#[test]
+fn what_was_purged_is_not_served_in_place_of_an_error_that_comes_after() {
+    let origin = Origin::start(|_| Reply::ok("old").header("cache-control", "max-age=1, stale-if-error=600")).unwrap();
+    let plan = Plan {
+        settings: json!({"breaker": {"enabled": false}}),
+        ..Plan::default()
+    };
+    let stack = Stack::start(&plan, origin).unwrap();
+    stack.wait_connected().unwrap();
+    stack.envoy.get("/page").unwrap();
+    let rest = stack.rest();
+    for (purge, status) in [
+        (None, 200),
+        (Some(json!({"url": "http://other.example/page"})), 200),
+        (Some(json!({"all": true})), 500),
+    ] {
+        wait::until("a stale response", || {
+            let asked = Request::get("/page").header("cache-control", "only-if-cached, max-stale=0");
+            (stack.envoy.fetch(&asked).unwrap().status == 504).then_some(())
+        })
+        .unwrap();
+        let (gate, asked) = (Gate::default(), stack.origin.total());
+        let held = gate.clone();
+        stack.origin.script(move |_| Reply::new(500).behind(&held));
+        std::thread::scope(|threads| {
+            let client = threads.spawn(|| stack.envoy.get("/page").unwrap());
+            wait::until("the request at the origin", || {
+                (stack.origin.total() > asked).then_some(())
+            })
+            .unwrap();
+            if let Some(purge) = &purge {
+                let done = post(&rest, "/cache/purge?wait=all&timeout=20s", purge.to_string());
+                assert_eq!(done.status, 200, "{}", done.text());
+            }
+            gate.open();
+            let answer = client.join().unwrap();
+            assert_eq!(answer.status, status, "{purge:?}: {}", answer.text());
+        });
+    }
 }
 
 #[test]

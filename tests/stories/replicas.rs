@@ -158,6 +158,35 @@ fn receipt_complete(fleet: &Fleet, replica: usize, id: &str, by: usize) {
 }
 
 #[test]
+fn what_the_shared_journal_loses_while_it_is_read_is_put_back() {
+    let fleet = fleet();
+    let answer = purge(&fleet, 0, "?wait=all&timeout=20s", "kept");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let id = answer.json().unwrap()["id"].as_str().unwrap().to_owned();
+    receipt_complete(&fleet, 1, &id, 2);
+    let redis = fleet.redis.as_ref().unwrap();
+    let ids = |entries: &str| -> Vec<String> {
+        let is_id = |line: &&str| line.split_once('-').is_some_and(|(ms, _)| ms.parse::<u64>().is_ok());
+        entries.lines().filter(is_id).map(str::to_owned).collect()
+    };
+    // As a server has it that took over and lacks the newest entries: no connection breaks.
+    let journal = redis.keys("*journal*").unwrap().remove(0);
+    let written = ids(&redis.ask(&["XRANGE", &journal, "-", "+"]).unwrap());
+    assert!(!written.is_empty());
+    for entry in &written {
+        redis.ask(&["XDEL", &journal, entry]).unwrap();
+    }
+    wait::until("the purge in the journal again, with its receipts", || {
+        let entries = redis.ask(&["XRANGE", &journal, "-", "+"]).ok()?;
+        let envoys = document(&fleet, 1, &format!("/cache/purges/{id}"))["applied"].clone();
+        let names = envoys.as_array()?.iter().filter_map(|one| one["envoy"].as_str());
+        (entries.contains(&id) && names.clone().count() == 2 && names.clone().all(|name| entries.contains(name)))
+            .then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_purge_over_any_replica_reaches_every_envoy() {
     let (mut fleet, version) = versioned();
     let fill = |fleet: &Fleet| (0..3).for_each(|envoy| drop(text(fleet, envoy)));

@@ -27,7 +27,7 @@ pub enum Status {
 pub struct Summary {
     /// The worst of all components.
     pub status: Status,
-    /// By name.
+    /// The components, by name.
     pub components: BTreeMap<&'static str, Component>,
     /// Whether writes need credentials.
     pub settings_writes: &'static str,
@@ -40,7 +40,7 @@ pub struct Summary {
 pub struct Component {
     /// How well it is.
     pub status: Status,
-    /// Why.
+    /// Why it is not healthy.
     pub reason: String,
 }
 

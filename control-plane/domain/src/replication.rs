@@ -1,5 +1,9 @@
 //! What replicas of the control plane tell each other.
 
+mod own_entries;
+
+pub use own_entries::OwnEntries;
+
 use crate::Millis;
 use crate::alerts::Silence;
 use crate::breakers::overrides::BreakerOverride;

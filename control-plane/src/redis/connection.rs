@@ -187,7 +187,7 @@ impl RedisConnection {
     }
 
     /// Runs commands on keys of one slot in their order, as [`Self::ask`] runs one.
-    pub(crate) async fn ask_all(&self, commands: &[Cmd]) -> Result<(), Fault> {
+    pub(crate) async fn ask_all(&self, commands: &[Cmd]) -> Result<Vec<Value>, Fault> {
         let mut connection = self.connection()?;
         let asked = connection.ask_all(commands, self.answer).await;
         asked.map_err(|error| self.failed(&connection, &error))

@@ -15,7 +15,7 @@ pub(crate) use endpoint::{Endpoint, TlsFiles};
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value};
 use std::time::Duration;
 
 /// A server that does not answer for so long is as good as gone.
@@ -49,10 +49,10 @@ impl Connection {
 
     /// Runs commands on keys of one slot, one after the other, without waiting between them. Some may have been run when this
     /// fails.
-    pub(crate) async fn ask_all(&mut self, commands: &[Cmd], answer: Duration) -> RedisResult<()> {
+    pub(crate) async fn ask_all(&mut self, commands: &[Cmd], answer: Duration) -> RedisResult<Vec<Value>> {
         let mut all = redis::pipe();
         for command in commands {
-            all.add_command(command.clone()).ignore();
+            all.add_command(command.clone());
         }
         match self {
             Self::Single(connection) => within(answer, all.query_async(connection)).await,

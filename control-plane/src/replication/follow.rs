@@ -4,6 +4,7 @@ use super::apply::Owners;
 use super::reader::Reader;
 use super::replica::RedisReplication;
 use crate::kernel::ports::Replication as _;
+use crate::kernel::sync::lock;
 use control_domain::fleet::instance;
 use control_domain::replication::Journaled;
 use redis::RedisError;
@@ -16,7 +17,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Hears until the connection fails.
 pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> RedisError {
     let places = replicas.places();
-    let opened = Reader::open(replicas.connection.endpoint(), &replicas.keys, &replicas.id(), places).await;
+    let opened = Reader::open(
+        replicas.connection.endpoint(),
+        &replicas.keys,
+        &replicas.id(),
+        places,
+        replicas.unseen(),
+    )
+    .await;
     let mut reader = match opened {
         Ok(reader) => reader,
         Err(error) => return error,
@@ -24,14 +32,17 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
     if let Some(forgotten_ms) = reader.forgotten_ms {
         owners.purges.forget_before(forgotten_ms);
     }
+    if reader.journal_is_new {
+        lock(&replicas.written).forget();
+    }
     // Of a new journal everything is read before what it lacks is put back.
     let mut known = reader.journal_is_new.then(Journaled::default);
     let mut looked = Instant::now();
     loop {
         if looked.elapsed() >= LOOK_EVERY {
-            match reader.goes_on().await {
+            match reader.goes_on(replicas.unseen()).await {
                 Ok(true) => looked = Instant::now(),
-                Ok(false) => return io::Error::other("the shared journal lost entries").into(),
+                Ok(false) => return lost(),
                 Err(error) => return error,
             }
         }
@@ -39,6 +50,9 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
             Ok(batch) => batch,
             Err(error) => return error,
         };
+        if replicas.has_read(&batch.own, reader.place()) {
+            return lost();
+        }
         if let Some(found) = &mut known {
             if batch.facts.is_empty() {
                 put_back(replicas, owners, found);
@@ -64,6 +78,10 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
         let is_whole = known.is_none();
         replicas.read_up_to(if is_whole { places } else { places.without_journal() });
     }
+}
+
+fn lost() -> RedisError {
+    io::Error::other("the shared journal lost entries").into()
 }
 
 /// What this replica knows and the journal does not.

@@ -1,7 +1,8 @@
 //! What is on its way to the other replicas. It waits here while Redis is away, within a bound.
 
 use crate::redis::RedisConnection;
-use redis::Cmd;
+use control_domain::purges::tier_order::Fence;
+use redis::{Cmd, FromRedisValue, Value};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,15 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Whoever waits for an entry to be taken waits for so long at most.
 const TAKEN: Duration = Duration::from_millis(500);
 
+/// Which stream an entry goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Journal,
+    News,
+}
+
 struct Waiting {
+    stream: Stream,
     command: Cmd,
     bytes: usize,
     taken: oneshot::Sender<()>,
@@ -52,12 +61,17 @@ impl Outgoing {
     }
 
     /// Puts an entry behind the others; what comes back tells when it was taken.
-    pub(super) fn put(&self, command: Cmd) -> oneshot::Receiver<()> {
+    pub(super) fn put(&self, stream: Stream, command: Cmd) -> oneshot::Receiver<()> {
         let (taken, told) = oneshot::channel();
         let bytes = command.get_packed_command().len();
         let mut queue = self.queue();
         queue.bytes += bytes;
-        queue.waiting.push_back(Waiting { command, bytes, taken });
+        queue.waiting.push_back(Waiting {
+            stream,
+            command,
+            bytes,
+            taken,
+        });
         drop(queue);
         self.more.notify_one();
         told
@@ -68,8 +82,8 @@ impl Outgoing {
         matches!(tokio::time::timeout(TAKEN, told).await, Ok(Ok(())))
     }
 
-    /// Writes what waits, and what comes.
-    pub(super) async fn write(&self, wire: &RedisConnection) {
+    /// Writes what waits, and what comes; tells the ids of the entries of the journal.
+    pub(super) async fn write(&self, wire: &RedisConnection, journaled: impl Fn(Fence)) {
         loop {
             let next: Vec<Cmd> = {
                 let queue = self.queue();
@@ -81,21 +95,27 @@ impl Outgoing {
                 continue;
             }
             let written = wire.ask_all(&next).await;
-            if wire.note(written).is_err() {
+            let Ok(ids) = wire.note(written) else {
                 // Some may have been taken all the same: entries do no harm twice.
                 tokio::time::sleep(RETRY).await;
                 continue;
-            }
-            self.taken_off(next.len());
+            };
+            self.taken_off(next.len(), &ids, &journaled);
         }
     }
 
-    fn taken_off(&self, count: usize) {
+    fn taken_off(&self, count: usize, ids: &[Value], journaled: &impl Fn(Fence)) {
         let mut queue = self.queue();
-        for _ in 0..count {
+        for at in 0..count {
             let Some(waiting) = queue.waiting.pop_front() else {
                 return;
             };
+            let id = ids.get(at).and_then(|id| String::from_redis_value_ref(id).ok());
+            if waiting.stream == Stream::Journal
+                && let Some(id) = id.and_then(|id| Fence::parse(&id))
+            {
+                journaled(id);
+            }
             queue.bytes = queue.bytes.saturating_sub(waiting.bytes);
             // Whoever waited may have given up.
             let _ = waiting.taken.send(());

@@ -5,6 +5,7 @@ use crate::redis::keys::Keys;
 use crate::redis::{Connection, Endpoint};
 use control_domain::Millis;
 use control_domain::fleet::EnvoyUpdate;
+use control_domain::purges::tier_order::Fence;
 use control_domain::replication::Fact;
 use redis::RedisError;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) struct Batch {
     /// The settings changed.
     pub(super) settings: bool,
     pub(super) facts: Vec<Fact>,
+    /// Entries of the journal that this replica wrote itself.
+    pub(super) own: Vec<Fence>,
     pub(super) updates: Vec<EnvoyUpdate>,
 }
 
@@ -68,15 +71,18 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Goes on where reading ended; where the journal has lost what was read last, from its beginning.
+    /// Goes on where reading ended; where the journal has lost what was read last, or `unseen`, which this replica has written, from its
+    /// beginning.
     pub(super) async fn open(
         redis: &Endpoint,
         keys: &Keys,
         from: &str,
         mut places: Places,
+        unseen: Option<Fence>,
     ) -> Result<Self, RedisError> {
         let mut connection = redis.connect_for(ANSWER).await?;
-        let journal_is_new = !has(&mut connection, keys, &places.journal).await?;
+        let journal_is_new =
+            places.journal == BEGINNING || !has_all(&mut connection, keys, &places.journal, unseen).await?;
         let mut forgotten_ms = None;
         if journal_is_new {
             BEGINNING.clone_into(&mut places.journal);
@@ -131,6 +137,8 @@ impl Reader {
                 self.places.changes = last;
             } else if stream == self.keys.journal() {
                 batch.facts = others.filter_map(read_fact).collect();
+                let own = entries.iter().filter(|(_, fields)| self.is_own(fields));
+                batch.own = own.filter_map(|(id, _)| Fence::parse(id)).collect();
                 self.places.journal = last;
             } else {
                 batch.updates = others.filter_map(read_update).collect();
@@ -140,17 +148,37 @@ impl Reader {
         Ok(batch)
     }
 
-    /// Whether the journal still has what was read last. Behind a cluster, or a name, another server may have taken over that
-    /// lacks the newest entries, and nothing else tells.
-    pub(super) async fn goes_on(&mut self) -> Result<bool, RedisError> {
-        let nothing_read = self.places.journal == BEGINNING;
-        Ok(nothing_read || has(&mut self.connection, &self.keys, &self.places.journal).await?)
+    /// Whether the journal still has what was read last, and what this replica wrote since. Behind a cluster, or a name, another server
+    /// may have taken over that lacks the newest entries, and nothing else tells.
+    pub(super) async fn goes_on(&mut self, unseen: Option<Fence>) -> Result<bool, RedisError> {
+        has_all(&mut self.connection, &self.keys, &self.places.journal, unseen).await
+    }
+
+    /// How far the journal is read.
+    pub(super) fn place(&self) -> Fence {
+        Fence::parse(&self.places.journal).unwrap_or_default()
     }
 
     fn is_own(&self, fields: &Fields) -> bool {
         fields
             .iter()
             .any(|(name, from)| name == "from" && from == self.from.as_bytes())
+    }
+}
+
+/// Whether the journal has an entry that was read, unless none was, and one that was written.
+async fn has_all(
+    connection: &mut Connection,
+    keys: &Keys,
+    read: &str,
+    written: Option<Fence>,
+) -> Result<bool, RedisError> {
+    if read != BEGINNING && !has(connection, keys, read).await? {
+        return Ok(false);
+    }
+    match written {
+        Some(id) => has(connection, keys, &id.to_string()).await,
+        None => Ok(true),
     }
 }
 

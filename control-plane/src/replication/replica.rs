@@ -1,6 +1,6 @@
 //! This replica: what it tells the others, and what it has heard of them.
 
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Stream};
 use super::reader::Places;
 use super::relay::Relay;
 use super::wire::{append_fact, append_update};
@@ -15,7 +15,8 @@ use control_domain::alerts::Outbox;
 use control_domain::fleet::EnvoyUpdate;
 use control_domain::fleet::{ConnectionId, REPLICA_BITS, replica_of};
 use control_domain::purges::Purge;
-use control_domain::replication::Fact;
+use control_domain::purges::tier_order::Fence;
+use control_domain::replication::{Fact, OwnEntries};
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{CommandResult, Hello, SettingsAck, TelemetryReport};
 use redis::Value;
@@ -55,6 +56,8 @@ pub(crate) struct RedisReplication {
     unpublished: Arc<Mutex<BTreeSet<String>>>,
     /// How far the streams are read.
     places: Mutex<Places>,
+    /// What this replica wrote into the journal and has not read again.
+    pub(super) written: Mutex<OwnEntries>,
     pub(super) leads: AtomicBool,
     pub(super) relay: Relay,
 }
@@ -75,6 +78,7 @@ impl RedisReplication {
             last_connection_ms: AtomicU64::new(0),
             unpublished: Arc::default(),
             places: Mutex::default(),
+            written: Mutex::default(),
             leads: AtomicBool::new(false),
             relay,
         }
@@ -100,6 +104,23 @@ impl RedisReplication {
         *lock(&self.places) = places;
     }
 
+    /// An entry of its own is in the journal.
+    pub(super) fn wrote(&self, id: Fence) {
+        lock(&self.written).written(id);
+    }
+
+    /// The oldest entry of its own that has not come again.
+    pub(super) fn unseen(&self) -> Option<Fence> {
+        lock(&self.written).unseen()
+    }
+
+    /// Entries of its own have come, and the journal is read up to `place`. True when one is lost.
+    pub(super) fn has_read(&self, own: &[Fence], place: Fence) -> bool {
+        let mut written = lock(&self.written);
+        own.iter().for_each(|id| written.read(*id));
+        written.is_one_lost(place)
+    }
+
     /// Whether an Envoy is connected here.
     pub(super) fn has(&self, envoy: &str) -> bool {
         lock(&self.own).contains_key(envoy)
@@ -123,7 +144,10 @@ impl RedisReplication {
     fn tell(&self, own: &LocalEnvoy, connected: bool) {
         // Where there is no room it is told when Redis is back.
         if self.outgoing.has_room() {
-            drop(self.outgoing.put(self.update(own.clone(), connected, None)));
+            drop(
+                self.outgoing
+                    .put(Stream::News, self.update(own.clone(), connected, None)),
+            );
         }
     }
 
@@ -164,18 +188,18 @@ impl Replication for RedisReplication {
     }
 
     async fn publish(&self, fact: Fact) -> bool {
-        let told = self.outgoing.put(self.append(&fact));
+        let told = self.outgoing.put(Stream::Journal, self.append(&fact));
         self.fault().is_none() && Outgoing::taken(told).await
     }
 
     fn publish_later(&self, fact: Fact) {
-        drop(self.outgoing.put(self.append(&fact)));
+        drop(self.outgoing.put(Stream::Journal, self.append(&fact)));
     }
 
     async fn publish_purge(&self, purge: &Purge) {
         let fact = Fact::PurgeAccepted { purge: purge.clone() };
         lock(&self.unpublished).insert(purge.id.clone());
-        let mut told = self.outgoing.put(self.append(&fact));
+        let mut told = self.outgoing.put(Stream::Journal, self.append(&fact));
         if self.fault().is_none() && tokio::time::timeout(PUBLISHED, &mut told).await.is_ok() {
             lock(&self.unpublished).remove(&purge.id);
             return;
@@ -286,7 +310,7 @@ impl RemoteEnvoys for RedisReplication {
             );
             return;
         }
-        let told = self.outgoing.put(self.update(own, true, Some(report)));
+        let told = self.outgoing.put(Stream::News, self.update(own, true, Some(report)));
         if self.fault().is_none() {
             Outgoing::taken(told).await;
         }

@@ -46,7 +46,7 @@ pub(crate) async fn run(replicas: Arc<RedisReplication>, owners: Owners, mut sto
                         replicas.connection.give_up(reason(&error));
                     }
                     () = look(&replicas, &owners) => {}
-                    () = replicas.outgoing.write(&replicas.connection) => {}
+                    () = replicas.outgoing.write(&replicas.connection, |id| replicas.wrote(id)) => {}
                     _ = stopped.changed() => return,
                 }
             }

@@ -211,7 +211,7 @@ impl RedisStore {
         end_of_lease.arg(self.key(id, "l"));
         commands.push(end_of_lease);
         let written = self.wire.ask_all(&commands).await;
-        self.wire.note(written)
+        self.wire.note(written).map(drop)
     }
 
     pub(super) async fn lease(&self, id: &Id, holder: u64, life_ms: u64) -> Result<Lease, Fault> {

@@ -58,16 +58,16 @@ pub(crate) type Upstreams = BTreeMap<String, Endpoints>;
 pub(crate) struct XdsRollout {
     /// Every Envoy that is configured by xDS has the revision in force, or that of the canary it tries.
     complete: bool,
-    /// Each of them.
+    /// What each Envoy has in force.
     envoys: Vec<XdsEnvoy>,
 }
 
 /// An Envoy that is configured by xDS.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct XdsEnvoy {
-    /// Its node id.
+    /// Node id of the Envoy.
     node_id: String,
-    /// `sotw` or `delta`.
+    /// Variant of xDS: `sotw` or `delta`.
     variant: &'static str,
     /// Since when its stream is open, milliseconds since 1970.
     since: Millis,
@@ -75,7 +75,7 @@ pub(crate) struct XdsEnvoy {
     revision: u64,
     /// Kinds of resources it has not answered for.
     waiting: Vec<&'static str>,
-    /// What it refuses.
+    /// Resources that it refuses.
     refused: Vec<XdsRefusal>,
     /// Its upstreams, by its own statistics.
     upstreams: Vec<XdsUpstream>,
@@ -84,9 +84,9 @@ pub(crate) struct XdsEnvoy {
 /// A kind of resources that an Envoy refuses.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct XdsRefusal {
-    /// Which.
+    /// Kind of the resource.
     kind: &'static str,
-    /// In Envoy's words.
+    /// What Envoy says is wrong.
     reason: String,
     /// When, milliseconds since 1970.
     at: Millis,
@@ -95,9 +95,9 @@ pub(crate) struct XdsRefusal {
 /// An upstream as an Envoy sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct XdsUpstream {
-    /// Its name.
+    /// Name of the upstream.
     upstream: String,
-    /// Its endpoints.
+    /// Endpoints of the upstream.
     endpoints: u64,
     /// Those of them that are well.
     healthy: u64,

@@ -260,7 +260,7 @@ pub(crate) struct ModuleRollout {
 pub(crate) struct KeptModule {
     /// Its checksum, by which it is named.
     sha256: String,
-    /// Its size.
+    /// Size of the module, bytes.
     bytes: usize,
 }
 

@@ -54,10 +54,10 @@ pub(crate) enum Ask {
         state: Box<SharedState>,
     },
     Append(Vec<Entry>),
-    /// Whether the journal has what was read last.
-    Has(Fence),
-    /// What has come in the streams.
-    Read(Places),
+    /// Whether the journal has what was read last, and the oldest entry of its own that a replica has not seen again.
+    Has(Fence, Option<Fence>),
+    /// What has come in the streams; whether the journal goes on is asked as in `Has`.
+    Read(Places, Option<Fence>),
     /// I am here; who else is?
     Beat,
     /// A purge of everything where the server is another one; then the newest place, and the first from each of the known ones on.
@@ -82,7 +82,8 @@ pub(crate) enum Answer {
     Loaded(Option<(Version, SharedState)>),
     /// `None`: another state was put since.
     Put(Option<Version>),
-    Appended,
+    /// The ids in the journal.
+    Appended(Vec<Fence>),
     Has(bool),
     Read(Batch),
     Alive(Vec<u64>),
@@ -107,6 +108,8 @@ pub(crate) struct Batch {
     /// The journal still has what was read last.
     pub(crate) goes_on: bool,
     pub(crate) facts: Vec<Rc<str>>,
+    /// Entries of the journal that the reader wrote itself.
+    pub(crate) own: Vec<Fence>,
     pub(crate) updates: Vec<Rc<EnvoyUpdate>>,
     pub(crate) places: Places,
     /// The settings have changed since.
@@ -141,6 +144,13 @@ impl<T: Clone> Stream<T> {
 
     fn from(&self, place: Fence) -> &[(Fence, u64, T)] {
         &self.entries[self.entries.partition_point(|entry| entry.0 < place)..]
+    }
+
+    /// What a replica itself has written after a place.
+    fn own(&self, me: u64, place: Fence) -> Vec<Fence> {
+        let after = self.entries.partition_point(|entry| entry.0 <= place);
+        let own = self.entries[after..].iter().filter(|entry| entry.1 == me);
+        own.map(|entry| entry.0).collect()
     }
 
     /// What others have written after a place.
@@ -234,19 +244,25 @@ impl Redis {
                 Answer::Put(Some(self.versions))
             }
             Ask::Append(entries) => {
+                let mut ids = Vec::new();
                 for entry in entries {
                     match entry {
-                        Entry::Fact(text) => data.journal.append(me, text, now_ms),
-                        Entry::Update(update) => data.news.append(me, update, now_ms),
-                    };
+                        Entry::Fact(text) => ids.push(data.journal.append(me, text, now_ms)),
+                        Entry::Update(update) => drop(data.news.append(me, update, now_ms)),
+                    }
                 }
-                Answer::Appended
+                Answer::Appended(ids)
             }
-            Ask::Has(place) => Answer::Has(data.journal.has(place)),
-            Ask::Read(mut places) => {
+            Ask::Has(place, unseen) => {
+                let has = |place| data.journal.has(place);
+                Answer::Has(has(place) && unseen.is_none_or(has))
+            }
+            Ask::Read(mut places, unseen) => {
                 let nothing_read = places.journal == Fence::default();
+                let has = |place| data.journal.has(place);
                 Answer::Read(Batch {
-                    goes_on: nothing_read || data.journal.has(places.journal),
+                    goes_on: (nothing_read || has(places.journal)) && unseen.is_none_or(has),
+                    own: data.journal.own(me, places.journal),
                     facts: data.journal.of_others(me, &mut places.journal),
                     updates: data.news.of_others(me, &mut places.news),
                     places,

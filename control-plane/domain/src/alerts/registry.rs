@@ -68,13 +68,13 @@ impl Alert {
 /// Alerts of a name that nobody wants to be told of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Silence {
-    /// The rule's name.
+    /// Name of the alert rule.
     pub name: String,
     /// Who asked for it.
     pub by: String,
-    /// Why.
+    /// Reason that was given.
     pub reason: String,
-    /// When it ends.
+    /// When it ends, milliseconds since 1970.
     pub until: Millis,
 }
 

@@ -71,18 +71,18 @@ impl OverrideAction {
 /// A word said, as the audit log keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BreakerOverride {
-    /// When.
+    /// When it was made, milliseconds since 1970.
     pub at: Millis,
     /// About which breaker: an upstream, or `upstream/route`.
     pub upstream: String,
-    /// What.
+    /// What was done to the breaker.
     pub action: OverrideAction,
     /// When it ends by itself; absent = when it is taken back, or soon after the control plane is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Millis>,
-    /// By whom.
+    /// Who made it.
     pub who: String,
-    /// Why.
+    /// Reason that was given.
     #[serde(default)]
     pub reason: String,
 }

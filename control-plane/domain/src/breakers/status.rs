@@ -21,7 +21,7 @@ pub struct BreakerStatus {
     pub failure_count: u64,
     /// Envoys with a breaker in the worst state.
     pub envoys_in_state: u64,
-    /// Envoys present.
+    /// Number of connected Envoys.
     pub envoys: usize,
     /// By upstream, and `upstream/route` for a route's own: the breaker on each Envoy.
     pub upstreams: BTreeMap<String, Vec<Breaker>>,
@@ -38,9 +38,9 @@ pub struct BreakerStatus {
 pub struct Concurrency {
     /// Instance id of the Envoy.
     pub envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     pub node_id: String,
-    /// Calls now.
+    /// Calls under way now.
     pub in_flight: u64,
     /// How many there may be.
     pub limit: u64,
@@ -55,7 +55,7 @@ pub struct Concurrency {
 pub struct Breaker {
     /// Instance id of the Envoy.
     pub envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     pub node_id: String,
     /// In force: closed, open, half_open, forced_open, forced_closed or dry_run.
     pub state: String,
@@ -63,7 +63,7 @@ pub struct Breaker {
     pub judged: String,
     /// Since when it is so, milliseconds since 1970.
     pub since: Millis,
-    /// Why.
+    /// Why it is in this state.
     pub cause: String,
     /// What it sees now.
     #[serde(flatten)]
@@ -78,7 +78,7 @@ pub struct Breaker {
     pub next_probe: Millis,
     /// It is half-open, and the next request tries the upstream.
     pub ready_to_probe: bool,
-    /// Probes under way.
+    /// Probes that have no answer yet.
     pub probes_in_flight: u32,
     /// What it judges by.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,9 +100,9 @@ pub struct Breaker {
 /// What a breaker judges by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Thresholds {
-    /// Percent.
+    /// Share of failed calls at which the breaker opens, percent.
     pub failure_rate: u32,
-    /// Percent.
+    /// Share of slow calls at which the breaker opens, percent.
     pub slow_call_rate: u32,
     /// From so many milliseconds on a call is slow.
     pub slow_call_ms: u64,
@@ -121,13 +121,13 @@ pub struct Thresholds {
 pub struct Evidence {
     /// Calls in the window.
     pub calls: u64,
-    /// Failures among them.
+    /// Number of calls that failed.
     pub failures: u64,
     /// Slow ones among them.
     pub slow_calls: u64,
-    /// Percent.
+    /// Share of the calls that failed, percent.
     pub failure_rate: Figure,
-    /// Percent.
+    /// Share of the calls that were slow, percent.
     pub slow_call_rate: Figure,
     /// Connections that could not be made, one after the other.
     pub connect_failures_in_a_row: u32,
@@ -138,13 +138,13 @@ pub struct Evidence {
 pub struct Transition {
     /// Node id of the Envoy.
     pub node_id: String,
-    /// The breaker.
+    /// Upstream of the breaker.
     pub upstream: String,
     /// State before.
     pub from: String,
     /// State after.
     pub to: String,
-    /// Why.
+    /// Why the state changed.
     pub cause: String,
     /// False when an operator's override overruled it.
     pub in_force: bool,

@@ -29,7 +29,7 @@ pub struct Recommendation {
     pub expected_hit_ratio: Figure,
     /// Sampled lookups behind it.
     pub samples: u64,
-    /// Why.
+    /// Why it is recommended.
     pub reason: String,
 }
 

@@ -52,7 +52,7 @@ pub struct Predictions {
     pub policies: BTreeMap<&'static str, Figure>,
     /// Hit ratios of sizes under the policy asked for, each a quarter larger than the one before.
     pub curve: Vec<CurvePoint>,
-    /// For each Envoy.
+    /// The prediction for each Envoy.
     pub envoys: Vec<EnvoyPrediction>,
     /// How it is predicted: always `miniature-simulation`, small caches led through a sample of the lookups.
     pub model: &'static str,
@@ -71,7 +71,7 @@ pub struct ShapePrediction {
     pub cache_memory_mb: u64,
     /// Eviction policy.
     pub policy: &'static str,
-    /// Percent.
+    /// Share of requests that the cache would answer, percent.
     pub hit_ratio: Figure,
     /// Lower end of its interval.
     pub hit_ratio_low: Figure,
@@ -102,18 +102,18 @@ pub struct ShapePrediction {
 pub struct CurvePoint {
     /// Entries of each Envoy.
     pub cache_size: u64,
-    /// Percent.
+    /// Share of requests that the cache answers, percent.
     pub hit_ratio: Figure,
 }
 
 /// What the cache asked for would do on one Envoy.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EnvoyPrediction {
-    /// Its instance id.
+    /// Instance id of the Envoy.
     pub envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     pub node_id: String,
-    /// Percent.
+    /// Share of requests that its cache would answer, percent.
     pub hit_ratio: Figure,
     /// The interval is so much wide to both sides.
     pub margin: Figure,

@@ -29,9 +29,9 @@ const CAUSES: [&str; 11] = [
 /// How well a route is cached.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RouteCache {
-    /// Its name.
+    /// Name of the route.
     pub route: String,
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
     /// Percent of the lookups.
     pub hit_ratio: Figure,
@@ -44,9 +44,9 @@ pub struct RouteCache {
 /// Hits lost to one reason.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct LostHit {
-    /// Its code.
+    /// Code of the reason.
     pub reason: String,
-    /// Hits lost.
+    /// Number of hits that were lost.
     pub count: u64,
     /// Percent of all lookups.
     pub points: Figure,
@@ -125,7 +125,7 @@ pub fn invalidations(window: &Sum) -> BTreeMap<String, u64> {
 /// What all Envoys have stored, as counted by them; absent what none of them counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Stored {
-    /// By age.
+    /// Stored responses by their age.
     pub by_age: BTreeMap<String, EntryCounts>,
     /// By size of the body.
     pub by_size: BTreeMap<String, EntryCounts>,
@@ -138,16 +138,16 @@ pub struct Stored {
 /// Stored responses of a class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EntryCounts {
-    /// How many.
+    /// Number of stored responses.
     pub entries: u64,
-    /// Their bytes.
+    /// Their size, bytes.
     pub bytes: u64,
 }
 
 /// One of the top keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TopKey {
-    /// Its URL.
+    /// URL of the stored response.
     pub url: String,
     /// Hits, misses or bytes; never too low.
     pub count: u64,

@@ -71,7 +71,7 @@ pub struct Head {
     pub settings_revision: u64,
     /// When the last purge before it was accepted; 0 = there was none.
     pub purged_until_ms: Millis,
-    /// Envoys asked.
+    /// Envoys that were asked.
     pub envoys: Vec<String>,
 }
 
@@ -80,11 +80,11 @@ pub struct Head {
 pub struct SnapshotTrailer {
     /// Everything that was asked for is in it.
     pub complete: bool,
-    /// Why not.
+    /// Why it is not complete; absent when it is.
     pub incomplete_because: String,
-    /// Entries.
+    /// Number of entries.
     pub count: u64,
-    /// Bytes of records.
+    /// Size of all records, bytes.
     pub bytes: u64,
     /// Checksum over the entries' checksums in their order.
     pub checksum: String,
@@ -126,19 +126,19 @@ impl Checksum {
 /// What became of a restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Restored {
-    /// Entries read.
+    /// Number of entries read.
     pub read: u64,
     /// In the cache of at least one Envoy now.
     pub restored: u64,
     /// The caches had younger ones.
     pub kept: u64,
-    /// Past their use.
+    /// Entries that nothing may use any more.
     pub expired: u64,
-    /// Purged since.
+    /// Entries purged since the snapshot.
     pub purged: u64,
     /// Not believed, by reason.
     pub refused: u64,
-    /// The reasons.
+    /// Why entries were left out, with how many.
     pub reasons: std::collections::BTreeMap<String, u64>,
 }
 

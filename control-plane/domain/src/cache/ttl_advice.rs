@@ -18,9 +18,9 @@ const MOST: f64 = 30.0 * 86_400.0;
 /// How long responses of a route could be kept.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TtlAdvice {
-    /// The route.
+    /// Name of the route.
     pub route: String,
-    /// Validations seen.
+    /// Number of validations seen.
     pub validations: u64,
     /// How many of them found the response changed.
     pub changed: u64,
@@ -28,7 +28,7 @@ pub struct TtlAdvice {
     pub changes_per_hour: Figure,
     /// In whole seconds, with its unit.
     pub recommended_ttl: String,
-    /// Why.
+    /// Why this time is recommended.
     pub reason: String,
 }
 

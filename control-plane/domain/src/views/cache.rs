@@ -18,11 +18,11 @@ use utoipa::ToSchema;
 pub struct CacheStats {
     /// Of the window, else of the last traffic, percent; 100 when there never was any.
     pub hit_ratio: Figure,
-    /// Stored responses.
+    /// Number of stored responses.
     pub size: u64,
     /// How many there may be.
     pub size_limit: u64,
-    /// Their memory, megabytes.
+    /// Memory of the stored responses, megabytes.
     pub memory_usage: Figure,
     /// How much it may be, megabytes.
     pub memory_limit: Figure,
@@ -46,7 +46,7 @@ pub struct CacheStats {
     pub lost_hits: Vec<LostHit>,
     /// Routes with traffic in the window, the busiest first.
     pub routes: Vec<RouteCache>,
-    /// Each Envoy.
+    /// The same figures of each Envoy.
     pub envoys: Vec<EnvoyCache>,
     /// The part of the traffic that was asked for.
     pub filter: Part,
@@ -59,24 +59,24 @@ pub struct CacheStats {
 /// A reason why responses were not stored or not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct NotUsed {
-    /// Its code.
+    /// Code of the reason.
     pub reason: String,
-    /// How often.
+    /// Number of requests.
     pub count: u64,
 }
 
 /// What one Envoy has stored.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EnvoyCache {
-    /// Its instance id.
+    /// Instance id of the Envoy.
     pub envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     pub node_id: String,
-    /// Stored responses.
+    /// Number of stored responses.
     pub size: u64,
-    /// Their memory, megabytes.
+    /// Memory of the stored responses, megabytes.
     pub memory_usage: Figure,
-    /// Percent.
+    /// Share of requests that the cache answers, percent.
     pub hit_ratio: Figure,
 }
 

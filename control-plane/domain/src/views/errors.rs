@@ -19,11 +19,11 @@ pub struct Errors {
     pub details: BTreeMap<String, ErrorDetail>,
     /// Requests that failed or were shed, percent.
     pub error_rate: Figure,
-    /// Requests that failed.
+    /// Number of requests that failed.
     pub failed: u64,
     /// Requests answered by the breaker or the limit instead of the upstream.
     pub shed: u64,
-    /// All requests.
+    /// Number of all requests.
     pub requests: u64,
     /// The part of the traffic that was asked for.
     pub filter: Part,
@@ -40,7 +40,7 @@ pub struct Errors {
 /// One type of failure.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ErrorDetail {
-    /// Per second.
+    /// Errors per second.
     pub rate: Figure,
     /// Milliseconds since 1970; 0 = not in the window.
     pub last_seen: Millis,

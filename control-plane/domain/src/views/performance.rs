@@ -19,13 +19,13 @@ const OF_WHOLE_ENVOYS: [&str; 3] = ["cache_memory_usage", "eviction_rate", "filt
 /// Latency, hit ratio, errors and throughput. Latencies are milliseconds from a request's arrival to the end of its response.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Performance {
-    /// Of all requests.
+    /// Median latency of all requests, milliseconds.
     pub p50_latency: Figure,
-    /// Of all requests.
+    /// 90th percentile of the latency of all requests, milliseconds.
     pub p90_latency: Figure,
-    /// Of all requests.
+    /// 95th percentile of the latency of all requests, milliseconds.
     pub p95_latency: Figure,
-    /// Of all requests.
+    /// 99th percentile of the latency of all requests, milliseconds.
     pub p99_latency: Figure,
     /// Of requests answered from the cache.
     pub p50_latency_hit: Figure,
@@ -87,7 +87,7 @@ pub struct Performance {
     pub lookup_count: u64,
     /// Envoys behind these figures.
     pub envoys: usize,
-    /// Who says so.
+    /// Where each figure comes from.
     pub sources: Sources,
     /// Requests by what became of them.
     pub outcomes: BTreeMap<&'static str, u64>,

@@ -34,7 +34,7 @@ pub struct Machine {
     pub memory_usage: Figure,
     /// Processor in use, percent of the machine or of the cgroup's quota.
     pub cpu_usage: Figure,
-    /// The same.
+    /// Use of the processors, percent.
     pub cpu_usage_percent: Figure,
     /// Disk in use where the state is kept, percent.
     pub disk_usage: Figure,
@@ -46,7 +46,7 @@ pub struct Machine {
     pub open_connections: u64,
     /// Connections of clients to all Envoys.
     pub client_connections: u64,
-    /// The setting.
+    /// The setting `max_connections`.
     pub max_connections: u64,
     /// Connections of the upstream nearest to its limit, percent of it.
     pub open_connections_percent: Figure,

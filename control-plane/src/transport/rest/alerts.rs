@@ -34,13 +34,13 @@ pub(crate) struct AlertsQuery {
 pub(crate) struct AlertView {
     /// Stable over the alert's life and from one to the next with the same name and labels.
     id: String,
-    /// The rule.
+    /// Name of the alert rule.
     name: String,
-    /// How bad.
+    /// Severity of the alert.
     severity: Severity,
     /// The runbook's SEV-0 to SEV-3.
     sev: u8,
-    /// Where it stands.
+    /// State of the alert.
     state: Stage,
     /// Since when its condition holds, milliseconds since 1970.
     since: u64,
@@ -52,13 +52,13 @@ pub(crate) struct AlertView {
     threshold: f64,
     /// What it is about.
     labels: BTreeMap<String, String>,
-    /// One sentence.
+    /// What is wrong, in one sentence.
     summary: String,
     /// Who has seen it; empty when nobody has.
     acknowledged_by: String,
     /// Nobody is told of it at the moment.
     silenced: bool,
-    /// What to do.
+    /// Section of the runbook that says what to do.
     runbook: String,
 }
 
@@ -85,9 +85,9 @@ fn shown(alert: &Alert, runbook: &str, silenced: bool) -> AlertView {
 /// Who has seen an alert.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Acknowledged {
-    /// Its id.
+    /// Id of the alert.
     id: String,
-    /// Who.
+    /// Who has acknowledged the alert.
     acknowledged_by: String,
 }
 
@@ -144,7 +144,7 @@ pub(crate) struct SilenceRequest {
     name: String,
     /// How long, for example `1h`; at most seven days.
     expires_in: String,
-    /// Why.
+    /// Reason, kept with the silence.
     #[serde(default)]
     reason: String,
 }

@@ -71,8 +71,8 @@ pub(crate) struct Reached {
 /// An Envoy that refuses a revision.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RefusedBy {
-    /// Its instance id.
+    /// Instance id of the Envoy.
     pub(crate) envoy: String,
-    /// Why.
+    /// What it found wrong.
     pub(crate) violations: Vec<Finding>,
 }

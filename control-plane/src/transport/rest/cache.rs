@@ -34,14 +34,14 @@ pub(crate) struct CacheView {
 /// What the Envoys would do with a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Explanations {
-    /// Each of them.
+    /// What each Envoy says.
     envoys: Vec<Explained>,
 }
 
 /// What one Envoy would do with a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Explained {
-    /// Its instance id.
+    /// Instance id of the Envoy.
     envoy: String,
     /// It answered in time.
     answered: bool,

@@ -33,7 +33,7 @@ pub(crate) struct Trial {
 /// A revision on trial.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OnTrial {
-    /// Its number.
+    /// Number of the revision.
     revision: u64,
     /// What all others run on.
     base: u64,
@@ -41,13 +41,13 @@ pub(crate) struct OnTrial {
     share: u8,
     /// Since when, milliseconds since 1970.
     since: u64,
-    /// By whom.
+    /// Who made the change.
     who: String,
-    /// Why.
+    /// Reason that was given for the change.
     reason: String,
     /// What differs from what all others have.
     changes: Vec<Difference>,
-    /// Who tries it.
+    /// Envoys that try it.
     envoys: Vec<Trying>,
     /// How both parts of the fleet fare since.
     figures: Compared,
@@ -56,15 +56,15 @@ pub(crate) struct OnTrial {
 /// An Envoy that tries it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Trying {
-    /// Its instance id.
+    /// Instance id of the Envoy.
     envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     node_id: String,
-    /// It is there.
+    /// Whether it is connected.
     connected: bool,
     /// It runs on it.
     in_force: bool,
-    /// It refuses it.
+    /// Whether it has refused the change.
     refused: bool,
 }
 
@@ -73,20 +73,20 @@ pub(crate) struct Trying {
 pub(crate) struct Compared {
     /// Those that try it.
     canary: PartFigures,
-    /// All others.
+    /// Figures of all other Envoys.
     others: PartFigures,
 }
 
 /// How a part of the fleet fares.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PartFigures {
-    /// Requests.
+    /// Number of requests.
     requests: u64,
-    /// Percent.
+    /// Share of requests that failed, percent.
     error_rate: f64,
-    /// Percent.
+    /// Share of requests that the cache answers, percent.
     cache_hit_ratio: f64,
-    /// Milliseconds.
+    /// 95th percentile of the latency, milliseconds.
     p95_latency: f64,
 }
 

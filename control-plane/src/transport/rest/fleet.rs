@@ -16,21 +16,21 @@ use utoipa::ToSchema;
 /// An Envoy.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnvoyView {
-    /// Its instance id.
+    /// Instance id of the Envoy.
     envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     node_id: String,
     /// Version of its filter.
     version: String,
     /// What its filter can do.
     capabilities: Vec<String>,
-    /// Its workers.
+    /// Number of its worker threads.
     workers: u32,
     /// Its control stream is open.
     connected: bool,
     /// When it was last heard, milliseconds since 1970.
     last_seen: u64,
-    /// Milliseconds since.
+    /// Milliseconds since it was last heard.
     silent_for_ms: u64,
     /// The revision it runs on; null before it has told.
     #[schema(required = true)]
@@ -43,7 +43,7 @@ pub(crate) struct EnvoyView {
     /// The last report that could not be true; null when there was none.
     #[schema(required = true)]
     last_refused_report: Option<RefusedReport>,
-    /// Revisions it lacks.
+    /// Number of revisions that it lacks.
     behind: u64,
     /// Since when it runs on its revision, milliseconds since 1970.
     in_force_since: u64,
@@ -69,9 +69,9 @@ pub(crate) struct RefusedReport {
 /// A revision that an Envoy refuses.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RefusedRevision {
-    /// Its number.
+    /// Number of the revision.
     revision: u64,
-    /// Why.
+    /// What was found wrong.
     violations: Vec<Finding>,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Rollout {
     /// The revision on trial; null without one.
     #[schema(required = true)]
     canary: Option<u64>,
-    /// Connected Envoys.
+    /// Number of connected Envoys.
     envoys: Vec<EnvoyRollout>,
     /// What Envoys take by xDS.
     xds: XdsRollout,
@@ -98,13 +98,13 @@ pub(crate) struct Rollout {
 /// How far one Envoy is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnvoyRollout {
-    /// Its instance id.
+    /// Instance id of the Envoy.
     envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     node_id: String,
     /// The revision it runs on; 0 = none of this history.
     revision: u64,
-    /// Revisions it lacks.
+    /// Number of revisions that it lacks.
     behind: u64,
     /// From acceptance to in force, milliseconds; null when not known.
     #[schema(required = true)]

@@ -45,7 +45,7 @@ pub(crate) struct EnvoyFault {
     component: &'static str,
     /// The rule of the alert.
     alert: &'static str,
-    /// One sentence.
+    /// What is wrong, in one sentence.
     reason: String,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Readiness {
 /// How warm an Envoy is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnvoyWarmth {
-    /// Its instance id.
+    /// Instance id of the Envoy.
     envoy: String,
     /// Percent of what there is to warm it with.
     warm: Figure,

@@ -31,15 +31,15 @@ pub(crate) struct Part {
 /// One revision.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Recorded {
-    /// Its number.
+    /// Number of the revision.
     revision: u64,
     /// When it was accepted, milliseconds since 1970.
     at: u64,
-    /// By whom.
+    /// Who made the change.
     who: String,
     /// By which way: `rest`, `config_map`, `rollback` …
     door: String,
-    /// Why.
+    /// Reason that was given for the change.
     reason: String,
     /// What differs from the one before; nothing for the oldest one kept.
     changes: Vec<Difference>,

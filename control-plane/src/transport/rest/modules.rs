@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 pub(crate) struct Uploaded {
     /// Its checksum, by which it is named.
     sha256: String,
-    /// Its size.
+    /// Size of the module, bytes.
     bytes: usize,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Optimizing {
 pub(crate) struct Optimized {
     /// What all Envoys did together: entries looked at and dropped, by why.
     actions: BTreeMap<String, u64>,
-    /// All Envoys did.
+    /// Whether all Envoys did it.
     complete: bool,
     /// Envoys that did not answer, or are out of reach.
     not_answered: Vec<String>,

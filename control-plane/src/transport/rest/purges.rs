@@ -35,13 +35,13 @@ pub(crate) struct PurgeRequest {
     /// Everything with one of these tags.
     #[serde(default)]
     tags: Vec<String>,
-    /// Everything.
+    /// Purge everything.
     #[serde(default)]
     all: bool,
     /// What is stored becomes stale instead of going.
     #[serde(default)]
     soft: bool,
-    /// Why.
+    /// Reason, kept with the purge.
     #[serde(default)]
     reason: String,
 }

@@ -58,7 +58,7 @@ pub(crate) enum SettingsChange {
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "only described; the patch is read by its own library")]
 pub(crate) struct PatchOperation {
-    /// What is done.
+    /// What the operation does.
     op: Operation,
     /// JSON Pointer of the setting.
     path: String,

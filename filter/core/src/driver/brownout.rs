@@ -186,8 +186,8 @@ impl Vm {
     ) -> Option<Flow> {
         let asked = CacheRequest::read(Fields::from(header_map::parse(map)))?;
         let route = exchange.route.clone()?;
-        let (bytes, _) = onward.stored.as_ref()?;
-        let view = StoredView::decode(bytes, false).ok()?;
+        let held = onward.stored.as_ref()?;
+        let view = StoredView::decode(&held.bytes, false).ok()?;
         let directives = asked.directives(&route.freshness);
         let reuse = reuse::on_failure(&view, &directives, &route.freshness, shed.failure, ctx.now_ms)?;
         let Answer::Reply(reply) = reply::build(

@@ -7,7 +7,7 @@ use super::link::Link;
 use super::vm::{RootId, Vm};
 use super::wake::Wake;
 use super::worker::TICK_MS;
-use super::{forwarding, instance, lease, mailbox, registry};
+use super::{forwarding, instance, lease, mailbox, registry, settings_cell};
 use crate::learned::Learned;
 use crate::store::{InvalidationLog, Store};
 use crate::{breaker, collapse, limit};
@@ -43,6 +43,7 @@ impl Vm {
         Store::seed(host);
         InvalidationLog::seed(host);
         instance::seed(host);
+        settings_cell::seed(host);
         self.key_secret.start(host);
     }
 
@@ -100,6 +101,7 @@ impl Vm {
             return;
         }
         let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
+        self.join(ctx);
         self.adopt(host);
         self.notice_pause(ctx);
         self.breakers.hand_in(host, &self.policies.breaker, ctx.now_ms);
@@ -127,7 +129,6 @@ impl Vm {
         if self.root != Some(root) {
             return;
         }
-        // One that was not scheduled for seconds looks at what was changed and purged meanwhile, before it lets those go on that wait.
         self.join(Ctx::new(host, host.now_ns() / 1_000_000));
         let mut places = false;
         while let Some(item) = host.dequeue(queue) {
@@ -172,6 +173,7 @@ impl Vm {
     /// A gRPC call has ended, with a message of `size` bytes when `status` is 0.
     pub fn on_grpc_answer(&mut self, host: &impl Host, token: u32, status: u32, size: usize) {
         let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
+        self.join(ctx);
         self.take_tier_answer(ctx, token, status, size);
         self.resume_ready(ctx);
         self.call_tier(ctx);

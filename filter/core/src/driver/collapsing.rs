@@ -229,10 +229,10 @@ fn may_serve_stale(
     failed: Failed,
     now_ms: Millis,
 ) -> bool {
-    let Some((bytes, _)) = &onward.stored else {
+    let Some(held) = &onward.stored else {
         return false;
     };
-    let Ok(view) = StoredView::decode(bytes, false) else {
+    let Ok(view) = StoredView::decode(&held.bytes, false) else {
         return false;
     };
     let directives = asked.directives(&route.freshness);

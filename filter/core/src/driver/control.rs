@@ -5,9 +5,9 @@ use super::host::{Host, LogLevel};
 use super::instance;
 use super::link::Step;
 use super::pending_acks::{ControlState, PendingAck, PendingPurgeAck};
-use super::settings_cell::{parse_document, title};
+use super::settings_cell::{Published, parse_document, title};
 use super::vm::{RootId, Vm};
-use super::{key_secret, link, mailbox, proof, registry, settings_cell};
+use super::{key_secret, lease, link, mailbox, proof, registry, settings_cell};
 use crate::cache::KeySecret;
 use optimizer_proto::settings::{Violation, ViolationCode};
 use optimizer_proto::v1::control_message::Body as FromControl;
@@ -79,6 +79,14 @@ impl Vm {
         if self.root != Some(root) || !self.link.heard(stream, now_ms) {
             return;
         }
+        // It was away, and another VM speaks for this Envoy: what this stream still holds is older than what that one has heard.
+        if lease::is_anothers(host, self.uid, now_ms) {
+            self.leads = false;
+            if let Some(stream) = self.link.renew() {
+                host.cancel(stream);
+            }
+            return;
+        }
         // Before anything else: what follows must not vouch for what came while everything stood still.
         if self.notice_pause(Ctx::new(host, now_ms)) {
             return;
@@ -139,7 +147,12 @@ impl Vm {
             }
         };
         if !known || push.revision > self.in_force.revision {
-            if !settings_cell::publish(ctx.host, push) {
+            let published = settings_cell::publish(ctx.host, push);
+            if published == Published::Older {
+                self.adopt(ctx.host);
+                return;
+            }
+            if published == Published::Refused {
                 let message = "shared data of the Envoy did not take the settings".to_owned();
                 let failed = Violation {
                     path: String::new(),

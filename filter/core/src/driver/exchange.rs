@@ -9,7 +9,7 @@ use crate::Millis;
 use crate::breaker::Permit;
 use crate::cache::{Encoder, Forward};
 use crate::policy::{Policies, RoutePolicy};
-use crate::store::PurgeGeneration;
+use crate::store::{EntryId, Found, PurgeGeneration};
 use optimizer_proto::v1::Outcome;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -113,11 +113,22 @@ pub(super) struct Forwarded {
     pub(super) refreshing: Option<Refreshing>,
 }
 
-/// A stored response held while the request is forwarded.
+/// A stored response held while the request waits or is forwarded. It may be purged meanwhile.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) bytes: Vec<u8>,
-    pub(super) id: crate::store::EntryId,
+    pub(super) id: EntryId,
+    pub(super) purge_generation: PurgeGeneration,
+}
+
+impl Stored {
+    pub(super) fn of(found: Found) -> Self {
+        Self {
+            id: found.id,
+            purge_generation: found.purge_generation,
+            bytes: found.into_value(),
+        }
+    }
 }
 
 /// A response being stored as it streams by.

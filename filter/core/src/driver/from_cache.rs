@@ -1,7 +1,7 @@
 //! Answering from the cache: look up, check, decide.
 
 use super::ctx::Ctx;
-use super::exchange::{Exchange, Flow};
+use super::exchange::{Exchange, Flow, Stored};
 use super::host::Host;
 use super::plan::{ForwardPlan, Holdings};
 use super::vm::Vm;
@@ -94,13 +94,12 @@ impl Vm {
             Decision::Reply {
                 reuse, refresh: true, ..
             } if let Some(renewal) = self.renews(ctx, exchange, asked, (&key, &view), soft) => {
-                let id = found.id;
                 holds.flight = Some(renewal.flight);
                 holds.leave = renewal.leave;
                 Err(ForwardPlan {
                     detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
                     key: Some(key),
-                    stored: Some((found.into_value(), id)),
+                    stored: Some(Stored::of(found)),
                     validate: true,
                     ..ForwardPlan::plain(Forward::Stale)
                 })
@@ -138,11 +137,10 @@ impl Vm {
             } => {
                 self.recorder.reason(reason);
                 self.recorder.lost_hit(reason.as_str());
-                let id = found.id;
                 Err(ForwardPlan {
                     detail: Some(reason.as_str()),
                     key: Some(key),
-                    stored: Some((found.into_value(), id)),
+                    stored: Some(Stored::of(found)),
                     validate,
                     ..ForwardPlan::plain(cause)
                 })

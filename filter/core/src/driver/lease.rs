@@ -26,8 +26,7 @@ pub fn hold(map: &impl SharedMap, me: u64, now_ms: Millis) -> bool {
         }
         None => (0, 0, None),
     };
-    // A time far ahead comes from a clock that has since jumped back; nobody may hold the lease for that long.
-    let expired = until <= now_ms || until > now_ms.saturating_add(10 * LEASE_MS);
+    let expired = is_over(until, now_ms);
     if holder != me && !expired {
         return false;
     }
@@ -35,6 +34,20 @@ pub fn hold(map: &impl SharedMap, me: u64, now_ms: Millis) -> bool {
         return true;
     }
     map.set(KEY, &encode(me, now_ms.saturating_add(LEASE_MS)), cas).is_ok()
+}
+
+/// Whether another than `me` holds it.
+pub fn is_anothers(map: &impl SharedMap, me: u64, now_ms: Millis) -> bool {
+    let Some((value, _)) = map.get(KEY) else {
+        return false;
+    };
+    let (holder, until) = decode(&value);
+    holder != 0 && holder != me && !is_over(until, now_ms)
+}
+
+/// A time far ahead comes from a clock that has since jumped back; nobody may hold the lease for that long.
+fn is_over(until: Millis, now_ms: Millis) -> bool {
+    until <= now_ms || until > now_ms.saturating_add(10 * LEASE_MS)
 }
 
 /// Gives the lease up, if `me` holds it, so that another VM need not wait for it to run out.

@@ -51,6 +51,7 @@ impl Vm {
         };
         let started_ns = host.now_ns();
         let ctx = Ctx::new(host, started_ns / 1_000_000);
+        self.join(ctx);
         let flow = self.judge_response(ctx, exchange, &mut forwarded, end);
         // An answer of our own has set the phase; the permit goes with the exchange all the same.
         match &exchange.phase {

@@ -1,10 +1,10 @@
 //! How a request is to be forwarded, and what it holds for that.
 
+use super::exchange::Stored;
 use super::flights::FlightPermit;
 use super::tier_client::{Question, TierAnswer};
 use crate::breaker::Permit;
 use crate::cache::{CacheKey, Forward};
-use crate::store::EntryId;
 
 /// Tells an origin that speaks Surrogate-Control whom it may address.
 pub(super) const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
@@ -18,7 +18,7 @@ pub(super) struct ForwardPlan {
     pub(super) cause: Forward,
     pub(super) detail: Option<&'static str>,
     pub(super) key: Option<CacheKey>,
-    pub(super) stored: Option<(Vec<u8>, EntryId)>,
+    pub(super) stored: Option<Stored>,
     pub(super) validate: bool,
 }
 

@@ -35,7 +35,8 @@ impl Vm {
         class: OutcomeClass,
     ) -> Option<Flow> {
         let route = exchange.route.clone()?;
-        let stored = forwarded.stored.as_ref()?;
+        // An operator may have purged it while the upstream failed.
+        let stored = forwarded.stored.as_ref().filter(|held| self.still_serves(held))?;
         let view = StoredView::decode(&stored.bytes, false).ok()?;
         let directives = asked.directives(&route.freshness);
         let standing = forwarded

@@ -48,6 +48,15 @@ impl Vm {
         };
         exchange.phase = Phase::Passing;
         let mut pending = *ticket.pending;
+        // What was purged while it waited is not validated, and bridges no failure.
+        if pending
+            .plan
+            .stored
+            .as_ref()
+            .is_some_and(|held| !self.still_serves(held))
+        {
+            pending.plan.stored = None;
+        }
         let event = match arrival {
             Arrival::Landed(outcome) => Event::Landed(outcome),
             Arrival::FlightOver => Event::FlightOver,

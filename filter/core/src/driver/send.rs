@@ -1,7 +1,7 @@
 //! Sending a request on to its upstream.
 
 use super::ctx::Ctx;
-use super::exchange::{Exchange, Forwarded, Phase, Stored};
+use super::exchange::{Exchange, Forwarded, Phase};
 use super::header_map;
 use super::host::{Host, MapKind};
 use super::plan::{Pending, SURROGATE_CAPABILITY};
@@ -25,7 +25,7 @@ impl Vm {
             && plan
                 .stored
                 .as_ref()
-                .is_some_and(|(bytes, _)| self.add_validators(ctx, exchange, bytes, &map));
+                .is_some_and(|held| self.add_validators(ctx, exchange, &held.bytes, &map));
         if plan.key.is_some() {
             // Tells an origin that speaks Surrogate-Control whom it may address; a host that refuses costs only that.
             let _ = ctx
@@ -50,7 +50,7 @@ impl Vm {
             key: plan.key,
             cause: plan.cause,
             detail: plan.detail,
-            stored: plan.stored.map(|(bytes, id)| Stored { bytes, id }),
+            stored: plan.stored,
             validating,
             purge_generation: self.invalidation_log.purge_generation(),
             fence,

@@ -1,6 +1,6 @@
 //! The settings in force for the whole Envoy, where every VM finds them: also one that was born a moment ago.
 
-use crate::shared_map::{Cas, SharedMap};
+use crate::shared_map::{Cas, SetError, SharedMap};
 use optimizer_proto::settings::{Settings, Violation, ViolationCode};
 use optimizer_proto::v1::{SettingsCommand, SettingsPart, SettingsPush};
 use prost::Message;
@@ -10,9 +10,51 @@ const KEY: &[u8] = b"ao1/settings";
 /// Most bytes of a document in one message; the rest of the message is small beside it.
 const PART_BYTES: usize = optimizer_proto::MAX_MESSAGE_BYTES / 2;
 
-/// Publishes a checked push for all VMs. False when the host refused.
-pub fn publish(map: &impl SharedMap, push: &SettingsPush) -> bool {
-    map.set(KEY, &push.encode_to_vec(), None).is_ok()
+/// Others can win the race for the cell so often.
+const RETRIES: usize = 16;
+
+/// Creates the cell, so that no two workers race to create it.
+pub fn seed(map: &impl SharedMap) {
+    if map.get(KEY).is_none() {
+        // No push: it does not decode. A failure leaves the cell absent; of two first pushes the older may then stay.
+        let _ = map.set(KEY, &[0], None);
+    }
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is there for all VMs.
+    Done,
+    /// A newer revision of the same epoch is there, and stays.
+    Older,
+    /// The host refused.
+    Refused,
+}
+
+/// Publishes a checked push for all VMs. Never in place of a newer revision: a VM that was away may bring what its stream held back.
+pub fn publish(map: &impl SharedMap, push: &SettingsPush) -> Published {
+    let bytes = push.encode_to_vec();
+    for _ in 0..RETRIES {
+        let (present, cas) = match map.get(KEY) {
+            Some((present, cas)) => (SettingsPush::decode(present.as_slice()).ok(), Some(cas)),
+            None => (None, None),
+        };
+        if let Some(present) = present.filter(|present| present.epoch == push.epoch) {
+            if present.revision > push.revision {
+                return Published::Older;
+            }
+            if present == *push {
+                return Published::Done;
+            }
+        }
+        match map.set(KEY, &bytes, cas) {
+            Ok(()) => return Published::Done,
+            Err(SetError::CasMismatch) => {}
+            Err(SetError::Host) => break,
+        }
+    }
+    Published::Refused
 }
 
 /// What is published, if it is not what was seen at version `seen`.
@@ -96,14 +138,33 @@ mod tests {
             document: b"{}".to_vec(),
             epoch: "e".to_owned(),
         };
-        assert!(publish(&map, &push));
+        assert_eq!(publish(&map, &push), Published::Done);
         let (read, cas) = changed(&map, None).unwrap();
         assert_eq!(read, push);
         let told = json!({"epoch": "e", "revision": 3, "document": {}});
         assert_eq!(published(&map), Ok(told));
         assert!(changed(&map, Some(cas)).is_none());
-        assert!(publish(&map, &SettingsPush { revision: 4, ..push }));
+        assert_eq!(publish(&map, &push), Published::Done);
+        assert!(changed(&map, Some(cas)).is_none(), "the same once more is no change");
+        let (newer, other) = (
+            SettingsPush {
+                revision: 4,
+                ..push.clone()
+            },
+            SettingsPush {
+                epoch: "f".to_owned(),
+                ..push.clone()
+            },
+        );
+        assert_eq!(publish(&map, &newer), Published::Done);
+        assert_eq!(publish(&map, &push), Published::Older);
         assert_eq!(changed(&map, Some(cas)).unwrap().0.revision, 4);
+        assert_eq!(
+            publish(&map, &other),
+            Published::Done,
+            "revisions of epochs do not compare"
+        );
+        assert_eq!(changed(&map, Some(cas)).unwrap().0, other);
     }
 
     #[test]
@@ -116,7 +177,7 @@ mod tests {
             document: b"0123456789".to_vec(),
             epoch: "e".to_owned(),
         };
-        assert!(publish(&map, &push));
+        assert_eq!(publish(&map, &push), Published::Done);
         for (offset, bytes) in [(0, &b"0123"[..]), (4, b"4567"), (8, b"89"), (10, b""), (u64::MAX, b"")] {
             let told = SettingsPart {
                 epoch: "e".to_owned(),
@@ -128,7 +189,7 @@ mod tests {
             assert_eq!(part(&map, &asked(offset, 4)), Ok(told));
         }
         let document = vec![b'0'; 300 << 10];
-        assert!(publish(&map, &SettingsPush { document, ..push }));
+        assert_eq!(publish(&map, &SettingsPush { document, ..push }), Published::Done);
         assert_eq!(
             part(&map, &asked(0, u32::MAX)).map(|told| told.part.len()),
             Ok(128 << 10)

@@ -1,6 +1,7 @@
 //! Stored responses on their way out of this Envoy and into it: snapshots, restores, warm starts.
 
 use super::ctx::Ctx;
+use super::exchange::Stored;
 use super::host::Host;
 use super::vm::Vm;
 use crate::Millis;
@@ -71,6 +72,11 @@ impl Vm {
     /// Whether a stored response must not be used any more.
     fn is_purged(&self, purge_generation: PurgeGeneration, value: &[u8]) -> bool {
         StoredView::decode(value, false).is_ok_and(|view| self.verdict(purge_generation, &view) == Verdict::Purged)
+    }
+
+    /// Whether what a request has held for a while may still answer it: no purge since forbids that.
+    pub(super) fn still_serves(&self, held: &Stored) -> bool {
+        !self.is_purged(held.purge_generation, &held.bytes)
     }
 
     /// What the purges since its birth mean for a stored response.

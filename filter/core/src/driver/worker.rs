@@ -58,7 +58,7 @@ impl Vm {
     }
 
     /// A VM that has not ticked yet is in nobody's list: settings could be acknowledged for all workers and pass it by. Its first
-    /// request brings it in. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for. The same goes
+    /// request brings it in, and every callback that may answer a request looks again. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for. The same goes
     /// for one that has not been scheduled for seconds, or whose clock was set: the others may have taken it for gone, and
     /// acknowledged settings and purges without it.
     pub(super) fn join(&mut self, ctx: Ctx<'_, impl Host>) {

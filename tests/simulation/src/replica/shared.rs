@@ -6,7 +6,7 @@ use control_domain::fleet::ConnectionId;
 use control_domain::fleet::EnvoyUpdate;
 use control_domain::fleet::replica_of;
 use control_domain::purges::tier_order::Fence;
-use control_domain::replication::{Fact, Journaled};
+use control_domain::replication::{Fact, Journaled, OwnEntries};
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -60,6 +60,8 @@ pub(super) struct Shared {
     untaken: BTreeMap<(StreamId, u64), u64>,
     own: BTreeMap<String, Own>,
     places: Places,
+    /// What it wrote into the journal and has not read again.
+    written: OwnEntries,
     /// What was found in a journal that is read from its beginning.
     found: Option<Journaled>,
 }
@@ -113,8 +115,8 @@ impl Replica {
         let own = shared.own.values().map(|own| update(own, true, None, now_ms));
         let own: Vec<Waiting> = own.collect();
         shared.outgoing.extend(own);
-        let place = shared.places.journal;
-        self.ask_shared(Ask::Has(place), Then::Opened);
+        let (place, unseen) = (shared.places.journal, shared.written.unseen());
+        self.ask_shared(Ask::Has(place, unseen), Then::Opened);
         self.write();
         self.keep_in_touch(now_ms);
     }
@@ -139,7 +141,12 @@ impl Replica {
         };
         match (then, answer) {
             (Then::Settings, answer) => self.settings_answered(Some(answer), now_ms),
-            (Then::Appended(count), Answer::Appended) => self.taken_off(count, now_ms),
+            (Then::Appended(count), Answer::Appended(ids)) => {
+                if let Some(shared) = &mut self.shared {
+                    ids.into_iter().for_each(|id| shared.written.written(id));
+                }
+                self.taken_off(count, now_ms);
+            }
             (Then::Opened, Answer::Has(goes_on)) => {
                 if let Some(shared) = &mut self.shared
                     && !goes_on
@@ -147,6 +154,7 @@ impl Replica {
                     // Of a new journal everything is read before what it lacks is put back.
                     shared.places.journal = Fence::default();
                     shared.found = Some(Journaled::default());
+                    shared.written.forget();
                 }
                 self.read_on();
             }
@@ -162,13 +170,15 @@ impl Replica {
 
     fn read_on(&mut self) {
         if let Some(shared) = &self.shared {
-            let places = shared.places;
-            self.ask_shared(Ask::Read(places), Then::Read);
+            let (places, unseen) = (shared.places, shared.written.unseen());
+            self.ask_shared(Ask::Read(places, unseen), Then::Read);
         }
     }
 
     fn heard(&mut self, batch: Batch, now_ms: u64) {
-        if !batch.goes_on {
+        let Some(shared) = &mut self.shared else { return };
+        batch.own.iter().for_each(|id| shared.written.read(*id));
+        if !batch.goes_on || shared.written.is_one_lost(batch.places.journal) {
             self.give_wire_up(Wire::Shared, now_ms);
             return;
         }

@@ -117,7 +117,7 @@ fn refused(log: &Log, asked: &Asked, answer: &Response) -> Result<Right, String>
     let felt = asked.at.checked_sub(FELT).unwrap_or(asked.at);
     if answer
         .header("cache-status")
-        .is_some_and(|status| status.contains("breaker-open"))
+        .is_some_and(|status| status.contains("breaker-open") || status.contains("breaker-half-open"))
     {
         return if log.failed_since(felt) {
             Ok(Right::Refused("breaker open"))

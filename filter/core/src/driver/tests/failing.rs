@@ -1,6 +1,97 @@
 //! Upstreams and hosts that fail.
 
 use super::*;
+use optimizer_proto::v1::command::Body;
+use optimizer_proto::v1::purge_command::Kind;
+use optimizer_proto::v1::{Command, PurgeCommand};
+
+/// The control plane purges everything, or marks it stale.
+fn purge(envoy: &mut Envoy, soft: bool) {
+    let purge = PurgeCommand {
+        kind: Kind::All.into(),
+        soft,
+        ..PurgeCommand::default()
+    };
+    envoy.control(ToFilter::Command(Command {
+        id: "1".to_owned(),
+        body: Some(Body::Purge(purge)),
+    }));
+}
+
+/// An Envoy with its control plane, with one response that is stale by now.
+fn with_stale(settings: &str) -> Envoy {
+    let mut envoy = Envoy::new(settings);
+    let response = [
+        ("cache-control", "max-age=1, stale-if-error=600"),
+        ("etag", "\"v1\""),
+        ("content-type", "text/plain"),
+    ];
+    forwarded(envoy.get(&[], "200", &response, b"stale"));
+    envoy.vm.on_tick(&envoy.host, ROOT);
+    envoy.control(ToFilter::Welcome(Welcome::default()));
+    for _ in 0..20 {
+        envoy.wait(100);
+        envoy.vm.on_tick(&envoy.host, ROOT);
+    }
+    envoy
+}
+
+#[test]
+fn what_is_purged_while_the_upstream_fails_is_not_served_in_its_place() {
+    for (purged, soft, answered) in [(false, false, 1), (true, true, 1), (true, false, 0)] {
+        let mut envoy = with_stale("{}");
+        let (shared, flow) = begin(&mut envoy, 1);
+        assert_eq!(flow, Flow::Continue);
+        if purged {
+            purge(&mut envoy, soft);
+        }
+        envoy.host.set_response(&[(":status", "503"), ("content-length", "0")]);
+        envoy.host.set_property("response\0code_details", b"via_upstream");
+        envoy
+            .vm
+            .on_response_headers(&envoy.host, &mut shared.borrow_mut(), 0, true);
+        let replies = envoy.host.replies.borrow();
+        assert_eq!(replies.len(), answered, "purged: {purged}, soft: {soft}");
+        assert!(replies.iter().all(|reply| reply.body == b"stale"));
+    }
+}
+
+#[test]
+fn what_is_purged_while_a_request_waits_is_neither_validated_nor_served() {
+    let settings = r#"{"max_connections":1,"concurrency":{"queue":8,"queue_timeout":"1s"},"request_collapsing":{"enabled":false}}"#;
+    for purged in [false, true] {
+        // Its turn comes.
+        let mut envoy = with_stale(settings);
+        let (first, flow) = begin(&mut envoy, 1);
+        assert_eq!(flow, Flow::Continue);
+        let (_second, flow) = begin(&mut envoy, 2);
+        assert_eq!(flow, Flow::Pause);
+        if purged {
+            purge(&mut envoy, false);
+        }
+        finish(&mut envoy, &first, &UNCACHED, b"x");
+        wake(&mut envoy);
+        assert_eq!(envoy.host.resumed.get(), 1);
+        assert_eq!(envoy.host.header(MapKind::Request, "if-none-match").is_some(), !purged);
+
+        // It never comes.
+        let mut envoy = with_stale(settings);
+        let (_first, _) = begin(&mut envoy, 1);
+        let (_second, _) = begin(&mut envoy, 2);
+        if purged {
+            purge(&mut envoy, false);
+        }
+        for _ in 0..12 {
+            envoy.wait(100);
+            envoy.vm.on_tick(&envoy.host, ROOT);
+        }
+        let replies = envoy.host.replies.borrow();
+        assert_eq!(
+            replies.last().map(|reply| reply.status),
+            Some(if purged { 503 } else { 200 })
+        );
+    }
+}
 
 #[test]
 fn an_upstream_that_fails_trips_the_breaker_and_stale_bridges_it() {

@@ -143,25 +143,68 @@ fn what_a_vm_has_counted_is_handed_over_when_another_module_may_take_its_place()
 }
 
 #[test]
-fn a_vm_that_was_away_looks_before_it_lets_those_go_on_that_wait() {
-    let mut leader = Envoy::new("{}");
-    let mut slow = another_vm(&leader);
-    for envoy in [&mut leader, &mut slow] {
-        forwarded(envoy.get(&[], "200", &UNCACHED, b"x"));
-        envoy.vm.on_tick(&envoy.host, ROOT);
+fn a_vm_that_was_away_looks_before_whatever_may_answer_a_request() {
+    let ways: [(&str, fn(&mut Envoy, &SharedExchange)); 4] = [
+        ("wake-up", |envoy, _| wake(envoy)),
+        ("answer of the tier", |envoy, _| {
+            envoy.vm.on_grpc_answer(&envoy.host, 1, 4, 0);
+        }),
+        ("response", |envoy, under_way| {
+            envoy.host.set_response(&[(":status", "204")]);
+            let (host, exchange) = (&envoy.host, &mut under_way.borrow_mut());
+            envoy.vm.on_response_headers(host, exchange, 0, true);
+        }),
+        ("tick", |envoy, _| envoy.vm.on_tick(&envoy.host, ROOT)),
+    ];
+    for (way, comes) in ways {
+        let mut leader = Envoy::new("{}");
+        let mut slow = another_vm(&leader);
+        for envoy in [&mut leader, &mut slow] {
+            forwarded(envoy.get(&[], "200", &UNCACHED, b"x"));
+            envoy.vm.on_tick(&envoy.host, ROOT);
+        }
+        let (under_way, _) = begin(&mut slow, 1);
+        leader.wait(6_000);
+        slow.wait(6_000);
+        leader.vm.on_tick(&leader.host, ROOT);
+        leader.control(ToFilter::Welcome(Welcome::default()));
+        leader.control(ToFilter::Settings(SettingsPush {
+            revision: 2,
+            document: b"{}".to_vec(),
+            epoch: "e".to_owned(),
+        }));
+        assert_eq!(slow.vm.in_force.revision, 0);
+        comes(&mut slow, &under_way);
+        assert_eq!(slow.vm.in_force.revision, 2, "{way}");
     }
-    leader.wait(6_000);
-    slow.wait(6_000);
-    leader.vm.on_tick(&leader.host, ROOT);
-    leader.control(ToFilter::Welcome(Welcome::default()));
-    leader.control(ToFilter::Settings(SettingsPush {
-        revision: 2,
-        document: b"{}".to_vec(),
-        epoch: "e".to_owned(),
-    }));
-    assert_eq!(slow.vm.in_force.revision, 0);
-    wake(&mut slow);
-    assert_eq!(slow.vm.in_force.revision, 2);
+}
+
+#[test]
+fn what_the_stream_of_a_vm_that_was_away_held_back_is_not_taken() {
+    let settings = |epoch: &str| {
+        ToFilter::Settings(SettingsPush {
+            revision: 2,
+            document: b"{}".to_vec(),
+            epoch: epoch.to_owned(),
+        })
+    };
+    for away in [false, true] {
+        let mut slow = Envoy::new("{}");
+        let mut other = another_vm(&slow);
+        slow.vm.on_tick(&slow.host, ROOT);
+        slow.control(ToFilter::Welcome(Welcome::default()));
+        if away {
+            slow.wait(1_500);
+            other.wait(1_500);
+            other.vm.on_tick(&other.host, ROOT);
+            other.control(ToFilter::Welcome(Welcome::default()));
+            other.control(settings("new"));
+        }
+        slow.control(settings("old"));
+        other.vm.on_tick(&other.host, ROOT);
+        let (epoch, _) = other.vm.settings_in_force();
+        assert_eq!(epoch, if away { "new" } else { "old" });
+    }
 }
 
 /// For a profiler: many hits, and nothing else.
