@@ -2,6 +2,7 @@
 
 use e2e::artefacts;
 use e2e::certificates::Certificates;
+use e2e::client::Request;
 use e2e::control_plane::{ControlPlane, Options};
 use e2e::origin::{Origin, Reply};
 use e2e::ports::free_port;
@@ -95,21 +96,18 @@ fn stack() -> Stack {
     Stack::start(&Plan::default(), origin).unwrap()
 }
 
-/// Fetches these twice, so that they are stored and hit, and gives their URL as clients write it.
+/// Fetches these until each is a hit, and gives the URL of one as clients write it.
 fn fill(stack: &Stack, pages: usize) -> String {
-    for _ in 0..2 {
-        for page in 0..pages {
-            stack.envoy.get(&format!("/page/{page}")).unwrap();
-        }
-    }
-    let snapshot = stack
-        .rest()
-        .send(&e2e::client::Request::new("POST", "/cache/snapshot"))
+    for page in 0..pages {
+        wait::until("a hit", || {
+            let answer = stack.envoy.get(&format!("/page/{page}")).ok()?;
+            answer.header("cache-status")?.contains("hit").then_some(())
+        })
         .unwrap();
-    snapshot.json().unwrap()["entries"][0]["url"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    }
+    let snapshot = Request::new("POST", "/cache/snapshot");
+    let snapshot = stack.rest().send(&snapshot).unwrap().json().unwrap();
+    snapshot["entries"][0]["url"].as_str().unwrap().to_owned()
 }
 
 #[test]
