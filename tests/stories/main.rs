@@ -10,6 +10,7 @@ mod brownout;
 mod budgets;
 mod canary;
 mod cloaking;
+mod command_line;
 mod configs;
 mod contract;
 mod control_plane_lost;

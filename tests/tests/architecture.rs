@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// (crate, what of the workspace it may depend on).
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("optimizer-proto", &[]),
     // Writes the messages, also while nothing else compiles.
     ("proto-messages", &[]),
@@ -25,6 +25,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
     // Writes settings, and checks them as the control plane does.
     ("optimizer-migrate", &["control-domain", "optimizer-proto"]),
+    // Speaks to the control plane as its users do, and knows none of its code.
+    ("optimizer-cli", &[]),
     // The simulated Envoys of `bench-fleet` speak the control link.
     ("e2e", &["harness", "optimizer-proto"]),
     // Starts the product as its users do, and knows none of its code.
