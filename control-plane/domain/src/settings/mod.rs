@@ -5,6 +5,7 @@ pub mod capacity;
 pub mod change;
 pub mod config_map;
 pub mod history;
+pub mod rebase;
 pub mod recovery;
 pub mod shape;
 pub mod shared_state;

@@ -4,6 +4,7 @@
 use crate::Millis;
 use crate::settings::canary::Canary;
 use crate::settings::history::{Author, SettingsHistory};
+use crate::settings::rebase::rebase;
 use std::collections::BTreeMap;
 
 /// The settings as replicas share them: written as a whole, in place of the one it was made from.
@@ -74,7 +75,14 @@ pub fn reconcile(ours: SharedState, theirs: Option<SharedState>, now_ms: Millis)
             theirs.history.reissue(0, author, now_ms);
             Reconciled::PutBack(theirs)
         }
-        Verdict::Ours => Reconciled::PutBack(ours),
+        Verdict::Ours => {
+            let mut ours = ours;
+            // A revision on trial has the next number.
+            if ours.canary.is_none() && ours.history.epoch() == theirs.history.epoch() {
+                rebase(&mut ours.history, &theirs.history, now_ms);
+            }
+            Reconciled::PutBack(ours)
+        }
     }
 }
 

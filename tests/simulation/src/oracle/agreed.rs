@@ -108,7 +108,8 @@ impl Oracle {
         for ((epoch, revision), document) in &self.agreed.written {
             let lost = self.agreed.forgiving && self.agreed.lost.contains(&(epoch.clone(), *revision));
             let kept = |kept: &control_domain::settings::history::Revision| {
-                kept.number == *revision && kept.document == *document
+                // Where Redis had lost data, it may have been done again on top of what was put back.
+                kept.number >= *revision && kept.document == *document
             };
             // One of the last moment may not have reached every replica.
             let late = epoch == history.epoch() && *revision > history.present().number;

@@ -142,9 +142,12 @@ fn what_a_vm_has_counted_is_handed_over_when_another_module_may_take_its_place()
     assert!(old.vm.recorder.drain().is_some());
 }
 
+/// What may answer a request, on an Envoy with one under way.
+type Callback = fn(&mut Envoy, &SharedExchange);
+
 #[test]
 fn a_vm_that_was_away_looks_before_whatever_may_answer_a_request() {
-    let ways: [(&str, fn(&mut Envoy, &SharedExchange)); 4] = [
+    let ways: [(&str, Callback); 4] = [
         ("wake-up", |envoy, _| wake(envoy)),
         ("answer of the tier", |envoy, _| {
             envoy.vm.on_grpc_answer(&envoy.host, 1, 4, 0);
