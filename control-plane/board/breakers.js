@@ -1,14 +1,16 @@
 // Circuit breakers with their evidence, and operators' overrides.
 
 import { board, document_of } from "./api.js";
-import { Listing, act, clock, confirmed, duration, element, empty, figure, find, moment, percent, show, table, whole } from "./dom.js";
+import { Listing, act, clock, confirmed, counted, duration, element, empty, find, moment, percent, show, table, whole } from "./dom.js";
 
-const ORDER = { open: 0, half_open: 1, closed: 2 };
+// The worst first; what this page does not know comes before what is well.
+const ORDER = { open: 0, forced_open: 0, half_open: 1, closed: 3 };
+const order = (breaker) => ORDER[breaker.state] ?? 2;
 
 function state(breaker) {
-  const kind = { open: "bad", half_open: "warn", closed: "good" }[breaker.state] ?? "warn";
-  const forced = breaker.state === breaker.judged ? "" : ` (judged ${breaker.judged.replace("_", "-")})`;
-  return element("span", { class: kind }, breaker.state.replace("_", "-") + forced);
+  const kind = { open: "bad", forced_open: "bad", closed: "good" }[breaker.state] ?? "warn";
+  const forced = breaker.state === breaker.judged ? "" : ` (judged ${breaker.judged.replaceAll("_", "-")})`;
+  return element("span", { class: kind }, breaker.state.replaceAll("_", "-") + forced);
 }
 
 function evidence(breaker) {
@@ -38,7 +40,7 @@ async function put(upstream, action, expires, reason) {
     answer.told_elsewhere.length ? `${whole(answer.told_elsewhere.length)} were told by other replicas` : null,
     answer.away.length ? `${whole(answer.away.length)} are away and are told when they return` : null,
   ];
-  return [`${upstream}: ${action} is in force on ${whole(answer.in_force_on)} Envoys`, ...rest].filter(Boolean).join("; ") + ".";
+  return [`${upstream}: ${action} is in force on ${counted(answer.in_force_on, "Envoys")}`, ...rest].filter(Boolean).join("; ") + ".";
 }
 
 function steered(list) {
@@ -81,11 +83,11 @@ export function breakers() {
   });
   board.poll("/circuit-breaker/status", 3_000, ["breakers"], (answer) => {
     const rows = Object.entries(answer.upstreams).flatMap(([upstream, list]) => list.map((one) => ({ upstream, ...one })));
-    rows.sort((a, b) => ORDER[a.state] - ORDER[b.state] || b.failure_rate - a.failure_rate || a.upstream.localeCompare(b.upstream));
+    rows.sort((a, b) => order(a) - order(b) || b.failure_rate - a.failure_rate || a.upstream.localeCompare(b.upstream));
     listing.update(rows);
     const names = Object.keys(answer.upstreams);
     show(find("upstreams"), names.map((name) => element("option", { value: name })));
-    const words = `The worst state is ${answer.state.replace("_", "-")}, on ${figure(answer.envoys_in_state)} of ${figure(answer.envoys)} Envoys.`;
+    const words = `The worst state is ${answer.state.replaceAll("_", "-")}, on ${whole(answer.envoys_in_state)} of ${counted(answer.envoys, "Envoys")}.`;
     show(find("breaker-state"), names.length ? words : "No breaker has been asked yet.");
     steered(answer.steered);
   });

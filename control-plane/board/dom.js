@@ -68,11 +68,9 @@ export class Listing {
     const wanted = this.filter.value.trim().toLowerCase();
     const matching = wanted ? this.rows.filter((row) => this.text(row).toLowerCase().includes(wanted)) : this.rows;
     const shown = matching.slice(0, MOST_ROWS);
-    const words = wanted
-      ? `${whole(matching.length)} of ${whole(this.rows.length)} ${this.what} match`
-      : `${whole(this.rows.length)} ${this.what}`;
-    const counted = shown.length < matching.length ? `${words}; the first ${shown.length} are shown.` : `${words}.`;
-    if (this.count.textContent !== counted) this.count.textContent = counted;
+    const words = wanted ? `${whole(matching.length)} of ${counted(this.rows.length, this.what)} match` : counted(this.rows.length, this.what);
+    const told = shown.length < matching.length ? `${words}; the first ${shown.length} are shown.` : `${words}.`;
+    if (this.count.textContent !== told) this.count.textContent = told;
     if (this.rows.length === 0) show(this.body, empty(this.none));
     else show(this.body, table(this.caption, this.columns, shown));
   }
@@ -82,6 +80,8 @@ const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const precise = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
 export const whole = (number) => grouped.format(number);
+// A count with its word, which is given in the plural.
+export const counted = (number, words) => `${whole(number)} ${number === 1 ? words.slice(0, -1) : words}`;
 export const figure = (number) => (Math.abs(number) >= 100 ? grouped.format(number) : precise.format(number));
 export const percent = (number) => `${number.toFixed(1)} %`;
 export const duration = (ms) => (ms < 1000 ? `${figure(ms)} ms` : ms < 120000 ? `${figure(ms / 1000)} s` : ms < 7200000 ? `${figure(ms / 60000)} min` : `${figure(ms / 3600000)} h`);
@@ -132,7 +132,7 @@ export async function act(button, result, work) {
 export function changes(list) {
   if (list.length === 0) return empty("Nothing would differ.");
   const value = (given) => (given === null || given === undefined ? "–" : JSON.stringify(given));
-  return table(`${list.length} fields differ`, [
+  return table(`${counted(list.length, "fields")} changed`, [
     { name: "Field", of: (one) => one.path, long: true },
     { name: "Before", of: (one) => value(one.before), long: true },
     { name: "After", of: (one) => value(one.after), long: true },

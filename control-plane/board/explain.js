@@ -1,7 +1,7 @@
 // What each Envoy would do with a request now, and why.
 
 import { document_of } from "./api.js";
-import { MOST_ROWS, act, duration, element, find, show, table, whole } from "./dom.js";
+import { MOST_ROWS, act, counted, duration, element, find, show, table, whole } from "./dom.js";
 
 const known = (value, words) => (value === null || value === undefined ? "–" : words(value));
 
@@ -12,7 +12,7 @@ function details(one) {
 function told(envoys) {
   const silent = envoys.filter((one) => !one.answered).length;
   const counted = envoys.length > MOST_ROWS ? `; the first ${MOST_ROWS} of ${whole(envoys.length)} are shown` : "";
-  return table(`${whole(envoys.length - silent)} Envoys answered, ${whole(silent)} did not${counted}`, [
+  return table(`${counted(envoys.length - silent, "Envoys")} answered, ${whole(silent)} did not${counted}`, [
     { name: "Envoy", of: (one) => one.envoy },
     { name: "Decision", of: (one) => one.explanation?.decision ?? "no answer" },
     { name: "Reason", of: (one) => one.explanation?.reason ?? "–" },

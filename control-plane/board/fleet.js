@@ -1,7 +1,7 @@
 // The Envoys, and which settings they run on.
 
 import { board } from "./api.js";
-import { Listing, duration, element, find, show, whole } from "./dom.js";
+import { Listing, counted, duration, element, find, show, whole } from "./dom.js";
 
 // What keeps an Envoy from the settings in force: the worst first.
 function rank(envoy) {
@@ -27,7 +27,7 @@ function settings(envoy) {
 function rollout(answer) {
   const { envoys, revision, stragglers } = answer;
   const words = [
-    `Revision ${revision} is in force on ${whole(envoys.filter((one) => one.behind === 0 && !one.refused).length)} of ${whole(envoys.length)} connected Envoys`,
+    `Revision ${revision} is in force on ${whole(envoys.filter((one) => one.behind === 0 && !one.refused).length)} of ${counted(envoys.length, "connected Envoys")}`,
     answer.canary === null ? null : `revision ${answer.canary} is on trial`,
     stragglers.length ? `${whole(stragglers.length)} lag behind` : null,
     answer.xds.envoys.length ? `by xDS ${answer.xds.complete ? "complete" : "not complete"}` : null,

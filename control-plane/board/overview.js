@@ -43,7 +43,7 @@ export function figures(seconds) {
     tile("p95 latency", requests ? duration(seconds.p95_latency) : NO_DATA, requests ? `p99 ${duration(seconds.p99_latency)}` : none, spark(seen.p95)),
     tile("Failed or shed", requests ? percent(seconds.error_rate) : NO_DATA, requests ? `${whole(seconds.outcomes.error ?? 0)} failed, ${whole(seconds.outcomes.shed ?? 0)} shed` : none),
     tile("Time saved per request", lookups ? duration(seconds.latency_saved) : NO_DATA, "on average, by the cache"),
-    tile("Breakers, the worst", seconds.circuit_breaker_state.replace("_", "-")),
+    tile("Breakers, the worst", seconds.circuit_breaker_state.replaceAll("_", "-")),
     tile("Stored", `${figure(seconds.cache_memory_usage)} MB`, `evictions: ${figure(seconds.eviction_rate)} per second`),
     tile("Envoys", whole(seconds.envoys), "behind these figures"),
   ]);

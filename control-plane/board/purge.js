@@ -1,7 +1,7 @@
 // Purges, and their receipts until they are done everywhere.
 
 import { board, document_of } from "./api.js";
-import { MOST_ROWS, act, confirmed, duration, element, empty, find, moment, show, table, whole } from "./dom.js";
+import { MOST_ROWS, act, confirmed, counted, duration, element, empty, find, moment, show, table, whole } from "./dom.js";
 
 let watched = null;
 
@@ -27,11 +27,11 @@ function receipt(answer) {
   show(find("receipt"),
     element("h3", {}, `Receipt ${answer.id}`),
     element("p", { role: "status", id: "receipt-state" }, state),
-    element("p", {}, `${answer.targets.map(target).join(", ")}; ${count} stored responses were meant; shared tier: ${answer.shared_tier}; other replicas: ${answer.replicas}.`),
+    element("p", {}, `${answer.targets.map(target).join(", ")}; stored responses meant: ${count}; shared tier: ${answer.shared_tier}; other replicas: ${answer.replicas}.`),
     answer.hint ? element("p", { class: "hint" }, answer.hint) : null,
     missing.map(([name, list]) => element("p", { class: "warn" }, `${whole(list.length)} ${name}: ${list.slice(0, 10).map((one) => one.node_id).join(", ")}${list.length > 10 ? " …" : ""}`)),
     answer.unknown.length ? element("p", { class: "warn" }, `${whole(answer.unknown.length)} were there when it was accepted and are not known now.`) : null,
-    answer.applied.length === 0 ? empty("No Envoy has it in force yet.") : table(`In force on ${whole(answer.applied.length)} Envoys${answer.applied.length > MOST_ROWS ? `; the first ${MOST_ROWS} are shown` : ""}`, [
+    answer.applied.length === 0 ? empty("No Envoy has it in force yet.") : table(`In force on ${counted(answer.applied.length, "Envoys")}${answer.applied.length > MOST_ROWS ? `; the first ${MOST_ROWS} are shown` : ""}`, [
       { name: "Envoy", of: (one) => one.node_id },
       { name: "After", number: true, of: (one) => duration(one.after_ms) },
       { name: "Stored responses meant", number: true, of: (one) => (one.matched === null ? `at least ${whole(one.matched_at_least)}` : whole(one.matched)) },
@@ -52,7 +52,7 @@ function watch(id) {
 }
 
 function remembered(list) {
-  show(find("purges"), list.length === 0 ? empty("None.") : table(`${whole(list.length)} purges, the newest first${list.length > MOST_ROWS ? `; ${MOST_ROWS} are shown` : ""}`, [
+  show(find("purges"), list.length === 0 ? empty("None.") : table(`${counted(list.length, "purges")}, the newest first${list.length > MOST_ROWS ? `; ${MOST_ROWS} are shown` : ""}`, [
     { name: "When", of: (one) => moment(one.at) },
     { name: "What", long: true, of: (one) => one.targets.map(target).join(", ") + (one.soft ? " (soft)" : "") },
     { name: "By", of: (one) => one.by },
@@ -72,7 +72,7 @@ export function purge() {
   find("purge-try").addEventListener("click", (event) => act(event.target, result, async () => {
     const { body, words } = wanted();
     const answer = await document_of("POST", "/cache/purge?dry_run=true", { json: body });
-    show(result, `Nothing was purged. ${words}: ${whole(answer.envoys.length)} connected Envoys would do it.`);
+    show(result, `Nothing was purged. ${words}: ${counted(answer.envoys.length, "connected Envoys")} would do it.`);
   }));
   find("purge-form").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -1,7 +1,7 @@
 // Settings: a form for the most used ones, a merge patch for all, what came of it, history and canary.
 
 import { board, document_of } from "./api.js";
-import { MOST_ROWS, Listing, NO_DATA, act, changes, confirmed, duration, element, empty, find, moment, notice, percent, show, table, whole } from "./dom.js";
+import { MOST_ROWS, Listing, NO_DATA, act, changes, confirmed, counted, duration, element, empty, find, moment, notice, percent, show, table, whole } from "./dom.js";
 
 const COMMON = [
   "/cache_enabled", "/default_ttl", "/cache_size", "/cache_memory_mb", "/eviction_policy", "/max_object_size",
@@ -25,6 +25,11 @@ function field(path, value) {
   const hint = about ? element("small", { id: `${id}-about` }, about) : null;
   const attributes = { id, "aria-describedby": hint ? hint.id : null };
   if (typeof value === "boolean") return element("label", {}, element("span", {}, element("input", { ...attributes, type: "checkbox", checked: value }), ` ${path.slice(1)}`), hint);
+  const words = meaning(path)?.anyOf?.find((one) => one.enum)?.enum;
+  if (typeof value === "string" && words?.includes(value)) {
+    const options = words.map((word) => element("option", { value: word, selected: word === value }, word));
+    return element("label", {}, path.slice(1), element("select", attributes, options), hint);
+  }
   const kind = typeof value === "number" ? { type: "number" } : { type: "text" };
   return element("label", {}, path.slice(1), element("input", { ...attributes, ...kind, value }), hint);
 }
@@ -77,7 +82,7 @@ function take(document, now) {
 }
 
 function violations(list) {
-  return table(`${list.length} violations; nothing has changed`, [
+  return table(`${counted(list.length, "violations")}; nothing has changed`, [
     { name: "Field", of: (one) => one.path || "/", long: true },
     { name: "Code", of: (one) => one.code },
     { name: "What is wrong", long: true, of: (one) => one.message },
@@ -193,7 +198,7 @@ function past() {
       { name: "By", of: (one) => one.who || "–" },
       { name: "From", of: (one) => one.door },
       { name: "Reason", long: true, of: (one) => one.reason },
-      { name: "Changes", long: true, of: (one) => (one.changes.length ? element("details", {}, element("summary", {}, `${whole(one.changes.length)} fields`), changes(one.changes)) : "none") },
+      { name: "Changes", long: true, of: (one) => (one.changes.length ? element("details", {}, element("summary", {}, `${counted(one.changes.length, "fields")}`), changes(one.changes)) : "none") },
       { name: "", of: (one) => button("Roll back …", `Roll back to revision ${one.revision}`, `back ${one.revision}`, () => rollback(one.revision)) },
     ],
   });

@@ -3,12 +3,11 @@
 import { board } from "./api.js";
 import { element, empty, find, notice, percent, shape, show, table, whole } from "./dom.js";
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [640, 240, 44, 30, 10];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [640, 240, 52, 30, 12];
 // The slider is let go of before the API is asked.
 const SETTLED = 300;
 
 let curve = [];
-let chosen = null;
 let poll = null;
 let timer = 0;
 let slider = null;
@@ -38,7 +37,6 @@ function chart(answer) {
 const between = (part, name, end = " %") => `${part[name].toFixed(1)}${end} (${part[`${name}_low`].toFixed(1)} to ${part[`${name}_high`].toFixed(1)})`;
 
 function ask(size) {
-  chosen = size;
   clearTimeout(timer);
   timer = setTimeout(() => {
     poll?.stop();
@@ -51,9 +49,7 @@ function nearest(size) {
   return curve.reduce((best, point, at) => (Math.abs(log(point.cache_size / size)) < Math.abs(log(curve[best].cache_size / size)) ? at : best), 0);
 }
 
-function label() {
-  return `Responses per Envoy: ${whole(chosen ?? curve[Number(slider.value)].cache_size)}`;
-}
+const label = (size) => `Responses per Envoy: ${whole(size)}`;
 
 function draw(answer) {
   const node = find("what-if");
@@ -69,16 +65,16 @@ function draw(answer) {
     slider = element("input", {
       type: "range", min: 0, max: curve.length - 1, step: 1, value: nearest(answer.predicted.cache_size), id: "what-if-size",
       oninput: () => {
-        chosen = curve[Number(slider.value)].cache_size;
-        words.textContent = label();
-        slider.setAttribute("aria-valuetext", label());
+        const chosen = curve[Number(slider.value)].cache_size;
+        words.textContent = label(chosen);
+        slider.setAttribute("aria-valuetext", label(chosen));
         ask(chosen);
       },
     });
     parts.chart = element("div", { id: "what-if-chart" });
     parts.rows = element("div", { id: "what-if-rows", "aria-live": "polite" });
     show(node, parts.chart, element("label", { class: "wide" }, words, slider), parts.rows);
-    words.textContent = label();
+    words.textContent = label(answer.predicted.cache_size);
   }
   slider.max = curve.length - 1;
   show(parts.chart, chart(answer));
@@ -91,7 +87,7 @@ function draw(answer) {
   ];
   show(parts.rows,
     answer.enough ? null : notice(`Only ${whole(answer.samples)} lookups were sampled so far: do not go by this yet.`),
-    table(`Predicted from ${whole(answer.samples)} sampled lookups; no size above ${whole(answer.knee)} wins a point more`, columns, [["in force", answer.present], ["at the slider", answer.predicted]]));
+    table(`Predicted from ${whole(answer.samples)} sampled lookups; no size above ${whole(answer.knee)} wins a point more`, columns, [["in force", answer.present], ["with the size chosen", answer.predicted]]));
 }
 
 export function whatIf() {

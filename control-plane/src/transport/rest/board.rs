@@ -105,7 +105,12 @@ mod tests {
             }
             assert_eq!(to_bytes(response.into_body(), 1 << 20).await.unwrap(), file.text);
         }
-        for directive in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"] {
+        for directive in [
+            "default-src 'none'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ] {
             assert!(POLICY.contains(directive), "{directive}");
         }
         assert!(!POLICY.contains("unsafe") && !POLICY.contains('*'));
@@ -140,17 +145,36 @@ mod tests {
     fn no_text_becomes_markup_or_a_script() {
         for File { name, text, .. } in &FILES {
             for forbidden in [
-                "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "localStorage", "javascript:",
-                "<style", " style=", " onclick=", "srcdoc", "importScripts",
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "new Function",
+                "localStorage",
+                "javascript:",
+                "<style",
+                " style=",
+                " onclick=",
+                "srcdoc",
+                "importScripts",
             ] {
                 assert!(!text.contains(forbidden), "{name}: {forbidden}");
             }
-            let elsewhere = text.replace("http://www.w3.org/2000/svg", "").replace("http://api.example.com/", "");
-            assert!(!elsewhere.contains("http://") && !elsewhere.contains("https://"), "{name}");
+            let elsewhere = text
+                .replace("http://www.w3.org/2000/svg", "")
+                .replace("http://api.example.com/", "");
+            assert!(
+                !elsewhere.contains("http://") && !elsewhere.contains("https://"),
+                "{name}"
+            );
             assert!(text.lines().count() <= 400, "{name} is long");
         }
         // A script of the page has a file of its own.
         let page = FILES[0].text;
-        assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=\"/board/").count());
+        assert_eq!(
+            page.matches("<script").count(),
+            page.matches("<script type=\"module\" src=\"/board/").count()
+        );
     }
 }
