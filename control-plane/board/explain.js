@@ -11,8 +11,8 @@ function details(one) {
 
 function told(envoys) {
   const silent = envoys.filter((one) => !one.answered).length;
-  const counted = envoys.length > MOST_ROWS ? `; the first ${MOST_ROWS} of ${whole(envoys.length)} are shown` : "";
-  return table(`${counted(envoys.length - silent, "Envoys")} answered, ${whole(silent)} did not${counted}`, [
+  const left = envoys.length > MOST_ROWS ? `; the first ${MOST_ROWS} of ${whole(envoys.length)} are shown` : "";
+  return table(`${counted(envoys.length - silent, "Envoys")} answered, ${whole(silent)} did not${left}`, [
     { name: "Envoy", of: (one) => one.envoy },
     { name: "Decision", of: (one) => one.explanation?.decision ?? "no answer" },
     { name: "Reason", of: (one) => one.explanation?.reason ?? "–" },
