@@ -79,12 +79,14 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 // What is asked again and again while its view is shown.
 class Poll {
   constructor(path, every, views, show) {
-    Object.assign(this, { path, every, views, show, due: 0, failed: null });
+    Object.assign(this, { path, every, views, show, due: 0, earliest: 0, failed: null });
   }
 
   // When it is to be asked next, by how long and how large the answer was.
   done(took, bytes) {
-    this.due = performance.now() + Math.max(this.every, took * SHARE, (bytes / BYTES) * 1000);
+    const wait = Math.max(this.every, took * SHARE, (bytes / BYTES) * 1000);
+    this.due = performance.now() + wait;
+    this.earliest = performance.now() + wait / 4;
   }
 }
 
@@ -111,7 +113,13 @@ class Board {
     };
   }
 
-  // Changes elsewhere: what shows them is asked for at once.
+  // An event: what shows it is asked for sooner than else, but not at the pace of events, which may come without a pause.
+  told(beginning) {
+    for (const poll of this.polls) if (poll.path.startsWith(beginning)) poll.due = Math.min(poll.due, poll.earliest);
+    this.wake();
+  }
+
+  // A change made here: what shows it is asked for at once.
   changed(beginning) {
     for (const poll of this.polls) if (poll.path.startsWith(beginning)) poll.due = 0;
     this.wake();

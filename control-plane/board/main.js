@@ -75,5 +75,5 @@ board.listen("/metrics/stream", () => ["overview"], (kind, data) => {
   }
 });
 board.listen("/events", () => VIEWS, (kind) => {
-  for (const path of CHANGED[kind] ?? []) board.changed(path);
+  for (const path of CHANGED[kind] ?? []) board.told(path);
 });

@@ -56,7 +56,7 @@ function latency(seconds) {
   const quantile = (q) => ({ name: `p${q}`, number: true, of: (row) => (row.count ? duration(seconds[`p${q}_latency${row.end}`]) : "–") });
   const count = { name: "Requests", number: true, of: (row) => whole(row.count) };
   show(find("latency"), seconds.sample_count
-    ? table(`Latency by what answered, last ${seconds.covered}`, [{ name: "Requests", of: (row) => row.name }, ...[50, 90, 95, 99].map(quantile), count], rows)
+    ? table(`Latency by what answered, last ${seconds.covered}`, [{ name: "Answer", of: (row) => row.name }, ...[50, 90, 95, 99].map(quantile), count], rows)
     : empty("No requests in the last minute."));
 }
 
