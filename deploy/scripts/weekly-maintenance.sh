@@ -20,10 +20,10 @@ optimize_cache() {
   say "$(jq -c . "$ANSWER" 2>/dev/null || true)"
 }
 
-# Every running pod: an exec on the Deployment reaches one of them. No terminal is asked for: cron has none.
+# Every running pod of Envoy, as a control plane writes no files of logs: an exec on the Deployment reaches one of them. No terminal is asked for: cron has none.
 rotate_logs() {
   local pod pods status=0
-  kube get pods -l app=api-optimizer --field-selector=status.phase=Running -o json || { warn "$REASON"; return 1; }
+  kube get pods -l app=api-optimizer,component=data-plane --field-selector=status.phase=Running -o json || { warn "$REASON"; return 1; }
   pods=$(jq -r '.items[].metadata.name' "$ANSWER") || return 1
   [[ -n $pods ]] || { warn "no running pod"; return 1; }
   for pod in $pods; do

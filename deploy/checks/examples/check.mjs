@@ -1,5 +1,6 @@
-// Judges the objects in envoy/examples by the schemas that Istio and Envoy Gateway publish as CRDs: values, what is required, and,
-// which the CRDs do not refuse by themselves but an API server drops in silence, fields that they do not know.
+// Judges the objects in envoy/examples and deploy/options by the schemas that Istio, Envoy Gateway, cert-manager, KEDA and the Prometheus
+// Operator publish as CRDs: values, what is required, and, which the CRDs do not refuse by themselves but an API server drops in silence,
+// fields that they do not know.
 //
 // Shows as well that it can fail: a field nobody knows is put into every part of every object in turn, and each must be found.
 import { spawnSync } from "node:child_process";
@@ -9,10 +10,14 @@ import { fileURLToPath } from "node:url";
 import { parseAllDocuments } from "yaml";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const EXAMPLES = join(here, "../../../envoy/examples");
+const ROOT = join(here, "../../..");
 const MODELS = {
-  "istio.yaml": "@kubernetes-models/istio",
-  "envoy-gateway.yaml": "@kubernetes-models/envoy-gateway",
+  "envoy/examples/istio.yaml": "@kubernetes-models/istio",
+  "envoy/examples/envoy-gateway.yaml": "@kubernetes-models/envoy-gateway",
+  "deploy/options/certificates.yaml": "@kubernetes-models/cert-manager",
+  "deploy/options/keda.yaml": "@kubernetes-models/keda",
+  "deploy/options/pod-monitor.yaml": "@kubernetes-models/prometheus-operator",
+  "deploy/options/service-monitor.yaml": "@kubernetes-models/prometheus-operator",
 };
 // Objects that others than these publish, by the group of their API.
 const OTHERS = { "gateway.networking.k8s.io": "@kubernetes-models/gateway-api" };
@@ -21,7 +26,7 @@ const FREE = new Set(["value", "pluginConfig", "config", "labels", "matchLabels"
 const UNKNOWN = "nobodyKnowsThis";
 
 const read = (file) =>
-  parseAllDocuments(readFileSync(join(EXAMPLES, file), "utf8")).map((document) => {
+  parseAllDocuments(readFileSync(join(ROOT, file), "utf8")).map((document) => {
     if (document.errors.length) throw document.errors[0];
     return document.toJS();
   });
@@ -84,7 +89,7 @@ function spoiled({ name, model, object }) {
 
 const sound = Object.entries(MODELS).flatMap(([file, model]) =>
   read(file).map((object) => ({
-    name: `${file}: ${object.kind}`,
+    name: `${file}: ${object.kind} ${object.metadata.name}`,
     model: OTHERS[object.apiVersion.split("/")[0]] ?? model,
     object,
   })),

@@ -156,6 +156,18 @@ pub fn control_plane() -> Result<PathBuf> {
     )
 }
 
+/// The operators' command line, beside the caller. `OPTIMIZER_CLI` names another file.
+///
+/// # Errors
+/// It is not built.
+pub fn command_line() -> Result<PathBuf> {
+    found(
+        "OPTIMIZER_CLI",
+        || Ok(profile()?.join("optimizer")),
+        "cargo build -p optimizer-cli",
+    )
+}
+
 /// The demo API, beside the caller.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 use super::{INGRESS, Resource, cluster_name, millis, number};
 use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::config::route::v3 as rds;
+use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_types::pb::google::protobuf::{Struct, Value, value};
 use envoy_types::util::pack_any;
 use optimizer_proto::settings::Settings;
@@ -64,10 +65,22 @@ fn virtual_host(host: &str, settings: &Settings) -> rds::VirtualHost {
             // What never reached an upstream may be sent again, whatever its method.
             retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
             num_retries: number(2),
+            // At another endpoint than before, while there is one: a dead one has the fewest requests under way.
+            retry_host_predicate: vec![not_the_same_host()],
+            host_selection_retry_max_attempts: 10,
             per_try_timeout: millis(RESPONSE_HEAD_MS),
             ..Default::default()
         }),
         ..Default::default()
+    }
+}
+
+fn not_the_same_host() -> rds::retry_policy::RetryHostPredicate {
+    rds::retry_policy::RetryHostPredicate {
+        name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
+        config_type: Some(rds::retry_policy::retry_host_predicate::ConfigType::TypedConfig(
+            pack_any(PreviousHostsPredicate {}),
+        )),
     }
 }
 

@@ -4,12 +4,12 @@ use super::flights::FlightPermit;
 use super::host::Clock;
 pub use super::lifecycle::Flow;
 use super::lifecycle::{Reason, Stage, TicketId};
-use super::plan::Refreshing;
+use super::plan::{Refreshing, Stored};
 use crate::Millis;
 use crate::breaker::Permit;
 use crate::cache::{Encoder, Forward};
 use crate::policy::{Policies, RoutePolicy};
-use crate::store::{EntryId, Found, PurgeGeneration};
+use crate::store::PurgeGeneration;
 use optimizer_proto::v1::Outcome;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -111,24 +111,6 @@ pub(super) struct Forwarded {
     pub(super) pace: super::verdict::Pace,
     /// What is stored would have served; the request renews it on the way.
     pub(super) refreshing: Option<Refreshing>,
-}
-
-/// A stored response held while the request waits or is forwarded. It may be purged meanwhile.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) bytes: Vec<u8>,
-    pub(super) id: EntryId,
-    pub(super) purge_generation: PurgeGeneration,
-}
-
-impl Stored {
-    pub(super) fn of(found: Found) -> Self {
-        Self {
-            id: found.id,
-            purge_generation: found.purge_generation,
-            bytes: found.into_value(),
-        }
-    }
 }
 
 /// A response being stored as it streams by.

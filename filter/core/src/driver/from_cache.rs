@@ -1,9 +1,9 @@
 //! Answering from the cache: look up, check, decide.
 
 use super::ctx::Ctx;
-use super::exchange::{Exchange, Flow, Stored};
+use super::exchange::{Exchange, Flow};
 use super::host::Host;
-use super::plan::{ForwardPlan, Holdings};
+use super::plan::{ForwardPlan, Holdings, Stored};
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::reply::{self, Answer};

@@ -1,16 +1,34 @@
 //! How a request is to be forwarded, and what it holds for that.
 
-use super::exchange::Stored;
 use super::flights::FlightPermit;
 use super::tier_client::{Question, TierAnswer};
 use crate::breaker::Permit;
 use crate::cache::{CacheKey, Forward};
+use crate::store::{EntryId, Found, PurgeGeneration};
 
 /// Tells an origin that speaks Surrogate-Control whom it may address.
 pub(super) const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
 
 /// Servers disagree on which route the request belongs to.
 pub(super) const AMBIGUOUS: &str = "ambiguous-path";
+
+/// A stored response held while the request waits or is forwarded. It may be purged meanwhile.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) bytes: Vec<u8>,
+    pub(super) id: EntryId,
+    pub(super) purge_generation: PurgeGeneration,
+}
+
+impl Stored {
+    pub(super) fn of(found: Found) -> Self {
+        Self {
+            id: found.id,
+            purge_generation: found.purge_generation,
+            bytes: found.into_value(),
+        }
+    }
+}
 
 /// How a request is forwarded.
 #[derive(Debug)]

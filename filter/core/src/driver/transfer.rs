@@ -1,8 +1,8 @@
 //! Stored responses on their way out of this Envoy and into it: snapshots, restores, warm starts.
 
 use super::ctx::Ctx;
-use super::exchange::Stored;
 use super::host::Host;
+use super::plan::Stored;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView, language};

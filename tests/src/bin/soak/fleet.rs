@@ -21,6 +21,8 @@ const WORKERS: u32 = 2;
 pub(crate) const EACH: usize = 2;
 /// Longest wait for something to be well again: the machine may have other work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// A bound, and what goes first at it, as in the shipped manifest: every range that a client makes up is a response of its own.
+const AS_SHIPPED: [&str; 4] = ["--maxmemory", "24mb", "--maxmemory-policy", "volatile-lru"];
 /// Memory in use without what some keys take.
 const USED: &str = "local used = tonumber(string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+)')) \
      for _, key in ipairs(KEYS) do used = used - (redis.call('MEMORY', 'USAGE', key, 'SAMPLES', '0') or 0) end return used";
@@ -83,7 +85,7 @@ impl Fleet {
     /// Starts it in front of an origin.
     pub(crate) fn start(origin: SocketAddr) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("optimizer-soak-").tempdir()?;
-        let redis = Redis::start(folder.path())?;
+        let redis = Redis::start_with(folder.path(), &AS_SHIPPED)?;
         let (mut controls, mut rests, mut envoys, mut addresses) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for number in 0..EACH {
             let own = folder.path().join(format!("control-{number}"));

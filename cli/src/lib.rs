@@ -1,0 +1,38 @@
+//! The operator's command line, as a library: every command speaks to the control plane's REST API and to nothing else.
+//!
+//! [`args`] says what can be typed, [`connection`] which control plane is meant, [`client`] asks it, [`commands`] say what the answers
+//! mean, [`output`] shows them, and [`failure`] is what went wrong with its exit code.
+
+pub mod args;
+pub mod client;
+pub mod commands;
+pub mod connection;
+pub mod contexts;
+pub mod failure;
+pub mod output;
+
+use args::Cli;
+use clap::Parser;
+use failure::{Failure, Outcome};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs one command line, `arguments` with the program's name first. What went wrong is told on standard error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(told) => {
+            // Help and version are told as errors too; where nobody reads it any more there is nothing to do.
+            let _ = told.print();
+            return ExitCode::from(if told.use_stderr() { failure::USAGE } else { 0 });
+        }
+    };
+    match commands::run(cli) {
+        Ok(Outcome::Yes) | Err(Failure::NobodyReads) => ExitCode::SUCCESS,
+        Ok(Outcome::No(code)) => ExitCode::from(code),
+        Err(failure) => {
+            output::complain(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
