@@ -179,8 +179,8 @@ class Board {
 
   tell(words) {
     // Only what differs beside the time is announced: a screen reader would read out each second.
-    this.status.setAttribute("aria-live", this.lost === this.told ? "off" : "polite");
-    this.told = this.lost;
+    this.status.setAttribute("aria-live", this.lost === this.announced ? "off" : "polite");
+    this.announced = this.lost;
     this.status.textContent = words;
   }
 

@@ -57,6 +57,7 @@ fn the_board_shows_what_there_is_and_its_buttons_do_what_they_say() {
     overridden(&mut browser, &stack);
     settings_changed(&mut browser, &stack);
     nothing_becomes_a_script(&mut browser);
+    the_stream_of_events_is_the_first_one(&mut browser);
     lost_and_found(&mut browser, &mut stack);
 }
 
@@ -196,6 +197,12 @@ fn nothing_becomes_a_script(browser: &mut Browser) {
     browser.evaluate(inline).unwrap();
     assert_eq!(browser.evaluate("window.bad ?? null").unwrap(), Value::Null);
     assert_eq!(browser.evaluate("document.querySelectorAll('img').length").unwrap(), 0);
+}
+
+/// A purge, an override and changes of settings came over it: an event that the page could not take would have ended it.
+fn the_stream_of_events_is_the_first_one(browser: &mut Browser) {
+    let ended = "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/events')).length";
+    assert_eq!(browser.evaluate(ended).unwrap(), 0);
 }
 
 fn lost_and_found(browser: &mut Browser, stack: &mut Stack) {
