@@ -24,10 +24,10 @@ pub fn chromium() -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let files = NAMES
+    let mut files = NAMES
         .iter()
         .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    files.into_iter().find(|file| file.is_file())
+    files.find(|file| file.is_file())
 }
 
 /// A browser with one page, ended when this is dropped.

@@ -53,15 +53,17 @@ static FILES: [File; 14] = files! {
 /// What the page may load and whom it may ask: this control plane. No text in it can become a script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
-/// A page of one version asks only a control plane of the same: nothing is kept.
-const HEADERS: [(HeaderName, &str); 6] = [
-    (header::CONTENT_SECURITY_POLICY, POLICY),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::CACHE_CONTROL, "no-store"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-];
+/// What guards each file. A page of one version asks only a control plane of the same: nothing is kept.
+fn guards() -> [(HeaderName, &'static str); 6] {
+    [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ]
+}
 
 /// The routes of the page.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -77,7 +79,7 @@ async fn file(Path(name): Path<String>) -> Result<Response, Problem> {
 }
 
 fn answer(file: &'static File) -> Response {
-    (HEADERS, [(header::CONTENT_TYPE, file.kind)], file.text).into_response()
+    (guards(), [(header::CONTENT_TYPE, file.kind)], file.text).into_response()
 }
 
 #[cfg(test)]
@@ -100,7 +102,7 @@ mod tests {
             let response = asked("GET", &path).await;
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             assert_eq!(response.headers()[header::CONTENT_TYPE], file.kind, "{path}");
-            for (name, value) in &HEADERS {
+            for (name, value) in &guards() {
                 assert_eq!(response.headers()[name], value, "{path}");
             }
             assert_eq!(to_bytes(response.into_body(), 1 << 20).await.unwrap(), file.text);
