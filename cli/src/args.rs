@@ -125,6 +125,8 @@ pub enum Command {
     Rollout(rollout::Command),
     /// Requests with the cache's decision, from Envoy's access log
     Tail(tail::Arguments),
+    /// Write settings from an nginx configuration or Ingress documents, with a report of what differs
+    Migrate(optimizer_migrate::command::Arguments),
     /// Several control planes, each under a name
     #[command(subcommand)]
     Context(context::Command),

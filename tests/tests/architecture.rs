@@ -25,8 +25,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("api-optimizer-control-plane", &["control-domain", "optimizer-proto"]),
     // Writes settings, and checks them as the control plane does.
     ("optimizer-migrate", &["control-domain", "optimizer-proto"]),
-    // Speaks to the control plane as its users do, and knows none of its code.
-    ("optimizer-cli", &[]),
+    // Speaks to the control plane as its users do, and knows none of its code. Migrating is the other crate's.
+    ("optimizer-cli", &["optimizer-migrate"]),
     // The simulated Envoys of `bench-fleet` speak the control link.
     ("e2e", &["harness", "optimizer-proto"]),
     // Starts the product as its users do, and knows none of its code.

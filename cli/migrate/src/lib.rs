@@ -4,8 +4,10 @@
 //! Nothing that it writes shares a response with more clients than nginx did. Where the settings cannot say what nginx did, the route
 //! does not cache, and the report says so.
 //!
-//! [`migrate`] is pure: text and options in, result out. [`Disk`] reads included files; nothing else here touches one.
+//! [`migrate`] is pure: text and options in, result out. [`Disk`] reads included files, and [`command`] is what is typed; nothing else
+//! here touches a file.
 
+pub mod command;
 mod disk;
 mod error;
 mod ingress;

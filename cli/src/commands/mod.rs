@@ -43,6 +43,12 @@ pub fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Man { dir } => return manual::man(dir.as_deref(), output),
         Command::Context(command) => return context::run(&command, &cli.global, output),
         Command::Tail(arguments) => return tail::run(&arguments, output),
+        Command::Migrate(arguments) => {
+            return Ok(match optimizer_migrate::command::run(&arguments) {
+                0 => Outcome::Yes,
+                code => Outcome::No(code),
+            });
+        }
         _ => {}
     }
     let connection = Connection::from(&cli.global)?;
@@ -64,7 +70,11 @@ pub fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::WhatIf(arguments) => what_if::run(&session, &arguments),
         Command::Rollout(command) => rollout::run(&session, &command),
         // Done above.
-        Command::Completions { .. } | Command::Man { .. } | Command::Context(_) | Command::Tail(_) => Ok(Outcome::Yes),
+        Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Context(_)
+        | Command::Tail(_)
+        | Command::Migrate(_) => Ok(Outcome::Yes),
     }
 }
 
