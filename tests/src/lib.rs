@@ -3,6 +3,7 @@
 //!
 //! Nothing here waits for time to pass: see [`wait::until`].
 
+pub mod browser;
 pub mod certificates;
 pub mod fleet;
 pub mod grpc_origin;

@@ -5,6 +5,7 @@ mod active_health_check;
 mod administration;
 mod alerting;
 mod backup;
+mod board;
 mod breaker;
 mod brownout;
 mod budgets;

@@ -5,6 +5,7 @@ mod advice;
 mod alerts;
 mod answering;
 mod answers;
+mod board;
 mod bodies;
 mod breaker;
 mod cache;
@@ -164,6 +165,7 @@ fn router(state: ApiState, bodies: Bodies) -> Router {
     let description = description::completed(&api, state.admission.tokens().is_some());
     let requests = Arc::new(prometheus::Requests::new());
     router
+        .merge(board::routes())
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
