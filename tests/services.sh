@@ -15,12 +15,7 @@ else
     optional nginx nginx-light "the sharing gate's comparison with nginx"
     optional varnishd varnish "the sharing gate's comparison with Varnish"
 fi
-# The story of the board looks at it in a browser: in CI it does not go without one.
-if [ -n "${CI:-}" ]; then
-    needed chromium chromium
-else
-    optional chromium chromium "the board's story"
-fi
+optional chromium chromium "the board's story"
 # deploy/checks/live.py asks a real Prometheus.
 needed python3 python3
 python3 -c 'import yaml' 2>/dev/null || { can_install && install python3-yaml; } || fail "python3 has no yaml (Debian: python3-yaml)."
