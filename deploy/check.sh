@@ -96,7 +96,7 @@ step "manifests keep to the policy, and the policy can fail" .venv/bin/python ch
 step "dashboards are in step" python3 dashboards/build.py --check
 step "queries ask for what exists" .venv/bin/python checks/queries.py
 step "examples fit the CRDs of Istio 1.27.0 and 1.30.0 and of Envoy Gateway 1.6.0 and 1.9.0" .venv/bin/python checks/examples/crds.py --releases
-with npm "examples and options for Istio, Envoy Gateway, cert-manager, KEDA and the Prometheus Operator fit their schemas, and can fail to" examples
+with npm "examples and options for Istio, Envoy Gateway, Argo Rollouts, cert-manager, KEDA and the Prometheus Operator fit their schemas, and can fail to" examples
 with promtool "Prometheus configuration" promtool check config prometheus/prometheus.yml
 with promtool "Prometheus configuration without a cluster" promtool check config prometheus/standalone.yml
 with promtool "rules" promtool check rules alerts/*.rules.yml options/kubelet.rules.yml

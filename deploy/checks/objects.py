@@ -10,8 +10,8 @@ RELEASES = ("production", "staging", "emergency")
 # No objects of a cluster: rules of Prometheus, and patches.
 NOT_OBJECTS = ("options/kubelet.rules.yml", "options/notify-patch.yaml", "options/config-map-patch.yaml")
 # Of custom resource definitions, which the schemas of Kubernetes do not have.
-CUSTOM = ("service-monitor.yaml", "pod-monitor.yaml", "keda.yaml", "certificates.yaml")
-CUSTOM_KINDS = ("ServiceMonitor", "PodMonitor", "ScaledObject", "Issuer", "Certificate")
+CUSTOM = ("service-monitor.yaml", "pod-monitor.yaml", "keda.yaml", "certificates.yaml", "argo-rollouts.yaml")
+CUSTOM_KINDS = ("ServiceMonitor", "PodMonitor", "ScaledObject", "Issuer", "Certificate", "Rollout", "AnalysisTemplate")
 
 
 @dataclass

@@ -1,5 +1,5 @@
-// Judges the objects in envoy/examples and deploy/options by the schemas that Istio, Envoy Gateway, cert-manager, KEDA and the Prometheus
-// Operator publish as CRDs: values, what is required, and, which the CRDs do not refuse by themselves but an API server drops in silence,
+// Judges the objects in envoy/examples and deploy/options by the schemas that Istio, Envoy Gateway, Argo Rollouts, cert-manager, KEDA and the
+// Prometheus Operator publish as CRDs: values, what is required, and, which the CRDs do not refuse by themselves but an API server drops in silence,
 // fields that they do not know.
 //
 // Shows as well that it can fail: a field nobody knows is put into every part of every object in turn, and each must be found.
@@ -14,6 +14,7 @@ const ROOT = join(here, "../../..");
 const MODELS = {
   "envoy/examples/istio.yaml": "@kubernetes-models/istio",
   "envoy/examples/envoy-gateway.yaml": "@kubernetes-models/envoy-gateway",
+  "deploy/options/argo-rollouts.yaml": "@kubernetes-models/argo-rollouts",
   "deploy/options/certificates.yaml": "@kubernetes-models/cert-manager",
   "deploy/options/keda.yaml": "@kubernetes-models/keda",
   "deploy/options/pod-monitor.yaml": "@kubernetes-models/prometheus-operator",
