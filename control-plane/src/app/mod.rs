@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -45,12 +44,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     running.stop().await
 }
 
-/// Threads of the runtime that serves operators. With more than one, a long answer does not hold up a short one.
-const OPERATORS_THREADS: usize = 2;
-
 /// A control plane that serves.
 struct Running {
-    operators: Runtime,
     rest_address: SocketAddr,
     grpc_address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -82,13 +77,7 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
     let (places, bounds) = (Places::new(limits.grpc, each), calls.clone());
     let envoys = incoming::accept(grpc_listener, grpc_tls, places, bounds, stopped.clone());
     let (places, bounds) = (Places::new(limits.rest, each), requests.clone());
-    let runtime = for_operators()?;
-    let operators = {
-        // The connections too are that runtime's.
-        let _entered = runtime.enter();
-        let listener = TcpListener::from_std(rest_listener.into_std()?)?;
-        incoming::accept(listener, rest_tls, places, bounds, stopped.clone())
-    };
+    let operators = incoming::accept(rest_listener, rest_tls, places, bounds, stopped.clone());
     let peers = PeerAuthenticator::new(
         owned.envoy_tokens.clone(),
         config.grpc_fleet_names.clone(),
@@ -107,8 +96,7 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
         rest_address,
         grpc_address,
         stop,
-        rest: runtime.spawn(operators),
-        operators: runtime,
+        rest: tokio::spawn(operators),
         grpc: tokio::spawn(envoys),
         judging,
     })
@@ -122,7 +110,6 @@ impl Running {
             rest,
             grpc,
             judging,
-            operators,
             ..
         } = self;
         stop.send_replace(true);
@@ -135,18 +122,8 @@ impl Running {
             }
             Err(_) => tracing::warn!("some requests were still under way"),
         }
-        operators.shutdown_background();
         Ok(())
     }
-}
-
-/// A runtime of its own for operators: an answer of REST does not queue up behind thousands of reports and pushes of Envoys.
-fn for_operators() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(OPERATORS_THREADS)
-        .thread_name("rest")
-        .enable_all()
-        .build()
 }
 
 /// What Envoys may be calling at a time.
