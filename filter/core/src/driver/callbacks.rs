@@ -79,7 +79,9 @@ impl Vm {
             self.apply(&self.bootstrap.settings.clone());
         }
         // What was purged before this VM was there may still be in the store: a request may come before the first tick.
-        self.invalidation_log.refresh(host, host.now_ns() / 1_000_000);
+        let now_ms = host.now_ns() / 1_000_000;
+        self.invalidation_log.refresh(host, now_ms);
+        self.staleness.begins(now_ms);
         self.adopt(host);
         let name = format!("ao1-wake-{:016x}", self.uid);
         match host.register_queue(name.as_bytes()) {

@@ -27,6 +27,13 @@ pub struct StalenessGuard {
 }
 
 impl StalenessGuard {
+    /// Time begins: a VM may stand still before its first tick.
+    pub(super) fn begins(&mut self, now_ms: Millis) {
+        if self.ticked_ms == 0 {
+            self.ticked_ms = now_ms;
+        }
+    }
+
     /// Whether the last tick was so long ago that everything may have stood still since.
     pub(super) fn may_have_paused(&self, now_ms: Millis) -> bool {
         self.ticked_ms > 0 && now_ms.saturating_sub(self.ticked_ms) > PAUSE_MS

@@ -19,6 +19,7 @@ use super::ctx::Ctx;
 use super::exchange::{Flow, SharedExchange};
 use super::fake_host::{FakeHost, Replied};
 use super::host::MapKind;
+use super::staleness_guard::StalenessGuard;
 use super::vm::{RootId, Vm};
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
@@ -64,8 +65,14 @@ impl Envoy {
         }
     }
 
+    /// Time passes. In a test that leaves the ticks out it does so as usual: nothing stood still.
     fn wait(&mut self, ms: u64) {
-        self.host.now_ms.set(self.host.now_ms.get() + ms);
+        let now_ms = self.host.now_ms.get() + ms;
+        self.host.now_ms.set(now_ms);
+        if self.vm.last_second_ms == 0 && !self.vm.staleness.is_in_doubt() {
+            self.vm.staleness = StalenessGuard::default();
+            self.vm.staleness.begins(now_ms);
+        }
     }
 
     /// A request whose upstream, if it is asked, answers as given.

@@ -58,9 +58,9 @@ impl Vm {
     }
 
     /// A VM that has not ticked yet is in nobody's list: settings could be acknowledged for all workers and pass it by. Its first
-    /// request brings it in, and every callback that may answer a request looks again. Not its configuration: the VM that Envoy configures first is thrown away, and would be waited for. The same goes
-    /// for one that has not been scheduled for seconds, or whose clock was set: the others may have taken it for gone, and
-    /// acknowledged settings and purges without it.
+    /// request brings it in, and every callback that may answer a request looks again. Not its configuration: the VM that Envoy
+    /// configures first is thrown away, and would be waited for. The same goes for one that has not been scheduled for seconds, or
+    /// whose clock was set: the others may have taken it for gone, and acknowledged settings and purges without it.
     pub(super) fn join(&mut self, ctx: Ctx<'_, impl Host>) {
         let listed = |at: Millis| ctx.now_ms.abs_diff(at) < registry::LISTED_MS;
         if self.listed_ms.is_some_and(listed) {

@@ -183,6 +183,20 @@ fn a_vm_that_was_away_looks_before_whatever_may_answer_a_request() {
 }
 
 #[test]
+fn a_vm_that_stood_still_before_its_first_tick_believes_nothing_that_is_stored() {
+    for (stood_still_ms, hit) in [(1_000, true), (6_000, false)] {
+        let mut first = Envoy::new("{}");
+        forwarded(first.get(&[], "200", &FRESH, b"before"));
+        let mut young = another_vm(&first);
+        young.host.now_ms.set(young.host.now_ms.get() + stood_still_ms);
+        match young.get(&[], "200", &FRESH, b"after") {
+            Seen::Replied(reply) => assert!(hit && reply.body == b"before"),
+            Seen::Forwarded { cache_status, .. } => assert!(!hit && cache_status.contains("catching-up")),
+        }
+    }
+}
+
+#[test]
 fn what_the_stream_of_a_vm_that_was_away_held_back_is_not_taken() {
     let settings = |epoch: &str| {
         ToFilter::Settings(SettingsPush {
