@@ -226,7 +226,11 @@ fn who_was_stopped_during_a_purge_never_serves_what_was_purged() {
     });
     for (path, answer) in asking {
         if path.starts_with("/shop") {
-            assert!(answer.text().ends_with("edition 2"), "{path}: {} {answer:?}", answer.text());
+            assert!(
+                answer.text().ends_with("edition 2"),
+                "{path}: {} {answer:?}",
+                answer.text()
+            );
         }
     }
     wait::until("the receipt of the one that was stopped", || {

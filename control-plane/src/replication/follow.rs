@@ -50,7 +50,7 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
             Ok(batch) => batch,
             Err(error) => return error,
         };
-        if replicas.has_read(&batch.own, reader.place()) {
+        if replicas.loses_after(&batch.own, reader.place()) {
             return lost();
         }
         if let Some(found) = &mut known {

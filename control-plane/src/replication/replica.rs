@@ -114,8 +114,8 @@ impl RedisReplication {
         lock(&self.written).unseen()
     }
 
-    /// Entries of its own have come, and the journal is read up to `place`. True when one is lost.
-    pub(super) fn has_read(&self, own: &[Fence], place: Fence) -> bool {
+    /// Notes entries of its own that came, and that the journal is read up to `place`; true when one is lost.
+    pub(super) fn loses_after(&self, own: &[Fence], place: Fence) -> bool {
         let mut written = lock(&self.written);
         own.iter().for_each(|id| written.read(*id));
         written.is_one_lost(place)

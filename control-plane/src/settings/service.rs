@@ -272,6 +272,7 @@ impl SettingsService {
             let ours = self.state().agreed();
             let (base, theirs) = self.store.load(&ours.history).await?.unzip();
             let base = base.unwrap_or_default();
+            let shared = theirs.as_ref().map(|theirs| theirs.history.present().number);
             let new = match reconcile(ours, theirs, now_ms()) {
                 Reconciled::Adopt(theirs) => {
                     *version = base;
@@ -284,7 +285,8 @@ impl SettingsService {
                 Ok(put) => {
                     tracing::warn!(
                         revision = new.history.present().number,
-                        "settings put back into what is shared"
+                        shared,
+                        "settings put back into what is shared; what was changed there meanwhile is done again on top"
                     );
                     *version = put.version;
                     self.adopt(new, put.persist_error, "settings");
