@@ -1,8 +1,8 @@
 //! Which control plane is meant, and with which credentials: from options, the environment and the configuration file.
 
-use crate::args::{Global, duration};
 use crate::contexts::{Context, Contexts, default_path};
 use crate::failure::Failure;
+use crate::options::{Global, duration};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

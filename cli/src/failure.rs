@@ -15,6 +15,8 @@ pub const CREDENTIALS: u8 = 4;
 pub const REFUSED: u8 = 5;
 /// Somebody else was first, or something else is under way.
 pub const CONFLICT: u8 = 6;
+/// Cancelled with Ctrl-C.
+pub const CANCELLED: u8 = 130;
 
 /// How a command ended that did what it was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ pub enum Failure {
     /// 401 or 403.
     #[error("{told}")]
     Credentials {
-        /// The control plane's words.
+        /// What the control plane answered.
         told: String,
         /// What to do.
         advice: String,
@@ -58,7 +60,7 @@ pub enum Failure {
     /// Any other refusal.
     #[error("{told}")]
     Refused {
-        /// The control plane's words.
+        /// What the control plane answered.
         told: String,
         /// What is wrong with which field: path and message.
         violations: Vec<(String, String)>,
@@ -66,7 +68,7 @@ pub enum Failure {
     /// 409, 412 or 428.
     #[error("{told}")]
     Conflict {
-        /// The control plane's words.
+        /// What the control plane answered.
         told: String,
         /// What to do.
         advice: String,

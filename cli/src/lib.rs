@@ -1,6 +1,6 @@
 //! The operator's command line, as a library: every command speaks to the control plane's REST API and to nothing else.
 //!
-//! [`args`] says what can be typed, [`connection`] which control plane is meant, [`client`] asks it, [`commands`] say what the answers
+//! [`args`] and [`options`] say what can be typed, [`connection`] which control plane is meant, [`client`] asks it, [`commands`] say what the answers
 //! mean, [`output`] shows them, and [`failure`] is what went wrong with its exit code.
 
 pub mod args;
@@ -8,7 +8,10 @@ pub mod client;
 pub mod commands;
 pub mod connection;
 pub mod contexts;
+mod dispatch;
 pub mod failure;
+mod manual;
+pub mod options;
 pub mod output;
 
 use args::Cli;
@@ -27,7 +30,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if told.use_stderr() { failure::USAGE } else { 0 });
         }
     };
-    match commands::run(cli) {
+    match dispatch::run(cli) {
         Ok(Outcome::Yes) | Err(Failure::NobodyReads) => ExitCode::SUCCESS,
         Ok(Outcome::No(code)) => ExitCode::from(code),
         Err(failure) => {

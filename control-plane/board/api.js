@@ -51,8 +51,9 @@ async function refusal(response) {
 }
 
 // The answer, or `Refused`.
-export async function send(method, path, { json, type = "application/json", more = {}, timeout = TIMEOUT } = {}) {
-  const body = json === undefined ? undefined : typeof json === "string" ? json : JSON.stringify(json);
+export async function send(method, path, { json, body: file, type = "application/json", more = {}, timeout = TIMEOUT } = {}) {
+  const body = json === undefined ? file : typeof json === "string" ? json : JSON.stringify(json);
+  const shown = token.get();
   let response;
   try {
     response = await fetch(path, {
@@ -68,7 +69,8 @@ export async function send(method, path, { json, type = "application/json", more
   }
   if (response.ok) return response;
   const refused = await refusal(response);
-  if (refused.status === 401) board.asksForToken(refused.message);
+  // Another token may have been given meanwhile, of which this says nothing.
+  if (refused.status === 401 && shown === token.get()) board.asksForToken(refused.message);
   throw refused;
 }
 
@@ -254,10 +256,11 @@ class Board {
       while (this.idle() || this.lost || !views().includes(this.view)) await pause(1000);
       const stream = new AbortController();
       this.streams.push(stream);
+      const shown = token.get();
       try {
         await this.read(path, stream, event, views);
       } catch (problem) {
-        if (problem.status === 401) this.asksForToken(problem.message);
+        if (problem.status === 401 && shown === token.get()) this.asksForToken(problem.message);
         else if (!stream.signal.aborted || stream.silent) this.suspect();
       }
       stream.abort();

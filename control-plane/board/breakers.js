@@ -56,7 +56,7 @@ function steered(list) {
       if (await confirmed(`End the override of ${one.upstream}?`)) show(find("override-result"), await put(one.upstream, "reset", "", ""));
     }),
   }, "Reset");
-  show(find("steered"), table("What operators said", [
+  show(find("steered"), table("Overrides in force", [
     { name: "Upstream", of: (one) => one.upstream },
     { name: "Action", of: (one) => one.action },
     { name: "Ends", of: until },

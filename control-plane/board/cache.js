@@ -1,11 +1,9 @@
-// What is stored, what hits were lost to, the keys that matter, and a snapshot to download.
+// What is stored, what hits were lost to, and the keys that matter.
 
-import { board, send } from "./api.js";
-import { MOST_ROWS, NO_DATA, act, confirmed, element, empty, figure, find, percent, show, table, whole } from "./dom.js";
+import { board } from "./api.js";
+import { MOST_ROWS, NO_DATA, empty, figure, find, percent, show, table, whole } from "./dom.js";
 import { tile } from "./overview.js";
 
-// A snapshot takes as long as the Envoys take to give out what they have.
-const SNAPSHOT_TIMEOUT = 60_000;
 const UNITS = { hits: "Hits", bytes: "Bytes", saved_ms: "Milliseconds saved" };
 
 let last = null;
@@ -54,27 +52,6 @@ function stats(answer) {
   top();
 }
 
-async function download(button) {
-  const result = find("snapshot-result");
-  if (!await confirmed("Download a snapshot?", element("p", {}, "It holds the responses as users were sent them. Keep it as you keep their data."))) return;
-  show(result, "The Envoys are asked …");
-  const query = new URLSearchParams({ max_mb: find("snapshot-mb").value || "64" });
-  const host = find("snapshot-host").value.trim();
-  if (host) query.set("host", host);
-  const response = await send("POST", `/cache/snapshot?${query}`, { timeout: SNAPSHOT_TIMEOUT });
-  const blob = await response.blob();
-  // Whether it is complete stands at its end.
-  const end = await blob.slice(-4096).text();
-  const address = URL.createObjectURL(blob);
-  element("a", { href: address, download: `snapshot-${new Date().toISOString().replace(/[:.]/g, "-")}.json` }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  const count = /"count":(\d+)/.exec(end)?.[1];
-  const because = /"incomplete_because":"([^"]*)"/.exec(end)?.[1];
-  const complete = /"complete":true/.test(end);
-  show(result, `${count ? `${whole(Number(count))} responses` : "A snapshot"}, ${whole(blob.size)} bytes: ${complete ? "complete" : `not complete${because ? `: ${because}` : ""}`}.`);
-  button.focus();
-}
-
 export function cache() {
   show(find("cache-tiles"), tile("Cache", NO_DATA));
   show(find("lost-hits"), empty("No data yet."));
@@ -82,8 +59,4 @@ export function cache() {
   // Each Envoy is asked what it has stored: not often.
   board.poll("/cache/stats?window=5m", 15_000, ["cache"], stats);
   find("top-by").addEventListener("change", top);
-  find("snapshot").addEventListener("submit", (event) => {
-    event.preventDefault();
-    act(event.submitter, find("snapshot-result"), () => download(event.submitter));
-  });
 }

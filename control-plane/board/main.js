@@ -8,6 +8,8 @@ import { breakers } from "./breakers.js";
 import { cache } from "./cache.js";
 import { explain } from "./explain.js";
 import { fleet } from "./fleet.js";
+import { modules } from "./modules.js";
+import { operations } from "./operations.js";
 import { purge } from "./purge.js";
 import { settings } from "./settings.js";
 import { whatIf } from "./what_if.js";
@@ -61,9 +63,10 @@ const CHANGED = {
   alert: ["/alerts"],
   breaker: ["/circuit-breaker"],
   purge: ["/cache/purges"],
+  operation: ["/operations"],
 };
 
-for (const part of [overview, fleet, breakers, cache, whatIf, explain, purge, settings, alerts]) part();
+for (const part of [overview, fleet, modules, breakers, cache, whatIf, explain, operations, purge, settings, alerts]) part();
 window.addEventListener("hashchange", look);
 find("forget").hidden = !token.get();
 look();

@@ -2,7 +2,7 @@
 //! told in words.
 
 use e2e::browser::{Browser, chromium};
-use e2e::client::Request;
+use e2e::client::{Connection, Request};
 use e2e::control_plane::{ControlPlane, Options};
 use e2e::origin::{Origin, Reply};
 use e2e::ports::free_port;
@@ -56,6 +56,11 @@ fn the_board_shows_what_there_is_and_its_buttons_do_what_they_say() {
     purged(&mut browser, &stack, url, &get);
     overridden(&mut browser, &stack);
     settings_changed(&mut browser, &stack);
+    tried_on_some(&mut browser, &stack);
+    module_on_trial(&mut browser, &stack);
+    snapshot_taken_and_restored(&mut browser, &stack);
+    cancelled_midway(&mut browser, &stack);
+    alert_seen_and_silenced(&mut browser, &stack);
     nothing_becomes_a_script(&mut browser);
     the_stream_of_events_is_the_first_one(&mut browser);
     lost_and_found(&mut browser, &mut stack);
@@ -189,6 +194,126 @@ fn settings_changed(browser: &mut Browser, stack: &Stack) {
     browser
         .wait_text("#settings-revision", "Revision 3 is in force")
         .unwrap();
+}
+
+/// Settings on trial, given up from the page.
+fn tried_on_some(browser: &mut Browser, stack: &Stack) {
+    look(browser, "settings");
+    let change = Request::new("PATCH", "/settings?canary=50").body(r#"{"cache_size":4321}"#);
+    let change = change.header("content-type", "application/merge-patch+json");
+    assert_eq!(stack.rest().send(&change).unwrap().status, 200);
+    browser.wait_text("#canary", "is on trial").unwrap();
+    browser.wait_text("#canary", "On 50 % of the Envoys").unwrap();
+    browser.wait_text("#canary", "in force on").unwrap();
+    browser.press("#canary [data-focus=abort]").unwrap();
+    confirm(browser, "Give up the trial?");
+    browser.wait_text("#patch-result", "Done: revision").unwrap();
+    assert_eq!(
+        stack.rest().document("/settings/canary").unwrap()["canary"],
+        Value::Null
+    );
+}
+
+/// A module on trial: no Envoy of this stack takes its filter by xDS, and none is said to run it.
+fn module_on_trial(browser: &mut Browser, stack: &Stack) {
+    let module = b"\0asm\x01\0\0\0".to_vec();
+    let kept = stack
+        .rest()
+        .send(&Request::new("PUT", "/filter/modules").body(module))
+        .unwrap();
+    assert_eq!(kept.status, 200, "{}", kept.text());
+    let trial = json!({"sha256": kept.json().unwrap()["sha256"], "canary_percent": 25});
+    let begun = Request::new("POST", "/filter/rollout").body(trial.to_string());
+    assert_eq!(stack.rest().send(&begun).unwrap().status, 200);
+    look(browser, "fleet");
+    browser.wait_text("#module-canary", "On 25 % of the Envoys").unwrap();
+    browser.wait_text("#module-canary", "in force on 0 of 0").unwrap();
+    browser.press("#module-canary [data-focus='module abort']").unwrap();
+    confirm(browser, "Give up this module?");
+    browser.wait_text("#module-result", "told to go back").unwrap();
+    assert_eq!(stack.rest().document("/filter/rollout").unwrap()["canary"], Value::Null);
+}
+
+fn snapshot_taken_and_restored(browser: &mut Browser, stack: &Stack) {
+    assert_eq!(stack.envoy.get("/kept").unwrap().status, 200);
+    look(browser, "cache");
+    browser.press("#snapshot button").unwrap();
+    confirm(browser, "Download a snapshot?");
+    browser.wait_text("#snapshot-result", ": complete.").unwrap();
+    browser
+        .wait_text("#operations", "snapshot\tdone\tcomplete; bytes")
+        .unwrap();
+    let file = stack
+        .rest()
+        .send(&Request::new("POST", "/cache/snapshot"))
+        .unwrap()
+        .text();
+    let choose = format!(
+        "(() => {{ const files = new DataTransfer(); files.items.add(new File([{}], 'snapshot.json')); document.querySelector('#restore-file').files = files.files; }})()",
+        Value::String(file)
+    );
+    browser.evaluate(&choose).unwrap();
+    browser.press("#restore button[value=try]").unwrap();
+    browser.wait_text("#restore-result", "Tried only: ").unwrap();
+    browser.press("#restore button[value=do]").unwrap();
+    confirm(browser, "Restore this snapshot into all Envoys?");
+    browser
+        .wait_text("#restore-result", " read, restored 0, kept ")
+        .unwrap();
+    browser
+        .wait_text("#operations", "restore\tdone\tcomplete; expired")
+        .unwrap();
+    browser.evaluate("(() => { const files = new DataTransfer(); files.items.add(new File(['{'], 'half.json')); document.querySelector('#restore-file').files = files.files; })()").unwrap();
+    browser.press("#restore button[value=try]").unwrap();
+    browser.wait_text("#restore-result", "This is no snapshot").unwrap();
+}
+
+/// A restore that never gets all of its body: seen as it stands, and cancelled from the page.
+fn cancelled_midway(browser: &mut Browser, stack: &Stack) {
+    let mut open = Connection::open(stack.rest().address()).unwrap();
+    open.send(b"POST /cache/restore HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{\"format\"")
+        .unwrap();
+    browser.wait_text("#operations", "receiving: ").unwrap();
+    browser
+        .press("#operations button[aria-label='Cancel the restore']")
+        .unwrap();
+    confirm(browser, "Cancel the restore?");
+    browser.wait_text("#operations-result", "told to end").unwrap();
+    browser
+        .wait_text("#operations", "restore\tcancelled\tcancelled by")
+        .unwrap();
+    assert_eq!(open.response("POST").unwrap().status, 409);
+}
+
+fn alert_seen_and_silenced(browser: &mut Browser, stack: &Stack) {
+    let rule =
+        json!({"alerts": {"minimum_samples": 5, "cache_hit_ratio": {"warning": 100, "critical": 100, "for": "0s"}}});
+    stack.change_settings(&rule).unwrap();
+    (0..10).for_each(|at| assert_eq!(stack.envoy.get(&format!("/missed/{at}")).unwrap().status, 200));
+    look(browser, "alerts");
+    browser.wait_text("#alert-list", "cache_hit_ratio").unwrap();
+    browser
+        .press("#alert-list button[aria-label='Acknowledge cache_hit_ratio']")
+        .unwrap();
+    browser
+        .wait_text("#alert-result", "cache_hit_ratio: acknowledged by")
+        .unwrap();
+    browser.wait_text("#alert-list", "seen by").unwrap();
+    browser
+        .press("#alert-list button[aria-label='Silence cache_hit_ratio …']")
+        .unwrap();
+    browser.enter("#silence-reason", "tried from the board").unwrap();
+    browser.press("#silence button").unwrap();
+    browser
+        .wait_text("#alert-result", "cache_hit_ratio is silenced until")
+        .unwrap();
+    browser.wait_text("#silences", "tried from the board").unwrap();
+    browser.wait_text("#alert-list", "silenced").unwrap();
+    browser.press("#silences button").unwrap();
+    browser
+        .wait_text("#alert-result", "cache_hit_ratio is told again")
+        .unwrap();
+    assert_eq!(stack.rest().document("/alerts/silences").unwrap(), json!([]));
 }
 
 /// Neither what the API says nor a script in the page's own markup runs.

@@ -266,12 +266,12 @@ fn a_snapshot_comes_back_packed_or_not_and_half_of_one_does_not() {
     for (name, more) in [("plain", &[][..]), ("packed", &["--gzip"])] {
         let file = operator.home.path().join(name);
         let path = file.display().to_string();
-        // What was stored a moment ago need not be in it.
-        let taken = wait::until("a snapshot of all pages", || {
-            let taken = operator.json(&[&["snapshot", &path, "--force"], more].concat());
-            (taken["snapshot"]["count"] == 8).then_some(taken)
-        });
-        assert_eq!(taken.unwrap()["snapshot"]["complete"], true);
+        let taken = operator.json(&[&["snapshot", &path, "--force"], more].concat());
+        assert_eq!(
+            (&taken["snapshot"]["complete"], &taken["snapshot"]["count"]),
+            (&json!(true), &json!(8)),
+            "{taken}"
+        );
         let fresh = stack.envoy_beside(&format!("fresh-{name}")).unwrap();
         let report = operator.json(&["restore", &path, "--envoy", &format!("fresh-{name}")]);
         assert_eq!(
@@ -287,6 +287,96 @@ fn a_snapshot_comes_back_packed_or_not_and_half_of_one_does_not() {
         assert!(operator.says(5, &["restore", &path]).contains("half a snapshot"));
         stay.push(fresh);
     }
+}
+
+/// Ctrl-C, as a terminal sends it.
+fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+}
+
+fn operations(stack: &Stack, kind: &str) -> Vec<Value> {
+    let all = stack.rest().document("/operations").unwrap();
+    let all = all.as_array().unwrap().iter();
+    all.filter(|one| one["kind"] == kind).cloned().collect()
+}
+
+/// Waits until an operation has done more than this, and is under way.
+fn begun(stack: &Stack, kind: &str, done: u64) {
+    wait::until("an operation under way", || {
+        let all = operations(stack, kind);
+        let one = all.iter().find(|one| one["receipt"].is_null())?;
+        (one["done"].as_u64()? > done && one["stage"] == "working").then_some(())
+    })
+    .unwrap();
+}
+
+/// A stack with more stored than fits into one part of a restore, and than goes at once.
+fn full_stack() -> Stack {
+    let origin = Origin::start(|request| {
+        let content: Vec<u8> = request.path.bytes().cycle().take(900_000).collect();
+        Reply::ok(content).max_age(600)
+    })
+    .unwrap();
+    let stack = Stack::start(&Plan::default(), origin).unwrap();
+    (0..40).for_each(|page| assert_eq!(stack.envoy.get(&format!("/page/{page}")).unwrap().status, 200));
+    stack
+}
+
+#[test]
+fn ctrl_c_cancels_and_a_restore_that_was_cut_sends_what_is_missing() {
+    let mut stack = full_stack();
+    let operator = Operator::of_stack(&stack);
+    let file = operator.home.path().join("file");
+    let path = file.display().to_string();
+    let start = |arguments: &[&str]| {
+        let mut command = operator.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ending(command.spawn().unwrap())
+    };
+    let end = |mut child: Ending| {
+        let mut err = String::new();
+        child.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        (child.0.wait().unwrap().code(), err)
+    };
+    let child = start(&["snapshot", &path]);
+    begun(&stack, "snapshot", 0);
+    interrupt(&child.0);
+    let (code, err) = end(child);
+    assert!(code == Some(130) && err.contains("was not written"), "{code:?} {err}");
+    assert!(!file.exists());
+    assert_eq!(operations(&stack, "snapshot")[0]["state"], "cancelled");
+
+    operator.says(0, &["snapshot", &path]);
+    let fresh = stack.envoy_beside("fresh").unwrap();
+    let child = start(&["restore", &path, "--envoy", "fresh"]);
+    begun(&stack, "restore", 5_000_000);
+    interrupt(&child.0);
+    let (code, err) = end(child);
+    assert!(code == Some(130) && err.contains("goes on at"), "{code:?} {err}");
+    let first = operations(&stack, "restore")[0].clone();
+    assert_eq!(first["state"], "cancelled", "{first}");
+    // The control plane itself goes away in the middle of the second attempt, which waits for it.
+    let child = start(&["restore", &path, "--envoy", "fresh", "-o", "json"]);
+    let done = first["done"].as_u64().unwrap();
+    begun(&stack, "restore", done + 5_000_000);
+    stack.control().restart().unwrap();
+    let (code, err) = end(child);
+    assert!(err.contains("Going on at"), "{err}");
+    // Where the waiting was not enough the next attempt goes on.
+    if code != Some(0) {
+        operator.says(0, &["restore", &path, "--envoy", "fresh"]);
+    }
+    let last = operations(&stack, "restore")[0].clone();
+    assert_eq!(last["state"], "done", "{last}");
+    let sent = last["receipt"]["counts"]["read"].as_u64().unwrap();
+    assert!(sent < 40, "only what was missing: {last} {code:?} {err}");
+    (0..40).for_each(|page| assert!(fresh.get(&format!("/page/{page}")).unwrap().is_hit(), "{page}"));
+    assert!(!operator.home.path().join("file.restore").exists());
+    let text = operator.says(0, &["warm", "fresh"]);
+    assert!(text.contains("kept 40"), "{text}");
+    let text = operator.says(0, &["optimize"]);
+    assert!(text.contains("expired_removed"), "{text}");
 }
 
 #[test]

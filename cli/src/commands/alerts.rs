@@ -41,7 +41,7 @@ pub struct Silence {
     /// Name of the rule, for example p95_latency
     name: String,
     /// For how long, at most 7days
-    #[arg(long = "for", value_name = "TIME", value_parser = crate::args::duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::options::duration)]
     expires_in: Duration,
     /// Why
     #[arg(long, default_value = "")]
@@ -71,37 +71,37 @@ pub fn run(session: &Session, command: &Command) -> Result<Outcome, Failure> {
         }
         Command::Ack { id } => {
             let path = format!("/alerts/{}/ack", segment(id));
-            let said = client
+            let answer = client
                 .ask(Method::POST, &path)
                 .body("application/json", "")
                 .send()?
                 .document;
-            let by = clean(&text_of(&said["acknowledged_by"]));
+            let by = clean(&text_of(&answer["acknowledged_by"]));
             session
                 .output
-                .show(&said, |_| format!("{} is acknowledged by {by}.", clean(id)))?;
+                .show(&answer, |_| format!("{} is acknowledged by {by}.", clean(id)))?;
         }
         Command::Silence(silence) => {
             let expires = humantime::format_duration(silence.expires_in)
                 .to_string()
                 .replace(' ', "");
             let body = json!({"name": silence.name, "expires_in": expires, "reason": silence.reason});
-            let said = client
+            let answer = client
                 .ask(Method::POST, "/alerts/silences")
                 .document(&body)
                 .send()?
                 .document;
-            let until = time(&said["until"]);
-            session
-                .output
-                .show(&said, |_| format!("{} is silent until {until}.", clean(&silence.name)))?;
+            let until = time(&answer["until"]);
+            session.output.show(&answer, |_| {
+                format!("{} is silent until {until}.", clean(&silence.name))
+            })?;
         }
         Command::Unsilence { name } => {
             let path = format!("/alerts/silences/{}", segment(name));
-            let said = client.ask(Method::DELETE, &path).send()?.document;
+            let answer = client.ask(Method::DELETE, &path).send()?.document;
             session
                 .output
-                .show(&said, |_| format!("{} is heard again.", clean(name)))?;
+                .show(&answer, |_| format!("{} is heard again.", clean(name)))?;
         }
         Command::Silences => {
             let silences = client.get("/alerts/silences")?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What to do with breakers.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Every breaker on every Envoy, and what operators have said
+    /// Every breaker on every Envoy, and the overrides in force
     List,
     /// Force a breaker open: no calls to that upstream
     Open(Override),
@@ -23,7 +23,7 @@ pub enum Command {
     Auto(Override),
     /// What breakers did
     Events,
-    /// What operators said, the newest last
+    /// Operators' overrides, the newest last
     Audit,
 }
 
@@ -33,7 +33,7 @@ pub struct Override {
     /// Name of the upstream, or upstream/route for a route's own breaker
     breaker: String,
     /// It ends by itself after this time, up to 24h
-    #[arg(long = "for", value_name = "TIME", value_parser = crate::args::duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::options::duration)]
     expires_in: Option<Duration>,
     /// Why, for the audit log
     #[arg(long)]
@@ -51,10 +51,10 @@ pub fn run(session: &Session, command: &Command) -> Result<Outcome, Failure> {
             session.output.show(&status, |paint| list(&status, paint))?;
             Ok(Outcome::Yes)
         }
-        Command::Open(which) => steer(session, which, "force-open"),
-        Command::Close(which) => steer(session, which, "force-close"),
-        Command::DryRun(which) => steer(session, which, "dry-run"),
-        Command::Auto(which) => steer(session, which, "reset"),
+        Command::Open(which) => override_breaker(session, which, "force-open"),
+        Command::Close(which) => override_breaker(session, which, "force-close"),
+        Command::DryRun(which) => override_breaker(session, which, "dry-run"),
+        Command::Auto(which) => override_breaker(session, which, "reset"),
         Command::Events => {
             let events = session.client.get("/circuit-breaker/events")?;
             session.output.show(&events, |paint| {
@@ -84,13 +84,13 @@ pub fn run(session: &Session, command: &Command) -> Result<Outcome, Failure> {
     }
 }
 
-fn steer(session: &Session, which: &Override, action: &str) -> Result<Outcome, Failure> {
+fn override_breaker(session: &Session, which: &Override, action: &str) -> Result<Outcome, Failure> {
     let expires = which
         .expires_in
         .map(|time| humantime::format_duration(time).to_string());
     // A segment without blanks: `1h 30m` is written `1h30m`.
     let expires = expires.map(|text| text.replace(' ', ""));
-    let said = session
+    let answer = session
         .client
         .ask(
             Method::POST,
@@ -102,21 +102,21 @@ fn steer(session: &Session, which: &Override, action: &str) -> Result<Outcome, F
         .document;
     let missing: Vec<String> = ["not_on", "away"]
         .iter()
-        .flat_map(|list| said[list].as_array().cloned().unwrap_or_default())
+        .flat_map(|list| answer[list].as_array().cloned().unwrap_or_default())
         .map(|envoy| clean(&name_of(&envoy)))
         .collect();
-    session.output.show(&said, |paint| {
-        let until = match said["until"].as_u64() {
-            Some(_) => format!(", until {}", time(&said["until"])),
+    session.output.show(&answer, |paint| {
+        let until = match answer["until"].as_u64() {
+            Some(_) => format!(", until {}", time(&answer["until"])),
             None => String::new(),
         };
         let name = clean(&which.breaker);
-        let on = envoys(said["in_force_on"].as_u64().unwrap_or_default());
+        let on = envoys(answer["in_force_on"].as_u64().unwrap_or_default());
         let mut text = format!("{name}: {action} is in force on {on}{until}.\n");
         if !missing.is_empty() {
             text += &format!("{} {}\n", paint.warning("Not yet on:"), missing.join(", "));
         }
-        let elsewhere = said["told_elsewhere"].as_array().map_or(0, Vec::len);
+        let elsewhere = answer["told_elsewhere"].as_array().map_or(0, Vec::len);
         if elsewhere > 0 {
             text += &format!(
                 "Told by other replicas: {elsewhere}; optimizer breaker list shows when it is in force there.\n"
@@ -157,17 +157,17 @@ fn list(status: &Value, paint: Paint) -> String {
 
 fn overrides(list: &Value, paint: Paint, empty: &str) -> String {
     let head = ["WHEN", "BREAKER", "ACTION", "UNTIL", "BY", "REASON"];
-    let of = |said: &Value| {
+    let of = |answer: &Value| {
         let middle = [
-            text_of(&said["upstream"]),
-            text_of(&said["action"]),
-            time(&said["until"]),
+            text_of(&answer["upstream"]),
+            text_of(&answer["action"]),
+            time(&answer["until"]),
         ];
         let end = [
-            text_of(&said["who"]),
-            said["reason"].as_str().unwrap_or_default().to_owned(),
+            text_of(&answer["who"]),
+            answer["reason"].as_str().unwrap_or_default().to_owned(),
         ];
-        std::iter::once(time(&said["at"])).chain(middle).chain(end).collect()
+        std::iter::once(time(&answer["at"])).chain(middle).chain(end).collect()
     };
     rows(list, &head, of, paint, empty)
 }

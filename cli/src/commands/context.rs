@@ -1,8 +1,8 @@
 //! Several control planes, each under a name.
 
-use crate::args::{Global, duration};
 use crate::contexts::{Context, Contexts, default_path};
 use crate::failure::{Failure, Outcome};
+use crate::options::{Global, duration};
 use crate::output::{Output, Table};
 use clap::{Args, Subcommand};
 use serde_json::json;

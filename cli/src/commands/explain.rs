@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, short = 'X', default_value = "GET")]
     method: String,
     /// How long to wait for Envoys [default: 2s]
-    #[arg(long, value_name = "TIME", value_parser = crate::args::duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::options::duration)]
     timeout: Option<Duration>,
 }
 

@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(long)]
     wait: bool,
     /// How long to wait at most
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::args::duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::options::duration)]
     timeout: Duration,
     /// Why, for the log
     #[arg(long)]

@@ -1,9 +1,10 @@
 //! A snapshot of what all Envoys have stored, into a file that is there whole or not at all.
 
 use super::Session;
+use super::watch::Watch;
 use crate::client::broken_off;
-use crate::failure::{Failure, NO, Outcome};
-use crate::output::{Table, note, size, spinner, text_of};
+use crate::failure::{CANCELLED, Failure, NO, Outcome};
+use crate::output::{Table, note, size, text_of};
 use clap::Args;
 use flate2::write::GzDecoder;
 use reqwest::Method;
@@ -46,7 +47,7 @@ pub struct Arguments {
     force: bool,
 }
 
-/// Takes the snapshot. It cannot be resumed: where it breaks off, nothing is left but what was there before.
+/// Takes the snapshot. It cannot be resumed: where it breaks off or is cancelled by Ctrl-C, nothing is left but what was there before.
 ///
 /// # Errors
 /// No answer, a refusal, a broken connection, or the file cannot be written.
@@ -65,6 +66,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
     // Mode 0600; gone when this ends early.
     let mut part = tempfile::NamedTempFile::new_in(folder).map_err(|error| Failure::file(file, &error))?;
     let flag = |on: bool| on.then(|| "true".to_owned());
+    let mut watch = Watch::begin(session, "Snapshot")?;
     let response = session
         .client
         .ask(Method::POST, "/cache/snapshot")
@@ -76,16 +78,22 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
             ("compress", arguments.gzip.then(|| "gzip".to_owned())),
             ("include_private", flag(arguments.include_private)),
         ])
+        .header("operation-key", Some(watch.key()))
         .body("application/json", "")
         .patience(LONGEST)
         .open()?;
-    let bar = spinner("Snapshot");
-    let written = copy(response, part.as_file_mut(), session.client.server(), |bytes| {
-        bar.inc(bytes)
-    })?;
-    bar.finish_and_clear();
-    let trailer = trailer(part.path())?;
-    let Some(trailer) = trailer else {
+    let written = copy(response, part.as_file_mut(), session.client.server())?;
+    watch.close();
+    let ends = ends(part.path())?;
+    if watch.is_interrupted() && ends.as_ref().is_none_or(|ends| ends.trailer["complete"] != true) {
+        let read = ends.map_or_else(|| "0".to_owned(), |ends| text_of(&ends.trailer["count"]));
+        note(&format!(
+            "Cancelled after {read} responses; {} was not written.",
+            file.display()
+        ));
+        return Ok(Outcome::No(CANCELLED));
+    }
+    let Some(Ends { trailer, .. }) = ends else {
         return Err(Failure::Unreachable {
             told: "The snapshot broke off: its end is missing, and it was thrown away".to_owned(),
             advice: "Try again; with --max-mb it is smaller, the responses with most hits first".to_owned(),
@@ -118,7 +126,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
     Ok(if complete { Outcome::Yes } else { Outcome::No(NO) })
 }
 
-fn copy(mut from: impl Read, to: &mut File, server: &str, mut written: impl FnMut(u64)) -> Result<u64, Failure> {
+fn copy(mut from: impl Read, to: &mut File, server: &str) -> Result<u64, Failure> {
     let mut buffer = vec![0; 64 << 10];
     let mut total = 0;
     loop {
@@ -129,15 +137,23 @@ fn copy(mut from: impl Read, to: &mut File, server: &str, mut written: impl FnMu
         to.write_all(bytes)
             .map_err(|error| Failure::usage(format!("The snapshot cannot be written: {error}")))?;
         total += u64::try_from(read).unwrap_or_default();
-        written(u64::try_from(read).unwrap_or_default());
     }
+}
+
+/// What a file says of its own end.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// The fields behind the entries.
+    pub(super) trailer: Value,
+    /// Length of the document, unpacked.
+    pub(super) length: u64,
 }
 
 /// What stands at the end of a snapshot, compressed or not; `None` where it has none, so was broken off.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn trailer(path: &Path) -> Result<Option<Value>, Failure> {
+pub(super) fn ends(path: &Path) -> Result<Option<Ends>, Failure> {
     let failed = |error: &std::io::Error| Failure::file(path, error);
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     let mut head = [0; 2];
@@ -151,23 +167,27 @@ pub(super) fn trailer(path: &Path) -> Result<Option<Value>, Failure> {
         if packed.is_err() {
             return Ok(None);
         }
-        return Ok(unpacked.finish().ok().and_then(|tail| tail.trailer()));
+        return Ok(unpacked.finish().ok().and_then(|tail| tail.ends()));
     }
     let mut tail = Tail::default();
     tail.write_all(head).map_err(|error| failed(&error))?;
     std::io::copy(&mut file, &mut tail).map_err(|error| failed(&error))?;
-    Ok(tail.trailer())
+    Ok(tail.ends())
 }
 
 /// The last bytes of what is written into it.
 #[derive(Debug, Default)]
-struct Tail(Vec<u8>);
+struct Tail {
+    bytes: Vec<u8>,
+    length: u64,
+}
 
 impl Write for Tail {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.extend_from_slice(bytes);
-        let over = self.0.len().saturating_sub(TAIL);
-        self.0.drain(..over);
+        self.bytes.extend_from_slice(bytes);
+        let over = self.bytes.len().saturating_sub(TAIL);
+        self.bytes.drain(..over);
+        self.length += bytes.len() as u64;
         Ok(bytes.len())
     }
 
@@ -178,10 +198,14 @@ impl Write for Tail {
 
 impl Tail {
     /// The fields behind the entries: `],"complete":true,…}`.
-    fn trailer(&self) -> Option<Value> {
-        let text = String::from_utf8_lossy(&self.0);
+    fn ends(&self) -> Option<Ends> {
+        let text = String::from_utf8_lossy(&self.bytes);
         let (_, fields) = text.rsplit_once("],\"complete\":")?;
-        serde_json::from_str(&format!("{{\"complete\":{}", fields.trim_end())).ok()
+        let trailer = serde_json::from_str(&format!("{{\"complete\":{}", fields.trim_end())).ok()?;
+        Some(Ends {
+            trailer,
+            length: self.length,
+        })
     }
 }
 
@@ -210,7 +234,8 @@ mod tests {
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed.write_all(&snapshot()).unwrap();
         for bytes in [snapshot(), packed.finish().unwrap()] {
-            let trailer = trailer(file(&bytes).path()).unwrap().unwrap();
+            let Ends { trailer, length } = ends(file(&bytes).path()).unwrap().unwrap();
+            assert_eq!(length, snapshot().len() as u64);
             assert_eq!((&trailer["complete"], &trailer["count"]), (&json!(true), &json!(1)));
         }
     }
@@ -228,7 +253,7 @@ mod tests {
             b"",
             b"\x1f",
         ] {
-            assert_eq!(trailer(file(bytes).path()).unwrap(), None);
+            assert!(ends(file(bytes).path()).unwrap().is_none());
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct Arguments {
     /// Only hosts that are this one
     #[arg(long)]
     host: Option<String>,
-    /// Only each so-manieth of what is left
+    /// Only every n-th of what is left
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     sample: u32,
 }

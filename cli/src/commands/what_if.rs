@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long)]
     cache_memory_mb: Option<u64>,
     /// Eviction policy; the one in force when absent
-    #[arg(long, value_parser = ["s3_fifo", "sieve", "lru", "lfu", "fifo"])]
+    #[arg(long, value_parser = ["s3_fifo", "sieve", "lru", "lfu", "fifo", "gdsf"])]
     policy: Option<String>,
     /// Only this Envoy, by node id or instance
     #[arg(long)]

@@ -5,13 +5,13 @@ mod style;
 mod table;
 mod words;
 
-pub use progress::{bar, bytes_bar, spinner};
+pub use progress::{bar, bytes_bar, operation_bar, show_operation};
 pub use style::{Paint, errors_are_coloured, is_coloured};
 pub use table::Table;
 pub use words::{clean, envoys, figure, name_of, one_line, since, size, text_of, time};
 
-use crate::args::Format;
 use crate::failure::Failure;
+use crate::options::Format;
 use serde_json::Value;
 use std::io::{ErrorKind, IsTerminal, Write};
 

@@ -1,18 +1,20 @@
 //! Stored responses out of the Envoys, the most valuable first.
 
 use crate::fleet::FleetService;
+use crate::operations::Running;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use control_domain::cache::snapshot::Entry;
+use control_domain::operations::{Stage, Unit};
 use optimizer_proto::v1::command::Body;
-use optimizer_proto::v1::{ExportCommand, ExportItem};
+use optimizer_proto::v1::{ExportCommand, ExportItem, ExportPage};
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 /// An Envoy gets so long for one page.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Bytes asked for at a time; a message is limited to 256 KiB.
-const PAGE: u32 = 192 << 10;
+pub(super) const PAGE: u32 = 192 << 10;
 /// Largest record: the largest response that settings allow, with its head.
 pub(crate) const MAX_RECORD: u64 = 17 << 20;
 /// Hits from which on, and below which. One band after the other is gone through on all Envoys, so that what is cut off at a size is
@@ -28,7 +30,7 @@ pub(crate) struct Wanted {
     pub(crate) host: Option<String>,
     /// Only URLs that begin with this `host/path`.
     pub(crate) prefix: Option<String>,
-    /// Only what had so many hits.
+    /// Only responses with at least this many hits.
     pub(crate) min_hits: u32,
     /// Also what belongs to one identity.
     pub(crate) private: bool,
@@ -36,22 +38,28 @@ pub(crate) struct Wanted {
 
 /// The responses of several Envoys, each once.
 pub(crate) struct Export<'f> {
-    fleet: &'f FleetService,
-    wanted: Wanted,
-    seen: HashSet<u64>,
+    pub(super) fleet: &'f FleetService,
+    pub(super) wanted: Wanted,
+    running: Option<&'f Running>,
+    pub(super) seen: HashSet<u64>,
     bytes: u64,
-    silent: BTreeSet<String>,
+    pub(super) silent: BTreeSet<String>,
+    /// Responses that changed whenever they were read.
+    pub(super) changed: HashSet<u64>,
     capped: bool,
 }
 
 impl<'f> Export<'f> {
-    pub(crate) fn new(fleet: &'f FleetService, wanted: Wanted) -> Self {
+    /// With `running` it shows how far it is, and ends when that is cancelled.
+    pub(crate) fn new(fleet: &'f FleetService, wanted: Wanted, running: Option<&'f Running>) -> Self {
         Self {
             fleet,
             wanted,
+            running,
             seen: HashSet::new(),
             bytes: 0,
             silent: fleet.recently_disconnected().into_iter().collect(),
+            changed: HashSet::new(),
             capped: false,
         }
     }
@@ -63,16 +71,20 @@ impl<'f> Export<'f> {
 
     /// Why it is not everything; `None` when it is.
     pub(crate) fn incomplete(&self) -> Option<String> {
-        let silent: Vec<&str> = self.silent.iter().map(String::as_str).collect();
-        match (self.capped, silent.as_slice()) {
-            (false, []) => None,
-            (true, []) => Some("the size asked for is reached".to_owned()),
-            (false, silent) => Some(format!("{} did not answer", silent.join(", "))),
-            (true, silent) => Some(format!(
-                "the size asked for is reached, and {} did not answer",
-                silent.join(", ")
-            )),
+        let mut reasons = Vec::new();
+        reasons.extend(self.running.and_then(Running::cancelled_because));
+        if self.capped {
+            reasons.push("the size asked for is reached".to_owned());
         }
+        if !self.silent.is_empty() {
+            let silent: Vec<&str> = self.silent.iter().map(String::as_str).collect();
+            reasons.push(format!("{} did not answer", silent.join(", ")));
+        }
+        let changed = self.changed.difference(&self.seen).count();
+        if changed > 0 {
+            reasons.push(format!("{changed} responses changed whenever they were read"));
+        }
+        (!reasons.is_empty()).then(|| reasons.join(", and "))
     }
 
     /// Goes through the Envoys; `put` gets every entry with its record and answers whether to go on.
@@ -81,9 +93,12 @@ impl<'f> Export<'f> {
         F: FnMut(Entry, Vec<u8>) -> R,
         R: Future<Output = bool>,
     {
+        self.enter(Stage::Listing, Unit::Responses, None);
+        let total = self.measured(envoys).await;
+        self.enter(Stage::Working, Unit::Bytes, total);
         for (min_hits, below_hits) in BANDS {
             if below_hits > 0 && below_hits <= self.wanted.min_hits {
-                return;
+                break;
             }
             for envoy in envoys {
                 let ask = ExportCommand {
@@ -97,17 +112,46 @@ impl<'f> Export<'f> {
                 }
             }
         }
+        self.gather_missed(envoys, &mut put).await;
     }
 
-    async fn envoy<F, R>(&mut self, envoy: &str, mut ask: ExportCommand, put: &mut F) -> bool
+    fn enter(&self, stage: Stage, unit: Unit, total: Option<u64>) {
+        if let Some(running) = self.running {
+            running.enter(stage, unit, 0, total);
+        }
+    }
+
+    /// So many are listed.
+    pub(super) fn listed(&self, responses: u64) {
+        if let Some(running) = self.running {
+            running.advance(responses);
+        }
+    }
+
+    /// What comes of this, unless nobody wants it any more first.
+    pub(super) async fn while_wanted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let Some(running) = self.running else {
+            return Some(work.await);
+        };
+        tokio::select! {
+            biased;
+            () = running.until_cancelled() => None,
+            done = work => Some(done),
+        }
+    }
+
+    /// Gathers what an Envoy has, from where `ask` begins; false when no more is wanted.
+    pub(super) async fn envoy<F, R>(&mut self, envoy: &str, mut ask: ExportCommand, put: &mut F) -> bool
     where
         F: FnMut(Entry, Vec<u8>) -> R,
         R: Future<Output = bool>,
     {
         let mut open: Option<(ExportItem, Vec<u8>)> = None;
         loop {
-            let answer = self.fleet.command(envoy, Body::Export(ask), ANSWER).await;
-            let Some(page) = answer.and_then(|result| result.page) else {
+            let Some(page) = self.while_wanted(self::ask(self.fleet, envoy, ask)).await else {
+                return false;
+            };
+            let Some(page) = page else {
                 self.silent.insert(envoy.to_owned());
                 return true;
             };
@@ -115,15 +159,8 @@ impl<'f> Export<'f> {
                 let Some((item, record)) = assembled(&mut open, item) else {
                     continue;
                 };
-                if !self.is_wanted(&item) || !self.seen.insert(item.identity) {
-                    continue;
-                }
-                if self.bytes.saturating_add(record.len() as u64) > self.wanted.max_bytes {
-                    self.capped = true;
-                    return false;
-                }
-                self.bytes += record.len() as u64;
-                if !put(entry(item), record).await {
+                let is_new = self.is_wanted(&item) && self.seen.insert(item.identity);
+                if is_new && !self.give(item, record, put).await {
                     return false;
                 }
             }
@@ -134,7 +171,35 @@ impl<'f> Export<'f> {
         }
     }
 
-    fn is_wanted(&self, item: &ExportItem) -> bool {
+    /// Hands one out; false when no more is wanted.
+    pub(super) async fn give<F, R>(&mut self, item: ExportItem, record: Vec<u8>, put: &mut F) -> bool
+    where
+        F: FnMut(Entry, Vec<u8>) -> R,
+        R: Future<Output = bool>,
+    {
+        if self.bytes.saturating_add(record.len() as u64) > self.wanted.max_bytes {
+            self.capped = true;
+            return false;
+        }
+        self.bytes += record.len() as u64;
+        // Not broken off: half an entry would make the whole document unreadable.
+        if !put(entry(item), record).await {
+            return false;
+        }
+        if let Some(running) = self.running {
+            running.advance(self.bytes);
+            running.counts(
+                [
+                    ("responses".to_owned(), self.seen.len() as u64),
+                    ("bytes".to_owned(), self.bytes),
+                ]
+                .into(),
+            );
+        }
+        true
+    }
+
+    pub(super) fn is_wanted(&self, item: &ExportItem) -> bool {
         let rest = item.key.split_once("://").map_or("", |(_, rest)| rest);
         let host = rest.split('/').next();
         let of_host = self.wanted.host.as_deref().is_none_or(|wanted| host == Some(wanted));
@@ -145,6 +210,11 @@ impl<'f> Export<'f> {
             .is_none_or(|prefix| rest.starts_with(prefix));
         of_host && of_prefix && (self.wanted.private || !item.private)
     }
+}
+
+/// The next page of an Envoy; `None` when it does not answer.
+pub(super) async fn ask(fleet: &FleetService, envoy: &str, ask: ExportCommand) -> Option<ExportPage> {
+    fleet.command(envoy, Body::Export(ask), ANSWER).await?.page
 }
 
 /// Without record and checksum.
@@ -171,7 +241,10 @@ pub(crate) fn written(mut entry: Entry, record: &[u8]) -> Entry {
 }
 
 /// Puts the parts of an entry together; `None` until the last one. An entry that changed between two parts is left out.
-fn assembled(open: &mut Option<(ExportItem, Vec<u8>)>, mut item: ExportItem) -> Option<(ExportItem, Vec<u8>)> {
+pub(super) fn assembled(
+    open: &mut Option<(ExportItem, Vec<u8>)>,
+    mut item: ExportItem,
+) -> Option<(ExportItem, Vec<u8>)> {
     let part = std::mem::take(&mut item.part);
     if item.offset == 0 {
         *open = Some((item, part));

@@ -100,9 +100,9 @@ impl Restore {
         (self.restored, self.silent.into_iter().collect())
     }
 
-    /// In the caches now, as far as is known.
-    pub(crate) fn so_far(&self) -> u64 {
-        self.restored.restored + self.restored.kept
+    /// What became of those that were given so far.
+    pub(crate) fn so_far(&self) -> &Restored {
+        &self.restored
     }
 
     async fn flush(&mut self) {

@@ -3,6 +3,7 @@
 mod export;
 mod import;
 mod inventory;
+mod listing;
 pub(crate) mod snapshot_file;
 mod snapshots;
 mod spool;
@@ -10,9 +11,9 @@ mod warmup;
 
 pub(crate) use export::{Export, Wanted, written};
 
-pub(crate) use inventory::inventory;
+pub(crate) use inventory::InventoryService;
 #[cfg(test)]
 pub(crate) use snapshots::RESTORES;
 pub(crate) use snapshots::SnapshotService;
 pub(crate) use spool::Spool;
-pub(crate) use warmup::WarmupService;
+pub(crate) use warmup::{NotBegun, WarmupService};

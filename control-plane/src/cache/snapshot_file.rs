@@ -41,6 +41,11 @@ impl Report {
         Ok(())
     }
 
+    /// How many entries it has.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
+    }
+
     /// Whether it holds everything that was asked for.
     pub(crate) fn is_complete(&self) -> bool {
         self.fields.get("complete") == Some(&Value::Bool(true))
@@ -98,7 +103,7 @@ pub(crate) const RATIO: u64 = 100;
 pub(crate) const AT_LEAST: u64 = 64 << 20;
 const BUFFER: usize = 64 << 10;
 
-/// The longest document that is read of so many bytes.
+/// The longest document that is unpacked from this many bytes.
 fn longest(size: u64) -> u64 {
     size.saturating_mul(RATIO).max(AT_LEAST)
 }

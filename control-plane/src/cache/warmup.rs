@@ -6,14 +6,18 @@ use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
+use crate::operations::{Ended, OperationService, Running};
 use crate::purges::PurgeService;
 use control_domain::cache::warmup::WarmupProgress;
+use control_domain::operations::{Full, Kind};
 use control_domain::replication::Fact;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 /// An Envoy whose process is older than this when it connects is no new one.
 const NEW_MS: u64 = 120_000;
+/// Who warms an Envoy that is new.
+const AUTOMATIC: &str = "warm start";
 /// Warmths remembered.
 const REMEMBERED: usize = 10_000;
 
@@ -25,15 +29,26 @@ pub(crate) struct WarmupService {
     envoys: Mutex<BTreeMap<String, WarmupProgress>>,
     fleet: Arc<FleetService>,
     purges: Arc<PurgeService>,
+    operations: Arc<OperationService>,
     replication: Arc<dyn Replication>,
 }
 
+/// Why a warm start did not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotBegun {
+    /// There is no other Envoy.
+    Alone,
+    /// As many operations are under way as may be.
+    Full,
+}
+
 impl WarmupService {
-    /// New Envoys get so many bytes.
+    /// Bytes that a new Envoy gets.
     pub(crate) fn new(
         automatic_bytes: u64,
         fleet: Arc<FleetService>,
         purges: Arc<PurgeService>,
+        operations: Arc<OperationService>,
         replication: Arc<dyn Replication>,
     ) -> Self {
         Self {
@@ -41,6 +56,7 @@ impl WarmupService {
             envoys: Mutex::default(),
             fleet,
             purges,
+            operations,
             replication,
         }
     }
@@ -50,10 +66,18 @@ impl WarmupService {
         let bytes = self.automatic_bytes;
         let age_ms = now_ms().saturating_sub(self.fleet.started_ms(envoy));
         let is_new = age_ms < NEW_MS && self.known(envoy) == WarmupProgress::default();
-        if bytes > 0 && is_new && !self.begin(envoy, bytes) {
-            // The other replicas wait for a word.
-            self.note(envoy, WarmupProgress::begun(0).ended());
+        if bytes == 0 || !is_new {
+            return;
         }
+        let others = self.others(envoy);
+        if others.is_empty() {
+            // The other replicas wait until they are told.
+            self.note(envoy, WarmupProgress::begun(0).ended());
+            return;
+        }
+        // A whole fleet may begin at once: what is not shown is done all the same.
+        let running = self.operations.begin(Kind::Warm, AUTOMATIC, envoy, "").ok();
+        self.start(envoy, others, bytes, running);
     }
 
     /// How warm an Envoy of any replica is. A new one at another replica is not warm before that says so.
@@ -67,17 +91,36 @@ impl WarmupService {
         }
     }
 
-    /// Begins to warm an Envoy from the others; false when there is no other.
-    pub(crate) fn begin(self: &Arc<Self>, envoy: &str, bytes: u64) -> bool {
-        let others = self.fleet.connected_envoys().into_iter();
-        let others: Vec<String> = others.filter(|name| name != envoy).collect();
+    /// Begins to warm an Envoy from the others, for somebody; the operation's id.
+    ///
+    /// # Errors
+    /// There is no other Envoy, or too much is under way.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        envoy: &str,
+        bytes: u64,
+        (by, key): (&str, &str),
+    ) -> Result<String, NotBegun> {
+        let others = self.others(envoy);
         if others.is_empty() {
-            return false;
+            return Err(NotBegun::Alone);
         }
+        let begun = self.operations.begin(Kind::Warm, by, envoy, key);
+        let running = begun.map_err(|Full| NotBegun::Full)?;
+        let id = running.id().to_owned();
+        self.start(envoy, others, bytes, Some(running));
+        Ok(id)
+    }
+
+    fn others(&self, envoy: &str) -> Vec<String> {
+        let all = self.fleet.connected_envoys().into_iter();
+        all.filter(|name| name != envoy).collect()
+    }
+
+    fn start(self: &Arc<Self>, envoy: &str, others: Vec<String>, bytes: u64, running: Option<Running>) {
         self.note(envoy, WarmupProgress::begun(self.expected(&others, bytes)));
         let (service, envoy) = (Arc::clone(self), envoy.to_owned());
-        tokio::spawn(async move { service.warm(&envoy, &others, bytes).await });
-        true
+        tokio::spawn(async move { service.warm(&envoy, &others, bytes, running).await });
     }
 
     /// Another replica has told how warm an Envoy is.
@@ -118,7 +161,7 @@ impl WarmupService {
         })
     }
 
-    async fn warm(&self, envoy: &str, others: &[String], bytes: u64) {
+    async fn warm(&self, envoy: &str, others: &[String], bytes: u64, running: Option<Running>) {
         let wanted = Wanted {
             max_bytes: bytes,
             // A copy from cache to cache leaves nobody's data anywhere else.
@@ -128,20 +171,30 @@ impl WarmupService {
         let (fleet, purges) = (Arc::clone(&self.fleet), Arc::clone(&self.purges));
         let restore = Restore::new(fleet, purges, vec![envoy.to_owned()], false);
         let restore = tokio::sync::Mutex::new(restore);
-        let mut export = Export::new(&self.fleet, wanted);
+        let mut export = Export::new(&self.fleet, wanted, running.as_ref());
         export
             .run(others, |_, record| {
                 let restore = &restore;
                 async move {
                     let mut restore = restore.lock().await;
                     restore.give(record).await;
-                    self.note(envoy, self.known(envoy).given(restore.so_far()));
+                    let so_far = restore.so_far();
+                    self.note(envoy, self.known(envoy).given(so_far.restored + so_far.kept));
                     self.fleet.is_connected(envoy)
                 }
             })
             .await;
-        let (restored, _) = restore.into_inner().finish().await;
+        let incomplete = export.incomplete();
+        let (restored, silent) = restore.into_inner().finish().await;
         self.note(envoy, self.known(envoy).ended());
         tracing::info!(envoy, ?restored, "warmed");
+        if let Some(running) = running {
+            running.counts(restored.counts());
+            let is_there = silent.is_empty() && self.fleet.is_connected(envoy);
+            running.end(match (is_there, incomplete) {
+                (true, incomplete) => Ended::Done(incomplete),
+                (false, _) => Ended::Failed(format!("{envoy} is away, or did not answer")),
+            });
+        }
     }
 }

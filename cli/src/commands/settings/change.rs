@@ -23,7 +23,7 @@ pub struct How {
     #[arg(long)]
     pub wait: bool,
     /// How long to wait at most [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = crate::args::duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::options::duration)]
     pub timeout: Option<Duration>,
     /// Only so many percent of the Envoys get it, 1 to 99, until `settings canary promote` or `abort`
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]

@@ -6,6 +6,8 @@ mod diff;
 mod edit;
 mod path;
 
+pub(super) use path::merge_patch;
+
 use super::{Session, segment};
 use crate::failure::{Failure, Outcome};
 use crate::output::{Paint, Table, clean, text_of, time, yaml};

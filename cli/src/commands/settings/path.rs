@@ -97,7 +97,7 @@ fn resolved<'v>(schema: &'v Value, part: &'v Value) -> &'v Value {
 ///
 /// # Errors
 /// One has no `=`, or two contradict each other.
-pub(super) fn merge_patch(fields: &[String]) -> Result<Value, Failure> {
+pub(in crate::commands) fn merge_patch(fields: &[String]) -> Result<Value, Failure> {
     let mut patch = Value::Object(Map::new());
     for text in fields {
         let Some((field, value)) = text.split_once('=') else {

@@ -26,7 +26,7 @@ const ONCE: Rect = Rect::new(0, 0, 110, 42);
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Between two looks
-    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = crate::args::duration)]
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = crate::options::duration)]
     interval: Duration,
     /// Print it once and end, as without a terminal
     #[arg(long)]

@@ -2,11 +2,15 @@
 
 use super::advice::Recommended;
 use super::identity::Caller;
+use super::operations::{OperationKey, cancelled, full, location};
 use super::problem::{Params, Problem};
 use crate::fleet::FleetService;
+use crate::operations::{Ended, OperationService, Running};
 use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use control_domain::operations::{Kind, Stage, Unit};
 use optimizer_proto::v1::SweepCommand;
 use optimizer_proto::v1::command::Body as Command;
 use serde::{Deserialize, Serialize};
@@ -14,6 +18,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// An Envoy gets so long for one step.
@@ -46,58 +51,112 @@ pub(crate) struct Optimized {
     applied: bool,
 }
 
-/// Drops what is expired or purged on every Envoy, and says what it recommends.
-#[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing), responses((status = 200, description = "What was done, and what is recommended", body = Optimized), (status = 409, description = "A canary is under way"), (status = 503, description = "The replicas cannot agree at the moment")))]
+/// Drops what is expired or purged on every Envoy, and says what it recommends. While it goes on it is an operation.
+#[utoipa::path(post, path = "/cache/optimize", tag = "cache", params(Optimizing, ("operation-key" = Option<String>, Header, description = "Name for the operation: 1 to 64 letters, digits, dots, hyphens and underscores")), responses((status = 200, description = "What was done, and what is recommended", body = Optimized), (status = 409, description = "A canary is under way, or it was cancelled"), (status = 429, description = "As many operations are under way as may be"), (status = 503, description = "The replicas cannot agree at the moment")))]
 pub(crate) async fn optimize(
     State(fleet): State<Arc<FleetService>>,
     State(settings): State<Arc<SettingsService>>,
+    State(operations): State<Arc<OperationService>>,
     caller: Caller,
+    OperationKey(key): OperationKey,
     Params(optimizing): Params<Optimizing>,
-) -> Result<Json<Optimized>, Problem> {
-    let mut sweeping = JoinSet::new();
-    for envoy in fleet.connected_envoys() {
-        let fleet = Arc::clone(&fleet);
-        sweeping.spawn(async move { (sweep(&fleet, &envoy).await, envoy) });
-    }
-    let mut actions = BTreeMap::new();
-    let mut silent = fleet.recently_disconnected();
-    while let Some(swept) = sweeping.join_next().await {
-        match swept {
-            Ok((Some(done), _)) => add(&mut actions, &done),
-            Ok((None, envoy)) => silent.push(envoy),
-            Err(error) => tracing::error!(%error, "sweeping an Envoy failed"),
-        }
+) -> Result<(HeaderMap, Json<Optimized>), Problem> {
+    let running = operations.begin(Kind::Optimize, &caller.name, "", &key);
+    let running = running.map_err(|_| full())?;
+    let (actions, silent) = swept(&fleet, &running).await;
+    if let Some(because) = running.cancelled_because() {
+        let problem = cancelled(running.id(), &because);
+        running.end(Ended::Done(None));
+        return Err(problem);
     }
     let recommendation = super::advice::recommendation(&settings, &fleet);
-    let applied = optimizing.apply && super::advice::apply(&settings, &recommendation, &caller).await?;
+    let applied = match optimizing.apply {
+        true => super::advice::apply(&settings, &recommendation, &caller).await,
+        false => Ok(false),
+    };
+    let place = location(running.id());
+    running.end(match &applied {
+        Ok(_) if silent.is_empty() => Ended::Done(None),
+        Ok(_) => Ended::Done(Some(format!("{} did not answer", silent.join(", ")))),
+        Err(problem) => Ended::Failed(format!(
+            "the recommendation was not put into force: {}",
+            problem.title()
+        )),
+    });
+    let applied = applied?;
     tracing::info!(who = caller.name, applied, "cache optimised");
-    Ok(Json(Optimized {
-        actions,
-        complete: silent.is_empty(),
-        not_answered: silent,
-        recommendation,
-        applied,
-    }))
+    Ok((
+        place,
+        Json(Optimized {
+            actions,
+            complete: silent.is_empty(),
+            not_answered: silent,
+            recommendation,
+            applied,
+        }),
+    ))
 }
 
-/// Everything an Envoy did; `None` when it stopped answering.
-async fn sweep(fleet: &FleetService, envoy: &str) -> Option<BTreeMap<String, u64>> {
-    let (mut done, mut cursor) = (BTreeMap::new(), 0);
+/// What all Envoys did together, and who did not answer.
+async fn swept(fleet: &Arc<FleetService>, running: &Running) -> (BTreeMap<String, u64>, Vec<String>) {
+    let mut sweeping = JoinSet::new();
+    for envoy in fleet.connected_envoys() {
+        let (fleet, signal) = (Arc::clone(fleet), running.signal());
+        sweeping.spawn(async move {
+            let mut done = BTreeMap::new();
+            let answered = sweep(&fleet, &envoy, &signal, &mut done).await;
+            (done, (!answered).then_some(envoy))
+        });
+    }
+    running.enter(Stage::Working, Unit::Envoys, 0, Some(sweeping.len() as u64));
+    let (mut actions, mut silent) = (BTreeMap::new(), fleet.recently_disconnected());
+    let mut envoys = 0;
+    while let Some(swept) = sweeping.join_next().await {
+        match swept {
+            Ok((done, missing)) => {
+                add(&mut actions, &done);
+                silent.extend(missing);
+            }
+            Err(error) => tracing::error!(%error, "sweeping an Envoy failed"),
+        }
+        envoys += 1;
+        running.advance(envoys);
+        running.counts(actions.clone());
+    }
+    (actions, silent)
+}
+
+/// Everything an Envoy does, into `done`, until it is cancelled; false when it stopped answering.
+async fn sweep(
+    fleet: &FleetService,
+    envoy: &str,
+    cancelled: &watch::Receiver<bool>,
+    done: &mut BTreeMap<String, u64>,
+) -> bool {
+    let mut cursor = 0;
     for _ in 0..STEPS {
+        if *cancelled.borrow() {
+            return true;
+        }
         let command = Command::Sweep(SweepCommand { cursor });
-        let answer = fleet.command(envoy, command, STEP).await?;
-        let mut step: Map<String, Value> = serde_json::from_str(&answer.detail).ok().filter(|_| answer.ok)?;
+        let Some(answer) = fleet.command(envoy, command, STEP).await else {
+            return false;
+        };
+        let step = serde_json::from_str::<Map<String, Value>>(&answer.detail);
+        let Some(mut step) = step.ok().filter(|_| answer.ok) else {
+            return false;
+        };
         let next = step.remove("next").and_then(|next| next.as_u64());
         let step = step
             .into_iter()
             .map(|(name, value)| (name, value.as_u64().unwrap_or(0)));
-        add(&mut done, &step.collect());
+        add(done, &step.collect());
         match next {
             Some(next) => cursor = next,
             None => break,
         }
     }
-    Some(done)
+    true
 }
 
 fn add(sums: &mut BTreeMap<String, u64>, step: &BTreeMap<String, u64>) {

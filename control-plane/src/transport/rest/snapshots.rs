@@ -1,26 +1,27 @@
-//! Copies of the caches: out, and back in.
+//! Copies of the caches, as one document.
 
 use super::identity::Caller;
+use super::operations::{OperationKey, full, location};
 use super::problem::{Params, Problem};
-use crate::cache::{Export, SnapshotService, Spool, Wanted, snapshot_file, written};
+use crate::cache::{Export, Wanted, written};
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use crate::kernel::clock::timestamp;
+use crate::operations::{Ended, OperationService, Running};
 use crate::purges::PurgeService;
 use crate::settings::SettingsService;
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use control_domain::cache::snapshot::{Checksum, Entry, FORMAT, Head, Restored, SnapshotTrailer, VERSION};
+use control_domain::cache::snapshot::{Checksum, Entry, FORMAT, Head, SnapshotTrailer, VERSION};
+use control_domain::operations::Kind;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::convert::Infallible;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -42,7 +43,7 @@ pub(crate) struct Selection {
     host: Option<String>,
     /// Only responses whose URL begins with this `host/path`.
     prefix: Option<String>,
-    /// Only responses that had so many hits.
+    /// Only responses with at least this many hits.
     #[serde(default)]
     min_hits: u32,
     /// `gzip`: the document compressed; it can be restored as it is.
@@ -72,33 +73,21 @@ pub(crate) struct Snapshot {
     foot: SnapshotTrailer,
 }
 
-/// What became of a snapshot.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct RestoreReport {
-    #[serde(flatten)]
-    restored: Restored,
-    /// Nothing was restored; only what would become of it.
-    dry_run: bool,
-    /// Count and checksum are right.
-    intact: bool,
-    /// It holds everything that was asked for when it was made.
-    complete: bool,
-    /// Envoys it was given to.
-    envoys: Vec<String>,
-    /// Those among them that stopped answering, and those out of reach.
-    not_answered: Vec<String>,
-}
-
 /// The stored responses of all Envoys, each once, those with most hits first, as one JSON document. Written as it is gathered:
-/// whether it is complete stands at its end.
-#[utoipa::path(post, path = "/cache/snapshot", tag = "cache", params(Selection), responses((status = 200, description = "The snapshot itself", content((Snapshot = "application/json"), (Vec<u8> = "application/gzip")))))]
+/// whether it is complete stands at its end. While it is written it is an operation, named by the answer's `Operation-Location`; one that
+/// is cancelled ends with what it has.
+#[utoipa::path(post, path = "/cache/snapshot", tag = "cache", params(Selection, ("operation-key" = Option<String>, Header, description = "Name for the operation: 1 to 64 letters, digits, dots, hyphens and underscores")), responses((status = 200, description = "The snapshot itself", content((Snapshot = "application/json"), (Vec<u8> = "application/gzip"))), (status = 429, description = "As many operations are under way as may be")))]
 pub(crate) async fn snapshot(
     State(fleet): State<Arc<FleetService>>,
     State(settings): State<Arc<SettingsService>>,
     State(purges): State<Arc<PurgeService>>,
+    State(operations): State<Arc<OperationService>>,
     caller: Caller,
+    OperationKey(key): OperationKey,
     Params(selection): Params<Selection>,
-) -> Response {
+) -> Result<Response, Problem> {
+    let running = operations.begin(Kind::Snapshot, &caller.name, "", &key);
+    let running = running.map_err(|_| full())?;
     let wanted = Wanted {
         max_bytes: selection.max_mb.unwrap_or(DEFAULT_MAX_MB).saturating_mul(1_000_000),
         host: selection.host,
@@ -124,13 +113,15 @@ pub(crate) async fn snapshot(
         envoys,
     };
     let out = Out::new(sender, selection.compress);
-    tokio::spawn(async move { write(&fleet, head, wanted, out).await });
+    let location = location(running.id());
+    tokio::spawn(async move { write(&fleet, head, wanted, out, running).await });
     let stream = ReceiverStream::new(receiver).map(Ok::<Bytes, Infallible>);
-    (
+    Ok((
         [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")],
+        location,
         Body::from_stream(stream),
     )
-        .into_response()
+        .into_response())
 }
 
 /// A document without the closing brace, so that more fields can follow.
@@ -176,22 +167,23 @@ impl Out {
         self.sender.send(chunk.into()).await.is_ok()
     }
 
-    async fn end(self) {
+    /// False when whoever asked has gone.
+    async fn end(self) -> bool {
         let last = match self.packed {
             Some(packed) => packed.finish().unwrap_or_default(),
             None => self.plain,
         };
-        // The connection may be gone; then nobody misses the end.
-        let _ = self.sender.send(last.into()).await;
+        self.sender.send(last.into()).await.is_ok()
     }
 }
 
-async fn write(fleet: &FleetService, head: Head, wanted: Wanted, mut out: Out) {
+/// A reader that goes leaves `running` without an end.
+async fn write(fleet: &FleetService, head: Head, wanted: Wanted, mut out: Out, running: Running) {
     if !out.put(&format!("{},\"entries\":[", opened(&head))).await {
         return;
     }
     let envoys = head.envoys;
-    let mut export = Export::new(fleet, wanted);
+    let mut export = Export::new(fleet, wanted, Some(&running));
     let written = Mutex::new(Written {
         out,
         count: 0,
@@ -218,14 +210,15 @@ async fn write(fleet: &FleetService, head: Head, wanted: Wanted, mut out: Out) {
     let incomplete = incomplete.or(nobody);
     let foot = SnapshotTrailer {
         complete: incomplete.is_none(),
-        incomplete_because: incomplete.unwrap_or_default(),
+        incomplete_because: incomplete.clone().unwrap_or_default(),
         count,
         bytes: export.bytes(),
         checksum: checksum.text(),
     };
     let text = serde_json::to_string(&foot).unwrap_or_default();
-    out.put(&format!("],{}\n", text.trim_start_matches('{'))).await;
-    out.end().await;
+    if out.put(&format!("],{}\n", text.trim_start_matches('{'))).await && out.end().await {
+        running.end(Ended::Done(incomplete));
+    }
 }
 
 struct Written {
@@ -245,139 +238,4 @@ impl Written {
         self.listened = self.out.put(&text).await;
         self.listened
     }
-}
-
-/// How a snapshot is taken back.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct RestoreQuery {
-    /// Only say what would become of it.
-    #[serde(default)]
-    dry_run: bool,
-    /// Only into this Envoy, by instance or node id.
-    envoy: Option<String>,
-}
-
-/// Takes a snapshot back. The whole document is read and judged before any of it is given to an Envoy; every entry is judged by
-/// itself, here and by the filter.
-#[utoipa::path(post, path = "/cache/restore", tag = "cache", params(RestoreQuery), request_body(content = serde_json::Value, description = "A snapshot"), responses(
-    (status = 200, description = "Counts of what was restored, kept, expired and refused, with reasons", body = RestoreReport),
-    (status = 409, description = "Another one is being restored, or there is no Envoy"), (status = 413, description = "Larger than RESTORE_MAX_MB"), (status = 422, description = "Not a snapshot, or damaged so that it cannot be read; nothing has changed"), (status = 500, description = "It cannot be kept on disk while it is read")))]
-pub(crate) async fn restore(
-    State(snapshots): State<Arc<SnapshotService>>,
-    State(fleet): State<Arc<FleetService>>,
-    caller: Caller,
-    Params(how): Params<RestoreQuery>,
-    body: Body,
-) -> Result<Json<RestoreReport>, Problem> {
-    let _turn = snapshots.turn().ok_or_else(|| {
-        let title = "A snapshot is being restored already; one at a time";
-        Problem::new(StatusCode::CONFLICT, "restore_under_way", title)
-    })?;
-    let awaited = Awaited::default();
-    let file = received(&snapshots.spool, body).await?;
-    let still = awaited.clone();
-    let (report, file) = tokio::task::spawn_blocking(move || {
-        let mut file = file;
-        let report = snapshot_file::read(&mut file, &mut |_| still.is_so());
-        (report, file)
-    })
-    .await
-    .map_err(|error| failed(&error))?;
-    let report = report.map_err(|error| not_a_snapshot(&format!("it cannot be read: {error}")))?;
-    report.check().map_err(|reason| not_a_snapshot(&reason))?;
-    let envoys = fleet.targets(how.envoy.as_deref());
-    if !how.dry_run && envoys.is_empty() {
-        let title = "There is no Envoy to restore into";
-        return Err(Problem::new(StatusCode::CONFLICT, "no_envoy", title));
-    }
-    tracing::warn!(who = caller.name, dry_run = how.dry_run, "restoring a snapshot");
-    let (restored, mut silent) = replay(&snapshots, file, envoys.clone(), how.dry_run).await?;
-    if how.envoy.is_none() {
-        silent.extend(fleet.recently_disconnected());
-    }
-    tracing::warn!(?restored, ?silent, dry_run = how.dry_run, "snapshot restored");
-    Ok(Json(RestoreReport {
-        restored,
-        dry_run: how.dry_run,
-        intact: report.is_intact(),
-        complete: report.is_complete(),
-        envoys,
-        not_answered: silent,
-    }))
-}
-
-/// Whether anybody waits for a restore. The one that the handler holds goes with it when its client leaves: then reading ends.
-#[derive(Debug, Clone, Default)]
-struct Awaited(Arc<()>);
-
-impl Awaited {
-    fn is_so(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
-    }
-}
-
-/// The body in a file of its own, so that a large one needs no memory.
-async fn received(spool: &Spool, body: Body) -> Result<std::fs::File, Problem> {
-    let file = spool.file().map_err(|error| failed(&error))?;
-    let mut file = tokio::fs::File::from_std(file);
-    let mut stream = body.into_data_stream();
-    let mut size = 0_u64;
-    loop {
-        let Some(chunk) = stream.next().await else { break };
-        let chunk = chunk.map_err(|error| Problem::incomplete(&error))?;
-        size += chunk.len() as u64;
-        if size > spool.limit {
-            let title = format!(
-                "A snapshot larger than {} MB is not taken (RESTORE_MAX_MB)",
-                spool.limit / 1_000_000
-            );
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", title));
-        }
-        file.write_all(&chunk).await.map_err(|error| failed(&error))?;
-    }
-    file.flush().await.map_err(|error| failed(&error))?;
-    let mut file = file.into_std().await;
-    file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
-    Ok(file)
-}
-
-async fn replay(
-    snapshots: &SnapshotService,
-    mut file: std::fs::File,
-    envoys: Vec<String>,
-    dry_run: bool,
-) -> Result<(Restored, Vec<String>), Problem> {
-    file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
-    let (sender, mut entries) = mpsc::channel::<Option<Entry>>(QUEUED);
-    let reading = tokio::task::spawn_blocking(move || {
-        snapshot_file::read(&mut file, &mut |entry| sender.blocking_send(entry).is_ok()).map(drop)
-    });
-    let mut restore = snapshots.begin(envoys, dry_run);
-    while let Some(entry) = entries.recv().await {
-        restore.take(entry.as_ref()).await;
-    }
-    reading
-        .await
-        .map_err(|error| failed(&error))?
-        .map_err(|error| not_a_snapshot(&error.to_string()))?;
-    Ok(restore.finish().await)
-}
-
-fn failed(error: &impl std::fmt::Display) -> Problem {
-    tracing::error!(%error, "a snapshot could not be handled");
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "snapshot_failed",
-        format!("The snapshot could not be handled: {error}"),
-    )
-}
-
-fn not_a_snapshot(reason: &str) -> Problem {
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "not_a_snapshot",
-        format!("This is no snapshot: {reason}. Nothing has changed"),
-    )
 }
