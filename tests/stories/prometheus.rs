@@ -2,6 +2,7 @@
 
 use e2e::artefacts::Shell;
 use e2e::client::{Connection, Request};
+use e2e::collector::Collector;
 use e2e::origin::{Origin, Reply};
 use e2e::ports::free_port;
 use e2e::process::Process;
@@ -35,6 +36,7 @@ fn prometheus(control: SocketAddr, envoy: SocketAddr, folder: &Path) -> (Process
         .arg(format!("--config.file={}", configuration.display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--enable-feature=exemplar-storage")
         .arg("--log.level=error");
     let process = Process::start("Prometheus", &mut command, &folder.join("prometheus.log"))
         .expect("a Prometheus (Debian: prometheus)");
@@ -122,6 +124,51 @@ fn prometheus_sees_every_request_on_both_sides_and_answers_the_dashboards() {
         .unwrap();
     assert!(live.status.success(), "{}", String::from_utf8_lossy(&live.stderr));
     promtool(&stack.rest().get("/metrics").unwrap().text());
+}
+
+#[test]
+fn prometheus_gets_the_traces_of_requests_as_exemplars() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start().unwrap();
+    let plan = Plan {
+        collector: Some(collector.port()),
+        ..Plan::default()
+    };
+    let stack = Stack::start(&plan, Origin::start(|_| Reply::ok("x")).unwrap()).unwrap();
+    let (_process, prometheus) = prometheus(stack.rest().address(), stack.envoy.admin_address(), folder.path());
+    let traced = Request::get("/settings").header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    assert_eq!(stack.rest().send(&traced).unwrap().status, 200);
+    let line = format!("# {{trace_id=\"{TRACE}\"}} ");
+    let wanted = Request::get("/metrics").header("accept", "application/openmetrics-text; version=1.0.0");
+    let answer = stack.rest().send(&wanted).unwrap();
+    let kind = answer.header("content-type").unwrap();
+    assert!(
+        kind.starts_with("application/openmetrics-text; version=1.0.0"),
+        "{kind}"
+    );
+    let text = answer.text();
+    assert!(text.contains(&line) && text.ends_with("# EOF\n"), "{text}");
+    let classic = stack.rest().get("/metrics").unwrap();
+    assert!(
+        classic
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
+    assert!(!classic.text().contains(" # {") && !classic.text().contains("# EOF"));
+
+    let name = "api_optimizer_http_request_duration_seconds_bucket";
+    wait::until("the trace at Prometheus", || {
+        let asked = format!("/api/v1/query_exemplars?query={name}&start=0&end=9999999999");
+        let found = prometheus.document(&asked).ok()?;
+        found["data"].to_string().contains(TRACE).then_some(())
+    })
+    .unwrap();
+    // The series are the same by either format, and none is refused.
+    let count = r#"sum(api_optimizer_http_request_duration_seconds_bucket{le="1",path="/settings"}) > 0"#;
+    wait::until(count, || value(&prometheus, count)).unwrap();
+    wait::until("both targets up", || value(&prometheus, "sum(up) == 2")).unwrap();
 }
 
 /// The judge of good names, units and labels.

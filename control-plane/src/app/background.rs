@@ -35,6 +35,10 @@ pub(super) fn start(config: &Config, owned: &Owned, stopped: &watch::Receiver<bo
     // Overrides that an Envoy's reports do not show.
     let (breakers, stop) = (Arc::clone(&owned.breakers), until());
     tokio::spawn(async move { breakers.correct(stop).await });
+    // What takes long here, for the other replicas.
+    tokio::spawn(Arc::clone(&owned.operations).keep_telling(until()));
+    // Experiments: what both arms do, and whose change nobody judges any more.
+    tokio::spawn(Arc::clone(&owned.experiments).run(until()));
     // Settings that could not be kept on disk.
     let (settings, stop) = (Arc::clone(&owned.settings), until());
     tokio::spawn(async move { settings.retry_persist(stop).await });

@@ -238,19 +238,3 @@ fn pause(text: &str) -> Result<Duration, String> {
         .then_some(pause)
         .ok_or_else(|| "from 1s to 5m".to_owned())
 }
-
-impl Config {
-    /// Structured logs to standard error; `RUST_LOG` sets the level, `info` by default.
-    pub(crate) fn start_logging(&self) {
-        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        if self.log_json {
-            builder.json().init()
-        } else {
-            builder.init()
-        }
-    }
-}

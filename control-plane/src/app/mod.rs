@@ -3,6 +3,7 @@
 mod addresses;
 mod background;
 mod config;
+mod logging;
 mod owners;
 mod setup;
 
@@ -12,6 +13,7 @@ use crate::credentials::PeerAuthenticator;
 use crate::net::bodies::Bodies;
 use crate::net::places::{CALLS_PER_CONNECTION, GRPC, Limits, Places, REST};
 use crate::net::{incoming, tls};
+use crate::otlp;
 use crate::settings::SettingsService;
 use crate::transport::{grpc, rest};
 use crate::xds::XdsPublisher;
@@ -37,11 +39,16 @@ pub(crate) fn description() -> String {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let traces = logging::start(&config)?;
     let running = start(&config).await?;
     tracing::info!(rest = %running.rest_address, grpc = %running.grpc_address, "ready");
     asked_to_stop().await?;
     tracing::info!("stopping");
-    running.stop().await
+    let ended = running.stop().await;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
+    ended
 }
 
 /// A control plane that serves.
@@ -50,7 +57,7 @@ struct Running {
     grpc_address: SocketAddr,
     stop: watch::Sender<bool>,
     rest: JoinHandle<()>,
-    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
+    grpc: JoinHandle<Result<(), grpc::Fault>>,
     judging: JoinHandle<()>,
 }
 
@@ -91,7 +98,10 @@ async fn start(config: &Config) -> Result<Running, Box<dyn Error>> {
         envoys,
         stopped.clone(),
     );
-    let operators = rest::serve(owned.for_operators(config), requests, operators, stopped);
+    let state = owned.for_operators(config);
+    let figures = state.clone();
+    otlp::export_metrics(move || rest::figures(&figures), stopped.clone())?;
+    let operators = rest::serve(state, requests, operators, stopped);
     Ok(Running {
         rest_address,
         grpc_address,
@@ -149,7 +159,7 @@ async fn serve_envoys(
     bodies: Bodies,
     envoys: mpsc::Receiver<(incoming::Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
-) -> Result<(), tonic::transport::Error> {
+) -> Result<(), grpc::Fault> {
     tokio::select! {
         () = settings.known() => {}
         _ = stopped.changed() => return Ok(()),
@@ -175,5 +185,7 @@ async fn asked_to_stop() -> std::io::Result<()> {
 
 #[cfg(test)]
 mod ports_tests;
+#[cfg(test)]
+mod probes_tests;
 #[cfg(test)]
 mod unread_tests;

@@ -4,14 +4,16 @@ use super::config::Config;
 use super::setup;
 use crate::alerts::{AlertService, Notifier};
 use crate::breakers::BreakerService;
-use crate::cache::{SnapshotService, Spool, WarmupService};
+use crate::cache::{InventoryService, SnapshotService, Spool, WarmupService};
 use crate::credentials::{EnvoyTokens, KeySecret, Proofs, TokenFile};
+use crate::experiments::ExperimentService;
 use crate::fleet::FleetService;
 use crate::health::{self, HealthService};
 use crate::host::system;
 use crate::kernel::events::Events;
 use crate::kernel::ids::Ids;
 use crate::kernel::ports::{Leadership, RemoteEnvoys, Replication, Standalone};
+use crate::operations::OperationService;
 use crate::purges::PurgeService;
 use crate::replication::{self, RedisReplication};
 use crate::settings::store::{self, state_file::StateFile};
@@ -43,8 +45,11 @@ pub(super) struct Owned {
     pub(super) purges: Arc<PurgeService>,
     pub(super) breakers: Arc<BreakerService>,
     pub(super) alerts: Arc<AlertService>,
+    pub(super) operations: Arc<OperationService>,
+    pub(super) experiments: Arc<ExperimentService>,
     pub(super) warmup: Arc<WarmupService>,
     pub(super) snapshots: Arc<SnapshotService>,
+    pub(super) inventory: Arc<InventoryService>,
     pub(super) clients: Arc<Clients>,
     pub(super) modules: Arc<Modules>,
     pub(super) xds_publisher: Arc<XdsPublisher>,
@@ -108,10 +113,19 @@ impl Owned {
         let notifier = Notifier::new(setup::receivers(config), folder);
         let alerts = AlertService::open(folder, notifier, events.clone(), Arc::clone(&replication), leadership);
         let alerts = Arc::new(alerts);
+        let operations = Arc::new(OperationService::new(Arc::clone(&replication), events.clone()));
+        let experiments = Arc::new(ExperimentService::open(
+            folder,
+            Arc::clone(&settings),
+            Arc::clone(&fleet),
+            Arc::clone(&replication),
+            events.clone(),
+        ));
         let warmup = Arc::new(WarmupService::new(
             config.warm_start_mb.saturating_mul(1_000_000),
             Arc::clone(&fleet),
             Arc::clone(&purges),
+            Arc::clone(&operations),
             Arc::clone(&replication),
         ));
         let spool = Spool::new(
@@ -150,6 +164,7 @@ impl Owned {
             key_secret: Arc::new(KeySecret::open(folder, replicas.is_some())),
             proofs: Arc::new(Proofs::open(folder)),
             snapshots: Arc::new(SnapshotService::new(spool, Arc::clone(&fleet), Arc::clone(&purges))),
+            inventory: Arc::new(InventoryService::new(Arc::clone(&fleet))),
             ids,
             events,
             tokens: tokens.map(Arc::new),
@@ -162,6 +177,8 @@ impl Owned {
             purges,
             breakers: Arc::new(breakers),
             alerts,
+            operations,
+            experiments,
             warmup,
             clients,
             modules,
@@ -172,7 +189,7 @@ impl Owned {
         })
     }
 
-    /// Those that hear of other replicas.
+    /// Those that other replicas report to.
     pub(super) fn shared(&self) -> replication::Owners {
         replication::Owners {
             settings: Arc::clone(&self.settings),
@@ -181,6 +198,8 @@ impl Owned {
             breakers: Arc::clone(&self.breakers),
             alerts: Arc::clone(&self.alerts),
             warmup: Arc::clone(&self.warmup),
+            operations: Arc::clone(&self.operations),
+            experiments: Arc::clone(&self.experiments),
             key_secret: Arc::clone(&self.key_secret),
             proofs: Arc::clone(&self.proofs),
         }
@@ -222,13 +241,17 @@ impl Owned {
             breakers: Arc::clone(&self.breakers),
             alerts: Arc::clone(&self.alerts),
             warmup: Arc::clone(&self.warmup),
+            operations: Arc::clone(&self.operations),
+            experiments: Arc::clone(&self.experiments),
             snapshots: Arc::clone(&self.snapshots),
+            inventory: Arc::clone(&self.inventory),
             health: Arc::clone(&self.health),
             tier: Arc::clone(&self.tier),
             clients: Arc::clone(&self.clients),
             modules: Arc::clone(&self.modules),
             ids: Arc::clone(&self.ids),
             events: self.events.clone(),
+            requests: Arc::new(rest::Requests::new()),
             runbook: rest::Runbook(config.runbook_url.as_str().into()),
             admission: Arc::new(admission),
             discretion: Arc::new(rest::Discretion::new(self.key_secret.follow())),

@@ -32,6 +32,9 @@ pub(crate) trait Replication: Debug + Send + Sync {
     /// Tells the others, without waiting.
     fn publish_later(&self, fact: Fact);
 
+    /// Tells the others what will be told again: it is not kept, and left out where too much waits.
+    fn publish_passing(&self, fact: Fact);
+
     /// Tells of an accepted purge; done when the others know of it, or when they are out of reach: then it goes on in the background.
     async fn publish_purge(&self, purge: &Purge);
 
@@ -70,7 +73,7 @@ pub(crate) trait RemoteEnvoys: Debug + Send + Sync {
     /// An Envoy has left.
     fn left(&self, envoy: &str, connection: ConnectionId);
 
-    /// An Envoy has said what it runs on.
+    /// An Envoy has acknowledged or rejected a revision.
     fn acknowledged(&self, envoy: &str, ack: &SettingsAck);
 
     /// Shares a report; it may be acknowledged to the Envoy when this returns.
@@ -114,6 +117,8 @@ impl Replication for Standalone {
     }
 
     fn publish_later(&self, _: Fact) {}
+
+    fn publish_passing(&self, _: Fact) {}
 
     async fn publish_purge(&self, _: &Purge) {}
 

@@ -45,7 +45,7 @@ pub(super) struct Counting(Mutex<HashSet<String>>);
 
 impl Counting {
     /// Has an Envoy count the rest; `None` when it is counting already. One that takes too long has counted a part.
-    pub(super) async fn go_on(
+    pub(super) async fn count_rest(
         &self,
         fleet: &FleetService,
         envoy: &str,

@@ -2,6 +2,7 @@
 //! appends and not a thousand rewrites of everything. Written anew when it has grown long, and at every start.
 
 use crate::kernel::clock::now_ms;
+use crate::kernel::sync::lock;
 use control_domain::Millis;
 use control_domain::cache::snapshot::Checksum;
 use control_domain::purges::{Matched, Purge, PurgeLog};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Lines after which it is written anew.
 const LONG: usize = 50_000;
@@ -72,7 +73,7 @@ impl PurgeJournal {
 
     /// Why purges are not kept, or some were lost.
     pub(crate) fn fault(&self) -> Option<String> {
-        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fault = lock(&self.fault).clone();
         fault.or_else(|| self.damage.clone())
     }
 
@@ -104,19 +105,19 @@ impl PurgeJournal {
 
     /// Whether it should be written anew.
     pub(crate) fn is_long(&self) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).lines > LONG
+        lock(&self.open).lines > LONG
     }
 
     /// Writes it anew.
     pub(crate) fn rewrite(&self, log: &PurgeLog) -> io::Result<()> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         *open = rewritten(&self.path, log)?;
         Ok(())
     }
 
     fn append(&self, event: &Event<'_>, sync: bool) -> io::Result<()> {
         let line = line_of(event)?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         open.lines += 1;
         let written = open.file.write_all(line.as_bytes());
         let written = written.and_then(|()| if sync { open.file.sync_data() } else { Ok(()) });
@@ -124,7 +125,7 @@ impl PurgeJournal {
             .as_ref()
             .err()
             .map(|error| format!("purges cannot be kept: {error}"));
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *lock(&self.fault) = fault;
         written
     }
 }

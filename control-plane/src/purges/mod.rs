@@ -6,6 +6,7 @@ mod journal;
 mod record;
 mod recording;
 mod service;
+mod span;
 
 pub(crate) use service::{Outstanding, PurgeService};
 #[cfg(test)]

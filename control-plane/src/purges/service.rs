@@ -3,6 +3,7 @@
 use super::client::purge_of;
 use super::counting::{self, Counting};
 use super::record::Record;
+use super::span;
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use crate::kernel::events::{Event, Events};
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 /// An Envoy gets so long to have a purge in force in all its workers.
 const ANSWER: Duration = Duration::from_secs(12);
@@ -99,7 +101,7 @@ impl PurgeService {
         self.record.read(|log| log.get(id).cloned())
     }
 
-    /// The purges remembered, the newest first; so many at most.
+    /// The purges remembered, the newest first; at most this many.
     pub(crate) fn newest(&self, count: usize) -> Vec<Purge> {
         self.record.read(|log| log.all().take(count).cloned().collect())
     }
@@ -193,11 +195,17 @@ impl PurgeService {
     /// Records an accepted purge in the shared tier, if that was not tried yet, and sends it to every connected Envoy. Ends when all have
     /// answered or given up.
     pub(crate) async fn send_to_all(self: Arc<Self>, purge: Purge) {
-        if !self.replication.is_shared() {
-            // What an Envoy gets from the tier after its own purge is then never what was purged.
-            self.record_first(&purge).await;
+        let span = span::of(&purge);
+        async {
+            if !self.replication.is_shared() {
+                // What an Envoy gets from the tier after its own purge is then never what was purged.
+                self.record_first(&purge).await;
+            }
+            self.tell(&purge).await;
         }
-        self.tell(&purge).await;
+        .instrument(span.clone())
+        .await;
+        span::end(&span, self.get(&purge.id).as_ref());
     }
 
     // What other replicas tell.
@@ -249,13 +257,20 @@ impl PurgeService {
                 continue;
             }
             let (service, purge) = (Arc::clone(self), purge.clone());
-            sending.spawn(async move { service.apply(&envoy, &purge).await });
+            sending.spawn(async move { service.apply(&envoy, &purge).await }.in_current_span());
         }
         while sending.join_next().await.is_some() {}
     }
 
     /// Has one Envoy do a purge, and notes its receipt. False when it did not do all of it.
     async fn apply(self: &Arc<Self>, envoy: &str, purge: &Purge) -> bool {
+        let span = span::apply(envoy, purge);
+        let done = self.command(envoy, purge).instrument(span.clone()).await;
+        span::applied(&span, done);
+        done
+    }
+
+    async fn command(self: &Arc<Self>, envoy: &str, purge: &Purge) -> bool {
         let mut counted = None;
         for command in counting::commands(purge) {
             let done = self.fleet.command(envoy, Body::Purge(command), ANSWER).await;
@@ -270,7 +285,10 @@ impl PurgeService {
         if let Some(first) = counted.filter(|count| !count.done) {
             let (service, envoy, purge) = (Arc::clone(self), envoy.to_owned(), purge.clone());
             tokio::spawn(async move {
-                let counted = service.counting.go_on(&service.fleet, &envoy, &purge, &first).await;
+                let counted = service
+                    .counting
+                    .count_rest(&service.fleet, &envoy, &purge, &first)
+                    .await;
                 if let Some(matched) = counted {
                     service.note_applied(&purge, &envoy, Some(matched));
                 }

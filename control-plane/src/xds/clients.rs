@@ -2,10 +2,11 @@
 
 use super::kind::Kind;
 use super::variant::Progress;
+use crate::kernel::sync::lock;
 use control_domain::Millis;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
 use utoipa::ToSchema;
@@ -30,7 +31,7 @@ struct Client {
     variant: &'static str,
     since_ms: Millis,
     /// The last step it was told of.
-    told: Step,
+    step: Step,
     /// Kinds it was sent and has not answered for.
     outstanding: BTreeSet<Kind>,
     /// Kinds it refused last, with its reason.
@@ -106,7 +107,7 @@ pub(crate) struct XdsUpstream {
 /// Which module of the filter an Envoy runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnvoyModule {
-    /// Its node id.
+    /// Node id of the Envoy.
     node_id: String,
     /// The checksum it was offered last; null = the file on its machine.
     #[schema(required = true)]
@@ -125,9 +126,9 @@ pub(crate) struct EnvoyModule {
 pub(crate) type Running = BTreeMap<String, String>;
 
 impl Client {
-    fn settle(&mut self) {
-        if self.told.last && self.outstanding.is_empty() && self.refused.is_empty() {
-            self.revision = self.told.revision;
+    fn confirm(&mut self) {
+        if self.step.last && self.outstanding.is_empty() && self.refused.is_empty() {
+            self.revision = self.step.revision;
         }
     }
 
@@ -222,8 +223,8 @@ impl Clients {
     }
 
     /// All responses of a step went out.
-    pub(super) fn told(&self, stream: u64, step: Step) {
-        self.with(stream, |client| client.told = step);
+    pub(super) fn sent_all(&self, stream: u64, step: Step) {
+        self.with(stream, |client| client.step = step);
     }
 
     /// An Envoy answered.
@@ -244,12 +245,12 @@ impl Clients {
     }
 
     /// Waits until every Envoy that it concerns has answered for a step, or time is up.
-    pub(super) async fn settled(&self, step: Step, concerned: impl Fn(&str) -> bool, timeout: Duration) {
+    pub(super) async fn answered_by_all(&self, step: Step, concerned: impl Fn(&str) -> bool, timeout: Duration) {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {
             let changed = self.changed.notified();
             let waiting = |client: &Client| {
-                concerned(&client.node_id) && (client.told.number < step.number || !client.outstanding.is_empty())
+                concerned(&client.node_id) && (client.step.number < step.number || !client.outstanding.is_empty())
             };
             if !self.lock().values().any(waiting) || tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return;
@@ -284,7 +285,7 @@ impl Clients {
     pub(crate) fn view(&self, revision: u64, canary: Option<u64>) -> XdsRollout {
         let streams = self.lock();
         let there = |client: &Client| {
-            let tries = client.told.trial && canary == Some(client.revision);
+            let tries = client.step.trial && canary == Some(client.revision);
             tries || client.revision == revision
         };
         let complete = streams.values().all(there);
@@ -327,7 +328,7 @@ impl Clients {
     fn with(&self, stream: u64, change: impl FnOnce(&mut Client)) {
         if let Some(client) = self.lock().get_mut(&stream) {
             change(client);
-            client.settle();
+            client.confirm();
         }
         self.changed.notify_waiters();
     }
@@ -335,10 +336,6 @@ impl Clients {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Client>> {
         lock(&self.streams)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ struct Subscription {
     /// All resources of the kind, whatever their names.
     all: bool,
     names: BTreeSet<String>,
-    /// What the Envoy has been told: version by name; empty = that there is none.
-    told: BTreeMap<String, String>,
+    /// What the Envoy has been sent: version by name; empty = that there is none.
+    sent: BTreeMap<String, String>,
     nonce: String,
 }
 
@@ -58,7 +58,7 @@ impl Variant for Delta {
             None => Progress::Accepted(kind),
         });
         if first {
-            subscription.told = request.initial_resource_versions.into_iter().collect();
+            subscription.sent = request.initial_resource_versions.into_iter().collect();
             subscription.all = kind.all_by_default() && request.resource_names_subscribe.is_empty();
         }
         subscription.subscribe(request.resource_names_subscribe);
@@ -73,7 +73,7 @@ impl Variant for Delta {
     }
 
     fn repeat(&mut self, kind: Kind, snapshot: &Snapshot) -> Option<DeltaDiscoveryResponse> {
-        self.subscriptions.get_mut(&kind)?.told.clear();
+        self.subscriptions.get_mut(&kind)?.sent.clear();
         self.respond(kind, snapshot, false)
     }
 
@@ -111,14 +111,14 @@ impl Delta {
 }
 
 impl Subscription {
-    /// What is subscribed to again is told again.
+    /// What is subscribed to again is sent again.
     fn subscribe(&mut self, names: Vec<String>) {
         for name in names {
             if name == ALL {
                 self.all = true;
                 continue;
             }
-            self.told.remove(&name);
+            self.sent.remove(&name);
             self.names.insert(name);
         }
     }
@@ -131,7 +131,7 @@ impl Subscription {
             self.names.remove(name);
         }
         let (all, names) = (self.all, &self.names);
-        self.told.retain(|name, _| all || names.contains(name));
+        self.sent.retain(|name, _| all || names.contains(name));
     }
 
     fn replay_missed(&mut self, kind: Kind, snapshot: &Snapshot) -> (Vec<Delivered>, Vec<String>) {
@@ -139,28 +139,28 @@ impl Subscription {
         let changed: Vec<&Resource> = snapshot
             .resources(kind)
             .filter(wanted)
-            .filter(|resource| self.told.get(&resource.name) != Some(&resource.version))
+            .filter(|resource| self.sent.get(&resource.name) != Some(&resource.version))
             .collect();
         let known = self
-            .told
+            .sent
             .iter()
             .filter(|(_, version)| !version.is_empty())
             .map(|(name, _)| name);
-        let untold = self.names.iter().filter(|name| !self.told.contains_key(*name));
+        let unsent = self.names.iter().filter(|name| !self.sent.contains_key(*name));
         let gone: BTreeSet<String> = known
-            .chain(untold)
+            .chain(unsent)
             .filter(|name| snapshot.resource(kind, name).is_none())
             .cloned()
             .collect();
         for name in &gone {
-            self.told.remove(name);
-            // Somebody who asked for it by name is told once.
+            self.sent.remove(name);
+            // Somebody who asked for it by name is sent once.
             if self.names.contains(name) {
-                self.told.insert(name.clone(), String::new());
+                self.sent.insert(name.clone(), String::new());
             }
         }
         for resource in &changed {
-            self.told.insert(resource.name.clone(), resource.version.clone());
+            self.sent.insert(resource.name.clone(), resource.version.clone());
         }
         (changed.into_iter().map(delivered).collect(), gone.into_iter().collect())
     }

@@ -45,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// Its word in views and logs.
+    /// Its name in views and logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Runtime => "runtime",

@@ -11,6 +11,7 @@ mod made;
 mod modules;
 mod place;
 mod publisher;
+mod push_spans;
 mod resources;
 mod service;
 mod snapshot;

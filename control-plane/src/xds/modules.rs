@@ -1,12 +1,13 @@
 //! The filter's modules: kept by their checksum, and which Envoy is to run which.
 
+use crate::kernel::sync::lock;
 use crate::storage::document;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
@@ -238,7 +239,7 @@ impl Modules {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

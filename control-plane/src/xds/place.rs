@@ -22,6 +22,8 @@ pub(crate) struct Place {
     pub(crate) access_log: String,
     /// File of the filter; empty = none but what the control plane serves.
     pub(crate) wasm: String,
+    /// Of requests for which nobody in front has decided, hundredths of a percent that are traced; `None` = none is.
+    pub(crate) traced: Option<u16>,
     /// Whether it knows `weaken_etag_on_compress`: since 1.38. An older one warns of the field, or refuses the listener for it
     /// (`--reject-unknown-dynamic-fields`).
     pub(crate) weakens_tags: bool,
@@ -44,6 +46,7 @@ impl Default for Place {
             trusted_ca: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
             access_log: "/dev/stdout".to_owned(),
             wasm: String::new(),
+            traced: None,
             weakens_tags: true,
         }
     }
@@ -69,7 +72,7 @@ impl Place {
             ..Self::default()
         };
         let field = node.metadata.as_ref().and_then(|metadata| metadata.fields.get(KEY));
-        let Some(value::Kind::StructValue(said)) = field.and_then(|value| value.kind.as_ref()) else {
+        let Some(value::Kind::StructValue(metadata)) = field.and_then(|value| value.kind.as_ref()) else {
             return Ok(place);
         };
         for (name, text) in [
@@ -78,16 +81,25 @@ impl Place {
             ("access_log", &mut place.access_log),
             ("wasm", &mut place.wasm),
         ] {
-            if let Some(given) = text_of(said, name)? {
+            if let Some(given) = text_of(metadata, name)? {
                 *text = given;
             }
         }
-        if let Some(port) = text_of(said, "listen_port")? {
+        if let Some(port) = text_of(metadata, "listen_port")? {
             let sound = port.parse().ok().filter(|port| *port > 0);
             place.listen_port = sound.ok_or_else(|| refused("listen_port", "1 to 65535"))?;
         }
+        if let Some(percent) = text_of(metadata, "trace_percent")? {
+            let sound = percent.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+            place.traced = Some(hundredths(sound.ok_or_else(|| refused("trace_percent", "0 to 100"))?));
+        }
         Ok(place)
     }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn hundredths(percent: f64) -> u16 {
+    (percent * 100.0).round() as u16
 }
 
 /// Whether an Envoy is of this version or a newer one; one that does not tell is.
@@ -100,8 +112,8 @@ fn is_at_least(node: &Node, version: (u32, u32)) -> bool {
 }
 
 /// A text, or a whole number as `envsubst` may have left it.
-fn text_of(said: &Struct, name: &str) -> Result<Option<String>, String> {
-    match said.fields.get(name).and_then(|value| value.kind.as_ref()) {
+fn text_of(metadata: &Struct, name: &str) -> Result<Option<String>, String> {
+    match metadata.fields.get(name).and_then(|value| value.kind.as_ref()) {
         None | Some(value::Kind::NullValue(_)) => Ok(None),
         Some(value::Kind::StringValue(text)) if text.len() <= MAX_TEXT => Ok(Some(text.clone())),
         Some(value::Kind::NumberValue(number)) => Ok(Some(number.to_string())),
@@ -126,13 +138,13 @@ mod tests {
         let fields = fields
             .iter()
             .map(|(name, kind)| ((*name).to_owned(), wrap(kind.clone())));
-        let said = value::Kind::StructValue(Struct {
+        let metadata = value::Kind::StructValue(Struct {
             fields: fields.collect(),
         });
         Node {
             id: "a".to_owned(),
             metadata: Some(Struct {
-                fields: HashMap::from([(KEY.to_owned(), wrap(said))]),
+                fields: HashMap::from([(KEY.to_owned(), wrap(metadata))]),
             }),
             ..Default::default()
         }
@@ -148,6 +160,20 @@ mod tests {
         let place = place.unwrap();
         assert_eq!((place.listen_port, place.wasm.as_str()), (8_443, "/filter.wasm"));
         assert_eq!(place.trusted_ca, Place::default().trusted_ca);
+    }
+
+    #[test]
+    fn an_envoy_is_traced_that_says_how_much() {
+        let of = |percent: value::Kind| Place::of(&node(&[("trace_percent", percent)])).map(|place| place.traced);
+        assert_eq!(of(value::Kind::NumberValue(0.25)), Ok(Some(25)));
+        assert_eq!(of(value::Kind::StringValue("100".to_owned())), Ok(Some(10_000)));
+        for wrong in [
+            value::Kind::NumberValue(100.5),
+            value::Kind::StringValue("NaN".to_owned()),
+        ] {
+            assert!(of(wrong).unwrap_err().contains("trace_percent"));
+        }
+        assert_eq!(Place::of(&node(&[])).unwrap().traced, None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// An Envoy that does not answer for a step holds the next one back for so long.
+/// How long an Envoy that does not answer holds back the next step.
 const ANSWER: Duration = Duration::from_secs(3);
 /// A new cluster that is accepted still resolves names and checks health before it takes requests.
 const WARMING: Duration = Duration::from_millis(500);
@@ -181,7 +181,7 @@ impl XdsPublisher {
             if !last {
                 let present = self.stages.borrow().clone();
                 let concerned = |node_id: &str| present.of(node_id).step == step;
-                self.sources.clients.settled(step, concerned, ANSWER).await;
+                self.sources.clients.answered_by_all(step, concerned, ANSWER).await;
                 tokio::time::sleep(WARMING).await;
                 if published.has_changed().unwrap_or(true) {
                     return false;

@@ -6,6 +6,7 @@ use super::delta::Delta;
 use super::kind::Kind;
 use super::place::{Place, Source};
 use super::publisher::XdsPublisher;
+use super::push_spans::PushSpans;
 use super::resources;
 use super::snapshot::Snapshot;
 use super::sotw::Sotw;
@@ -113,6 +114,7 @@ async fn converse<V: Variant>(
         out,
         again: Again::new(now_ms()),
         offered: None,
+        push_spans: PushSpans::default(),
     };
     xds_publisher
         .clients()
@@ -180,6 +182,7 @@ struct AdsSession<'c, V: Variant> {
     again: Again,
     /// Where its filter comes from, as it was told last.
     offered: Option<Source>,
+    push_spans: PushSpans,
 }
 
 impl<V: Variant> AdsSession<'_, V> {
@@ -202,6 +205,7 @@ impl<V: Variant> AdsSession<'_, V> {
                 self.log_refusal(*kind, reason);
             }
             self.judge(&progress);
+            self.push_spans.end(&progress);
             self.xds_publisher.clients().answered(self.stream, progress, now_ms());
         }
         match heard.response {
@@ -243,7 +247,7 @@ impl<V: Variant> AdsSession<'_, V> {
                 return false;
             }
         }
-        self.xds_publisher.clients().told(self.stream, step);
+        self.xds_publisher.clients().sent_all(self.stream, step);
         true
     }
 
@@ -275,8 +279,9 @@ impl<V: Variant> AdsSession<'_, V> {
         }
     }
 
-    async fn send(&self, response: V::Response, room: Kept) -> bool {
+    async fn send(&mut self, response: V::Response, room: Kept) -> bool {
         if let Some(kind) = V::kind(&response) {
+            self.push_spans.begin(&self.node_id, kind);
             let module = match self.source() {
                 Some(Source::Module(sha256)) => Some(sha256),
                 _ => None,

@@ -13,7 +13,7 @@ pub(crate) const MAX_NAMES: usize = 4_096;
 /// Longest of their names.
 pub(crate) const MAX_NAME: usize = 1_024;
 
-/// Whether an Envoy may name so many resources, and these.
+/// Whether an Envoy may name this number of resources, and these.
 pub(super) fn too_many<'n>(before: usize, names: impl ExactSizeIterator<Item = &'n String>) -> bool {
     before + names.len() > MAX_NAMES || names.into_iter().any(|name| name.len() > MAX_NAME)
 }

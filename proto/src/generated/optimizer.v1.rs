@@ -19,7 +19,7 @@ pub struct TierGet {
     /// The names of the selecting fields that the asker knows for this key; empty when it knows none.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub vary: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// Above 0: the asker fetches the response itself when nobody else does, and nobody else needs to for so long. Ends with the Put.
+    /// Above 0: the asker fetches the response itself when nobody else does, and nobody else needs to for this long. Ends with the Put.
     #[prost(uint32, tag = "4")]
     pub lease_ms: u32,
     /// Names the lease.
@@ -765,6 +765,49 @@ pub struct TelemetryDelta {
     /// Purges by clients, on the data path. In force in the Envoy that reports them.
     #[prost(message, repeated, tag = "23")]
     pub purges: ::prost::alloc::vec::Vec<ClientPurge>,
+    /// Responses that depend on something that is not in their key. Quarantined in the Envoy that reports them.
+    #[prost(message, repeated, tag = "24")]
+    pub findings: ::prost::alloc::vec::Vec<SharingFinding>,
+}
+/// What verified sharing has found. No value of a request and nothing of a content is in it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SharingFinding {
+    /// The same for the same requests under the same rule.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub upstream: ::prost::alloc::string::String,
+    /// Name of the route of the settings; empty: requests of no route, of this host and path prefix.
+    #[prost(string, tag = "3")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub path_prefix: ::prost::alloc::string::String,
+    /// Digest of the rule that makes the key.
+    #[prost(string, tag = "6")]
+    pub rule: ::prost::alloc::string::String,
+    /// What the response depends on: "cookie NAME", "header NAME", "query NAME".
+    #[prost(string, repeated, tag = "7")]
+    pub depends_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Keyed digests, hexadecimal: of what was served, and of another answer of the origin under the same key.
+    #[prost(string, tag = "8")]
+    pub served: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub fetched: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "10")]
+    pub at_ms: u64,
+}
+/// What an Envoy has quarantined by itself, as its workers share it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LocalQuarantine {
+    /// The settings that it was found under. Later ones say what holds for all.
+    #[prost(string, tag = "1")]
+    pub epoch: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub findings: ::prost::alloc::vec::Vec<SharingFinding>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClientPurge {
@@ -814,6 +857,9 @@ pub struct KeySamples {
     /// And how long it stays fresh, seconds; empty from a filter that does not tell.
     #[prost(uint32, repeated, tag = "5")]
     pub fresh_s: ::prost::alloc::vec::Vec<u32>,
+    /// And how long the origin took, milliseconds; empty from a filter that does not tell.
+    #[prost(uint32, repeated, tag = "6")]
+    pub fetch_ms: ::prost::alloc::vec::Vec<u32>,
 }
 /// Requests that ended, by route, upstream, outcome and client protocol.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -896,13 +942,14 @@ pub struct CacheCounters {
     pub corrupt_slots: u64,
     #[prost(uint64, tag = "9")]
     pub hit_bytes: u64,
-    #[prost(uint64, tag = "10")]
-    pub lookup_bytes: u64,
     #[prost(uint64, tag = "11")]
     pub collapsed: u64,
     /// Requests that the cache made by itself to keep fresh what it stores.
     #[prost(uint64, tag = "12")]
     pub refreshes: u64,
+    /// How long the origin took, when they were stored, for the responses that hits were answered with; milliseconds in all.
+    #[prost(uint64, tag = "13")]
+    pub saved_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BreakerEvent {
@@ -1441,11 +1488,14 @@ pub struct ExportCommand {
     /// Most bytes of content in the answer.
     #[prost(uint32, tag = "3")]
     pub max_bytes: u32,
-    /// Only entries with at least so many hits, and with fewer than so many; 0 = no bound.
+    /// Only entries with at least, and with fewer than, this many hits; 0 = no bound.
     #[prost(uint32, tag = "4")]
     pub min_hits: u32,
     #[prost(uint32, tag = "5")]
     pub below_hits: u32,
+    /// Only what the entries are, without their content. A filter of an earlier version gives the content all the same.
+    #[prost(bool, tag = "6")]
+    pub heads_only: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExportPage {
@@ -1489,6 +1539,9 @@ pub struct ExportItem {
     /// Hits, halved with idle time.
     #[prost(uint32, tag = "12")]
     pub hits: u32,
+    /// Of an entry without its content: the cursor at which it is the next one.
+    #[prost(uint64, tag = "13")]
+    pub cursor: u64,
 }
 /// Gives stored responses back: several whole ones, or one in parts if it is large. The answer says what became of each, in
 /// their order; that of a part which is not the last is empty.
@@ -1519,7 +1572,7 @@ pub struct InventoryCommand {
     /// 0 begins.
     #[prost(uint32, tag = "1")]
     pub page: u32,
-    /// Content types are read of every so manieth entry.
+    /// Content types are read of every n-th entry.
     #[prost(uint32, tag = "2")]
     pub stride: u32,
 }

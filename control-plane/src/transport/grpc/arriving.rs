@@ -6,6 +6,7 @@
 use super::Connection;
 use super::parts::{Fault, MAX_PARTS, Parts};
 use super::services::Service;
+use crate::kernel::sync::lock;
 use crate::net::bodies::Bodies;
 use crate::net::places::Place;
 use hyper::body::{Bytes, Frame, SizeHint};
@@ -13,7 +14,7 @@ use hyper::http::Extensions;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
@@ -28,7 +29,7 @@ struct Held(Arc<Mutex<Option<Place>>>);
 
 impl Held {
     fn set(&self, place: Option<Place>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        *lock(&self.0) = place;
     }
 }
 

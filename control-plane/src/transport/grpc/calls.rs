@@ -20,7 +20,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// With so many calls at a time and so much room for their answers; those that are refused are counted.
+    /// With bounds on calls at a time and on memory for their answers; refused calls are counted.
     pub(super) fn new(bodies: Bodies) -> Self {
         Self { bodies }
     }

@@ -1,11 +1,13 @@
 //! The control stream of an Envoy.
 
+use super::pushed::Pushed;
 use crate::breakers::BreakerService;
 use crate::cache::WarmupService;
 use crate::credentials::{KeySecret, Peer, Proofs};
 use crate::fleet::{COMMANDS_QUEUED, FleetService};
 use crate::kernel::clock::now_ms;
 use crate::kernel::ids::Ids;
+use crate::kernel::trace::Cause;
 use crate::net::fault_of;
 use crate::net::outbox::{self, Messages, Outbox};
 use crate::purges::PurgeService;
@@ -72,6 +74,7 @@ impl ControlLink for Link {
             out: sender,
             peer: Peer::of(&request),
             sent: (String::new(), 0),
+            pushed: Pushed::default(),
         };
         tokio::spawn(conversation.hold(request.into_inner(), self.stopped.clone()));
         Ok(Response::new(messages))
@@ -90,6 +93,7 @@ struct ControlSession {
     peer: Peer,
     /// Epoch and revision of the newest settings that it was sent.
     sent: (String, u64),
+    pushed: Pushed,
 }
 
 impl ControlSession {
@@ -126,7 +130,7 @@ impl ControlSession {
         }
         let services = self.services.clone();
         services.fleet.hello(&self.envoy, &hello, self.connection);
-        services.settings.catch_up_with(&hello).await;
+        let mut caught_up = services.settings.catch_up_with(&hello).await;
         let (commands, mut to_send) = mpsc::channel(COMMANDS_QUEUED);
         services.fleet.attach(self.connection, &self.envoy, commands);
         tracing::info!(
@@ -147,7 +151,8 @@ impl ControlSession {
             let (settings, envoy) = (Arc::clone(&services.settings), self.envoy.clone());
             tokio::spawn(async move { settings.adopt_from(&envoy).await });
         } else {
-            open = open && self.push(&published).await;
+            // Whatever it was that changed them, this comes from the Envoy that came.
+            open = open && self.push(&published, &Cause::default()).await;
         }
         tokio::spawn(Arc::clone(&services.purges).replay_missed(self.envoy.clone()));
         services.warmup.connected(&self.envoy);
@@ -155,6 +160,7 @@ impl ControlSession {
         tokio::spawn(async move { breakers.replay_missed(&envoy).await });
         let peer = self.peer.clone();
         let mut revoked = pin!(peer.revoked());
+        let mut catching_up = pin!(services.settings.keep_catching_up_with(&hello));
         while open {
             open = tokio::select! {
                 refused = &mut revoked => {
@@ -177,9 +183,10 @@ impl ControlSession {
                 } else {
                     // Only the newest matters: an Envoy that was slow skips what came between.
                     let named = name_of(published.borrow_and_update().to(&self.envoy));
-                    // A canary is no news for the others.
+                    // Envoys outside of a canary get nothing new by it.
                     let news = named != std::mem::replace(&mut last, named.clone());
-                    changed.is_ok() && (!news || self.push(&published).await)
+                    let cause = published.borrow().cause().clone();
+                    changed.is_ok() && (!news || self.push(&published, &cause).await)
                 },
                 changed = secret.changed() => {
                     let welcome = self.welcome(secret.borrow_and_update().clone());
@@ -194,6 +201,10 @@ impl ControlSession {
                     // Another stream has taken its place.
                     None => false,
                 },
+                () = &mut catching_up, if !caught_up => {
+                    caught_up = true;
+                    true
+                }
                 _ = stopped.changed() => false,
             };
         }
@@ -231,7 +242,7 @@ impl ControlSession {
     }
 
     /// Sends the settings as they are when there is room for them: they are copied no sooner.
-    async fn push(&mut self, published: &watch::Receiver<Arc<Published>>) -> bool {
+    async fn push(&mut self, published: &watch::Receiver<Arc<Published>>, cause: &Cause) -> bool {
         let bytes = message(ToFilter::Settings(SettingsPush::default())).encoded_len()
             + published.borrow().to(&self.envoy).encoded_len();
         let Some(room) = self.out.room(bytes).await else {
@@ -239,6 +250,7 @@ impl ControlSession {
         };
         let push = published.borrow().to(&self.envoy).clone();
         self.sent = (push.epoch.clone(), push.revision.max(self.newest_sent(&push.epoch)));
+        self.pushed.begin(&self.envoy, push.revision, cause);
         self.out.send(message(ToFilter::Settings(push)), room).await
     }
 
@@ -292,9 +304,10 @@ impl ControlSession {
         }
     }
 
-    async fn take(&self, message: FilterMessage) -> bool {
+    async fn take(&mut self, message: FilterMessage) -> bool {
         match message.body {
             Some(FromFilter::SettingsAck(ack)) => {
+                self.pushed.end(&ack);
                 if ack.accepted {
                     tracing::debug!(envoy = self.envoy, revision = ack.revision, "settings in force");
                 } else {
@@ -321,7 +334,12 @@ impl ControlSession {
     /// A report that cannot be is counted and dropped, and acknowledged all the same: sent again it would be no better.
     /// True when it was merged.
     fn merge(&self, report: &TelemetryReport) -> bool {
-        let LinkServices { fleet, purges, .. } = &self.services;
+        let LinkServices {
+            fleet,
+            purges,
+            settings,
+            ..
+        } = &self.services;
         if let Err(refused) = optimizer_proto::telemetry::check_report(report, now_ms()) {
             let cause = refused.fault.as_str();
             fleet.refused_report(&self.envoy, cause, &refused.field);
@@ -342,6 +360,8 @@ impl ControlSession {
             Reported::Merged => {
                 let made = report.delta.iter().flat_map(|delta| &delta.purges);
                 made.for_each(|made| purges.made_by_client(&self.envoy, &node, made));
+                let found = report.delta.iter().flat_map(|delta| &delta.findings);
+                found.for_each(|found| settings.found(&self.envoy, &node, found));
                 return true;
             }
             Reported::Duplicate => tracing::debug!(envoy = self.envoy, "telemetry seen before"),

@@ -4,16 +4,23 @@ mod arriving;
 mod cache_backend;
 mod calls;
 mod control_link;
+mod ending;
 mod metrics_sink;
 mod parts;
+mod probes;
+mod pushed;
 mod readings;
+mod reflection;
 mod replica_link;
 mod services;
 mod statistics;
 
 pub(crate) use control_link::LinkServices;
 #[cfg(test)]
-pub(crate) use {cache_backend::MAX_SUBJECTS, control_link::HELLO, parts::MAX_PARTS};
+pub(crate) use {
+    cache_backend::MAX_SUBJECTS, control_link::HELLO, parts::MAX_PARTS, probes::MAX_PROBE, reflection::ANSWERS,
+    reflection::MAX_QUESTION,
+};
 
 use crate::credentials::{Certificate, PeerAuthenticator};
 use crate::kernel::ports::RemoteEnvoys;
@@ -22,9 +29,13 @@ use crate::net::incoming::Io;
 use crate::net::unread::Unread;
 use crate::tier::Tier;
 use crate::xds::{Ads, Clients, XdsPublisher};
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use ending::Ending;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+    self, AggregatedDiscoveryServiceServer,
+};
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server;
 use optimizer_proto::v1::cache_backend_server::CacheBackendServer;
-use optimizer_proto::v1::control_link_server::ControlLinkServer;
+use optimizer_proto::v1::control_link_server::{self, ControlLinkServer};
 use optimizer_proto::v1::replica_link_server::ReplicaLinkServer;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -55,7 +66,7 @@ pub(crate) const STREAMS: u32 = 200;
 pub(crate) const WINDOW: u32 = 65_535;
 pub(crate) const STREAM_WINDOW: u32 = WINDOW;
 
-/// Finds connections whose other end vanished without a word.
+/// Finds connections whose other end vanished without closing them.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Generous: on a machine that is short of processor time, giving up on streams that are merely late makes a fleet reconnect and
 /// the shortage worse.
@@ -92,6 +103,27 @@ pub(crate) struct Services {
     pub(crate) remote: Arc<dyn RemoteEnvoys>,
 }
 
+/// The services of the port.
+const NAMES: [&str; 8] = [
+    control_link_server::SERVICE_NAME,
+    probes::TIER,
+    probes::REPLICAS,
+    aggregated_discovery_service_server::SERVICE_NAME,
+    metrics_service_server::SERVICE_NAME,
+    probes::HEALTH,
+    tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME,
+    tonic_reflection::pb::v1alpha::server_reflection_server::SERVICE_NAME,
+];
+
+/// What ends the port.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
 /// Serves until told to stop.
 pub(crate) async fn serve(
     services: Services,
@@ -100,7 +132,7 @@ pub(crate) async fn serve(
     bodies: Bodies,
     incoming: mpsc::Receiver<(Io, SocketAddr)>,
     mut stopped: watch::Receiver<bool>,
-) -> Result<(), tonic::transport::Error> {
+) -> Result<(), Fault> {
     let Services {
         link,
         tier,
@@ -108,12 +140,18 @@ pub(crate) async fn serve(
         remote,
     } = services;
     let refused = Arc::clone(&link.refused);
+    let checked = probes::Checked {
+        tier: Arc::clone(&tier),
+        replicas: Arc::clone(&remote),
+    };
     let others = replica_link::ReplicaAuthenticator::new(Arc::clone(&remote), Arc::clone(&refused));
     let sink = metrics_sink::Sink::new(Arc::clone(&link.fleet), clients, bodies.clone(), Arc::clone(&refused));
     let tier = CacheBackendServer::new(cache_backend::Backend::new(tier));
     let tier = tier.max_decoding_message_size(MAX_TIER);
     let replicas = ReplicaLinkServer::new(replica_link::Link::new(Arc::clone(&link.fleet)));
     let replicas = replicas.max_decoding_message_size(MAX_RELAYED);
+    let (health, drained) = probes::health(checked, stopped.clone());
+    let (reflection, older_reflection) = reflection::services(&NAMES)?;
     let link = control_link::Link::new(link, stopped.clone());
     let service = ControlLinkServer::new(link).max_decoding_message_size(MAX_CONTROL);
     let ads = AggregatedDiscoveryServiceServer::new(Ads::new(xds_publisher, stopped.clone()));
@@ -146,9 +184,22 @@ pub(crate) async fn serve(
         .add_service(InterceptedService::new(ads, guard()))
         .add_service(InterceptedService::new(tier, guard()))
         .add_service(InterceptedService::new(replicas, move |request| others.admit(request)))
+        .add_service(probes::OpenCheck {
+            guarded: InterceptedService::new(Ending::new(health.clone(), probes::WATCHED, drained.clone()), guard()),
+            open: health,
+        })
+        .add_service(InterceptedService::new(
+            Ending::new(reflection, reflection::ANSWERS, drained.clone()),
+            guard(),
+        ))
+        .add_service(InterceptedService::new(
+            Ending::new(older_reflection, reflection::ANSWERS, drained.clone()),
+            guard(),
+        ))
         .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone: time to stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         })
-        .await
+        .await?;
+    Ok(())
 }

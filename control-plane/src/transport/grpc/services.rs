@@ -1,6 +1,8 @@
 //! What each service takes: how long its messages may be, and where in them messages are.
 
 use super::parts::Shape;
+use super::probes::MAX_PROBE;
+use super::reflection::MAX_QUESTION;
 use super::{MAX_CONTROL, MAX_DISCOVERY, MAX_RELAYED, MAX_STATISTICS, MAX_TIER};
 
 /// The calls whose path begins so.
@@ -24,7 +26,7 @@ const fn service(path: &'static str, is_streaming: bool, length: usize, shape: O
     }
 }
 
-static SERVICES: [Service; 9] = [
+static SERVICES: [Service; 12] = [
     service("/optimizer.v1.ControlLink/", true, MAX_CONTROL, Some(&FILTER_MESSAGE)),
     service("/optimizer.v1.CacheBackend/Get", false, MAX_TIER, Some(&FLAT)),
     service("/optimizer.v1.CacheBackend/Put", false, MAX_TIER, Some(&TIER_PUT)),
@@ -49,6 +51,19 @@ static SERVICES: [Service; 9] = [
         Some(&DELTA_DISCOVERY_REQUEST),
     ),
     service("/envoy.service.metrics.v3.MetricsService/", true, MAX_STATISTICS, None),
+    service("/grpc.health.v1.Health/", false, MAX_PROBE, Some(&FLAT)),
+    service(
+        "/grpc.reflection.v1.ServerReflection/",
+        true,
+        MAX_QUESTION,
+        Some(&REFLECTION_REQUEST),
+    ),
+    service(
+        "/grpc.reflection.v1alpha.ServerReflection/",
+        true,
+        MAX_QUESTION,
+        Some(&REFLECTION_REQUEST),
+    ),
 ];
 /// No service: nothing is read of a call to it.
 static NONE: Service = service("", false, 0, Some(&FLAT));
@@ -82,6 +97,7 @@ static DELTA: Shape = Shape(&[
     (21, &FLAT),
     (22, &FLAT),
     (23, &FLAT),
+    (24, &FLAT),
 ]);
 static SERIES: Shape = Shape(&[(6, &FLAT)]);
 static BREAKER_EVENT: Shape = Shape(&[(7, &FLAT)]);
@@ -108,6 +124,9 @@ static COMMAND: Shape = Shape(&[
 static EXPLAIN: Shape = Shape(&[(5, &FLAT)]);
 static PURGE: Shape = Shape(&[(4, &PURGE)]);
 static COUNT: Shape = Shape(&[(1, &PURGE)]);
+
+// Reflection.
+static REFLECTION_REQUEST: Shape = Shape(&[(5, &FLAT)]);
 
 // xDS.
 static DISCOVERY_REQUEST: Shape = Shape(&[(2, &NODE), (6, &STATUS), (7, &LOCATOR)]);

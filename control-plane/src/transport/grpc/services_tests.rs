@@ -3,6 +3,8 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use optimizer_proto::v1::{FilterMessage, RelayedCommand, TierGet, TierInvalidate, TierPut, TierRelease};
 use prost::Message;
 use std::collections::BTreeSet;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_reflection::pb::{v1, v1alpha};
 
 type Decodes = fn(&[u8]) -> bool;
 
@@ -49,7 +51,7 @@ fn compare(decodes: Decodes, path: &mut Vec<u64>, shape: &'static Shape, seen: &
 
 #[test]
 fn every_message_within_a_message_is_known() {
-    let all: [(&str, Decodes); 8] = [
+    let all: [(&str, Decodes); 11] = [
         ("/optimizer.v1.ControlLink/Connect", decodes::<FilterMessage>),
         ("/optimizer.v1.CacheBackend/Get", decodes::<TierGet>),
         ("/optimizer.v1.CacheBackend/Put", decodes::<TierPut>),
@@ -63,6 +65,15 @@ fn every_message_within_a_message_is_known() {
         (
             "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
             decodes::<DeltaDiscoveryRequest>,
+        ),
+        ("/grpc.health.v1.Health/Check", decodes::<HealthCheckRequest>),
+        (
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            decodes::<v1::ServerReflectionRequest>,
+        ),
+        (
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            decodes::<v1alpha::ServerReflectionRequest>,
         ),
     ];
     for (path, decodes) in all {

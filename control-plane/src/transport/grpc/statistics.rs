@@ -181,8 +181,9 @@ impl Statistics {
             return;
         };
         let is_known = self.upstreams.contains_key(cluster);
-        // The control plane is none of them.
+        // The control plane is none of them, nor who takes spans.
         if cluster.starts_with("control_plane")
+            || cluster == "otel_collector"
             || cluster.len() > MAX_NAME
             || !is_known && self.upstreams.len() >= MAX_UPSTREAMS
         {

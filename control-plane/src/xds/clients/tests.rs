@@ -14,7 +14,7 @@ async fn a_revision_is_in_force_when_every_kind_was_accepted() {
     clients.enter(1, "a", "delta", 10);
     clients.sent(1, Kind::Clusters, None);
     clients.sent(1, Kind::Routes, None);
-    clients.told(1, STEP);
+    clients.sent_all(1, STEP);
     assert!(!clients.view(7, None).complete);
     clients.answered(1, Progress::Accepted(Kind::Clusters), 11);
     clients.answered(1, Progress::refused(Kind::Routes, "no".to_owned()), 12);
@@ -29,7 +29,7 @@ async fn a_revision_is_in_force_when_every_kind_was_accepted() {
     );
     assert_eq!(clients.faults(Running::new), ["a refused routes: no"]);
     // A refusal settles a step as an acceptance does: the next one is not held back.
-    clients.settled(STEP, |_| true, Duration::from_secs(60)).await;
+    clients.answered_by_all(STEP, |_| true, Duration::from_secs(60)).await;
 
     clients.sent(1, Kind::Routes, None);
     clients.answered(1, Progress::Accepted(Kind::Routes), 13);
@@ -87,5 +87,5 @@ fn an_upstream_without_a_healthy_endpoint_is_a_fault() {
 async fn who_does_not_answer_holds_nobody_up_for_ever() {
     let clients = Clients::default();
     clients.enter(1, "a", "sotw", 10);
-    clients.settled(STEP, |_| true, Duration::from_millis(10)).await;
+    clients.answered_by_all(STEP, |_| true, Duration::from_millis(10)).await;
 }

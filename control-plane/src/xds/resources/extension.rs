@@ -7,8 +7,9 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::filters::http::header_mutation::v3::HeaderMutation;
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::wasm::v3 as wasm;
-use envoy_types::pb::google::protobuf::{Any, Duration, StringValue};
+use envoy_types::pb::google::protobuf::{Any, BoolValue, Duration, StringValue};
 use envoy_types::util::pack_any;
+use std::collections::HashMap;
 
 /// Name of the filter in the chain, and of its resource.
 pub(super) const FILTER: &str = "api_optimizer";
@@ -68,10 +69,17 @@ fn body(source: &Source, repetition: u64) -> Any {
                 max_interval: Some(second_and(repetition)),
             }),
         }),
+        // So the filter sees the content of requests (`key_body`); the variable below tells it.
+        allow_on_headers_stop_iteration: Some(BoolValue { value: true }),
         vm: Some(wasm::plugin_config::Vm::VmConfig(wasm::VmConfig {
             vm_id: VM.to_owned(),
             runtime: "envoy.wasm.runtime.v8".to_owned(),
             code: Some(core::AsyncDataSource { specifier: Some(code) }),
+            // Modules that do not know of it do not look at it.
+            environment_variables: Some(wasm::EnvironmentVariables {
+                key_values: HashMap::from([("API_OPTIMIZER_REQUEST_CONTENT".to_owned(), "true".to_owned())]),
+                ..Default::default()
+            }),
             // By this name the filter tells the control plane that it runs. Modules that do not know of it do not look at it.
             configuration: module(source).map(|sha256| {
                 pack_any(StringValue {

@@ -1,7 +1,9 @@
 //! LDS: the listener. Nothing in it comes from the settings, so that no change of settings drains it: routes come by RDS, the
 //! filter by ECDS, and compression is switched by the runtime layer.
 
-use super::{INGRESS, Resource, access_log, address, compression, extension, from_here, millis, number, truth};
+use super::{
+    INGRESS, Resource, access_log, address, compression, extension, from_here, millis, number, tracing, truth,
+};
 use crate::xds::place::Place;
 use core::http_protocol_options::HeadersWithUnderscoresAction as Underscores;
 use envoy_types::pb::envoy::config::core::v3 as core;
@@ -84,6 +86,8 @@ fn connection_manager(place: &Place, filtered: bool) -> hcm::HttpConnectionManag
         request_headers_timeout: millis(10_000),
         delayed_close_timeout: millis(1_000),
         access_log: access_log::file(&place.access_log).into_iter().collect(),
+        tracing: place.traced.map(tracing::to_collector),
+        request_id_extension: place.traced.map(|_| tracing::plain_request_ids()),
         http_filters: filters(place, filtered),
         route_specifier: Some(manager::RouteSpecifier::Rds(hcm::Rds {
             config_source: Some(from_here()),

@@ -9,6 +9,7 @@ mod listener;
 mod route;
 mod runtime;
 mod tls;
+mod tracing;
 
 pub(super) use cluster::clusters;
 pub(super) use endpoint::assignments;
@@ -28,6 +29,8 @@ const INGRESS: &str = "ingress";
 /// Clusters of the control plane in the bootstrap, its gRPC and its REST. Envoy does not let another one of this name replace them.
 const CONTROL: &str = "control_plane";
 const CONTROL_REST: &str = "control_plane_rest";
+/// Takes spans, in the bootstrap of an Envoy that is traced.
+const COLLECTOR: &str = "otel_collector";
 
 /// One resource with the version that tells its content.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +80,7 @@ pub(super) fn fingerprint(parts: &[&[u8]]) -> String {
 
 /// The cluster of an upstream: of the same name, but for those that are taken.
 fn cluster_name(upstream: &str) -> String {
-    if upstream == CONTROL || upstream == CONTROL_REST {
+    if [CONTROL, CONTROL_REST, COLLECTOR].contains(&upstream) {
         // No upstream can have a dot in its name, so this one is free.
         return format!("{upstream}.upstream");
     }
@@ -182,6 +185,7 @@ pub(in crate::xds) mod tests {
     fn no_upstream_takes_the_control_planes_place() {
         assert_eq!(cluster_name("origin"), "origin");
         assert_eq!(cluster_name("control_plane"), "control_plane.upstream");
+        assert_eq!(cluster_name("otel_collector"), "otel_collector.upstream");
     }
 
     #[test]

@@ -121,11 +121,11 @@ fn without_response_header_rules() -> Metadata {
     let says_no = Value {
         kind: Some(value::Kind::BoolValue(false)),
     };
-    let said = Struct {
+    let metadata = Struct {
         fields: [("response_header_rules".to_owned(), says_no)].into(),
     };
     Metadata {
-        filter_metadata: [("api_optimizer".to_owned(), said)].into(),
+        filter_metadata: [("api_optimizer".to_owned(), metadata)].into(),
         ..Default::default()
     }
 }

@@ -34,6 +34,16 @@ fn labelled(labels: &Labels<'_>) -> Metric {
     Metric::from_label(pairs.collect())
 }
 
+/// A counter of seconds, of which milliseconds are known.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn seconds(name: &str, help: &str, milliseconds: u64) -> MetricFamily {
+    let mut counter = Counter::default();
+    counter.set_value(milliseconds as f64 / 1_000.0);
+    let mut metric = labelled(&Vec::new());
+    metric.set_counter(counter);
+    family(name, help, MetricType::COUNTER, vec![metric])
+}
+
 /// Counters.
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn counters<'a>(

@@ -1,6 +1,6 @@
 //! What the Envoys did and hold, all together.
 
-use super::families::{Labels, counters, gauge, gauges, histograms, summary};
+use super::families::{Labels, counters, gauge, gauges, histograms, seconds, summary};
 use control_domain::cache::held::held;
 use control_domain::fleet::Fleet;
 use control_domain::fleet::faults::{Fault, Kind};
@@ -8,7 +8,7 @@ use control_domain::telemetry::envoy_stats::EnvoyStats;
 use control_domain::telemetry::figure::percent;
 use control_domain::telemetry::sum::{Filter, Sum};
 use control_domain::views::{self, ERROR_TYPES, FORWARDED, FROM_CACHE, OUTCOMES};
-use optimizer_proto::codes::{BreakerState, TierResult};
+use optimizer_proto::codes::{BreakerState, TierResult, VerifyResult};
 use optimizer_proto::telemetry::counters;
 use optimizer_proto::v1::Outcome;
 use prometheus::proto::MetricFamily;
@@ -116,12 +116,16 @@ fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
     let reasons = totals
         .reasons
         .iter()
-        .filter(|(reason, _)| reason.parse::<TierResult>().is_err())
+        .filter(|(reason, _)| reason.parse::<TierResult>().is_err() && reason.parse::<VerifyResult>().is_err())
         .map(|(reason, count)| (vec![("reason", reason.as_str())], *count));
     let tier = totals
         .reasons
         .iter()
         .filter_map(|(reason, count)| Some((vec![("result", reason.parse::<TierResult>().ok()?.label())], *count)));
+    let verified = totals
+        .reasons
+        .iter()
+        .filter_map(|(reason, count)| Some((vec![("result", reason.parse::<VerifyResult>().ok()?.label())], *count)));
     let kinds = |held: u64, limit: u64| {
         [
             (vec![("kind", "held")], held as f64),
@@ -139,6 +143,11 @@ fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
             "Content bytes answered from the cache.",
             [(vec![], counts.hit_bytes)],
         ),
+        seconds(
+            "api_optimizer_cache_saved_seconds_total",
+            "How long the origin took, in all, for the responses that hits were answered with.",
+            counts.saved_ms,
+        ),
         counters(
             "api_optimizer_cache_not_used_total",
             "Responses not stored or not reused, by reason.",
@@ -148,6 +157,11 @@ fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
             "api_optimizer_shared_tier_total",
             "What the Envoys asked of the shared tier and offered to it, by what came of it.",
             tier,
+        ),
+        counters(
+            "api_optimizer_verified_sharing_total",
+            "Requests of verified sharing to the origin, and what came of the hits that were compared, by result.",
+            verified,
         ),
         gauges(
             "api_optimizer_cache_entries",

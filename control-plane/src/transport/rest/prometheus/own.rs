@@ -1,7 +1,12 @@
 //! The control plane about itself: settings, alerts, process, requests.
 
 use super::families::{counters, gauge, gauges};
+use super::openmetrics::{Exemplar, Exemplars};
 use crate::alerts::AlertService;
+use crate::experiments::ExperimentService;
+use crate::kernel::clock::now_ms;
+use crate::kernel::sync::lock;
+use crate::kernel::trace::Cause;
 use crate::settings::SettingsService;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -9,13 +14,18 @@ use axum::response::Response;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use prometheus::{DEFAULT_BUCKETS, HistogramOpts, HistogramVec, IntCounterVec, Opts};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn families(settings: &SettingsService, alerts: &AlertService) -> Vec<MetricFamily> {
+pub(super) fn families(
+    settings: &SettingsService,
+    alerts: &AlertService,
+    experiments: &ExperimentService,
+) -> Vec<MetricFamily> {
+    let (running, ended) = experiments.counts();
     let (waiting, given_up) = alerts.notifications();
     let active = alerts.active(false);
     let condition = settings.condition();
@@ -62,6 +72,18 @@ pub(super) fn families(settings: &SettingsService, alerts: &AlertService) -> Vec
             "Notifications that made room for newer ones before they could be delivered.",
             given_up as f64,
         ),
+        gauge(
+            "api_optimizer_experiments_running",
+            "Experiments with settings that are under way.",
+            running as f64,
+        ),
+        counters(
+            "api_optimizer_experiments_total",
+            "Experiments with settings that ended since the control plane started, by how.",
+            ended
+                .into_iter()
+                .map(|(outcome, count)| (vec![("outcome", outcome)], count)),
+        ),
     ];
     // Processor time, memory, descriptors, threads and start of this process, under their customary names.
     families.extend(ProcessCollector::for_self().collect());
@@ -73,7 +95,11 @@ pub(super) fn families(settings: &SettingsService, alerts: &AlertService) -> Vec
 pub(crate) struct Requests {
     count: Option<IntCounterVec>,
     duration: Option<HistogramVec>,
+    /// The newest of each bucket that has been traced.
+    exemplars: Mutex<Exemplars>,
 }
+
+const DURATION: &str = "api_optimizer_http_request_duration_seconds";
 
 impl Requests {
     pub(crate) fn new() -> Self {
@@ -82,16 +108,14 @@ impl Requests {
             &["method", "path", "code"],
         );
         let duration = HistogramVec::new(
-            HistogramOpts::new(
-                "api_optimizer_http_request_duration_seconds",
-                "Time to the head of the answer of the REST API.",
-            ),
+            HistogramOpts::new(DURATION, "Time to the head of the answer of the REST API."),
             &["method", "path"],
         );
         // Names and labels are constant and sound; were they not, this alone would be missing.
         Self {
             count: count.ok(),
             duration: duration.ok(),
+            exemplars: Mutex::default(),
         }
     }
 
@@ -99,6 +123,22 @@ impl Requests {
         let count = self.count.iter().flat_map(Collector::collect);
         let duration = self.duration.iter().flat_map(Collector::collect);
         count.chain(duration).collect()
+    }
+
+    pub(super) fn exemplars(&self) -> Exemplars {
+        lock(&self.exemplars).clone()
+    }
+
+    /// Notes the trace of a request, if it has one: by the line of its bucket, of which there are as many as patterns, methods and bounds make.
+    fn note(&self, method: &str, path: &str, value: f64) {
+        let Some(trace) = Cause::present().sampled_trace() else {
+            return;
+        };
+        let bound = DEFAULT_BUCKETS.iter().find(|bound| value <= **bound);
+        let bound = bound.map_or_else(|| "+Inf".to_owned(), f64::to_string);
+        let line = format!("{DURATION}_bucket{{method=\"{method}\",path=\"{path}\",le=\"{bound}\"}}");
+        let at_ms = now_ms();
+        lock(&self.exemplars).insert(line, Exemplar { trace, value, at_ms });
     }
 
     /// Counts every request by the pattern of its path, so that no client can make up labels.
@@ -117,6 +157,7 @@ impl Requests {
         if let Some(duration) = &requests.duration {
             let elapsed = started.elapsed().as_secs_f64();
             duration.with_label_values(&[&method, &path]).observe(elapsed);
+            requests.note(&method, &path, elapsed);
         }
         if let Some(count) = &requests.count {
             count
