@@ -1,11 +1,11 @@
 //! A control plane that has lost its settings. What its Envoys run on is the only copy left: nothing is pushed to them, and their
 //! document is adopted.
 
-use super::doubt::Doubt;
-use super::reported::{ReportedSettings, Telling};
 use super::service::SettingsService;
 use crate::kernel::clock::now_ms;
+use control_domain::settings::doubt::Doubt;
 use control_domain::settings::history::{Author, Refused};
+use control_domain::settings::reported::{ReportedParts, ReportedSettings};
 use optimizer_proto::settings::Settings;
 use optimizer_proto::v1::Hello;
 use optimizer_proto::v1::command::Body;
@@ -55,7 +55,7 @@ impl SettingsService {
     }
 
     /// An operator has decided for what is in force already.
-    pub(crate) async fn settle(&self, author: Author) -> Result<(), Refused> {
+    pub(crate) async fn confirm_in_force(&self, author: Author) -> Result<(), Refused> {
         let ended = self.state().end_doubt();
         if !ended.as_ref().is_some_and(Doubt::concerns_envoys) {
             return Ok(());
@@ -85,21 +85,21 @@ impl SettingsService {
     }
 
     async fn ask(&self, envoy: &str) -> Result<ReportedSettings, String> {
-        let mut telling = Telling::default();
+        let mut parts = ReportedParts::default();
         loop {
-            let command = Body::Settings(telling.next());
+            let command = Body::Settings(parts.next());
             let asked = self.fleet.command_here(envoy, command, ANSWER).await;
-            if let Some(told) = telling.hear(asked.ok_or("it does not answer")?)? {
-                return Ok(told);
+            if let Some(reported) = parts.take_part(asked.ok_or("it does not answer")?)? {
+                return Ok(reported);
             }
         }
     }
 
     /// The ConfigMap's keys that were seen before, if its document is in force now.
     async fn ask_and_adopt(&self, envoy: &str) -> Result<Option<BTreeMap<String, String>>, String> {
-        let told = tokio::time::timeout(ANSWER, self.ask(envoy)).await;
-        let told = told.map_err(|_| "it does not answer in time")??;
-        let (settings, _) = Settings::parse_tolerant(&told.document).map_err(|violations| {
+        let reported = tokio::time::timeout(ANSWER, self.ask(envoy)).await;
+        let reported = reported.map_err(|_| "it does not answer in time")??;
+        let (settings, _) = Settings::parse_tolerant(&reported.document).map_err(|violations| {
             let first = violations.first().map(ToString::to_string);
             first.unwrap_or_default()
         })?;
@@ -109,7 +109,7 @@ impl SettingsService {
             source: "adopted".to_owned(),
             reason: format!(
                 "revision {} of {} was in force and its history is lost",
-                told.revision, told.epoch
+                reported.revision, reported.epoch
             ),
         };
         let keys = self.state().config_map.seen().clone();
@@ -127,8 +127,8 @@ impl SettingsService {
         if adopted {
             tracing::warn!(
                 envoy,
-                revision = told.revision,
-                epoch = told.epoch,
+                revision = reported.revision,
+                epoch = reported.epoch,
                 "this control plane had no settings; those of an Envoy are adopted"
             );
         }

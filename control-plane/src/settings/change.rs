@@ -3,7 +3,7 @@
 use super::service::SettingsService;
 use crate::kernel::clock::now_ms;
 use control_domain::Millis;
-use control_domain::settings::canary::Canary;
+use control_domain::settings::canary::{Canary, EXPERIMENT};
 use control_domain::settings::change::Change;
 use control_domain::settings::history::{Accepted, Author, Refused, SettingsHistory};
 
@@ -17,6 +17,10 @@ pub(crate) struct Written {
     pub(crate) persist_error: Option<String>,
 }
 
+fn is_meant(canary: &Canary, only: Option<u64>) -> bool {
+    only.is_none_or(|number| canary.revision.number == number)
+}
+
 /// A change by merge or patch, as a proposal.
 pub(crate) fn proposing(
     change: &Change,
@@ -26,7 +30,7 @@ pub(crate) fn proposing(
 
 impl SettingsService {
     /// Proposes a change; accepted, it is kept and on its way to all Envoys when this returns, or with a `share` to that many
-    /// percent of them.
+    /// percent of them. What an experiment tries gives way to it, unless it is for an experiment itself.
     pub(crate) async fn change(
         &self,
         expected: Option<u64>,
@@ -38,10 +42,11 @@ impl SettingsService {
         let connected = self.fleet.connected_envoys();
         let kind = if share.is_some() { "canary" } else { "settings" };
         let made = self.commit(kind, |state| {
-            if let Some(canary) = state.canary.as_ref().filter(|_| !dry_run) {
+            let gives_way = |canary: &Canary| canary.is_experiment() && author.source != EXPERIMENT;
+            if let Some(canary) = state.canary.as_ref().filter(|canary| !dry_run && !gives_way(canary)) {
                 return Err(Refused::CanaryUnderWay(canary.revision.number));
             }
-            let accepted = propose(&state.history, expected, author.clone(), now_ms())?;
+            let mut accepted = propose(&state.history, expected, author.clone(), now_ms())?;
             self.machine
                 .judge(&accepted.revision.document, &state.history.present().document)
                 .map_err(Refused::Violations)?;
@@ -49,6 +54,7 @@ impl SettingsService {
                 return Ok((None, accepted));
             }
             let mut new = state.agreed();
+            accepted.revision = new.give_way_to(accepted.revision, now_ms());
             if let Some(share) = share {
                 let picked = Canary::pick(accepted.revision.clone(), share, connected.clone());
                 new.canary = Some(picked.ok_or(Refused::NoEnvoy)?);
@@ -66,11 +72,12 @@ impl SettingsService {
         })
     }
 
-    /// The canary becomes the settings of all.
-    pub(crate) async fn promote(&self) -> Result<u64, Refused> {
+    /// The canary becomes the settings of all; with a number only if it is this revision.
+    pub(crate) async fn promote(&self, only: Option<u64>) -> Result<u64, Refused> {
         let made = self.commit("settings", |state| {
             let mut new = state.agreed();
-            let canary = new.canary.take().ok_or(Refused::NoCanary)?;
+            let canary = new.canary.take_if(|canary| is_meant(canary, only));
+            let canary = canary.ok_or(Refused::NoCanary)?;
             let number = canary.revision.number;
             new.history.accept(canary.revision);
             Ok((Some(new), number))
@@ -78,15 +85,20 @@ impl SettingsService {
         made.await
     }
 
-    /// The canary is given up: the settings in force are issued again, above it.
-    pub(crate) async fn abort(&self, who: String, reason: &str) -> Result<u64, Refused> {
+    /// The canary is given up: the settings in force are issued again, above it; with a number only if it is this revision.
+    pub(crate) async fn abort(&self, only: Option<u64>, who: String, reason: &str) -> Result<u64, Refused> {
         let made = self.commit("settings", |state| {
             let mut new = state.agreed();
-            let canary = new.canary.take().ok_or(Refused::NoCanary)?;
-            let reason = format!("canary {} given up {reason}", canary.revision.number);
+            let canary = new.canary.take_if(|canary| is_meant(canary, only));
+            let canary = canary.ok_or(Refused::NoCanary)?;
+            let (source, reason) = if canary.is_experiment() && only.is_some() {
+                (EXPERIMENT, reason.to_owned())
+            } else {
+                ("canary", format!("canary {} given up {reason}", canary.revision.number))
+            };
             let author = Author {
                 who: who.clone(),
-                source: "canary".to_owned(),
+                source: source.to_owned(),
                 reason: reason.trim_end().to_owned(),
             };
             new.history.reissue(canary.revision.number, author, now_ms());

@@ -1,5 +1,6 @@
 //! The settings in force, as everyone may read them without waiting for a writer.
 
+use crate::kernel::trace::Cause;
 use control_domain::settings::canary::Canary;
 use control_domain::settings::history::{Revision, SettingsHistory};
 use optimizer_proto::settings::Settings;
@@ -16,6 +17,8 @@ pub(crate) struct Published {
     settings: Option<Arc<Settings>>,
     all: SettingsPush,
     canary: Option<(Canary, SettingsPush)>,
+    /// What they were changed by.
+    cause: Cause,
 }
 
 impl Published {
@@ -36,12 +39,18 @@ impl Published {
                 (canary.clone(), tried)
             }),
             present,
+            cause: Cause::present(),
         }
     }
 
     /// The history that they are of.
     pub(crate) fn epoch(&self) -> &str {
         &self.epoch
+    }
+
+    /// What they were changed by.
+    pub(crate) fn cause(&self) -> &Cause {
+        &self.cause
     }
 
     /// The revision in force.

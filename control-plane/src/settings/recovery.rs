@@ -5,21 +5,25 @@ use crate::kernel::clock::now_ms;
 use control_domain::settings::history::Author;
 use control_domain::settings::recovery;
 use optimizer_proto::v1::Hello;
+use std::time::Duration;
+
+/// How often a loss is looked into again while the shared store is out of reach.
+const RETRY: Duration = Duration::from_secs(5);
 
 impl SettingsService {
     /// An Envoy that runs on a revision above ours, of our own history, had it from before a disk was lost: the settings in force are
-    /// issued again above it.
-    pub(crate) async fn catch_up_with(&self, hello: &Hello) {
+    /// issued again above it. False where that cannot be done at the moment.
+    pub(crate) async fn catch_up_with(&self, hello: &Hello) -> bool {
         if ahead(&self.state(), hello) == 0 {
-            return;
+            return true;
         }
         // Another replica may have made it, and this one not heard of it yet.
         if let Err(reason) = self.refresh().await {
             tracing::warn!(reason, node = hello.node_id, "an Envoy knows a later revision");
-            return;
+            return false;
         }
         if !self.believes_in_loss(hello) {
-            return;
+            return true;
         }
         let made = self.commit("settings", |state| {
             let ahead = ahead(state, hello);
@@ -37,13 +41,29 @@ impl SettingsService {
             Ok((Some(new), ahead))
         });
         match made.await {
-            Ok(0) => {}
-            Ok(_) => tracing::warn!(
-                node = hello.node_id,
-                theirs = hello.revision,
-                "revisions were lost, going on above them"
-            ),
-            Err(refused) => tracing::warn!(%refused, node = hello.node_id, "an Envoy knows a later revision"),
+            Ok(0) => true,
+            Ok(_) => {
+                tracing::warn!(
+                    node = hello.node_id,
+                    theirs = hello.revision,
+                    "revisions were lost, going on above them"
+                );
+                true
+            }
+            Err(refused) => {
+                tracing::warn!(%refused, node = hello.node_id, "an Envoy knows a later revision");
+                false
+            }
+        }
+    }
+
+    /// Tries again what [`Self::catch_up_with`] could not do, until it is done: until then the Envoy takes nothing.
+    pub(crate) async fn keep_catching_up_with(&self, hello: &Hello) {
+        loop {
+            tokio::time::sleep(RETRY).await;
+            if self.catch_up_with(hello).await {
+                return;
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! How far a revision has come.
 
 use super::service::SettingsService;
-use control_domain::fleet::RolloutStatus;
+use control_domain::fleet::{Fleet, RolloutStatus};
 use std::time::Duration;
 
 impl SettingsService {
@@ -12,10 +12,18 @@ impl SettingsService {
         loop {
             let progress = self.fleet.progress();
             let begin = std::time::Instant::now();
-            let standing = self.standing(revision);
+            let is_awaited =
+                self.of_those_to_run(revision, |fleet, names, epoch| fleet.awaits_any(names, epoch, revision));
             let took = begin.elapsed();
-            if standing.late.is_empty() || tokio::time::timeout_at(deadline, progress).await.is_err() {
-                return standing;
+            if !is_awaited {
+                let standing = self.standing(revision);
+                // One may have connected meanwhile.
+                if standing.late.is_empty() {
+                    return standing;
+                }
+            }
+            if tokio::time::timeout_at(deadline, progress).await.is_err() {
+                return self.standing(revision);
             }
             // Every Envoy of the fleet wakes this up. Looking takes at most a fifth of the time, else the sum of all looks would
             // grow with the square of the fleet.
@@ -25,17 +33,22 @@ impl SettingsService {
 
     /// Who does not run on a revision: of the canary's Envoys if it is on trial, else of all that are connected.
     pub(crate) fn standing(&self, revision: u64) -> RolloutStatus {
+        self.of_those_to_run(revision, |fleet, names, epoch| fleet.standing(names, epoch, revision))
+    }
+
+    /// Looks at the Envoys that are to run on a revision; the last argument of `look` is the history.
+    fn of_those_to_run<T>(
+        &self,
+        revision: u64,
+        look: impl FnOnce(&Fleet, &mut dyn Iterator<Item = &str>, &str) -> T,
+    ) -> T {
         let published = self.published();
         let epoch = published.epoch();
         self.fleet.read(|fleet, _| match published.canary() {
             Some(canary) if canary.revision.number == revision => {
-                let names = canary.envoys.iter().map(String::as_str);
-                fleet.standing(names, epoch, revision)
+                look(fleet, &mut canary.envoys.iter().map(String::as_str), epoch)
             }
-            _ => {
-                let names = fleet.envoys().map(|(name, _)| name);
-                fleet.standing(names, epoch, revision)
-            }
+            _ => look(fleet, &mut fleet.envoys().map(|(name, _)| name), epoch),
         })
     }
 }

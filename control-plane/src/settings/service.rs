@@ -1,11 +1,12 @@
 //! The owner of the settings: their history, what is on trial, what the ConfigMap has shown. A change is kept, and only then in force.
 
 use super::begin::{Begun, begin};
-use super::doubt::Doubt;
+use super::findings::Waiting;
 use super::published::Published;
 use super::store::state_file::StateFile;
-use super::store::{PutError, SettingsStore, Version, run_blocking};
+use super::store::{PutError, SettingsStore, Version};
 use crate::fleet::FleetService;
+use crate::kernel::blocking::run_blocking;
 use crate::kernel::clock::now_ms;
 use crate::kernel::events::{Event, Events};
 use crate::kernel::ports::Replication;
@@ -14,6 +15,7 @@ use control_domain::Millis;
 use control_domain::settings::canary::Canary;
 use control_domain::settings::capacity::Machine;
 use control_domain::settings::config_map::ConfigMap;
+use control_domain::settings::doubt::{Doubt, is_decided};
 use control_domain::settings::history::{Refused, Revision, SettingsHistory};
 use control_domain::settings::recovery::Recoveries;
 use control_domain::settings::shared_state::{Reconciled, SharedState, reconcile};
@@ -127,6 +129,7 @@ pub(crate) struct SettingsService {
     pub(super) fleet: Arc<FleetService>,
     pub(super) replication: Arc<dyn Replication>,
     events: Events,
+    pub(super) waiting: Waiting,
 }
 
 impl SettingsService {
@@ -165,6 +168,7 @@ impl SettingsService {
             fleet: parts.fleet,
             replication: parts.replication,
             events: parts.events,
+            waiting: Waiting::default(),
         };
         service.persist();
         service
@@ -310,11 +314,7 @@ impl SettingsService {
         if *state.config_map.seen() != new.seen {
             state.config_map = ConfigMap::having_seen(new.seen);
         }
-        let present = new.history.present();
-        let decided = present.number != state.history.present().number
-            && !matches!(present.author.source.as_str(), "config_map" | "recovery" | "start");
-        // What replicas have agreed on is no guess either.
-        if decided || new.history.epoch() != state.history.epoch() {
+        if is_decided(&state.history, &new.history) {
             state.doubt = None;
         }
         (state.history, state.canary) = (new.history, new.canary);

@@ -14,16 +14,19 @@ pub enum EvictionPolicy {
     Lfu,
     /// Oldest first.
     Fifo,
+    /// What saves the origin least for the memory it takes first: hits, fetch time, size.
+    Gdsf,
 }
 
 impl EvictionPolicy {
     /// Every policy with its word in the document.
-    pub const WORDS: [(&'static str, Self); 5] = [
+    pub const WORDS: [(&'static str, Self); 6] = [
         ("s3_fifo", Self::S3Fifo),
         ("sieve", Self::Sieve),
         ("lru", Self::Lru),
         ("lfu", Self::Lfu),
         ("fifo", Self::Fifo),
+        ("gdsf", Self::Gdsf),
     ];
 
     /// The word in the document.

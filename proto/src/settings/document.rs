@@ -9,8 +9,8 @@ use super::reader::{Findings, ObjectReader, escaped, unknown_field};
 use super::rows::{Rows, settings};
 use super::scalars::{Flag, Words, count, duration, size};
 use super::{
-    Alerts, Breaker, Concurrency, Freshness, Http2, MAX_ROUTES, MAX_UPSTREAMS, Network, Notice, OBJECT_SIZE,
-    RequestCollapsing, Route, SharedTier, Upstream, Violation, network, rules,
+    Alerts, Breaker, Concurrency, Freshness, Http2, MAX_QUARANTINED, MAX_ROUTES, MAX_UPSTREAMS, Network, Notice,
+    OBJECT_SIZE, Quarantined, RequestCollapsing, Route, SharedTier, Upstream, VerifySharing, Violation, network, rules,
 };
 
 /// Ranges of addresses that may purge.
@@ -29,7 +29,7 @@ settings! {
         "max_object_size" => max_object_size: u64 = 1 << 20, size(OBJECT_SIZE), example "2MiB";
         /// In which order stored responses make room: s3_fifo (new entries prove themselves in a small queue first, so that a scan does not
         /// empty the cache), sieve (one queue, and a hand that spares what was used since it last passed), least recently used (lru), least
-        /// frequently used (lfu) or oldest (fifo) first.
+        /// frequently used (lfu) or oldest (fifo) first; or what saves the origin least for the memory it takes (gdsf: hits, fetch time, size).
         "eviction_policy" => eviction_policy: EvictionPolicy = EvictionPolicy::default(), Words(&EvictionPolicy::WORDS), example "lfu";
         /// Freshness lifetime where the origin names none. 0s: such responses are not stored.
         "default_ttl" => default_ttl_ms: u64 = 0, duration(0..=MAX_TTL_MS), example "15m";
@@ -62,6 +62,11 @@ settings! {
             example [{"name": "api", "endpoints": [{"address": "api.example.com:443"}]}];
         /// What differs for a part of the traffic. The first route of the list that a request fits is its own.
         "routes" => routes: Vec<Route> = Vec::new(), list::<Route>(MAX_ROUTES), example [{"name": "catalogue", "path_prefix": "/catalogue"}];
+        /// Hits that are compared with the origin.
+        "verify_sharing" => verify_sharing: VerifySharing = VerifySharing::default(), object::<VerifySharing>(), example {"enabled": true};
+        /// What was found not to be shareable: the cache has no part in these requests.
+        "quarantine" => quarantine: Vec<Quarantined> = Vec::new(), list::<Quarantined>(MAX_QUARANTINED),
+            example [{"id": "0123456789abcdef", "route": "catalogue", "rule": "0123456789abcdef"}];
     }
 }
 

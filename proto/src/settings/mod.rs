@@ -15,6 +15,7 @@ mod duration;
 mod freshness;
 mod health_check;
 mod http2;
+mod key_body;
 mod kinds;
 mod names;
 mod nearest;
@@ -35,6 +36,7 @@ mod sharing;
 mod size;
 mod state_rules;
 mod upstreams;
+mod verify_sharing;
 mod violation;
 
 pub use alerts::{Alerts, Threshold};
@@ -47,6 +49,7 @@ pub use duration::{DURATION_CLASSES, format_duration};
 pub use freshness::{Freshness, MAX_TTL_MS};
 pub use health_check::{ActiveHealthCheck, HealthCheckMethod, StatusRange};
 pub use http2::Http2;
+pub use key_body::{BodyMethod, BodyReads, KeyBody};
 pub use names::Address;
 pub use network::Network;
 pub use profiles::{PROFILES, profile};
@@ -58,6 +61,7 @@ pub use sharing::SetCookie;
 pub use size::format_size;
 pub use state_rules::{StateRule, StateRules, state_rules};
 pub use upstreams::{Endpoint, MAX_UPSTREAMS, Upstream};
+pub use verify_sharing::{MAX_DEPENDS_ON, MAX_QUARANTINED, Mask, Quarantined, VerifySharing};
 pub use violation::{Notice, Violation, ViolationCode};
 
 /// Most violations listed for one document; a hostile one could have millions.

@@ -206,6 +206,36 @@ fn query_name(value: &Value) -> Outcome<String> {
     Ok(Reading::exact(name.to_owned()))
 }
 
+/// A marker within content.
+pub(super) const MARKER: Text = Text {
+    read: marker,
+    spell: String::clone,
+    pattern: "^[ -~]+$",
+    max: 128,
+    allowed: "printable ASCII",
+};
+
+/// A short text for people.
+pub(super) const LABEL: Text = Text {
+    read: label,
+    spell: String::clone,
+    pattern: "^[ -~]+$",
+    max: 255,
+    allowed: "printable ASCII",
+};
+
+fn marker(value: &Value) -> Outcome<String> {
+    Ok(Reading::exact(text(value, &MARKER, is_printable)?.to_owned()))
+}
+
+fn label(value: &Value) -> Outcome<String> {
+    Ok(Reading::exact(text(value, &LABEL, is_printable)?.to_owned()))
+}
+
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+}
+
 /// A token (RFC 9110 section 5.6.2).
 pub(super) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 
@@ -214,7 +244,7 @@ fn in_token(byte: u8) -> bool {
 }
 
 /// A text of the kind that is sound, from one byte to its greatest length.
-fn text<'v, T>(value: &'v Value, kind: &Text<T>, sound: impl Fn(&str) -> bool) -> Result<&'v str, Problem> {
+pub(super) fn text<'v, T>(value: &'v Value, kind: &Text<T>, sound: impl Fn(&str) -> bool) -> Result<&'v str, Problem> {
     let allowed = kind.allowed;
     let text = value
         .as_str()

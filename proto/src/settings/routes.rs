@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::ViolationCode;
 use super::freshness::MAX_TTL_MS;
+use super::key_body::KeyBody;
 use super::kinds::{Optional, Required, Set, object};
 use super::names;
 use super::reader::{Findings, ObjectReader, Outcome, Problem, Reading};
@@ -91,6 +92,8 @@ settings! {
         /// The query's part in the cache key.
         "key_query" => key_query: KeyQuery = KeyQuery::default(), object::<KeyQuery>(),
             example {"mode": "exclude", "names": ["utm_source"]};
+        /// Requests with content whose responses are stored.
+        "key_body" => key_body: KeyBody = KeyBody::default(), object::<KeyBody>(), example {"methods": ["QUERY"]};
         /// Names of request fields whose values belong to the cache key.
         "key_headers" => key_headers: Vec<String> = Vec::new(), Set { item: KEY_HEADER, max: MAX_KEY_HEADERS, sorted: false },
             example ["accept-language"];

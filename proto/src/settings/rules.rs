@@ -10,6 +10,9 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     check_breaker_waits(settings, findings);
     check_health_checks(settings, findings);
     check_alerts(settings, findings);
+    if findings.sound("/quarantine") {
+        check_quarantine(settings, findings);
+    }
     if findings.sound("/upstreams") {
         check_upstreams(settings, findings);
     }
@@ -136,6 +139,20 @@ fn check_alerts(settings: &Settings, findings: &mut Findings) {
             findings.refuse(
                 format!("{path}/critical"),
                 Problem::new(ViolationCode::Conflict, message),
+            );
+        }
+    }
+}
+
+/// Each entry can be named.
+fn check_quarantine(settings: &Settings, findings: &mut Findings) {
+    for (index, entry) in settings.quarantine.iter().enumerate() {
+        let earlier = settings.quarantine.get(..index).unwrap_or_default();
+        if let Some(other) = earlier.iter().position(|other| other.id == entry.id) {
+            let message = format!("given \"{}\", already the id of /quarantine/{other}", entry.id);
+            findings.refuse(
+                format!("/quarantine/{index}/id"),
+                Problem::new(ViolationCode::Duplicate, message),
             );
         }
     }

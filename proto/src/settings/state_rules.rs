@@ -25,7 +25,7 @@ const fn known(name: &'static str, meaning: &'static str) -> Known {
 }
 
 /// Every rule, in canonical order.
-const KNOWN: [Known; 15] = [
+const KNOWN: [Known; 16] = [
     Known {
         // After a restart of the control plane the whole fleet needs a moment to come back.
         for_ms: 30 * SECOND_MS,
@@ -59,6 +59,10 @@ const KNOWN: [Known; 15] = [
     known(
         "envoy_configuration_refused",
         "An Envoy refuses what the control plane tells it of clusters, routes and the like.",
+    ),
+    known(
+        "sharing_quarantined",
+        "A route is not cached: its responses depend on something that is not in the key.",
     ),
     known("filter_missing", "An Envoy serves without the filter."),
     known("figures_missing", "An Envoy sends no figures of its own."),

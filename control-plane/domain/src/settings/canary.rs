@@ -7,6 +7,9 @@ use crate::settings::history::Revision;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+/// Source of a revision that an experiment tries: it is judged by itself, and gives way to whatever an operator changes.
+pub const EXPERIMENT: &str = "experiment";
+
 /// A revision on trial.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Canary {
@@ -19,6 +22,12 @@ pub struct Canary {
 }
 
 impl Canary {
+    /// Whether an experiment tries it, not an operator.
+    #[must_use]
+    pub fn is_experiment(&self) -> bool {
+        self.revision.author.source == EXPERIMENT
+    }
+
     /// Picks the Envoys: the share rounded up, so at least one. Which ones differs from revision to revision, so that it is not
     /// always the same users who try. `None` when there is nobody.
     #[must_use]

@@ -1,33 +1,78 @@
-//! Changes that were accepted while the shared store had lost data. A replica that knows more puts its own history back; what others
-//! changed meanwhile is done again on top of it, so that no change that somebody was told is in force is gone.
+//! Changes that were accepted on one side of a divided history. The shared store has lost data, and some replicas have gone on from
+//! what was left, while another still knows what was lost. One of the two histories holds; what was accepted in the other one is done
+//! again on top of it, so that no change that somebody was told is in force is gone.
 
 use super::change::Change;
 use super::history::{Revision, SettingsHistory};
 use crate::Millis;
 use serde_json::{Map, Value};
 
-/// Does on `kept` again what `other` has changed since both had the same revision, each change as a revision of its author. One that
-/// today's rules refuse is left out. Without a common revision nothing is done: the two have nothing to do with each other.
-pub fn rebase(kept: &mut SettingsHistory, other: &SettingsHistory, now_ms: Millis) {
-    let has = |revision: &Revision| {
-        let mut known = kept.revisions();
-        known.any(|known| known.number == revision.number && known.document == revision.document)
-    };
+/// What becomes of a change in the other history to a setting that the history that holds has changed as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// It is done again: it was made later.
+    DoAgain,
+    /// It is left out: whoever changed the setting in the history that holds did so later.
+    LeaveOut,
+}
+
+/// Does on `kept` again what `other` has changed since both had the same revision, each change as a revision of its author; returns
+/// whether there was anything to do. A change that today's rules refuse is left out. Without a common revision nothing is done: the
+/// two have nothing to do with each other.
+pub fn rebase(kept: &mut SettingsHistory, other: &SettingsHistory, conflict: Conflict, now_ms: Millis) -> bool {
+    let ours: Vec<&Revision> = kept.revisions().collect();
     let theirs: Vec<&Revision> = other.revisions().collect();
-    let Some(common) = theirs.iter().rposition(|revision| has(revision)) else {
-        return;
+    let of_ours = |revision: &Revision| {
+        let mut known = ours.iter();
+        known.position(|known| known.number == revision.number && known.document == revision.document)
     };
-    let since = theirs.get(common..).unwrap_or_default();
-    for pair in since.windows(2) {
-        let [before, after] = pair else { continue };
-        let change = Change::Merge(merge_patch(&before.document, &after.document));
-        let Ok(accepted) = kept.propose(&change, None, after.author.clone(), now_ms) else {
+    let mut newest_first = theirs.iter().enumerate().rev();
+    let common = newest_first.find_map(|(at, revision)| Some((at, of_ours(revision)?)));
+    let Some((theirs_at, ours_at)) = common else {
+        return false;
+    };
+    let patches = |revisions: &[&Revision]| -> Vec<Value> {
+        let pairs = revisions.windows(2);
+        pairs
+            .filter_map(|pair| match pair {
+                [one, next] => Some(merge_patch(&one.document, &next.document)),
+                _ => None,
+            })
+            .collect()
+    };
+    let since = theirs.get(theirs_at..).unwrap_or_default();
+    let touched = match conflict {
+        Conflict::DoAgain => Vec::new(),
+        Conflict::LeaveOut => patches(ours.get(ours_at..).unwrap_or_default()),
+    };
+    let mut done = false;
+    for (mut patch, revision) in patches(since).into_iter().zip(since.iter().skip(1)) {
+        for other in &touched {
+            leave_out(&mut patch, other);
+        }
+        let Ok(accepted) = kept.propose(&Change::Merge(patch), None, revision.author.clone(), now_ms) else {
             continue;
         };
         if accepted.changed {
-            kept.accept(accepted.revision);
+            done |= kept.accept(accepted.revision);
         }
     }
+    done
+}
+
+/// Takes out of a merge patch what another one changes as well.
+fn leave_out(patch: &mut Value, touched: &Value) {
+    let (Value::Object(patch), Value::Object(touched)) = (patch, touched) else {
+        return;
+    };
+    patch.retain(|name, value| match touched.get(name) {
+        None => true,
+        Some(other) if value.is_object() && other.is_object() => {
+            leave_out(value, other);
+            true
+        }
+        Some(_) => false,
+    });
 }
 
 /// The merge patch that makes `after` of `before` (RFC 7396).
@@ -86,7 +131,7 @@ mod tests {
             json!({"breaker": {"minimum_calls": 7}}),
             json!({"routes": [{"name": "a", "path_prefix": "/a"}]}),
         ]);
-        rebase(&mut kept, &other, 9);
+        assert!(rebase(&mut kept, &other, Conflict::DoAgain, 9));
         let present = kept.present();
         assert_eq!(present.number, 7);
         assert_eq!(
@@ -97,15 +142,53 @@ mod tests {
         assert_eq!(present.document["routes"][0]["name"], "a");
         assert_eq!(present.author.who, "me");
         let mut same = kept.clone();
-        rebase(&mut same, &kept, 9);
-        assert_eq!(same, kept, "nothing is missing");
+        assert!(!rebase(&mut same, &kept, Conflict::DoAgain, 9), "nothing is missing");
+        assert_eq!(same, kept);
+    }
+
+    #[test]
+    fn what_was_changed_on_both_sides_stays_as_the_history_that_holds_has_it() {
+        let common = json!({"cache_size": 10});
+        let mut kept = history(&[
+            common.clone(),
+            json!({"cache_size": 11, "breaker": {"minimum_calls": 5}}),
+            // Changed, and changed back: a decision too.
+            json!({"default_ttl": "1m"}),
+            json!({"default_ttl": null}),
+        ]);
+        let lost = history(&[
+            common,
+            json!({"cache_size": 12, "breaker": {"minimum_calls": 6, "probes": 7}}),
+            json!({"default_ttl": "7m"}),
+            json!({"routes": [{"name": "a", "path_prefix": "/a"}]}),
+        ]);
+        let usual = kept.present().document["default_ttl"].clone();
+        assert!(rebase(&mut kept, &lost, Conflict::LeaveOut, 9));
+        let present = kept.present().document.clone();
+        assert_eq!(
+            (
+                &present["cache_size"],
+                &present["breaker"]["minimum_calls"],
+                &present["default_ttl"]
+            ),
+            (&json!(11), &json!(5), &usual)
+        );
+        assert_eq!(present["breaker"]["probes"], 7);
+        assert_eq!(present["routes"][0]["name"], "a");
+        // Two for the two that did anything; a second replica that knows the same adds nothing.
+        assert_eq!(kept.present().number, 7);
+        assert!(!rebase(&mut kept, &lost, Conflict::LeaveOut, 9));
+        assert_eq!(kept.present().number, 7);
     }
 
     #[test]
     fn what_is_only_behind_adds_nothing() {
         let mut kept = history(&[json!({"cache_size": 10}), json!({"cache_size": 11})]);
-        rebase(&mut kept, &history(&[json!({"cache_size": 10})]), 9);
-        assert_eq!(kept.present().number, 3);
+        for conflict in [Conflict::DoAgain, Conflict::LeaveOut] {
+            let behind = history(&[json!({"cache_size": 10})]);
+            assert!(!rebase(&mut kept, &behind, conflict, 9));
+            assert_eq!(kept.present().number, 3);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio_stream::StreamExt;
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// A write that takes longer has failed.
 const WRITE: Duration = Duration::from_secs(10);
-/// A connection on which nothing comes for so long is dead. The API server ends a quiet watch before.
+/// A connection without data for this long is dead. The API server ends a quiet watch before.
 const READ: Duration = Duration::from_secs(300);
 /// What had to wait, for a canary or for what replicas share, is looked at again after this time.
 const AGAIN: Duration = Duration::from_secs(2);

@@ -1,16 +1,16 @@
 //! What the ConfigMap's keys say is proposed like any other change.
 
-use super::super::doubt::Doubt;
 use super::super::service::SettingsService;
 use crate::kernel::clock::now_ms;
 use control_domain::settings::config_map::{ConfigMap, Intake};
+use control_domain::settings::doubt::Doubt;
 use control_domain::settings::history::Author;
 #[cfg(feature = "kubernetes")]
 use control_domain::settings::write_back::keys_to_write;
 use std::collections::BTreeMap;
 
 impl SettingsService {
-    /// Looks at the ConfigMap's keys. While a canary is judged they wait.
+    /// Looks at the ConfigMap's keys. While an operator's canary is judged they wait; an experiment gives way to them.
     pub(crate) async fn look_at_config_map(&self, keys: &BTreeMap<String, String>) {
         let Some((looked, intake)) = self.judge_keys(keys) else {
             return;
@@ -33,7 +33,8 @@ impl SettingsService {
                 match state.history.propose(change, None, author.clone(), now_ms()) {
                     Ok(accepted) => {
                         if accepted.changed {
-                            new.history.accept(accepted.revision);
+                            let revision = new.give_way_to(accepted.revision, now_ms());
+                            new.history.accept(revision);
                         }
                     }
                     // The keys were judged against the settings of a moment ago: only another change in between can refuse them now.
@@ -90,7 +91,8 @@ impl SettingsService {
         let (in_touch, shared) = (self.is_in_touch(), self.replication.is_shared());
         let mut state = self.state();
         state.config_map_fault = None;
-        if state.canary.is_some() || state.any_doubt().and_then(Doubt::told).is_some() {
+        let waits = state.canary.as_ref().is_some_and(|canary| !canary.is_experiment());
+        if waits || state.any_doubt().and_then(Doubt::told).is_some() {
             return None;
         }
         if shared {

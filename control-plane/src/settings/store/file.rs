@@ -3,10 +3,11 @@
 use super::memory::name;
 use super::state_file::StateFile;
 use super::{Put, PutError, SettingsStore, Version};
+use crate::kernel::blocking::run_blocking;
+use crate::kernel::sync::lock;
 use control_domain::settings::history::SettingsHistory;
 use control_domain::settings::shared_state::SharedState;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::runtime::{Handle, RuntimeFlavor};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The place.
 #[derive(Debug)]
@@ -24,17 +25,7 @@ impl FileStore {
     }
 
     fn number(&self) -> MutexGuard<'_, u64> {
-        self.number.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A disk may take its time: what else the thread had to do goes on elsewhere.
-pub(crate) fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
-    let several = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if several {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
+        lock(&self.number)
     }
 }
 

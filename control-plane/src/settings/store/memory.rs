@@ -1,9 +1,10 @@
 //! Settings that end with the process.
 
 use super::{Put, PutError, SettingsStore, Version};
+use crate::kernel::sync::lock;
 use control_domain::settings::history::SettingsHistory;
 use control_domain::settings::shared_state::SharedState;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// The place.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub(crate) struct MemoryStore {
 
 impl MemoryStore {
     fn present(&self) -> MutexGuard<'_, (u64, Option<SharedState>)> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.present)
     }
 }
 

@@ -8,7 +8,6 @@ mod redis;
 pub(crate) mod state_file;
 
 use file::FileStore;
-pub(crate) use file::run_blocking;
 use memory::MemoryStore;
 use redis::RedisStore;
 

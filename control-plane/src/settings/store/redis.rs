@@ -7,6 +7,7 @@
 
 use super::state_file::{RevisionRecord, from_record, to_record};
 use super::{Put, PutError, SettingsStore, Version};
+use crate::kernel::sync::lock;
 use crate::redis::keys::Keys;
 use crate::redis::{Fault, RedisConnection};
 use control_domain::settings::canary::Canary;
@@ -14,7 +15,7 @@ use control_domain::settings::history::{HISTORY, Revision, SettingsHistory};
 use control_domain::settings::shared_state::SharedState;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 const FORMAT: u32 = 1;
 /// Revisions read when only the newest are missing.
@@ -72,19 +73,19 @@ impl RedisStore {
         }
     }
 
-    fn note(&self, version: &Version, book: &SettingsHistory) {
+    fn note(&self, version: &Version, history: &SettingsHistory) {
         let listed = Listed {
             version: version.clone(),
-            epoch: book.epoch().to_owned(),
-            newest: book.present().number,
+            epoch: history.epoch().to_owned(),
+            newest: history.present().number,
         };
-        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Some(listed);
+        *lock(&self.listed) = Some(listed);
     }
 
     /// The newest revision in the list, if that is the beginning of this history.
-    fn newest_of(&self, base: &Version, book: &SettingsHistory) -> Option<u64> {
-        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |listed: &&Listed| listed.version == *base && listed.epoch == book.epoch();
+    fn newest_of(&self, base: &Version, history: &SettingsHistory) -> Option<u64> {
+        let listed = lock(&self.listed);
+        let same = |listed: &&Listed| listed.version == *base && listed.epoch == history.epoch();
         listed.as_ref().filter(same).map(|listed| listed.newest)
     }
 
@@ -137,8 +138,8 @@ impl SettingsStore for RedisStore {
         let Some((mut version, mut rest, newest)) = self.read(TAIL).await? else {
             return Ok(None);
         };
-        let book = match joined(known, &rest, &newest) {
-            Some(book) => book,
+        let history = match joined(known, &rest, &newest) {
+            Some(history) => history,
             None => {
                 let Some(whole) = self.read(HISTORY).await? else {
                     return Ok(None);
@@ -148,14 +149,14 @@ impl SettingsStore for RedisStore {
                 SettingsHistory::restored(rest.epoch.clone(), revisions).ok_or("the shared history is out of order")?
             }
         };
-        self.note(&version, &book);
+        self.note(&version, &history);
         let canary = rest.canary.map(|trial| Canary {
             revision: from_record(trial.revision),
             share: trial.share,
             envoys: trial.envoys,
         });
         let agreed = SharedState {
-            history: book,
+            history,
             canary,
             seen: rest.config_map,
         };

@@ -1,6 +1,7 @@
 //! The settings and their history on disk: a whole copy, written beside, synced, renamed, the copy before kept; and a journal of
 //! what came after it, a synced line per revision, so that a change costs the same whatever the history.
 
+use crate::kernel::sync::lock;
 use crate::storage::document::{self, damaged};
 use crate::storage::journal::Journal;
 use control_domain::settings::history::{Author, Revision, SettingsHistory};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 const NAME: &str = "settings.json";
 const JOURNAL: &str = "settings.journal";
@@ -90,9 +91,9 @@ impl StateFile {
     }
 
     /// Writes what is new; after a crash at any point either this or the state before is read back.
-    pub(crate) fn save(&self, book: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<()> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        self.save_into(&mut kept, book, seen)
+    pub(crate) fn save(&self, history: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<()> {
+        let mut kept = lock(&self.kept);
+        self.save_into(&mut kept, history, seen)
     }
 
     /// As [`StateFile::save`], of what there is when it is this one's turn: of two at a time the later keeps the newer.
@@ -100,33 +101,33 @@ impl StateFile {
         &self,
         newest: impl FnOnce() -> (SettingsHistory, BTreeMap<String, String>),
     ) -> io::Result<()> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (book, seen) = newest();
-        self.save_into(&mut kept, &book, &seen)
+        let mut kept = lock(&self.kept);
+        let (history, seen) = newest();
+        self.save_into(&mut kept, &history, &seen)
     }
 
     fn save_into(
         &self,
         kept: &mut Option<Held>,
-        book: &SettingsHistory,
+        history: &SettingsHistory,
         seen: &BTreeMap<String, String>,
     ) -> io::Result<()> {
         // Whatever fails below leaves the files in doubt: the next time everything is written.
         let held = kept
             .take()
-            .filter(|held| held.epoch == book.epoch() && held.lines < JOURNAL_LINES && self.path.exists());
+            .filter(|held| held.epoch == history.epoch() && held.lines < JOURNAL_LINES && self.path.exists());
         *kept = Some(match held {
-            Some(held) => self.append(held, book, seen)?,
-            None => self.save_whole(book, seen)?,
+            Some(held) => self.append(held, history, seen)?,
+            None => self.save_whole(history, seen)?,
         });
         Ok(())
     }
 
-    fn append(&self, held: Held, book: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<Held> {
+    fn append(&self, held: Held, history: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<Held> {
         let mut config_map = (*seen != held.seen).then(|| seen.clone());
         let mut lines = Vec::new();
         let mut line = |revision: Option<RevisionRecord>, config_map: Option<BTreeMap<String, String>>| {
-            let epoch = book.epoch().to_owned();
+            let epoch = history.epoch().to_owned();
             serde_json::to_string(&Line {
                 epoch,
                 revision,
@@ -134,7 +135,7 @@ impl StateFile {
             })
             .map(|text| lines.push(text))
         };
-        for revision in book.revisions().filter(|revision| revision.number > held.revision) {
+        for revision in history.revisions().filter(|revision| revision.number > held.revision) {
             line(Some(to_record(revision)), config_map.take())?;
         }
         if config_map.is_some() {
@@ -143,25 +144,25 @@ impl StateFile {
         self.journal.append(&lines)?;
         Ok(Held {
             epoch: held.epoch,
-            revision: book.present().number,
+            revision: history.present().number,
             seen: seen.clone(),
             lines: held.lines + lines.len(),
         })
     }
 
-    fn save_whole(&self, book: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<Held> {
+    fn save_whole(&self, history: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<Held> {
         let state = Document {
             format: FORMAT,
-            epoch: book.epoch().to_owned(),
-            revisions: book.revisions().map(to_record).collect(),
+            epoch: history.epoch().to_owned(),
+            revisions: history.revisions().map(to_record).collect(),
             config_map: seen.clone(),
         };
         document::save(&self.path, &state)?;
         // A crash before this leaves lines that the copy already has; they are passed over.
         self.journal.clear()?;
         Ok(Held {
-            epoch: book.epoch().to_owned(),
-            revision: book.present().number,
+            epoch: history.epoch().to_owned(),
+            revision: history.present().number,
             seen: seen.clone(),
             lines: 0,
         })
@@ -171,14 +172,14 @@ impl StateFile {
     pub(crate) fn load(&self) -> Option<Restored> {
         let whole = document::load_kept(&self.path, accept)?;
         let older = whole.older;
-        let (mut book, mut seen) = whole.value;
-        let mut revisions: Vec<Revision> = book.revisions().cloned().collect();
+        let (mut history, mut seen) = whole.value;
+        let mut revisions: Vec<Revision> = history.revisions().cloned().collect();
         let (lines, lost) = self.journal.read();
         if lost > 0 {
             tracing::warn!(path = %self.path.with_file_name(JOURNAL).display(), lost, "the settings journal is damaged: revisions may be missing");
         }
         for line in lines.iter().filter_map(|text| serde_json::from_str::<Line>(text).ok()) {
-            if line.epoch != book.epoch() {
+            if line.epoch != history.epoch() {
                 continue;
             }
             if let Some(keys) = line.config_map {
@@ -187,12 +188,12 @@ impl StateFile {
             revisions.extend(
                 line.revision
                     .map(from_record)
-                    .filter(|new| new.number > book.present().number),
+                    .filter(|new| new.number > history.present().number),
             );
-            book = SettingsHistory::restored(line.epoch, revisions.clone())?;
+            history = SettingsHistory::restored(line.epoch, revisions.clone())?;
         }
         Some(Restored {
-            history: book,
+            history,
             seen,
             older: older || lost > 0,
             damaged: lost > 0,
@@ -205,8 +206,8 @@ fn accept(state: Document) -> io::Result<(SettingsHistory, BTreeMap<String, Stri
         return Err(damaged("another format"));
     }
     let revisions = state.revisions.into_iter().map(from_record).collect();
-    let book = SettingsHistory::restored(state.epoch, revisions).ok_or_else(|| damaged("revisions out of order"))?;
-    Ok((book, state.config_map))
+    let history = SettingsHistory::restored(state.epoch, revisions).ok_or_else(|| damaged("revisions out of order"))?;
+    Ok((history, state.config_map))
 }
 
 pub(crate) fn to_record(revision: &Revision) -> RevisionRecord {
@@ -242,13 +243,13 @@ mod tests {
     use std::fs;
 
     fn book_at(revision: u64) -> SettingsHistory {
-        let mut book = SettingsHistory::new("e".to_owned(), &Settings::default(), 0);
+        let mut history = SettingsHistory::new("e".to_owned(), &Settings::default(), 0);
         for size in 2..=revision {
             let change = Change::Merge(json!({ "cache_size": size }));
-            let accepted = book.propose(&change, None, Author::default(), 1).unwrap();
-            assert!(book.accept(accepted.revision));
+            let accepted = history.propose(&change, None, Author::default(), 1).unwrap();
+            assert!(history.accept(accepted.revision));
         }
-        book
+        history
     }
 
     fn seen(size: &str) -> BTreeMap<String, String> {

@@ -1,6 +1,6 @@
 //! A settings document as an Envoy tells it: in parts, since it may be longer than a message.
 
-use control_domain::settings::shape;
+use super::shape;
 use optimizer_proto::v1::{CommandResult, SettingsCommand, SettingsPart};
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,28 +9,32 @@ use serde_json::Value;
 const PART: u32 = 128 << 10;
 /// Longest document that is taken. One that was accepted has texts of at most 1 MB, of which each byte may be escaped, and 50,000 values with a
 /// few bytes around each.
-pub(crate) const MAX_TOLD: usize = 4 << 20;
+pub const MAX_TOLD: usize = 4 << 20;
 
 /// Settings of an Envoy.
 #[derive(Debug, PartialEq, Deserialize)]
-pub(super) struct ReportedSettings {
-    pub(super) epoch: String,
-    pub(super) revision: u64,
-    pub(super) document: Value,
+pub struct ReportedSettings {
+    /// Name of the history that it is of.
+    pub epoch: String,
+    /// Its number there.
+    pub revision: u64,
+    /// The whole document.
+    pub document: Value,
 }
 
 /// What has been told so far.
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub struct ReportedParts {
     epoch: String,
     revision: u64,
     total: u64,
     document: Vec<u8>,
 }
 
-impl Telling {
+impl ReportedParts {
     /// What to ask next.
-    pub(super) fn next(&self) -> SettingsCommand {
+    #[must_use]
+    pub fn next(&self) -> SettingsCommand {
         SettingsCommand {
             offset: self.document.len() as u64,
             max_bytes: PART,
@@ -41,7 +45,7 @@ impl Telling {
     ///
     /// # Errors
     /// The Envoy cannot tell them, or what it tells is no document.
-    pub(super) fn hear(&mut self, answer: CommandResult) -> Result<Option<ReportedSettings>, String> {
+    pub fn take_part(&mut self, answer: CommandResult) -> Result<Option<ReportedSettings>, String> {
         if !answer.ok {
             return Err(format!("it cannot tell: {}", answer.detail));
         }
@@ -107,18 +111,18 @@ mod tests {
 
     #[test]
     fn a_document_is_put_together_of_its_parts() {
-        let mut telling = Telling::default();
-        assert_eq!(telling.next().offset, 0);
-        assert_eq!(telling.hear(part(0, br#"{"cache_"#, 16)), Ok(None));
-        assert_eq!(telling.next().offset, 8);
+        let mut parts = ReportedParts::default();
+        assert_eq!(parts.next().offset, 0);
+        assert_eq!(parts.take_part(part(0, br#"{"cache_"#, 16)), Ok(None));
+        assert_eq!(parts.next().offset, 8);
         let whole = ReportedSettings {
             epoch: "e".to_owned(),
             revision: 7,
             document: json!({"cache_size": 1}),
         };
-        let mut telling = Telling::default();
-        assert_eq!(telling.hear(part(0, br#"{"cache_"#, 16)), Ok(None));
-        assert_eq!(telling.hear(part(8, br#"size":1}"#, 16)), Ok(Some(whole)));
+        let mut parts = ReportedParts::default();
+        assert_eq!(parts.take_part(part(0, br#"{"cache_"#, 16)), Ok(None));
+        assert_eq!(parts.take_part(part(8, br#"size":1}"#, 16)), Ok(Some(whole)));
     }
 
     #[test]
@@ -128,19 +132,19 @@ mod tests {
             detail: detail.to_owned(),
             ..CommandResult::default()
         };
-        let told = Telling::default().hear(answer(true, r#"{"epoch":"e","revision":7,"document":{}}"#));
+        let told = ReportedParts::default().take_part(answer(true, r#"{"epoch":"e","revision":7,"document":{}}"#));
         assert_eq!(told.unwrap().unwrap().document, json!({}));
-        assert!(Telling::default().hear(answer(false, "none")).is_err());
+        assert!(ReportedParts::default().take_part(answer(false, "none")).is_err());
     }
 
     #[test]
     fn no_more_is_taken_than_a_document_can_be() {
-        let begin = |total: usize| Telling::default().hear(part(0, b"{", total));
+        let begin = |total: usize| ReportedParts::default().take_part(part(0, b"{", total));
         assert_eq!(begin(4 << 20), Ok(None));
         assert!(begin((4 << 20) + 1).is_err());
         let values = |count: usize| {
             let text = format!("[{}0]", "0,".repeat(count - 1));
-            Telling::default().hear(part(0, text.as_bytes(), text.len()))
+            ReportedParts::default().take_part(part(0, text.as_bytes(), text.len()))
         };
         assert!(values(50_000).is_ok() && values(50_001).is_err());
     }
@@ -154,9 +158,9 @@ mod tests {
             part(2, b"}}", 3),
             part(2, b"}", 4),
         ] {
-            let mut telling = Telling::default();
-            assert_eq!(telling.hear(part(0, b"{ ", 3)), Ok(None));
-            assert!(telling.hear(wrong.clone()).is_err(), "{wrong:?}");
+            let mut parts = ReportedParts::default();
+            assert_eq!(parts.take_part(part(0, b"{ ", 3)), Ok(None));
+            assert!(parts.take_part(wrong.clone()).is_err(), "{wrong:?}");
         }
     }
 }
