@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # One careful step of tuning, from what is measured and from what is set now.
 #
-# Usage: auto-tune-performance.sh [--dry-run] [--door api|configmap] [--forget]
+# Usage: auto-tune-performance.sh [--dry-run] [--door api|configmap] [--experiment] [--forget]
 #   --dry-run  say what would be set; change and remember nothing
 #   --door     where to write: the control plane's PATCH /settings (api), or the ConfigMap api-optimizer-config (configmap)
+#   --experiment
+#              hand the step over: the control plane tries it on part of the fleet beside a control group, and promotes or rolls
+#              it back by itself (POST /tuning/experiments); needs two Envoys and the door api
 #   --forget   drop what was remembered of earlier steps, then go on
 #
 # Rules, each only upwards and never beyond its ceiling:
@@ -11,9 +14,10 @@
 #   P95 > 5 ms             default_ttl to 15m; 0s (no freshness but the origin's own) is somebody's choice and stays
 #   > 80 requests/s        max_connections to 50
 # A step is judged at the next run, SETTLE_SECONDS later at the earliest. One that brought nothing is not repeated or followed by
-# a larger one of the same setting, until --forget.
+# a larger one of the same setting, until --forget. With --experiment the control plane judges: while an experiment is under way nothing
+# is begun, and one that was not promoted is not begun again, until --forget.
 #
-# Environment: AUTO_TUNE_DOOR (api), API_OPTIMIZER_URL, API_OPTIMIZER_TOKEN_FILE, NAMESPACE (production)
+# Environment: AUTO_TUNE_DOOR (api), AUTO_TUNE_EXPERIMENT (false), API_OPTIMIZER_URL, API_OPTIMIZER_TOKEN_FILE, NAMESPACE (production)
 #              AUTO_TUNE_STATE   where steps are remembered (~/.local/state/api-optimizer/auto-tune.json)
 #              MAX_CACHE_SIZE    ceiling of cache_size, in stored responses (100000)
 #              SETTLE_SECONDS    how long a step takes to show in the figures (600)
@@ -27,11 +31,13 @@ set -euo pipefail
 dry_run=false
 forget=false
 door=${AUTO_TUNE_DOOR:-api}
+experiment=${AUTO_TUNE_EXPERIMENT:-false}
 while (($#)); do
   case $1 in
     -h | --help) help_and_exit ;;
     --dry-run) dry_run=true ;;
     --forget) forget=true ;;
+    --experiment) experiment=true ;;
     --door) door=${2:-} && shift ;;
     --door=*) door=${1#*=} ;;
     *) misuse "unknown argument \"$1\"" ;;
@@ -39,6 +45,8 @@ while (($#)); do
   shift || misuse "--door needs api or configmap"
 done
 [[ $door == api || $door == configmap ]] || misuse "unknown door \"$door\": allowed are api and configmap"
+[[ $experiment == true || $experiment == false ]] || misuse "AUTO_TUNE_EXPERIMENT must be true or false, not \"$experiment\""
+[[ $experiment == false || $door == api ]] || misuse "an experiment is begun by the door api"
 need curl jq
 if [[ $door == configmap ]]; then need kubectl timeout; fi
 state=${AUTO_TUNE_STATE:-${XDG_STATE_HOME:-${HOME:-/var/tmp}/.local/state}/api-optimizer/auto-tune.json}
@@ -181,12 +189,46 @@ patch_configmap() {
     || die "the ConfigMap was not changed: $REASON"
 }
 
+# The newest experiment with the same changes, or nothing.
+tried() {
+  jq -c --argjson changes "$changes" 'map(select(.settings == $changes)) | first // empty' "$SCRATCH/experiments"
+}
+
+# Something is being tried already: whatever comes of it changes what is worth a step.
+is_trying() {
+  local summary
+  must_api GET /tuning/experiments
+  cp "$ANSWER" "$SCRATCH/experiments"
+  summary=$(pick 'map(select(.ended_at == null)) | first | "\(.id): \(.summary)"') && [[ $summary != 'null: null' ]] || return 1
+  say "an experiment is under way, nothing is begun: $summary"
+}
+
+# What the step is for must have become better.
+goal() { jq -r 'if has("cache_size") then "cache_hit_ratio" elif has("default_ttl") then "p95_latency" else "no_harm" end' <<<"$changes"; }
+
+begin_experiment() {
+  local before
+  before=$(tried)
+  if [[ -n $before && $forget == false ]] && jq -e '.state != "promoted"' <<<"$before" >/dev/null; then
+    say "this was tried before, and is not tried again: $(jq -r .summary <<<"$before") (--forget tries again)"
+    return 0
+  fi
+  must_api POST /tuning/experiments -H 'Content-Type: application/json' -H 'X-Author: auto-tune-performance.sh' \
+    --data-binary "$(jq -nc --argjson settings "$changes" --arg goal "$(goal)" \
+      --arg reason "hit ratio $hit_ratio %, P95 $p95 ms, $rps requests/s" '{$settings, $goal, $reason}')"
+  say "experiment $(pick .id || true) has begun; the control plane promotes it or rolls it back: GET /tuning/experiments"
+}
+
 write_changes() {
   # The control plane judges before anything is written, by either door.
   patch_api '?dry_run=true'
   if $dry_run; then
     say "dry run: accepted, and not written"
     exit 0
+  fi
+  if $experiment; then
+    begin_experiment
+    return 0
   fi
   # Remembered first: a step that was made and forgotten could be repeated.
   save_memory
@@ -199,14 +241,15 @@ write_changes() {
   fi
 }
 
-load_memory
+$experiment || load_memory
 read_figures
+if $experiment && is_trying; then exit 0; fi
 tune_cache_size
 tune_ttl
 tune_connections
 if [[ $changes != '{}' ]]; then
   write_changes
 else
-  $dry_run || save_memory
+  $dry_run || $experiment || save_memory
   say "nothing to change"
 fi
