@@ -11,10 +11,19 @@ use filter_core::driver::host::{
 };
 use filter_core::shared_map::{Cas, SetError, SharedMap};
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 const OK: u32 = 0;
 const CAS_MISMATCH: u32 = 8;
+
+/// The number of WASI's clock that nobody sets.
+const MONOTONIC: u32 = 1;
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn clock_time_get(clock: u32, precision_ns: u64, time: *mut u64) -> u32;
+}
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -68,7 +77,6 @@ unsafe extern "C" {
     fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_grpc_send(token: u32, message: *const u8, size: usize, end: bool) -> u32;
     fn proxy_grpc_cancel(token: u32) -> u32;
-    fn proxy_grpc_close(token: u32) -> u32;
 }
 
 /// Takes over memory that the host filled. The host got it from the SDK's `proxy_on_memory_allocate`, which hands out boxed
@@ -114,6 +122,18 @@ impl Clock for EnvoyHost {
         // SAFETY: the host writes one u64. On an error the clock reads 0, which the core treats as "in the past".
         unsafe { proxy_get_current_time_nanoseconds(&raw mut now) };
         now
+    }
+
+    fn steady_ms(&self) -> u64 {
+        let mut now = 0;
+        // SAFETY: the host writes one u64.
+        let status = unsafe { clock_time_get(MONOTONIC, 1_000_000, &raw mut now) };
+        // A host without such a clock: the wall clock at least goes on, so that VMs which are gone are noticed.
+        if status == OK {
+            now / 1_000_000
+        } else {
+            self.now_ns() / 1_000_000
+        }
     }
 
     fn log(&self, level: LogLevel, message: &str) {
@@ -186,6 +206,18 @@ impl Headers for EnvoyHost {
 }
 
 impl BodySource for EnvoyHost {
+    fn shows_request_body(&self) -> bool {
+        // Envoy does not tell a filter whether it may answer `StopIteration`. So who sets that option says so here, in a way that modules
+        // which know nothing of it do not mind.
+        static TOLD: OnceLock<bool> = OnceLock::new();
+        *TOLD.get_or_init(|| std::env::var_os("API_OPTIMIZER_REQUEST_CONTENT").is_some_and(|value| value == "true"))
+    }
+
+    fn request_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        const HTTP_REQUEST_BODY: u32 = 0;
+        buffer(HTTP_REQUEST_BODY, size)
+    }
+
     fn response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
         const HTTP_RESPONSE_BODY: u32 = 1;
         buffer(HTTP_RESPONSE_BODY, size)
@@ -311,11 +343,6 @@ impl ControlTransport for EnvoyHost {
     fn cancel(&self, stream: u32) {
         // SAFETY: no memory is shared. An unknown stream is already gone.
         unsafe { proxy_grpc_cancel(stream) };
-    }
-
-    fn half_close(&self, stream: u32) {
-        // SAFETY: as for `cancel`.
-        unsafe { proxy_grpc_close(stream) };
     }
 
     fn message(&self, size: usize) -> Result<Vec<u8>, HostError> {

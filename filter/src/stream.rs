@@ -11,18 +11,32 @@ use filter_core::driver::streams::LiveStreams;
 use filter_core::driver::vm;
 use std::cell::RefCell;
 
-/// As the ABI has it: `Continue`, `Pause`.
+/// What a callback answers, as Envoy's host has it. For the head of a request it makes of `StopIteration` "stop all", by which no content is
+/// shown, unless the plugin's configuration says `allow_on_headers_stop_iteration`.
 const CONTINUE: u32 = 0;
-const PAUSE: u32 = 1;
+const STOP_ITERATION: u32 = 1;
+/// Content is kept, and more is not read above Envoy's limit; without the watermark Envoy would refuse the request there.
+const STOP_AND_WATERMARK: u32 = 2;
+const STOP_ALL_AND_WATERMARK: u32 = 4;
 
 thread_local! {
     static LIVE: RefCell<LiveStreams> = RefCell::new(LiveStreams::default());
 }
 
-fn action(flow: Option<Flow>) -> u32 {
+/// The answer to a head.
+fn head(flow: Option<Flow>) -> u32 {
     // No VM state to ask means a callback inside a callback: the request passes.
     match flow {
-        Some(Flow::Pause) => PAUSE,
+        Some(Flow::Pause) => STOP_ALL_AND_WATERMARK,
+        Some(Flow::Collect) => STOP_ITERATION,
+        Some(Flow::Continue) | None => CONTINUE,
+    }
+}
+
+/// The answer to content or trailers.
+fn rest(flow: Option<Flow>, stop: u32) -> u32 {
+    match flow {
+        Some(Flow::Pause | Flow::Collect) => stop,
         Some(Flow::Continue) | None => CONTINUE,
     }
 }
@@ -50,13 +64,28 @@ extern "C" fn stream_request_headers(context: u32, _count: u32, end: u32) -> u32
     {
         exchange.expect_content();
     }
-    action(vm::with(|vm| vm.on_request_headers(&EnvoyHost, &shared, context)))
+    head(vm::with(|vm| vm.on_request_headers(&EnvoyHost, &shared, context)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn stream_request_body(context: u32, size: u32, end: u32) -> u32 {
+    let Some(shared) = live(context) else { return CONTINUE };
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let flow = vm::with(|vm| vm.on_request_body(&EnvoyHost, &shared, context, size, end != 0));
+    rest(flow, STOP_AND_WATERMARK)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn stream_request_trailers(context: u32, _count: u32) -> u32 {
+    let Some(shared) = live(context) else { return CONTINUE };
+    let flow = vm::with(|vm| vm.on_request_trailers(&EnvoyHost, &shared, context));
+    rest(flow, STOP_ITERATION)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn stream_response_headers(context: u32, count: u32, end: u32) -> u32 {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    action(with(context, |vm, exchange| {
+    head(with(context, |vm, exchange| {
         vm.on_response_headers(&EnvoyHost, exchange, count, end != 0)
     }))
 }
@@ -64,16 +93,16 @@ extern "C" fn stream_response_headers(context: u32, count: u32, end: u32) -> u32
 #[unsafe(no_mangle)]
 extern "C" fn stream_response_body(context: u32, size: u32, end: u32) -> u32 {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
-    action(with(context, |vm, exchange| {
+    let flow = with(context, |vm, exchange| {
         vm.on_response_body(&EnvoyHost, exchange, size, end != 0)
-    }))
+    });
+    rest(flow, STOP_ITERATION)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn stream_response_trailers(context: u32, _count: u32) -> u32 {
-    action(with(context, |vm, exchange| {
-        vm.on_response_trailers(&EnvoyHost, exchange)
-    }))
+    let flow = with(context, |vm, exchange| vm.on_response_trailers(&EnvoyHost, exchange));
+    rest(flow, STOP_ITERATION)
 }
 
 /// The last that is heard of a stream.

@@ -152,6 +152,34 @@ impl TierResult {
     }
 }
 
+codes! {
+    /// What verified sharing did, and what came of it. They are counted among the reasons of telemetry.
+    VerifyResult {
+        /// A request was made for it.
+        Request = "verify-request",
+        /// A hit was what the origin says.
+        Same = "verify-same",
+        /// The origin says something else by now, whoever asks.
+        Changed = "verify-changed",
+        /// The same request gets different answers of the origin.
+        DiffersByItself = "verify-differs-by-itself",
+        /// The answer depends on something that is not in the key.
+        NotInKey = "verify-not-in-key",
+        /// A hit of the sample could not be compared: it is not known that a request of the filter's own would get what this client would, or
+        /// the origin did not say.
+        NotVerifiable = "verify-not-verifiable",
+    }
+}
+
+impl VerifyResult {
+    /// The code without what tells it from other reasons: a label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        let code = self.as_str();
+        code.strip_prefix("verify-").unwrap_or(code)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +192,10 @@ mod tests {
         for result in TierResult::ALL {
             assert_eq!(result.as_str().parse(), Ok(*result));
             assert_eq!(format!("tier-{}", result.label()), result.as_str());
+        }
+        for result in VerifyResult::ALL {
+            assert_eq!(result.as_str().parse(), Ok(*result));
+            assert_eq!(format!("verify-{}", result.label()), result.as_str());
         }
         assert_eq!("ajar".parse::<BreakerState>(), Err(UnknownCode));
         assert_eq!("hit".parse::<TierResult>(), Err(UnknownCode));

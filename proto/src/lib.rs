@@ -5,9 +5,9 @@
 //!   and server;
 //! - [`settings`]: the settings document, checked with every violation at once; the same code runs on both sides;
 //! - [`telemetry`]: the mergeable latency sketch and the merging and checking of reports;
-//! - [`revision`]: which pushed settings supersede which;
 //! - [`codes`]: words with a fixed meaning, such as the states of a breaker;
-//! - [`purge`] and [`url`]: what a purge names, and the form in which URLs are compared.
+//! - [`purge`] and [`url`]: what a purge names, and the form in which URLs are compared;
+//! - [`worth`]: what a stored response is worth for the memory it takes.
 //!
 //! Without features this crate needs no runtime, clock or host, and builds for `wasm32-wasip1`.
 
@@ -18,10 +18,10 @@
 
 pub mod codes;
 pub mod purge;
-pub mod revision;
 pub mod settings;
 pub mod telemetry;
 pub mod url;
+pub mod worth;
 
 /// Messages of the control link, protocol version 1 (see [`PROTOCOL`]). The crate `proto-messages` writes them.
 #[allow(
@@ -35,6 +35,10 @@ pub mod url;
 pub mod v1 {
     include!("generated/optimizer.v1.rs");
 }
+
+/// The description of [`v1`] for gRPC server reflection: an encoded `google.protobuf.FileDescriptorSet`, without comments.
+#[cfg(feature = "grpc")]
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/optimizer.v1.bin");
 
 impl std::fmt::Debug for v1::Welcome {
     /// Without the secret.

@@ -152,9 +152,13 @@ impl PurgeTarget {
         match self {
             Self::All => true,
             Self::Host(host) => *host == *stored.host,
-            Self::Prefix { host, path } => on(host) && stored.path.starts_with(path),
+            Self::Prefix { host, path } => {
+                on(host) && (stored.path.starts_with(path) || path.contains(&b'?') && is_tagged(tags, path))
+            }
             Self::Tag { host, tag } => on(host) && tags.any(|own| names_of_tag(own).any(|name| name == tag)),
-            Self::Url { host, path } => *host == *stored.host && *path == url::without_empty_query(&stored.path),
+            Self::Url { host, path } => {
+                *host == *stored.host && (*path == url::without_empty_query(&stored.path) || is_tagged(tags, path))
+            }
             Self::Path { host, path } => *host == *stored.host && *path == url::without_query(&stored.path),
         }
     }
@@ -188,6 +192,21 @@ impl<'a> Stored<'a> {
     pub fn path(&self) -> &[u8] {
         &self.path
     }
+}
+
+/// Longest path in a tag of [`search_tag`]; of a longer one the beginning stands for it.
+const MAX_TAGGED: usize = 512;
+
+/// The tag of a response that answers several queries of a path (`No-Vary-Search`). What purges one URL of the path purges all of them.
+#[must_use]
+pub fn search_tag(path: &[u8]) -> Vec<u8> {
+    let path = url::without_query(path);
+    [b"no-vary-search:", path.get(..MAX_TAGGED).unwrap_or(path)].concat()
+}
+
+fn is_tagged<'t>(mut tags: impl Iterator<Item = &'t [u8]>, path: &[u8]) -> bool {
+    let tag = search_tag(path);
+    tags.any(|own| own == tag)
 }
 
 /// The names by which a stored tag is purged: itself, and of a cache group also the name alone.

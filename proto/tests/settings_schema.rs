@@ -101,7 +101,7 @@ fn the_schema_is_one_and_tells_units_ranges_defaults_and_examples() {
         "{memory}"
     );
     let policy = &schema["properties"]["eviction_policy"]["anyOf"][0]["enum"];
-    assert_eq!(policy, &json!(["s3_fifo", "sieve", "lru", "lfu", "fifo"]));
+    assert_eq!(policy, &json!(["s3_fifo", "sieve", "lru", "lfu", "fifo", "gdsf"]));
     assert_eq!(schema["properties"]["routes"]["items"]["required"], json!(["name"]));
 }
 

@@ -20,11 +20,14 @@ const START: Millis = 1_800_000_000_000;
 type Trace = Vec<u64>;
 
 /// Hits of a run.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Score {
     requests: u64,
     bytes: u64,
     bytes_asked: u64,
+    saved_ms: u64,
+    /// How long each request waited for the origin; a hit does not.
+    waits_ms: Vec<u64>,
 }
 
 impl Score {
@@ -34,13 +37,27 @@ impl Score {
         if hit {
             self.requests += 1;
             self.bytes += size;
+            self.saved_ms += fetch_ms(object);
         }
+        self.waits_ms.push(if hit { 0 } else { fetch_ms(object) });
+    }
+
+    /// The 95th percentile of what requests waited, and their mean.
+    fn waits(&self) -> (u64, u64) {
+        let mut waits = self.waits_ms.clone();
+        waits.sort_unstable();
+        let p95 = waits.get(waits.len() * 95 / 100).copied().unwrap_or_default();
+        (p95, waits.iter().sum::<u64>() / waits.len().max(1) as u64)
     }
 
     fn shown(&self, name: &str, cost: f64) -> String {
         let requests = 100.0 * self.requests as f64 / REQUESTS as f64;
         let bytes = 100.0 * self.bytes as f64 / self.bytes_asked.max(1) as f64;
-        format!("    {name:<12} {requests:6.2} % of requests  {bytes:6.2} % of bytes   {cost:5.2} calls per request\n")
+        let saved = self.saved_ms as f64 / 1_000.0;
+        let (p95, mean) = self.waits();
+        format!(
+            "    {name:<12} {requests:6.2} % of requests  {bytes:6.2} % of bytes   {saved:8.0} s of the origin saved   {mean:4} ms waited on average, p95 {p95:5} ms   {cost:5.2} calls per request\n"
+        )
     }
 }
 
@@ -150,6 +167,7 @@ impl Scenario<'_> {
             ("lru", Eviction::Lru),
             ("lfu", Eviction::Lfu),
             ("fifo", Eviction::Fifo),
+            ("gdsf", Eviction::Gdsf),
         ] {
             let (score, calls) = in_the_store(self.trace, self.capacity, policy);
             show(name, score, calls);
@@ -196,6 +214,7 @@ fn store(worker: &mut Store, map: &MemoryMap, object: u64, now: Millis) -> bool 
         key: &key,
         vary: &[],
         usable_until_ms,
+        fetch_ms: fetch_ms(object),
         purge_generation: PurgeGeneration::default(),
         value,
     };
@@ -290,6 +309,13 @@ fn size_of_object(object: u64) -> usize {
     random.below(1 << 32);
     let doublings = random.below(4) + random.below(3);
     (200 << doublings) as usize
+}
+
+/// What a fetch takes, fixed for an object and whatever its size: 4 ms to 2 s, each doubling as likely as the next.
+fn fetch_ms(object: u64) -> u64 {
+    let mut random = Random(object.wrapping_mul(0xd6e8_feb8_6659_fd93) | 1);
+    random.below(1 << 32);
+    (4 << random.below(9)) + random.below(4)
 }
 
 struct Random(u64);

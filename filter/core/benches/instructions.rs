@@ -20,7 +20,7 @@ const BUDGETS: [(&str, u64); 8] = [
     ("sketch: record", 115),
     ("sketch: merge", 1_800),
     ("breaker: admit and resolve", 1_600),
-    ("sample: a lookup that is told", 260),
+    ("sample: a lookup that is told", 290),
     ("sample: one of much traffic", 30),
 ];
 

@@ -18,6 +18,8 @@ pub const ADDED: &[u8] = b"ao1/added";
 pub const GIVEN: &[u8] = b"ao1/given";
 /// The authority is taken from a field of the request.
 pub const AUTHORITY: &[u8] = b":authority";
+/// Record of what responses of a route say of queries (`No-Vary-Search`), as [`crate::cache::Variance::text`]. It is never empty again.
+pub const SEARCHES: &[u8] = b"ao1/searches";
 /// Routes remembered.
 const MAX_ROUTES: usize = 64;
 /// Texts per route; beyond these the rest is not looked at.
@@ -59,7 +61,7 @@ impl Learned {
 
     /// Creates the records.
     pub fn seed(map: &impl SharedMap) {
-        for record in [VARIED, SHARES, ADDED, GIVEN] {
+        for record in [VARIED, SHARES, ADDED, GIVEN, SEARCHES] {
             if map.get(record).is_none() {
                 // A failure leaves it to be made by the first text.
                 let _ = map.set(record, b"", None);

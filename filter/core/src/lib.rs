@@ -11,6 +11,7 @@ pub mod cache;
 pub mod collapse;
 pub mod driver;
 pub mod engine;
+pub mod graphql;
 pub mod http;
 pub mod learned;
 pub mod limit;
@@ -20,6 +21,7 @@ pub mod shared_map;
 pub mod store;
 pub mod telemetry;
 pub mod tier_breaker;
+pub mod verify;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

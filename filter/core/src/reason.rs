@@ -27,6 +27,36 @@ codes! {
         CatchingUp = "catching-up",
         /// The request asks for another protocol.
         Upgrade = "upgrade",
+        /// Envoy does not show this filter the content of requests.
+        ContentUnseen = "content-unseen",
+        /// What is stored for a request depends on its content, which an explanation is not given.
+        ContentUnknown = "content-unknown",
+        /// More content than the route keeps for its key.
+        ContentTooLarge = "content-too-large",
+        /// The content takes longer to arrive than the filter waits.
+        ContentSlow = "content-slow",
+        /// The content's type is not said, or not once, or is that of a stream of messages.
+        ContentType = "content-type",
+        /// The client waits for leave to send its content.
+        ContentExpected = "content-expected",
+        /// A condition or a range beside the content.
+        ContentConditions = "content-conditions",
+        /// The request asks for another method than it has.
+        ContentMethod = "content-method",
+        /// Fields follow the content.
+        ContentTrailers = "content-trailers",
+        /// A refresh cannot repeat the request's content.
+        ContentOnce = "content-once",
+        /// What is refreshed answers several queries, and by which one of them it is asked for is the client's to say.
+        ManyQueries = "many-queries",
+        /// A GraphQL request that servers may not read alike.
+        GraphqlUnclear = "graphql-unclear",
+        /// Several GraphQL operations at once.
+        GraphqlBatch = "graphql-batch",
+        /// A GraphQL mutation or subscription.
+        GraphqlNoQuery = "graphql-no-query",
+        /// A GraphQL query that the route does not name.
+        GraphqlNotAllowed = "graphql-not-allowed",
         /// A response with an end that cannot be known.
         Endless = "endless",
         /// Larger than may be stored.
@@ -57,5 +87,7 @@ codes! {
         Contended = "contended",
         /// Envoy refused to keep it.
         HostRefused = "host-refused",
+        /// Responses of the route depend on something that is not in the key.
+        Quarantined = "quarantined",
     }
 }

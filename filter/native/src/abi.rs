@@ -102,6 +102,7 @@ pub(crate) mod map {
 
 /// Bodies by Envoy's number.
 pub(crate) mod body {
+    pub(crate) const RECEIVED_REQUEST: u32 = 0;
     pub(crate) const RECEIVED_RESPONSE: u32 = 2;
 }
 
@@ -127,6 +128,7 @@ pub(crate) mod attribute {
 /// What a hook for headers answers.
 pub(crate) mod headers_status {
     pub(crate) const CONTINUE: u32 = 0;
+    pub(crate) const STOP_ITERATION: u32 = 1;
     pub(crate) const STOP_ALL_AND_WATERMARK: u32 = 4;
 }
 
@@ -134,6 +136,8 @@ pub(crate) mod headers_status {
 pub(crate) mod data_status {
     pub(crate) const CONTINUE: u32 = 0;
     pub(crate) const STOP_AND_BUFFER: u32 = 1;
+    /// More is not read above Envoy's limit, where "buffer" alone would refuse the request.
+    pub(crate) const STOP_AND_WATERMARK: u32 = 2;
 }
 
 /// What a call that Envoy accepted, or a metric, answers.

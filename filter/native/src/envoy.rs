@@ -1,7 +1,7 @@
 //! Envoy's objects behind safe methods: a stream's filter, a filter configuration, and the bells by which their threads are called.
 #![allow(unsafe_code)]
 
-use crate::abi::{Api, Buffer, Header, Object, SUCCESS, body};
+use crate::abi::{Api, Buffer, Header, Object, SUCCESS};
 use filter_core::driver::header_map::MapWriter;
 use std::time::Duration;
 
@@ -77,19 +77,19 @@ impl Filter {
     }
 
     /// Bytes of the content that came with the running hook.
-    pub(crate) fn content_size(self) -> usize {
+    pub(crate) fn content_size(self, body: u32) -> usize {
         // SAFETY: see `worker_index`.
-        unsafe { (self.api.http_get_body_size)(self.object, body::RECEIVED_RESPONSE) }
+        unsafe { (self.api.http_get_body_size)(self.object, body) }
     }
 
     /// The content itself.
-    pub(crate) fn content(self) -> Vec<u8> {
+    pub(crate) fn content(self, body: u32) -> Vec<u8> {
         // SAFETY: Envoy writes as many chunks as it has just counted; they are read before anything else is called.
         unsafe {
-            let count = (self.api.http_get_body_chunks_size)(self.object, body::RECEIVED_RESPONSE);
+            let count = (self.api.http_get_body_chunks_size)(self.object, body);
             let mut chunks = vec![Buffer::NULL; count];
-            let there = (self.api.http_get_body_chunks)(self.object, body::RECEIVED_RESPONSE, chunks.as_mut_ptr());
-            let mut content = Vec::with_capacity(self.content_size());
+            let there = (self.api.http_get_body_chunks)(self.object, body, chunks.as_mut_ptr());
+            let mut content = Vec::with_capacity(self.content_size(body));
             if there {
                 chunks.iter().for_each(|chunk| content.extend_from_slice(chunk.bytes()));
             }
@@ -335,11 +335,10 @@ impl Config {
         (result == SUCCESS).then_some(id)
     }
 
-    /// Sends content on a stream, or, without any, its end.
-    pub(crate) fn send(&self, id: u64, content: Option<&[u8]>) {
-        let body = content.map_or(Buffer::NULL, Buffer::of);
+    /// Sends content on a stream.
+    pub(crate) fn send(&self, id: u64, content: &[u8]) {
         // SAFETY: as promised for `of`; Envoy copies the range before it returns.
-        unsafe { (self.api.http_filter_config_stream_send_data)(self.object, id, body, content.is_none()) };
+        unsafe { (self.api.http_filter_config_stream_send_data)(self.object, id, Buffer::of(content), false) };
     }
 
     /// Gives a stream up.

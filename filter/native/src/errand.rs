@@ -21,8 +21,6 @@ pub(crate) enum Task {
     Open { number: u32, cluster: String, path: String },
     /// Send one on it.
     Send { number: u32, message: Vec<u8> },
-    /// Say that nothing more will be sent.
-    HalfClose { number: u32 },
     /// Give it up.
     Cancel { number: u32 },
     /// Make a unary gRPC call.
@@ -63,11 +61,7 @@ impl Errand {
                 links.begun(config.address(), started, number)
             }
             Task::Send { number, message } => {
-                config.send(links.id_of(config.address(), number)?, Some(&message));
-                None
-            }
-            Task::HalfClose { number } => {
-                config.send(links.id_of(config.address(), number)?, None);
+                config.send(links.id_of(config.address(), number)?, &message);
                 None
             }
             Task::Cancel { number } => {
@@ -107,7 +101,7 @@ impl Errand {
                 message: Vec::new(),
             }),
             Task::Call { number, .. } => Some(Note::Refused { number }),
-            Task::Send { .. } | Task::HalfClose { .. } | Task::Cancel { .. } => None,
+            Task::Send { .. } | Task::Cancel { .. } => None,
         }
     }
 }

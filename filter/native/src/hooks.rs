@@ -3,7 +3,7 @@
 // What a hook answers after a panic is written out, also where that is nothing.
 #![allow(clippy::unused_unit)]
 
-use crate::abi::{self, Buffer, Header, Object, data_status, headers_status, map};
+use crate::abi::{self, Buffer, Header, Object, body, data_status, headers_status, map};
 use crate::envoy::{Config, Filter, serialized};
 use crate::guard;
 use crate::note::Note;
@@ -71,6 +71,25 @@ fn visit(
     }
 }
 
+/// As [`visit`], for what follows a request's head. A request that goes on now, or is answered, waits no longer.
+fn visit_rest(
+    process: &'static Process,
+    filter: Filter,
+    (stream, worker): (&Stream, &Worker),
+    work: impl FnOnce(&mut Vm, &crate::host::NativeHost<'_>, &SharedExchange) -> Flow,
+) -> Flow {
+    let context = stream.context;
+    let Some((flow, actions)) = worker.visit(process, filter, stream, false, work) else {
+        return Flow::Continue;
+    };
+    let answered = actions.iter().any(|(of, _)| *of == context);
+    if flow == Flow::Continue || answered {
+        worker.take_waiting(process, context);
+    }
+    worker.perform(process, Some((context, filter)), actions);
+    flow
+}
+
 /// The filter of the running hook.
 fn this(process: &'static Process, filter: Object) -> Filter {
     // SAFETY: Envoy calls a filter's hooks on its own thread while it is alive.
@@ -87,13 +106,14 @@ fn with(exchange: &SharedExchange, work: impl FnOnce(&mut Exchange) -> Flow) -> 
 fn headers_status(flow: Option<Flow>) -> u32 {
     match flow {
         Some(Flow::Pause) => headers_status::STOP_ALL_AND_WATERMARK,
+        Some(Flow::Collect) => headers_status::STOP_ITERATION,
         Some(Flow::Continue) | None => headers_status::CONTINUE,
     }
 }
 
-fn data_status(flow: Option<Flow>) -> u32 {
+fn data_status(flow: Option<Flow>, stop: u32) -> u32 {
     match flow {
-        Some(Flow::Pause) => data_status::STOP_AND_BUFFER,
+        Some(Flow::Pause | Flow::Collect) => stop,
         Some(Flow::Continue) | None => data_status::CONTINUE,
     }
 }
@@ -178,6 +198,30 @@ hooks! {
         }))
     }
 
+    fn envoy_dynamic_module_on_http_filter_request_body(
+        process, filter: Object, stream: Ours, end: bool,
+    ) -> u32 = data_status::CONTINUE; {
+        let flow = on_stream(process, "a request's content", stream, |stream, worker| {
+            let filter = this(process, filter);
+            let size = filter.content_size(body::RECEIVED_REQUEST);
+            visit_rest(process, filter, (stream, worker), |vm, host, shared| {
+                vm.on_request_body(host, shared, stream.context, size, end)
+            })
+        });
+        data_status(flow, data_status::STOP_AND_WATERMARK)
+    }
+
+    fn envoy_dynamic_module_on_http_filter_request_trailers(
+        process, filter: Object, stream: Ours,
+    ) -> u32 = data_status::CONTINUE; {
+        let flow = on_stream(process, "a request's trailers", stream, |stream, worker| {
+            visit_rest(process, this(process, filter), (stream, worker), |vm, host, shared| {
+                vm.on_request_trailers(host, shared, stream.context)
+            })
+        });
+        data_status(flow, data_status::STOP_AND_BUFFER)
+    }
+
     fn envoy_dynamic_module_on_http_filter_response_headers(
         process, filter: Object, stream: Ours, end: bool,
     ) -> u32 = headers_status::CONTINUE; {
@@ -193,23 +237,25 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_response_body(
         process, filter: Object, stream: Ours, end: bool,
     ) -> u32 = data_status::CONTINUE; {
-        data_status(on_stream(process, "a response's content", stream, |stream, worker| {
+        let flow = on_stream(process, "a response's content", stream, |stream, worker| {
             let filter = this(process, filter);
-            let size = filter.content_size();
+            let size = filter.content_size(body::RECEIVED_RESPONSE);
             visit(process, filter, (stream, worker), true, |vm, host, shared| {
                 with(shared, |exchange| vm.on_response_body(host, exchange, size, end))
             })
-        }))
+        });
+        data_status(flow, data_status::STOP_AND_BUFFER)
     }
 
     fn envoy_dynamic_module_on_http_filter_response_trailers(
         process, filter: Object, stream: Ours,
     ) -> u32 = data_status::CONTINUE; {
-        data_status(on_stream(process, "a response's trailers", stream, |stream, worker| {
+        let flow = on_stream(process, "a response's trailers", stream, |stream, worker| {
             visit(process, this(process, filter), (stream, worker), true, |vm, host, shared| {
                 with(shared, |exchange| vm.on_response_trailers(host, exchange))
             })
-        }))
+        });
+        data_status(flow, data_status::STOP_AND_BUFFER)
     }
 
     fn envoy_dynamic_module_on_http_filter_stream_complete(process, filter: Object, stream: Ours) = (); {
@@ -316,20 +362,9 @@ hooks! {
     }
 }
 
-/// Hooks that Envoy wants and that have nothing to do: requests' content, calls of single streams, which are none of ours, and the fill of
-/// buffers.
+/// Hooks that Envoy wants and that have nothing to do: calls of single streams, which are none of ours, and the fill of buffers.
 mod idle {
-    use super::{Object, Ours, data_status};
-
-    #[unsafe(no_mangle)]
-    extern "C" fn envoy_dynamic_module_on_http_filter_request_body(_: Object, _: Ours, _end: bool) -> u32 {
-        data_status::CONTINUE
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(_: Object, _: Ours) -> u32 {
-        data_status::CONTINUE
-    }
+    use super::{Object, Ours};
 
     macro_rules! idle {
         ($($name:ident($($type:ty),*);)*) => {

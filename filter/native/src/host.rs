@@ -3,7 +3,7 @@
 //! While the core works, the worker's state is locked. So nothing is called here by which Envoy would call the module back: what is to be
 //! done to streams is noted as an [`Action`], what only the main thread can do as an [`Errand`].
 
-use crate::abi::{attribute, map, metadata};
+use crate::abi::{attribute, body, map, metadata};
 use crate::envoy::Filter;
 use crate::errand::{Errand, Task};
 use crate::process::Process;
@@ -15,6 +15,7 @@ use filter_core::driver::host::{
     Metrics, Properties, Queues, Streams,
 };
 use filter_core::shared_map::{Cas, SetError, SharedMap};
+use rustix::time::{ClockId, clock_gettime};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -119,6 +120,13 @@ impl Clock for NativeHost<'_> {
         now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(0))
     }
 
+    fn steady_ms(&self) -> u64 {
+        // It runs on while the machine is suspended.
+        let now = clock_gettime(ClockId::Boottime);
+        let ms = now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000);
+        u64::try_from(ms).unwrap_or(0)
+    }
+
     fn log(&self, level: LogLevel, message: &str) {
         crate::abi::log(level as u32, message);
     }
@@ -160,8 +168,18 @@ impl Headers for NativeHost<'_> {
 }
 
 impl BodySource for NativeHost<'_> {
+    fn shows_request_body(&self) -> bool {
+        true
+    }
+
+    fn request_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        let mut content = self.filter()?.content(body::RECEIVED_REQUEST);
+        content.truncate(size);
+        Ok(content)
+    }
+
     fn response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
-        let mut content = self.filter()?.content();
+        let mut content = self.filter()?.content(body::RECEIVED_RESPONSE);
         content.truncate(size);
         Ok(content)
     }
@@ -292,10 +310,6 @@ impl ControlTransport for NativeHost<'_> {
 
     fn cancel(&self, stream: u32) {
         self.errand(Task::Cancel { number: stream });
-    }
-
-    fn half_close(&self, stream: u32) {
-        self.errand(Task::HalfClose { number: stream });
     }
 
     fn message(&self, size: usize) -> Result<Vec<u8>, HostError> {

@@ -187,11 +187,12 @@ impl Worker {
         let flow = work(vm, &host, &exchange);
         let actions = host.actions.into_inner();
         let is_answered = actions.iter().any(|(context, _)| *context == stream.context);
-        if flow == Flow::Pause && !is_answered && !in_response {
-            waiting.insert(stream.context, Waiting::of(filter));
-            if let Some(bell) = filter.bell() {
-                lock(&self.bells).hung.insert(stream.context, bell);
-            }
+        let waits = flow != Flow::Continue && !is_answered && !in_response;
+        if waits
+            && waiting.insert(stream.context, Waiting::of(filter)).is_none()
+            && let Some(bell) = filter.bell()
+        {
+            lock(&self.bells).hung.insert(stream.context, bell);
         }
         Some((flow, actions))
     }

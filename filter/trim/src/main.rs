@@ -1,8 +1,7 @@
 //! Finishes the built filter: which callbacks of the Proxy-Wasm ABI it exports, and by what they are answered.
 //!
 //! The SDK exports every callback, and Envoy calls each one that is exported. A call into the VM costs about as much as a lookup in the
-//! cache. Some are taken off: Envoy takes their answer for granted (`proxy_on_done`: yes; bodies and trailers of requests: go on), and
-//! where contexts are not told of, it leaves it to the module what it knows of them. Others are answered by functions of the filter in
+//! cache. Some are taken off: Envoy takes their answer for granted (`proxy_on_done`: yes), and where contexts are not told of, it leaves it to the module what it knows of them. Others are answered by functions of the filter in
 //! place of the SDK's.
 
 use std::collections::HashMap;
@@ -13,19 +12,15 @@ use wasm_encoder::reencode::{self, Reencode, utils};
 use wasm_encoder::{ExportSection, Module};
 
 /// Callbacks that the filter does without.
-const UNUSED: [&str; 5] = [
-    "proxy_on_context_create",
-    "proxy_on_delete",
-    "proxy_on_done",
-    "proxy_on_request_body",
-    "proxy_on_request_trailers",
-];
+const UNUSED: [&str; 3] = ["proxy_on_context_create", "proxy_on_delete", "proxy_on_done"];
 
 /// Callbacks, and the filter's functions that answer them.
-const OWN: [(&str, &str); 7] = [
+const OWN: [(&str, &str); 9] = [
     ("proxy_on_vm_start", "root_vm_start"),
     ("proxy_on_configure", "root_configure"),
     ("proxy_on_request_headers", "stream_request_headers"),
+    ("proxy_on_request_body", "stream_request_body"),
+    ("proxy_on_request_trailers", "stream_request_trailers"),
     ("proxy_on_response_headers", "stream_response_headers"),
     ("proxy_on_response_body", "stream_response_body"),
     ("proxy_on_response_trailers", "stream_response_trailers"),

@@ -3,7 +3,10 @@
 //!
 //! `cargo run -p proto-messages` writes them; a test says when that was forgotten.
 
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use std::error::Error;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 const FILES: [&str; 4] = [
@@ -12,6 +15,8 @@ const FILES: [&str; 4] = [
     "optimizer/v1/replica.proto",
     "optimizer/v1/telemetry.proto",
 ];
+
+const DESCRIPTORS: &str = "optimizer.v1.bin";
 
 /// The crate of the contract.
 fn proto() -> PathBuf {
@@ -22,9 +27,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     generate(&proto().join("src/generated"))
 }
 
+/// What gRPC's reflection answers with: without comments and lines, which are most of it.
+fn without_sources(mut descriptors: FileDescriptorSet) -> Vec<u8> {
+    descriptors
+        .file
+        .iter_mut()
+        .for_each(|file| file.source_code_info = None);
+    descriptors.encode_to_vec()
+}
+
 /// With no external compiler.
 fn generate(folder: &Path) -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, [proto()])?;
+    fs::write(folder.join(DESCRIPTORS), without_sources(descriptors.clone()))?;
     tonic_prost_build::configure()
         .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
@@ -46,10 +61,12 @@ mod tests {
     fn the_messages_are_those_of_the_proto_files() {
         let folder = tempfile::tempdir().unwrap();
         generate(folder.path()).unwrap();
-        let read = |folder: &Path| std::fs::read_to_string(folder.join("optimizer.v1.rs")).unwrap();
-        assert!(
-            read(folder.path()) == read(&proto().join("src/generated")),
-            "write them anew: cargo run -p proto-messages"
-        );
+        for file in ["optimizer.v1.rs", DESCRIPTORS] {
+            let read = |folder: &Path| fs::read(folder.join(file)).unwrap();
+            assert!(
+                read(folder.path()) == read(&proto().join("src/generated")),
+                "write them anew: cargo run -p proto-messages"
+            );
+        }
     }
 }

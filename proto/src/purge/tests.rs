@@ -197,3 +197,28 @@ proptest! {
         prop_assert!(meant(Kind::Prefix, &prefix, host, &stored, &[]), "{} and {}", prefix, stored);
     }
 }
+
+#[test]
+fn a_url_means_what_was_stored_for_other_queries_of_its_path_too() {
+    let stored = Stored::new(b"a", b"/p?id=1");
+    let tag = search_tag(b"/p?utm=1");
+    let means = |target: PurgeTarget, tags: &[&[u8]]| target.matches(&stored, tags.iter().copied());
+    for target in [
+        PurgeTarget::url(b"a", b"/p?id=2"),
+        PurgeTarget::url(b"A", b"/%70"),
+        PurgeTarget::prefix(b"a", b"/p?id=2"),
+        PurgeTarget::prefix(b"", b"/p?"),
+    ] {
+        assert!(means(target.clone(), &[&tag]), "{target:?}");
+    }
+    assert!(!means(PurgeTarget::url(b"a", b"/p?id=2"), &[b"other"]));
+    for target in [
+        PurgeTarget::url(b"b", b"/p?id=1"),
+        PurgeTarget::url(b"a", b"/q?id=1"),
+        PurgeTarget::prefix(b"a", b"/q?id"),
+    ] {
+        assert!(!means(target.clone(), &[&tag]), "{target:?}");
+    }
+    let long = [b"/", &[b'a'; 5_000][..]].concat();
+    assert!(search_tag(&long).len() < 1_000);
+}

@@ -9,6 +9,8 @@ pub enum Unit {
     Events,
     /// Bytes, at most 2^56 in a report.
     Bytes,
+    /// Milliseconds, at most 2^56 in a report.
+    Milliseconds,
 }
 
 impl Unit {
@@ -17,7 +19,7 @@ impl Unit {
     pub const fn most(self) -> u64 {
         match self {
             Self::Events => 1 << 48,
-            Self::Bytes => 1 << 56,
+            Self::Bytes | Self::Milliseconds => 1 << 56,
         }
     }
 }
@@ -97,7 +99,7 @@ counters! {
         refreshes: Events, Some("api_optimizer_cache_refreshes_total"), Some("refresh");
         corrupt_slots: Events, Some("api_optimizer_cache_corrupt_slots_total"), Some("corrupt");
         hit_bytes: Bytes, Some("api_optimizer_cache_hit_bytes_total"), None;
-        lookup_bytes: Bytes, None, None;
+        saved_ms: Milliseconds, Some("api_optimizer_cache_saved_milliseconds_total"), None;
     }
 }
 

@@ -11,7 +11,7 @@ use prost::Message as _;
 use super::{counters, sketch_wire};
 use crate::v1::{
     BreakerEvent, CacheCounters, ChangeCount, ClientPurge, ErrorCount, Outcome, ReasonCount, RequestSeries,
-    TelemetryDelta,
+    SharingFinding, TelemetryDelta,
 };
 
 /// Most request series in a delta. Those beyond the first 448 are counted under route and upstream [`OTHER`], by
@@ -28,6 +28,9 @@ pub const MAX_BREAKER_EVENTS: usize = 256;
 /// Most purges by clients, and most bytes of them; those beyond are not told.
 pub const MAX_CLIENT_PURGES: usize = 256;
 const CLIENT_PURGE_BYTES: usize = 64 << 10;
+/// Most findings of verified sharing, and most bytes of them; those beyond are found again.
+pub const MAX_FINDINGS: usize = 64;
+const FINDING_BYTES: usize = 64 << 10;
 /// The label of what has no label of its own.
 pub const OTHER: &str = "other";
 
@@ -42,21 +45,27 @@ const OVERFLOW_SERIES: usize = 64;
 /// The control plane does this several times for each report of each Envoy. So what is already there is added to in place:
 /// only a series that is new, or a sketch that grows, allocates.
 pub fn merge(into: &mut TelemetryDelta, from: &TelemetryDelta) {
+    merge_counts(into, from);
+    merge_events(&mut into.breaker_events, &from.breaker_events);
+    merge_purges(&mut into.purges, &from.purges);
+    merge_findings(&mut into.findings, &from.findings);
+    if from.samples.is_some() {
+        into.samples = super::samples::merged(into.samples.take(), from.samples.clone());
+    }
+}
+
+/// As [`merge`], without what tells of single events: breaker events, purges by clients, findings and sampled lookups.
+pub fn merge_counts(into: &mut TelemetryDelta, from: &TelemetryDelta) {
     merge_list(&mut into.requests, &from.requests, MAX_SERIES - OVERFLOW_SERIES);
     merge_list(&mut into.errors, &from.errors, MAX_ERRORS - 1);
     merge_list(&mut into.reasons, &from.reasons, MAX_REASONS - 1);
     merge_list(&mut into.lost_hits, &from.lost_hits, MAX_REASONS - 1);
     merge_list(&mut into.invalidations, &from.invalidations, MAX_REASONS - 1);
     merge_list(&mut into.changes, &from.changes, MAX_CHANGES - 1);
-    merge_events(&mut into.breaker_events, &from.breaker_events);
-    merge_purges(&mut into.purges, &from.purges);
     if let Some(cache) = &from.cache {
         counters::add(counters::CACHE, into.cache.get_or_insert_default(), cache);
     }
     sketch_wire::merge(&mut into.overhead_ns, from.overhead_ns.as_ref());
-    if from.samples.is_some() {
-        into.samples = super::samples::merged(into.samples.take(), from.samples.clone());
-    }
 }
 
 /// Takes out of `pending` what fits into one message of `max_bytes`; what is left belongs into the report after it.
@@ -98,6 +107,7 @@ pub fn is_empty(delta: &TelemetryDelta) -> bool {
         && delta.changes.is_empty()
         && delta.breaker_events.is_empty()
         && delta.purges.is_empty()
+        && delta.findings.is_empty()
         && delta.cache.is_none_or(|cache| cache == CacheCounters::default())
         && no_sketch
         && delta.samples.as_ref().is_none_or(|samples| samples.keys.is_empty())
@@ -111,6 +121,19 @@ fn merge_purges(into: &mut Vec<ClientPurge>, from: &[ClientPurge]) {
             return;
         }
         into.push(purge.clone());
+    }
+}
+
+fn merge_findings(into: &mut Vec<SharingFinding>, from: &[SharingFinding]) {
+    let mut bytes: usize = into.iter().map(SharingFinding::encoded_len).sum();
+    for finding in from {
+        bytes += finding.encoded_len();
+        if into.len() >= MAX_FINDINGS || bytes > FINDING_BYTES {
+            return;
+        }
+        if !into.iter().any(|known| known.id == finding.id) {
+            into.push(finding.clone());
+        }
     }
 }
 
@@ -133,23 +156,38 @@ fn merge_list<T: Series>(into: &mut Vec<T>, from: &[T], own_series: usize) {
             insert(into, &series, own_series);
         }
     }
+    // Both are in order and mostly have the same keys, so the place after the last one is tried before it is searched for.
+    let mut next = 0;
     for series in from {
-        insert(into, series, own_series);
+        let place = match into.get_mut(next) {
+            Some(existing) if existing.order(series) == Ordering::Equal => {
+                existing.add(series);
+                next
+            }
+            _ => insert(into, series, own_series),
+        };
+        next = place + 1;
     }
 }
 
-fn insert<T: Series>(list: &mut Vec<T>, series: &T, own_series: usize) {
-    match list.binary_search_by(|candidate| candidate.order(series)) {
-        Ok(found) => add_at(list, found, series),
+/// Adds an element, and tells where it is.
+fn insert<T: Series>(list: &mut Vec<T>, series: &T, own_series: usize) -> usize {
+    let (place, new) = match list.binary_search_by(|candidate| candidate.order(series)) {
+        Ok(found) => (found, None),
         Err(_) if list.len() >= own_series && !series.is_other() => {
             let other = series.as_other();
             match list.binary_search_by(|candidate| candidate.order(&other)) {
-                Ok(found) => add_at(list, found, series),
-                Err(gap) => list.insert(gap, other),
+                Ok(found) => (found, None),
+                Err(gap) => (gap, Some(other)),
             }
         }
-        Err(gap) => list.insert(gap, series.clone()),
+        Err(gap) => (gap, Some(series.clone())),
+    };
+    match new {
+        Some(new) => list.insert(place, new),
+        None => add_at(list, place, series),
     }
+    place
 }
 
 fn add_at<T: Series>(list: &mut [T], place: usize, series: &T) {

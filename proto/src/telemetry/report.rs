@@ -3,9 +3,11 @@
 use std::fmt;
 
 use super::counters::Unit;
-use super::delta::{MAX_BREAKER_EVENTS, MAX_CHANGES, MAX_CLIENT_PURGES, MAX_ERRORS, MAX_REASONS, MAX_SERIES};
+use super::delta::{
+    MAX_BREAKER_EVENTS, MAX_CHANGES, MAX_CLIENT_PURGES, MAX_ERRORS, MAX_FINDINGS, MAX_REASONS, MAX_SERIES,
+};
 use super::samples::{EVERY_KEY, MAX_SAMPLES};
-use super::{Sketch, SketchFault, counters};
+use super::{SketchFault, counters, sketch_wire};
 use crate::v1;
 use crate::v1::{
     CacheCounters, ChangeCount, FilterGauges, ReasonCount, RequestSeries, TelemetryDelta, TelemetryReport,
@@ -132,19 +134,18 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
         check_series(series).map_err(|(field, fault)| refused(format!("delta.requests[{index}].{field}"), fault))?;
     }
     for (index, error) in delta.errors.iter().enumerate() {
-        let at = |field: &str| format!("delta.errors[{index}].{field}");
-        require(
-            label(&error.kind) && label(&error.upstream),
-            at("kind"),
-            ReportFault::BadLabel,
-        )?;
-        require(error.count <= MAX_COUNT, at("count"), ReportFault::ImpossibleCount)?;
+        let labels = label(&error.kind) && label(&error.upstream);
+        let field = format_args!("delta.errors[{index}].kind");
+        require(labels, field, ReportFault::BadLabel)?;
+        let field = format_args!("delta.errors[{index}].count");
+        require(error.count <= MAX_COUNT, field, ReportFault::ImpossibleCount)?;
     }
     for (index, event) in delta.breaker_events.iter().enumerate() {
         let sound = [&event.upstream, &event.from, &event.to, &event.cause]
             .into_iter()
             .all(|text| label(text));
-        require(sound, format!("delta.breaker_events[{index}]"), ReportFault::BadLabel)?;
+        let field = format_args!("delta.breaker_events[{index}]");
+        require(sound, field, ReportFault::BadLabel)?;
     }
     require(
         delta.purges.len() <= MAX_CLIENT_PURGES,
@@ -152,11 +153,17 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
         ReportFault::TooMany,
     )?;
     for (index, purge) in delta.purges.iter().enumerate() {
-        require(
-            label(&purge.source),
-            format!("delta.purges[{index}]"),
-            ReportFault::BadLabel,
-        )?;
+        let field = format_args!("delta.purges[{index}]");
+        require(label(&purge.source), field, ReportFault::BadLabel)?;
+    }
+    require(
+        delta.findings.len() <= MAX_FINDINGS,
+        "delta.findings",
+        ReportFault::TooMany,
+    )?;
+    for (index, finding) in delta.findings.iter().enumerate() {
+        let field = format_args!("delta.findings[{index}]");
+        require(label(&finding.id), field, ReportFault::BadLabel)?;
     }
     if let Some(cache) = &delta.cache {
         require(possible_cache(cache), "delta.cache", ReportFault::ImpossibleCount)?;
@@ -165,6 +172,7 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
         let sound = samples.keys.len() == samples.bytes.len()
             && samples.keys.len() == samples.usable_s.len()
             && (samples.fresh_s.is_empty() || samples.keys.len() == samples.fresh_s.len())
+            && (samples.fetch_ms.is_empty() || samples.keys.len() == samples.fetch_ms.len())
             && samples.threshold <= EVERY_KEY;
         require(sound, "delta.samples", ReportFault::ImpossibleCount)?;
         require(samples.keys.len() <= MAX_SAMPLES, "delta.samples", ReportFault::TooMany)?;
@@ -175,15 +183,13 @@ pub fn check_delta(delta: &TelemetryDelta) -> Result<(), RefusedReport> {
 }
 
 fn check_reasons(name: &str, reasons: &[ReasonCount]) -> Result<(), RefusedReport> {
-    require(
-        reasons.len() <= MAX_REASONS,
-        format!("delta.{name}"),
-        ReportFault::TooMany,
-    )?;
+    let field = format_args!("delta.{name}");
+    require(reasons.len() <= MAX_REASONS, field, ReportFault::TooMany)?;
     for (index, reason) in reasons.iter().enumerate() {
-        let at = |field: &str| format!("delta.{name}[{index}].{field}");
-        require(label(&reason.code), at("code"), ReportFault::BadLabel)?;
-        require(reason.count <= MAX_COUNT, at("count"), ReportFault::ImpossibleCount)?;
+        let field = format_args!("delta.{name}[{index}].code");
+        require(label(&reason.code), field, ReportFault::BadLabel)?;
+        let field = format_args!("delta.{name}[{index}].count");
+        require(reason.count <= MAX_COUNT, field, ReportFault::ImpossibleCount)?;
     }
     Ok(())
 }
@@ -191,12 +197,13 @@ fn check_reasons(name: &str, reasons: &[ReasonCount]) -> Result<(), RefusedRepor
 fn check_changes(changes: &[ChangeCount]) -> Result<(), RefusedReport> {
     require(changes.len() <= MAX_CHANGES, "delta.changes", ReportFault::TooMany)?;
     for (index, change) in changes.iter().enumerate() {
-        let at = |field: &str| format!("delta.changes[{index}].{field}");
-        require(label(&change.route), at("route"), ReportFault::BadLabel)?;
+        let field = format_args!("delta.changes[{index}].route");
+        require(label(&change.route), field, ReportFault::BadLabel)?;
         let possible = [change.unchanged, change.changed, change.observed_ms]
             .iter()
             .all(|count| *count <= MAX_BYTES);
-        require(possible, at("changed"), ReportFault::ImpossibleCount)?;
+        let field = format_args!("delta.changes[{index}].changed");
+        require(possible, field, ReportFault::ImpossibleCount)?;
     }
     Ok(())
 }
@@ -221,9 +228,7 @@ fn check_series(series: &RequestSeries) -> Result<(), (&'static str, ReportFault
 
 /// How many values the sketch holds.
 fn check_sketch(message: Option<&v1::Sketch>) -> Result<u64, SketchFault> {
-    message.map_or(Ok(0), |message| {
-        Sketch::try_from(message.clone()).map(|sketch| sketch.count())
-    })
+    message.map_or(Ok(0), sketch_wire::check)
 }
 
 fn check_gauges(gauges: &FilterGauges) -> Result<(), RefusedReport> {
@@ -235,7 +240,8 @@ fn check_gauges(gauges: &FilterGauges) -> Result<(), RefusedReport> {
     for (index, breaker) in gauges.breakers.iter().enumerate() {
         let sound =
             label(&breaker.upstream) && label(&breaker.state) && label(&breaker.cause) && label(&breaker.judged);
-        require(sound, format!("gauges.breakers[{index}]"), ReportFault::BadLabel)?;
+        let field = format_args!("gauges.breakers[{index}]");
+        require(sound, field, ReportFault::BadLabel)?;
     }
     require(
         gauges.concurrency.len() <= MAX_BREAKERS,
@@ -243,8 +249,8 @@ fn check_gauges(gauges: &FilterGauges) -> Result<(), RefusedReport> {
         ReportFault::TooMany,
     )?;
     for (index, gauge) in gauges.concurrency.iter().enumerate() {
-        let at = format!("gauges.concurrency[{index}]");
-        require(label(&gauge.upstream), at, ReportFault::BadLabel)?;
+        let field = format_args!("gauges.concurrency[{index}]");
+        require(label(&gauge.upstream), field, ReportFault::BadLabel)?;
     }
     let possible = gauges.cache_entries <= MAX_COUNT && gauges.cache_bytes <= MAX_BYTES;
     require(possible, "gauges.cache_entries", ReportFault::ImpossibleCount)
@@ -259,13 +265,14 @@ fn label(text: &str) -> bool {
     text.len() <= MAX_LABEL && !text.contains(|c: char| c.is_control())
 }
 
-fn require(sound: bool, field: impl Into<String>, fault: ReportFault) -> Result<(), RefusedReport> {
+/// The name of the field is written only for one that is wrong.
+fn require(sound: bool, field: impl fmt::Display, fault: ReportFault) -> Result<(), RefusedReport> {
     if sound { Ok(()) } else { Err(refused(field, fault)) }
 }
 
-fn refused(field: impl Into<String>, fault: ReportFault) -> RefusedReport {
+fn refused(field: impl fmt::Display, fault: ReportFault) -> RefusedReport {
     RefusedReport {
-        field: field.into(),
+        field: field.to_string(),
         fault,
     }
 }

@@ -19,6 +19,8 @@ pub struct Event {
     pub usable_s: u32,
     /// How long it stays fresh, seconds.
     pub fresh_s: u32,
+    /// How long the origin took, milliseconds; 0 where it is not known.
+    pub fetch_ms: u32,
 }
 
 /// Whether a key is sampled.
@@ -59,6 +61,7 @@ impl KeySamples {
         self.bytes.push(event.bytes);
         self.usable_s.push(event.usable_s);
         self.fresh_s.push(event.fresh_s);
+        self.fetch_ms.push(event.fetch_ms);
     }
 
     /// The events in their order. A filter that did not tell how long a response is fresh is taken to mean as long as it is usable.
@@ -69,6 +72,7 @@ impl KeySamples {
             bytes: *bytes,
             usable_s: *usable_s,
             fresh_s: self.fresh_s.get(at).copied().unwrap_or(*usable_s),
+            fetch_ms: self.fetch_ms.get(at).copied().unwrap_or(0),
         })
     }
 }

@@ -13,7 +13,7 @@ pub enum SketchFault {
     BinsOutOfRange,
     /// Smallest or largest value contradict the bins, or are above what a recorder takes.
     ExtremesContradictBins,
-    /// The sum cannot come from so many values between the smallest and the largest.
+    /// The sum is impossible for this number of values between the smallest and the largest.
     SumContradictsBins,
     /// No values, yet a sum or an extreme.
     NotEmpty,
@@ -51,22 +51,55 @@ impl TryFrom<v1::Sketch> for Sketch {
 
     /// Takes a received sketch, or tells why no recorder can have made it.
     fn try_from(message: v1::Sketch) -> Result<Self, SketchFault> {
-        let offset = usize::try_from(message.offset).map_err(|_| SketchFault::BinsOutOfRange)?;
-        if message.counts.len() > BINS || offset > BINS - message.counts.len() {
-            return Err(SketchFault::BinsOutOfRange);
-        }
-        let (offset, counts) = trimmed(offset, message.counts);
-        let sketch = Self {
+        check(&message)?;
+        let (offset, bins) = trimmed(&message)?;
+        let mut counts = message.counts;
+        counts.truncate(bins.end);
+        counts.drain(..bins.start);
+        Ok(Self {
             zero_count: message.zero_count,
             offset,
             counts,
             sum: message.sum,
             min: message.min,
             max: message.max,
-        };
-        sketch.check()?;
-        Ok(sketch)
+        })
     }
+}
+
+/// How many values a received sketch holds, or why no recorder can have made it. Copies nothing: reports have hundreds of sketches.
+pub(super) fn check(message: &v1::Sketch) -> Result<u64, SketchFault> {
+    let (offset, bins) = trimmed(message)?;
+    let counts = message.counts.get(bins).unwrap_or_default();
+    let v1::Sketch { sum, min, max, .. } = *message;
+    if message.zero_count == 0 && counts.is_empty() {
+        return if (sum, min, max) == (0, 0, 0) {
+            Ok(0)
+        } else {
+            Err(SketchFault::NotEmpty)
+        };
+    }
+    let min_fits = if message.zero_count > 0 {
+        min == 0
+    } else {
+        min > 0 && bin_of(min) == offset
+    };
+    let max_fits = match counts.len() {
+        0 => max == 0,
+        len => max > 0 && bin_of(max) == offset + len - 1,
+    };
+    if !min_fits || !max_fits || min > max || max > MAX_VALUE {
+        return Err(SketchFault::ExtremesContradictBins);
+    }
+    let counted = counts.iter().map(|count| u64::from(*count)).sum::<u64>();
+    let count = counted.saturating_add(message.zero_count);
+    // A full bin no longer counts while the sum still grows.
+    let full = counts.contains(&u32::MAX);
+    let too_high = !full && sum > max.saturating_mul(count);
+    if sum < min.saturating_mul(count) || too_high {
+        return Err(SketchFault::SumContradictsBins);
+    }
+    Ok(count)
 }
 
 /// Adds one sketch to another, both as messages, without making sketches of them. One whose bins are out of range counts as
@@ -105,8 +138,8 @@ pub(super) fn merge(into: &mut Option<v1::Sketch>, from: Option<&v1::Sketch>) {
     }
     mine.counts.resize(end - start, 0);
     mine.offset = i32::try_from(start).unwrap_or(i32::MAX);
-    let counts = mine.counts.iter_mut().skip(theirs.start - start);
-    for (count, more) in counts.zip(&from.counts) {
+    let counts = mine.counts.get_mut(theirs.start - start..).unwrap_or_default();
+    for (count, more) in counts.iter_mut().zip(&from.counts) {
         *count = count.saturating_add(*more);
     }
 }
@@ -122,49 +155,13 @@ fn bins_of(message: &v1::Sketch) -> Option<Range<usize>> {
     (end <= BINS).then_some(start..end)
 }
 
-/// Drops empty bins at both ends.
-fn trimmed(offset: usize, mut counts: Vec<u32>) -> (usize, Vec<u32>) {
-    let end = counts.iter().rposition(|count| *count != 0).map_or(0, |last| last + 1);
-    counts.truncate(end);
-    let leading = counts.iter().take_while(|count| **count == 0).count();
-    if leading > 0 {
-        counts.drain(..leading);
-    }
-    if counts.is_empty() {
-        (0, counts)
-    } else {
-        (offset + leading, counts)
-    }
-}
-
-impl Sketch {
-    fn check(&self) -> Result<(), SketchFault> {
-        if self.is_empty() {
-            return if (self.sum, self.min, self.max) == (0, 0, 0) {
-                Ok(())
-            } else {
-                Err(SketchFault::NotEmpty)
-            };
-        }
-        let min_fits = if self.zero_count > 0 {
-            self.min == 0
-        } else {
-            self.min > 0 && bin_of(self.min) == self.offset
-        };
-        let max_fits = match self.counts.len() {
-            0 => self.max == 0,
-            len => self.max > 0 && bin_of(self.max) == self.offset + len - 1,
-        };
-        if !min_fits || !max_fits || self.min > self.max || self.max > MAX_VALUE {
-            return Err(SketchFault::ExtremesContradictBins);
-        }
-        let count = self.count();
-        // A full bin no longer counts while the sum still grows.
-        let full = self.counts.contains(&u32::MAX);
-        let too_high = !full && self.sum > self.max.saturating_mul(count);
-        if self.sum < self.min.saturating_mul(count) || too_high {
-            return Err(SketchFault::SumContradictsBins);
-        }
-        Ok(())
-    }
+/// The first bin that is not empty, and where in the counts those are that are left without empty ones at both ends.
+fn trimmed(message: &v1::Sketch) -> Result<(usize, Range<usize>), SketchFault> {
+    let bins = bins_of(message).ok_or(SketchFault::BinsOutOfRange)?;
+    let counts = &message.counts;
+    let Some(first) = counts.iter().position(|count| *count != 0) else {
+        return Ok((0, 0..0));
+    };
+    let last = counts.iter().rposition(|count| *count != 0).unwrap_or(first);
+    Ok((bins.start + first, first..last + 1))
 }

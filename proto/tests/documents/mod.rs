@@ -71,7 +71,7 @@ fn route() -> impl Strategy<Value = Map<String, Value>> {
         let set_cookie = ["refuse", "strip", "share"][names.len() % 3];
         let names = if mode.len() > 4 { json!(names) } else { json!([]) };
         let mut fields = json!({
-            "key_query": {"mode": mode, "names": names}, "key_headers": headers, "cache": flags[0], "breaker": flags[1],
+            "key_query": {"mode": mode, "names": names}, "key_body": key_body(&names, flags[1]), "key_headers": headers, "cache": flags[0], "breaker": flags[1],
             "set_cookie": set_cookie,
             "share_with_credentials": flags[1], "credential_headers": headers,
             "isolate_authorization": flags[2], "ignore_request_cache_control": flags[3], "max_object_size": size,
@@ -83,6 +83,15 @@ fn route() -> impl Strategy<Value = Map<String, Value>> {
         }
         fields.as_object().unwrap().clone()
     })
+}
+
+/// Reads with content: any, or GraphQL queries of some names.
+fn key_body(names: &Value, graphql: bool) -> Value {
+    if graphql {
+        json!({"methods": ["QUERY", "POST"], "max_size": "4KiB", "reads": "graphql", "operations": ["*"], "persisted": ["0".repeat(64)]})
+    } else {
+        json!({"methods": if names == &json!([]) { json!([]) } else { json!(["QUERY"]) }})
+    }
 }
 
 /// A check of every cluster, and one of a cluster's own.
@@ -97,7 +106,7 @@ fn checks(numbers: &[u32; 4], interval: &Value) -> Value {
 prop_compose! {
     pub fn sound()(
         flags in any::<[bool; 3]>(), size in 1_u32..=1_000_000, memory in 1_u32..=16_384, object in 1_024_u64..=16_777_216,
-        policy in prop::sample::select(vec!["s3_fifo", "sieve", "lru", "lfu", "fifo"]), connections in 1_u32..=1_000_000,
+        policy in prop::sample::select(vec!["s3_fifo", "sieve", "lru", "lfu", "fifo", "gdsf"]), connections in 1_u32..=1_000_000,
         [_, default, ceiling] in lifetimes(), windows in prop::array::uniform3(span(0..=2_592_000_000)),
         percents in prop::array::uniform4(1_u32..=50), wait in 100_u64..=600_000, extra in 0_u64..=3_000_000,
         window in span(1_000..=600_000), statuses in btree_set(500_u16..=599, 0..10),

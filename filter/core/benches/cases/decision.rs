@@ -64,6 +64,7 @@ fn stored(key: &CacheKey, request: &Fields<'_>) -> Vec<u8> {
         response_time_ms: NOW - 1_000,
         framing: Framing::Length(1_000),
         identity_in_key: false,
+        stated_freshness_only: false,
         hidden_credentials: false,
     };
     let plan = storability::judge(&exchange, &FreshnessPolicy::default(), 0).expect("storable");
@@ -79,6 +80,7 @@ fn routing<'a>(asked: &CacheRequest<'a>) -> Routing<'a> {
         authority: asked.target.authority,
         claimed_scheme: asked.claimed_scheme,
         head: None,
+        content: None,
     }
 }
 

@@ -77,6 +77,7 @@ fn insert(store: &mut Store, map: &MemoryMap, invalidation_log: &mut Invalidatio
         key: &key(number),
         vary: &[],
         usable_until_ms: NOW + 3_600_000,
+        fetch_ms: 0,
         purge_generation: invalidation_log.purge_generation(),
         value,
     };

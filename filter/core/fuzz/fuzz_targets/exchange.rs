@@ -36,6 +36,7 @@ fuzz_target!(|data: &[u8]| {
         response_time_ms: 1_700_000_000_100,
         framing: Framing::Delimited,
         identity_in_key: false,
+        stated_freshness_only: false,
         hidden_credentials: false,
     };
     let key = CacheKey::new(&KeyPolicy::default(), &asked.target, &asked.fields, &KeySecret::unset());

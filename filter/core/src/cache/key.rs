@@ -1,9 +1,11 @@
 //! The cache key (RFC 9111 section 2): scheme, normalised host, path, query, what the policy adds, and where Envoy sends the request.
 //! Method-agnostic.
 
+use super::content::ContentKey;
 use super::key_secret::KeySecret;
 use super::lenient;
 use super::policy::{KeyPolicy, QueryPolicy};
+use super::search::Variance;
 use crate::http::fields::{Fields, is_alias, trim};
 use crate::http::target::{Target, push_authority};
 
@@ -21,6 +23,9 @@ const ROUTED: usize = 72;
 /// What stands before it. No value of a request has a NUL in it.
 const MARK: &[u8] = b"\0\x03";
 
+/// What stands, behind the URL, before the parameters of the query that make no difference.
+const SEARCH: &[u8] = b"\0search=";
+
 /// What stands before the digest of a head, which is the last part of a key.
 const HEAD: &[u8] = b"\0head=";
 
@@ -35,6 +40,8 @@ pub struct Routing<'a> {
     pub authority: &'a [u8],
     /// See [`crate::engine::CacheRequest::claimed_scheme`].
     pub claimed_scheme: Option<&'a [u8]>,
+    /// What the request's content adds.
+    pub content: Option<&'a ContentKey>,
     /// Digest of the request's head, where the route has no name to tell it by.
     pub head: Option<&'a str>,
 }
@@ -55,12 +62,45 @@ impl CacheKey {
             self.bytes.extend_from_slice(b"\0scheme=");
             self.bytes.extend_from_slice(scheme);
         }
+        if let Some(content) = routing.content {
+            self.bytes.extend_from_slice(b"\0content=");
+            self.bytes.extend_from_slice(content.as_bytes());
+        }
         if let Some(head) = routing.head {
             self.bytes.extend_from_slice(HEAD);
             self.bytes.extend_from_slice(head.as_bytes());
         }
         self.hash = xxhash_rust::xxh3::xxh3_64(&self.bytes);
         self
+    }
+
+    /// The key under which a response is stored that answers all equivalent queries; `None` where the query is none of which that can be said.
+    #[must_use]
+    pub fn searched(&self, variance: &Variance) -> Option<Self> {
+        let (path, query) = split_query(self.path());
+        let form = variance.form(query)?;
+        let before = self.bytes.get(..self.host.end)?;
+        let mut bytes = Vec::with_capacity(self.bytes.len() + ROUTED);
+        bytes.extend_from_slice(before);
+        bytes.extend_from_slice(path);
+        bytes.extend_from_slice(&form);
+        let url_end = bytes.len();
+        bytes.extend_from_slice(SEARCH);
+        bytes.extend_from_slice(&variance.text());
+        bytes.extend_from_slice(self.bytes.get(self.url_end..)?);
+        Some(Self {
+            hash: xxhash_rust::xxh3::xxh3_64(&bytes),
+            bytes,
+            host: self.host.clone(),
+            url_end,
+        })
+    }
+
+    /// Whether a stored key is one of [`CacheKey::searched`].
+    #[must_use]
+    pub fn is_searched(key: &[u8]) -> bool {
+        let url = Self::parts(key).url;
+        key.get(url.len()..).is_some_and(|rest| rest.starts_with(SEARCH))
     }
 
     /// The stored key, where it is this one with the digest of a head.
@@ -211,6 +251,13 @@ pub struct KeyParts<'a> {
     pub url: &'a [u8],
 }
 
+/// A path, and its query without the `?`.
+fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
+    let at = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
+    let (path, query) = path.split_at(at);
+    (path, query.get(1..).unwrap_or_default())
+}
+
 /// Bytes with a meaning of their own in a key; in a text they are written as two.
 const RESERVED: u8 = 4;
 
@@ -315,134 +362,4 @@ fn push_query(bytes: &mut Vec<u8>, path: &[u8], query: &[u8], keep: impl Fn(&[u8
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn secret(seed: u8) -> KeySecret {
-        KeySecret::derived(&[seed; 16]).unwrap()
-    }
-
-    fn key(policy: &KeyPolicy, authority: &str, path: &str, lines: Vec<(&[u8], &[u8])>) -> CacheKey {
-        let target = Target {
-            scheme: b"http",
-            authority: authority.as_bytes(),
-            path: path.as_bytes(),
-        };
-        CacheKey::new(policy, &target, &Fields::from(lines), &secret(7))
-    }
-
-    #[test]
-    fn keys_tell_apart_what_is_different_and_nothing_else() {
-        let all = KeyPolicy::default();
-        let base = key(&all, "a", "/p?x=1", vec![]);
-        assert_eq!(base, key(&all, "A:80", "/p?x=1", vec![(b"cookie", b"c")]));
-        for other in [
-            key(&all, "b", "/p?x=1", vec![]),
-            key(&all, "a", "/p?x=2", vec![]),
-            key(&all, "a", "/p", vec![]),
-        ] {
-            assert_ne!(base, other);
-        }
-        assert_eq!(
-            (base.host(), base.path(), base.url()),
-            (&b"a"[..], &b"/p?x=1"[..], &b"http://a/p?x=1"[..])
-        );
-        let parts = CacheKey::parts(base.as_bytes());
-        assert_eq!(
-            (parts.host, parts.path, parts.url),
-            (base.host(), base.path(), base.url())
-        );
-    }
-
-    #[test]
-    fn what_is_routed_apart_is_stored_apart() {
-        let plain = || key(&KeyPolicy::default(), "a", "/p", vec![]);
-        let to = Routing {
-            cluster: b"c",
-            route: b"",
-            authority: b"a",
-            ..Routing::default()
-        };
-        let base = plain().routed(&to);
-        assert_eq!(base, plain().routed(&Routing { authority: b"A", ..to }));
-        for other in [
-            Routing { cluster: b"d", ..to },
-            Routing { route: b"r", ..to },
-            Routing {
-                cluster: b"",
-                route: b"c",
-                ..to
-            },
-            Routing { authority: b"a.", ..to },
-            Routing {
-                authority: b"a:80",
-                ..to
-            },
-            Routing { authority: b"a:", ..to },
-            Routing {
-                claimed_scheme: Some(b"https"),
-                ..to
-            },
-            Routing { head: Some("00"), ..to },
-        ] {
-            let other = plain().routed(&other);
-            assert!(other != base && other.hash() != base.hash(), "{other:?}");
-            assert_eq!(CacheKey::parts(other.as_bytes()).url, b"http://a/p");
-            assert!(CacheKey::is_routed(other.as_bytes()) && !CacheKey::holds_identity(other.as_bytes()));
-        }
-        let headed = plain().routed(&Routing { head: Some("0f"), ..to });
-        assert_eq!(base.with_head_of(headed.as_bytes()), Some(headed));
-        assert!(base.with_head_of(base.as_bytes()).is_none() && plain().with_head_of(base.as_bytes()).is_none());
-        assert!(!CacheKey::is_routed(plain().as_bytes()));
-        assert_eq!(CacheKey::asked(base.as_bytes()), plain().as_bytes());
-        assert!(CacheKey::may_hold(b"outbound|80||a.b") && !CacheKey::may_hold(b"a\0b"));
-    }
-
-    #[test]
-    fn the_policy_shapes_the_query_and_adds_fields() {
-        let names = || vec![b"x".to_vec()];
-        for (query, expected) in [
-            (QueryPolicy::None, "/p"),
-            (QueryPolicy::Include(names()), "/p?x=1"),
-            (QueryPolicy::Exclude(names()), "/p?y=2&z"),
-        ] {
-            let policy = KeyPolicy {
-                query,
-                ..KeyPolicy::default()
-            };
-            assert_eq!(key(&policy, "a", "/p?y=2&x=1&z", vec![]).path(), expected.as_bytes());
-        }
-        let policy = KeyPolicy {
-            headers: vec![b"x-tenant".to_vec()],
-            isolate_authorization: true,
-            ..KeyPolicy::default()
-        };
-        let of = |tenant: &'static [u8], token: &'static [u8]| {
-            key(
-                &policy,
-                "a",
-                "/",
-                vec![(b"x-tenant", tenant), (b"authorization", token)],
-            )
-        };
-        assert_ne!(of(b"1", b"t"), of(b"2", b"t"));
-        assert_ne!(of(b"1", b"t"), of(b"1", b"u"));
-        assert!(!of(b"1", b"secret").as_bytes().windows(6).any(|part| part == b"secret"));
-    }
-
-    #[test]
-    fn cookies_of_the_policy_belong_to_the_key_hashed_and_no_others() {
-        let policy = KeyPolicy {
-            cookies: vec![b"plan".to_vec()],
-            ..KeyPolicy::default()
-        };
-        let of = |cookies: &'static [u8]| key(&policy, "a", "/", vec![(b"cookie", cookies)]);
-        let gold = of(b"plan=gold");
-        assert_eq!(gold, of(b"session=1; plan=gold; theme=dark"));
-        for other in ["plan=silver", "Plan=gold", "myplan=gold", "", "plan=gold; plan=silver"] {
-            assert_ne!(gold, of(other.as_bytes()), "{other}");
-        }
-        assert!(!gold.as_bytes().windows(4).any(|part| part == b"gold"));
-        assert!(CacheKey::holds_identity(gold.as_bytes()));
-    }
-}
+mod tests;

@@ -50,7 +50,7 @@ impl KeySecret {
     }
 
     /// 128 bits of keyed BLAKE3 over a list of values; `None` for the empty list.
-    pub(super) fn digest<'v>(&self, kind: &[u8], values: impl Iterator<Item = &'v [u8]>) -> Option<[u8; DIGEST]> {
+    pub(crate) fn digest<'v>(&self, kind: &[u8], values: impl Iterator<Item = &'v [u8]>) -> Option<[u8; DIGEST]> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         let mut empty = true;
         // Each with its length in front: no two lists are the same bytes.

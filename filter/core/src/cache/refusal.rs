@@ -1,7 +1,7 @@
 //! Responses that are not stored whatever their freshness, and how long errors may be stored.
 
 use super::freshness::is_heuristically_cacheable;
-use super::storability::NotStored;
+use super::not_stored::NotStored;
 use crate::http::fields::Fields;
 
 /// Fields by which an Envoy speaks to the Envoy before it about this one exchange.

@@ -22,7 +22,7 @@ pub enum Action {
 }
 
 codes! {
-    /// Why.
+    /// The reason.
     ReuseReason {
         /// Fresh.
         Fresh = "fresh",
@@ -58,7 +58,7 @@ codes! {
 pub struct Reuse {
     /// What to do.
     pub action: Action,
-    /// Why.
+    /// The reason.
     pub reason: ReuseReason,
     /// Current age, whole seconds, for `Age`.
     pub age_s: u64,

@@ -117,14 +117,22 @@ pub fn is_for_this_exchange(name: &[u8]) -> bool {
 }
 
 /// Fields that name one request. An origin that repeats them speaks of that request alone.
-const REQUEST_IDS: [&[u8]; 6] = [
+const REQUEST_IDS: [&[u8]; 5] = [
     b"correlation-id",
     b"request-id",
-    b"traceparent",
     b"x-b3-traceid",
     b"x-correlation-id",
     b"x-request-id",
 ];
+
+/// Fields by which exchanges are traced (Trace Context), in the names of a response.
+const TRACES: [&[u8]; 3] = [b"traceparent", b"traceresponse", b"tracestate"];
+
+/// True for a response field that names the trace of one exchange. Where Envoy traces, the origin repeats Envoy's name for it, not the client's.
+#[must_use]
+pub fn is_of_a_trace(name: &[u8]) -> bool {
+    TRACES.contains(&name)
+}
 
 impl SharingPolicy {
     /// True when a request carries credentials that neither the key nor the response's selecting fields tell apart.
@@ -149,6 +157,7 @@ impl SharingPolicy {
     #[must_use]
     pub fn leaves_out(&self, (name, value): Line<'_>, request: &Fields<'_>) -> bool {
         (is_client_state(name) && self.client_state != ClientState::Share)
+            || is_of_a_trace(name)
             || (REQUEST_IDS.contains(&name) && request.all(name).any(|sent| sent == value))
     }
 
@@ -197,10 +206,10 @@ pub fn is_for_any_origin(request: &Fields<'_>, response: &Fields<'_>) -> bool {
     !allows_some(response) && (request.has(ORIGIN) || response.has(ALLOW_ORIGIN))
 }
 
-/// Why a GET or HEAD is neither answered from the store nor stored: it has content, asks for another method, or says to which address it
+/// Why a request is neither answered from the store nor stored, whatever its method: it asks for another one, or says to which address it
 /// is to be sent.
 #[must_use]
-pub fn bypass(request: &Fields<'_>, content_follows: bool) -> Option<&'static str> {
+pub fn bypass(request: &Fields<'_>) -> Option<&'static str> {
     let overrides: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method", b"x-method-override"];
     if overrides.iter().any(|name| request.has(name)) {
         return Some("method-override");
@@ -209,6 +218,12 @@ pub fn bypass(request: &Fields<'_>, content_follows: bool) -> Option<&'static st
     if request.has(b"x-envoy-original-dst-host") {
         return Some("original-destination");
     }
+    None
+}
+
+/// Why a GET or HEAD is neither: it has content, of which its key knows nothing.
+#[must_use]
+pub fn bypass_with_content(request: &Fields<'_>, content_follows: bool) -> Option<&'static str> {
     let length = request.get(b"content-length");
     let content = match length {
         Some(length) => length.iter().any(|digit| *digit != b'0'),

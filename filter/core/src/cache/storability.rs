@@ -2,6 +2,7 @@
 
 use super::age::{self, InitialAge};
 use super::freshness::{self, Lifetime, Origin};
+use super::not_stored::NotStored;
 use super::policy::FreshnessPolicy;
 use super::sharing::{self, ClientState, is_client_state};
 use super::{groups, language, partial, refusal, selecting};
@@ -12,7 +13,6 @@ use crate::http::list::members;
 use crate::http::method::Method;
 use crate::http::structured;
 use crate::http::target::{Target, resolve};
-use optimizer_proto::codes;
 
 /// How the end of the content is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,48 +74,10 @@ pub struct Exchange<'a> {
     /// The key holds the identity (see [`super::policy::KeyPolicy::isolate_authorization`]), so `Authorization` does not
     /// forbid storing.
     pub identity_in_key: bool,
+    /// Only freshness that the origin or the operator states counts, as of answers to POST (RFC 9110 section 9.3.3).
+    pub stated_freshness_only: bool,
     /// The client has shown credentials that are not in the request any more: a filter in front has taken them off.
     pub hidden_credentials: bool,
-}
-
-codes! {
-    /// Why a response is not stored.
-    NotStored {
-        /// Method other than GET.
-        Method = "method",
-        /// `no-store` in the request.
-        RequestNoStore = "request-no-store",
-        /// `no-store` in the response.
-        NoStore = "no-store",
-        /// `private`.
-        Private = "private",
-        /// Status not final or not understood.
-        Status = "status",
-        /// 206 that answers no range, or does not say which.
-        Partial = "partial",
-        /// 304 that freshens nothing stored here.
-        NotModified = "not-modified",
-        /// Answer to a request with `Authorization` and no permission.
-        Authorization = "authorization",
-        /// `Vary: *`.
-        VaryStar = "vary-star",
-        /// No freshness, no validator: of no use.
-        NoFreshness = "no-freshness",
-        /// Changes the client's state, and the route does not say what then; or it has no explicit freshness besides.
-        SetCookie = "set-cookie",
-        /// A status that speaks of the one request.
-        RequestStatus = "request-status",
-        /// An Envoy behind this one says something about the one exchange.
-        EnvoySignal = "envoy-signal",
-        /// The request has credentials, and the origin gave no freshness.
-        Credentials = "credentials",
-        /// The content's end is not provable.
-        UnprovableEnd = "unprovable-end",
-        /// Head larger than the format holds.
-        HeadTooLarge = "head-too-large",
-        /// More tags, or longer ones, than are kept: a purge by one of the others would not find it.
-        TooManyTags = "too-many-tags",
-    }
 }
 
 /// A response that may be stored, with everything computed that reuse needs.
@@ -225,6 +187,10 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
         (true, false) => lasts(&policy.without_grants()),
         (false, false) => wide,
     };
+    let stated = matches!(lifetime.origin, Origin::Explicit | Origin::Override) && lifetime.ms > 0;
+    if exchange.stated_freshness_only && !stated {
+        return Err(NotStored::NoFreshness);
+    }
     if sets_state && matches!(lifetime.origin, Origin::Default | Origin::Heuristic) {
         return Err(NotStored::SetCookie);
     }

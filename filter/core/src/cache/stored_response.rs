@@ -352,6 +352,7 @@ mod tests {
             response_time_ms: 2_000,
             framing: Framing::Length(length),
             identity_in_key: false,
+            stated_freshness_only: false,
             hidden_credentials: false,
         };
         let plan = judge(&exchange, &FreshnessPolicy::default(), 0).unwrap();

@@ -312,16 +312,3 @@ pub fn head(
         None => HeadEffect::Nothing,
     }
 }
-
-/// True when the request carries conditions of its own that go to the origin as they are.
-#[must_use]
-pub fn has_client_conditions(request: &Fields<'_>) -> bool {
-    [
-        &b"if-none-match"[..],
-        b"if-modified-since",
-        b"if-match",
-        b"if-unmodified-since",
-    ]
-    .iter()
-    .any(|name| request.has(name))
-}

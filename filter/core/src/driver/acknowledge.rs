@@ -18,7 +18,7 @@ impl Vm {
         let Some(owed) = self.control.owed.clone() else {
             return;
         };
-        let vms = registry::vms(ctx.host, ctx.now_ms);
+        let vms = registry::vms(ctx.host, ctx.steady_ms());
         let wanted = fingerprint(&owed.epoch);
         if vms.is_empty() || vms.iter().any(|vm| vm.epoch != wanted || vm.revision < owed.revision) {
             return;
@@ -52,7 +52,7 @@ impl Vm {
         if self.control.purges.is_empty() {
             return;
         }
-        let reached = registry::vms(ctx.host, ctx.now_ms)
+        let reached = registry::vms(ctx.host, ctx.steady_ms())
             .iter()
             .map(|vm| vm.purges)
             .min()

@@ -3,7 +3,6 @@
 //! They are dispatched from root callbacks only: the SDK drops the answer of a call made in a stream that is over by then. A
 //! stream puts its work into a list and wakes its own VM by its queue, which runs within about a millisecond.
 
-use super::client_limits;
 use super::ctx::Ctx;
 use super::exchange::Exchange;
 use super::forwarding::Knowledge;
@@ -13,7 +12,7 @@ use super::host::{Host, MapKind};
 use super::origin::is_end_marked;
 use super::plan::SURROGATE_CAPABILITY;
 use super::refresh;
-use super::refreshes::Refresh;
+use super::refreshes::{CALL_TIMEOUT, Refresh, goes_along};
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::Millis;
@@ -28,30 +27,11 @@ use crate::limit::Place;
 use crate::reason::Reason;
 use crate::store::{Found, TRAILER_LEN};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Refreshes that wait at most; beyond that a stale response is simply refreshed by a later request.
 const MAX_WAITING: usize = 256;
 /// Refreshes under way at once in one VM.
 const MAX_CALLS: usize = 32;
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Fields of the client's request that a background request must not carry: conditions and ranges are ours to set, the rest
-/// would wait for content or change the connection. Its own time limits are left out besides.
-const LEFT_OUT: [&[u8]; 12] = [
-    b"if-none-match",
-    b"if-modified-since",
-    b"if-match",
-    b"if-unmodified-since",
-    b"if-range",
-    b"range",
-    b"expect",
-    b"content-length",
-    b"transfer-encoding",
-    b"connection",
-    b"upgrade",
-    b"te",
-];
 
 impl Vm {
     /// Notes that what was just served is to be refreshed; one VM of the Envoy does it.
@@ -63,7 +43,7 @@ impl Vm {
         key: &CacheKey,
         found: Found,
     ) {
-        if asked.method != Method::Get || self.background.waiting.len() >= MAX_WAITING {
+        if asked.method != Method::Get || asked.content.is_some() || self.background.waiting.len() >= MAX_WAITING {
             return;
         }
         let Some(routed) = exchange.routed.as_ref() else { return };
@@ -79,7 +59,6 @@ impl Vm {
             return;
         };
         let mut map = header_map::MapWriter::with_capacity(asked.fields.len(), 1024);
-        let goes_along = |name: &[u8]| !LEFT_OUT.contains(&name) && !client_limits::is_limit(name);
         for (name, value) in asked.fields.iter().filter(|(name, _)| goes_along(name)) {
             map.push(name, value);
         }
@@ -110,6 +89,7 @@ impl Vm {
 
     /// Starts what waits. In root callbacks only.
     pub(super) fn run_background(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.run_verification(ctx);
         while self.background.calls.len() < MAX_CALLS {
             let Some(mut refresh) = self.background.waiting.pop_front() else {
                 return;
@@ -173,7 +153,7 @@ impl Vm {
     /// A background request could not be started after all: what [`super::host::Callouts::call`] would have refused, had the host known.
     pub fn on_call_refused(&mut self, host: &impl Host, token: u32) {
         let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
-        if self.check_not_made(ctx, token) {
+        if self.check_not_made(ctx, token) || self.verification_not_made(ctx, token) {
             return;
         }
         if let Some(mut refresh) = self.background.calls.remove(&token) {
@@ -192,7 +172,8 @@ impl Vm {
     /// The answer to a background request; without fields it failed.
     pub fn on_call_response(&mut self, host: &impl Host, token: u32, fields: usize, body_size: usize) {
         let now_ms = host.now_ns() / 1_000_000;
-        if self.take_checked(Ctx::new(host, now_ms), token, fields) {
+        let ctx = Ctx::new(host, now_ms);
+        if self.take_checked(ctx, token, fields) || self.take_verified(ctx, token, fields, body_size) {
             return;
         }
         let Some(mut refresh) = self.background.calls.remove(&token) else {
@@ -278,6 +259,7 @@ impl Vm {
             response_time_ms: ctx.now_ms,
             framing: Framing::of(Method::Get, status, response, refresh.marked),
             identity_in_key: refresh.route.key.isolate_authorization,
+            stated_freshness_only: false,
             hidden_credentials: refresh.hidden_credentials,
         };
         if seen.framing == Framing::Close {

@@ -184,7 +184,8 @@ impl Vm {
         onward: &ForwardPlan,
         shed: &Shed,
     ) -> Option<Flow> {
-        let asked = CacheRequest::read(Fields::from(header_map::parse(map)))?;
+        let content = exchange.content.key();
+        let asked = CacheRequest::read(Fields::from(header_map::parse(map)))?.with_content(content.as_deref());
         let route = exchange.route.clone()?;
         let held = onward.stored.as_ref()?;
         let view = StoredView::decode(&held.bytes, false).ok()?;

@@ -4,10 +4,11 @@ use super::bootstrap::Bootstrap;
 use super::ctx::Ctx;
 use super::host::{Host, LogLevel};
 use super::link::Link;
+use super::staleness_guard::Clocks;
 use super::vm::{RootId, Vm};
 use super::wake::Wake;
 use super::worker::TICK_MS;
-use super::{forwarding, instance, lease, mailbox, registry, settings_cell};
+use super::{forwarding, instance, lease, local_quarantine, mailbox, registry, settings_cell};
 use crate::learned::Learned;
 use crate::store::{InvalidationLog, Store};
 use crate::{breaker, collapse, limit};
@@ -40,6 +41,7 @@ impl Vm {
         breaker::seed(host);
         limit::seed(host);
         forwarding::seed(host);
+        local_quarantine::seed(host);
         Store::seed(host);
         InvalidationLog::seed(host);
         instance::seed(host);
@@ -81,7 +83,7 @@ impl Vm {
         // What was purged before this VM was there may still be in the store: a request may come before the first tick.
         let now_ms = host.now_ns() / 1_000_000;
         self.invalidation_log.refresh(host, now_ms);
-        self.staleness.begins(now_ms);
+        self.staleness.begins(Clocks::new(now_ms, host.steady_ms()));
         self.adopt(host);
         let name = format!("ao1-wake-{:016x}", self.uid);
         match host.register_queue(name.as_bytes()) {
@@ -118,6 +120,7 @@ impl Vm {
         self.flights.varied.refresh(host);
         self.flights.shares.refresh(host);
         self.added.refresh(host);
+        self.searches.refresh(host);
         self.given.refresh(host);
         self.complete_dropped(ctx);
         self.end_overdue_waits(ctx);
@@ -157,6 +160,7 @@ impl Vm {
                 Wake::Forwarding => {
                     self.forwarding.refresh(host);
                     self.given.refresh(host);
+                    self.refresh_quarantine(host);
                 }
                 Wake::Started => self.note_successor(ctx, rest),
                 Wake::Work => self.run_background(ctx),
@@ -200,6 +204,7 @@ impl Vm {
     fn each_second(&mut self, ctx: Ctx<'_, impl Host>) {
         self.hand_over_counts(ctx.host);
         self.forwarding.refresh(ctx.host);
+        self.refresh_quarantine(ctx.host);
         self.top.hand_over(ctx.host, ctx.now_ms);
         self.beat(ctx);
         self.renew_places(ctx, false);

@@ -10,7 +10,7 @@ use super::origin::is_from_origin;
 use super::vm::Vm;
 use crate::Millis;
 use crate::cache::NotStored;
-use crate::cache::{self, Encoder, Framing, selecting, storability};
+use crate::cache::{self, CacheKey, Encoder, Framing, Variance, search, selecting, storability};
 use crate::collapse::FetchOutcome;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
@@ -45,7 +45,7 @@ impl Vm {
             forwarded.detail = forwarded.detail.or(Some(Reason::Endless.as_str()));
             return false;
         }
-        let plan = match guarded::judge(host, seen, route) {
+        let mut plan = match guarded::judge(host, seen, route) {
             Ok(plan) => plan,
             Err(reason) => {
                 self.not_stored(forwarded, reason);
@@ -77,7 +77,13 @@ impl Vm {
         if !is_from_origin(host, forwarded) {
             return false;
         }
-        let Some(key) = &forwarded.key else { return false };
+        forwarded.searched = self.searched_key(host, forwarded, seen, route);
+        let Some(key) = forwarded.searched.as_ref().or(forwarded.key.as_ref()) else {
+            return false;
+        };
+        if forwarded.searched.is_some() {
+            plan.tags.push(search::tag(key.path()));
+        }
         let Ok(encoder) = Encoder::begin(key.as_bytes(), seen, &plan, hint, TRAILER_LEN) else {
             self.not_stored(forwarded, NotStored::HeadTooLarge);
             return false;
@@ -100,6 +106,21 @@ impl Vm {
             },
         });
         true
+    }
+
+    /// The key under which a response is stored that answers other queries of its path too. The first such response of an Envoy is stored
+    /// for its own query: purges before it did not mean others.
+    fn searched_key(
+        &mut self,
+        host: &impl Host,
+        forwarded: &Forwarded,
+        seen: &storability::Exchange<'_>,
+        route: &RoutePolicy,
+    ) -> Option<CacheKey> {
+        let variance = Variance::of(seen.response)?;
+        self.learn_search(Ctx::new(host, seen.response_time_ms), route, variance.text());
+        let key = forwarded.key.as_ref().filter(|_| forwarded.may_be_searched)?;
+        key.searched(&variance)
     }
 
     fn not_stored(&mut self, forwarded: &Forwarded, reason: impl Code) {
@@ -245,9 +266,12 @@ impl Vm {
         vary: &[Vec<u8>],
         usable_until_ms: Millis,
     ) -> Option<EntryId> {
-        let key = forwarded.key.as_ref()?;
+        let key = forwarded.searched.as_ref().or(forwarded.key.as_ref())?;
         let request = Fields::from(header_map::parse(&forwarded.request));
-        self.offer(ctx, key, &request, forwarded.fence, &value, usable_until_ms);
+        // The tier does not know of other queries, and could give it back after a purge of one of them.
+        if forwarded.searched.is_none() {
+            self.offer(ctx, key, &request, forwarded.fence, &value, usable_until_ms);
+        }
         self.insert(
             ctx,
             key.as_bytes(),
@@ -276,11 +300,12 @@ impl Vm {
             key,
             vary: &names,
             usable_until_ms,
+            fetch_ms: fetch_ms(&value),
             purge_generation,
             value,
         };
         let variant = |names: crate::store::VaryNames<'_>| cache::selecting::variant_hash(names.iter(), request);
-        let size = entry.value.len();
+        let (size, fetch_ms) = (entry.value.len(), entry.fetch_ms);
         let hash = xxhash_rust::xxh3::xxh3_64(key);
         let fresh_ms = if self.recorder.is_sampled(hash) {
             fresh_ms(&entry.value, ctx.now_ms)
@@ -292,7 +317,7 @@ impl Vm {
                 self.recorder.cache.stores += 1;
                 self.recorder.gone("replaced", u64::from(inserted.replaced));
                 let usable_ms = usable_until_ms.saturating_sub(ctx.now_ms);
-                self.recorder.stored(hash, size, usable_ms, fresh_ms);
+                self.recorder.stored(hash, size, usable_ms, fresh_ms, fetch_ms);
                 Some(inserted.id)
             }
             Err(error) => {
@@ -308,6 +333,12 @@ impl Vm {
 fn fresh_ms(value: &[u8], now_ms: Millis) -> Millis {
     let view = cache::StoredView::decode(value, false);
     view.map_or(0, |view| view.lifetime_ms().saturating_sub(view.age_ms(now_ms)))
+}
+
+/// How long the origin took to answer with it.
+fn fetch_ms(value: &[u8]) -> Millis {
+    let view = cache::StoredView::decode(value, false);
+    view.map_or(0, |view| view.response_time_ms().saturating_sub(view.request_time_ms()))
 }
 
 fn store_reason(error: crate::store::StoreError) -> Reason {

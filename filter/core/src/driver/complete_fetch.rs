@@ -49,7 +49,7 @@ impl Vm {
         item.extend_from_slice(&hash.to_le_bytes());
         item.extend_from_slice(&outcome.encode());
         // Also to ourselves: another stream may only be answered from a root callback, else Envoy stops the current one.
-        let vms = registry::vms(ctx.host, ctx.now_ms);
+        let vms = registry::vms(ctx.host, ctx.steady_ms());
         let others = vms.iter().filter(|vm| vm.uid != self.uid).map(|vm| vm.queue);
         for queue in others.chain(std::iter::once(self.queue)) {
             // Whoever cannot be woken goes on at its deadline.

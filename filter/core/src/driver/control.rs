@@ -53,7 +53,7 @@ impl Vm {
             filter_version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: optimizer_proto::PROTOCOL,
             revision: self.in_force.revision,
-            workers: u32::try_from(registry::vms(ctx.host, ctx.now_ms).len()).unwrap_or(u32::MAX),
+            workers: u32::try_from(registry::vms(ctx.host, ctx.steady_ms()).len()).unwrap_or(u32::MAX),
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             started_at_ms: instance::started_ms(ctx.host),
             epoch: self.in_force.epoch.clone(),
@@ -87,7 +87,7 @@ impl Vm {
             }
             return;
         }
-        // Before anything else: what follows must not vouch for what came while everything stood still.
+        // Before anything else: what follows must not renew the freshness lease for what came while everything stood still.
         if self.notice_pause(Ctx::new(host, now_ms)) {
             return;
         }
@@ -116,7 +116,7 @@ impl Vm {
             // A body this version does not know: the control plane is newer and must live with it.
             None => {}
         }
-        self.staleness.confirm_in_sync(host, now_ms);
+        self.staleness.confirm_in_sync(host, host.steady_ms());
     }
 
     /// The control stream ended.

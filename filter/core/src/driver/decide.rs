@@ -37,6 +37,11 @@ impl Vm {
         if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.settings.purge_sources.is_empty() {
             return Event::Done(self.purge_by_request(ctx, exchange, &asked));
         }
+        if self.wants_content(ctx, exchange, &asked, &route) {
+            return Event::WantsContent;
+        }
+        let content = exchange.content.key();
+        let asked = asked.with_content(content.as_deref());
         *plan = match passes_by(exchange, &asked, &route) {
             Some(passes) => passes,
             None => match self.answer_from_cache(ctx, exchange, &asked, &route, turn.landed_since(), holds) {
@@ -80,9 +85,16 @@ fn passes_by(exchange: &Exchange, asked: &CacheRequest<'_>, route: &RoutePolicy)
     } else if exchange.ambiguous {
         bypass(Some(AMBIGUOUS))
     } else if !asked.method.is_cacheable() {
-        Some(ForwardPlan::plain(Forward::Method))
+        Some(ForwardPlan {
+            detail: exchange.content.refusal(),
+            ..ForwardPlan::plain(Forward::Method)
+        })
     } else {
-        let detail = sharing::bypass(&asked.fields, exchange.content_follows)?;
+        let unkeyed = || match asked.content {
+            Some(_) => None,
+            None => sharing::bypass_with_content(&asked.fields, exchange.content_follows),
+        };
+        let detail = sharing::bypass(&asked.fields).or_else(unkeyed)?;
         bypass(Some(detail))
     }
 }

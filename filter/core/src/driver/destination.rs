@@ -91,6 +91,7 @@ impl Routed {
             route: &self.route,
             authority: asked.target.authority,
             claimed_scheme: asked.claimed_scheme,
+            content: asked.content,
             head,
         }
     }

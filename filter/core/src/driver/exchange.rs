@@ -50,6 +50,8 @@ pub struct Exchange {
     pub(super) collapsed: bool,
     /// The request's headers did not end it.
     pub(super) content_follows: bool,
+    /// What its content makes of it.
+    pub(super) content: super::collected::Content,
     pub(super) phase: Phase,
 }
 
@@ -75,6 +77,10 @@ pub(super) struct Forwarded {
     pub(super) request: Rc<Vec<u8>>,
     /// The cache key; absent where the cache is off.
     pub(super) key: Option<crate::cache::CacheKey>,
+    /// The key under which its response is stored, where that answers other queries too.
+    pub(super) searched: Option<crate::cache::CacheKey>,
+    /// When it was sent, it was known that there are such responses, so that every purge since means them as well.
+    pub(super) may_be_searched: bool,
     pub(super) cause: Forward,
     pub(super) detail: Option<&'static str>,
     /// Stored bytes that may be validated, or serve when the upstream fails.
@@ -186,6 +192,7 @@ impl Exchange {
             upstream_reused: 0,
             collapsed: false,
             content_follows: false,
+            content: super::collected::Content::default(),
             phase: Phase::Passing,
         }
     }

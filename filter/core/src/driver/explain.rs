@@ -41,9 +41,13 @@ impl Vm {
             ));
         }
         if !asked.method.is_cacheable() {
-            return Ok(verdict(&route, "forward", "method"));
+            return Ok(verdict(&route, "forward", by_content(ctx.host, &asked, &route)));
         }
-        if let Some(detail) = sharing::bypass(&asked.fields, false).or(asked.odd.map(Reason::as_str)) {
+        let unkeyed = sharing::bypass_with_content(&asked.fields, false);
+        if let Some(detail) = sharing::bypass(&asked.fields)
+            .or(unkeyed)
+            .or(asked.odd.map(Reason::as_str))
+        {
             return Ok(verdict(&route, "forward", detail));
         }
         if self.forwarding.rewrites_replies() {
@@ -55,12 +59,15 @@ impl Vm {
         if let Some(unsound) = self.forwarding.unsound(&routed.pair) {
             return Ok(verdict(&route, "forward", unsound.as_str()));
         }
+        if self.is_quarantined(&route, target.authority, target.path) {
+            return Ok(verdict(&route, "forward", Reason::Quarantined.as_str()));
+        }
         let directives = asked.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
         let variants = self.variants(ctx, &key, &asked.fields);
         let same_url = self.same_url(ctx, &key);
         let counted = self.recorder.cache;
-        let looked_up = self.find(ctx, &key, &asked.fields, &route);
+        let (looked_up, searched) = self.look_up(ctx, &key, &asked.fields, &route);
         // A question is no traffic.
         self.recorder.cache = counted;
         let (same_url, whole) = same_url;
@@ -68,6 +75,7 @@ impl Vm {
             json!({
                 "key": String::from_utf8_lossy(CacheKey::asked(key.as_bytes())),
                 "variants": variants,
+                "no_vary_search": searched.is_some(),
                 "same_url": same_url,
                 "same_url_complete": whole,
             }),
@@ -167,6 +175,18 @@ impl Vm {
             })
             .collect()
     }
+}
+
+/// Why a request of another method than GET and HEAD is forwarded. A question brings no content.
+fn by_content(host: &impl Host, asked: &CacheRequest<'_>, route: &RoutePolicy) -> &'static str {
+    let policy = &route.content;
+    if !policy.covers(asked.fields.get(b":method").unwrap_or_default()) {
+        return "method";
+    }
+    let judged = policy.admits_head(&asked.fields);
+    let shown = host.shows_request_body().then_some(()).ok_or(Reason::ContentUnseen);
+    let reason = shown.and(judged).err().unwrap_or(Reason::ContentUnknown);
+    reason.as_str()
 }
 
 fn header_map(ask: &ExplainCommand) -> Vec<u8> {

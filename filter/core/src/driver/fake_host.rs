@@ -31,6 +31,8 @@ type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 pub(super) struct FakeHost {
     pub(super) map: Rc<MemoryMap>,
     pub(super) now_ms: Cell<u64>,
+    /// By how much the wall clock was set back.
+    pub(super) set_back_ms: Cell<u64>,
     pub(super) request: RefCell<Lines>,
     pub(super) response: RefCell<Lines>,
     pub(super) trailers: RefCell<Lines>,
@@ -47,6 +49,8 @@ pub(super) struct FakeHost {
     pub(super) failing: Cell<bool>,
     /// Calls to upstreams cannot be started.
     pub(super) no_calls: Cell<bool>,
+    /// It does not show the content of requests.
+    pub(super) blind: Cell<bool>,
     pub(super) host_calls: Cell<u32>,
     pub(super) resumed: Cell<u32>,
     pub(super) random: Cell<u64>,
@@ -143,6 +147,11 @@ impl Clock for FakeHost {
         self.now_ms.get() * 1_000_000
     }
 
+    fn steady_ms(&self) -> u64 {
+        self.host_calls.set(self.host_calls.get() + 1);
+        self.now_ms.get() + self.set_back_ms.get()
+    }
+
     fn log(&self, _level: LogLevel, message: &str) {
         self.log.borrow_mut().push(message.to_owned());
     }
@@ -179,6 +188,14 @@ impl Headers for FakeHost {
 }
 
 impl BodySource for FakeHost {
+    fn shows_request_body(&self) -> bool {
+        !self.blind.get()
+    }
+
+    fn request_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        self.response_body(size)
+    }
+
     fn response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
         self.called()?;
         Ok(self.body.borrow().iter().take(size).copied().collect())
@@ -279,8 +296,6 @@ impl ControlTransport for FakeHost {
     }
 
     fn cancel(&self, _stream: u32) {}
-
-    fn half_close(&self, _stream: u32) {}
 
     fn message(&self, _size: usize) -> Result<Vec<u8>, HostError> {
         self.called()?;

@@ -8,7 +8,7 @@ use super::vm::Vm;
 use crate::Millis;
 use crate::cache::reply::{self, Answer};
 use crate::cache::reuse::{Action, Reuse};
-use crate::cache::{CacheKey, CacheStatus, Corrupt, Forward, ReuseReason, StoredView, selecting};
+use crate::cache::{CacheKey, CacheStatus, Corrupt, Forward, ReuseReason, StoredView, Variance, selecting};
 use crate::engine::{CacheRequest, Decision, Missing, decide};
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
@@ -54,7 +54,8 @@ impl Vm {
                 ..ForwardPlan::plain(Forward::Miss)
             });
         }
-        let (found, soft) = match self.find(ctx, &key, &asked.fields, route) {
+        let (looked_up, searched) = self.look_up(ctx, &key, &asked.fields, route);
+        let (found, soft) = match looked_up {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
                 if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
@@ -93,14 +94,16 @@ impl Vm {
         match decision {
             Decision::Reply {
                 reuse, refresh: true, ..
-            } if let Some(renewal) = self.renews(ctx, exchange, asked, (&key, &view), soft) => {
+            } if let Some(renewal) =
+                self.renews(ctx, exchange, asked, (searched.as_ref().unwrap_or(&key), &view), soft) =>
+            {
                 holds.flight = Some(renewal.flight);
                 holds.leave = renewal.leave;
                 Err(ForwardPlan {
                     detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
                     key: Some(key),
                     stored: Some(Stored::of(found)),
-                    validate: true,
+                    validate: !asked.is_posted_read(),
                     ..ForwardPlan::plain(Forward::Stale)
                 })
             }
@@ -122,10 +125,15 @@ impl Vm {
                     self.recorder.cache.collapsed += u64::from(exchange.collapsed);
                     self.recorder.cache.hit_bytes = self.recorder.cache.hit_bytes.saturating_add(exchange.bytes);
                     let saved_ms = view.response_time_ms().saturating_sub(view.request_time_ms());
+                    self.recorder.cache.saved_ms = self.recorder.cache.saved_ms.saturating_add(saved_ms);
                     self.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
                 }
-                if refresh && flow == Flow::Pause {
-                    self.refresh_later(ctx, exchange, asked, &key, found);
+                if flow == Flow::Pause && searched.is_none() {
+                    if refresh {
+                        self.refresh_later(ctx, exchange, asked, &key, found);
+                    } else if outcome == Outcome::Hit && !soft && !exchange.collapsed && self.is_to_verify(exchange) {
+                        self.verify_later(ctx, exchange, asked, key, found);
+                    }
                 }
                 Ok(flow)
             }
@@ -146,6 +154,43 @@ impl Vm {
                 })
             }
         }
+    }
+
+    /// Looks a request up: under its own key, and then under those by which responses of its route answer other queries too. What was found
+    /// under one of these, or not, comes with it.
+    pub(super) fn look_up(
+        &mut self,
+        ctx: Ctx<'_, impl Host>,
+        key: &CacheKey,
+        request: &Fields<'_>,
+        route: &RoutePolicy,
+    ) -> (Lookup, Option<CacheKey>) {
+        let own = self.find(ctx, key, request, route);
+        if self.searches.is_empty() || !matches!(own, Lookup::Missing(Missing::Uri)) {
+            return (own, None);
+        }
+        for text in self.searches_of(route, ctx.now_ms) {
+            let Some(variance) = Variance::read(&text) else {
+                continue;
+            };
+            let Some(searched) = key.searched(&variance) else {
+                continue;
+            };
+            // One request is one lookup.
+            let lookups = self.recorder.cache.lookups;
+            let looked_up = self.find(ctx, &searched, request, route);
+            self.recorder.cache.lookups = lookups;
+            match looked_up {
+                Lookup::Missing(Missing::Uri) => {}
+                // A validation may have brought another field than it was stored with.
+                Lookup::Usable { ref found, .. } if !says(found.value(), &variance) => {}
+                other => {
+                    self.learn_search(ctx, route, text);
+                    return (other, Some(searched));
+                }
+            }
+        }
+        (Lookup::Missing(Missing::Uri), None)
     }
 
     /// Looks a key up: right key, right selecting fields, for this client, not purged, whole.
@@ -209,6 +254,12 @@ impl Vm {
             }
         }
     }
+}
+
+/// Whether a stored response says this of queries.
+fn says(stored: &[u8], variance: &Variance) -> bool {
+    let said = StoredView::decode_again(stored).map(|view| Variance::of(&view.fields().collect()));
+    said.is_ok_and(|said| said.as_ref() == Some(variance))
 }
 
 /// A response that came after this request had asked answers it, as it answers the one it was fetched for, also where it may not answer

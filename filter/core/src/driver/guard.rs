@@ -127,7 +127,7 @@ impl Vm {
 
     /// What nobody may have noticed for want of calls. By the leader, once a second.
     pub(super) fn sweep_breakers(&mut self, ctx: Ctx<'_, impl Host>) {
-        let vms = registry::vms(ctx.host, ctx.now_ms);
+        let vms = registry::vms(ctx.host, ctx.steady_ms());
         let alive = |uid| vms.iter().any(|vm| vm.uid == uid);
         let transitions = breaker::sweep(ctx.host, &self.policies.breaker, alive, ctx.now_ms);
         transitions
@@ -149,7 +149,7 @@ impl Vm {
             evidence: evidence(transition.evidence),
         });
         self.hand_over_counts(host);
-        for vm in registry::vms(host, transition.at_ms) {
+        for vm in registry::vms(host, host.steady_ms()) {
             // Where no wake-up arrives, the second's report says it.
             let _ = host.enqueue(vm.queue, &[Wake::Report.byte()]);
         }

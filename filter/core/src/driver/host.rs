@@ -1,5 +1,6 @@
 //! What the driver needs of a host, as small ports. Bytes in, `Result` out; an implementation never panics.
 
+use crate::Millis;
 use std::fmt;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub trait Clock {
     fn random(&self) -> u64;
     /// Nanoseconds since the Unix epoch; 0 when the host has no clock.
     fn now_ns(&self) -> u64;
+    /// Milliseconds since some moment, the same for all VMs of a process, on a clock that nobody sets.
+    fn steady_ms(&self) -> Millis;
     /// One line in the host's log.
     fn log(&self, level: LogLevel, message: &str);
 }
@@ -90,6 +93,13 @@ pub trait Headers {
 
 /// Content passing through the stream.
 pub trait BodySource {
+    /// Whether a request whose head has stopped with [`super::exchange::Flow::Collect`] shows its content.
+    fn shows_request_body(&self) -> bool;
+    /// The chunk of the request's content of this callback.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn request_body(&self, size: usize) -> Result<Vec<u8>, HostError>;
     /// The chunk of this callback.
     ///
     /// # Errors
@@ -211,8 +221,6 @@ pub trait ControlTransport {
     fn send(&self, stream: u32, message: &[u8]) -> Result<(), HostError>;
     /// Gives the stream up; no close callback follows.
     fn cancel(&self, stream: u32);
-    /// Says that nothing more will be sent.
-    fn half_close(&self, stream: u32);
     /// The message of this callback.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //! VM, and does nothing itself.
 //!
 //! ```text
-//! New ── Decide ──┬─ answered ───────────────────────────────► Stop
+//! New ── Decide ──┬─ keyed by its content ──► Park(Content) ── whole ──► Decide
+//!        ▲  │     ├─ answered ───────────────────────────────► Stop
 //!        ▲  │     ├─ another fetches ──► Park(Flight) ─┐
 //!        │  │     ├─ the tier may have it ► Park(Tier) ─┼─┐
 //!        └──┼─────┼──── landed, silent or over ◄────────┘ │
@@ -29,6 +30,8 @@ pub enum Flow {
     Continue,
     /// Stop here: the stream is answered, or waits.
     Pause,
+    /// Stop here, and show the request's content as it comes.
+    Collect,
 }
 
 /// The number under which a paused request waits.
@@ -55,6 +58,8 @@ pub(super) enum Reason {
     Slot,
     /// The shared tier's answer.
     Tier,
+    /// The rest of its own content.
+    Content,
 }
 
 /// Where a request stands.
@@ -83,7 +88,7 @@ pub(super) enum Stage {
 /// What has happened to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
-    /// Its headers came, then.
+    /// Its headers came, then; or its content, or it does not wait for that any longer.
     Came(Millis),
     /// It is answered, or passes as it is.
     Done(Flow),
@@ -93,6 +98,8 @@ pub(super) enum Event {
     FetchFailed(Failed),
     /// The tier may have what it wants.
     WantsTier,
+    /// What it wants depends on its content.
+    WantsContent,
     /// It is to be forwarded.
     Fetches,
     /// It is forwarded to renew what would have answered it, and has leave for that.
@@ -185,7 +192,7 @@ pub(super) enum Refusal {
 /// What is done with a request that stands there when that has happened.
 pub(super) fn next(stage: Stage, event: Event) -> Step {
     match (stage, event) {
-        (Stage::New, Event::Came(since_ms)) => Step::Decide(Turn::First {
+        (Stage::New | Stage::Parked(Reason::Content), Event::Came(since_ms)) => Step::Decide(Turn::First {
             since_ms,
             retried: false,
         }),
@@ -195,6 +202,7 @@ pub(super) fn next(stage: Stage, event: Event) -> Step {
         (Stage::Deciding, Event::Follows(follower)) => Step::Park(Reason::Flight(follower)),
         (Stage::Deciding, Event::FetchFailed(failed)) => Step::Refuse(Refusal::FetchFailed(failed)),
         (Stage::Deciding, Event::WantsTier) | (Stage::ReadingTier, Event::TierAgain) => Step::Park(Reason::Tier),
+        (Stage::Deciding, Event::WantsContent) => Step::Park(Reason::Content),
         (Stage::Deciding, Event::Fetches) | (Stage::ReadingTier, Event::TierMissed) => Step::TakePlace,
         (Stage::Deciding, Event::Renews) | (Stage::Admitting, Event::Admitted) => Step::Send,
         (Stage::Placing | Stage::Parked(Reason::Slot), Event::Place(Place::Taken | Place::Free)) => Step::AskBreaker,

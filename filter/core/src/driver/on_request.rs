@@ -1,12 +1,16 @@
-//! The request's headers: the beginning of its life.
+//! The request's head, and its content where that is waited for: the beginning of its life.
 
+use super::collected::Collected;
 use super::ctx::Ctx;
-use super::exchange::SharedExchange;
+use super::exchange::{Phase, SharedExchange};
+use super::header_map;
 use super::host::{Host, MapKind};
-use super::lifecycle::{self, Event, Flow, Stage};
+use super::lifecycle::{self, Event, Flow, Reason as Wait, Stage};
 use super::parked::Stream;
 use super::plan::Pending;
 use super::vm::Vm;
+use crate::http::fields::Fields;
+use crate::reason::Reason;
 use std::rc::Rc;
 
 impl Vm {
@@ -32,6 +36,82 @@ impl Vm {
         let flow = self.run(ctx, stream, &mut exchange, Pending::new(map), step);
         exchange.note_inside(host, started_ns);
         flow
+    }
+
+    /// A piece of the request's content. It goes on as soon as it is known whether all of it makes a key.
+    pub fn on_request_body(
+        &mut self,
+        host: &impl Host,
+        shared: &SharedExchange,
+        context: u32,
+        size: usize,
+        end: bool,
+    ) -> Flow {
+        let Ok(mut exchange) = shared.try_borrow_mut() else {
+            return Flow::Continue;
+        };
+        let id = match &exchange.phase {
+            Phase::Parked {
+                ticket,
+                reason: Wait::Content,
+            } => *ticket,
+            other => return of_other(other),
+        };
+        let most = exchange.route.as_ref().map_or(0, |route| route.content.max_size);
+        let Some(collected) = self.parked.collected(id) else {
+            return Flow::Pause;
+        };
+        let mut refusal = None;
+        if collected.bytes().len().saturating_add(size) > most {
+            refusal = Some(Reason::ContentTooLarge);
+        } else if size > 0 {
+            refusal = match host.request_body(size) {
+                Ok(piece) if piece.len() == size => (!collected.append(&piece)).then_some(Reason::NoRoom),
+                _ => Some(Reason::ContentUnseen),
+            };
+        }
+        if refusal.is_none() && !end {
+            return Flow::Pause;
+        }
+        let Some((ticket, _)) = self.parked.leave(id) else {
+            return Flow::Pause;
+        };
+        match refusal {
+            Some(reason) => self.refuse_content(&mut exchange, reason),
+            None => {
+                let request = Fields::from(header_map::parse(&ticket.pending.request));
+                let content = ticket.pending.content.as_ref().map_or(&[][..], Collected::bytes);
+                self.judge_content(&mut exchange, &request, content);
+            }
+        }
+        self.go_on(host, (shared, context), &mut exchange, ticket)
+    }
+
+    /// Fields after the request's content: they belong to no key.
+    pub fn on_request_trailers(&mut self, host: &impl Host, shared: &SharedExchange, context: u32) -> Flow {
+        let Ok(mut exchange) = shared.try_borrow_mut() else {
+            return Flow::Continue;
+        };
+        let id = match &exchange.phase {
+            Phase::Parked {
+                ticket,
+                reason: Wait::Content,
+            } => *ticket,
+            other => return of_other(other),
+        };
+        let Some((ticket, _)) = self.parked.leave(id) else {
+            return Flow::Pause;
+        };
+        self.refuse_content(&mut exchange, Reason::ContentTrailers);
+        self.go_on(host, (shared, context), &mut exchange, ticket)
+    }
+}
+
+/// Content of a request that does not wait for it. What has been answered, or waits for something else, does not go on by its content.
+fn of_other(phase: &Phase) -> Flow {
+    match phase {
+        Phase::Parked { .. } | Phase::Answered(_) => Flow::Pause,
+        Phase::Passing | Phase::Forwarded(_) | Phase::Judged => Flow::Continue,
     }
 }
 

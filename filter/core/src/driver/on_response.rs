@@ -96,6 +96,8 @@ impl Vm {
         ) else {
             return Flow::Continue;
         };
+        let content = exchange.content.key();
+        let asked = asked.with_content(content.as_deref());
         forwarded.verdict = Verdict::of(&asked.fields, &response, status);
         if let Some(details) = details.as_deref().filter(|_| forwarded.key.is_some()) {
             self.note_refusal(ctx, exchange, details);
@@ -123,6 +125,7 @@ impl Vm {
                 response_time_ms: ctx.now_ms,
                 framing: framing(ctx.host, asked.method, status, &response),
                 identity_in_key: route.key.isolate_authorization,
+                stated_freshness_only: asked.is_posted_read(),
                 // Of a response that may be stored Envoy is asked later on.
                 hidden_credentials: (validated || asked.method == Method::Head)
                     && has_hidden_credentials(ctx.host, &asked.fields),

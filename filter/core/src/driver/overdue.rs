@@ -13,7 +13,7 @@ const LOOK_AGAIN_MS: Millis = 200;
 
 impl Vm {
     /// Ends waits that took too long: where a fetch has been silent for a deadline, one of those who follow it fetches beside it; the
-    /// limit refuses; the tier counts as silent.
+    /// limit refuses; the tier counts as silent; content that is not whole is not waited for.
     pub(super) fn end_overdue_waits(&mut self, ctx: Ctx<'_, impl Host>) {
         let mut looked_at = HashSet::new();
         for id in self.parked.overdue(ctx.now_ms) {
@@ -22,6 +22,9 @@ impl Vm {
                 Some(Lane::Flight(_)) | None => {}
                 Some(Lane::Slot(upstream)) => self.refuse_place(id, &upstream),
                 Some(Lane::Tier) => self.tier_is_silent(ctx, id),
+                Some(Lane::Content) => {
+                    let _ = self.parked.make_ready(id, Arrival::Overdue);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! It says whose wait is over and why, and resumes nobody: [`super::resume`] does.
 
+use super::collected::Collected;
 use super::exchange::SharedExchange;
 use super::flights::FlightPermit;
 use super::lifecycle::TicketId;
@@ -28,6 +29,8 @@ pub(super) enum Lane {
     Slot(String),
     /// The tier's answer: each its own.
     Tier,
+    /// Its own content.
+    Content,
 }
 
 /// A stream, as whoever parks it knows it.
@@ -175,6 +178,11 @@ impl Parked {
             _ => None,
         });
         names.collect()
+    }
+
+    /// What has come of the content that a request waits for.
+    pub(super) fn collected(&mut self, id: TicketId) -> Option<&mut Collected> {
+        self.tickets.get_mut(&id)?.pending.content.as_mut()
     }
 
     pub(super) fn ticket(&self, id: TicketId) -> Option<&Ticket> {

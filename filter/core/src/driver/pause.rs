@@ -2,13 +2,15 @@
 
 use super::ctx::Ctx;
 use super::host::Host;
+use super::staleness_guard::Clocks;
 use super::vm::Vm;
 
 impl Vm {
     /// Looks whether everything stood still. True then: the purges of other VMs are in force here, and the control stream is
     /// opened anew, by which the control plane learns that we were away.
     pub(super) fn notice_pause(&mut self, ctx: Ctx<'_, impl Host>) -> bool {
-        if self.bootstrap.control_target().is_none() || !self.staleness.passes(ctx.now_ms) {
+        if self.bootstrap.control_target().is_none() || !self.staleness.passes(Clocks::new(ctx.now_ms, ctx.steady_ms()))
+        {
             return false;
         }
         self.invalidation_log.refresh(ctx.host, ctx.now_ms);
@@ -18,17 +20,13 @@ impl Vm {
         true
     }
 
-    /// Whether purges may be missing, so that nothing stored may be used.
+    /// Whether purges may be missing, so that nothing stored may be used. The callback has joined (`join`): only the tick says that time
+    /// goes on as usual, and a request may be the first thing that happens after a pause.
     pub(super) fn doubts(&mut self, ctx: Ctx<'_, impl Host>) -> bool {
-        self.join(ctx);
-        // Only the tick says that time goes on as usual; a request may be the first thing that happens after a pause.
-        if self.staleness.may_have_paused(ctx.now_ms) {
-            self.notice_pause(ctx);
-        }
         if !self.staleness.is_in_doubt() {
             return false;
         }
-        if self.staleness.doubts(ctx.host, ctx.now_ms) {
+        if self.staleness.doubts(ctx.host, ctx.steady_ms()) {
             return true;
         }
         // Whoever vouches has taken in what was missed; the wake-up that tells this VM of it may be behind this request.

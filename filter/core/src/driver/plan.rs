@@ -1,5 +1,6 @@
 //! How a request is to be forwarded, and what it holds for that.
 
+use super::collected::Collected;
 use super::flights::FlightPermit;
 use super::tier_client::{Question, TierAnswer};
 use crate::breaker::Permit;
@@ -102,6 +103,8 @@ pub(super) struct Pending {
     pub(super) holds: Holdings,
     /// What the tier has answered, until it is read.
     pub(super) answer: Option<Box<TierAnswer>>,
+    /// Its content, while it waits for the rest of it.
+    pub(super) content: Option<Collected>,
 }
 
 impl Pending {
@@ -112,6 +115,7 @@ impl Pending {
             plan: ForwardPlan::plain(Forward::Bypass),
             holds: Holdings::default(),
             answer: None,
+            content: None,
         }
     }
 }

@@ -35,7 +35,7 @@ impl Vm {
         self.beat(ctx);
         let mut item = vec![Wake::InvalidationLog.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
-        for vm in registry::vms(ctx.host, ctx.now_ms)
+        for vm in registry::vms(ctx.host, ctx.steady_ms())
             .iter()
             .filter(|vm| vm.uid != self.uid)
         {

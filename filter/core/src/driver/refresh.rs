@@ -11,12 +11,14 @@ use crate::breaker;
 use crate::cache::hop_by_hop::is_not_stored;
 use crate::cache::request_directives::RequestDirectives;
 use crate::cache::reuse::{self, Action, Reuse};
+use crate::cache::sharing::is_of_a_trace;
 use crate::cache::{CacheKey, NotStored, StoredView, validation};
 use crate::collapse::FetchOutcome;
 use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::limit::Place;
+use crate::reason::Reason;
 
 /// With these a client asks for something else than the whole response.
 const PARTIAL: [&[u8]; 4] = [b"range", b"if-range", b"if-match", b"if-unmodified-since"];
@@ -55,7 +57,10 @@ fn is_treatment(name: &[u8]) -> bool {
 }
 
 fn counts(name: &[u8], response: &Fields<'_>) -> bool {
-    !is_not_stored(name, response) && !name.starts_with(b"x-envoy-") && !OF_ONE_RESPONSE.contains(&name)
+    !is_not_stored(name, response)
+        && !name.starts_with(b"x-envoy-")
+        && !OF_ONE_RESPONSE.contains(&name)
+        && !is_of_a_trace(name)
 }
 
 /// Whether a new response has the fields of the stored one, and asks for the same treatment.
@@ -108,7 +113,13 @@ impl Vm {
         {
             return None;
         }
-        let reason = self.forwarding.foreground(&routed.pair, key.hash(), ctx.now_ms)?;
+        let reason = if asked.content.is_some() {
+            Reason::ContentOnce
+        } else if CacheKey::is_searched(key.as_bytes()) {
+            Reason::ManyQueries
+        } else {
+            self.forwarding.foreground(&routed.pair, key.hash(), ctx.now_ms)?
+        };
         if self.flights.unshared.knows(key.hash(), ctx.now_ms)
             || breaker::is_resting(ctx.host, &exchange.upstream, &self.policies.breaker, ctx.now_ms)
         {

@@ -1,5 +1,6 @@
 //! Requests of our own that wait or are under way in one VM.
 
+use super::client_limits;
 use super::flights::FlightPermit;
 use crate::Millis;
 use crate::breaker::Permit;
@@ -9,6 +10,32 @@ use crate::store::PurgeGeneration;
 use optimizer_proto::v1::Fence;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a request of our own may take.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Fields of the client's request that a background request must not carry: conditions and ranges are ours to set, the rest
+/// would wait for content or change the connection. Its own time limits are left out besides.
+const LEFT_OUT: [&[u8]; 12] = [
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-match",
+    b"if-unmodified-since",
+    b"if-range",
+    b"range",
+    b"expect",
+    b"content-length",
+    b"transfer-encoding",
+    b"connection",
+    b"upgrade",
+    b"te",
+];
+
+/// Whether a field of the client's request goes along with a request of our own.
+pub(super) fn goes_along(name: &[u8]) -> bool {
+    !LEFT_OUT.contains(&name) && !client_limits::is_limit(name)
+}
 
 /// A stored response to refresh.
 #[derive(Debug)]

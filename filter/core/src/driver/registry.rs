@@ -3,7 +3,7 @@
 use crate::Millis;
 use crate::shared_map::SharedMap;
 
-const KEY: &[u8] = b"ao1/workers";
+const KEY: &[u8] = b"ao2/workers";
 /// A VM that has not been heard of for so long is gone. Its heart beats once a second.
 const GONE_AFTER_MS: u64 = 5_000;
 /// After so long without a heartbeat a VM may soon be taken for gone, and others do not wait for it any more: it looks at what they did
@@ -21,7 +21,7 @@ pub struct Vm {
     pub uid: u64,
     /// Its wake-up queue.
     pub queue: u32,
-    /// Last heartbeat.
+    /// Last heartbeat, by the clock that nobody sets: who stood still cannot mistake how long.
     pub seen_ms: Millis,
     /// Fingerprint of the settings epoch in force in it.
     pub epoch: u64,
@@ -47,9 +47,9 @@ pub fn heartbeat(map: &impl SharedMap, me: Vm) -> Option<Vec<Vm>> {
 }
 
 /// All VMs alive.
-pub fn vms(map: &impl SharedMap, now_ms: Millis) -> Vec<Vm> {
+pub fn vms(map: &impl SharedMap, steady_ms: Millis) -> Vec<Vm> {
     let (mut vms, _) = read(map);
-    vms.retain(|vm| alive(vm, now_ms));
+    vms.retain(|vm| alive(vm, steady_ms));
     vms
 }
 
@@ -60,8 +60,8 @@ pub fn seed(map: &impl SharedMap) {
     }
 }
 
-fn alive(vm: &Vm, now_ms: Millis) -> bool {
-    vm.seen_ms.abs_diff(now_ms) < GONE_AFTER_MS
+fn alive(vm: &Vm, steady_ms: Millis) -> bool {
+    vm.seen_ms.abs_diff(steady_ms) < GONE_AFTER_MS
 }
 
 fn read(map: &impl SharedMap) -> (Vec<Vm>, Option<u32>) {

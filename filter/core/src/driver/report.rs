@@ -71,7 +71,7 @@ impl Vm {
                     super::guard::gauge(view, &self.policies.breaker, check)
                 })
                 .collect(),
-            workers: u32::try_from(registry::vms(ctx.host, ctx.now_ms).len()).unwrap_or(u32::MAX),
+            workers: u32::try_from(registry::vms(ctx.host, ctx.steady_ms()).len()).unwrap_or(u32::MAX),
             concurrency: self.concurrency(ctx),
         }
     }

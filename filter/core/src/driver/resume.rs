@@ -1,14 +1,15 @@
 //! The one place where paused requests go on.
 
 use super::ctx::Ctx;
-use super::exchange::{Exchange, Phase};
+use super::exchange::{Exchange, Phase, SharedExchange};
 use super::host::Host;
-use super::lifecycle::{self, Event, Flow, TicketId};
+use super::lifecycle::{self, Event, Flow, Reason, Stage, TicketId};
 use super::parked::{Arrival, Lane, Stream, Ticket};
 use super::vm::Vm;
 use super::wake::Wake;
 use crate::collapse::FetchOutcome;
 use crate::limit::Place;
+use crate::reason::Reason as NotKeyed;
 
 /// Streams that one callback answers or resumes. Envoy does that when the callback returns, each from within the one before, and
 /// calls the VM for each answer: some hundred nested like this are more than its stack holds.
@@ -68,6 +69,11 @@ impl Vm {
                 pending.holds.leave.placed = placed;
                 Event::Place(if placed { Place::Taken } else { Place::Free })
             }
+            Arrival::Overdue if stage == Stage::Parked(Reason::Content) => {
+                pending.content = None;
+                self.refuse_content(&mut exchange, NotKeyed::ContentSlow);
+                Event::Came(ctx.now_ms)
+            }
             Arrival::Overdue => Event::Overdue,
             Arrival::Tier(answer) => {
                 pending.answer = Some(answer);
@@ -78,6 +84,30 @@ impl Vm {
             // Where the host refused an answer: better late than never.
             let _ = ctx.host.resume_request();
         }
+    }
+
+    /// The content of a paused request has come, or is not waited for any longer. In a callback of its own stream.
+    pub(super) fn go_on(
+        &mut self,
+        host: &impl Host,
+        (shared, context): (&SharedExchange, u32),
+        exchange: &mut Exchange,
+        ticket: Ticket,
+    ) -> Flow {
+        let began_ns = host.now_ns();
+        let ctx = Ctx::new(host, began_ns / 1_000_000);
+        self.join(ctx);
+        exchange.phase = Phase::Passing;
+        let mut pending = *ticket.pending;
+        pending.content = None;
+        let stream = Stream {
+            context,
+            exchange: shared,
+        };
+        let step = lifecycle::next(Stage::Parked(Reason::Content), Event::Came(ctx.now_ms));
+        let flow = self.run(ctx, stream, exchange, pending, step);
+        exchange.note_inside(host, began_ns);
+        flow
     }
 
     /// The client of a paused request has gone, or Envoy has answered it.

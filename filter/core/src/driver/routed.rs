@@ -52,6 +52,9 @@ impl Vm {
         if let Some(unsound) = self.forwarding.unsound(&routed.pair) {
             return Err(unsound);
         }
+        if self.is_quarantined(route, asked.target.authority, asked.target.path) {
+            return Err(Reason::Quarantined);
+        }
         Ok(self.key_under(routed, asked, route))
     }
 

@@ -1,6 +1,7 @@
 //! What carries a request on: one step after the other, until it is answered, sent on or has to wait.
 
 use super::brownout::Rejection;
+use super::content::WAIT_MS;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Phase};
 use super::host::Host;
@@ -35,7 +36,11 @@ impl Vm {
                 }
                 Step::Park(reason) => {
                     self.park(ctx, stream, exchange, pending, reason);
-                    return Flow::Pause;
+                    return if reason == Reason::Content {
+                        Flow::Collect
+                    } else {
+                        Flow::Pause
+                    };
                 }
                 Step::Stop(flow) => {
                     // It was answered without a fetch.
@@ -72,6 +77,10 @@ impl Vm {
                 now_ms,
                 policies.limit.queue_ms,
             ),
+            Reason::Content => {
+                pending.content = Some(self.collecting.begin());
+                (Lane::Content, now_ms, WAIT_MS)
+            }
             Reason::Tier => {
                 let holds = &mut pending.holds;
                 if holds.question.is_none() {

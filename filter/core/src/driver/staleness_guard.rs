@@ -12,15 +12,35 @@ const PAUSE_MS: u64 = 5_000;
 const PATIENCE_MS: u64 = 20_000;
 /// While the control plane is heard, but has not said yet that nothing is missing, the doubt lasts on; so long at most.
 const LONGEST_MS: u64 = 300_000;
-/// When the leader last knew that nothing is missing, milliseconds.
+/// When the leader last knew that nothing is missing, by the steady clock.
 const KEY: &[u8] = b"ao1/vouched";
-/// When the leader last heard from a control plane that had still to tell what was missed, milliseconds.
+/// When the leader last heard from a control plane that had still to tell what was missed, by the steady clock.
 const CATCHING_UP: &[u8] = b"ao1/catching-up";
+
+/// One reading of both clocks, milliseconds. A pause shows on at least one of them: the wall clock may have been set back by as much as the
+/// pause lasted; the steady one does not run while the machine is suspended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    wall_ms: Millis,
+    steady_ms: Millis,
+}
+
+impl Clocks {
+    pub(super) fn new(wall_ms: Millis, steady_ms: Millis) -> Self {
+        Self { wall_ms, steady_ms }
+    }
+
+    fn since(self, earlier: Self) -> Millis {
+        let by_wall = self.wall_ms.saturating_sub(earlier.wall_ms);
+        by_wall.max(self.steady_ms.saturating_sub(earlier.steady_ms))
+    }
+}
 
 /// The doubts of one VM.
 #[derive(Debug, Default)]
 pub struct StalenessGuard {
-    ticked_ms: Millis,
+    ticked: Option<Clocks>,
+    /// By the steady clock, as all times below.
     since: Option<Millis>,
     /// On the present stream the control plane has said that nothing is missing.
     in_sync: bool,
@@ -28,15 +48,13 @@ pub struct StalenessGuard {
 
 impl StalenessGuard {
     /// Time begins: a VM may stand still before its first tick.
-    pub(super) fn begins(&mut self, now_ms: Millis) {
-        if self.ticked_ms == 0 {
-            self.ticked_ms = now_ms;
-        }
+    pub(super) fn begins(&mut self, now: Clocks) {
+        self.ticked.get_or_insert(now);
     }
 
     /// Whether the last tick was so long ago that everything may have stood still since.
-    pub(super) fn may_have_paused(&self, now_ms: Millis) -> bool {
-        self.ticked_ms > 0 && now_ms.saturating_sub(self.ticked_ms) > PAUSE_MS
+    pub(super) fn may_have_paused(&self, now: Clocks) -> bool {
+        self.ticked.is_some_and(|ticked| now.since(ticked) > PAUSE_MS)
     }
 
     /// Whether there is anything to doubt.
@@ -62,11 +80,11 @@ impl StalenessGuard {
     }
 
     /// Notes that time passes; true when it stood still since the last time.
-    pub(super) fn passes(&mut self, now_ms: Millis) -> bool {
-        let paused = self.may_have_paused(now_ms);
-        self.ticked_ms = now_ms;
+    pub(super) fn passes(&mut self, now: Clocks) -> bool {
+        let paused = self.may_have_paused(now);
+        self.ticked = Some(now);
         if paused {
-            self.since = Some(now_ms);
+            self.since = Some(now.steady_ms);
             self.in_sync = false;
         }
         paused
@@ -92,6 +110,25 @@ mod tests {
     use super::*;
     use crate::shared_map::MemoryMap;
 
+    fn both(ms: Millis) -> Clocks {
+        Clocks::new(ms, ms)
+    }
+
+    #[test]
+    fn a_pause_shows_on_either_clock() {
+        for (wall_ms, steady_ms, paused) in [
+            (PAUSE_MS, PAUSE_MS, false),
+            (1, PAUSE_MS + 1, true),
+            (PAUSE_MS + 1, 1, true),
+            (0, PAUSE_MS + 1, true),
+        ] {
+            let mut staleness = StalenessGuard::default();
+            staleness.begins(Clocks::new(100_000, 5));
+            let now = Clocks::new(100_000 + wall_ms, 5 + steady_ms);
+            assert_eq!(staleness.passes(now), paused, "{now:?}");
+        }
+    }
+
     #[test]
     fn after_a_pause_nothing_is_believed_until_the_control_plane_vouches() {
         let (map, mut leader, mut other) = (
@@ -100,10 +137,10 @@ mod tests {
             StalenessGuard::default(),
         );
         leader.caught_up();
-        assert!(!leader.passes(1_000) && !other.passes(1_000));
+        assert!(!leader.passes(both(1_000)) && !other.passes(both(1_000)));
         leader.confirm_in_sync(&map, 1_100);
-        assert!(!other.passes(1_000 + PAUSE_MS), "a busy machine");
-        assert!(leader.passes(20_000) && other.passes(20_000));
+        assert!(!other.passes(both(1_000 + PAUSE_MS)), "a busy machine");
+        assert!(leader.passes(both(20_000)) && other.passes(both(20_000)));
         assert!(other.doubts(&map, 20_001));
         leader.confirm_in_sync(&map, 20_100);
         assert!(other.doubts(&map, 20_101), "the leader itself has not caught up");
@@ -119,8 +156,8 @@ mod tests {
             StalenessGuard::default(),
             StalenessGuard::default(),
         );
-        assert!(!leader.passes(1_000) && !other.passes(1_000));
-        assert!(leader.passes(20_000) && other.passes(20_000));
+        assert!(!leader.passes(both(1_000)) && !other.passes(both(1_000)));
+        assert!(leader.passes(both(20_000)) && other.passes(both(20_000)));
         leader.reconnected();
         leader.confirm_in_sync(&map, 30_000);
         assert!(other.doubts(&map, 30_000 + PATIENCE_MS), "the control plane was heard");
@@ -137,9 +174,9 @@ mod tests {
     #[test]
     fn doubts_end_by_themselves_and_a_clock_that_goes_back_raises_none() {
         let (map, mut staleness) = (MemoryMap::default(), StalenessGuard::default());
-        staleness.passes(100_000);
-        assert!(!staleness.passes(1_000));
-        assert!(staleness.passes(50_000) && staleness.doubts(&map, 50_001));
+        staleness.passes(both(100_000));
+        assert!(!staleness.passes(both(1_000)));
+        assert!(staleness.passes(both(50_000)) && staleness.doubts(&map, 50_001));
         assert!(!staleness.doubts(&map, 50_001 + PATIENCE_MS));
     }
 }

@@ -3,6 +3,7 @@
 mod behind;
 mod client_limits;
 mod collapsing;
+mod content;
 mod control;
 mod failing;
 mod guarded;
@@ -11,15 +12,17 @@ mod limit;
 mod lookup;
 mod parked;
 mod routing;
+mod searches;
 mod streams;
 mod transfer;
+mod verify;
 mod workers;
 
 use super::ctx::Ctx;
 use super::exchange::{Flow, SharedExchange};
 use super::fake_host::{FakeHost, Replied};
-use super::host::MapKind;
-use super::staleness_guard::StalenessGuard;
+use super::host::{Clock, MapKind};
+use super::staleness_guard::{Clocks, StalenessGuard};
 use super::vm::{RootId, Vm};
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
@@ -71,7 +74,7 @@ impl Envoy {
         self.host.now_ms.set(now_ms);
         if self.vm.last_second_ms == 0 && !self.vm.staleness.is_in_doubt() {
             self.vm.staleness = StalenessGuard::default();
-            self.vm.staleness.begins(now_ms);
+            self.vm.staleness.begins(Clocks::new(now_ms, self.host.steady_ms()));
         }
     }
 
@@ -87,7 +90,20 @@ impl Envoy {
         host.replies.borrow_mut().clear();
         host.set_request(request);
         let shared = SharedExchange::default();
-        let mut flow = vm.on_request_headers(host, &shared, 9);
+        let flow = vm.on_request_headers(host, &shared, 9);
+        self.answered(&shared, flow, status, response, body)
+    }
+
+    /// What becomes of a request that has come to that, where its upstream answers as given if it is asked.
+    fn answered(
+        &mut self,
+        shared: &SharedExchange,
+        mut flow: Flow,
+        status: &str,
+        response: &[(&str, &str)],
+        body: &[u8],
+    ) -> Seen {
+        let (host, vm) = (&self.host, &mut self.vm);
         if flow == Flow::Continue {
             let length = body.len().to_string();
             let mut head = vec![(":status", status), ("content-length", length.as_str())];
@@ -104,7 +120,7 @@ impl Envoy {
                 vm.on_response_body(host, &mut shared.borrow_mut(), 0, true);
             }
         }
-        vm.on_end(host, &shared);
+        vm.on_end(host, shared);
         if flow == Flow::Pause {
             return Seen::Replied(host.replies.borrow().last().cloned().unwrap());
         }

@@ -173,6 +173,7 @@ impl Vm {
             plan,
             holds,
             answer,
+            ..
         } = pending;
         let Some(answer) = answer.take() else {
             return Event::TierMissed;
@@ -247,9 +248,10 @@ impl Vm {
     }
 }
 
-/// What is one client's alone stays on its Envoy.
+/// What is one client's alone stays on its Envoy, and so does what was asked for by content.
 fn takes_part(route: &RoutePolicy, request: &Fields<'_>) -> bool {
-    route.tier && !request.has(b"authorization")
+    let by_content = matches!(request.get(b":method"), Some(b"POST" | b"QUERY"));
+    route.tier && !by_content && !request.has(b"authorization")
 }
 
 fn millis(ms: u64) -> u32 {

@@ -125,6 +125,7 @@ mod tests {
             response_time_ms: 1_000_000,
             framing: storability::Framing::Delimited,
             identity_in_key: false,
+            stated_freshness_only: false,
             hidden_credentials: false,
         };
         let plan = storability::judge(&seen, &FreshnessPolicy::default(), 1_000_000).unwrap();

@@ -16,6 +16,10 @@ use std::ops::RangeInclusive;
 const MAX_PAGE: usize = 192 << 10;
 /// Entries looked at per page.
 const ENTRIES: usize = 64;
+/// The same where their content is not asked for.
+const HEADS: usize = 256;
+/// Bytes that an entry without content takes beside its URL and tags, at most.
+const HEAD: usize = 128;
 /// Largest response that is taken back: the largest that settings allow, with its head.
 const MAX_IMPORT: u64 = (16 << 20) + (1 << 20);
 /// How far the clock of whoever made the snapshot may have been ahead.
@@ -26,6 +30,9 @@ const SWEPT: usize = 256;
 impl Vm {
     /// The next stored responses. What is stored or removed meanwhile may or may not be seen.
     pub(super) fn export(&mut self, ctx: Ctx<'_, impl Host>, asked: &ExportCommand) -> ExportPage {
+        if asked.heads_only {
+            return self.export_heads(ctx, asked);
+        }
         let budget = usize::try_from(asked.max_bytes).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
         let mut page = ExportPage::default();
         let mut cursor = asked.cursor;
@@ -66,6 +73,40 @@ impl Vm {
             }
         }
         page.next_cursor = cursor;
+        page
+    }
+
+    /// What the next stored responses are, without their content.
+    fn export_heads(&mut self, ctx: Ctx<'_, impl Host>, asked: &ExportCommand) -> ExportPage {
+        let mut left = usize::try_from(asked.max_bytes).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let mut page = ExportPage {
+            next_cursor: asked.cursor,
+            ..ExportPage::default()
+        };
+        self.invalidation_log.refresh(ctx.host, ctx.now_ms);
+        let hits = hits_of(asked);
+        for _ in 0..HEADS {
+            let at = Cursor::from_number(page.next_cursor);
+            let (entries, next) = self.store.iterate(ctx.host, at, 1, &hits, ctx.now_ms);
+            let entry = entries.first();
+            let entry = entry.filter(|entry| !self.is_purged(entry.purge_generation, &entry.value));
+            if let Some((entry, mut item)) = entry.and_then(|entry| Some((entry, item(entry, Vec::new(), 0)?))) {
+                let bytes = HEAD + item.key.len() + item.tags.iter().map(|tag| tag.len() + 8).sum::<usize>();
+                if bytes > left && !page.items.is_empty() {
+                    return page;
+                }
+                left = left.saturating_sub(bytes);
+                item.cursor = entry.id.cursor().number();
+                page.items.push(item);
+            }
+            match next {
+                Some(next) => page.next_cursor = next.number(),
+                None => {
+                    page.done = true;
+                    return page;
+                }
+            }
+        }
         page
     }
 
@@ -252,6 +293,7 @@ fn item(entry: &Exported, part: Vec<u8>, offset: usize) -> Option<ExportItem> {
         private: is_private(&view),
         identity: identity(&view),
         hits: u32::from(entry.hits),
+        cursor: 0,
     })
 }
 

@@ -56,7 +56,7 @@ impl Vm {
 
     /// What is known of forwarding has changed: the other VMs are to look.
     pub(super) fn tell_forwarding(&self, ctx: Ctx<'_, impl Host>) {
-        for vm in registry::vms(ctx.host, ctx.now_ms)
+        for vm in registry::vms(ctx.host, ctx.steady_ms())
             .iter()
             .filter(|vm| vm.uid != self.uid)
         {

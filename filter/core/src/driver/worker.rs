@@ -3,6 +3,7 @@
 use super::ctx::Ctx;
 use super::host::{Host, LogLevel};
 use super::settings_cell::{self, fingerprint, parse_document};
+use super::staleness_guard::Clocks;
 use super::vm::Vm;
 use super::wake::Wake;
 use super::{lease, mailbox, registry};
@@ -30,6 +31,7 @@ impl Vm {
                 self.apply(&settings);
                 self.in_force.revision = push.revision;
                 self.in_force.epoch = push.epoch;
+                self.refresh_quarantine(host);
                 self.beat(Ctx::new(host, host.now_ns() / 1_000_000));
             }
             // Only checked documents get into the cell; a filter of another version may have other rules.
@@ -59,15 +61,20 @@ impl Vm {
 
     /// A VM that has not ticked yet is in nobody's list: settings could be acknowledged for all workers and pass it by. Its first
     /// request brings it in, and every callback that may answer a request looks again. Not its configuration: the VM that Envoy
-    /// configures first is thrown away, and would be waited for. The same goes for one that has not been scheduled for seconds, or
-    /// whose clock was set: the others may have taken it for gone, and acknowledged settings and purges without it.
+    /// configures first is thrown away, and would be waited for. The same goes for one that has not been scheduled for seconds: the
+    /// others may have taken it for gone, and acknowledged settings and purges without it. Where everything stood still, nothing
+    /// stored is believed from here on, before a request is answered.
     pub(super) fn join(&mut self, ctx: Ctx<'_, impl Host>) {
-        let listed = |at: Millis| ctx.now_ms.abs_diff(at) < registry::LISTED_MS;
+        let steady_ms = ctx.steady_ms();
+        if self.staleness.may_have_paused(Clocks::new(ctx.now_ms, steady_ms)) {
+            self.notice_pause(ctx);
+        }
+        let listed = |at: Millis| steady_ms.abs_diff(at) < registry::LISTED_MS;
         if self.listed_ms.is_some_and(listed) {
             return;
         }
         // First the list, then a look: what others do in between waits for this VM.
-        if self.listed_ms.is_none() || ctx.now_ms.abs_diff(self.beat_ms) >= u64::from(TICK_MS) {
+        if self.listed_ms.is_none() || steady_ms.abs_diff(self.beat_ms) >= u64::from(TICK_MS) {
             self.beat(ctx);
         }
         self.adopt(ctx.host);
@@ -77,17 +84,18 @@ impl Vm {
 
     /// Tells the other VMs that this one is alive, and on which settings.
     pub(super) fn beat(&mut self, ctx: Ctx<'_, impl Host>) {
-        self.beat_ms = ctx.now_ms;
+        let steady_ms = ctx.steady_ms();
+        self.beat_ms = steady_ms;
         let me = registry::Vm {
             uid: self.uid,
             queue: self.queue,
-            seen_ms: ctx.now_ms,
+            seen_ms: steady_ms,
             epoch: fingerprint(&self.in_force.epoch),
             revision: self.in_force.revision,
             purges: self.invalidation_log.purge_generation().number(),
         };
         if let Some(vms) = registry::heartbeat(ctx.host, me) {
-            self.listed_ms = Some(ctx.now_ms);
+            self.listed_ms = Some(steady_ms);
             self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
         }
         self.share_copies();
@@ -112,7 +120,7 @@ impl Vm {
     /// Tells the other VMs that this one has started, and of which module it is.
     pub(super) fn tell_started(&self, host: &impl Host) {
         let item = [&[Wake::Started.byte()], self.module.as_bytes()].concat();
-        for vm in registry::vms(host, host.now_ns() / 1_000_000) {
+        for vm in registry::vms(host, host.steady_ms()) {
             if vm.uid != self.uid {
                 // One that cannot be woken hands over its counts once a second, as ever.
                 let _ = host.enqueue(vm.queue, &item);
@@ -143,7 +151,7 @@ impl Vm {
     pub(super) fn wake_others(&self, ctx: Ctx<'_, impl Host>) {
         let mut item = vec![Wake::Settings.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
-        for vm in registry::vms(ctx.host, ctx.now_ms) {
+        for vm in registry::vms(ctx.host, ctx.steady_ms()) {
             if vm.uid != self.uid {
                 // A VM that cannot be woken sees the change at its next tick.
                 let _ = ctx.host.enqueue(vm.queue, &item);
@@ -153,7 +161,7 @@ impl Vm {
 
     /// Wakes the other VMs.
     pub(super) fn tell_others(&self, ctx: Ctx<'_, impl Host>, what: Wake) {
-        for vm in registry::vms(ctx.host, ctx.now_ms)
+        for vm in registry::vms(ctx.host, ctx.steady_ms())
             .iter()
             .filter(|vm| vm.uid != self.uid)
         {

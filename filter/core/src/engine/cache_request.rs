@@ -1,5 +1,6 @@
 //! A request as the cache sees it.
 
+use crate::cache::ContentKey;
 use crate::cache::policy::FreshnessPolicy;
 use crate::cache::request_directives::RequestDirectives;
 use crate::http::fields::Fields;
@@ -18,6 +19,8 @@ pub struct CacheRequest<'a> {
     pub fields: Fields<'a>,
     /// `:scheme` where it is not the one that Envoy gives the request: an HTTP/2 upstream sees it.
     pub claimed_scheme: Option<&'static [u8]>,
+    /// The content's part in the key, of a request that is a read by its content.
+    pub content: Option<&'a ContentKey>,
     /// Why the cache is not asked: the target is written in a way that says too little about where it leads.
     pub odd: Option<Reason>,
 }
@@ -51,8 +54,25 @@ impl<'a> CacheRequest<'a> {
             target,
             fields,
             claimed_scheme: claimed.filter(|claimed| *claimed != scheme),
+            content: None,
             odd,
         })
+    }
+
+    /// The same request as a read by its content: whatever holds for GET holds for it, under a key of its own.
+    #[must_use]
+    pub fn with_content(self, content: Option<&'a ContentKey>) -> Self {
+        Self {
+            method: content.map_or(self.method, |_| Method::Get),
+            content,
+            ..self
+        }
+    }
+
+    /// A POST that is a read by its content.
+    #[must_use]
+    pub fn is_posted_read(&self) -> bool {
+        self.content.is_some_and(ContentKey::is_posted)
     }
 
     /// The client asks for another protocol on its connection (RFC 9110 section 7.8), or on its stream (RFC 8441): no stored response

@@ -85,10 +85,10 @@ impl From<Withheld> for Missing {
 }
 
 /// Whether the validators of what is stored may go into the request. Not beside conditions under which the origin is to act
-/// (RFC 9110 section 13.1): a 304 would be no answer to those. And not where a part is stored and HEAD asks for the whole.
+/// (RFC 9110 section 13.1): a 304 would be no answer to those, nor to a POST. And not where a part is stored and HEAD asks for the whole.
 fn may_validate(view: &StoredView<'_>, asked: &CacheRequest<'_>) -> bool {
     let acts = asked.fields.has(b"if-match") || asked.fields.has(b"if-unmodified-since");
-    !acts && (view.status() != 206 || asked.method == Method::Get)
+    !acts && !asked.is_posted_read() && (view.status() != 206 || asked.method == Method::Get)
 }
 
 /// Decides about a stored response whose key and selecting fields match.

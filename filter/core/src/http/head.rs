@@ -32,7 +32,9 @@ const ASKING: [&[u8]; 6] = [
     b"pragma",
 ];
 
-fn is_of_the_hop(name: &[u8]) -> bool {
+/// Whether a field says something of one hop or one exchange, not of what is asked for.
+#[must_use]
+pub fn is_of_the_hop(name: &[u8]) -> bool {
     name.starts_with(b"x-envoy-") || name.starts_with(b"x-b3-") || name == b":scheme" || TRACING.contains(&name)
 }
 

@@ -15,6 +15,10 @@ impl RoutePolicy {
             QueryPolicy::Include(names) => ("include", names.as_slice()),
             QueryPolicy::Exclude(names) => ("exclude", names.as_slice()),
         };
+        let methods: Vec<&str> = ["QUERY", "POST"]
+            .into_iter()
+            .filter(|method| self.content.covers(method.as_bytes()))
+            .collect();
         json!({
             "host": self.host.to_string(),
             "path_prefix": String::from_utf8_lossy(&self.path_prefix),
@@ -24,6 +28,12 @@ impl RoutePolicy {
                 "headers": texts(&self.key.headers),
                 "cookies": texts(&self.key.cookies),
                 "isolate_authorization": self.key.isolate_authorization,
+            },
+            "key_body": {
+                "methods": methods,
+                "max_bytes": self.content.max_size,
+                "operations": self.content.graphql.as_ref().map(|allowed| &allowed.operations),
+                "persisted": self.content.graphql.as_ref().map(|allowed| &allowed.persisted),
             },
             "default_ttl_ms": freshness.default_ttl_ms,
             "ttl_floor_ms": freshness.ttl_floor_ms,

@@ -1,23 +1,28 @@
 //! Checked settings, compiled to what the hot path reads.
 
+mod content;
 mod describe;
 mod health_checks;
+mod quarantine;
 mod readings;
 mod route_match;
 mod routing;
 #[cfg(test)]
 mod routing_tests;
+mod verify;
 
 use crate::breaker::{BreakerPolicy, FailurePolicy};
-use crate::cache::{ClientState, FreshnessPolicy, KeyPolicy, QueryPolicy, SharingPolicy};
+use crate::cache::{ClientState, ContentPolicy, FreshnessPolicy, KeyPolicy, QueryPolicy, SharingPolicy};
 use crate::limit::LimitPolicy;
 use crate::store::{Eviction, Limits};
 use crate::tier_breaker::TierLimits;
 use optimizer_proto::settings::{EvictionPolicy, FailureClass, KeyQuery, QueryMode, Route, SetCookie, Settings};
+pub use quarantine::Scope;
 use route_match::HostPattern;
 pub use routing::Reading;
 use routing::Shape;
 use std::rc::Rc;
+pub use verify::VerifyPolicy;
 
 /// Name of the route that takes what no configured route does.
 pub const DEFAULT_ROUTE: &str = "default";
@@ -31,6 +36,8 @@ pub struct RoutePolicy {
     pub cache: bool,
     /// What the cache key is made of.
     pub key: KeyPolicy,
+    /// Which requests with content are reads.
+    pub content: ContentPolicy,
     /// How long responses live.
     pub freshness: FreshnessPolicy,
     /// Largest content stored, bytes.
@@ -39,6 +46,8 @@ pub struct RoutePolicy {
     pub tier: bool,
     /// The route has a breaker of its own, beside its upstream's.
     pub own_breaker: bool,
+    /// Digest of the rule that makes the key.
+    pub rule: String,
     host: HostPattern,
     path_prefix: Vec<u8>,
     /// The prefix as the most orderly server reads it.
@@ -69,6 +78,10 @@ pub struct Policies {
     pub tier: TierPolicy,
     /// How much is stored.
     pub limits: Limits,
+    /// Which hits are verified; `None`: none.
+    pub verify: Option<VerifyPolicy>,
+    /// Requests that the cache has no part in.
+    pub quarantine: Vec<Scope>,
     /// Bytes that all workers' own copies may take together.
     pub copies: u64,
     routes: Vec<Rc<RoutePolicy>>,
@@ -91,6 +104,8 @@ impl Policies {
             tier: tier(settings),
             limits: store_limits(settings),
             copies: copies(settings),
+            verify: VerifyPolicy::of(&settings.verify_sharing),
+            quarantine: settings.quarantine.iter().map(Scope::of_setting).collect(),
             shape: Shape::of(&routes),
             routes,
             default: Rc::new(compile_route(&Route::named(DEFAULT_ROUTE), settings)),
@@ -134,6 +149,7 @@ pub fn eviction(settings: &Settings) -> Eviction {
         EvictionPolicy::Lru => Eviction::Lru,
         EvictionPolicy::Lfu => Eviction::Lfu,
         EvictionPolicy::Fifo => Eviction::Fifo,
+        EvictionPolicy::Gdsf => Eviction::Gdsf,
     }
 }
 
@@ -148,6 +164,7 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
             cookies: route.key_cookies.iter().map(|name| name.as_bytes().to_vec()).collect(),
             isolate_authorization: route.isolate_authorization,
         },
+        content: content::policy(&route.key_body),
         freshness: FreshnessPolicy {
             default_ttl_ms: route.default_ttl_ms.unwrap_or(settings.default_ttl_ms),
             ttl_floor_ms: route.ttl_floor_ms.unwrap_or(global.ttl_floor_ms),
@@ -168,6 +185,7 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
         max_object: usize::try_from(route.max_object_size.unwrap_or(settings.max_object_size)).unwrap_or(usize::MAX),
         tier: takes_part(route, settings),
         own_breaker: route.breaker,
+        rule: route.key_rule(),
         host: HostPattern::new(&route.host),
         path_prefix: route.path_prefix.as_bytes().to_vec(),
         canonical_prefix: canonical_prefix(&route.path_prefix),
@@ -323,6 +341,7 @@ mod tests {
             r#"{"routes":[{"name":"a","host":"*.example","path_prefix":"/p","default_ttl":"2s","ttl_floor":"1s","ttl_ceiling":"3s",
                 "ttl_override":"4s","stale_while_revalidate":"5s","stale_if_error":"6s","max_stale_on_outage":"7s",
                 "key_query":{"mode":"exclude","names":["utm"]},"key_headers":["X-Tenant"],"key_cookies":["Plan"],
+                "key_body":{"methods":["POST","QUERY"],"max_size":"2KiB","reads":"graphql","operations":["A"]},
                 "isolate_authorization":true,"ignore_request_cache_control":true,"max_object_size":"8KiB","breaker":true,
                 "set_cookie":"strip","share_with_credentials":true,"credential_headers":["X-Own"]}],
                 "credential_headers":["X-All"],"freshness":{"error_ttl_ceiling":"8s"}}"#,
@@ -340,6 +359,7 @@ mod tests {
             "default_ttl_ms": 2_000, "ttl_floor_ms": 1_000, "ttl_ceiling_ms": 3_000, "ttl_override_ms": 4_000,
             "stale_while_revalidate_ms": 5_000, "stale_if_error_ms": 6_000, "max_stale_on_outage_ms": 7_000,
             "ignore_request_cache_control": true, "max_object_bytes": 8_192, "shared_tier": false, "breaker": true,
+            "key_body": { "methods": ["QUERY", "POST"], "max_bytes": 2_048, "operations": ["A"], "persisted": [] },
             "error_ttl_ceiling_ms": 8_000, "set_cookie": "strip", "share_with_credentials": true,
             "credential_headers": ["x-all", "x-own"],
         });

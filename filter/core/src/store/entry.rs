@@ -20,7 +20,9 @@ pub struct Entry<'a> {
     pub vary: &'a [&'a [u8]],
     /// Last moment at which the response may be used in any way (fresh, stale, after validation); from then on it is garbage.
     pub usable_until_ms: Millis,
-    /// From [`InvalidationLog::purge_generation`](super::Stamps::birth), taken when the fetch began.
+    /// How long the origin took; 0: not known.
+    pub fetch_ms: Millis,
+    /// From [`InvalidationLog::purge_generation`](super::InvalidationLog::purge_generation), taken when the fetch began.
     pub purge_generation: PurgeGeneration,
     /// The encoded response with its whole key and selecting values, opaque to the store; see [`TRAILER_LEN`].
     pub value: Vec<u8>,
@@ -44,6 +46,12 @@ impl EntryId {
             generation: record.generation,
             settled,
         }
+    }
+
+    /// From where on it is the next one.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor((u64::from(self.page) << 16) | u64::from(self.slot))
     }
 }
 

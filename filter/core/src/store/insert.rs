@@ -67,6 +67,7 @@ impl Store {
         };
         let mut record = Record::new(key_hash(entry.key), vary, variant, now_ms);
         record.weight = weight;
+        record.set_cost(entry.fetch_ms);
         record.usable_until = seconds_up(entry.usable_until_ms);
         record.purge_generation = entry.purge_generation.0;
         Ok(record)

@@ -6,8 +6,9 @@
 use super::codec::{STAMPS_KEY, STAMPS_VERSION_KEY, u32_at};
 use super::invalidation_table::{Stamp, StampTable, Subject};
 use crate::Millis;
+use crate::learned::SEARCHES;
 use crate::shared_map::{SetError, SharedMap};
-use optimizer_proto::purge::{PurgeTarget, Stored, names_of_tag};
+use optimizer_proto::purge::{PurgeTarget, Stored, names_of_tag, search_tag};
 use optimizer_proto::url;
 
 const TRIES: usize = 256;
@@ -138,6 +139,9 @@ impl InvalidationLog {
                 None => self.table.clone(),
             };
             table.record(subject_of(what), soft, floor(now_ms));
+            if let Some(tag) = searched_by(map, what) {
+                table.record(subject_of(&tag), soft, floor(now_ms));
+            }
             match map.set(STAMPS_KEY, &table.encode(), held.map(|(_, cas)| cas)) {
                 Ok(()) => {
                     let number = table.sequence;
@@ -235,6 +239,16 @@ fn floor(now_ms: Millis) -> u32 {
 fn hash(kind: u64, scope: &[u8], value: &[u8]) -> u64 {
     let seed = xxhash_rust::xxh3::xxh3_64_with_seed(scope, kind);
     xxhash_rust::xxh3::xxh3_64_with_seed(value, seed)
+}
+
+/// The tag of what answers other queries of the same path too, where such responses have been seen.
+fn searched_by(map: &impl SharedMap, what: &PurgeTarget) -> Option<PurgeTarget> {
+    let (host, path) = match what {
+        PurgeTarget::Url { host, path } => (host, path),
+        PurgeTarget::Prefix { host, path } if path.contains(&b'?') => (host, path),
+        _ => return None,
+    };
+    map.get(SEARCHES).map(|_| PurgeTarget::tag(host, &search_tag(path)))
 }
 
 /// `None` for everything.

@@ -35,4 +35,6 @@ pub enum Eviction {
     Lfu,
     /// Longest stored.
     Fifo,
+    /// Worth least for its memory, by hits, fetch time and size: see [`optimizer_proto::worth`].
+    Gdsf,
 }

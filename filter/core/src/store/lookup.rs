@@ -144,7 +144,7 @@ pub(super) fn fold(variant: u64) -> u32 {
 /// Whether the directory already knows all that one more hit could tell the policy.
 fn is_settled(policy: Eviction, record: &Record, now_ms: Millis) -> bool {
     match policy {
-        Eviction::Lfu => false,
+        Eviction::Lfu | Eviction::Gdsf => false,
         Eviction::Lru => record.is_visited() && record.accessed.age(Tick::at(now_ms)) == 0,
         Eviction::Sieve => record.is_visited(),
         Eviction::S3Fifo | Eviction::Fifo => record.warmth() == 3,

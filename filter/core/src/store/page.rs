@@ -80,12 +80,6 @@ impl Page {
         Some(self.records.remove(index))
     }
 
-    pub(super) fn position(&self, slot: u16, generation: u32) -> Option<usize> {
-        self.records
-            .iter()
-            .position(|record| record.slot == slot && record.generation == generation)
-    }
-
     /// Remembers an entry that left. As many ghosts are kept as the page ever had slots.
     pub(super) fn add_ghost(&mut self, fingerprint: u32) {
         self.ghosts.push(fingerprint);

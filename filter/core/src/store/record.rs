@@ -3,6 +3,7 @@
 use super::codec::{Tick, full_ticks, ticks_to_ms, u16_at, u32_at, u64_at};
 use super::ledger::Counts;
 use crate::Millis;
+use optimizer_proto::worth::{MAX_COST, cost};
 
 /// Encoded length of a record.
 pub(super) const RECORD_LEN: usize = 48;
@@ -16,6 +17,7 @@ const MAIN: u8 = 1;
 const VISITED: u8 = 2;
 const WARM_SHIFT: u8 = 2;
 const WARM_MAX: u8 = 3;
+const COST_SHIFT: u8 = 4;
 
 /// Idle time after which a frequency counts half: ten minutes.
 const HALF_LIFE_TICKS: u32 = 600_000 / 16;
@@ -74,7 +76,9 @@ impl Record {
         self.slot = old.slot;
         self.queued = old.queued;
         self.frequency = old.frequency;
-        self.flags = old.flags;
+        // A validation is quicker than the fetch that would come after an eviction. So a lower cost is believed one class at a time.
+        let cost = self.cost().max(old.cost().saturating_sub(1));
+        self.flags = (old.flags & !(MAX_COST << COST_SHIFT)) | (cost << COST_SHIFT);
     }
 
     pub(super) fn is_main(&self) -> bool {
@@ -99,7 +103,16 @@ impl Record {
     }
 
     pub(super) fn set_warmth(&mut self, warmth: u8) {
-        self.flags = (self.flags & (MAIN | VISITED)) | (warmth.min(WARM_MAX) << WARM_SHIFT);
+        self.flags = (self.flags & !(WARM_MAX << WARM_SHIFT)) | (warmth.min(WARM_MAX) << WARM_SHIFT);
+    }
+
+    /// What it cost to fetch, as [`cost`] has it.
+    pub(super) fn cost(&self) -> u8 {
+        self.flags >> COST_SHIFT
+    }
+
+    pub(super) fn set_cost(&mut self, fetch_ms: Millis) {
+        self.flags = (self.flags & !(MAX_COST << COST_SHIFT)) | (cost(fetch_ms) << COST_SHIFT);
     }
 
     /// Takes hits into account, the last one at `at`.

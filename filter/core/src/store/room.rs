@@ -73,7 +73,7 @@ impl Store {
                 ..Step::default()
             });
         }
-        self.note_promotions(&before, &page);
+        self.note_promotions(&before, &page, &gone);
         self.touches.forget(number);
         self.events.evictions += evicted as u64;
         self.events.expirations += expired as u64;
@@ -101,7 +101,7 @@ impl Store {
         if !self.commit_removal(map, number, &page, cas, &gone)? {
             return Ok(0);
         }
-        self.note_promotions(&before, &page);
+        self.note_promotions(&before, &page, &gone);
         self.events.evictions += evicted as u64;
         self.events.expirations += (gone.len() - evicted) as u64;
         Ok(u32::try_from(evicted).unwrap_or(u32::MAX))
@@ -139,16 +139,11 @@ impl Store {
         gone
     }
 
-    /// Entries promoted on the way no longer weigh on the probation queue.
-    fn note_promotions(&mut self, before: &Page, after: &Page) {
-        let probation = |page: &Page| -> u64 {
-            let left = page
-                .records
-                .iter()
-                .filter(|record| after.position(record.slot, record.generation).is_some());
-            left.map(|record| record.tally().probation).sum()
-        };
-        let promoted = probation(before).saturating_sub(probation(after));
+    /// Entries promoted on the way no longer weigh on the probation queue; one may have been promoted and gone in one step.
+    fn note_promotions(&mut self, before: &Page, after: &Page, gone: &[Record]) {
+        let probation = |records: &[Record]| -> u64 { records.iter().map(|record| record.tally().probation).sum() };
+        let left = probation(&after.records).saturating_add(probation(gone));
+        let promoted = probation(&before.records).saturating_sub(left);
         self.account.release(
             after.epoch,
             Counts {

@@ -7,7 +7,7 @@ use optimizer_proto::telemetry::samples::Event;
 use optimizer_proto::telemetry::{Sketch, delta};
 use optimizer_proto::v1::{
     BreakerEvent, CacheCounters, ChangeCount, ClientPurge, ErrorCount, Outcome, ReasonCount, RequestSeries,
-    TelemetryDelta,
+    SharingFinding, TelemetryDelta,
 };
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ const MAX_SERIES: usize = 512;
 const MAX_EVENTS: usize = 64;
 /// Purges by clients that are taken between two hand-overs, which are a second apart.
 const MAX_PURGES: usize = 16;
+/// Findings of verified sharing in one delta.
+const MAX_FINDINGS: usize = 16;
 
 /// One finished request.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +70,7 @@ pub struct Recorder {
     changes: BTreeMap<Name, (u64, u64, u64)>,
     events: Vec<BreakerEvent>,
     purges: Vec<ClientPurge>,
+    findings: Vec<SharingFinding>,
     overhead: Sketch,
     sampler: Sampler,
     /// Cache counters, added to directly.
@@ -171,6 +174,13 @@ impl Recorder {
         self.purges.push(purge);
     }
 
+    /// Keeps what verified sharing has found, for the control plane. Beyond the bound it is found again.
+    pub fn finding(&mut self, finding: SharingFinding) {
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(finding);
+        }
+    }
+
     /// Notes a lookup, if the key is one of the sample.
     pub fn looked_up(&mut self, key: u64) {
         self.sampler.push(Event {
@@ -186,13 +196,14 @@ impl Recorder {
     }
 
     /// Notes that a response was stored under a key, if it is one of the sample: how long it is usable, and how long fresh.
-    pub fn stored(&mut self, key: u64, bytes: usize, usable_ms: u64, fresh_ms: u64) {
+    pub fn stored(&mut self, key: u64, bytes: usize, usable_ms: u64, fresh_ms: u64, fetch_ms: u64) {
         let seconds = |ms: u64| u32::try_from(ms / 1_000).unwrap_or(u32::MAX);
         self.sampler.push(Event {
             key,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX).max(1),
             usable_s: seconds(usable_ms),
             fresh_s: seconds(fresh_ms),
+            fetch_ms: u32::try_from(fetch_ms).unwrap_or(u32::MAX),
         });
     }
 
@@ -220,6 +231,7 @@ impl Recorder {
             cache: Some(std::mem::take(&mut self.cache)).filter(|cache| *cache != CacheCounters::default()),
             breaker_events: std::mem::take(&mut self.events),
             purges: std::mem::take(&mut self.purges),
+            findings: std::mem::take(&mut self.findings),
             reasons: counted(&mut self.reasons),
             lost_hits: counted(&mut self.lost_hits),
             invalidations: counted(&mut self.invalidations),

@@ -7,8 +7,9 @@ mod sharing;
 mod storing;
 mod updating;
 
+use super::not_stored::NotStored;
 use super::policy::FreshnessPolicy;
-use super::storability::{self, Exchange, Framing, NotStored, Plan};
+use super::storability::{self, Exchange, Framing, Plan};
 use super::{CacheKey, Encoder, KeyPolicy, KeySecret};
 use crate::Millis;
 use crate::http::fields::{Fields, Line};
@@ -45,6 +46,7 @@ fn exchange<'a>(request: &'a Fields<'a>, status: u16, response: &'a Fields<'a>) 
         response_time_ms: NOW,
         framing: Framing::Length(10),
         identity_in_key: false,
+        stated_freshness_only: false,
         hidden_credentials: false,
     }
 }

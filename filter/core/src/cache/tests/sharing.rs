@@ -221,8 +221,8 @@ fn what_is_for_one_client_is_left_out() {
         ..FreshnessPolicy::default()
     };
     let response = "cache-control: max-age=60 | etag: \"v\" | set-cookie: s=1 | set-cookie: t=2 | x-request-id: 7 | x-kept: 1 \
-        | www-authenticate: Negotiate x | authentication-info: y | x-envoy-upstream-canary: true";
-    let bytes = stored("x-request-id: 7", 200, response, &strip);
+        | traceparent: 00-2 | tracestate: a=b | traceresponse: 00-3 | www-authenticate: Negotiate x | authentication-info: y | x-envoy-upstream-canary: true";
+    let bytes = stored("x-request-id: 7 | traceparent: 00-1", 200, response, &strip);
     let view = StoredView::decode(&bytes, true).expect("what was stored");
     let names: Vec<String> = view
         .fields()

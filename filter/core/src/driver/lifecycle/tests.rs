@@ -33,6 +33,7 @@ fn table() -> Vec<(Stage, Event, Step)> {
     let retry = |failed| Step::Decide(Turn::Retry { since_ms: 100, failed });
     let slot = Stage::Parked(Reason::Slot);
     let tier = Stage::Parked(Reason::Tier);
+    let content = Stage::Parked(Reason::Content);
     vec![
         (Stage::New, Event::Came(100), first(false)),
         // Looked up.
@@ -49,6 +50,8 @@ fn table() -> Vec<(Stage, Event, Step)> {
             Step::Refuse(Refusal::FetchFailed(FAILED)),
         ),
         (Stage::Deciding, Event::WantsTier, Step::Park(Reason::Tier)),
+        (Stage::Deciding, Event::WantsContent, Step::Park(Reason::Content)),
+        (content, Event::Came(100), first(false)),
         (Stage::Deciding, Event::Fetches, Step::TakePlace),
         (Stage::Deciding, Event::Renews, Step::Send),
         // A place within the limit.
@@ -125,6 +128,7 @@ fn table() -> Vec<(Stage, Event, Step)> {
         (flight(FOLLOWER), Event::Ended, Step::Leave),
         (slot, Event::Ended, Step::Leave),
         (tier, Event::Ended, Step::Leave),
+        (content, Event::Ended, Step::Leave),
         // What does not concern it: late, or of Envoy's own making.
         (Stage::New, Event::ResponseHead, Step::Ignore),
         (Stage::New, Event::Ended, Step::Ignore),
@@ -166,16 +170,17 @@ fn kind(event: &Event) -> usize {
         Event::TierMissed => 16,
         Event::ResponseHead => 17,
         Event::Ended => 18,
+        Event::WantsContent => 19,
     }
 }
 
 #[test]
 fn every_event_leads_somewhere() {
-    let mut kinds = [false; 19];
+    let mut kinds = [false; 20];
     for (_, event, _) in table().iter().filter(|(_, _, step)| *step != Step::Ignore) {
         kinds[kind(event)] = true;
     }
-    assert_eq!(kinds, [true; 19]);
+    assert_eq!(kinds, [true; 20]);
 }
 
 /// Where a request may stand after it was led through the table from its beginning.

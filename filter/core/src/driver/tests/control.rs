@@ -230,11 +230,15 @@ fn who_is_vouched_for_knows_of_the_purge_whose_wake_up_is_still_behind() {
 }
 
 fn explained(envoy: &mut Envoy, fields: &[(&str, &str)]) -> serde_json::Value {
+    explained_of(envoy, "GET", fields)
+}
+
+fn explained_of(envoy: &mut Envoy, method: &str, fields: &[(&str, &str)]) -> serde_json::Value {
     let command = optimizer_proto::v1::Command {
         id: "1".to_owned(),
         body: Some(optimizer_proto::v1::command::Body::Explain(
             optimizer_proto::v1::ExplainCommand {
-                method: "GET".to_owned(),
+                method: method.to_owned(),
                 scheme: "http".to_owned(),
                 authority: "api.example".to_owned(),
                 path: "/a?b=1".to_owned(),
@@ -253,6 +257,26 @@ fn explained(envoy: &mut Envoy, fields: &[(&str, &str)]) -> serde_json::Value {
         .execute(Ctx::new(&envoy.host, envoy.host.now_ms.get()), &command);
     assert!(done.ok, "{}", done.detail);
     serde_json::from_str(&done.detail).unwrap()
+}
+
+#[test]
+fn an_explanation_says_why_content_is_not_asked_for() {
+    let mut envoy = Envoy::new(r#"{"routes":[{"name":"a","key_body":{"methods":["QUERY"]}}]}"#);
+    let typed = ("content-type", "application/json");
+    for (method, fields, reason) in [
+        ("POST", &[typed][..], "method"),
+        ("QUERY", &[], "content-type"),
+        ("QUERY", &[typed, ("range", "bytes=0-1")], "content-conditions"),
+        ("QUERY", &[typed], "content-unknown"),
+    ] {
+        assert_eq!(
+            explained_of(&mut envoy, method, fields)["reason"],
+            reason,
+            "{method} {fields:?}"
+        );
+    }
+    envoy.host.blind.set(true);
+    assert_eq!(explained_of(&mut envoy, "QUERY", &[typed])["reason"], "content-unseen");
 }
 
 #[test]

@@ -25,6 +25,48 @@ fn exported(envoy: &mut Envoy, max_bytes: u32) -> Vec<Vec<u8>> {
     }
 }
 
+#[test]
+fn heads_tell_what_is_stored_and_where_its_content_is_the_next() {
+    let mut from = Envoy::new("{}");
+    for path in ["/a", "/b", "/c"] {
+        let mut request = GET.to_vec();
+        request.retain(|(name, _)| *name != ":path");
+        request.push((":path", path));
+        forwarded(from.ask(&request, "200", &FRESH, path.as_bytes()));
+    }
+    let now_ms = from.host.now_ms.get();
+    let asked = |cursor, heads_only, max_bytes| optimizer_proto::v1::ExportCommand {
+        cursor,
+        heads_only,
+        max_bytes,
+        ..Default::default()
+    };
+    for max_bytes in [1, 1 << 20] {
+        let (mut heads, mut cursor) = (Vec::new(), 0);
+        loop {
+            let page = from
+                .vm
+                .export(Ctx::new(&from.host, now_ms), &asked(cursor, true, max_bytes));
+            assert!(max_bytes > 1 || page.items.len() <= 1);
+            heads.extend(page.items);
+            if page.done {
+                break;
+            }
+            cursor = page.next_cursor;
+        }
+        assert_eq!(heads.len(), 3);
+        for head in heads {
+            assert!(head.part.is_empty() && head.total > 0 && head.key.starts_with("http://"));
+            let page = from
+                .vm
+                .export(Ctx::new(&from.host, now_ms), &asked(head.cursor, false, 1 << 20));
+            let item = &page.items[0];
+            assert_eq!((item.identity, &item.key), (head.identity, &head.key));
+            assert_eq!(item.part.len() as u64, head.total);
+        }
+    }
+}
+
 fn imported(envoy: &mut Envoy, record: &[u8]) -> String {
     let now_ms = envoy.host.now_ms.get();
     let mut answer = serde_json::Value::Null;
@@ -116,6 +158,7 @@ fn whole(key: &[u8], value: &[u8]) -> Vec<u8> {
         response_time_ms: 1_700_000_000_000,
         framing: Framing::Empty,
         identity_in_key: false,
+        stated_freshness_only: false,
         hidden_credentials: false,
     };
     let plan = storability::judge(&seen, &FreshnessPolicy::default(), 0).unwrap();

@@ -255,3 +255,33 @@ fn hot_hits() {
         envoy.vm.on_end(&envoy.host, &shared);
     }
 }
+
+#[test]
+fn a_vm_that_stood_still_while_its_clock_was_set_back_serves_nothing_that_was_purged_meanwhile() {
+    for (stood_still_ms, is_purged, hit) in [
+        (2_000, false, true),
+        (3_000, false, true),
+        (3_000, true, false),
+        (6_000, false, false),
+    ] {
+        let mut slow = Envoy::new("{}");
+        slow.vm.on_tick(&slow.host, ROOT);
+        forwarded(slow.get(&[], "200", &FRESH, b"before"));
+        slow.host.set_back_ms.set(stood_still_ms);
+        if is_purged {
+            let mut other = crate::store::InvalidationLog::default();
+            other
+                .purge(
+                    &*slow.host.map,
+                    &optimizer_proto::purge::PurgeTarget::All,
+                    false,
+                    slow.host.now_ms.get(),
+                )
+                .unwrap();
+        }
+        match slow.get(&[], "200", &FRESH, b"after") {
+            Seen::Replied(reply) => assert!(hit && reply.body == b"before", "{stood_still_ms} {is_purged}"),
+            Seen::Forwarded { .. } => assert!(!hit, "{stood_still_ms} {is_purged}"),
+        }
+    }
+}

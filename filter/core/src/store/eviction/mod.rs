@@ -22,7 +22,9 @@ pub(super) fn willingness(policy: Eviction, page: &Page, scene: &EvictionContext
     match policy {
         Eviction::S3Fifo => s3_fifo::willingness(page, scene),
         Eviction::Sieve => sieve::willingness(page, scene),
-        Eviction::Lru | Eviction::Lfu | Eviction::Fifo => ranked::best(policy, page, scene).map(|(_, rank)| rank),
+        Eviction::Lru | Eviction::Lfu | Eviction::Fifo | Eviction::Gdsf => {
+            ranked::best(policy, page, scene).map(|(_, rank)| rank)
+        }
     }
 }
 
@@ -31,6 +33,8 @@ pub(super) fn victim(policy: Eviction, page: &mut Page, scene: &EvictionContext)
     match policy {
         Eviction::S3Fifo => s3_fifo::victim(page, scene),
         Eviction::Sieve => sieve::victim(page),
-        Eviction::Lru | Eviction::Lfu | Eviction::Fifo => ranked::best(policy, page, scene).map(|(index, _)| index),
+        Eviction::Lru | Eviction::Lfu | Eviction::Fifo | Eviction::Gdsf => {
+            ranked::best(policy, page, scene).map(|(index, _)| index)
+        }
     }
 }

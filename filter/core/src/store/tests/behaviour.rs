@@ -203,6 +203,7 @@ fn what_is_past_its_use_is_not_found_and_goes_first() {
     let mut store = Store::new(limits(3, 8 << 20), Eviction::Lru);
     let short = |n: u64| Entry {
         usable_until_ms: START + 1000,
+        fetch_ms: 0,
         ..entry(b"", value(n, 10))
     };
     assert_eq!(
@@ -216,6 +217,7 @@ fn what_is_past_its_use_is_not_found_and_goes_first() {
             Entry {
                 key: &keys[0],
                 usable_until_ms: FOREVER,
+                fetch_ms: 0,
                 ..short(1)
             },
             |_| 0,
@@ -239,6 +241,7 @@ fn what_is_past_its_use_is_not_found_and_goes_first() {
             Entry {
                 key: &keys[2],
                 usable_until_ms: FOREVER,
+                fetch_ms: 0,
                 ..short(3)
             },
             |_| 0,
@@ -269,6 +272,7 @@ fn the_sweep_removes_what_expired() {
         let key = key(n);
         let entry = Entry {
             usable_until_ms: until,
+            fetch_ms: 0,
             ..entry(&key, value(n, 50))
         };
         store.insert(&map, entry, |_| 0, START).unwrap();

@@ -30,6 +30,41 @@ fn policies_name_their_victims() {
 }
 
 #[test]
+fn what_saves_the_origin_least_for_its_memory_goes_first() {
+    let left = |fetches: [(u64, usize); 3], used: &[u64]| {
+        let map = seeded();
+        let mut store = Store::new(limits(3, 8 << 20), Eviction::Gdsf);
+        for (n, (fetch_ms, size)) in (1..).zip(fetches) {
+            let (key, value) = (key(n), value(n, size));
+            let of = Entry {
+                fetch_ms,
+                ..entry(&key, value)
+            };
+            store.insert(&map, of, |_| 0, START).unwrap();
+        }
+        for n in used {
+            assert!(use_it(&mut store, &map, *n, START + 100));
+        }
+        put(&mut store, &map, 4, START + 200).unwrap();
+        (1..=3)
+            .filter(|n| has(&mut store, &map, *n, START + 200))
+            .collect::<Vec<u64>>()
+    };
+    assert_eq!(left([(500, 100), (20, 100), (400, 100)], &[]), [1, 3], "the quickest");
+    assert_eq!(left([(100, 100), (100, 9_000), (100, 100)], &[]), [1, 3], "the largest");
+    assert_eq!(
+        left([(100, 100), (100, 100), (100, 100)], &[1, 1, 2]),
+        [1, 2],
+        "the least used"
+    );
+    assert_eq!(
+        left([(16, 100), (100, 100), (100, 100)], &[1, 1, 1, 1, 1]),
+        [1, 3],
+        "used often, if quick; else the older"
+    );
+}
+
+#[test]
 fn hits_count_in_other_workers_after_a_flush() {
     let map = seeded();
     let (mut one, mut two) = (
@@ -56,9 +91,10 @@ fn the_policy_can_be_switched_under_load() {
         Eviction::Lru,
         Eviction::Lfu,
         Eviction::Fifo,
+        Eviction::Gdsf,
     ];
     for round in 0..25_u64 {
-        store.configure(limits(500, 8 << 20), policies[round as usize % 5]);
+        store.configure(limits(500, 8 << 20), policies[round as usize % 6]);
         let before = store.usage(&map, START).entries;
         assert!(round == 0 || before == 500, "{before}");
         for n in 0..600 {

@@ -58,6 +58,7 @@ fn run(workers: usize, ops: &[(usize, Op)]) {
                 let key = key(*n);
                 let entry = Entry {
                     usable_until_ms: now + live_ms,
+                    fetch_ms: 0,
                     ..entry(&key, value(*n, *len))
                 };
                 latest.remove(n);

@@ -51,6 +51,7 @@ fn entry<'a>(key: &'a [u8], value: Vec<u8>) -> Entry<'a> {
         key,
         vary: &[],
         usable_until_ms: FOREVER,
+        fetch_ms: 0,
         purge_generation: PurgeGeneration::default(),
         value,
     }

@@ -83,6 +83,7 @@ fn a_body_in_flight_is_purged_too() {
         .insert(
             &map,
             Entry {
+                fetch_ms: 0,
                 purge_generation,
                 ..entry(&key(1), value(1, 50))
             },
@@ -93,6 +94,7 @@ fn a_body_in_flight_is_purged_too() {
     put(&mut store, &map, 2, START).unwrap();
     let third = key(3);
     let young = Entry {
+        fetch_ms: 0,
         purge_generation: invalidation_log.purge_generation(),
         ..entry(&third, value(3, 50))
     };
