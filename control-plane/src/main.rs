@@ -7,11 +7,14 @@ mod breakers;
 mod budgets;
 mod cache;
 mod credentials;
+mod experiments;
 mod fleet;
 mod health;
 mod host;
 mod kernel;
 mod net;
+mod operations;
+mod otlp;
 mod purges;
 mod redis;
 mod replication;
@@ -43,7 +46,6 @@ async fn main() -> std::process::ExitCode {
         println!("{:#}", optimizer_proto::settings::schema());
         return std::process::ExitCode::SUCCESS;
     }
-    config.start_logging();
     match app::run(config).await {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

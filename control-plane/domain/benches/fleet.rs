@@ -140,6 +140,7 @@ fn following() {
                     bytes,
                     usable_s: 600,
                     fresh_s: 600,
+                    fetch_ms: 0,
                 });
             }
         }

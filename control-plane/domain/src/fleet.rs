@@ -18,7 +18,7 @@ use optimizer_proto::v1::{
 };
 use std::collections::{BTreeMap, VecDeque};
 
-/// An Envoy not heard of for so long is forgotten: its gauges at once when it goes, its counts after this.
+/// How long a disconnected Envoy is remembered. Its gauges go when it disconnects, its counts after this.
 pub const FORGOTTEN_AFTER_MS: u64 = 3_600_000;
 /// An Envoy whose stream is gone but whose report is younger than this still counts as present.
 const PRESENT_MS: u64 = 5_000;
@@ -217,23 +217,22 @@ impl Fleet {
             from_ms: at_ms.saturating_sub(report.span_ms),
             at_ms,
         };
-        let Some(mut delta) = report.delta.clone() else {
+        let Some(delta) = &report.delta else {
             return Reported::Merged;
         };
-        let samples = delta.samples.take();
-        delta.purges.clear();
         if follows {
-            envoy.what_if.take(samples.as_ref(), delta.cache.as_ref(), most, now_ms);
+            let samples = delta.samples.as_ref();
+            envoy.what_if.take(samples, delta.cache.as_ref(), most, now_ms);
         }
-        for event in delta.breaker_events.drain(..) {
+        for event in &delta.breaker_events {
             if self.events.len() >= MAX_EVENTS {
                 self.events.pop_front();
             }
-            self.events.push_back((envoy.node_id.clone(), event));
+            self.events.push_back((envoy.node_id.clone(), event.clone()));
         }
-        envoy.windows.add(&delta, span);
-        delta::merge(&mut self.totals, &delta);
-        self.windows.add(&delta, span);
+        envoy.windows.add(delta, span);
+        delta::merge_counts(&mut self.totals, delta);
+        self.windows.add(delta, span);
         Reported::Merged
     }
 
@@ -304,11 +303,20 @@ impl Fleet {
             }
             let title = envoy.title(name).to_owned();
             match &envoy.refused {
-                Some((refused, why)) if *refused == revision => standing.refused.push((title, why.clone())),
+                Some((_, why)) if envoy.refuses(revision) => standing.refused.push((title, why.clone())),
                 _ => standing.late.push(title),
             }
         }
         standing
+    }
+
+    /// Whether one of these Envoys is connected and has neither taken this revision into force in all its workers nor rejected it.
+    #[must_use]
+    pub fn awaits_any<'a>(&self, mut names: impl Iterator<Item = &'a str>, epoch: &str, revision: u64) -> bool {
+        names.any(|name| {
+            let envoy = self.envoys.get(name).filter(|envoy| envoy.connection.is_some());
+            envoy.is_some_and(|envoy| !envoy.runs_on(epoch, revision) && !envoy.refuses(revision))
+        })
     }
 
     /// Breaker transitions, newest last: node and event.
@@ -362,7 +370,7 @@ fn told(violations: &[Violation]) -> Vec<Violation> {
     kept.collect()
 }
 
-/// At most so many bytes of a text.
+/// The beginning of a text, at most this many bytes.
 fn shortened(text: &str, bytes: usize) -> String {
     let end = (0..=bytes.min(text.len()))
         .rev()

@@ -10,8 +10,10 @@
 pub mod alerts;
 pub mod breakers;
 pub mod cache;
+pub mod experiments;
 pub mod fleet;
 pub mod health;
+pub mod operations;
 pub mod purges;
 pub mod replication;
 pub mod settings;

@@ -8,6 +8,8 @@ use crate::Millis;
 use crate::alerts::Silence;
 use crate::breakers::overrides::BreakerOverride;
 use crate::cache::warmup::WarmupProgress;
+use crate::experiments::Experiment;
+use crate::operations::Operation;
 use crate::purges::{Matched, Purge, is_zero};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +54,8 @@ pub enum Fact {
     #[serde(rename = "said")]
     BreakerOverridden {
         /// How.
-        said: BreakerOverride,
+        #[serde(rename = "said")]
+        entry: BreakerOverride,
     },
     /// Somebody has seen an alert.
     #[serde(rename = "acknowledged")]
@@ -82,6 +85,26 @@ pub enum Fact {
         /// How warm.
         warmth: WarmupProgress,
     },
+    /// How an operation stands. Its beginning and end are in the journal; in between it is told every ten seconds beside the journal.
+    #[serde(rename = "operation")]
+    OperationTold {
+        /// It.
+        operation: Box<Operation>,
+    },
+    /// How an experiment stands. Its beginning and end are in the journal; in between it is told every ten seconds beside the journal.
+    #[serde(rename = "experiment")]
+    ExperimentTold {
+        /// It.
+        experiment: Box<Experiment>,
+    },
+    /// Whoever does an operation is to end it.
+    #[serde(rename = "cancelled")]
+    OperationCancelled {
+        /// Its id.
+        id: String,
+        /// Who says so.
+        by: String,
+    },
 }
 
 impl Fact {
@@ -90,9 +113,10 @@ impl Fact {
     pub fn name(&self) -> Option<String> {
         match self {
             Self::PurgeAccepted { purge } => Some(purge.id.clone()),
-            Self::BreakerOverridden { said } => {
-                Some(format!("{}/{}/{}/{:?}", said.at, said.upstream, said.who, said.action))
-            }
+            Self::BreakerOverridden { entry } => Some(format!(
+                "{}/{}/{}/{:?}",
+                entry.at, entry.upstream, entry.who, entry.action
+            )),
             _ => None,
         }
     }
@@ -151,6 +175,7 @@ impl Journaled {
 mod tests {
     use super::*;
     use crate::breakers::overrides::OverrideAction;
+    use crate::operations::Kind;
     use crate::purges::Target;
     use serde_json::{Value, json};
 
@@ -173,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_journal_is_written_as_every_replica_reads_it() {
-        let said = BreakerOverride {
+        let entry = BreakerOverride {
             at: 3,
             upstream: "origin".to_owned(),
             action: OverrideAction::ForceOpen,
@@ -188,7 +213,8 @@ mod tests {
             until: 9,
         };
         let (purge, warmth) = (purge(), WarmupProgress::begun(4));
-        let facts: [(Fact, Value); 8] = [
+        let operation = Operation::begun("3".to_owned(), Kind::Warm, ("me", "a", ""), 7);
+        let facts: [(Fact, Value); 10] = [
             (
                 Fact::PurgeAccepted { purge: purge.clone() },
                 json!({"what": "purge", "purge": json!(purge)}),
@@ -211,8 +237,8 @@ mod tests {
                 json!({"what": "reopened", "id": "1", "round": 2}),
             ),
             (
-                Fact::BreakerOverridden { said: said.clone() },
-                json!({"what": "said", "said": json!(said)}),
+                Fact::BreakerOverridden { entry: entry.clone() },
+                json!({"what": "said", "said": json!(entry)}),
             ),
             (
                 Fact::AlertAcknowledged {
@@ -239,6 +265,23 @@ mod tests {
                     warmth,
                 },
                 json!({"what": "warmed", "envoy": "a", "warmth": json!(warmth)}),
+            ),
+            (
+                Fact::OperationTold {
+                    operation: Box::new(operation),
+                },
+                json!({"what": "operation", "operation": {
+                    "id": "3", "kind": "warm", "by": "me", "envoy": "a", "key": "", "started_at": 7, "updated_at": 7, "state": "running",
+                    "progress": {"stage": "begun", "unit": "bytes", "done": 0, "total": null, "since": 7, "from": 0},
+                    "cancelled_by": "", "receipt": {"complete": false, "incomplete_because": "", "counts": {}},
+                }}),
+            ),
+            (
+                Fact::OperationCancelled {
+                    id: "3".to_owned(),
+                    by: "you".to_owned(),
+                },
+                json!({"what": "cancelled", "id": "3", "by": "you"}),
             ),
         ];
         for (fact, written) in facts {

@@ -21,15 +21,16 @@ use mini::Mini;
 use optimizer_proto::settings::EvictionPolicy;
 use optimizer_proto::telemetry::samples::{EVERY_KEY, Event, is_sampled};
 use optimizer_proto::v1::{CacheCounters, KeySamples};
+use optimizer_proto::worth::cost;
 use slot::Now;
 
 /// Keys followed of one Envoy at most: with all miniature caches less than a megabyte.
 pub const MOST_KEYS: usize = 2_048;
 /// Keys followed at least of one Envoy among thousands.
 pub const LEAST_KEYS: usize = 256;
-/// A key not looked up for so long makes room for another one.
+/// A key makes room for another one this long after its last lookup.
 const IDLE_MS: Millis = 3_600_000;
-/// Counts are halved when so many lookups are in them, so that old traffic is forgotten.
+/// Counts are halved after this many lookups, so that old traffic is forgotten.
 const FORGET_AT: f64 = 200_000.0;
 /// Sizes that are tried: the smallest, and how much larger each is than the one before.
 const SMALLEST: f64 = 64.0;
@@ -187,6 +188,7 @@ impl WhatIf {
         let before = key.bytes;
         let until = |seconds: u32| now_ms.saturating_add(u64::from(seconds) * 1_000);
         key.bytes = event.bytes;
+        key.cost = cost(u64::from(event.fetch_ms));
         (key.fresh_until, key.usable_until) = (until(event.fresh_s), until(event.usable_s));
         let key = *key;
         let now = Now {

@@ -1,13 +1,14 @@
 //! Alerts on their way to whoever is on call: a webhook of one's own, PagerDuty, Alertmanager.
 
 use crate::kernel::clock::{now_ms, timestamp};
+use crate::kernel::sync::lock;
 use crate::storage::document;
 use control_domain::Millis;
 use control_domain::alerts::{Action, Alert, Notification, Outbox, Severity, about};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// PagerDuty's Events API v2.
@@ -77,23 +78,23 @@ impl Notifier {
 
     /// Notifications waiting, and given up.
     pub(crate) fn standing(&self) -> (usize, u64) {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner).standing()
+        lock(&self.outbox).standing()
     }
 
     /// What waits and what was told.
     pub(crate) fn outbox(&self) -> Outbox {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.outbox).clone()
     }
 
     /// Goes on where another replica ended.
     pub(crate) fn go_on_with(&self, outbox: Outbox) {
-        *self.outbox.lock().unwrap_or_else(PoisonError::into_inner) = outbox;
+        *lock(&self.outbox) = outbox;
     }
 
     /// Writes down what every receiver must be told. `firing`: the alerts that are on, and whether anybody wants to be told. True when
     /// there is something new.
     pub(crate) fn reconcile(&self, firing: &[(&Alert, bool)], now_ms: Millis) -> bool {
-        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outbox = lock(&self.outbox);
         let mut changed = false;
         for (name, configured) in self.receivers.configured() {
             changed |= configured && outbox.reconcile(name, firing, now_ms);
@@ -115,7 +116,7 @@ impl Notifier {
     /// True when something was sent.
     pub(crate) async fn deliver(&self, firing: &[Alert]) -> bool {
         let now_ms = now_ms();
-        let due = self.outbox.lock().unwrap_or_else(PoisonError::into_inner).due(now_ms);
+        let due = lock(&self.outbox).due(now_ms);
         let of = |receiver: &'static str| {
             let own = due.iter().filter(move |notification| notification.receiver == receiver);
             self.deliver_to(own.take(AT_A_TIME).collect())
@@ -135,7 +136,7 @@ impl Notifier {
         for notification in notifications {
             let sent = self.send(notification).await;
             let now_ms = now_ms();
-            let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut outbox = lock(&self.outbox);
             match sent {
                 Ok(()) => outbox.done(notification.number),
                 Err(Undelivered::Refused(reason)) => {
@@ -161,7 +162,7 @@ impl Notifier {
             return;
         };
         {
-            let mut reminded = self.reminded_ms.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reminded = lock(&self.reminded_ms);
             if now_ms.saturating_sub(*reminded) < REMIND_MS {
                 return;
             }

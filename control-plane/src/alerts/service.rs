@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Default)]
 struct State {
-    board: AlertRegistry,
+    registry: AlertRegistry,
     baseline: Baseline,
     /// The version of the alerts that was written down last.
     kept: u64,
@@ -46,8 +46,8 @@ impl AlertService {
         leadership: Arc<dyn Leadership>,
     ) -> Self {
         let store = AlertStore::new(folder);
-        let state = store.load().map(|(board, baseline)| State {
-            board: board.resumed(now_ms()),
+        let state = store.load().map(|(registry, baseline)| State {
+            registry: registry.resumed(now_ms()),
             baseline,
             kept: 0,
         });
@@ -66,19 +66,19 @@ impl AlertService {
     /// Alerts that are on, the worst first, and whether nobody is told of them; `pending`: also those that have not lasted long enough.
     pub(crate) fn active(&self, pending: bool) -> Vec<(Alert, bool)> {
         let (state, now_ms) = (lock(&self.state), now_ms());
-        let active = state.board.active(pending).into_iter();
-        let silenced = |alert: &Alert| state.board.is_silenced(&alert.name, now_ms);
+        let active = state.registry.active(pending).into_iter();
+        let silenced = |alert: &Alert| state.registry.is_silenced(&alert.name, now_ms);
         active.map(|alert| (alert.clone(), silenced(alert))).collect()
     }
 
     /// Alerts that ended, the newest first.
     pub(crate) fn history(&self) -> Vec<Alert> {
-        lock(&self.state).board.history().cloned().collect()
+        lock(&self.state).registry.history().cloned().collect()
     }
 
     /// The silences in force.
     pub(crate) fn silences(&self) -> Vec<Silence> {
-        lock(&self.state).board.silences().to_vec()
+        lock(&self.state).registry.silences().to_vec()
     }
 
     /// Notifications waiting to be delivered, and given up.
@@ -88,7 +88,7 @@ impl AlertService {
 
     /// Somebody has seen an alert; false when it is not on.
     pub(crate) async fn acknowledge(&self, id: &str, by: &str) -> bool {
-        if !lock(&self.state).board.acknowledge(id, by) {
+        if !lock(&self.state).registry.acknowledge(id, by) {
             return false;
         }
         tracing::info!(alert = id, who = by, "alert acknowledged");
@@ -99,7 +99,7 @@ impl AlertService {
 
     /// Begins a silence, or changes the one of that name; false when there are as many as are kept.
     pub(crate) async fn silence(&self, silence: Silence) -> bool {
-        let kept = lock(&self.state).board.silence(silence.clone());
+        let kept = lock(&self.state).registry.silence(silence.clone());
         if kept {
             self.replication.publish(Fact::AlertSilenced { silence }).await;
         }
@@ -108,7 +108,7 @@ impl AlertService {
 
     /// Ends a silence; false when there is none.
     pub(crate) async fn unsilence(&self, name: &str) -> bool {
-        let ended = lock(&self.state).board.unsilence(name);
+        let ended = lock(&self.state).registry.unsilence(name);
         if ended {
             let name = name.to_owned();
             self.replication.publish(Fact::AlertUnsilenced { name }).await;
@@ -118,17 +118,17 @@ impl AlertService {
 
     /// Somebody has seen an alert, at another replica.
     pub(crate) fn observe_acknowledged(&self, id: &str, by: &str) {
-        lock(&self.state).board.acknowledge(id, by);
+        lock(&self.state).registry.acknowledge(id, by);
     }
 
     /// A silence has begun at another replica.
     pub(crate) fn observe_silenced(&self, silence: Silence) {
-        lock(&self.state).board.silence(silence);
+        lock(&self.state).registry.silence(silence);
     }
 
     /// A silence was ended at another replica.
     pub(crate) fn observe_unsilenced(&self, name: &str) {
-        lock(&self.state).board.unsilence(name);
+        lock(&self.state).registry.unsilence(name);
     }
 
     /// Judges the figures of this moment, and writes down what has changed: before anybody is told, as whoever is told of an alert must
@@ -136,11 +136,11 @@ impl AlertService {
     pub(crate) fn judge(&self, mut figures: Figures, rules: &Rules, now_ms: Millis) {
         let (changes, hour_began) = {
             let mut state = lock(&self.state);
-            let State { board, baseline, .. } = &mut *state;
+            let State { registry, baseline, .. } = &mut *state;
             figures.usual_throughput = baseline.usual(now_ms);
-            let found = conditions(&figures, rules, |name| board.standing(name));
+            let found = conditions(&figures, rules, |name| registry.standing(name));
             let hour_began = baseline.note(figures.throughput, now_ms);
-            (board.evaluate(found, rules.resolve_after_ms, now_ms), hour_began)
+            (registry.evaluate(found, rules.resolve_after_ms, now_ms), hour_began)
         };
         for change in changes {
             let (Change::Firing(alert) | Change::Resolved(alert)) = change;
@@ -161,15 +161,15 @@ impl AlertService {
         if !self.store.keeps() {
             return;
         }
-        let (board, baseline) = {
+        let (registry, baseline) = {
             let mut state = lock(&self.state);
-            if state.board.version() == state.kept && !anyway {
+            if state.registry.version() == state.kept && !anyway {
                 return;
             }
-            state.kept = state.board.version();
-            (state.board.clone(), state.baseline.clone())
+            state.kept = state.registry.version();
+            (state.registry.clone(), state.baseline.clone())
         };
-        self.store.save(&board, &baseline);
+        self.store.save(&registry, &baseline);
     }
 
     /// Notes what the receivers are to be told, if it is this replica that tells them.

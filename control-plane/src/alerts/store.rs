@@ -9,7 +9,8 @@ const FILE: &str = "alerts.json";
 
 #[derive(Serialize)]
 struct Record<'a> {
-    board: &'a AlertRegistry,
+    #[serde(rename = "board")]
+    registry: &'a AlertRegistry,
     baseline: &'a Baseline,
 }
 
@@ -29,16 +30,16 @@ impl AlertStore {
     /// What was kept last.
     pub(super) fn load(&self) -> Option<(AlertRegistry, Baseline)> {
         let read = |mut kept: serde_json::Value| {
-            let board = serde_json::from_value(kept["board"].take())?;
-            Ok((board, serde_json::from_value(kept["baseline"].take())?))
+            let registry = serde_json::from_value(kept["board"].take())?;
+            Ok((registry, serde_json::from_value(kept["baseline"].take())?))
         };
         document::load(self.path.as_deref()?, read)
     }
 
     /// Writes it down.
-    pub(super) fn save(&self, board: &AlertRegistry, baseline: &Baseline) {
+    pub(super) fn save(&self, registry: &AlertRegistry, baseline: &Baseline) {
         let Some(path) = &self.path else { return };
-        if let Err(error) = document::save(path, &Record { board, baseline }) {
+        if let Err(error) = document::save(path, &Record { registry, baseline }) {
             tracing::warn!(%error, "alerts cannot be kept");
         }
     }

@@ -54,40 +54,40 @@ impl BreakerService {
     }
 
     /// Takes an override in and sends it to all Envoys connected here; answers it as the log has it, and what each made of it.
-    pub(crate) async fn put(&self, mut said: BreakerOverride) -> (BreakerOverride, Vec<Answer>) {
+    pub(crate) async fn put(&self, mut entry: BreakerOverride) -> (BreakerOverride, Vec<Answer>) {
         let _turn = self.turn.lock().await;
         {
             let mut overrides = lock(&self.overrides);
-            said.at = overrides.moment(&said.upstream, said.at);
-            overrides.apply(said.clone());
+            entry.at = overrides.moment(&entry.upstream, entry.at);
+            overrides.apply(entry.clone());
         }
         tracing::warn!(
-            upstream = said.upstream,
-            action = ?said.action,
-            until = said.until,
-            who = said.who,
-            reason = said.reason,
-            "breaker steered"
+            upstream = entry.upstream,
+            action = ?entry.action,
+            until = entry.until,
+            who = entry.who,
+            reason = entry.reason,
+            "breaker overridden"
         );
         self.keep();
         self.replication
-            .publish(Fact::BreakerOverridden { said: said.clone() })
+            .publish(Fact::BreakerOverridden { entry: entry.clone() })
             .await;
-        let answers = self.send(&said).await;
-        (said, answers)
+        let answers = self.send(&entry).await;
+        (entry, answers)
     }
 
     /// Another replica has taken an override in.
-    pub(crate) fn observe(self: &Arc<Self>, said: BreakerOverride) {
-        let fresh = said.at.saturating_add(FRESH_MS) > now_ms();
-        let news = lock(&self.overrides).apply(said.clone());
+    pub(crate) fn observe(self: &Arc<Self>, entry: BreakerOverride) {
+        let fresh = entry.at.saturating_add(FRESH_MS) > now_ms();
+        let news = lock(&self.overrides).apply(entry.clone());
         if !news {
             return;
         }
         self.keep();
         if fresh {
             let service = Arc::clone(self);
-            tokio::spawn(async move { service.repeat(&said.upstream).await });
+            tokio::spawn(async move { service.repeat(&entry.upstream).await });
         }
     }
 
@@ -96,12 +96,12 @@ impl BreakerService {
         let _turn = self.turn.lock().await;
         let now_ms = now_ms();
         let holding: Vec<BreakerOverride> = lock(&self.overrides).in_force(now_ms).cloned().collect();
-        for said in holding {
-            let done = self.fleet.command(envoy, Body::Breaker(said.command(now_ms)), ANSWER);
+        for entry in holding {
+            let done = self.fleet.command(envoy, Body::Breaker(entry.command(now_ms)), ANSWER);
             if !done.await.is_some_and(|result| result.ok) {
                 tracing::warn!(
                     envoy,
-                    upstream = said.upstream,
+                    upstream = entry.upstream,
                     "the breaker's forced state is not in force there"
                 );
             }
@@ -118,8 +118,8 @@ impl BreakerService {
             }
             let _turn = self.turn.lock().await;
             let holding: Vec<BreakerOverride> = lock(&self.overrides).to_renew().cloned().collect();
-            for said in holding {
-                self.send(&said).await;
+            for entry in holding {
+                self.send(&entry).await;
             }
         }
     }
@@ -142,26 +142,26 @@ impl BreakerService {
                     let breakers = fleet.get(&envoy).map_or(&[][..], |envoy| &envoy.gauges.breakers);
                     overrides.unheard(breakers, now_ms)
                 });
-                for said in unheard {
+                for entry in unheard {
                     tracing::info!(
                         envoy,
-                        upstream = said.upstream,
+                        upstream = entry.upstream,
                         "an override of a breaker is told once more"
                     );
-                    self.tell(&envoy, said, now_ms);
+                    self.tell(&envoy, entry, now_ms);
                 }
             }
         }
     }
 
     /// Sends an override without waiting for the answer: what comes of it, the next reports show.
-    fn tell(&self, envoy: &str, said: &BreakerOverride, now_ms: u64) {
+    fn tell(&self, envoy: &str, entry: &BreakerOverride, now_ms: u64) {
         let Some(connection) = self.fleet.connection_of(envoy) else {
             return;
         };
         let command = Command {
-            id: format!("override-{}", said.at),
-            body: Some(Body::Breaker(said.command(now_ms))),
+            id: format!("override-{}", entry.at),
+            body: Some(Body::Breaker(entry.command(now_ms))),
         };
         self.fleet.tell(connection, ToFilter::Command(command));
     }
@@ -170,13 +170,13 @@ impl BreakerService {
     async fn repeat(&self, upstream: &str) {
         let _turn = self.turn.lock().await;
         let last = lock(&self.overrides).last(upstream).cloned();
-        if let Some(said) = last {
-            self.send(&said).await;
+        if let Some(entry) = last {
+            self.send(&entry).await;
         }
     }
 
-    async fn send(&self, said: &BreakerOverride) -> Vec<Answer> {
-        let command = Body::Breaker(said.command(now_ms()));
+    async fn send(&self, entry: &BreakerOverride) -> Vec<Answer> {
+        let command = Body::Breaker(entry.command(now_ms()));
         self.fleet.command_all_here(command, ANSWER).await
     }
 
@@ -184,7 +184,7 @@ impl BreakerService {
         let Some(file) = &self.file else { return };
         let overrides = self.overrides();
         if let Err(error) = document::save(file, &overrides) {
-            tracing::error!(%error, "what was said about breakers cannot be kept on disk: a restart would forget it");
+            tracing::error!(%error, "overrides of breakers cannot be saved on disk: a restart would forget them");
         }
     }
 }

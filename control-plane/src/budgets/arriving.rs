@@ -75,7 +75,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         (
             "work of a restore whose client has left",
             "none".to_owned(),
-            "`snapshots.rs`",
+            "`restores.rs`",
             STALLING,
             "a_restore_ends_with_its_client",
         ),

@@ -4,18 +4,22 @@ use super::{GUARDED, Row, bytes, count, time};
 use crate::app::Config;
 use crate::kernel::events;
 use crate::transport::grpc;
-use crate::{purges as purging, settings as changing, tier, xds};
+use crate::{purges as purging, tier, xds};
 use control_domain::alerts;
+use control_domain::experiments;
 use control_domain::fleet;
+use control_domain::operations;
 use control_domain::purges;
 use control_domain::settings::history;
 use control_domain::settings::recovery;
+use control_domain::settings::reported;
 use control_domain::telemetry::envoy_stats;
 use std::time::Duration;
 
 const FLEET: &str = "control-plane/domain/src/fleet/bounds.rs";
 const TIER: &str = "control-plane/src/tier/tests.rs";
 const PEERS: &str = "tests/stories/peers.rs";
+const PROBES: &str = "control-plane/src/app/probes_tests.rs";
 const MADE: &str = "control-plane/src/xds/made.rs";
 
 pub(super) fn rows(set: &Config) -> Vec<Row> {
@@ -46,6 +50,38 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "`purges.rs`",
             "control-plane/domain/src/purges/tests.rs",
             "who_was_away_for_longer_than_is_remembered_forgets_everything",
+        ),
+        (
+            "operations: under way here, remembered, for how long",
+            format!(
+                "{}, {}, {}",
+                operations::RUNNING,
+                operations::KEPT,
+                time(Duration::from_millis(operations::REMEMBERED_MS))
+            ),
+            "`operations/register.rs`",
+            "control-plane/domain/src/operations/register.rs",
+            "the_newest_are_kept_and_what_runs_before_what_has_ended",
+        ),
+        (
+            "texts of an operation; counts in its receipt",
+            format!("{} characters; {}", operations::TEXT, operations::COUNTS),
+            "`operations.rs`",
+            "control-plane/domain/src/operations.rs",
+            "texts_and_counts_are_bounded",
+        ),
+        (
+            "experiments remembered; a text, Envoys named, the change",
+            format!(
+                "{}; {} characters, {}, {}",
+                experiments::KEPT,
+                experiments::TEXT,
+                experiments::NAMED,
+                bytes(experiments::CHANGE)
+            ),
+            "`experiments/record.rs`",
+            "control-plane/domain/src/experiments/register.rs",
+            "the_newest_are_kept_and_no_more_of_each_than_so_much",
         ),
         (
             "events that wait for a listener",
@@ -126,6 +162,20 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "messages_of_empty_parts_take_up_little",
         ),
         (
+            "a question of a health check, which asks for no token; of reflection",
+            [grpc::MAX_PROBE, grpc::MAX_QUESTION].map(bytes).join(", "),
+            "`probes.rs`, `reflection.rs`",
+            PROBES,
+            "without_a_token_a_check_is_answered_and_nothing_else",
+        ),
+        (
+            "answers of a call of reflection, of those that wait to be read",
+            bytes(grpc::ANSWERS),
+            "`reflection.rs`",
+            PROBES,
+            "questions_end_with_their_token_and_so_many_are_open_at_a_time",
+        ),
+        (
             "parts of a message, but of statistics, which are folded as they are read",
             count(grpc::MAX_PARTS),
             "`grpc/parts.rs`",
@@ -176,9 +226,9 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         ),
         (
             "settings that an Envoy tells where there are none",
-            bytes(changing::MAX_TOLD),
+            bytes(reported::MAX_TOLD),
             "`reported.rs`",
-            "control-plane/src/settings/reported.rs",
+            "control-plane/domain/src/settings/reported.rs",
             "no_more_is_taken_than_a_document_can_be",
         ),
         (

@@ -4,7 +4,7 @@ use super::tokens::{EnvoyTokens, TokenFile};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tonic::{Request, Status};
+use tonic::{Extensions, Request, Status};
 
 /// What a connection has shown.
 #[derive(Debug, Clone)]
@@ -53,8 +53,13 @@ impl fmt::Debug for Token {
 impl Peer {
     /// The sender of an admitted request.
     pub(crate) fn of<T>(request: &Request<T>) -> Self {
+        Self::among(request.extensions())
+    }
+
+    /// The sender of an admitted request with these extensions.
+    pub(crate) fn among(extensions: &Extensions) -> Self {
         // Nobody else puts one in; without one it may speak for nobody.
-        let known = request.extensions().get::<Self>().cloned();
+        let known = extensions.get::<Self>().cloned();
         known.unwrap_or_else(|| Self {
             speaks: Speaks::For(Arc::default()),
             token: None,

@@ -1,8 +1,9 @@
 //! Credentials for the REST API: a file of bearer tokens, read again whenever it changes.
 
+use crate::kernel::sync::lock;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ const SHORTEST: usize = 16;
 pub(crate) enum Role {
     /// Read.
     Viewer,
-    /// Change settings, purge, steer breakers, take snapshots.
+    /// Change settings, purge, override breakers, take snapshots.
     Operator,
     /// Restore snapshots.
     Admin,
@@ -138,7 +139,7 @@ impl<T> TokenFile<T> {
 
     /// The tokens in force; a file that cannot be read any more leaves the last good ones.
     pub(crate) fn tokens(&self) -> Arc<T> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if state.2.elapsed() >= LOOK_EVERY {
             state.2 = Instant::now();
             let present = changed(&self.path);

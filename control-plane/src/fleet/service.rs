@@ -84,7 +84,7 @@ impl FleetService {
         self.notify_progress();
     }
 
-    /// An Envoy has said what it runs on, or what it refuses.
+    /// An Envoy has acknowledged or rejected a revision.
     pub(crate) fn acknowledged(&self, envoy: &str, ack: &SettingsAck) {
         lock(&self.state).fleet.acknowledged(envoy, ack, now_ms());
         self.remote.acknowledged(envoy, ack);
@@ -119,7 +119,7 @@ impl FleetService {
         lock(&self.state).stats.report(node, statistics, now_ms());
     }
 
-    /// What another replica has heard of an Envoy.
+    /// What another replica reports of an Envoy.
     pub(crate) fn observe(&self, envoy: &str, update: &EnvoyUpdate, is_here: bool) {
         let observed = lock(&self.state).fleet.observe(envoy, update, is_here, now_ms());
         if let (Some(Reported::Merged), Some(report)) = (observed, &update.report) {

@@ -95,7 +95,7 @@ impl Streams {
             return;
         }
         if let Some(waiting) = state.waiting.remove(&result.id) {
-            // Whoever asked may have given up.
+            // The caller may have timed out.
             let _ = waiting.answer.send(result);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::service::HealthService;
 use crate::host::system::Sampler;
+use crate::kernel::blocking::run_blocking;
 use crate::kernel::clock::now_ms;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +36,8 @@ pub(crate) async fn judge(health: Arc<HealthService>, folder: Option<PathBuf>, m
         }
         round = round.wrapping_add(1);
         let now_ms = now_ms();
-        match health.figures(now_ms) {
+        // A look at every Envoy.
+        match run_blocking(|| health.figures(now_ms)) {
             Some((figures, rules)) => health.alerts().judge(figures, &rules, now_ms),
             None => health.alerts().keep(false),
         }

@@ -178,6 +178,8 @@ impl HealthService {
         let condition = self.sources.settings.condition();
         let mut figures = self.fleet_figures(settings, published.epoch(), published.present().number, now_ms);
         figures.refused_keys = condition.refused_keys;
+        figures.quarantined = settings.quarantine.clone();
+        figures.quarantined.retain(|entry| entry.holds(&settings.routes));
         figures.storage_fault = condition.storage_fault;
         figures.tier_fault = self.sources.tier.fault();
         figures.envoy_faults = self.envoy_faults(now_ms);

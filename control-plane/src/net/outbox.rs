@@ -70,6 +70,14 @@ impl Outbox {
         Ok(())
     }
 
+    /// Room for all answers of a call, for as long as it is kept.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<Taken, Status> {
+        self.room.take(self.to, bytes).ok_or_else(|| self.refuse())
+    }
+
     fn refuse(&self) -> Status {
         self.refused.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(to = %self.to, "too many answers wait to be read");

@@ -1,10 +1,11 @@
 //! How much is taken at a time, in all and from one address: connections and calls of a port, bytes of bodies. What REST may take of connections is
 //! kept from gRPC, and the other way round: probes are answered whatever happens at the other port.
 
+use crate::kernel::sync::lock;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Descriptors for files, Redis, notifications.
 pub(crate) const RESERVE: u64 = 64;
@@ -83,7 +84,7 @@ impl Places {
 
     /// Takes `amount` for an address; `None` when there is not as much left.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr, amount: usize) -> Option<Place> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = lock(&self.taken);
         let own = taken.1.get(&address).copied().unwrap_or(0);
         let (all, own) = (taken.0.checked_add(amount)?, own.checked_add(amount)?);
         if all > self.all || own > self.each {
@@ -101,7 +102,7 @@ impl Places {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = lock(&self.places.taken);
         taken.0 = taken.0.saturating_sub(self.amount);
         let own = taken.1.get(&self.address).copied().unwrap_or(0);
         if own > self.amount {

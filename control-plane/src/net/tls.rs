@@ -1,8 +1,9 @@
 //! TLS for REST and gRPC: certificate and key from files, read again when they change. With an authority for clients it is mutual.
 
+use crate::kernel::sync::lock;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -160,7 +161,7 @@ impl Acceptor {
 
     /// The files as last read; those that cannot be used any more leave the last good ones.
     fn present(&self) -> Arc<ServerConfig> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if state.looked.elapsed() >= LOOK_EVERY {
             state.looked = Instant::now();
             let changed = self.files.changed();

@@ -1,8 +1,9 @@
 //! A connection that is there or is not, and why.
 
 use super::{Connection, Endpoint, ends_connection, reason};
+use crate::kernel::sync::lock;
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -96,7 +97,7 @@ impl RedisConnection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// From now on commands run on this.

@@ -18,7 +18,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value};
 use std::time::Duration;
 
-/// A server that does not answer for so long is as good as gone.
+/// A server that does not answer within this time counts as gone.
 pub(crate) const ANSWER: Duration = Duration::from_millis(250);
 
 /// An open connection.

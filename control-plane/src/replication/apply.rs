@@ -4,7 +4,9 @@ use crate::alerts::AlertService;
 use crate::breakers::BreakerService;
 use crate::cache::WarmupService;
 use crate::credentials::{KeySecret, Proofs};
+use crate::experiments::ExperimentService;
 use crate::fleet::FleetService;
+use crate::operations::OperationService;
 use crate::purges::PurgeService;
 use crate::settings::SettingsService;
 use control_domain::replication::Fact;
@@ -19,6 +21,8 @@ pub(crate) struct Owners {
     pub(crate) breakers: Arc<BreakerService>,
     pub(crate) alerts: Arc<AlertService>,
     pub(crate) warmup: Arc<WarmupService>,
+    pub(crate) operations: Arc<OperationService>,
+    pub(crate) experiments: Arc<ExperimentService>,
     pub(crate) key_secret: Arc<KeySecret>,
     pub(crate) proofs: Arc<Proofs>,
 }
@@ -36,11 +40,14 @@ impl Owners {
                 round,
             } => self.purges.observe_applied(round, &id, &envoy, at, matched),
             Fact::PurgeReopened { id, round } => self.purges.observe_reopened(&id, round),
-            Fact::BreakerOverridden { said } => self.breakers.observe(said),
+            Fact::BreakerOverridden { entry } => self.breakers.observe(entry),
             Fact::AlertAcknowledged { id, by } => self.alerts.observe_acknowledged(&id, &by),
             Fact::AlertSilenced { silence } => self.alerts.observe_silenced(silence),
             Fact::AlertUnsilenced { name } => self.alerts.observe_unsilenced(&name),
             Fact::EnvoyWarmed { envoy, warmth } => self.warmup.observe(&envoy, warmth),
+            Fact::OperationTold { operation } => self.operations.observe(*operation),
+            Fact::ExperimentTold { experiment } => self.experiments.observe(*experiment),
+            Fact::OperationCancelled { id, by } => self.operations.observe_cancelled(&id, &by),
         }
     }
 
@@ -49,7 +56,7 @@ impl Owners {
         let purges = self.purges.all().into_iter();
         let purges = purges.map(|purge| Fact::PurgeAccepted { purge });
         let overrides = self.breakers.overrides();
-        let overrides = overrides.log().cloned().map(|said| Fact::BreakerOverridden { said });
+        let overrides = overrides.log().cloned().map(|entry| Fact::BreakerOverridden { entry });
         let silences = self.alerts.silences().into_iter();
         let silences = silences.map(|silence| Fact::AlertSilenced { silence });
         purges.chain(overrides).chain(silences).collect()

@@ -1,4 +1,4 @@
-//! A replica hears the others: it reads what they write, until the connection fails.
+//! Reads what the other replicas write, until the connection fails.
 
 use super::apply::Owners;
 use super::reader::Reader;
@@ -64,7 +64,7 @@ pub(super) async fn follow(replicas: &RedisReplication, owners: &Owners) -> Redi
         if batch.settings {
             replicas.refresh(&owners.settings).await;
         }
-        for fact in batch.facts {
+        for fact in batch.facts.into_iter().chain(batch.passing) {
             owners.apply(fact);
         }
         for update in &batch.updates {

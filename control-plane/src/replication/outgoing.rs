@@ -1,10 +1,11 @@
 //! What is on its way to the other replicas. It waits here while Redis is away, within a bound.
 
+use crate::kernel::sync::lock;
 use crate::redis::RedisConnection;
 use control_domain::purges::tier_order::Fence;
 use redis::{Cmd, FromRedisValue, Value};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
@@ -13,14 +14,14 @@ const ROOM: usize = 32 << 20;
 /// Entries under way together: a slow Redis takes as many as a quick one.
 const AT_ONCE: usize = 100;
 const RETRY: Duration = Duration::from_millis(200);
-/// Whoever waits for an entry to be taken waits for so long at most.
+/// Longest wait for an entry to be taken.
 const TAKEN: Duration = Duration::from_millis(500);
 
 /// Which stream an entry goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Journal,
-    News,
+    Updates,
 }
 
 struct Waiting {
@@ -53,7 +54,7 @@ impl std::fmt::Debug for Outgoing {
 
 impl Outgoing {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     pub(super) fn has_room(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The connection on which a replica hears: one command that waits for whatever comes in the streams.
+//! The connection on which a replica reads the streams: one command that waits for new entries.
 
 use super::wire::{Fields, JOURNAL_ENTRIES, read_fact, read_update};
 use crate::redis::keys::Keys;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// The command returns after this when nothing comes.
 const BLOCK_MS: u64 = 1_000;
-/// A server that says nothing for so long is gone.
+/// A server that sends nothing for this long is gone.
 const ANSWER: Duration = Duration::from_millis(2_000);
 /// Entries of a stream at once.
 const PAGE: usize = 500;
@@ -30,6 +30,8 @@ pub(super) struct Batch {
     /// Entries of the journal that this replica wrote itself.
     pub(super) own: Vec<Fence>,
     pub(super) updates: Vec<EnvoyUpdate>,
+    /// Facts beside the updates, which are told again.
+    pub(super) passing: Vec<Fact>,
 }
 
 /// How far a replica has read, also over a lost connection.
@@ -141,7 +143,8 @@ impl Reader {
                 batch.own = own.filter_map(|(id, _)| Fence::parse(id)).collect();
                 self.places.journal = last;
             } else {
-                batch.updates = others.filter_map(read_update).collect();
+                batch.updates = others.clone().filter_map(read_update).collect();
+                batch.passing = others.filter_map(read_fact).collect();
                 self.places.news = last;
             }
         }

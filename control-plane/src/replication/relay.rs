@@ -15,9 +15,9 @@ use subtle::ConstantTimeEq;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-/// A replica that does not take a connection for so long is as good as gone.
+/// A replica that does not accept a connection within this time counts as gone.
 const CONNECT: Duration = Duration::from_secs(1);
-/// Finds replicas that vanished without a word.
+/// Finds replicas that vanished without closing their connection.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// What the way to the other replica may take, beside the Envoy's answer.
 const WAY: Duration = Duration::from_millis(500);

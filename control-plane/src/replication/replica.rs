@@ -1,9 +1,9 @@
-//! This replica: what it tells the others, and what it has heard of them.
+//! This replica: what it sends to the others, and what it knows of them.
 
 use super::outgoing::{Outgoing, Stream};
 use super::reader::Places;
 use super::relay::Relay;
-use super::wire::{append_fact, append_update};
+use super::wire::{append_fact, append_passing, append_update};
 use crate::kernel::chance;
 use crate::kernel::clock::now_ms;
 use crate::kernel::ports::{Leadership, RemoteEnvoys, Replication};
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 const ANSWER: Duration = Duration::from_secs(2);
 /// For so long it is waited for that a purge is in the journal.
 const PUBLISHED: Duration = Duration::from_secs(1);
-/// An Idempotency-Key is remembered for so long.
+/// How long an Idempotency-Key is remembered.
 const KEYS_KEPT_S: u64 = 86_400;
 
 /// What this replica knows of an Envoy that is connected to it.
@@ -146,7 +146,7 @@ impl RedisReplication {
         if self.outgoing.has_room() {
             drop(
                 self.outgoing
-                    .put(Stream::News, self.update(own.clone(), connected, None)),
+                    .put(Stream::Updates, self.update(own.clone(), connected, None)),
             );
         }
     }
@@ -194,6 +194,13 @@ impl Replication for RedisReplication {
 
     fn publish_later(&self, fact: Fact) {
         drop(self.outgoing.put(Stream::Journal, self.append(&fact)));
+    }
+
+    fn publish_passing(&self, fact: Fact) {
+        if self.outgoing.has_room() {
+            let command = append_passing(&fact, &self.keys.news(), &self.id());
+            drop(self.outgoing.put(Stream::Updates, command));
+        }
     }
 
     async fn publish_purge(&self, purge: &Purge) {
@@ -310,7 +317,7 @@ impl RemoteEnvoys for RedisReplication {
             );
             return;
         }
-        let told = self.outgoing.put(Stream::News, self.update(own, true, Some(report)));
+        let told = self.outgoing.put(Stream::Updates, self.update(own, true, Some(report)));
         if self.fault().is_none() {
             Outgoing::taken(told).await;
         }

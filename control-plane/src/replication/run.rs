@@ -1,4 +1,4 @@
-//! Keeps in touch with the other replicas: hears them, tells them, and counts who is there.
+//! The connection to the other replicas: reads from them, writes to them, counts those present.
 
 use super::apply::Owners;
 use super::follow::follow;
@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 /// Changes are looked for so often, beside being told of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A replica that was not there for so long is gone.
+/// A replica without a heartbeat for this long is gone.
 const GONE_MS: u64 = 5_000;
-/// Who notifies is replaced when not heard of for so long.
+/// The replica that notifies is replaced when its lease was not renewed for this long.
 const LEASE_MS: u64 = 8_000;
 /// One step: I am here; who else is, and who holds the lease? By the clock of Redis.
 const BEAT: &str = "local time = redis.call('TIME') \

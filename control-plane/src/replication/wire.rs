@@ -1,4 +1,4 @@
-//! How facts and updates are written to the streams in Redis: the journal, which is kept, and the news of Envoys, which pass.
+//! How facts and updates are written to the streams in Redis: the journal, which is kept, and updates of Envoys, which are not.
 
 use control_domain::fleet::EnvoyUpdate;
 use control_domain::replication::Fact;
@@ -14,7 +14,7 @@ const UPDATES_KEPT: usize = 20_000;
 /// Fields of an entry of a stream, with their values.
 pub(super) type Fields = Vec<(String, Vec<u8>)>;
 
-/// The beginning of what appends to a stream that keeps so many entries.
+/// The beginning of a command that appends to a stream of at most this many entries.
 fn appending(stream: &str, kept: usize, from: &str) -> Cmd {
     let mut command = redis::cmd("XADD");
     command.arg(stream).arg("MAXLEN").arg("~").arg(kept).arg("*");
@@ -24,7 +24,15 @@ fn appending(stream: &str, kept: usize, from: &str) -> Cmd {
 
 /// What appends a fact to the journal.
 pub(super) fn append_fact(fact: &Fact, stream: &str, from: &str) -> Cmd {
-    let mut command = appending(stream, JOURNAL_ENTRIES, from);
+    with_fact(appending(stream, JOURNAL_ENTRIES, from), fact)
+}
+
+/// What appends a fact to the updates, which are not kept.
+pub(super) fn append_passing(fact: &Fact, stream: &str, from: &str) -> Cmd {
+    with_fact(appending(stream, UPDATES_KEPT, from), fact)
+}
+
+fn with_fact(mut command: Cmd, fact: &Fact) -> Cmd {
     command
         .arg("entry")
         .arg(serde_json::to_string(fact).unwrap_or_default());
@@ -130,6 +138,16 @@ mod tests {
         };
         let mut fields = written(&append_fact(&fact, "s", "me"));
         assert_eq!(read_fact(&fields), Some(fact));
+        let passing = written(&append_passing(
+            &Fact::PurgeReopened {
+                id: "1".to_owned(),
+                round: 1,
+            },
+            "s",
+            "me",
+        ));
+        assert_eq!(passing, fields);
+        assert_eq!(read_update(&passing), None, "no update");
         fields[1].1 = br#"{"what": "of the future"}"#.to_vec();
         assert_eq!(read_fact(&fields), None);
     }

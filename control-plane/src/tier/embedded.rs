@@ -1,10 +1,11 @@
 //! A tier in this process: bounded, and gone with it.
 
 use super::entry::{Id, Lease, Read};
+use crate::kernel::sync::lock;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// A value of usual size, to begin with the right number of places.
 const USUAL: u64 = 8 << 10;
@@ -100,6 +101,6 @@ impl Embedded {
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<u128, Held>> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.leases)
     }
 }

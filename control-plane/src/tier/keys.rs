@@ -1,11 +1,12 @@
 //! Keys for values at rest, from a file that is read again when it changes.
 
+use crate::kernel::sync::lock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 /// The file is looked at so often.
@@ -55,7 +56,7 @@ impl KeyFile {
 
     /// The keys in force. A file that became unreadable leaves the last good ones.
     pub(super) fn keys(&self) -> Arc<Keys> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if state.looked.elapsed().as_secs() >= LOOK_EVERY_S {
             state.looked = Instant::now();
             let modified = modified(&self.path);

@@ -18,6 +18,7 @@ pub(crate) use embedded::MAX_LEASES;
 pub(crate) use keys::KeyFile;
 
 use crate::kernel::clock::now_ms;
+use crate::kernel::sync::lock;
 use crate::redis::Endpoint;
 use backend::Backend;
 use control_domain::purges::tier_order::{Fence, MAX_LIFE_MS, Parts, PurgeTable, Subject};
@@ -32,7 +33,7 @@ use redis_store::RedisStore;
 use seal::Sealer;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -98,7 +99,7 @@ impl Tier {
     }
 
     fn table(&self) -> MutexGuard<'_, PurgeTable> {
-        self.purges.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.purges)
     }
 
     /// Answers an Envoy.

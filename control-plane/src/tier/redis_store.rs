@@ -10,10 +10,11 @@
 
 use super::entry::{Id, Lease, Read};
 use crate::kernel::clock::now_ms;
+use crate::kernel::sync::lock;
 use crate::redis::{ANSWER, Connection, Endpoint, Fault, RedisConnection};
 use control_domain::purges::tier_order::{Fence, Known, MAX_LIFE_MS, PurgeTable, Subject};
 use redis::{Cmd, RedisError, Value};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Purges are kept for longer than any response lives.
 const PURGES_KEPT_MS: u64 = 2 * MAX_LIFE_MS + 60 * 60 * 1_000;
@@ -82,7 +83,7 @@ impl RedisStore {
 
     async fn open(&self, table: &Mutex<PurgeTable>) -> Result<Connection, RedisError> {
         let mut connection = self.wire.connect().await?;
-        let known = table.lock().unwrap_or_else(PoisonError::into_inner).known();
+        let known = lock(table).known();
         let begun: Option<String> = connection.ask(&begin(&self.prefix)).await?;
         if let Some(fence) = begun {
             tracing::info!(
@@ -109,7 +110,7 @@ impl RedisStore {
         loop {
             let entries: Entries = connection.ask(&self.range(&format!("({after}"))).await?;
             let more = entries.len() >= PAGE;
-            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut table = lock(table);
             for (fence, subject) in read(entries) {
                 table.record(fence, &subject);
                 after = fence;

@@ -43,6 +43,8 @@ pub struct Process {
     pub map: MemoryMap,
     /// The clock of its machine, milliseconds since 1970.
     pub clock_ms: Cell<u64>,
+    /// Its clock that nobody sets, milliseconds.
+    pub steady_ms: Cell<u64>,
     /// Queues by name, and what is in them.
     names: RefCell<BTreeMap<Vec<u8>, u32>>,
     items: RefCell<BTreeMap<u32, Vec<Vec<u8>>>>,
@@ -53,10 +55,11 @@ pub struct Process {
 impl Process {
     /// A process whose chance comes from a seed.
     #[must_use]
-    pub fn new(seed: u64, clock_ms: u64) -> Self {
+    pub fn new(seed: u64, clock_ms: u64, steady_ms: u64) -> Self {
         let process = Self::default();
         process.random.set(seed);
         process.clock_ms.set(clock_ms);
+        process.steady_ms.set(steady_ms);
         process
     }
 }
@@ -179,6 +182,10 @@ impl Clock for SimHost {
         self.process.clock_ms.get() * 1_000_000
     }
 
+    fn steady_ms(&self) -> u64 {
+        self.process.steady_ms.get()
+    }
+
     fn log(&self, _level: LogLevel, _message: &str) {}
 }
 
@@ -208,6 +215,14 @@ impl Headers for SimHost {
 }
 
 impl BodySource for SimHost {
+    fn shows_request_body(&self) -> bool {
+        false
+    }
+
+    fn request_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        self.response_body(size)
+    }
+
     fn response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
         self.called();
         Ok(self.body.borrow().iter().take(size).copied().collect())
@@ -322,8 +337,6 @@ impl ControlTransport for SimHost {
         self.called();
         self.ask(Effect::Cancel(stream));
     }
-
-    fn half_close(&self, _stream: u32) {}
 
     fn message(&self, _size: usize) -> Result<Vec<u8>, HostError> {
         self.called();

@@ -26,7 +26,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The word in answers and notifications.
+    /// As written in answers and notifications.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

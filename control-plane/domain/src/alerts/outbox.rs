@@ -85,7 +85,7 @@ impl Outbox {
     }
 
     fn put(&mut self, receiver: &str, action: Action, alert: Alert, replaces: Option<Severity>, now_ms: Millis) {
-        // The newest word about an alert is the one that counts.
+        // The newest notification of an alert is the one that counts.
         self.waiting
             .retain(|other| other.receiver != receiver || other.alert.id != alert.id);
         if self.waiting.len() >= MAX_WAITING {

@@ -31,7 +31,7 @@ pub struct Alert {
     pub id: String,
     /// The rule.
     pub name: String,
-    /// How bad.
+    /// Its severity.
     pub severity: Severity,
     /// Where it stands.
     pub state: State,

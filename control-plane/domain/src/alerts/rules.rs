@@ -3,7 +3,7 @@
 use super::Severity;
 use crate::fleet::faults::Fault;
 use crate::telemetry::envoy_stats::Fullest;
-use optimizer_proto::settings::{Alerts, Threshold};
+use optimizer_proto::settings::{Alerts, Quarantined, Threshold};
 use std::collections::BTreeMap;
 
 /// The figures the rules judge.
@@ -45,6 +45,8 @@ pub struct Figures {
     pub refused_keys: BTreeMap<String, String>,
     /// Upstreams whose breaker is open somewhere.
     pub open_breakers: Vec<String>,
+    /// Routes that are not cached, because their responses depend on what is not in the key.
+    pub quarantined: Vec<Quarantined>,
     /// Filter VMs started anew in the last five minutes.
     pub vm_reloads: u64,
     /// Why settings cannot be kept.
@@ -250,6 +252,16 @@ fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
             1.0,
             summary,
         );
+    }
+    for entry in &figures.quarantined {
+        let place = match &entry.route {
+            Some(route) => format!("route {route}"),
+            None => format!("{}{}", entry.host, entry.path_prefix),
+        };
+        let depends_on = entry.depends_on.join(", ");
+        let summary = format!("{place} is not cached: its responses depend on {depends_on}, which is not in the key");
+        let label = Some(("finding", entry.id.as_str()));
+        add("sharing_quarantined", Severity::Critical, label, 1.0, summary);
     }
     for envoy in &figures.bad_reporters {
         let summary = format!("{envoy} sends reports that cannot be true; they are not counted");

@@ -16,7 +16,7 @@ const ON_ITS_WAY_MS: u64 = 15_000;
 /// Entries of the audit log kept.
 const MAX_ENTRIES: usize = 1_000;
 
-/// What an operator can say.
+/// What an operator can do to a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverrideAction {
@@ -45,10 +45,10 @@ impl OverrideAction {
         Self::ALL
             .into_iter()
             .find(|(name, _)| *name == text)
-            .map(|(_, word)| word)
+            .map(|(_, action)| action)
     }
 
-    /// The word by which a breaker is in this state, as an Envoy reports it.
+    /// The override that puts a breaker into this state, as an Envoy reports it.
     fn shown_as(state: &str) -> Option<Self> {
         match state {
             "forced_open" => Some(Self::ForceOpen),
@@ -68,7 +68,7 @@ impl OverrideAction {
     }
 }
 
-/// A word said, as the audit log keeps it.
+/// An override, as the audit log keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BreakerOverride {
     /// When it was made, milliseconds since 1970.
@@ -114,7 +114,7 @@ impl BreakerOverride {
     }
 }
 
-/// The words in force and the audit log.
+/// The overrides in force and the audit log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerOverrides {
     in_force: BTreeMap<String, BreakerOverride>,
@@ -124,18 +124,22 @@ pub struct BreakerOverrides {
 impl BreakerOverrides {
     /// Adds an override, which replaces an earlier one of the same breaker. Replicas receive overrides in different
     /// orders: one that is older than the known one of that breaker changes nothing. False when it was known.
-    pub fn apply(&mut self, said: BreakerOverride) -> bool {
-        if self.log.contains(&said) {
+    pub fn apply(&mut self, entry: BreakerOverride) -> bool {
+        if self.log.contains(&entry) {
             return false;
         }
-        let place = self.log.partition_point(|other| other.order() <= said.order());
-        let overruled = self.log.iter().skip(place).any(|other| other.upstream == said.upstream);
-        if !overruled && said.action == OverrideAction::Reset {
-            self.in_force.remove(&said.upstream);
+        let place = self.log.partition_point(|other| other.order() <= entry.order());
+        let overruled = self
+            .log
+            .iter()
+            .skip(place)
+            .any(|other| other.upstream == entry.upstream);
+        if !overruled && entry.action == OverrideAction::Reset {
+            self.in_force.remove(&entry.upstream);
         } else if !overruled {
-            self.in_force.insert(said.upstream.clone(), said.clone());
+            self.in_force.insert(entry.upstream.clone(), entry.clone());
         }
-        self.log.insert(place, said);
+        self.log.insert(place, entry);
         if self.log.len() > MAX_ENTRIES {
             self.log.pop_front();
         }
@@ -146,7 +150,7 @@ impl BreakerOverrides {
     /// replica that made it.
     #[must_use]
     pub fn moment(&self, upstream: &str, now_ms: Millis) -> Millis {
-        let last = self.last(upstream).map_or(0, |said| said.at);
+        let last = self.last(upstream).map_or(0, |entry| entry.at);
         now_ms.max(last.saturating_add(1))
     }
 
@@ -155,21 +159,21 @@ impl BreakerOverrides {
     /// that time.
     #[must_use]
     pub fn unheard(&self, breakers: &[BreakerGauge], now_ms: Millis) -> Vec<&BreakerOverride> {
-        let settled = |said: &&BreakerOverride| {
-            let said_ms_ago = now_ms.saturating_sub(said.at);
-            let ends = said.until.is_some_and(|until| until.abs_diff(now_ms) < ON_ITS_WAY_MS);
-            said_ms_ago >= ON_ITS_WAY_MS && !ends
+        let settled = |entry: &&BreakerOverride| {
+            let age_ms = now_ms.saturating_sub(entry.at);
+            let ends = entry.until.is_some_and(|until| until.abs_diff(now_ms) < ON_ITS_WAY_MS);
+            age_ms >= ON_ITS_WAY_MS && !ends
         };
-        let mut upstreams: Vec<&str> = self.log.iter().map(|said| said.upstream.as_str()).collect();
+        let mut upstreams: Vec<&str> = self.log.iter().map(|entry| entry.upstream.as_str()).collect();
         upstreams.sort_unstable();
         upstreams.dedup();
         let last = upstreams.into_iter().filter_map(|upstream| self.last(upstream));
         last.filter(settled)
-            .filter(|said| {
-                let gauge = breakers.iter().find(|gauge| gauge.upstream == said.upstream);
+            .filter(|entry| {
+                let gauge = breakers.iter().find(|gauge| gauge.upstream == entry.upstream);
                 let forced = gauge.filter(|gauge| gauge.forced_until_ms > 0);
                 let held = forced.and_then(|gauge| OverrideAction::shown_as(&gauge.state));
-                let wanted = Some(said.action).filter(|word| *word != OverrideAction::Reset && said.holds(now_ms));
+                let wanted = Some(entry.action).filter(|word| *word != OverrideAction::Reset && entry.holds(now_ms));
                 // Where nothing is forced, and nothing is to be, there is nothing to tell.
                 held != wanted
             })
@@ -179,17 +183,17 @@ impl BreakerOverrides {
     /// The last override of a breaker.
     #[must_use]
     pub fn last(&self, upstream: &str) -> Option<&BreakerOverride> {
-        self.log.iter().rev().find(|said| said.upstream == upstream)
+        self.log.iter().rev().find(|entry| entry.upstream == upstream)
     }
 
     /// What holds now, by breaker.
     pub fn in_force(&self, now_ms: Millis) -> impl Iterator<Item = &BreakerOverride> {
-        self.in_force.values().filter(move |said| said.holds(now_ms))
+        self.in_force.values().filter(move |entry| entry.holds(now_ms))
     }
 
     /// The overrides to renew from time to time, because they have no end time.
     pub fn to_renew(&self) -> impl Iterator<Item = &BreakerOverride> {
-        self.in_force.values().filter(|said| said.until.is_none())
+        self.in_force.values().filter(|entry| entry.until.is_none())
     }
 
     /// All overrides ever made, the newest last.
@@ -202,7 +206,7 @@ impl BreakerOverrides {
 mod tests {
     use super::*;
 
-    fn said(upstream: &str, action: OverrideAction, until: Option<Millis>) -> BreakerOverride {
+    fn entry(upstream: &str, action: OverrideAction, until: Option<Millis>) -> BreakerOverride {
         BreakerOverride {
             at: 1_000,
             upstream: upstream.to_owned(),
@@ -220,16 +224,16 @@ mod tests {
             word.at = breaker_overrides.moment(&word.upstream, word.at);
             assert!(breaker_overrides.apply(word));
         };
-        apply(&mut breaker_overrides, said("a", OverrideAction::ForceClose, None));
+        apply(&mut breaker_overrides, entry("a", OverrideAction::ForceClose, None));
         apply(
             &mut breaker_overrides,
-            said("a", OverrideAction::ForceOpen, Some(5_000)),
+            entry("a", OverrideAction::ForceOpen, Some(5_000)),
         );
-        apply(&mut breaker_overrides, said("b", OverrideAction::DryRun, None));
+        apply(&mut breaker_overrides, entry("b", OverrideAction::DryRun, None));
         let holding = |breaker_overrides: &BreakerOverrides, now_ms| {
             breaker_overrides
                 .in_force(now_ms)
-                .map(|said| (said.upstream.clone(), said.action))
+                .map(|entry| (entry.upstream.clone(), entry.action))
                 .collect::<Vec<_>>()
         };
         let (open, dry) = (
@@ -239,7 +243,7 @@ mod tests {
         assert_eq!(holding(&breaker_overrides, 4_999), [open, dry.clone()]);
         assert_eq!(holding(&breaker_overrides, 5_000), [dry]);
         assert_eq!(breaker_overrides.to_renew().count(), 1);
-        apply(&mut breaker_overrides, said("b", OverrideAction::Reset, None));
+        apply(&mut breaker_overrides, entry("b", OverrideAction::Reset, None));
         assert!(holding(&breaker_overrides, 5_000).is_empty());
         assert_eq!(breaker_overrides.log().count(), 4);
     }
@@ -247,11 +251,11 @@ mod tests {
     #[test]
     fn replicas_that_hear_words_in_any_order_end_alike() {
         let mut words = vec![
-            said("a", OverrideAction::ForceOpen, None),
-            said("a", OverrideAction::Reset, None),
-            said("a", OverrideAction::DryRun, None),
-            said("b", OverrideAction::ForceOpen, None),
-            said("b", OverrideAction::Reset, None),
+            entry("a", OverrideAction::ForceOpen, None),
+            entry("a", OverrideAction::Reset, None),
+            entry("a", OverrideAction::DryRun, None),
+            entry("b", OverrideAction::ForceOpen, None),
+            entry("b", OverrideAction::Reset, None),
         ];
         (1..).zip(&mut words).for_each(|(at, word)| word.at = at);
         let heard = |words: &[BreakerOverride]| {
@@ -274,16 +278,16 @@ mod tests {
     #[test]
     fn an_envoy_is_told_how_long_it_still_holds() {
         let ends = |word: BreakerOverride, now_ms| word.command(now_ms).expires_in_ms;
-        assert_eq!(ends(said("a", OverrideAction::ForceOpen, Some(5_000)), 2_000), 3_000);
-        assert_eq!(ends(said("a", OverrideAction::ForceOpen, None), 2_000), LEASE_MS);
-        assert_eq!(ends(said("a", OverrideAction::Reset, None), 2_000), 0);
+        assert_eq!(ends(entry("a", OverrideAction::ForceOpen, Some(5_000)), 2_000), 3_000);
+        assert_eq!(ends(entry("a", OverrideAction::ForceOpen, None), 2_000), LEASE_MS);
+        assert_eq!(ends(entry("a", OverrideAction::Reset, None), 2_000), 0);
     }
 
     #[test]
     fn the_log_is_bounded_and_survives_its_json() {
         let mut breaker_overrides = BreakerOverrides::default();
         for at in 0..MAX_ENTRIES as u64 + 10 {
-            let mut word = said("a", OverrideAction::DryRun, None);
+            let mut word = entry("a", OverrideAction::DryRun, None);
             word.at = at;
             assert!(breaker_overrides.apply(word.clone()) && !breaker_overrides.apply(word));
         }
@@ -298,8 +302,8 @@ mod tests {
     #[test]
     fn words_of_one_millisecond_and_clocks_that_differ_leave_one_order() {
         let (open, close) = (
-            said("a", OverrideAction::ForceOpen, None),
-            said("a", OverrideAction::ForceClose, None),
+            entry("a", OverrideAction::ForceOpen, None),
+            entry("a", OverrideAction::ForceClose, None),
         );
         let heard = |words: [&BreakerOverride; 2]| {
             let mut breaker_overrides = BreakerOverrides::default();
@@ -353,7 +357,7 @@ mod tests {
             (OverrideAction::Reset, None, vec![], false),
         ] {
             let mut breaker_overrides = BreakerOverrides::default();
-            breaker_overrides.apply(said("a", word, until));
+            breaker_overrides.apply(entry("a", word, until));
             let unheard = breaker_overrides.unheard(&reported, NOW);
             assert_eq!(!unheard.is_empty(), told, "{word:?} {until:?} {reported:?}");
             assert!(

@@ -104,7 +104,7 @@ pub struct Thresholds {
     pub failure_rate: u32,
     /// Share of slow calls at which the breaker opens, percent.
     pub slow_call_rate: u32,
-    /// From so many milliseconds on a call is slow.
+    /// A call that takes at least this many milliseconds is slow.
     pub slow_call_ms: u64,
     /// Calls below which it does not judge.
     pub minimum_calls: u32,
@@ -155,7 +155,7 @@ pub struct Transition {
     pub opened_on: Option<Evidence>,
 }
 
-/// The worst state with how many Envoys are in it, each breaker on each Envoy, and what operators have said.
+/// The worst state with how many Envoys are in it, each breaker on each Envoy, and the overrides in force.
 #[must_use]
 pub fn breaker_status(fleet: &Fleet, breaker_overrides: &BreakerOverrides, now_ms: Millis) -> BreakerStatus {
     let worst = worst_state(fleet, &Filter::default(), now_ms);

@@ -99,7 +99,7 @@ fn reason(present: CacheShape, wanted: CacheShape, knee: u64, gain: f64) -> Stri
     }
 }
 
-/// Memory that so many entries of the usual size need, with a quarter to spare.
+/// Memory for this many entries of the usual size, with a quarter to spare.
 fn memory_for(fleet: &Fleet, entries: u64, now_ms: Millis) -> u64 {
     let held = crate::cache::held::held(fleet, now_ms);
     let each = held.bytes.checked_div(held.entries).unwrap_or(USUAL_ENTRY);

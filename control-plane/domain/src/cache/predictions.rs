@@ -166,6 +166,16 @@ pub fn what_if(
     }
 }
 
+/// Points by which the hit ratio is to grow with `wanted` in place of `present`, and the sampled lookups behind it; `None` while they are
+/// too few.
+#[must_use]
+pub fn gain(fleet: &Fleet, present: CacheShape, wanted: CacheShape) -> Option<(Figure, u64)> {
+    let then = curve(fleet, None, wanted.policy);
+    let now = curve(fleet, None, present.policy);
+    let gain = wanted.predicted(&then).hit_ratio - present.predicted(&now).hit_ratio;
+    (then.samples() >= ENOUGH).then(|| (number(gain), then.samples()))
+}
+
 fn each(fleet: &Fleet, only: Option<&str>, wanted: CacheShape, now_ms: Millis) -> Vec<EnvoyPrediction> {
     let meant = fleet
         .present(now_ms)
@@ -231,7 +241,7 @@ fn sizes() -> impl Iterator<Item = u64> {
     std::iter::successors(Some(SMALLEST), next)
 }
 
-/// A larger cache must win so many points to be worth its memory.
+/// Percentage points that a larger cache must gain to be worth its memory.
 const WORTH: f64 = 1.0;
 
 /// The smallest size after which no larger one wins a point more.

@@ -143,6 +143,20 @@ pub struct Restored {
 }
 
 impl Restored {
+    /// The counts by their names.
+    #[must_use]
+    pub fn counts(&self) -> std::collections::BTreeMap<String, u64> {
+        let counts = [
+            ("read", self.read),
+            ("restored", self.restored),
+            ("kept", self.kept),
+            ("expired", self.expired),
+            ("purged", self.purged),
+            ("refused", self.refused),
+        ];
+        counts.map(|(name, count)| (name.to_owned(), count)).into()
+    }
+
     /// Counts what became of one entry: `restored`, `kept`, `expired`, `purged`, or why it was refused.
     pub fn count(&mut self, outcome: &str) {
         match outcome {

@@ -1,11 +1,11 @@
-//! What other replicas have heard of Envoys.
+//! What other replicas know of Envoys.
 
 use super::{ConnectionId, Fleet, Reported};
 use crate::Millis;
 use optimizer_proto::telemetry::check_report;
 use optimizer_proto::v1::{Hello, SettingsAck, TelemetryReport};
 
-/// What a replica has heard of an Envoy. Each update says who the Envoy is, so that none needs another one to be understood.
+/// What a replica has learned of an Envoy. Each update names the Envoy in full, so that it can be read without another one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EnvoyUpdate {
     /// How the Envoy introduced itself.

@@ -101,6 +101,12 @@ impl Envoy {
             .is_some_and(|(of, number)| of == epoch && *number >= revision)
     }
 
+    /// Whether this revision is the last one that it rejected.
+    #[must_use]
+    pub fn refuses(&self, revision: u64) -> bool {
+        self.refused.as_ref().is_some_and(|(refused, _)| *refused == revision)
+    }
+
     /// Whether it has answered for settings that it was sent.
     #[must_use]
     pub fn has_answered(&self) -> bool {

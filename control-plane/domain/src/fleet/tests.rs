@@ -74,9 +74,11 @@ fn stragglers_are_the_connected_without_the_revision() {
     assert_eq!(fleet.stragglers("other", 3).len(), 2);
     let names = || ["a", "b", "c"].into_iter();
     assert_eq!(fleet.standing(names(), "e", 3).late, ["node-b"]);
+    assert!(fleet.awaits_any(names(), "e", 3) && !fleet.awaits_any(["a", "c"].into_iter(), "e", 3));
     fleet.acknowledged("b", &ack(false), 0);
     let standing = fleet.standing(names(), "e", 3);
     assert!(standing.late.is_empty() && standing.refused[0].0 == "node-b");
+    assert!(!fleet.awaits_any(names(), "e", 3), "a refusal is an answer");
     assert_eq!(fleet.stragglers("e", 3), ["node-b"]);
     fleet.gone("b", 1);
     assert_eq!(fleet.stragglers("e", 3), ["node-b"], "another connection ended");

@@ -6,9 +6,9 @@ use crate::telemetry::sum::Filter;
 use crate::telemetry::windows::{SLOT_MS, SLOTS};
 use std::collections::{BTreeMap, VecDeque};
 
-/// An Envoy that has not reported for so long has no gauges any more.
+/// Gauges of an Envoy expire this long after its last report.
 const PRESENT_MS: u64 = 15_000;
-/// Nodes remembered at most, and for how long without a word.
+/// Nodes remembered at most, and for how long after their last report.
 pub const MAX_NODES: usize = 20_000;
 /// Upstreams of an Envoy told apart at most.
 pub const MAX_UPSTREAMS: usize = 256;
@@ -347,7 +347,7 @@ impl Gauges {
 /// Envoy's own listeners: its admin interface, and the one by which it is observed.
 const NOT_FOR_CLIENTS: [&str; 3] = ["admin", "async-client", "observe"];
 /// Clusters that are no upstreams of clients.
-const NOT_UPSTREAMS: [&str; 2] = ["control_plane", "admin"];
+const NOT_UPSTREAMS: [&str; 3] = ["control_plane", "admin", "otel_collector"];
 
 /// `http.<prefix>.<name>` of a listener for clients.
 fn ingress(name: &str) -> Option<&str> {

@@ -1,12 +1,12 @@
 //! Numbers as people, jq and bc read them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use std::fmt;
 use utoipa::ToSchema;
 
 /// A number with at most four decimals, never NaN, infinite or with an exponent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = f64)]
 pub struct Figure(Number);

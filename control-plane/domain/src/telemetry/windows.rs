@@ -42,10 +42,10 @@ impl Content {
 
     fn merge(&mut self, more: &TelemetryDelta) {
         match self {
-            Self::Open(delta) => delta::merge(delta, more),
+            Self::Open(delta) => delta::merge_counts(delta, more),
             Self::Packed(_) => {
                 let mut delta = self.delta().into_owned();
-                delta::merge(&mut delta, more);
+                delta::merge_counts(&mut delta, more);
                 *self = Self::Packed(delta.encode_to_vec().into());
             }
         }
@@ -104,7 +104,7 @@ impl Windows {
         }
     }
 
-    /// Merges a delta into the slot of its end. One older than the hour is left out.
+    /// Merges the counts of a delta into the slot of its end. One older than the hour is left out.
     pub fn add(&mut self, delta: &TelemetryDelta, span: Span) {
         self.since_ms = Some(self.since_ms.map_or(span.from_ms, |since| since.min(span.from_ms)));
         let number = span.at_ms / SLOT_MS;
@@ -126,6 +126,8 @@ impl Windows {
     }
 
     fn open(&mut self, place: usize, number: u64, from_ms: Millis, delta: &TelemetryDelta) {
+        let mut counts = Box::<TelemetryDelta>::default();
+        delta::merge_counts(&mut counts, delta);
         let mut slot = Slot {
             number,
             last: number,
@@ -133,7 +135,7 @@ impl Windows {
             requests: 0,
             lookups: 0,
             hits: 0,
-            content: Content::Open(Box::new(delta.clone())),
+            content: Content::Open(counts),
         };
         slot.count(delta);
         self.slots.insert(place, slot);

@@ -8,7 +8,7 @@ use crate::cache::report::{self, LostHit, RouteCache};
 use crate::fleet::Fleet;
 use crate::telemetry::figure::{Figure, number};
 use crate::telemetry::sum::Filter;
-use optimizer_proto::codes::TierResult;
+use optimizer_proto::codes::{TierResult, VerifyResult};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -134,7 +134,7 @@ pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Milli
     let mut reasons: Vec<(&String, &u64)> = whole
         .reasons
         .iter()
-        .filter(|(code, _)| code.parse::<TierResult>().is_err())
+        .filter(|(code, _)| code.parse::<TierResult>().is_err() && code.parse::<VerifyResult>().is_err())
         .collect();
     reasons.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     let not_used = |(code, count): (&String, &u64)| NotUsed {

@@ -37,7 +37,7 @@ pub const ERROR_TYPES: [&str; 7] = [
     "overflow",
 ];
 
-/// What can become of a request, with the word for it.
+/// Outcomes of a request, with their names.
 pub const OUTCOMES: [(Outcome, &str); 7] = [
     (Outcome::Hit, "hit"),
     (Outcome::Stale, "stale"),

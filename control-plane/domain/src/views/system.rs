@@ -80,7 +80,7 @@ pub struct Limits {
 /// One Envoy, by its own statistics.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EnvoyMachine {
-    /// Its node id.
+    /// Node id of the Envoy.
     pub node_id: String,
     /// Memory it holds from the operating system, megabytes.
     pub memory_usage_mb: Figure,

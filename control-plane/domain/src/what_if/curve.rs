@@ -137,7 +137,7 @@ impl Curve {
         self.caches += other.caches;
     }
 
-    /// What a cache of so many entries and so much memory would do.
+    /// What a cache with this many entries and this much memory would do.
     #[must_use]
     #[allow(clippy::cast_precision_loss)]
     pub fn predict(&self, entries: u64, bytes: u64) -> Prediction {
@@ -160,7 +160,7 @@ impl Curve {
         }
     }
 
-    /// Entries that a cache of so many entries has room for in so much memory.
+    /// How many of the entries fit into the memory.
     fn within(&self, entries: f64, bytes: f64) -> f64 {
         let memory = |entries: f64| self.at(entries).held / self.caches.max(1.0);
         if memory(entries) <= bytes {

@@ -3,6 +3,7 @@
 use super::keys::KeyId;
 use super::slot::{Now, Slot};
 use optimizer_proto::settings::EvictionPolicy;
+use optimizer_proto::worth::worth;
 
 const RESIDENT: u8 = 1;
 /// In the main queue (S3-FIFO).
@@ -29,7 +30,7 @@ pub(super) struct EvictionContext<'n, 'k> {
 pub(super) fn is_resident(policy: EvictionPolicy, state: u8) -> bool {
     match policy {
         // The hits, plus one.
-        EvictionPolicy::Lfu => state > 0,
+        EvictionPolicy::Lfu | EvictionPolicy::Gdsf => state > 0,
         _ => state & RESIDENT != 0,
     }
 }
@@ -56,7 +57,7 @@ pub(super) fn hit(policy: EvictionPolicy, state: u8, idle_ms: u64) -> u8 {
     match policy {
         EvictionPolicy::S3Fifo => with_warmth(state, warmth(state) + 1),
         EvictionPolicy::Sieve => state | VISITED,
-        EvictionPolicy::Lfu => 1_u8.saturating_add(frequency(state, idle_ms)).saturating_add(1),
+        EvictionPolicy::Lfu | EvictionPolicy::Gdsf => 1_u8.saturating_add(frequency(state, idle_ms)).saturating_add(1),
         EvictionPolicy::Lru | EvictionPolicy::Fifo => state,
     }
 }
@@ -204,12 +205,11 @@ fn ranked(slots: &[Slot], states: &[u8], scene: &EvictionContext<'_, '_>) -> Opt
     let rank = |slot: &Slot| {
         let key = scene.now.keys.get(slot.key);
         let idle = u64::from(scene.now.at.wrapping_sub(key.used));
+        let hits = || frequency(state(states, slot.key), scene.now.ms.saturating_sub(key.used_ms));
         match scene.policy {
             EvictionPolicy::Fifo => age(slot, scene),
-            EvictionPolicy::Lfu => {
-                let idle_ms = scene.now.ms.saturating_sub(key.used_ms);
-                (u64::from(u8::MAX - frequency(state(states, slot.key), idle_ms)) << 32) | idle
-            }
+            EvictionPolicy::Lfu => (u64::from(u8::MAX - hits()) << 32) | idle,
+            EvictionPolicy::Gdsf => u64::MAX - worth(u16::from(hits()), key.cost, key.bytes),
             _ => idle,
         }
     };

@@ -63,6 +63,7 @@ fn store(key: u64, seconds: u32) -> Event {
         bytes: 1_000,
         usable_s: seconds,
         fresh_s: seconds,
+        fetch_ms: 0,
     }
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct Size {
     cache_size: Option<u64>,
     /// Megabytes; those in force when absent.
     cache_memory_mb: Option<u64>,
-    /// Who makes room: `s3_fifo`, `sieve`, `lru`, `lfu`, `fifo`; the policy in force when absent.
-    #[param(pattern = "^(s3_fifo|sieve|lru|lfu|fifo)$")]
+    /// Who makes room: `s3_fifo`, `sieve`, `lru`, `lfu`, `fifo`, `gdsf`; the policy in force when absent.
+    #[param(pattern = "^(s3_fifo|sieve|lru|lfu|fifo|gdsf)$")]
     policy: Option<String>,
     /// Only this Envoy, by instance or node id.
     envoy: Option<String>,
@@ -39,7 +39,7 @@ fn policy_of(as_str: &str) -> Option<EvictionPolicy> {
     words.find(|(own, _)| *own == as_str).map(|(_, policy)| policy)
 }
 
-fn present(settings: &SettingsService) -> CacheShape {
+pub(super) fn present(settings: &SettingsService) -> CacheShape {
     let published = settings.published();
     let document = published.document();
     let number = |name: &str| document.get(name).and_then(Value::as_u64).unwrap_or(0);
@@ -60,7 +60,7 @@ pub(crate) async fn what_if(
 ) -> Result<Json<Predictions>, Problem> {
     let present = present(&settings);
     let policy = size.policy.as_deref().map_or(Ok(present.policy), |as_str| {
-        policy_of(as_str).ok_or_else(|| Problem::bad_query("policy", as_str, "s3_fifo, sieve, lru, lfu or fifo"))
+        policy_of(as_str).ok_or_else(|| Problem::bad_query("policy", as_str, "s3_fifo, sieve, lru, lfu, fifo or gdsf"))
     })?;
     let wanted = CacheShape {
         policy,
@@ -80,9 +80,9 @@ pub(crate) async fn what_if(
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Recommended {
     #[serde(flatten)]
-    size: advice::Recommendation,
+    pub(super) size: advice::Recommendation,
     /// Lifetimes of routes with enough validations.
-    ttl: Vec<TtlAdvice>,
+    pub(super) ttl: Vec<TtlAdvice>,
 }
 
 /// What is recommended now.

@@ -28,7 +28,7 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    /// `None` when a large answer finds no room. One of up to [`SMALL`] bytes needs none: there are only so many requests at a time.
+    /// `None` when a large answer finds no room. One of up to [`SMALL`] bytes needs none: the number of requests at a time is bounded.
     pub(super) fn of(answer: Response, bodies: &Bodies, to: IpAddr, unread: Unread) -> Option<Response> {
         let length = answer.body().size_hint().exact();
         let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));

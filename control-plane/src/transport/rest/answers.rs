@@ -1,6 +1,7 @@
 //! Parts of answers that several resources share.
 
 use control_domain::settings::history::difference;
+use optimizer_proto::settings;
 use optimizer_proto::v1::Violation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,10 +24,20 @@ pub(crate) struct SettingsPatch;
 pub(crate) struct Finding {
     /// JSON Pointer of the field.
     pub(crate) path: String,
-    /// Stable word for what is wrong.
+    /// Stable code of what is wrong.
     pub(crate) code: String,
     /// What was given and what is allowed.
     pub(crate) message: String,
+}
+
+impl From<settings::Violation> for Finding {
+    fn from(found: settings::Violation) -> Self {
+        Self {
+            code: found.code.as_str().to_owned(),
+            path: found.path,
+            message: found.message,
+        }
+    }
 }
 
 /// What an Envoy finds wrong.

@@ -33,7 +33,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The page itself is the first.
-static FILES: [File; 14] = files! {
+static FILES: [File; 16] = files! {
     "index.html": HTML,
     "board.css": CSS,
     "main.js": SCRIPT,
@@ -41,6 +41,8 @@ static FILES: [File; 14] = files! {
     "dom.js": SCRIPT,
     "overview.js": SCRIPT,
     "fleet.js": SCRIPT,
+    "modules.js": SCRIPT,
+    "operations.js": SCRIPT,
     "breakers.js": SCRIPT,
     "cache.js": SCRIPT,
     "what_if.js": SCRIPT,

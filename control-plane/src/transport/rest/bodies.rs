@@ -1,4 +1,4 @@
-//! Requests as they come: so many at a time. Of their bodies, a pause ends them, and they are held only as far as there is room; so are answers.
+//! Bounds on requests: how many at a time, how long a pause in a body, how much memory for bodies and answers.
 
 use super::answering::Answering;
 use super::problem::Problem;

@@ -3,6 +3,7 @@
 use super::identity::Caller;
 use super::problem::{Params, Problem, Segments};
 use super::query::{ReasonHeaders, duration};
+use super::whole::whole_json;
 use crate::breakers::BreakerService;
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
@@ -10,6 +11,7 @@ use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use control_domain::breakers::overrides::{BreakerOverride, LONGEST_MS, OverrideAction};
 use control_domain::breakers::status::{BreakerStatus, Transition, breaker_event, breaker_status};
 use serde::{Deserialize, Serialize};
@@ -24,9 +26,9 @@ const MAX_REASON: usize = 256;
 pub(crate) async fn status(
     State(fleet): State<Arc<FleetService>>,
     State(breakers): State<Arc<BreakerService>>,
-) -> Json<BreakerStatus> {
+) -> Response {
     let overrides = breakers.overrides();
-    Json(fleet.read(|fleet, _| breaker_status(fleet, &overrides, now_ms())))
+    whole_json(|| fleet.read(|fleet, _| breaker_status(fleet, &overrides, now_ms()))).await
 }
 
 #[utoipa::path(get, path = "/circuit-breaker/events", tag = "breaker", responses((status = 200, description = "Transitions, the newest last", body = Vec<Transition>)))]
@@ -37,7 +39,7 @@ pub(crate) async fn events(State(fleet): State<Arc<FleetService>>) -> Json<Vec<T
     }))
 }
 
-#[utoipa::path(get, path = "/circuit-breaker/audit", tag = "breaker", responses((status = 200, description = "What operators said about breakers, the newest last", body = Vec<BreakerOverride>)))]
+#[utoipa::path(get, path = "/circuit-breaker/audit", tag = "breaker", responses((status = 200, description = "Operators' overrides of breakers, the newest last", body = Vec<BreakerOverride>)))]
 pub(crate) async fn audit(State(breakers): State<Arc<BreakerService>>) -> Json<Vec<BreakerOverride>> {
     Json(breakers.overrides().log().cloned().collect())
 }
@@ -53,18 +55,18 @@ pub(crate) struct OverrideRequest {
     reason: Option<String>,
 }
 
-/// A word said, and who has heard it.
+/// An override, and which Envoys have applied it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct OverrideApplied {
     #[serde(flatten)]
-    said: BreakerOverride,
+    entry: BreakerOverride,
     /// On how many Envoys it is in force.
     in_force_on: usize,
     /// Envoys that did not take it in time.
     not_on: Vec<String>,
-    /// Told by the replicas that they are connected to: whether it is in force there is not known yet.
+    /// Envoys of other replicas, which send it to them: whether it is in force there is not known yet.
     told_elsewhere: Vec<String>,
-    /// Envoys that were heard a moment ago and are away: they are told when they return.
+    /// Envoys that were connected a moment ago and are not now: they get it when they return.
     away: Vec<String>,
 }
 
@@ -85,7 +87,7 @@ pub(crate) async fn override_breaker(
     check_known(&settings, &fleet, &upstream)?;
     let given = headers.get("x-reason").and_then(|value| value.to_str().ok());
     let reason = given.or(override_breaker.reason.as_deref()).unwrap_or_default();
-    let said = BreakerOverride {
+    let entry = BreakerOverride {
         at,
         upstream,
         action,
@@ -93,7 +95,7 @@ pub(crate) async fn override_breaker(
         who: caller.name,
         reason: reason.chars().take(MAX_REASON).collect(),
     };
-    let (said, answers) = breakers.put(said).await;
+    let (entry, answers) = breakers.put(entry).await;
     let (done, late): (Vec<_>, Vec<_>) = answers
         .iter()
         .partition(|(_, result)| result.as_ref().is_some_and(|result| result.ok));
@@ -101,7 +103,7 @@ pub(crate) async fn override_breaker(
     let mut elsewhere = fleet.connected_envoys();
     elsewhere.retain(|envoy| !here.contains(envoy));
     Ok(Json(OverrideApplied {
-        said,
+        entry,
         in_force_on: done.len(),
         not_on: late.into_iter().map(|(envoy, _)| envoy.clone()).collect(),
         told_elsewhere: elsewhere,
@@ -128,7 +130,7 @@ fn check_known(settings: &SettingsService, fleet: &FleetService, upstream: &str)
     let published = settings.published();
     let settings = published.document();
     if settings.pointer("/breaker/enabled") == Some(&json!(false)) {
-        let title = "The settings switch circuit breakers off; there is nothing to steer";
+        let title = "The settings switch circuit breakers off; there is nothing to override";
         return Err(Problem::new(StatusCode::CONFLICT, "breakers_off", title));
     }
     let mut known: BTreeSet<String> = fleet.read(|fleet, _| {

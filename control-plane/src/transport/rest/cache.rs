@@ -3,13 +3,15 @@
 use super::discreet::Discretion;
 use super::problem::{Params, Problem};
 use super::query::{Window, timeout};
-use crate::cache::inventory;
+use super::whole::whole_json;
+use crate::cache::InventoryService;
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use control_domain::cache::report::Stored;
 use control_domain::views::{self, CacheStats, InvalidationStats};
 use optimizer_proto::url;
@@ -29,6 +31,8 @@ pub(crate) struct CacheView {
     stored: Stored,
     /// Envoys that did not count in time.
     not_answered: Vec<String>,
+    /// When the Envoys were asked to count, milliseconds since 1970: with a thousand of them or more it may be a moment ago.
+    counted_at: u64,
 }
 
 /// What the Envoys would do with a request.
@@ -45,7 +49,7 @@ pub(crate) struct Explained {
     envoy: String,
     /// It answered in time.
     answered: bool,
-    /// In the words of its filter, whose version may be another: decision, reason, route, policy, and what is stored.
+    /// As its filter answers, whose version may be another: decision, reason, route, policy, and what is stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Value>,
 }
@@ -54,18 +58,21 @@ pub(crate) struct Explained {
 pub(crate) async fn stats(
     State(fleet): State<Arc<FleetService>>,
     State(settings): State<Arc<SettingsService>>,
+    State(inventory): State<Arc<InventoryService>>,
     Params(window): Params<Window>,
-) -> Result<Json<CacheView>, Problem> {
+) -> Result<Response, Problem> {
     let window_ms = window.milliseconds()?;
-    let (inventory, silent) = inventory(&fleet).await;
+    let counted = inventory.count().await;
     let published = settings.published();
     let ttl = published.document().get("default_ttl").and_then(Value::as_str);
     let ttl = ttl.unwrap_or("0s");
-    Ok(Json(CacheView {
+    let view = || CacheView {
         stats: fleet.read(|fleet, _| views::cache(fleet, &window.filter(), ttl, window_ms, now_ms())),
-        stored: inventory.view(),
-        not_answered: silent,
-    }))
+        stored: counted.stored.clone(),
+        not_answered: counted.silent.clone(),
+        counted_at: counted.at,
+    };
+    Ok(whole_json(view).await)
 }
 
 #[utoipa::path(get, path = "/cache/invalidation-stats", tag = "cache", params(Window), responses((status = 200, description = "What was invalidated", body = InvalidationStats)))]

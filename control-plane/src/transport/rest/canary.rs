@@ -164,7 +164,7 @@ pub(crate) async fn promote(
     if write.dry_run {
         return would_end(&settings);
     }
-    Ok(done(rollout_of(&settings, settings.promote().await?, wait).await))
+    Ok(done(rollout_of(&settings, settings.promote(None).await?, wait).await))
 }
 
 /// `POST /settings/canary/abort`: the settings that all others have are issued again.
@@ -182,7 +182,7 @@ pub(crate) async fn abort(
     if write.dry_run {
         return would_end(&settings);
     }
-    let number = settings.abort(caller.name, &reason(&headers, &write)).await?;
+    let number = settings.abort(None, caller.name, &reason(&headers, &write)).await?;
     Ok(done(rollout_of(&settings, number, wait).await))
 }
 

@@ -1,12 +1,13 @@
 //! The Envoys and what they run on.
 
 use super::answers::{Finding, violations};
+use super::whole::whole_json;
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use crate::settings::{Published, SettingsService};
 use crate::xds::{Clients, XdsRollout};
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use control_domain::fleet::Envoy;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,11 +29,11 @@ pub(crate) struct EnvoyView {
     workers: u32,
     /// Its control stream is open.
     connected: bool,
-    /// When it was last heard, milliseconds since 1970.
+    /// When it last sent something, milliseconds since 1970.
     last_seen: u64,
-    /// Milliseconds since it was last heard.
+    /// Milliseconds since it last sent something.
     silent_for_ms: u64,
-    /// The revision it runs on; null before it has told.
+    /// The revision it runs on; null before it has acknowledged one.
     #[schema(required = true)]
     revision: Option<u64>,
     /// The history that revision is of.
@@ -118,7 +119,7 @@ pub(crate) struct EnvoyRollout {
 pub(crate) async fn list(
     State(fleet): State<Arc<FleetService>>,
     State(settings): State<Arc<SettingsService>>,
-) -> Json<Vec<EnvoyView>> {
+) -> Response {
     let (wanted, now_ms) = (Wanted::of(&settings), now_ms());
     let view = |(name, envoy): (&str, &Envoy)| EnvoyView {
         envoy: name.to_owned(),
@@ -139,7 +140,7 @@ pub(crate) async fn list(
         ignored: envoy.ignored.iter().map(|unknown| unknown.path.clone()).collect(),
         refused: refused(envoy),
     };
-    Json(fleet.read(|fleet, _| fleet.envoys().map(view).collect()))
+    whole_json(|| fleet.read(|fleet, _| fleet.envoys().map(view).collect::<Vec<_>>())).await
 }
 
 #[utoipa::path(get, path = "/settings/rollout", tag = "settings", responses((status = 200, description = "Which Envoy runs on which revision", body = Rollout)))]
@@ -147,8 +148,12 @@ pub(crate) async fn rollout(
     State(fleet): State<Arc<FleetService>>,
     State(settings): State<Arc<SettingsService>>,
     State(clients): State<Arc<Clients>>,
-) -> Json<Rollout> {
-    let wanted = Wanted::of(&settings);
+) -> Response {
+    whole_json(|| rollout_of(&fleet, &settings, &clients)).await
+}
+
+fn rollout_of(fleet: &FleetService, settings: &SettingsService, clients: &Clients) -> Rollout {
+    let wanted = Wanted::of(settings);
     let (epoch, present) = (wanted.published.epoch(), wanted.published.present().number);
     let view = |(name, envoy): (&str, &Envoy)| EnvoyRollout {
         envoy: name.to_owned(),
@@ -163,7 +168,7 @@ pub(crate) async fn rollout(
         (connected.map(view).collect(), fleet.stragglers(epoch, present))
     });
     let canary = wanted.published.canary().map(|canary| canary.revision.number);
-    Json(Rollout {
+    Rollout {
         revision: present,
         epoch: epoch.to_owned(),
         complete: stragglers.is_empty(),
@@ -171,7 +176,7 @@ pub(crate) async fn rollout(
         canary,
         envoys,
         xds: clients.view(present, canary),
-    })
+    }
 }
 
 /// What Envoys are to run on, and when each revision was accepted.

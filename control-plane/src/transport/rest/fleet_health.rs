@@ -1,13 +1,13 @@
 //! How well each Envoy is, by its own statistics and by what is heard of its filter.
 
+use super::whole::whole_json;
 use crate::fleet::FleetService;
 use crate::health::HealthService;
 use crate::kernel::clock::now_ms;
 use crate::xds::Clients;
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use control_domain::Millis;
-use control_domain::fleet::Fleet;
 use control_domain::fleet::faults::Fault;
 use control_domain::health::Status;
 use control_domain::telemetry::envoy_stats::EnvoyStats;
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 /// How well an Envoy is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnvoyHealth {
-    /// Its node id.
+    /// Node id of the Envoy.
     node_id: String,
     /// `healthy`, or `degraded` when it has faults.
     status: Status,
@@ -66,27 +66,32 @@ pub(crate) async fn list(
     State(fleet): State<Arc<FleetService>>,
     State(health): State<Arc<HealthService>>,
     State(clients): State<Arc<Clients>>,
-) -> Json<Vec<EnvoyHealth>> {
+) -> Response {
+    whole_json(|| all(&fleet, &health, &clients)).await
+}
+
+fn all(fleet: &FleetService, health: &HealthService, clients: &Clients) -> Vec<EnvoyHealth> {
     let now_ms = now_ms();
     let mut faults: BTreeMap<String, Vec<Fault>> = BTreeMap::new();
     for fault in health.envoy_faults(now_ms) {
         faults.entry(fault.envoy.clone()).or_default().push(fault);
     }
     let xds = clients.nodes();
-    Json(fleet.read(|fleet, stats| {
+    fleet.read(|fleet, stats| {
+        let connected = fleet.modules();
         let filters = fleet.present(now_ms).map(|(_, envoy)| envoy.node_id.clone());
         let statistics = stats.present(now_ms).map(|(node, _)| node.to_owned());
         let all = filters.chain(statistics).chain(xds.into_keys());
         let nodes: BTreeSet<String> = all.filter(|node| !node.is_empty()).collect();
         let view = |node: String| {
             let found = faults.remove(&node).unwrap_or_default();
-            of(fleet, stats, node, found)
+            of(connected.contains_key(&node), stats, node, found)
         };
         nodes.into_iter().map(view).collect()
-    }))
+    })
 }
 
-fn of(fleet: &Fleet, stats: &EnvoyStats, node_id: String, faults: Vec<Fault>) -> EnvoyHealth {
+fn of(filter: bool, stats: &EnvoyStats, node_id: String, faults: Vec<Fault>) -> EnvoyHealth {
     let heard = stats.node(&node_id);
     let state = heard.map(|heard| heard.state);
     let actions = state.map(|state| state.actions()).unwrap_or_default();
@@ -111,7 +116,7 @@ fn of(fleet: &Fleet, stats: &EnvoyStats, node_id: String, faults: Vec<Fault>) ->
     EnvoyHealth {
         status,
         faults,
-        filter: fleet.module_of(&node_id).is_some(),
+        filter,
         statistics_at: heard.map(|heard| heard.seen_ms),
         overload: overload.collect(),
         pressure_percent: state.map(|state| state.pressures().clone()).unwrap_or_default(),

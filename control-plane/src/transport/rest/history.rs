@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Part {
-    /// The newest so many.
+    /// How many of the newest.
     limit: Option<usize>,
     /// With the whole document of each revision.
     #[serde(default)]

@@ -12,6 +12,8 @@ mod cache;
 mod canary;
 mod description;
 mod discreet;
+mod experiments;
+mod findings;
 mod fleet;
 mod fleet_health;
 mod health;
@@ -19,6 +21,7 @@ mod history;
 mod identity;
 mod metrics;
 mod modules;
+mod operations;
 mod optimize;
 mod origins;
 mod problem;
@@ -26,16 +29,20 @@ mod prometheus;
 mod purges;
 mod query;
 mod receipts;
+mod restores;
 mod server;
 mod settings;
 mod snapshots;
 mod state;
 mod stream;
 mod tier;
+mod traced;
 mod warm;
+mod whole;
 
 pub(crate) use admission::Admission;
 pub(crate) use discreet::Discretion;
+pub(crate) use prometheus::Requests;
 #[cfg(test)]
 pub(crate) use server::{HEAD, STREAMS, WINDOW};
 pub(crate) use state::{ApiState, Runbook};
@@ -43,11 +50,12 @@ pub(crate) use state::{ApiState, Runbook};
 use crate::credentials::Role;
 use crate::net::bodies::Bodies;
 use crate::net::incoming::Io;
+use ::prometheus::proto::MetricFamily;
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::{Extension, Router};
 use identity::Access;
 use problem::Problem;
 use std::net::SocketAddr;
@@ -97,6 +105,8 @@ fn resources() -> OpenApiRouter<ApiState> {
         (Needs(Viewer), routes!(cache::stats)),
         (Needs(Viewer), routes!(cache::invalidation)),
         (Needs(Viewer), routes!(cache::explain)),
+        (Needs(Viewer), routes!(findings::list)),
+        (Needs(Operator), routes!(findings::release)),
         (Needs(Viewer), routes!(tier::show)),
         (Needs(Viewer), routes!(advice::what_if)),
         (Needs(Operator), routes!(purges::purge)),
@@ -104,9 +114,17 @@ fn resources() -> OpenApiRouter<ApiState> {
         (Needs(Viewer), routes!(purges::show)),
         // It gives out users' data, and the other puts it in.
         (Needs(Operator), routes!(snapshots::snapshot)),
-        (Needs(Admin), routes!(snapshots::restore)),
+        (Needs(Admin), routes!(restores::restore)),
         (Needs(Operator), routes!(warm::warm)),
         (Needs(Operator), routes!(optimize::optimize)),
+        (Needs(Viewer), routes!(operations::list)),
+        (Needs(Viewer), routes!(operations::show)),
+        // Also of a restore that an admin has begun: to stop it is safe.
+        (Needs(Operator), routes!(operations::cancel)),
+        (Needs(Operator), routes!(experiments::begin)),
+        (Needs(Viewer), routes!(experiments::list)),
+        (Needs(Viewer), routes!(experiments::show)),
+        (Needs(Operator), routes!(experiments::stop)),
         (Needs(Viewer), routes!(breaker::status)),
         (Needs(Viewer), routes!(breaker::events)),
         (Needs(Viewer), routes!(breaker::audit)),
@@ -163,7 +181,7 @@ pub(crate) fn description() -> String {
 fn router(state: ApiState, bodies: Bodies) -> Router {
     let (router, api) = resources().split_for_parts();
     let description = description::completed(&api, state.admission.tokens().is_some());
-    let requests = Arc::new(prometheus::Requests::new());
+    let requests = Arc::clone(&state.requests);
     router
         .merge(board::routes())
         .fallback(|| async { Problem::not_found() })
@@ -179,8 +197,8 @@ fn router(state: ApiState, bodies: Bodies) -> Router {
             origins::same_site,
         ))
         .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, in_time))
-        .layer(Extension(Arc::clone(&requests)))
         .layer(middleware::from_fn_with_state(requests, prometheus::Requests::count))
+        .layer(middleware::from_fn(traced::traced))
         .with_state(state)
         .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", description))
 }
@@ -199,6 +217,18 @@ async fn in_time(State(limit): State<Duration>, request: Request, next: Next) ->
             "The request took longer than a minute and was given up on",
         )
     })
+}
+
+/// The families of `/metrics`, as they are now.
+pub(crate) fn figures(state: &ApiState) -> Vec<MetricFamily> {
+    prometheus::families(
+        &state.fleet,
+        &state.health,
+        &state.settings,
+        &state.alerts,
+        &state.experiments,
+        &state.requests,
+    )
 }
 
 /// Serves until told to stop.

@@ -11,11 +11,15 @@ use control_domain::settings::change::ChangeError;
 use control_domain::settings::history::Refused;
 use control_domain::settings::shape::check_bytes;
 use control_domain::settings::unique_names;
+use optimizer_proto::settings::Violation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use std::time::Duration;
 use utoipa::ToSchema;
+
+/// Code of a body that broke off.
+const INCOMPLETE: &str = "body_incomplete";
 
 /// An error answer.
 #[derive(Debug)]
@@ -129,6 +133,16 @@ impl Problem {
         }
     }
 
+    /// What went wrong, for people.
+    pub(crate) fn title(&self) -> &str {
+        &self.details.title
+    }
+
+    /// The body broke off.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.details.code == INCOMPLETE
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such resource")
     }
@@ -159,7 +173,7 @@ impl Problem {
     /// A body that broke off, or paused for too long.
     pub(crate) fn incomplete(reason: &impl std::fmt::Display) -> Self {
         let title = format!("The body did not arrive: {reason}");
-        Self::new(StatusCode::REQUEST_TIMEOUT, "body_incomplete", title)
+        Self::new(StatusCode::REQUEST_TIMEOUT, INCOMPLETE, title)
     }
 
     pub(crate) fn media_type() -> Self {
@@ -186,6 +200,16 @@ impl Problem {
             "The body is refused; nothing has changed",
         )
         .finding(path, message)
+    }
+
+    /// Fields of the body that are not allowed.
+    pub(crate) fn invalid_fields(found: Vec<Violation>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_body",
+            "The body is refused; nothing has changed",
+        )
+        .violations(found.into_iter().map(Finding::from).collect())
     }
 
     pub(crate) fn unauthorized(title: &str) -> Self {
@@ -246,19 +270,12 @@ impl From<Refused> for Problem {
             Refused::NoEnvoy => Self::new(StatusCode::CONFLICT, "no_envoy", text),
             Refused::Unavailable(_) => Self::unavailable(text),
             Refused::UnknownRevision(_) => Self::new(StatusCode::NOT_FOUND, "unknown_revision", text),
-            Refused::Violations(violations) => {
-                let listed = violations.into_iter().map(|found| Finding {
-                    code: found.code.as_str().to_owned(),
-                    path: found.path,
-                    message: found.message,
-                });
-                Self::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "invalid_settings",
-                    "The settings are refused; nothing has changed",
-                )
-                .violations(listed.collect())
-            }
+            Refused::Violations(violations) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_settings",
+                "The settings are refused; nothing has changed",
+            )
+            .violations(violations.into_iter().map(Finding::from).collect()),
         }
     }
 }

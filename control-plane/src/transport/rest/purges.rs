@@ -16,6 +16,7 @@ use control_domain::purges::{MAX_TARGETS, Purge, Target};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// Purges in a list.
 const LISTED: usize = 200;
@@ -167,7 +168,7 @@ pub(crate) async fn purge(
     let purge = purges.awaiting(purge);
     let id = match purges.accept(&purge).await {
         Ok(()) => {
-            tokio::spawn(Arc::clone(&purges).send_to_all(purge.clone()));
+            tokio::spawn(Arc::clone(&purges).send_to_all(purge.clone()).in_current_span());
             purge.id
         }
         Err(earlier) if earlier.is_like(&purge) => earlier.id,

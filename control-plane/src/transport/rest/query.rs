@@ -82,7 +82,7 @@ pub(crate) struct SettingsWrite {
     /// Write also when the Envoys run on settings that this control plane has lost: those are gone then.
     #[serde(default)]
     pub(crate) confirm: bool,
-    /// Only so many percent of the Envoys get it, 1 to 99, until it is promoted or aborted.
+    /// Percent of the Envoys that get it, 1 to 99, until it is promoted or aborted.
     canary: Option<String>,
     /// Why, for the history. The header `X-Reason` does as well.
     pub(crate) reason: Option<String>,
@@ -122,7 +122,7 @@ pub(crate) struct SettingsHeaders {
     author: Option<String>,
 }
 
-/// What headers say about a word or a purge.
+/// Headers with the reason of an override or a purge.
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only described; headers are read where they matter")]

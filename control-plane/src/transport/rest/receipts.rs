@@ -68,7 +68,7 @@ pub(crate) struct Receipt {
 pub(crate) struct Applied {
     /// Its instance id.
     envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     node_id: String,
     /// When, milliseconds since 1970.
     at: u64,
@@ -86,7 +86,7 @@ pub(crate) struct Applied {
 pub(crate) struct Named {
     /// Its instance id.
     envoy: String,
-    /// Its node id.
+    /// Node id of the Envoy.
     node_id: String,
 }
 

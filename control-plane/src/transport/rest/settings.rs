@@ -186,9 +186,9 @@ pub(crate) async fn rollback(
         })?;
         Some(wanted.revision)
     };
-    let propose = |book: &SettingsHistory, expected, mut author: Author, now_ms| {
+    let propose = |history: &SettingsHistory, expected, mut author: Author, now_ms| {
         "rollback".clone_into(&mut author.source);
-        book.propose_rollback(to, expected, author, now_ms)
+        history.propose_rollback(to, expected, author, now_ms)
     };
     write_settings(&settings, &headers, &caller, &write, propose).await
 }
@@ -208,12 +208,12 @@ pub(crate) async fn apply_profile(
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_profile", title));
     };
     let change = Change::Merge(patch);
-    let propose = |book: &SettingsHistory, expected, mut author: Author, now_ms| {
+    let propose = |history: &SettingsHistory, expected, mut author: Author, now_ms| {
         "profile".clone_into(&mut author.source);
         if author.reason.is_empty() {
             author.reason = format!("profile {name}");
         }
-        book.propose(&change, expected, author, now_ms)
+        history.propose(&change, expected, author, now_ms)
     };
     write_settings(&settings, &headers, &caller, &write, propose).await
 }
@@ -232,7 +232,7 @@ pub(crate) async fn profiles() -> Json<BTreeMap<&'static str, Value>> {
     Json(listed.collect())
 }
 
-async fn write_settings(
+pub(super) async fn write_settings(
     settings: &SettingsService,
     headers: &HeaderMap,
     caller: &Caller,
@@ -258,7 +258,7 @@ async fn write_settings(
         .change(expected, author.clone(), write.dry_run, share, propose)
         .await?;
     if !write.dry_run && !written.accepted.changed {
-        settings.settle(author).await?;
+        settings.confirm_in_force(author).await?;
     }
     let accepted = &written.accepted;
     let number = accepted.revision.number;

@@ -2,13 +2,16 @@
 
 use super::admission::Admission;
 use super::discreet::Discretion;
+use super::prometheus::Requests;
 use crate::alerts::AlertService;
 use crate::breakers::BreakerService;
-use crate::cache::{SnapshotService, WarmupService};
+use crate::cache::{InventoryService, SnapshotService, WarmupService};
+use crate::experiments::ExperimentService;
 use crate::fleet::FleetService;
 use crate::health::HealthService;
 use crate::kernel::events::Events;
 use crate::kernel::ids::Ids;
+use crate::operations::OperationService;
 use crate::purges::PurgeService;
 use crate::settings::SettingsService;
 use crate::tier::Tier;
@@ -29,7 +32,10 @@ pub(crate) struct ApiState {
     pub(crate) breakers: Arc<BreakerService>,
     pub(crate) alerts: Arc<AlertService>,
     pub(crate) warmup: Arc<WarmupService>,
+    pub(crate) operations: Arc<OperationService>,
+    pub(crate) experiments: Arc<ExperimentService>,
     pub(crate) snapshots: Arc<SnapshotService>,
+    pub(crate) inventory: Arc<InventoryService>,
     pub(crate) health: Arc<HealthService>,
     pub(crate) tier: Arc<Tier>,
     /// Envoys that take their clusters from here.
@@ -39,6 +45,8 @@ pub(crate) struct ApiState {
     pub(crate) ids: Arc<Ids>,
     pub(crate) events: Events,
     pub(crate) runbook: Runbook,
+    /// Requests to this API, counted.
+    pub(crate) requests: Arc<Requests>,
     /// Who may ask for what, and how often.
     pub(crate) admission: Arc<Admission>,
     /// How users' values are shown.
@@ -63,7 +71,10 @@ parts! {
     breakers: Arc<BreakerService>,
     alerts: Arc<AlertService>,
     warmup: Arc<WarmupService>,
+    operations: Arc<OperationService>,
+    experiments: Arc<ExperimentService>,
     snapshots: Arc<SnapshotService>,
+    inventory: Arc<InventoryService>,
     health: Arc<HealthService>,
     tier: Arc<Tier>,
     clients: Arc<Clients>,
@@ -71,6 +82,7 @@ parts! {
     ids: Arc<Ids>,
     events: Events,
     runbook: Runbook,
+    requests: Arc<Requests>,
     admission: Arc<Admission>,
     discretion: Arc<Discretion>,
 }

@@ -6,6 +6,16 @@ use control_domain::settings::history::SettingsHistory;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A change that an operator was told is in force.
+#[derive(Debug)]
+struct Written {
+    /// Epoch and revision.
+    name: (String, u64),
+    /// JSON pointer.
+    setting: &'static str,
+    value: Value,
+}
+
 /// What was accepted.
 #[derive(Debug, Default)]
 pub(super) struct Agreed {
@@ -13,8 +23,8 @@ pub(super) struct Agreed {
     documents: BTreeMap<(String, u64), Value>,
     /// What was last in force at a replica.
     held: BTreeMap<Who, (String, u64)>,
-    /// Changes that operators were told are in force.
-    written: BTreeMap<(String, u64), Value>,
+    /// Changes that operators were told are in force, in the order in which they were told.
+    written: Vec<Written>,
     /// Revisions that were lost with data that nobody promises to keep: a number may come again, and a change be gone.
     lost: BTreeSet<(String, u64)>,
     /// Of these a number did come again, or a replica has lost its disk: then nobody may be left who knows a change.
@@ -47,8 +57,15 @@ impl Agreed {
         Ok(())
     }
 
-    pub(super) fn written(&mut self, epoch: String, revision: u64, document: Value) {
-        self.written.insert((epoch, revision), document);
+    pub(super) fn written(&mut self, name: (String, u64), setting: &'static str, value: Value) {
+        self.written.push(Written { name, setting, value });
+    }
+
+    /// Whether a history contains what was in force under another one, up to this revision.
+    pub(super) fn goes_on(&self, (epoch, revision): &(String, u64), before: &(String, u64)) -> bool {
+        let of_it = (epoch.clone(), 0)..=(epoch.clone(), *revision);
+        let document = self.documents.get(before);
+        document.is_some_and(|before| self.documents.range(of_it).any(|(_, document)| document == before))
     }
 
     /// An operator has put an override, which is to hold where it was put; `last` holds there now.
@@ -100,26 +117,39 @@ impl Oracle {
         }
     }
 
-    /// Every change that an operator was told is in force is in the history.
+    /// Every change that an operator was told is in force is in the history. Of one that was made while data were lost it is enough
+    /// that a later one has changed the same setting.
     ///
     /// # Errors
     /// One is not.
     pub(crate) fn nothing_written_is_lost(&self, history: &SettingsHistory) -> Result<(), String> {
-        for ((epoch, revision), document) in &self.agreed.written {
-            let lost = self.agreed.forgiving && self.agreed.lost.contains(&(epoch.clone(), *revision));
+        for (at, written) in self.agreed.written.iter().enumerate() {
+            let (epoch, revision) = &written.name;
+            let is_here = epoch == history.epoch();
+            let was_lost = self.agreed.lost.contains(&written.name);
             let kept = |kept: &control_domain::settings::history::Revision| {
-                // Where Redis had lost data, it may have been done again on top of what was put back.
-                kept.number >= *revision && kept.document == *document
+                // It may have been done again on top of what was put back.
+                let later = kept.number >= *revision || !is_here;
+                later && kept.document.pointer(written.setting) == Some(&written.value)
             };
             // One of the last moment may not have reached every replica.
-            let late = epoch == history.epoch() && *revision > history.present().number;
-            if !lost && !late && (epoch != history.epoch() || !history.revisions().any(kept)) {
+            let late = is_here && *revision > history.present().number;
+            let mut later = self.agreed.written.iter().skip(at + 1);
+            let replaced = (was_lost || !is_here) && later.any(|other| other.setting == written.setting);
+            let forgiven = self.agreed.forgiving && was_lost;
+            if !forgiven && !late && !replaced && !history.revisions().any(kept) {
                 return Err(format!(
-                    "revision {revision} of {epoch} was accepted and is not in the history"
+                    "{} of revision {revision} of {epoch} was accepted and is not in the history",
+                    written.setting
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Whether the replicas may have forgotten an override that an Envoy still holds: its copies were lost, on a disk and with Redis.
+    pub(crate) fn may_have_forgotten(&self) -> bool {
+        self.agreed.forgiving && !self.agreed.lost.is_empty()
     }
 
     /// The last override is none that somebody who knew it has replaced.

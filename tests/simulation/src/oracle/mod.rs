@@ -117,9 +117,10 @@ impl Oracle {
             Seen::Written {
                 epoch,
                 revision,
-                document,
+                setting,
+                value,
             } => {
-                self.agreed.written(epoch, revision, document);
+                self.agreed.written((epoch, revision), setting, value);
                 Ok(())
             }
             Seen::Overridden(seen) => self.agreed.overridden(seen.said, seen.before, seen.last.as_ref()),
@@ -209,14 +210,19 @@ impl Oracle {
     /// A VM that has just served runs on these settings.
     ///
     /// # Errors
-    /// A newer revision was acknowledged for all VMs of its Envoy.
+    /// A newer revision was acknowledged for all VMs of its Envoy, or one of a history that these do not go on from.
     pub(crate) fn runs_on(&self, envoy: &str, worker: usize, settings: &(String, u64)) -> Result<(), String> {
-        match self.in_force.get(envoy) {
-            Some((epoch, revision)) if *epoch != settings.0 || *revision > settings.1 => Err(format!(
-                "worker {worker} of {envoy} serves on {settings:?}, and {epoch} {revision} was acknowledged for all"
-            )),
-            _ => Ok(()),
-        }
+        let Some(in_force) = self.in_force.get(envoy) else {
+            return Ok(());
+        };
+        let goes_on = if in_force.0 == settings.0 {
+            in_force.1 <= settings.1
+        } else {
+            self.agreed.goes_on(settings, in_force)
+        };
+        goes_on.then_some(()).ok_or_else(|| {
+            format!("worker {worker} of {envoy} serves on {settings:?}, and {in_force:?} was acknowledged for all")
+        })
     }
 
     /// A replica says that an Envoy has done a purge.

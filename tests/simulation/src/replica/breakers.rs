@@ -18,7 +18,7 @@ impl Replica {
         lasts_ms: Option<u64>,
         now_ms: u64,
     ) {
-        let said = BreakerOverride {
+        let entry = BreakerOverride {
             at: self.breaker_overrides.moment(upstream, now_ms),
             upstream: upstream.to_owned(),
             action,
@@ -28,25 +28,25 @@ impl Replica {
         };
         self.number_of_its_own();
         let before = self.breaker_overrides.last(upstream).cloned();
-        self.breaker_overrides.apply(said.clone());
+        self.breaker_overrides.apply(entry.clone());
         self.disk.breaker_overrides = self.breaker_overrides.clone();
         self.seen.push(Seen::Overridden(Box::new(Overridden {
-            said: said.clone(),
+            said: entry.clone(),
             before,
             last: self.breaker_overrides.last(upstream).cloned(),
         })));
-        self.publish(&Fact::BreakerOverridden { said: said.clone() }, now_ms);
-        self.send_override(&said, now_ms);
+        self.publish(&Fact::BreakerOverridden { entry: entry.clone() }, now_ms);
+        self.send_override(&entry, now_ms);
     }
 
     /// Another replica has taken an override in.
-    pub(super) fn observe_override(&mut self, said: BreakerOverride, now_ms: u64) {
-        let fresh = said.at.saturating_add(FRESH_MS) > now_ms;
-        if !self.breaker_overrides.apply(said.clone()) {
+    pub(super) fn observe_override(&mut self, entry: BreakerOverride, now_ms: u64) {
+        let fresh = entry.at.saturating_add(FRESH_MS) > now_ms;
+        if !self.breaker_overrides.apply(entry.clone()) {
             return;
         }
         self.disk.breaker_overrides = self.breaker_overrides.clone();
-        let last = self.breaker_overrides.last(&said.upstream).cloned();
+        let last = self.breaker_overrides.last(&entry.upstream).cloned();
         if let Some(last) = last.filter(|_| fresh) {
             self.send_override(&last, now_ms);
         }
@@ -55,8 +55,8 @@ impl Replica {
     /// Tells an Envoy that has just connected what is in force.
     pub(super) fn tell_overrides(&mut self, envoy: &str, now_ms: u64) {
         let holding: Vec<BreakerOverride> = self.breaker_overrides.in_force(now_ms).cloned().collect();
-        for said in holding {
-            self.ask_envoy(envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
+        for entry in holding {
+            self.ask_envoy(envoy, Body::Breaker(entry.command(now_ms)), Task::Override, now_ms);
         }
     }
 
@@ -65,8 +65,8 @@ impl Replica {
         for envoy in self.connected_envoys() {
             let breakers = self.fleet.get(&envoy).map_or(&[][..], |envoy| &envoy.gauges.breakers);
             let unheard = self.breaker_overrides.unheard(breakers, now_ms).into_iter().cloned();
-            for said in unheard.collect::<Vec<BreakerOverride>>() {
-                self.ask_envoy(&envoy, Body::Breaker(said.command(now_ms)), Task::Override, now_ms);
+            for entry in unheard.collect::<Vec<BreakerOverride>>() {
+                self.ask_envoy(&envoy, Body::Breaker(entry.command(now_ms)), Task::Override, now_ms);
             }
         }
     }
@@ -78,14 +78,14 @@ impl Replica {
         }
         self.renewed_ms = now_ms;
         let holding: Vec<BreakerOverride> = self.breaker_overrides.to_renew().cloned().collect();
-        for said in holding {
-            self.send_override(&said, now_ms);
+        for entry in holding {
+            self.send_override(&entry, now_ms);
         }
     }
 
-    fn send_override(&mut self, said: &BreakerOverride, now_ms: u64) {
+    fn send_override(&mut self, entry: &BreakerOverride, now_ms: u64) {
         for envoy in self.connected_envoys() {
-            let command = Body::Breaker(said.command(now_ms));
+            let command = Body::Breaker(entry.command(now_ms));
             self.ask_envoy(&envoy, command, Task::Override, now_ms);
         }
     }

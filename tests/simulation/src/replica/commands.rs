@@ -2,6 +2,7 @@
 
 use super::{Replica, StreamId};
 use control_domain::purges::Purge;
+use control_domain::settings::reported::ReportedParts;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::{Command, CommandResult};
@@ -33,6 +34,8 @@ pub(super) enum Task {
     },
     /// An override of a breaker.
     Override,
+    /// What it runs on, where there are no settings.
+    Settings(ReportedParts),
 }
 
 /// Commands that wait for an answer, by id.
@@ -58,7 +61,7 @@ impl Replica {
             task,
         };
         let Some(stream) = stream else {
-            self.done(asked, false, now_ms);
+            self.done(asked, None, now_ms);
             return;
         };
         self.commands.waiting.insert(id.clone(), asked);
@@ -73,7 +76,7 @@ impl Replica {
             return;
         }
         if let Some(asked) = self.commands.waiting.remove(&result.id) {
-            self.done(asked, result.ok, now_ms);
+            self.done(asked, Some(result), now_ms);
         }
     }
 
@@ -82,15 +85,23 @@ impl Replica {
         let over = self.commands.waiting.iter().filter(|(_, asked)| is_over(asked));
         for id in over.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             if let Some(asked) = self.commands.waiting.remove(&id) {
-                self.done(asked, false, now_ms);
+                self.done(asked, None, now_ms);
             }
         }
     }
 
-    fn done(&mut self, asked: AskedEnvoy, ok: bool, now_ms: u64) {
+    /// Asks an Envoy for the settings that it runs on.
+    pub(super) fn ask_settings_of(&mut self, envoy: &str, parts: ReportedParts, now_ms: u64) {
+        let body = Body::Settings(parts.next());
+        self.ask_envoy(envoy, body, Task::Settings(parts), now_ms);
+    }
+
+    fn done(&mut self, asked: AskedEnvoy, answer: Option<&CommandResult>, now_ms: u64) {
         let envoy = asked.envoy;
+        let ok = answer.is_some_and(|answer| answer.ok);
         match asked.task {
             Task::Override => {}
+            Task::Settings(parts) => self.told(&envoy, parts, answer, now_ms),
             Task::Tell(purge) if ok => self.note_applied(&purge, &envoy, now_ms),
             Task::Tell(_) => {}
             Task::CatchUp { stream, .. } if !ok => self.end_catch_up(&envoy, stream, false),

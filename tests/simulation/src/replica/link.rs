@@ -3,6 +3,7 @@
 use super::{Act, Replica, Seen, StreamId};
 use control_domain::fleet::{ConnectionId, Envoy, Reported, instance};
 use control_domain::settings::recovery::ahead;
+use control_domain::settings::reported::ReportedParts;
 use optimizer_proto::telemetry::check_report;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;
@@ -20,6 +21,8 @@ struct Connection {
     /// Epoch and revision of the newest settings that it was sent.
     sent: (String, u64),
     last: SettingsPush,
+    /// It is left on what it has while nobody has decided on settings.
+    alone: bool,
 }
 
 /// The streams that stand.
@@ -28,8 +31,8 @@ pub(super) struct Links {
     streams: BTreeMap<StreamId, Connection>,
     /// The newest stream of each Envoy.
     pub(super) by_envoy: BTreeMap<String, StreamId>,
-    /// Streams whose Envoy knows a later revision, which is looked into first.
-    held_up: BTreeSet<StreamId>,
+    /// Streams whose Envoy, named, knows a later revision, which is looked into first.
+    held_up: BTreeMap<StreamId, (String, ConnectionId)>,
     pub(super) last_connection_ms: u64,
 }
 
@@ -63,7 +66,7 @@ impl Replica {
         let Ok(FilterMessage { body: Some(body) }) = FilterMessage::decode(bytes) else {
             return;
         };
-        if self.links.held_up.contains(&stream) {
+        if self.links.held_up.contains_key(&stream) {
             return;
         }
         let known = self.links.streams.get(&stream);
@@ -79,7 +82,10 @@ impl Replica {
 
     /// A stream ended.
     pub(crate) fn closed(&mut self, stream: StreamId, now_ms: u64) {
-        self.links.held_up.remove(&stream);
+        if let Some((envoy, number)) = self.links.held_up.remove(&stream) {
+            self.fleet.gone(&envoy, number);
+            self.tell_left(&envoy, number, now_ms);
+        }
         if let Some(connection) = self.links.streams.remove(&stream) {
             if self.links.by_envoy.get(&connection.envoy) == Some(&stream) {
                 self.links.by_envoy.remove(&connection.envoy);
@@ -101,17 +107,23 @@ impl Replica {
         }
         let number = self.connection_id(now_ms);
         self.fleet.hello(&hello, number, now_ms);
+        self.tell_connected(&envoy, &hello, number, now_ms);
         if ahead(&self.agreeing.history, None, &hello) > 0 {
-            self.links.held_up.insert(stream);
+            self.links.held_up.insert(stream, (envoy, number));
             self.recover(stream, number, hello, now_ms);
         } else {
             self.attach(stream, number, &hello, now_ms);
         }
     }
 
+    /// Whether a stream stands.
+    pub(super) fn is_open(&self, stream: StreamId) -> bool {
+        self.links.streams.contains_key(&stream)
+    }
+
     /// An Envoy's stream is made reachable, unless it has ended meanwhile.
     pub(super) fn attach_held_up(&mut self, stream: StreamId, number: ConnectionId, hello: &Hello, now_ms: u64) {
-        if self.links.held_up.remove(&stream) {
+        if self.links.held_up.remove(&stream).is_some() {
             self.attach(stream, number, hello, now_ms);
         }
     }
@@ -119,22 +131,24 @@ impl Replica {
     fn attach(&mut self, stream: StreamId, number: ConnectionId, hello: &Hello, now_ms: u64) {
         let envoy = instance(hello);
         let missing = self.missing(&envoy).unwrap_or_default();
+        let alone = self.leaves_alone(&envoy, hello);
         let connection = Connection {
             envoy: envoy.clone(),
             number,
             missing: missing.into_iter().map(|purge| purge.id).collect(),
             sent: (String::new(), 0),
             last: SettingsPush::default(),
+            alone,
         };
         self.links.streams.insert(stream, connection);
         // One Envoy, one stream: which of two is the abandoned one is not known, so whoever had one opens another.
         if let Some(before) = self.links.by_envoy.insert(envoy.clone(), stream) {
             if let Some(old) = self.links.streams.remove(&before) {
                 self.fleet.gone(&envoy, old.number);
+                self.tell_left(&envoy, old.number, now_ms);
             }
             self.acts.push(Act::End(before));
         }
-        self.tell_connected(&envoy, hello, number, now_ms);
         let welcome = Welcome {
             control_plane_id: format!("control-{}-{}", self.number, self.life),
             protocol: optimizer_proto::PROTOCOL,
@@ -142,7 +156,11 @@ impl Replica {
             proof: Self::proof(&envoy),
         };
         self.send(stream, ToFilter::Welcome(welcome));
-        self.push(stream);
+        if alone {
+            self.ask_settings_of(&envoy, ReportedParts::default(), now_ms);
+        } else {
+            self.push(stream);
+        }
         self.replay_missed(&envoy, now_ms);
         self.tell_overrides(&envoy, now_ms);
     }
@@ -171,8 +189,11 @@ impl Replica {
         self.send(stream, ToFilter::Settings(push));
     }
 
-    pub(super) fn push_to_all(&mut self) {
-        for stream in self.links.streams.keys().copied().collect::<Vec<_>>() {
+    pub(super) fn push_to_all(&mut self, now_ms: u64) {
+        let in_doubt = self.is_in_doubt(now_ms);
+        let streams = self.links.streams.iter();
+        let told = streams.filter(|(_, connection)| !(connection.alone && in_doubt));
+        for stream in told.map(|(stream, _)| *stream).collect::<Vec<_>>() {
             self.push(stream);
         }
     }

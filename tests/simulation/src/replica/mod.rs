@@ -87,11 +87,12 @@ pub(crate) enum Seen {
         revision: u64,
         document: Value,
     },
-    /// An operator was told that a change is in force.
+    /// An operator was told that a change is in force; the setting by its JSON pointer.
     Written {
         epoch: String,
         revision: u64,
-        document: Value,
+        setting: &'static str,
+        value: Value,
     },
     /// A purge is in the shared tier's order.
     TierPurged { purge: String },
@@ -171,6 +172,7 @@ impl Replica {
     }
 
     fn from(number: u64, life: u64, shares: bool, disk: Option<Disk>, now_ms: u64) -> Self {
+        let lost = disk.is_none();
         let disk = disk.unwrap_or_else(|| Disk {
             history: SettingsHistory::new(format!("epoch-{number}-{life}"), &first_settings(), now_ms),
             older: None,
@@ -178,14 +180,14 @@ impl Replica {
             loose: Vec::new(),
             breaker_overrides: BreakerOverrides::default(),
         });
-        Self {
+        let mut replica = Self {
             number,
             life,
             next: 0,
             fleet: Fleet::default(),
             links: Links::default(),
             commands: Commands::default(),
-            agreeing: Agreeing::new(disk.history.clone()),
+            agreeing: Agreeing::new(disk.history.clone(), lost, now_ms),
             purging: Purging::new(disk.log.clone()),
             breaker_overrides: disk.breaker_overrides.clone(),
             renewed_ms: now_ms,
@@ -194,7 +196,14 @@ impl Replica {
             acts: Vec::new(),
             seen: Vec::new(),
             disk,
-        }
+        };
+        let (epoch, revision, document) = replica.in_force();
+        replica.seen.push(Seen::Published {
+            epoch,
+            revision,
+            document,
+        });
+        replica
     }
 
     /// It was killed, and starts again.
@@ -250,6 +259,7 @@ impl Replica {
     pub(crate) fn tick(&mut self, now_ms: u64) {
         self.give_up(|asked| asked.deadline_ms <= now_ms, now_ms);
         self.keep_in_touch(now_ms);
+        self.keep_recovering(now_ms);
         self.keep_tier(now_ms);
         self.keep_purging(now_ms);
         self.renew_overrides(now_ms);

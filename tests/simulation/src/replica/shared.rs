@@ -227,7 +227,7 @@ impl Replica {
                 self.links.reopened(&id);
                 self.tell_all(&id, now_ms);
             }
-            Fact::BreakerOverridden { said } => self.observe_override(said, now_ms),
+            Fact::BreakerOverridden { entry } => self.observe_override(entry, now_ms),
             _ => {}
         }
     }
@@ -240,7 +240,7 @@ impl Replica {
             .breaker_overrides
             .log()
             .cloned()
-            .map(|said| Fact::BreakerOverridden { said });
+            .map(|entry| Fact::BreakerOverridden { entry });
         let facts: Vec<Fact> = purges.chain(overrides).collect();
         for fact in found.lacks(facts) {
             self.publish(&fact, now_ms);

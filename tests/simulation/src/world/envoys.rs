@@ -41,7 +41,7 @@ impl Envoy {
 impl World {
     pub(super) fn start(&mut self, envoy: usize) {
         let (seed, clock_ms) = (self.random.draw(), self.clock(envoy));
-        let process = Rc::new(Process::new(seed, clock_ms));
+        let process = Rc::new(Process::new(seed, clock_ms, self.now_ms));
         let one = &mut self.envoys[envoy];
         one.life += 1;
         one.frozen = false;
@@ -116,6 +116,7 @@ impl World {
     ) -> Outcome {
         let clock_ms = self.clock(envoy);
         self.envoys[envoy].process.clock_ms.set(clock_ms);
+        self.envoys[envoy].process.steady_ms.set(self.now_ms);
         let outcome = callback(&mut self.envoys[envoy].workers[worker]);
         self.effects(envoy, worker);
         if outcome == Outcome::Died {

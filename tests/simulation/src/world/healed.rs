@@ -124,7 +124,11 @@ impl World {
                 return Err(format!("{name} has not done {late} purges, by replica {who}"));
             }
             if replicas.len() > 1 && replica.holder_of(name) != Some(*holder) {
-                return Err(format!("replica {who} does not know where {name} is"));
+                let known = replica.fleet.get(name).and_then(|envoy| envoy.connection);
+                return Err(format!(
+                    "replica {who} does not know where {name} is: {known:?}, and not at {holder}; has {:?}",
+                    replica.connected_envoys()
+                ));
             }
             let history = replica.history();
             let behind = replica.fleet.get(name).is_none_or(|envoy| {
@@ -176,7 +180,7 @@ impl World {
         let held = view
             .filter(|view| view.forced_until_ms > clock_ms)
             .map(|view| view.state);
-        if held == wanted {
+        if held == wanted || last.is_none() && self.oracle.may_have_forgotten() {
             Ok(())
         } else {
             let name = &self.envoys[envoy].instance;

@@ -6,6 +6,7 @@ use crate::oracle::PATHS;
 use crate::plan::Actor;
 use control_domain::breakers::overrides::OverrideAction;
 use control_domain::purges::Target;
+use serde_json::json;
 
 /// The upstream of all requests.
 pub(super) const UPSTREAM: &str = "api";
@@ -17,8 +18,12 @@ impl World {
         match self.random.below(12) {
             0..=6 => self.edit_and_purge(),
             7..=9 if self.plan.has(Actor::Changes) => {
-                let ttl_s = self.random.between(1, 900);
-                self.at_some_replica(|replica, now_ms| replica.change(ttl_s, now_ms));
+                let (setting, value) = match self.random.below(4) {
+                    0 => ("/breaker/minimum_calls", json!(self.random.between(5, 500))),
+                    1 => ("/breaker/probes", json!(self.random.between(1, 20))),
+                    _ => ("/default_ttl", json!(format!("{}s", self.random.between(1, 900)))),
+                };
+                self.at_some_replica(|replica, now_ms| replica.change(setting, value.clone(), now_ms));
             }
             // None when all is calm: a later one would hide that an earlier one did not reach an Envoy.
             10..=11 if self.plan.has(Actor::Overrides) && !self.calm => self.override_breaker(),

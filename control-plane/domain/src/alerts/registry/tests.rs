@@ -26,92 +26,95 @@ fn firing(changes: &[Change]) -> Vec<Severity> {
 
 #[test]
 fn alerts_and_silences_are_bounded() {
-    let mut board = AlertRegistry::default();
+    let mut registry = AlertRegistry::default();
     let named = |number: u32| Condition {
         labels: BTreeMap::from([("upstream".to_owned(), number.to_string())]),
         ..condition(Severity::Warning)
     };
-    board.evaluate((0..1_001).map(named).collect(), QUIET_MS, 0);
-    assert_eq!(board.active(true).len(), 1_000);
+    registry.evaluate((0..1_001).map(named).collect(), QUIET_MS, 0);
+    assert_eq!(registry.active(true).len(), 1_000);
     let silence = |number: u32| Silence {
         name: number.to_string(),
         by: "operator".to_owned(),
         reason: String::new(),
         until: 1_000,
     };
-    assert!((0..200).all(|number| board.silence(silence(number))));
-    assert!(!board.silence(silence(200)) && board.silence(silence(7)));
+    assert!((0..200).all(|number| registry.silence(silence(number))));
+    assert!(!registry.silence(silence(200)) && registry.silence(silence(7)));
 }
 
 #[test]
 fn an_alert_waits_fires_once_and_is_resolved_after_quiet() {
-    let mut board = AlertRegistry::default();
+    let mut registry = AlertRegistry::default();
     let slow = || vec![condition(Severity::Warning)];
-    assert!(board.evaluate(slow(), QUIET_MS, 0).is_empty());
-    assert!(board.active(false).is_empty() && board.active(true).len() == 1);
-    assert!(board.evaluate(slow(), QUIET_MS, 29_999).is_empty());
-    assert_eq!(firing(&board.evaluate(slow(), QUIET_MS, 30_000)), [Severity::Warning]);
-    assert!(board.evaluate(slow(), QUIET_MS, 31_000).is_empty());
+    assert!(registry.evaluate(slow(), QUIET_MS, 0).is_empty());
+    assert!(registry.active(false).is_empty() && registry.active(true).len() == 1);
+    assert!(registry.evaluate(slow(), QUIET_MS, 29_999).is_empty());
     assert_eq!(
-        firing(&board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 32_000)),
+        firing(&registry.evaluate(slow(), QUIET_MS, 30_000)),
+        [Severity::Warning]
+    );
+    assert!(registry.evaluate(slow(), QUIET_MS, 31_000).is_empty());
+    assert_eq!(
+        firing(&registry.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 32_000)),
         [Severity::Critical]
     );
     assert!(
-        board.evaluate(Vec::new(), QUIET_MS, 61_999).is_empty(),
+        registry.evaluate(Vec::new(), QUIET_MS, 61_999).is_empty(),
         "it may come back"
     );
-    let ended = board.evaluate(Vec::new(), QUIET_MS, 62_000);
+    let ended = registry.evaluate(Vec::new(), QUIET_MS, 62_000);
     assert!(matches!(ended.as_slice(), [Change::Resolved(alert)] if alert.resolved_at == 62_000));
-    assert!(board.active(true).is_empty());
-    assert_eq!(board.history().count(), 1);
+    assert!(registry.active(true).is_empty());
+    assert_eq!(registry.history().count(), 1);
 }
 
 #[test]
 fn what_does_not_last_is_no_alert() {
-    let mut board = AlertRegistry::default();
+    let mut registry = AlertRegistry::default();
     for now_ms in (0..100_000).step_by(20_000) {
-        board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, now_ms);
-        assert!(board.evaluate(Vec::new(), QUIET_MS, now_ms + 10_000).is_empty());
+        registry.evaluate(vec![condition(Severity::Critical)], QUIET_MS, now_ms);
+        assert!(registry.evaluate(Vec::new(), QUIET_MS, now_ms + 10_000).is_empty());
     }
-    assert!(board.active(true).is_empty() && board.history().next().is_none());
+    assert!(registry.active(true).is_empty() && registry.history().next().is_none());
 }
 
 #[test]
 fn a_restart_keeps_what_is_on_and_who_has_seen_it() {
-    let mut board = AlertRegistry::default();
-    board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 0);
-    board.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 30_000);
-    let id = board.active(false)[0].id.clone();
-    let before = board.version();
-    assert!(board.acknowledge(&id, "me") && board.version() > before);
+    let mut registry = AlertRegistry::default();
+    registry.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 0);
+    registry.evaluate(vec![condition(Severity::Critical)], QUIET_MS, 30_000);
+    let id = registry.active(false)[0].id.clone();
+    let before = registry.version();
+    assert!(registry.acknowledge(&id, "me") && registry.version() > before);
     let pending = Condition {
         name: "error_rate",
         ..condition(Severity::Warning)
     };
-    board.evaluate(vec![condition(Severity::Critical), pending], QUIET_MS, 31_000);
-    let text = serde_json::to_string(&board).unwrap();
-    let mut board = serde_json::from_str::<AlertRegistry>(&text).unwrap().resumed(100_000);
-    assert_eq!(board.active(true).len(), 1, "what was pending starts over");
-    assert_eq!(board.active(false)[0].acknowledged_by.as_deref(), Some("me"));
-    assert_eq!(board.standing("p95_latency"), Some(Severity::Critical));
-    assert!(board.evaluate(Vec::new(), QUIET_MS, 129_999).is_empty());
+    registry.evaluate(vec![condition(Severity::Critical), pending], QUIET_MS, 31_000);
+    let text = serde_json::to_string(&registry).unwrap();
+    let mut registry = serde_json::from_str::<AlertRegistry>(&text).unwrap().resumed(100_000);
+    assert_eq!(registry.active(true).len(), 1, "what was pending starts over");
+    assert_eq!(registry.active(false)[0].acknowledged_by.as_deref(), Some("me"));
+    assert_eq!(registry.standing("p95_latency"), Some(Severity::Critical));
+    assert!(registry.evaluate(Vec::new(), QUIET_MS, 129_999).is_empty());
     assert!(matches!(
-        board.evaluate(Vec::new(), QUIET_MS, 130_000).as_slice(),
+        registry.evaluate(Vec::new(), QUIET_MS, 130_000).as_slice(),
         [Change::Resolved(_)]
     ));
 }
 
 #[test]
 fn silences_end_by_themselves() {
-    let mut board = AlertRegistry::default();
+    let mut registry = AlertRegistry::default();
     let silence = Silence {
         name: "p95_latency".to_owned(),
         by: "me".to_owned(),
         reason: "load test".to_owned(),
         until: 1_000,
     };
-    assert!(board.silence(silence));
-    assert!(board.is_silenced("p95_latency", 999) && !board.is_silenced("p95_latency", 1_000));
-    board.evaluate(Vec::new(), QUIET_MS, 1_000);
-    assert!(board.silences().is_empty());
+    assert!(registry.silence(silence));
+    assert!(registry.is_silenced("p95_latency", 999) && !registry.is_silenced("p95_latency", 1_000));
+    registry.evaluate(Vec::new(), QUIET_MS, 1_000);
+    assert!(registry.silences().is_empty());
 }

@@ -29,7 +29,7 @@ impl Known {
     /// Whether the order of purges differs from the known one, by its newest position and the first purges from the two
     /// known positions on. An empty order differs: a fetch from before it may have missed a purge. So does one that
     /// lacks what is known here: its data set is older, its content may have been purged since, and others may never
-    /// have heard of it.
+    /// know of it.
     #[must_use]
     pub fn is_another_order(
         &self,
