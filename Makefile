@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist images images-test versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane cli test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist images images-test versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane cli test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-tail bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -184,6 +184,9 @@ bench-hostile: ## Memory and processor time of hostile inputs to the control pla
 bench-tier: deps-test wasm ## The shared tier on Redis: times, throughput, troubles, bytes per response
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-tier
 	$(TARGET_DIR)/release/bench-tier
+
+bench-tail: wasm cli ## What `optimizer tail` costs Envoy per hit
+	$(CARGO) run --locked --quiet -p e2e --bin bench-tail
 
 bench-trouble: wasm wasm-trap ## Latency of an open loop under purges, outages, pushes, restores and traps
 	$(CARGO) build --locked --release -p api-optimizer-control-plane -p e2e --bin api-optimizer-control-plane --bin bench-trouble

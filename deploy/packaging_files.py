@@ -56,6 +56,9 @@ HOOKS = {
         "pod": POD.format(of="controlPlane"),
         "resources": RESOURCES.format(of="controlPlane"),
         "env": """\
+{{- if .Values.tracing.host }}
+- { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: "http://{{ .Values.tracing.host }}:{{ .Values.tracing.port }}" }
+{{- end }}
 {{- with .Values.controlPlane.env }}
 {{- toYaml . | nindent 12 }}
 {{- end }}""",
@@ -85,6 +88,12 @@ replicas: {{ . }}
         "origin": """\
 - { name: ORIGIN_HOST, value: {{ .Values.origin.host | quote }} }
 - { name: ORIGIN_PORT, value: {{ .Values.origin.port | toString | quote }} }""",
+        "tracing": """\
+{{- if .Values.tracing.host }}
+- { name: OTEL_HOST, value: {{ .Values.tracing.host | quote }} }
+- { name: OTEL_PORT, value: {{ .Values.tracing.port | toString | quote }} }
+- { name: OTEL_PERCENT, value: {{ .Values.tracing.percent | toString | quote }} }
+{{- end }}""",
         "resources": RESOURCES.format(of="dataPlane"),
     },
     "service": {},
@@ -108,6 +117,12 @@ TAKEN = {
         slice(None),
         "and .Values.shared.enabled .Values.networkPolicies.enabled",
         {"values: [production, staging]": "values: {{ toJson .Values.operators.namespaces }}"},
+    ),
+    "tracing.yaml": (
+        "options/tracing.yaml",
+        slice(None),
+        "and .Values.tracing.host .Values.shared.enabled .Values.networkPolicies.enabled",
+        {"port: 4317": "port: {{ .Values.tracing.port }}"},
     ),
     "state.yaml": (
         "base/cluster/state.yaml",

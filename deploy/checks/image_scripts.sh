@@ -37,6 +37,12 @@ grep -q '"settings": {"default_ttl": "5m"}' "$scratch/envoy.yaml" || fail "SETTI
 grep -q 'port_value: 9902' "$scratch/arguments" || fail "the listener for probes is not in the arguments"
 # A "# >>> name" comment may hold a $; a value of the configuration that was not filled in may not be left.
 if grep -nE '^[^#]*\$\{' "$scratch/envoy.yaml" "$scratch/arguments"; then fail "placeholders are left over"; fi
+if grep -qE 'otel_collector|opentelemetry' "$scratch/envoy.yaml"; then fail "without a collector there are still traces"; fi
+start OTEL_HOST=collector.monitoring.svc OTEL_PERCENT=0.5
+grep -q 'address: "collector.monitoring.svc", port_value: 4317' "$scratch/envoy.yaml" || fail "the collector is not in the configuration"
+grep -q 'random_sampling: { value: 0.5 }' "$scratch/envoy.yaml" || fail "OTEL_PERCENT is not in the configuration"
+if grep -nE '^[^#]*\$\{' "$scratch/envoy.yaml"; then fail "placeholders are left over with a collector"; fi
+refused "OTEL_HOST holds" 'OTEL_HOST=a" }'
 start CONTROL_CLUSTER=
 if grep -q stats_sinks "$scratch/envoy.yaml"; then fail "without a control plane there is still a sink for its statistics"; fi
 start ENVOY_TEMPLATE=../envoy/native.yaml
@@ -58,5 +64,5 @@ if [[ -n ${ENVOY_BIN:-} && -n ${WASM:-} ]]; then
     env -i PATH="$scratch/bin:$PATH" RUN_DIR="$scratch" ENVOY_TEMPLATE=../envoy/static.yaml OBSERVE_TEMPLATE=docker/observe.yaml \
         NODE_ID=a LISTEN_HOST=127.0.0.1 LISTEN_PORT=10000 ADMIN_PORT=9901 OBSERVE_PORT=9902 MAX_HEAP_BYTES=1610612736 \
         ACCESS_LOG=/dev/null SETTINGS={} CONTROL_HOST=127.0.0.1 GRPC_PORT=18000 ORIGIN_HOST=127.0.0.1 ORIGIN_PORT=80 \
-        WASM="$(realpath "$WASM")" "$scratch/validate" >"$scratch/log" 2>&1 || fail "Envoy refuses it: $(tail -n 3 "$scratch/log")"
+        OTEL_HOST=localhost WASM="$(realpath "$WASM")" "$scratch/validate" >"$scratch/log" 2>&1 || fail "Envoy refuses it: $(tail -n 3 "$scratch/log")"
 fi

@@ -48,6 +48,7 @@ STATE = {
     "settings": {"cache_enabled": True, "cache_size": 1000, "cache_memory_mb": 64, "default_ttl": "5m", "max_connections": 20},
     "recommendation": {"cache_size": 2000, "cache_memory_mb": 64, "reason": "every second miss was evicted before"},
     "history": [],
+    "experiments": [],
     "refused_records": 0,
     "stale_records": 0,
     "token": None,
@@ -226,6 +227,17 @@ def optimize(handler, query, body):
     return {"actions": {"expired_removed": 3, "purged_removed": 0}, "recommendation": handler.server.state["recommendation"], "applied": False}
 
 
+def begin_experiment(handler, query, body):
+    state = handler.server.state
+    if any(one["ended_at"] is None for one in state["experiments"]):
+        raise Problem(409, "experiment_under_way", "Another experiment is under way")
+    asked = json.loads(body)
+    one = {"id": f"e{len(state['experiments'])}", "state": "warming_up", "summary": "It becomes warm.", "ended_at": None, **asked}
+    state["experiments"] = [one, *state["experiments"]]
+    handler.server.writes.append({"path": "/tuning/experiments", "body": asked})
+    return one
+
+
 def take_snapshot(handler, query, body):
     return snapshot()
 
@@ -277,6 +289,8 @@ ROUTES = {
     "GET /settings/history": shown("history"),
     "PATCH /settings": patch_settings,
     "POST /cache/optimize": optimize,
+    "GET /tuning/experiments": shown("experiments"),
+    "POST /tuning/experiments": begin_experiment,
     "POST /cache/snapshot": take_snapshot,
     "POST /cache/restore": restore,
     "POST /api/v1/admin/tsdb/snapshot": prometheus,

@@ -95,6 +95,32 @@ rm "$KUBE_STATE/production/configmaps/api-optimizer-config.json"
 tuning '{"performance": {"cache_hit_ratio": 60}}'
 bad 'no ConfigMap' 'not found' "${tune[@]}" --door configmap
 
+# Handed over to the control plane.
+begun() { writes | jq -c '[.[] | select(.path == "/tuning/experiments") | .body.settings]'; }
+new_cluster new
+tuning '{"performance": {"cache_hit_ratio": 60, "p95_latency": 12}}'
+good 'an experiment, dry' "${tune[@]}" --experiment --dry-run
+check 'is not begun' test "$(begun)" = '[]'
+good 'an experiment' "${tune[@]}" --experiment
+check 'is begun with all steps' test "$(begun)" = '[{"cache_size":2000,"default_ttl":"15m"}]'
+check 'for a better hit ratio' test "$(writes | jq -r '.[-1].body.goal')" = cache_hit_ratio
+check 'says where' matches "$OUT" 'experiment e0 has begun'
+check 'nothing is set' test "$(setting cache_size)" = 1000
+check 'nothing is remembered here' test ! -e "$memory"
+good 'while it is under way' "${tune[@]}" --experiment
+check 'no other is begun' test "$(begun | jq length)" = 1
+check 'it says why' matches "$OUT" 'e0: It becomes warm'
+state '{"experiments": [{"id": "e0", "state": "inconclusive", "summary": "Too few requests.", "ended_at": 5, "settings": {"cache_size": 2000, "default_ttl": "15m"}}]}'
+good 'it came to nothing' env AUTO_TUNE_EXPERIMENT=true "${tune[@]}"
+check 'so it is not begun again' test "$(begun | jq length)" = 1
+check 'and says what it came to' matches "$OUT" 'Too few requests'
+good 'unless it is to be forgotten' env AUTO_TUNE_EXPERIMENT=true "${tune[@]}" --forget
+check 'then it is' test "$(begun | jq length)" = 2
+tuning '{"performance": {"cache_hit_ratio": 60}, "experiments": [], "failing": {"POST /tuning/experiments": 409}}'
+bad 'nobody to compare with' 'answered 409' "${tune[@]}" --experiment
+bad 'by the ConfigMap' 'begun by the door api' "${tune[@]}" --experiment --door configmap
+bad 'neither true nor false' 'must be true or false' env AUTO_TUNE_EXPERIMENT=perhaps "${tune[@]}"
+
 tuning '{"performance": {"cache_hit_ratio": 60}, "failing": {"PATCH /settings": 409}}'
 bad 'the control plane refuses' 'answered 409' "${tune[@]}"
 tuning '{"performance": {"cache_hit_ratio": null}}'

@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod certificates;
+pub mod collector;
 pub mod fleet;
 pub mod grpc_origin;
 pub mod h2_origin;

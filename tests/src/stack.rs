@@ -32,6 +32,8 @@ pub struct Plan {
     pub xds: Option<Xds>,
     /// File of Envoy's access log.
     pub access_log: Option<std::path::PathBuf>,
+    /// Port of an OpenTelemetry collector on loopback, for Envoy and the control plane.
+    pub collector: Option<u16>,
     /// More of the control plane's environment.
     pub environment: Vec<(String, String)>,
     /// The control plane asks Envoy's admin interface for its statistics; Envoy does not push them.
@@ -57,6 +59,7 @@ impl Default for Plan {
             config_dir: None,
             xds: None,
             access_log: None,
+            collector: None,
             environment: Vec::new(),
             scraped: false,
             grpc_port: None,
@@ -116,6 +119,11 @@ impl Stack {
             environment.push(("ENVOY_ADMIN_URLS".to_owned(), admin));
         }
         bootstrap.access_log.clone_from(&plan.access_log);
+        bootstrap.collector = plan.collector;
+        if let Some(port) = plan.collector {
+            let endpoint = format!("http://127.0.0.1:{port}");
+            environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint));
+        }
         if plan.control_plane {
             let options = Options {
                 rest_port: free_port()?,

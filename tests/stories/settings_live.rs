@@ -34,7 +34,7 @@ fn change(random: &mut Random) -> Value {
         0 => json!({"cache_size": random.below(50_000) + 1}),
         1 => json!({"cache_memory_mb": random.below(64) + 1}),
         2 => json!({"default_ttl": format!("{}s", random.below(600))}),
-        3 => json!({"eviction_policy": random.one(&["lru", "lfu", "fifo"])}),
+        3 => json!({"eviction_policy": random.one(&["lru", "lfu", "fifo", "gdsf"])}),
         4 => json!({"cache_enabled": random.below(4) != 0}),
         5 => json!({"max_object_size": format!("{}KiB", random.below(512) + 1)}),
         6 => json!({"max_connections": random.below(1_000) + 100}),

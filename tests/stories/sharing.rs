@@ -399,7 +399,11 @@ fn a_304_without_date_freshens() {
         assert_eq!(ask(&stack, "/plain", &[]).status, 200);
     }
     assert_eq!(stack.origin.count("/plain"), 2, "one fetch, one validation");
-    assert!(ask(&stack, "/swr", &[]).is_hit());
+    // A worker that has not lately seen a request leave as it came renews by the client's own request.
+    let answer = ask(&stack, "/swr", &[]);
+    let status = answer.header("cache-status").unwrap_or_default();
+    assert!(answer.is_hit() || status.contains("detail=refresh"), "{status}");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"content"[..]));
     wait::until("the refresh", || (stack.origin.count("/swr") == 2).then_some(())).unwrap();
     std::thread::sleep(Duration::from_millis(200));
     for _ in 0..10 {

@@ -115,6 +115,47 @@ fn what_is_predicted_under_another_policy_is_what_it_does() {
     predicted_and_measured(&std::env::var("WHAT_IF_POLICY").unwrap_or_else(|_| "lru".to_owned()));
 }
 
+/// How many of the slow pages are still stored after a scan of quick ones, and what the hits of all saved the origin, milliseconds.
+fn slow_pages_left(policy: &str) -> (usize, u64) {
+    let origin = Origin::start(|request| {
+        if request.path.starts_with("/slow") {
+            std::thread::sleep(std::time::Duration::from_millis(60));
+        }
+        Reply::ok(request.path.clone()).max_age(3_600)
+    });
+    let stack = Stack::start(&Plan::default(), origin.unwrap()).unwrap();
+    stack
+        .change_settings(&json!({"eviction_policy": policy, "cache_size": 60}))
+        .unwrap();
+    let mut connection = Connection::open(stack.envoy.address()).unwrap();
+    let mut ask = |path: String| connection.exchange(&Request::get(&path)).unwrap().is_hit();
+    let slow = 20;
+    (0..slow).for_each(|page| assert!(!ask(format!("/slow/{page}"))));
+    (0..600).for_each(|page| assert!(!ask(format!("/quick/{page}"))));
+    let left = (0..slow).filter(|page| ask(format!("/slow/{page}"))).count();
+    let counted = wait::until("the hits counted", || {
+        let metrics = stack.rest().get("/metrics").ok()?.text();
+        let of = |name: &str| {
+            let lines = metrics.lines().filter(|line| line.starts_with(name));
+            lines
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum::<f64>()
+        };
+        let hits = of("api_optimizer_cache_operations_total{operation=\"hit\"");
+        (hits as usize == left).then(|| (1_000.0 * of("api_optimizer_cache_saved_seconds_total")) as u64)
+    });
+    (left, counted.unwrap())
+}
+
+#[test]
+fn memory_goes_to_what_is_slow_where_the_policy_says_so() {
+    let (left, saved_ms) = slow_pages_left("gdsf");
+    assert!(left >= 16, "{left} of 20");
+    assert!(saved_ms >= 50 * left as u64, "{left} hits saved {saved_ms} ms");
+    let (left, _) = slow_pages_left("lru");
+    assert!(left <= 4, "{left} of 20");
+}
+
 #[test]
 fn maintenance_drops_what_is_purged_and_recommends_from_evidence() {
     let origin = Origin::start(|request| {

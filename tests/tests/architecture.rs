@@ -1,6 +1,7 @@
 //! Which crate, and which module of the filter's driver, may know which: the arrows of ARCHITECTURE.md, and that what it links exists.
 
 mod control_plane;
+mod crates;
 mod modules;
 mod rooms;
 

@@ -11,6 +11,7 @@ pub mod command;
 mod disk;
 mod error;
 mod ingress;
+mod look;
 mod migration;
 mod nginx;
 mod place;

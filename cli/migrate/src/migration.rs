@@ -1,8 +1,8 @@
 //! The whole way: a tree of directives in, settings and report out.
 
 use crate::error::Error;
+use crate::look::Context;
 use crate::nginx::tree::Directive;
-use crate::policy::Context;
 use crate::report::{Note, Notes, Report};
 use crate::routes::{self, Hosted, Routes};
 use crate::scope::Scope;

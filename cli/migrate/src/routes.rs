@@ -1,7 +1,8 @@
 //! Routes of the settings from the spots of all servers: hosts as nginx chooses them, beginnings of paths the longest first.
 
+use crate::look::duration;
 use crate::policy::conduct::Conduct;
-use crate::policy::{Caching, Query, duration};
+use crate::policy::{Caching, Query};
 use crate::report::LocationId;
 use crate::spots::{Spot, Spots, around};
 use crate::upstreams::unique;

@@ -1,8 +1,9 @@
 //! What the settings say once for all routes: the store, heuristics, collapsing, limits.
 
+use crate::look::{Context, Zone, duration};
 use crate::nginx::tree::Directive;
+use crate::policy::Caching;
 use crate::policy::conduct::DEFAULT_INACTIVE_MS;
-use crate::policy::{Caching, Context, Zone, duration};
 use crate::report::{LocationId, Note, Notes};
 use crate::scope::Scope;
 use crate::values;

@@ -1,9 +1,9 @@
 //! A server's locations as beginnings of paths, which is how the settings choose routes. Where nginx chooses in another way, what nginx did
 //! not cache is not cached, and what is around it neither.
 
+use crate::look::{Context, Look};
 use crate::nginx::tree::Directive;
 use crate::policy::conduct::{self, Conduct};
-use crate::policy::{Context, Look};
 use crate::report::{LocationId, Note, Notes};
 use crate::site::{Kind, Location, Rest, Server, head_of_expression};
 use crate::upstreams::Upstreams;

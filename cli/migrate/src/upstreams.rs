@@ -1,7 +1,7 @@
 //! Upstreams of the settings, from `upstream` blocks and `proxy_pass`.
 
+use crate::look::{Look, duration};
 use crate::nginx::tree::Directive;
-use crate::policy::{Look, duration};
 use crate::report::{Note, Notes};
 use crate::values;
 use serde_json::{Value, json};

@@ -36,6 +36,10 @@ pub enum Part {
     ControlSecret,
     /// Where it is shown.
     ControlToken,
+    /// Spans of requests.
+    Tracing,
+    /// Who takes them.
+    TracingCluster,
     /// Envoy's own statistics, pushed to the control plane.
     Statistics,
     /// That they come in several messages, which Envoy knows since 1.37.
@@ -69,6 +73,8 @@ impl Part {
             Self::ControlTls => "control-tls",
             Self::ControlSecret => "control-secret",
             Self::ControlToken => "control-token",
+            Self::Tracing => "tracing",
+            Self::TracingCluster => "tracing-cluster",
             Self::Statistics => "statistics",
             Self::StatisticsBatches => "statistics-batches",
             Self::DownstreamHttp1 => "downstream-http1",
@@ -116,6 +122,8 @@ pub struct Bootstrap {
     pub max_heap_bytes: u64,
     /// File of the access log; `None` = no access log.
     pub access_log: Option<PathBuf>,
+    /// Port of an OpenTelemetry collector on loopback; `None` = nothing is traced.
+    pub collector: Option<u16>,
     /// From `envoy/dynamic.yaml`, which has no parts; `None` = from `envoy/static.yaml` or `envoy/native.yaml`, as the filter is.
     pub xds: Option<Xds>,
     /// Parts to replace, by YAML that is indented to the place by the renderer.
@@ -139,6 +147,7 @@ impl Bootstrap {
             settings: "{}".to_owned(),
             max_heap_bytes: 4 << 30,
             access_log: None,
+            collector: None,
             xds: None,
             parts: BTreeMap::new(),
         }
@@ -173,6 +182,10 @@ impl Bootstrap {
         if !artefacts::envoy_is_at_least((1, 37)) && !parts.contains_key(&Part::Statistics) {
             parts.entry(Part::StatisticsBatches).or_default();
         }
+        if self.collector.is_none() {
+            parts.entry(Part::Tracing).or_default();
+            parts.entry(Part::TracingCluster).or_default();
+        }
         if self.control_token.is_none() {
             parts.entry(Part::ControlSecret).or_default();
             // It is within the other.
@@ -199,7 +212,7 @@ impl Bootstrap {
         }
     }
 
-    fn values(&self) -> [(&'static str, String); 18] {
+    fn values(&self) -> [(&'static str, String); 21] {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         [
             ("NODE_ID", self.node_id.clone()),
@@ -217,6 +230,9 @@ impl Bootstrap {
             ("CONTROL_HOST", "127.0.0.1".to_owned()),
             ("CONTROL_TOKEN_FILE", path(&self.control_token)),
             ("GRPC_PORT", self.grpc_port.unwrap_or(0).to_string()),
+            ("OTEL_HOST", "127.0.0.1".to_owned()),
+            ("OTEL_PORT", self.collector.unwrap_or(0).to_string()),
+            ("OTEL_PERCENT", "100".to_owned()),
             ("REST_PORT", self.rest_port.unwrap_or(0).to_string()),
             ("ORIGIN_HOST", self.origin.0.clone()),
             ("ORIGIN_PORT", self.origin.1.to_string()),
@@ -266,6 +282,7 @@ mod tests {
         bootstrap.wasm = Some(PathBuf::from("/filter.wasm"));
         bootstrap.grpc_port = Some(4);
         bootstrap.access_log = Some(PathBuf::from("/dev/null"));
+        bootstrap.collector = Some(5);
         let text = bootstrap.render().unwrap();
         assert!(text.contains("FAIL_RELOAD") && text.contains(r#""control_cluster": "control_plane""#));
     }

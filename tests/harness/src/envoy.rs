@@ -87,6 +87,10 @@ impl Envoy {
             .args(["--log-level", "warning", "--component-log-level", component])
             .args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"])
             .arg("--use-dynamic-base-id");
+        if bootstrap.access_log.is_some() {
+            // Whoever reads the log reads along; without this Envoy writes it every ten seconds.
+            command.args(["--file-flush-interval-msec", "200"]);
+        }
         let process = Process::start("Envoy", &mut command, &folder.join("envoy.log"))?;
         Ok(Self {
             process,

@@ -114,15 +114,7 @@ impl Process {
     /// User and system time used so far, in clock ticks of 1/100 s; 0 when it is gone.
     #[must_use]
     pub fn cpu_ticks(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
-        // The second field, the name, may hold blanks; fields 14 and 15 are the times.
-        let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum()
+        cpu_ticks_of(&self.id().to_string())
     }
 
     /// Resident memory, MB of 2^20 bytes.
@@ -167,6 +159,20 @@ impl Process {
     fn pid(&self) -> Option<Pid> {
         i32::try_from(self.id()).ok().and_then(Pid::from_raw)
     }
+}
+
+/// User and system time that this process has used so far, in clock ticks of 1/100 s.
+#[must_use]
+pub fn own_cpu_ticks() -> u64 {
+    cpu_ticks_of("self")
+}
+
+fn cpu_ticks_of(process: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The second field, the name, may hold blanks; fields 14 and 15 are the times.
+    let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let times = after_name.split_whitespace().skip(11).take(2);
+    times.filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
 impl Drop for Process {

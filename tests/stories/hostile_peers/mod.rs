@@ -275,6 +275,30 @@ fn replica_link() {
     assert_eq!(fleet.rest(0).get("/health/live").unwrap().status, 200);
 }
 
+#[test]
+fn health_and_reflection() {
+    survives("health and reflection", |peer, seed| {
+        let path = |round| match round % 2 {
+            0 => "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            _ => "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        };
+        let questions: [(u8, &[u8]); 5] = [
+            (3, b"optimizer/v1/control.proto"),
+            (4, b"optimizer.v1.ControlLink"),
+            (5, &[10, 1, b'a', 16, 1]),
+            (6, b"optimizer.v1.Hello"),
+            (7, b""),
+        ];
+        for round in 0..ROUNDS {
+            let (number, text) = questions[round % questions.len()];
+            let messages = (0..MESSAGES).map(|_| peer.like(&field(number, text))).collect();
+            sound_end("reflection", seed, peer.stream(path(round), messages));
+            let check = peer.like(&field(1, b"optimizer.v1.ControlLink"));
+            sound_end("health", seed, peer.unary("/grpc.health.v1.Health/Check", check));
+        }
+    });
+}
+
 /// `count` empty fields of this number, each two bytes long.
 fn empty(number: u8, count: usize) -> Vec<u8> {
     [number << 3 | 2, 0].repeat(count)

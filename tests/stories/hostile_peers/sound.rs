@@ -12,8 +12,8 @@ use optimizer_proto::v1::filter_message::Body;
 use optimizer_proto::v1::{
     ActiveHealthCheck, BreakerEvent, BreakerGauge, CacheCounters, ChangeCount, ClientPurge, Command, CommandResult,
     ConcurrencyGauge, ErrorCount, ExportItem, ExportPage, Fence, FilterGauges, FilterMessage, Hello, KeySamples,
-    PurgeCount, ReasonCount, RelayedCommand, RequestSeries, SettingsAck, SettingsPart, SweepCommand, TelemetryDelta,
-    TelemetryReport, TierGet, TierInvalidate, TierPut, TierRelease, TierSubject, Violation, command,
+    PurgeCount, ReasonCount, RelayedCommand, RequestSeries, SettingsAck, SettingsPart, SharingFinding, SweepCommand,
+    TelemetryDelta, TelemetryReport, TierGet, TierInvalidate, TierPut, TierRelease, TierSubject, Violation, command,
 };
 use prost::Message;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -147,6 +147,7 @@ fn delta() -> TelemetryDelta {
             bytes: vec![100, 0],
             usable_s: vec![60, 0],
             fresh_s: vec![60, 0],
+            fetch_ms: vec![40, 0],
         }),
         lost_hits: vec![count("expired")],
         invalidations: vec![count("purge")],
@@ -162,6 +163,15 @@ fn delta() -> TelemetryDelta {
             tags: vec!["a".to_owned()],
             at_ms: now_ms(),
             ..ClientPurge::default()
+        }],
+        findings: vec![SharingFinding {
+            id: "0123456789abcdef".to_owned(),
+            host: "api.example".to_owned(),
+            path_prefix: "/found/".to_owned(),
+            rule: "0123456789abcdef".to_owned(),
+            depends_on: vec!["cookie plan".to_owned()],
+            at_ms: now_ms(),
+            ..SharingFinding::default()
         }],
     }
 }

@@ -1,6 +1,7 @@
 //! `proxy_cache_bypass` and `proxy_no_cache`: no setting sends single requests past the cache, so that most mean that nothing is cached.
 
-use super::{Caching, Look, not_cached};
+use super::{Caching, not_cached};
+use crate::look::Look;
 use crate::nginx::tree::Directive;
 use crate::report::Note;
 use crate::variables::Source;

@@ -1,7 +1,8 @@
 //! What nginx does with the requests of a location, and whether the settings can say it.
 
 use super::guard::{self, Guard};
-use super::{Caching, Look, Query, bypass, key, lifetime, not_cached, request_fields, stale};
+use super::{Caching, Query, bypass, key, lifetime, not_cached, request_fields, stale};
+use crate::look::Look;
 use crate::nginx::tree::Directive;
 use crate::report::Note;
 use crate::upstreams::Upstreams;

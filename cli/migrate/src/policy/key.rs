@@ -1,6 +1,7 @@
 //! `proxy_cache_key`: never fewer parts than nginx had.
 
-use super::{Caching, Look, Query, not_cached};
+use super::{Caching, Query, not_cached};
+use crate::look::Look;
 use crate::report::Note;
 use crate::variables::Source;
 use std::collections::BTreeSet;

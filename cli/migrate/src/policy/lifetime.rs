@@ -1,6 +1,7 @@
 //! `proxy_cache_valid` and `proxy_ignore_headers`: never a longer lifetime than nginx gave.
 
-use super::{Caching, Look, duration, not_cached};
+use super::{Caching, not_cached};
+use crate::look::{Look, duration};
 use crate::nginx::tree::Directive;
 use crate::report::Note;
 use crate::values;

@@ -1,6 +1,7 @@
 //! `proxy_set_header` that takes a field of the client away: the origin sees it now, so that the key has to tell its values apart.
 
-use super::{Caching, Look};
+use super::Caching;
+use crate::look::Look;
 use crate::report::Note;
 
 /// Fields that are about a connection or the way of a request, and those that are always in the key.

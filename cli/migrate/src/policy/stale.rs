@@ -1,7 +1,8 @@
 //! `proxy_cache_use_stale` and what belongs to it: stale responses in no case that nginx did not serve them in.
 
+use super::Caching;
 use super::lifetime::LONGEST_MS;
-use super::{Caching, Look, duration};
+use crate::look::{Look, duration};
 use crate::report::Note;
 
 /// What `stale_if_error` is for: all of these together, and none alone.

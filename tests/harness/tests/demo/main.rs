@@ -141,6 +141,8 @@ fn what_falls_is_started_again_and_a_closed_terminal_ends_all() {
     let mut demo = Demo::start();
     let state = demo.folder.path().display().to_string();
     assert_eq!(demo.product(1), 200);
+    let said = demo.wait_for(r#"{"method":"GET","path":"/products/1","status":200,"cache":"fwd","reason":"uri-miss""#);
+    assert!(!said.contains('\u{1b}'), "it is no terminal");
     let [plane] = processes("api-optimizer-control-plane", &state)[..] else {
         panic!("one control plane")
     };

@@ -19,7 +19,10 @@ const PANELS: [(&str, &[Line]); 4] = [
         "push to an Envoy, ms",
         &[("p50", |seen| seen.push.ms(0.5)), ("p99", |seen| seen.push.ms(0.99))],
     ),
-    ("cores while the fleet reports", &[("cores", |seen| seen.cores)]),
+    (
+        "cores while the fleet reports",
+        &[("cores", |seen| seen.steady.control_plane)],
+    ),
     ("resident memory, MB", &[("MB", |seen| seen.resident_mb)]),
     (
         "REST reads, ms",

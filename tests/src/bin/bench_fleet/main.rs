@@ -40,14 +40,16 @@ fn run(sizes: &[u64]) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(&machine)?);
     println!("The simulated Envoys run on the same machine: times are upper bounds.\n");
     println!(
-        "{:>7}  {:>19}  {:>19}  {:>13}  {:>12}  {:>14}  {:>19}",
+        "{:>7}  {:>17}  {:>17}  {:>13}  {:>11}  {:>12}  {:>17}  {:>18}  {:>17}",
         "Envoys",
         "push p50/p99 ms",
         "all acked p50/max",
         "cores, steady",
         "resident MB",
         "report bytes",
-        "REST read p50/p99"
+        "REST read p50/p99",
+        "fleet-wide p50/max",
+        "all asked p50/max"
     );
     let mut all = Vec::new();
     for envoys in sizes {
@@ -59,15 +61,18 @@ fn run(sizes: &[u64]) -> Result<()> {
 }
 
 fn line(seen: &Seen) -> String {
+    let asking = seen.asking();
     format!(
-        "{:>7}  {:>19}  {:>19}  {:>13.3}  {:>12.1}  {:>14.0}  {:>19}",
+        "{:>7}  {:>17}  {:>17}  {:>13.3}  {:>11.1}  {:>12.0}  {:>17}  {:>18}  {:>17}",
         seen.envoys,
         format!("{:.1} / {:.1}", seen.push.ms(0.5), seen.push.ms(0.99)),
         format!("{:.1} / {:.1}", seen.rollout.ms(0.5), seen.rollout.ms(1.0)),
-        seen.cores,
+        seen.steady.control_plane,
         seen.resident_mb,
         seen.report_bytes,
         format!("{:.1} / {:.1}", seen.reads.ms(0.5), seen.reads.ms(0.99)),
+        format!("{:.1} / {:.1}", seen.whole.ms(0.5), seen.whole.ms(1.0)),
+        format!("{:.1} / {:.1}", asking.0, asking.1),
     )
 }
 

@@ -2,7 +2,7 @@
 
 use crate::envoys::Envoys;
 use e2e::control_plane::ControlPlane;
-use e2e::process::Process;
+use e2e::process::{Process, own_cpu_ticks};
 use e2e::rest::Rest;
 use e2e::times::Times;
 use e2e::{Failure, Result};
@@ -15,16 +15,14 @@ use std::time::{Duration, Instant};
 const SETTLE: Duration = Duration::from_secs(2);
 /// Between two changes of settings.
 const CHANGE_EVERY: Duration = Duration::from_secs(1);
-/// What operators, scripts and Prometheus read meanwhile.
-const READ: [&str; 5] = [
-    "/health/ready",
-    "/settings",
-    "/metrics/performance",
-    "/cache/stats",
-    "/circuit-breaker/status",
-];
+/// What operators and scripts read meanwhile, whose length does not depend on the fleet. Each so often after a change: a p99 of few samples
+/// is their maximum.
+const READ: [&str; 3] = ["/health/ready", "/settings", "/metrics/performance"];
+const READ_TIMES: u32 = 10;
 /// What is as long as the fleet is large.
-const READ_WHOLE: [&str; 2] = ["/fleet", "/metrics"];
+const READ_WHOLE: [&str; 3] = ["/fleet", "/circuit-breaker/status", "/metrics"];
+/// What asks every Envoy.
+const READ_ASKING: &str = "/cache/stats";
 
 /// What was seen at one size of the fleet.
 pub(crate) struct Seen {
@@ -33,12 +31,16 @@ pub(crate) struct Seen {
     pub(crate) push: Times,
     /// From the start of the REST request to its answer, once all Envoys have acknowledged.
     pub(crate) rollout: Times,
-    /// Cores the control plane used while the fleet only reported.
-    pub(crate) cores: f64,
+    /// Cores used while the fleet only reported.
+    pub(crate) steady: Cores,
+    /// Cores used while settings changed and operators read.
+    busy: Cores,
     pub(crate) resident_mb: f64,
     pub(crate) report_bytes: f64,
-    /// Reads that do not grow with the fleet's size.
+    /// Reads whose answer does not grow with the fleet.
     pub(crate) reads: Times,
+    /// Reads whose answer does.
+    pub(crate) whole: Times,
     by_path: BTreeMap<&'static str, Times>,
     connect_s: f64,
     reports: u64,
@@ -46,6 +48,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Reads that ask every Envoy: median and slowest.
+    pub(crate) fn asking(&self) -> (f64, f64) {
+        self.by_path
+            .get(READ_ASKING)
+            .map_or((0.0, 0.0), |times| (times.ms(0.5), times.ms(1.0)))
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let by_path: BTreeMap<_, _> = self
             .by_path
@@ -55,7 +64,10 @@ impl Seen {
         json!({
             "envoys": self.envoys,
             "connect_s": self.connect_s,
-            "cores": self.cores,
+            "cores": self.steady.control_plane,
+            "simulator_cores": self.steady.simulator,
+            "busy_cores": self.busy.control_plane,
+            "busy_simulator_cores": self.busy.simulator,
             "resident_mb": self.resident_mb,
             "report_bytes": self.report_bytes,
             "reports": self.reports,
@@ -63,6 +75,7 @@ impl Seen {
             "push_ms": self.push.to_json(),
             "rollout_ms": self.rollout.to_json(),
             "reads_ms": self.reads.to_json(),
+            "whole_ms": self.whole.to_json(),
             "read_ms": by_path,
         })
     }
@@ -77,21 +90,27 @@ pub(crate) fn measure(envoys: u64, seconds: u64) -> Result<Seen> {
     let mut fleet = Envoys::connect(envoys, address)?;
     let connect_s = begin.elapsed().as_secs_f64();
     std::thread::sleep(SETTLE);
-    let cores = steady(&mut plane, seconds)?;
+    let begin = Used::now(&mut plane)?;
+    std::thread::sleep(Duration::from_secs(seconds));
+    let steady = begin.cores_since(&mut plane)?;
     let mut seen = Seen {
         envoys,
         push: Times::new()?,
         rollout: Times::new()?,
-        cores,
+        steady,
+        busy: steady,
         resident_mb: 0.0,
         report_bytes: 0.0,
         reads: Times::new()?,
+        whole: Times::new()?,
         by_path: BTreeMap::new(),
         connect_s,
         reports: 0,
         acknowledged: 0,
     };
+    let begin = Used::now(&mut plane)?;
     let started = operate(&plane.rest(), seconds, &mut seen)?;
+    seen.busy = begin.cores_since(&mut plane)?;
     seen.resident_mb = process(&mut plane)?.resident_mb()?;
     fleet.check()?;
     while let Ok(arrival) = fleet.arrivals.try_recv() {
@@ -122,14 +141,39 @@ fn process(plane: &mut ControlPlane) -> Result<&mut Process> {
         .ok_or_else(|| Failure::new("the control plane has no process"))
 }
 
-/// Cores used while the fleet reports and nothing else happens.
-#[allow(clippy::cast_precision_loss)]
-fn steady(plane: &mut ControlPlane, seconds: u64) -> Result<f64> {
-    let process = process(plane)?;
-    let (ticks, begin) = (process.cpu_ticks(), Instant::now());
-    std::thread::sleep(Duration::from_secs(seconds));
-    let used = process.cpu_ticks().saturating_sub(ticks) as f64 / 100.0;
-    Ok(used / begin.elapsed().as_secs_f64())
+/// Processor cores used by both sides.
+#[derive(Clone, Copy)]
+pub(crate) struct Cores {
+    pub(crate) control_plane: f64,
+    pub(crate) simulator: f64,
+}
+
+/// Processor time used so far, in ticks of 1/100 s.
+struct Used {
+    control_plane: u64,
+    simulator: u64,
+    at: Instant,
+}
+
+impl Used {
+    fn now(plane: &mut ControlPlane) -> Result<Self> {
+        Ok(Self {
+            control_plane: process(plane)?.cpu_ticks(),
+            simulator: own_cpu_ticks(),
+            at: Instant::now(),
+        })
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn cores_since(&self, plane: &mut ControlPlane) -> Result<Cores> {
+        let now = Self::now(plane)?;
+        let seconds = (now.at - self.at).as_secs_f64();
+        let cores = |now: u64, then: u64| now.saturating_sub(then) as f64 / 100.0 / seconds;
+        Ok(Cores {
+            control_plane: cores(now.control_plane, self.control_plane),
+            simulator: cores(now.simulator, self.simulator),
+        })
+    }
 }
 
 /// Changes settings each second and reads between; gives when the change that became each revision was begun.
@@ -149,15 +193,18 @@ fn operate(rest: &Rest, seconds: u64, seen: &mut Seen) -> Result<BTreeMap<u64, I
             revision.ok_or_else(|| Failure::new("a change without a revision"))?,
             begin,
         );
-        for path in READ {
+        for path in (0..READ_TIMES).flat_map(|_| READ) {
             let took = read(rest, path)?;
             seen.reads.add(took);
             by_path(seen, path)?.add(took);
         }
         for path in READ_WHOLE {
             let took = read(rest, path)?;
+            seen.whole.add(took);
             by_path(seen, path)?.add(took);
         }
+        let took = read(rest, READ_ASKING)?;
+        by_path(seen, READ_ASKING)?.add(took);
         std::thread::sleep(CHANGE_EVERY.saturating_sub(begin.elapsed()));
     }
     Ok(started)

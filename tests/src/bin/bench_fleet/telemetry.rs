@@ -44,7 +44,6 @@ fn report(random: &mut Random) -> TelemetryReport {
                     lookups.hit_bytes += count * 4_096;
                 }
                 lookups.lookups += count;
-                lookups.lookup_bytes += count * 4_096;
                 delta.requests.push(RequestSeries {
                     route: route.to_owned(),
                     upstream: upstream.to_owned(),

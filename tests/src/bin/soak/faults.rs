@@ -166,7 +166,7 @@ fn change(random: &mut Random) -> Value {
     match random.below(5) {
         0 => json!({"cache_size": 150 + random.below(600)}),
         1 => {
-            let policies = ["s3_fifo", "sieve", "lru", "lfu", "fifo"];
+            let policies = ["s3_fifo", "sieve", "lru", "lfu", "fifo", "gdsf"];
             json!({"eviction_policy": random.pick(&policies)})
         }
         2 => json!({"shared_tier": {"enabled": random.chance(600)}}),

@@ -12,9 +12,12 @@ pub(crate) const EVERY: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(120);
 /// Samples after that, without which nothing can be said.
 const LEAST: usize = 24;
-/// What the second half may have more than the first quarter: a share, and an amount on top for what comes in large pieces.
+/// What the last quarter may have more than the second: a share, and an amount on top for what comes in large pieces. In the first quarter
+/// figures of the last hour and pools of the allocator still fill.
 const MEMORY_PERCENT: f64 = 10.0;
 const MEMORY_MB: f64 = 8.0;
+/// Redis fills up to its `maxmemory`, and keeps a little beside.
+const REDIS_MB: f64 = 24.0 + 3.0;
 const DESCRIPTORS_PERCENT: f64 = 20.0;
 const DESCRIPTORS: f64 = 24.0;
 
@@ -98,7 +101,8 @@ impl Watch {
                 "each": samples.iter().map(|one| json!([one.at.as_secs(), one.mb.round(), one.descriptors])).collect::<Vec<_>>(),
             });
             if judged {
-                let (early, late) = (warm.get(..warm.len() / 4), warm.get(warm.len() / 2..));
+                let quarter = warm.len() / 4;
+                let (early, late) = (warm.get(quarter..2 * quarter), warm.get(3 * quarter..));
                 let (early, late) = (early.unwrap_or_default(), late.unwrap_or_default());
                 let middle = |of: fn(&Sample) -> f64| (median(early, of), median(late, of));
                 for (what, (before, after), percent, amount) in [
@@ -110,9 +114,14 @@ impl Watch {
                         DESCRIPTORS,
                     ),
                 ] {
-                    row[what]["first_quarter"] = json!(before);
-                    row[what]["second_half"] = json!(after);
-                    let most = before * (1.0 + percent / 100.0) + amount;
+                    row[what]["second_quarter"] = json!(before);
+                    row[what]["last_quarter"] = json!(after);
+                    let bound = if name == "redis" && what == "memory_mb" {
+                        REDIS_MB
+                    } else {
+                        0.0
+                    };
+                    let most = bound.max(before * (1.0 + percent / 100.0) + amount);
                     if after > most {
                         grown.push(format!(
                             "{name} ({id}): {what} grew from {before:.1} to {after:.1}, allowed {most:.1}"
@@ -151,6 +160,11 @@ mod tests {
     fn growth_is_found_and_warming_up_is_none() {
         assert!(watched(|_| 100.0).is_empty());
         assert!(watched(|number| if number < 10 { 20.0 } else { 100.0 }).is_empty());
+        assert!(
+            watched(|number| 100.0 + f64::from(number.min(40))).is_empty(),
+            "it ends"
+        );
+        assert_eq!(watched(|number| if number < 70 { 60.0 } else { 100.0 }).len(), 1);
         assert_eq!(watched(|number| 100.0 + f64::from(number)).len(), 1);
     }
 }

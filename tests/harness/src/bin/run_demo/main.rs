@@ -1,5 +1,6 @@
 //! What `make run` runs: the demo API (or an upstream of yours), the control plane and Envoy with the filter, until Ctrl-C.
 
+mod access;
 mod falls;
 mod options;
 mod product;
@@ -38,6 +39,9 @@ From the environment it takes:
   STATE_DIR    where settings survive a restart, and the logs (.state/REST_PORT)
   ENVOY_BIN    an Envoy to use (the one that `make deps` installs)
 
+Each request is shown as a line of JSON: method, path without the values of its query, status, what the cache did and why, the
+breaker's state where it mattered, duration. Colours are for terminals, and never where NO_COLOR is set.
+
 All ports are of the loopback interface. A control plane or demo API that ends is started again; Envoy goes on serving meanwhile.
 Ctrl-C, SIGTERM or a closed terminal end all of it.";
 
@@ -67,6 +71,9 @@ fn run() -> Result<()> {
     let stop = signals::stop()?;
     let mut product = Product::start(&options)?;
     if wait_ready(&mut product, &stop)? {
+        if options.config_dir.is_none() {
+            product.verify_sharing()?;
+        }
         introduce(&options, &product);
         attend(&mut product, &stop)?;
     }
@@ -142,6 +149,7 @@ fn attend(product: &mut Product, stop: &AtomicBool) -> Result<()> {
     let mut last = String::new();
     while !stop.load(Ordering::SeqCst) {
         product.tend(Instant::now())?.iter().for_each(|sentence| say(sentence));
+        product.requests().iter().for_each(|line| say(line));
         if Instant::now() >= next {
             next = Instant::now() + STATUS;
             let line = status::line(&product.rest()).unwrap_or_else(|| "the control plane does not answer".to_owned());

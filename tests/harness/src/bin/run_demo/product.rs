@@ -1,5 +1,6 @@
 //! The processes of one instance.
 
+use crate::access::Access;
 use crate::falls::Falls;
 use crate::options::Options;
 use crate::say::complain;
@@ -11,6 +12,7 @@ use harness::ports::free_port;
 use harness::process::Process;
 use harness::rest::Rest;
 use harness::{Failure, Result, artefacts};
+use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +27,7 @@ pub(crate) struct Product {
     demo_falls: Falls,
     origin: (String, u16),
     logs: PathBuf,
+    access: Option<Access>,
 }
 
 impl Product {
@@ -51,6 +54,9 @@ impl Product {
         bootstrap.node_id = format!("envoy-{}", options.listen_port);
         bootstrap.wasm = Some(artefacts::filter()?);
         bootstrap.grpc_port = Some(options.grpc_port);
+        let log = logs.join("access.log");
+        let access = Access::open(&log);
+        bootstrap.access_log = access.is_some().then_some(log);
         let envoy = Envoy::start(&bootstrap, options.workers, &logs)?;
         Ok(Self {
             envoy,
@@ -60,6 +66,7 @@ impl Product {
             demo_falls: Falls::default(),
             origin,
             logs,
+            access,
         })
     }
 
@@ -76,6 +83,11 @@ impl Product {
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, self.origin.1).into();
         let ask = || Connection::open(address)?.exchange(&Request::get("/health").header("connection", "close"));
         self.demo.is_none() || ask().is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// What was asked since the last call, a line each.
+    pub(crate) fn requests(&mut self) -> Vec<String> {
+        self.access.as_mut().map(Access::lines).unwrap_or_default()
     }
 
     /// Lets requests in flight end and takes no others, as the image does before it ends; there is no load balancer to tell.
@@ -136,6 +148,24 @@ impl Product {
         Err(Failure::new(
             no_wasm(&process.last_lines(20)).map_or(sentence, str::to_owned),
         ))
+    }
+
+    /// Has a share of the hits compared with the API, where nobody has changed the settings yet.
+    pub(crate) fn verify_sharing(&self) -> Result<()> {
+        let rest = self.rest();
+        let history = rest.document("/settings/history")?;
+        if history.as_array().is_none_or(|revisions| revisions.len() > 1) {
+            return Ok(());
+        }
+        let change = json!({"verify_sharing": {"enabled": true, "hits_percent": 1, "origin_percent": 1}});
+        let answer = rest.merge_patch("/settings?wait=all", &change)?;
+        match answer.status {
+            200 | 202 => Ok(()),
+            status => Err(Failure::new(format!(
+                "hits cannot be verified: {status} {}",
+                answer.text()
+            ))),
+        }
     }
 
     pub(crate) fn rest(&self) -> Rest {
