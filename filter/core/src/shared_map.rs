@@ -1,5 +1,6 @@
 //! The port to process-wide shared data: the one memory all workers of an Envoy have in common.
 
+use bytes::Bytes;
 use std::fmt;
 
 /// Version of a value, for compare-and-swap. Never 0 in a host's answer.
@@ -51,6 +52,11 @@ pub(crate) const TRUSTED_MS: crate::Millis = 1_000;
 pub trait SharedMap {
     /// The value and its version; `None` when the key was never set, its value is empty, or the host failed.
     fn get(&self, key: &[u8]) -> Option<(Vec<u8>, Cas)>;
+
+    /// As [`get`](Self::get), of a large value: a host that can lends its own memory in place of a copy.
+    fn lend(&self, key: &[u8]) -> Option<(Bytes, Cas)> {
+        self.get(key).map(|(value, version)| (value.into(), version))
+    }
 
     /// Writes a value. With `Some(cas)` only if the version still is `cas`; a key that does not exist is created whatever
     /// `cas` says, so create-if-absent cannot be expressed.

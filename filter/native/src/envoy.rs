@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{Api, Buffer, Header, Object, SUCCESS};
-use filter_core::driver::header_map::MapWriter;
+use filter_core::driver::header_map;
 use std::time::Duration;
 
 /// Field lines that are read without an allocation.
@@ -21,11 +21,7 @@ pub(crate) struct Filter {
 /// As for [`Header::line`].
 pub(crate) unsafe fn serialized(headers: &[Header]) -> Vec<u8> {
     // SAFETY: the caller's promise.
-    let lines = || headers.iter().map(|header| unsafe { header.line() });
-    let bytes = lines().map(|(name, value)| name.len() + value.len()).sum();
-    let mut writer = MapWriter::with_capacity(headers.len(), bytes);
-    lines().for_each(|(name, value)| writer.push_sound(name, value));
-    writer.finish()
+    header_map::serialize(headers.iter().map(|header| unsafe { header.line() }))
 }
 
 impl Filter {

@@ -10,6 +10,7 @@ use crate::process::Process;
 use crate::reply::{Action, Reply};
 use crate::waiting::Waiting;
 use crate::worker::Worker;
+use bytes::Bytes;
 use filter_core::driver::host::{
     BodySource, CallError, Callouts, Clock, ControlTransport, Headers, HostError, LocalReply, LogLevel, MapKind,
     Metrics, Properties, Queues, Streams,
@@ -137,6 +138,10 @@ impl SharedMap for NativeHost<'_> {
         self.process.shared.get(key)
     }
 
+    fn lend(&self, key: &[u8]) -> Option<(Bytes, Cas)> {
+        self.process.shared.lend(key)
+    }
+
     fn version(&self, key: &[u8]) -> Option<Cas> {
         self.process.shared.version(key)
     }
@@ -218,7 +223,7 @@ impl Streams for NativeHost<'_> {
         self.note(Action::Reply(Reply {
             status: reply.status,
             fields: reply.fields.to_vec(),
-            body: reply.body.to_vec(),
+            body: kept(reply),
             details: reply.details.to_owned(),
             in_place: self.in_response,
         }))
@@ -272,6 +277,19 @@ impl Metrics for NativeHost<'_> {
     }
 
     fn record(&self, _id: u32, _value: u64) {}
+}
+
+/// The content of a reply, past the end of the hook: of a stored response without a copy.
+fn kept(reply: &LocalReply<'_>) -> Bytes {
+    let part_of = |memory: &Bytes| {
+        let start = reply.body.as_ptr().addr().checked_sub(memory.as_ptr().addr())?;
+        let end = start.checked_add(reply.body.len())?;
+        (end <= memory.len()).then(|| memory.slice(start..end))
+    };
+    reply
+        .memory
+        .and_then(part_of)
+        .unwrap_or_else(|| Bytes::copy_from_slice(reply.body))
 }
 
 /// The cluster in a serialized `GrpcService { envoy_grpc { cluster_name } }`, as the core names targets.
@@ -363,6 +381,27 @@ impl Callouts for NativeHost<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn content_of_what_is_stored_is_not_copied() {
+        let memory = Bytes::from(b"head and body".to_vec());
+        let reply = |body, memory| LocalReply {
+            status: 200,
+            fields: &[],
+            body,
+            memory,
+            details: "",
+        };
+        let body = kept(&reply(&memory[9..], Some(&memory)));
+        assert_eq!((body.as_ref(), body.as_ptr()), (&b"body"[..], memory[9..].as_ptr()));
+        for elsewhere in [&b"body"[..], b""] {
+            assert_eq!(kept(&reply(elsewhere, Some(&memory))), elsewhere);
+            assert_eq!(kept(&reply(elsewhere, None)), elsewhere);
+        }
+        // It begins within the memory, and goes on behind its end.
+        let part = memory.slice(..11);
+        assert_eq!(kept(&reply(&memory[9..], Some(&part))), &b"body"[..]);
+    }
 
     #[test]
     fn the_cluster_of_a_target_is_read() {

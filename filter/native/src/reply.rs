@@ -3,6 +3,7 @@
 
 use crate::abi::Header;
 use crate::envoy::Filter;
+use bytes::Bytes;
 use filter_core::driver::header_map;
 use std::cell::RefCell;
 
@@ -50,7 +51,7 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     /// Serialized field lines.
     pub(crate) fields: Vec<u8>,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
     /// Envoy's details.
     pub(crate) details: String,
     /// In the upstream's place, whose head was already on its way.

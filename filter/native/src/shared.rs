@@ -5,64 +5,84 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{Api, Buffer};
+use bytes::Bytes;
 use filter_core::shared_map::{Cas, SetError, SharedMap};
-use std::collections::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use std::ffi::c_void;
 use std::sync::{OnceLock, PoisonError, RwLock};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Locks by which the map is divided: many times the workers of any machine.
 const SHARDS: usize = 256;
 
-/// A value and its version. Of an empty value only the version is told.
-#[derive(Debug, Clone)]
+/// A key's value and its version. Of an empty value only the version is told.
+#[derive(Debug)]
 struct Versioned {
-    bytes: Box<[u8]>,
+    key: Box<[u8]>,
+    /// Readers may keep it while it is replaced.
+    bytes: Bytes,
     version: Cas,
 }
 
-type Shard = RwLock<HashMap<Box<[u8]>, Versioned>>;
+type Shard = RwLock<HashTable<Versioned>>;
 
 /// The map of one library.
 #[derive(Debug)]
 struct OwnMap {
     shards: Box<[Shard]>,
+    /// Unknown outside: no client can choose keys that fall together.
+    seed: u64,
 }
 
 impl OwnMap {
     fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8),
         }
     }
 
-    fn shard(&self, key: &[u8]) -> Option<&Shard> {
-        let at = xxh3_64(key) % SHARDS as u64;
-        self.shards.get(usize::try_from(at).unwrap_or(0))
+    /// The hash of a key, and its part of the map.
+    fn place(&self, key: &[u8]) -> Option<(u64, &Shard)> {
+        let hash = xxh3_64_with_seed(key, self.seed);
+        // The table takes its own bits from both ends of the hash.
+        let at = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or(0);
+        Some((hash, self.shards.get(at)?))
     }
 
     /// Shows the value, which may be empty, and its version.
-    fn read<R>(&self, key: &[u8], work: impl FnOnce(&[u8], Cas) -> R) -> Option<R> {
+    fn read<R>(&self, key: &[u8], work: impl FnOnce(&Bytes, Cas) -> R) -> Option<R> {
+        let (hash, shard) = self.place(key)?;
         // What a panic left behind is whole: a value is replaced in one move.
-        let shard = self.shard(key)?.read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(key).map(|found| work(&found.bytes, found.version))
+        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+        let found = shard.find(hash, |of| *of.key == *key)?;
+        Some(work(&found.bytes, found.version))
     }
 
     fn write(&self, key: &[u8], value: &[u8], wanted: Cas) -> bool {
-        let Some(shard) = self.shard(key) else {
+        let Some((hash, shard)) = self.place(key) else {
             return false;
         };
         // Copied before the lock is taken, so that others do not wait for it.
-        let bytes = Box::from(value);
+        let bytes = Bytes::copy_from_slice(value);
         let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        let replaced = match shard.get_mut(key) {
-            Some(present) if wanted != 0 && wanted != present.version => return false,
-            Some(present) => {
-                let version = present.version.wrapping_add(1).max(1);
-                Some(std::mem::replace(present, Versioned { bytes, version }))
+        let rehash = |of: &Versioned| xxh3_64_with_seed(&of.key, self.seed);
+        let replaced = match shard.entry(hash, |of| *of.key == *key, rehash) {
+            Entry::Occupied(mut present) => {
+                let present = present.get_mut();
+                if wanted != 0 && wanted != present.version {
+                    return false;
+                }
+                present.version = present.version.wrapping_add(1).max(1);
+                Some(std::mem::replace(&mut present.bytes, bytes))
             }
-            None => {
-                shard.insert(Box::from(key), Versioned { bytes, version: 1 });
+            Entry::Vacant(place) => {
+                place.insert(Versioned {
+                    key: Box::from(key),
+                    bytes,
+                    version: 1,
+                });
                 None
             }
         };
@@ -164,7 +184,7 @@ impl Shared {
 
     fn read<R>(self, key: &[u8], work: impl FnOnce(&[u8], Cas) -> R) -> Option<R> {
         let Some((read, _)) = self.foreign else {
-            return own().read(key, work);
+            return own().read(key, |bytes, version| work(bytes, version));
         };
         struct Taking<W, R> {
             work: Option<W>,
@@ -199,6 +219,15 @@ impl SharedMap for Shared {
     fn get(&self, key: &[u8]) -> Option<(Vec<u8>, Cas)> {
         self.read(key, |bytes, version| {
             (!bytes.is_empty()).then(|| (bytes.to_vec(), version))
+        })?
+    }
+
+    fn lend(&self, key: &[u8]) -> Option<(Bytes, Cas)> {
+        if self.foreign.is_some() {
+            return self.get(key).map(|(value, version)| (value.into(), version));
+        }
+        own().read(key, |bytes, version| {
+            (!bytes.is_empty()).then(|| (bytes.clone(), version))
         })?
     }
 

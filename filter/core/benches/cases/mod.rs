@@ -144,9 +144,9 @@ fn breaker() -> impl FnMut() {
     let mut now = NOW;
     move || {
         now += 1;
-        let decided = breakers.acquire(&map, "catalogue", &policy, &call, now, 1);
+        let decided = breakers.acquire(&map, "catalogue", &policy, &call, now, || 1);
         if let Ok(Some(permit)) = decided.leave {
-            black_box(breakers.resolve(&map, permit, &policy, OutcomeClass::Status(200), 3, now, 1));
+            black_box(breakers.resolve(&map, permit, &policy, OutcomeClass::Status(200), 3, now, || 1));
         }
     }
 }

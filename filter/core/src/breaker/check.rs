@@ -125,9 +125,9 @@ mod tests {
     fn opened(policy: &BreakerPolicy) -> (MemoryMap, Watch) {
         let (map, mut watch) = (MemoryMap::default(), Watch::default());
         for _ in 0..policy.consecutive_connect_failures {
-            let decided = watch.acquire(&map, "api", policy, &CALL, 1_000, 1);
+            let decided = watch.acquire(&map, "api", policy, &CALL, 1_000, || 1);
             let permit = decided.leave.unwrap().unwrap();
-            watch.resolve(&map, permit, policy, OutcomeClass::ConnectFailure, 1, 1_000, 1);
+            watch.resolve(&map, permit, policy, OutcomeClass::ConnectFailure, 1, 1_000, || 1);
         }
         (map, watch)
     }
@@ -152,11 +152,11 @@ mod tests {
         assert!(begin_check(&map, "api", &policy, 8, 6_100, 5).is_none());
         // One place of two is taken; the other one is a client's.
         let client = watch
-            .acquire(&map, "api", &policy, &CALL, 6_200, 7)
+            .acquire(&map, "api", &policy, &CALL, 6_200, || 7)
             .leave
             .unwrap()
             .unwrap();
-        assert!(watch.acquire(&map, "api", &policy, &CALL, 6_300, 9).leave.is_err());
+        assert!(watch.acquire(&map, "api", &policy, &CALL, 6_300, || 9).leave.is_err());
         end_check(&map, &check, &policy, Some(true), 6_400, 1);
         end_check(&map, &check, &policy, Some(true), 6_400, 1);
         assert_eq!(
@@ -168,7 +168,7 @@ mod tests {
             begin_check(&map, "api", &policy, 9, 6_500, 11).is_none(),
             "a client probes"
         );
-        watch.resolve(&map, client, &policy, OutcomeClass::Status(200), 1, 6_600, 1);
+        watch.resolve(&map, client, &policy, OutcomeClass::Status(200), 1, 6_600, || 1);
         assert_eq!(shown(&map, &policy, 6_600), BreakerState::Closed);
         assert!(begin_check(&map, "api", &policy, 9, 6_700, 13).is_none(), "closed");
     }

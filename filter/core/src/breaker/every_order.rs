@@ -224,7 +224,7 @@ fn an_operators_word_is_not_lost_and_holds_from_then_on() {
     // It has called before, and knows the breaker as closed.
     let knows = |map: &Stepped<'_>| {
         let mut watch = Watch::default();
-        let mut ask = || watch.acquire(map, "api", &policy, &of(2), NOW_MS, 5).leave.is_ok();
+        let mut ask = || watch.acquire(map, "api", &policy, &of(2), NOW_MS, || 5).leave.is_ok();
         ask();
         ask();
         let said = map.get(FLAG).is_some();

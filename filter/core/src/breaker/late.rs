@@ -111,10 +111,12 @@ mod tests {
 
         /// A call whose response head has come.
         fn answered(&mut self, class: OutcomeClass, now_ms: u64) -> Counted {
-            let decided = self.watch.acquire(&self.map, "api", &policy(), &CALL, now_ms, now_ms);
+            let decided = self
+                .watch
+                .acquire(&self.map, "api", &policy(), &CALL, now_ms, || now_ms);
             let permit = decided.leave.unwrap().unwrap();
             let counted = permit.counted(now_ms);
-            self.watch.resolve(&self.map, permit, &policy(), class, 1, now_ms, 1);
+            self.watch.resolve(&self.map, permit, &policy(), class, 1, now_ms, || 1);
             counted
         }
 
@@ -200,7 +202,7 @@ mod tests {
         let ready = worker.half_open(100_000);
         let ask = |worker: &mut Worker, now_ms| {
             let Worker { map, watch } = worker;
-            watch.acquire(map, "api", &policy(), &CALL, now_ms, now_ms * 2).leave
+            watch.acquire(map, "api", &policy(), &CALL, now_ms, || now_ms * 2).leave
         };
         let polls: Vec<_> = (0..3)
             .map(|turn| ask(&mut worker, ready + turn).unwrap().unwrap())
@@ -214,7 +216,7 @@ mod tests {
         for poll in polls {
             worker
                 .watch
-                .resolve(&worker.map, poll, &policy(), OK, 30_000, ready + 30_000, 1);
+                .resolve(&worker.map, poll, &policy(), OK, 30_000, ready + 30_000, || 1);
         }
         assert_eq!(worker.view(ready + 30_000).state, BreakerState::Closed);
     }

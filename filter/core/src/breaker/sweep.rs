@@ -69,11 +69,11 @@ mod tests {
         let mut watch = Watch::default();
         for _ in 0..policy.consecutive_connect_failures {
             let permit = watch
-                .acquire(map, "api", policy, &call, now_ms, 1)
+                .acquire(map, "api", policy, &call, now_ms, || 1)
                 .leave
                 .unwrap()
                 .unwrap();
-            watch.resolve(map, permit, policy, OutcomeClass::ConnectFailure, 1, now_ms, 1);
+            watch.resolve(map, permit, policy, OutcomeClass::ConnectFailure, 1, now_ms, || 1);
         }
     }
 

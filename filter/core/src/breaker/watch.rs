@@ -10,7 +10,7 @@ use super::table::{self, Decided, Ordinary};
 use super::{Call, Counted, OutcomeClass, Permit, Transition, late};
 use crate::Millis;
 use crate::shared_map::{Cas, SharedMap, TRUSTED_MS};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
 /// Upstreams remembered; one beyond these goes to its record with each call.
@@ -23,7 +23,7 @@ const HAND_IN: u32 = 64;
 /// One worker's view of all breakers.
 #[derive(Debug, Default)]
 pub struct Watch {
-    upstreams: HashMap<Rc<str>, Known>,
+    upstreams: FxHashMap<Rc<str>, Known>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Watch {
         policy: &BreakerPolicy,
         call: &Call,
         now_ms: Millis,
-        random: u64,
+        random: impl FnOnce() -> u64,
     ) -> Decided {
         if !policy.enabled {
             self.upstreams.clear();
@@ -55,14 +55,14 @@ impl Watch {
         }
         if !self.upstreams.contains_key(upstream) {
             if self.upstreams.len() >= MAX_UPSTREAMS {
-                return table::acquire(map, upstream, policy, call, now_ms, random);
+                return table::acquire(map, upstream, policy, call, now_ms, random());
             }
             self.upstreams.insert(Rc::from(upstream), Known::default());
         }
         // Before the record: a change that comes in between is found out by the next call.
         let version = map.version(&table::version_key(upstream));
         let Some(known) = self.upstreams.get_mut(upstream) else {
-            return table::acquire(map, upstream, policy, call, now_ms, random);
+            return table::acquire(map, upstream, policy, call, now_ms, random());
         };
         if let Some(ordinary) = known.ordinary
             && version == known.version
@@ -70,7 +70,7 @@ impl Watch {
         {
             return Decided::ordinary(upstream, ordinary);
         }
-        let decided = table::acquire(map, upstream, policy, call, now_ms, random);
+        let decided = table::acquire(map, upstream, policy, call, now_ms, random());
         known.version = version;
         known.read_ms = now_ms;
         known.ordinary = decided.ordinary.filter(|_| version.is_some());
@@ -87,16 +87,16 @@ impl Watch {
         class: OutcomeClass,
         took_ms: Millis,
         now_ms: Millis,
-        random: u64,
+        random: impl FnOnce() -> u64,
     ) -> Option<Transition> {
         let Some(known) = self.upstreams.get_mut(permit.upstream()) else {
-            return table::resolve(map, permit, policy, class, took_ms, 0, now_ms, random);
+            return table::resolve(map, permit, policy, class, took_ms, 0, now_ms, random());
         };
         let well = policy.failed(class) == Some(false) && took_ms < policy.slow_call_ms;
         let ordinary = known.ordinary.is_some_and(|seen| seen.generation == permit.generation);
         if !well || !ordinary || permit.is_probe() {
             let waiting = known.take_waiting(policy, permit.generation, now_ms);
-            return table::resolve(map, permit, policy, class, took_ms, waiting, now_ms, random);
+            return table::resolve(map, permit, policy, class, took_ms, waiting, now_ms, random());
         }
         if known.generation != permit.generation || known.waiting == 0 {
             known.waiting = 0;
@@ -108,7 +108,7 @@ impl Watch {
             return None;
         }
         let waiting = known.take_waiting(policy, permit.generation, now_ms);
-        table::resolve(map, permit, policy, class, took_ms, waiting, now_ms, random)
+        table::resolve(map, permit, policy, class, took_ms, waiting, now_ms, random())
     }
 
     /// Takes in that a call which was counted as a success has failed after its response head.
@@ -173,9 +173,9 @@ mod tests {
     }
 
     fn call(watch: &mut Watch, map: &MemoryMap, class: OutcomeClass, now_ms: u64) -> Option<Transition> {
-        let decided = watch.acquire(map, "api", &policy(), &CALL, now_ms, 1);
+        let decided = watch.acquire(map, "api", &policy(), &CALL, now_ms, || 1);
         let permit = decided.leave.unwrap().unwrap();
-        watch.resolve(map, permit, &policy(), class, 1, now_ms, 1)
+        watch.resolve(map, permit, &policy(), class, 1, now_ms, || 1)
     }
 
     fn calls(map: &MemoryMap, now_ms: u64) -> u64 {
@@ -229,7 +229,7 @@ mod tests {
         for _ in 0..10 {
             call(&mut two, &map, BAD, 1_000);
         }
-        let decided = one.acquire(&map, "api", &policy(), &CALL, 1_000, 1);
+        let decided = one.acquire(&map, "api", &policy(), &CALL, 1_000, || 1);
         assert!(decided.leave.is_err());
         // What was counted before it opened is of the past.
         one.hand_in(&map, &policy(), 1_000);
@@ -241,8 +241,8 @@ mod tests {
         let (map, mut watch) = (seeded(), Watch::default());
         call(&mut watch, &map, OK, 1_000);
         apply_override(&map, "api", &policy(), Forced::Open, 5_000, 1_000).unwrap();
-        assert!(watch.acquire(&map, "api", &policy(), &CALL, 1_001, 1).leave.is_err());
-        assert!(watch.acquire(&map, "api", &policy(), &CALL, 6_000, 1).leave.is_ok());
+        assert!(watch.acquire(&map, "api", &policy(), &CALL, 1_001, || 1).leave.is_err());
+        assert!(watch.acquire(&map, "api", &policy(), &CALL, 6_000, || 1).leave.is_ok());
     }
 
     #[test]
@@ -256,8 +256,8 @@ mod tests {
                 map.set(&key, &value, None).unwrap();
             }
         }
-        assert!(watch.acquire(&map, "api", &policy(), &CALL, 1_999, 1).leave.is_ok());
-        assert!(watch.acquire(&map, "api", &policy(), &CALL, 2_000, 1).leave.is_err());
+        assert!(watch.acquire(&map, "api", &policy(), &CALL, 1_999, || 1).leave.is_ok());
+        assert!(watch.acquire(&map, "api", &policy(), &CALL, 2_000, || 1).leave.is_err());
     }
 
     #[test]

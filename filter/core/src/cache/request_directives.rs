@@ -28,7 +28,8 @@ impl RequestDirectives {
     /// Reads a request's directives; none when the policy ignores them.
     #[must_use]
     pub fn of(request: &Fields<'_>, policy: &FreshnessPolicy) -> Self {
-        if policy.ignore_request_cache_control {
+        let says = request.has(b"cache-control") || request.has(b"pragma");
+        if !says || policy.ignore_request_cache_control {
             return Self::default();
         }
         let read = CacheControl::of(request);

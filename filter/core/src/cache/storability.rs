@@ -40,13 +40,13 @@ impl Framing {
         if chunked {
             return Self::Delimited;
         }
-        let lengths: Vec<&[u8]> = response.all(b"content-length").flat_map(members).collect();
-        match lengths.as_slice() {
-            [] if marked => Self::Delimited,
-            [] => Self::Close,
+        let mut lengths = response.all(b"content-length").flat_map(members);
+        match lengths.next() {
+            None if marked => Self::Delimited,
+            None => Self::Close,
             // Contradicting lengths: whatever arrives cannot be proven whole.
-            [first, rest @ ..] if rest.iter().any(|other| other != first) => Self::Close,
-            [first, ..] => {
+            Some(first) if lengths.any(|other| other != first) => Self::Close,
+            Some(first) => {
                 let length = std::str::from_utf8(first).ok().and_then(|text| text.parse().ok());
                 length.map_or(Self::Close, Self::Length)
             }
@@ -141,7 +141,8 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
     let targeted = structured::targeted(response);
     let is_targeted = targeted.is_some();
     let directives = targeted.unwrap_or_else(|| CacheControl::of(response));
-    if !policy.ignore_request_cache_control && CacheControl::of(request).no_store {
+    let asks = !policy.ignore_request_cache_control && request.has(b"cache-control");
+    if asks && CacheControl::of(request).no_store {
         return Err(NotStored::RequestNoStore);
     }
     if directives.no_store && !(directives.must_understand && is_understood(status)) {

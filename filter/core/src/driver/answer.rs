@@ -9,38 +9,31 @@ use crate::cache::ReuseReason;
 use crate::cache::reply::Reply;
 use crate::cache::sharing::is_client_state;
 use crate::cache::{CacheStatus, ClientState, StoredView};
+use crate::http::fields::Line;
+use bytes::Bytes;
 use optimizer_proto::v1::Outcome;
 
 /// Room for the field lines of a usual response.
 const FIELDS: usize = 24;
 const FIELD_BYTES: usize = 768;
 
+/// A stored response that is an answer.
+#[derive(Debug)]
+pub(super) struct Served<'a> {
+    pub(super) view: &'a StoredView<'a>,
+    pub(super) reply: &'a Reply<'a>,
+    pub(super) status: CacheStatus<'a>,
+    pub(super) outcome: Outcome,
+    /// Field lines that come on top.
+    pub(super) more: &'a [Line<'a>],
+    /// The memory that it is a part of.
+    pub(super) memory: Option<&'a Bytes>,
+}
+
 impl Vm {
     /// Answers with a stored response. A host that refuses lets the request go on.
-    pub(super) fn answer(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        view: &StoredView<'_>,
-        reply: &Reply<'_>,
-        status: &CacheStatus<'_>,
-        outcome: Outcome,
-    ) -> Flow {
-        self.answer_with(host, exchange, view, reply, status, outcome, &[])
-    }
-
-    /// As [`Vm::answer`], with more field lines.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn answer_with(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        view: &StoredView<'_>,
-        reply: &Reply<'_>,
-        status: &CacheStatus<'_>,
-        outcome: Outcome,
-        more: &[(&[u8], &[u8])],
-    ) -> Flow {
+    pub(super) fn answer(&mut self, host: &impl Host, exchange: &mut Exchange, served: &Served<'_>) -> Flow {
+        let Served { view, reply, .. } = served;
         let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
         let shares_state = exchange
             .route
@@ -63,9 +56,11 @@ impl Vm {
             });
         }
         let mut cache_status = Vec::with_capacity(64);
-        status.write(view.get(b"cache-status").into_iter(), &mut cache_status);
+        served
+            .status
+            .write(view.get(b"cache-status").into_iter(), &mut cache_status);
         writer.push(b"cache-status", &cache_status);
-        for (name, value) in more {
+        for (name, value) in served.more {
             writer.push(name, value);
         }
         let content_type = || {
@@ -99,13 +94,14 @@ impl Vm {
             status: reply.status,
             fields: &fields,
             body,
+            memory: served.memory,
             details: "api_optimizer_cache",
         });
         if sent.is_err() {
             return Flow::Continue;
         }
         let size = reply.body.len() as u64;
-        exchange.outcome = outcome;
+        exchange.outcome = served.outcome;
         exchange.bytes = size;
         exchange.phase = Phase::Answered(Some(Sent {
             fields,
@@ -160,6 +156,7 @@ impl Vm {
             status: problem.status,
             fields: &writer.finish(),
             body: body.as_bytes(),
+            memory: None,
             details: "api_optimizer_local",
         };
         if host.reply(&reply).is_err() {

@@ -1,7 +1,7 @@
 //! What a client gets when its upstream is not called, or does not answer: something stale where the route's staleness policy allows
 //! it, else a problem that says why and when to come back (RFC 9209 names the cause).
 
-use super::answer::Problem;
+use super::answer::{Problem, Served};
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded};
 use super::header_map;
@@ -208,7 +208,15 @@ impl Vm {
             ..CacheStatus::default()
         };
         let more: [(&[u8], &[u8]); 1] = [(b"proxy-status", shed.proxy_status.as_bytes())];
-        let flow = self.answer_with(ctx.host, exchange, &view, &reply, &status, Outcome::Stale, &more);
+        let served = Served {
+            view: &view,
+            reply: &reply,
+            status,
+            outcome: Outcome::Stale,
+            more: &more,
+            memory: Some(&held.bytes),
+        };
+        let flow = self.answer(ctx.host, exchange, &served);
         (flow == Flow::Pause).then_some(flow)
     }
 

@@ -8,8 +8,8 @@ use super::host::{Clock, LogLevel};
 use crate::Millis;
 use crate::reason::Reason;
 use crate::shared_map::{Cas, SharedMap};
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 const KEY: &[u8] = b"ao1/forwarding";
@@ -47,10 +47,10 @@ pub(super) enum Knowledge {
 pub struct Forwarding {
     record: Record,
     seen: Option<Cas>,
-    differed: HashMap<Vec<u8>, Millis>,
+    differed: FxHashMap<Vec<u8>, Millis>,
     failed: Vec<(u64, Millis)>,
     /// Until when it counts that requests of a pair were last seen to leave as they came.
-    seen_unchanged: HashMap<Vec<u8>, Millis>,
+    seen_unchanged: FxHashMap<Vec<u8>, Millis>,
     /// The operator was told that a route has no name.
     unnamed_told: Cell<bool>,
     last: RefCell<Option<Rc<Destination>>>,
@@ -60,9 +60,9 @@ pub struct Forwarding {
 pub(super) struct Record {
     pub(super) rewritten: bool,
     /// By pair: whether its requests are changed.
-    pairs: HashMap<Vec<u8>, bool>,
+    pairs: FxHashMap<Vec<u8>, bool>,
     /// By pair: why the cache has no part in its requests.
-    unsound: HashMap<Vec<u8>, Reason>,
+    unsound: FxHashMap<Vec<u8>, Reason>,
 }
 
 impl Forwarding {
@@ -355,8 +355,8 @@ mod tests {
         }
         let record = Record {
             rewritten: true,
-            pairs: HashMap::from([(pair(b"a", b"b"), true), (pair(b"", b""), false)]),
-            unsound: HashMap::from([
+            pairs: FxHashMap::from_iter([(pair(b"a", b"b"), true), (pair(b"", b""), false)]),
+            unsound: FxHashMap::from_iter([
                 (pair(b"a", b"b"), Reason::GuardBehind),
                 (pair(b"c", b""), Reason::RoutedAnew),
             ]),

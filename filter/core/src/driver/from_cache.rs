@@ -1,5 +1,6 @@
 //! Answering from the cache: look up, check, decide.
 
+use super::answer::Served;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::host::Host;
@@ -118,7 +119,15 @@ impl Vm {
                     detail: (outcome == Outcome::Stale).then(|| reuse.reason.as_str()),
                     ..CacheStatus::default()
                 };
-                let flow = self.answer(host, exchange, &view, &reply, &status, outcome);
+                let served = Served {
+                    view: &view,
+                    reply: &reply,
+                    status,
+                    outcome,
+                    more: &[],
+                    memory: Some(found.memory()),
+                };
+                let flow = self.answer(host, exchange, &served);
                 if flow == Flow::Pause {
                     // Only what the lookup itself answered is a hit; counted with the lookup, so that no report has more hits.
                     self.recorder.cache.hits += 1;

@@ -85,7 +85,9 @@ impl Vm {
         let policies = Rc::clone(&self.policies);
         let decided = self
             .breakers
-            .acquire(ctx.host, name, &policies.breaker, &call, ctx.now_ms, ctx.host.random());
+            .acquire(ctx.host, name, &policies.breaker, &call, ctx.now_ms, || {
+                ctx.host.random()
+            });
         self.tell(ctx.host, decided.transition);
         decided.leave
     }
@@ -99,11 +101,12 @@ impl Vm {
         took_ms: Millis,
     ) {
         for permit in permits {
-            let random = ctx.host.random();
             let policies = Rc::clone(&self.policies);
             let transition =
                 self.breakers
-                    .resolve(ctx.host, permit, &policies.breaker, class, took_ms, ctx.now_ms, random);
+                    .resolve(ctx.host, permit, &policies.breaker, class, took_ms, ctx.now_ms, || {
+                        ctx.host.random()
+                    });
             self.tell(ctx.host, transition);
         }
     }

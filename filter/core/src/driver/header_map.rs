@@ -37,6 +37,30 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<usize> {
     Some(u32::from_le_bytes(word.try_into().ok()?) as usize)
 }
 
+/// A map of these lines, in one piece of memory of just its size.
+#[must_use]
+pub fn serialize<'l>(lines: impl Iterator<Item = (&'l [u8], &'l [u8])> + Clone) -> Vec<u8> {
+    let (mut count, mut size) = (0_u32, 4);
+    for (name, value) in lines.clone() {
+        count += 1;
+        size += 8 + name.len() + 1 + value.len() + 1;
+    }
+    let mut map = Vec::with_capacity(size);
+    map.extend_from_slice(&count.to_le_bytes());
+    for (name, value) in lines.clone() {
+        // No field line is that long.
+        let of = |text: &[u8]| u64::from(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        map.extend_from_slice(&(of(name) | of(value) << 32).to_le_bytes());
+    }
+    for (name, value) in lines {
+        map.extend_from_slice(name);
+        map.push(0);
+        map.extend_from_slice(value);
+        map.push(0);
+    }
+    map
+}
+
 /// Builds a serialized map.
 #[derive(Debug, Default)]
 pub struct MapWriter {
@@ -73,8 +97,9 @@ impl MapWriter {
         if self.sizes.is_empty() {
             self.sizes.extend_from_slice(&[0; 4]);
         }
-        self.sizes.extend_from_slice(&name_size.to_le_bytes());
-        self.sizes.extend_from_slice(&value_size.to_le_bytes());
+        let sizes = u64::from(name_size) | u64::from(value_size) << 32;
+        self.sizes.extend_from_slice(&sizes.to_le_bytes());
+        self.text.reserve(name.len() + value.len() + 2);
         self.text.extend_from_slice(name);
         self.text.push(0);
         self.text.extend_from_slice(value);
@@ -114,6 +139,16 @@ mod tests {
                 (&b"x-empty"[..], &b""[..]),
             ]
         );
+    }
+
+    #[test]
+    fn a_map_is_the_same_in_one_piece() {
+        let lines: [(&[u8], &[u8]); 3] = [(b"etag", b"\"a\""), (b"x-bytes", b"\xff\xfe"), (b"x-empty", b"")];
+        let mut writer = MapWriter::default();
+        lines.iter().for_each(|(name, value)| writer.push(name, value));
+        let map = serialize(lines.into_iter());
+        assert_eq!((map.capacity(), map.clone()), (map.len(), writer.finish()));
+        assert_eq!(serialize(std::iter::empty()), MapWriter::default().finish());
     }
 
     #[test]

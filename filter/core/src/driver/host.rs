@@ -1,6 +1,7 @@
 //! What the driver needs of a host, as small ports. Bytes in, `Result` out; an implementation never panics.
 
 use crate::Millis;
+use bytes::Bytes;
 use std::fmt;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct LocalReply<'a> {
     pub fields: &'a [u8],
     /// Content.
     pub body: &'a [u8],
+    /// The memory that the content is a part of, for a host that keeps it and does not copy.
+    pub memory: Option<&'a Bytes>,
     /// Envoy's `response_code_details` of the reply.
     pub details: &'a str,
 }

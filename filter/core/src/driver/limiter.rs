@@ -4,7 +4,7 @@ use super::host::Host;
 use super::parked::Parked;
 use crate::Millis;
 use crate::limit::{Gradient, LimitPolicy, Place, Pool, PoolDemand};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Upstreams a VM keeps apart; one beyond these goes without a limit.
 const MAX_UPSTREAMS: usize = 128;
@@ -19,7 +19,7 @@ struct Upstream {
 /// The limits of one VM, by upstream.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    upstreams: HashMap<String, Upstream>,
+    upstreams: FxHashMap<String, Upstream>,
 }
 
 impl Limiter {

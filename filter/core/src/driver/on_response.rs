@@ -182,7 +182,12 @@ impl Vm {
         };
         let mut value = Vec::with_capacity(64);
         status.write(response.all(b"cache-status"), &mut value);
-        let _ = host.replace_header(MapKind::Response, b"cache-status", &value);
+        // To append a line costs a quarter of what replacing one does.
+        let _ = if response.has(b"cache-status") {
+            host.replace_header(MapKind::Response, b"cache-status", &value)
+        } else {
+            host.add_header(MapKind::Response, b"cache-status", &value)
+        };
         for (name, _) in response.iter().filter(|(name, _)| groups::is_tag_field(name)) {
             let _ = host.remove_header(MapKind::Response, name);
         }

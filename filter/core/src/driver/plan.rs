@@ -6,6 +6,7 @@ use super::tier_client::{Question, TierAnswer};
 use crate::breaker::Permit;
 use crate::cache::{CacheKey, Forward};
 use crate::store::{EntryId, Found, PurgeGeneration};
+use bytes::Bytes;
 
 /// Tells an origin that speaks Surrogate-Control whom it may address.
 pub(super) const SURROGATE_CAPABILITY: &[u8] = b"api-optimizer=\"Surrogate/1.0\"";
@@ -16,7 +17,7 @@ pub(super) const AMBIGUOUS: &str = "ambiguous-path";
 /// A stored response held while the request waits or is forwarded. It may be purged meanwhile.
 #[derive(Debug)]
 pub(super) struct Stored {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
     pub(super) id: EntryId,
     pub(super) purge_generation: PurgeGeneration,
 }

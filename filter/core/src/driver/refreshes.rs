@@ -7,6 +7,7 @@ use crate::breaker::Permit;
 use crate::cache::CacheKey;
 use crate::policy::RoutePolicy;
 use crate::store::PurgeGeneration;
+use bytes::Bytes;
 use optimizer_proto::v1::Fence;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -46,7 +47,7 @@ pub(super) struct Refresh {
     /// The client's header map.
     pub(super) request: Vec<u8>,
     pub(super) key: CacheKey,
-    pub(super) stored: Vec<u8>,
+    pub(super) stored: Bytes,
     pub(super) id: crate::store::EntryId,
     pub(super) route: Rc<RoutePolicy>,
     pub(super) purge_generation: PurgeGeneration,

@@ -1,5 +1,6 @@
 //! What is stored in place of what came: stale for a failure, freshened for a 304; and what an answer to HEAD says about it.
 
+use super::answer::Served;
 use super::brownout::failure_status;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow, Forwarded};
@@ -67,7 +68,15 @@ impl Vm {
         let proxy_status = failure_status(class).unwrap_or_default();
         let more: [(&[u8], &[u8]); 1] = [(b"proxy-status", proxy_status.as_bytes())];
         let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
-        let flow = self.answer_with(ctx.host, exchange, &view, &reply, &status, outcome, &more);
+        let served = Served {
+            view: &view,
+            reply: &reply,
+            status,
+            outcome,
+            more: &more,
+            memory: Some(&stored.bytes),
+        };
+        let flow = self.answer(ctx.host, exchange, &served);
         (flow == Flow::Pause).then_some(flow)
     }
 
@@ -132,7 +141,15 @@ impl Vm {
             detail: forwarded.detail,
             ..CacheStatus::default()
         };
-        let flow = self.answer_with(ctx.host, exchange, &fresh, &reply, &status, Outcome::Revalidated, &own);
+        let served = Served {
+            view: &fresh,
+            reply: &reply,
+            status,
+            outcome: Outcome::Revalidated,
+            more: &own,
+            memory: None,
+        };
+        let flow = self.answer(ctx.host, exchange, &served);
         drop(reply);
         match keep {
             Some(usable_until_ms) => {
@@ -183,7 +200,15 @@ impl Vm {
             detail: Some(Reason::ValidatorMismatch.as_str()),
             ..CacheStatus::default()
         };
-        Some(self.answer_with(ctx.host, exchange, view, &reply, &status, Outcome::Revalidated, own))
+        let served = Served {
+            view,
+            reply: &reply,
+            status,
+            outcome: Outcome::Revalidated,
+            more: own,
+            memory: None,
+        };
+        Some(self.answer(ctx.host, exchange, &served))
     }
 
     /// Learns from a validation how often the content of a route changes.

@@ -46,7 +46,7 @@ impl Vm {
             .as_ref()
             .filter(|route| self.tier_may_take(route))
             .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
-        let held = plan.stored.as_ref().map(|held| held.bytes.as_slice());
+        let held = plan.stored.as_ref().map(|held| held.bytes.as_ref());
         let searched = plan
             .key
             .as_ref()

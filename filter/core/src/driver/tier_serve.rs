@@ -1,5 +1,6 @@
 //! Answering with a response of the shared tier.
 
+use super::answer::Served;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, Flow};
 use super::header_map;
@@ -73,7 +74,15 @@ impl Vm {
             ..CacheStatus::default()
         };
         let outcome = if reuse.ttl_s < 0 { Outcome::Stale } else { Outcome::Hit };
-        let flow = self.answer(ctx.host, exchange, &view, &reply, &status, outcome);
+        let served = Served {
+            view: &view,
+            reply: &reply,
+            status,
+            outcome,
+            more: &[],
+            memory: None,
+        };
+        let flow = self.answer(ctx.host, exchange, &served);
         drop(reply);
         self.recorder.reason(TierResult::Hit);
         let vary: Vec<Vec<u8>> = view.selecting().map(|(name, _)| name.to_vec()).collect();

@@ -5,6 +5,7 @@ use crate::breaker::Permit;
 use crate::cache::CacheKey;
 use crate::policy::RoutePolicy;
 use crate::verify::{Budget, Field, Inquiry};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -23,7 +24,7 @@ pub(super) struct Hit {
     /// The client's header map.
     pub(super) request: Vec<u8>,
     pub(super) key: CacheKey,
-    pub(super) stored: Vec<u8>,
+    pub(super) stored: Bytes,
     pub(super) route: Rc<RoutePolicy>,
     /// The upstream marks the end of every response.
     pub(super) marked: bool,

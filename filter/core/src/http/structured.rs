@@ -14,7 +14,7 @@ const OWN_NAME: &[u8] = b"api-optimizer";
 /// count then. A field that does not parse is ignored.
 #[must_use]
 pub fn targeted(fields: &Fields<'_>) -> Option<CacheControl> {
-    let structured = TARGETS.iter().find_map(|name| {
+    let structured = TARGETS.iter().filter(|name| fields.has(name)).find_map(|name| {
         let joined = fields.all(name).collect::<Vec<_>>().join(&b", "[..]);
         let dictionary = sfv::Parser::new(joined.as_slice()).parse::<sfv::Dictionary>().ok()?;
         (!dictionary.is_empty()).then(|| read(&dictionary))
@@ -25,6 +25,9 @@ pub fn targeted(fields: &Fields<'_>) -> Option<CacheControl> {
 /// `Surrogate-Control`, the older way to speak to a cache in front of an origin (W3C note "Edge Architecture"). Its directives may
 /// name a target; those for others do not count, and when none about caching is left the field says nothing.
 fn surrogate(fields: &Fields<'_>) -> Option<CacheControl> {
+    if !fields.has(b"surrogate-control") {
+        return None;
+    }
     let mut ours: Vec<&[u8]> = Vec::new();
     for member in fields.all(b"surrogate-control").flat_map(members) {
         let mut parts = member.split(|byte| *byte == b';');

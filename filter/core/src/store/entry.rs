@@ -4,8 +4,8 @@ use super::hot::Name;
 use super::invalidation_log::PurgeGeneration;
 use super::record::Record;
 use crate::Millis;
+use bytes::Bytes;
 use std::fmt;
-use std::rc::Rc;
 
 /// Bytes the store appends to a response. Whoever builds the value should reserve as much spare capacity, so that
 /// [`insert`](super::Store::insert) moves no body.
@@ -73,7 +73,7 @@ pub struct Found {
     /// When it was stored, rounded down to 16 ms.
     pub stored_ms: Millis,
     pub(super) name: Name,
-    pub(super) value: Rc<Vec<u8>>,
+    pub(super) value: Bytes,
     pub(super) len: usize,
     pub(super) checked: bool,
 }
@@ -85,12 +85,18 @@ impl Found {
         self.value.get(..self.len).unwrap_or_default()
     }
 
-    /// The bytes that were stored, copied only where this worker keeps them.
+    /// The bytes that were stored, to keep. Nothing is copied.
     #[must_use]
-    pub fn into_value(self) -> Vec<u8> {
-        let mut value = Rc::unwrap_or_clone(self.value);
+    pub fn into_value(self) -> Bytes {
+        let mut value = self.value;
         value.truncate(self.len);
         value
+    }
+
+    /// The memory that [`value`](Self::value) is a part of.
+    #[must_use]
+    pub fn memory(&self) -> &Bytes {
+        &self.value
     }
 
     /// It comes from this worker's own memory, whose content was found to be sound before it got there.

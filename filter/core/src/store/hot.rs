@@ -5,7 +5,7 @@
 //! here. What is replaced, discarded or purged is thus never found again.
 
 use super::record::Record;
-use std::rc::Rc;
+use bytes::Bytes;
 
 const PLACES: usize = 64;
 /// Larger ones are seldom hot, and few of them would fill the budget.
@@ -43,7 +43,7 @@ impl Name {
 #[derive(Debug)]
 struct Kept {
     name: Name,
-    value: Rc<Vec<u8>>,
+    value: Bytes,
     len: usize,
 }
 
@@ -56,13 +56,13 @@ pub(super) struct Hot {
 
 impl Hot {
     /// The response of that very name, and its length without the trailer.
-    pub(super) fn get(&self, name: Name) -> Option<(Rc<Vec<u8>>, usize)> {
+    pub(super) fn get(&self, name: Name) -> Option<(Bytes, usize)> {
         let kept = self.places.get(name.place())?.as_ref()?;
-        (kept.name == name).then(|| (Rc::clone(&kept.value), kept.len))
+        (kept.name == name).then(|| (kept.value.clone(), kept.len))
     }
 
     /// Keeps a response, if one that large is to be kept where all together may take `allowed` bytes.
-    pub(super) fn put(&mut self, name: Name, value: &Rc<Vec<u8>>, len: usize, allowed: u64) {
+    pub(super) fn put(&mut self, name: Name, value: &Bytes, len: usize, allowed: u64) {
         let budget = usize::try_from(BUDGET.min(allowed)).unwrap_or(usize::MAX);
         if value.len() > LARGEST.min(budget) {
             return;
@@ -74,7 +74,7 @@ impl Hot {
             self.places.resize_with(PLACES, || None);
         }
         if let Some(place) = self.places.get_mut(name.place()) {
-            let value = Rc::clone(value);
+            let value = value.clone();
             self.bytes += value.len();
             let before = place.replace(Kept { name, value, len });
             self.bytes -= before.map_or(0, |kept| kept.value.len());
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn only_the_very_response_is_found() {
         let mut hot = Hot::default();
-        let value = Rc::new(b"response".to_vec());
+        let value = Bytes::from_static(b"response");
         hot.put(name(1, 1), &value, 8, 2 << 20);
         assert_eq!(hot.get(name(1, 1)).map(|(_, len)| len), Some(8));
         assert!(hot.get(name(1, 2)).is_none(), "replaced since");
@@ -112,15 +112,15 @@ mod tests {
     fn the_budget_holds() {
         let mut hot = Hot::default();
         for slot in 0..500 {
-            hot.put(name(slot, 1), &Rc::new(vec![0; 100 << 10]), 1, 64 << 20);
+            hot.put(name(slot, 1), &vec![0; 100 << 10].into(), 1, 64 << 20);
             let held: usize = hot.places.iter().flatten().map(|kept| kept.value.len()).sum();
             assert_eq!(held, hot.bytes);
             assert!(held <= 2 << 20);
         }
-        hot.put(name(1, 9), &Rc::new(vec![0; LARGEST + 1]), 1, 64 << 20);
+        hot.put(name(1, 9), &vec![0; LARGEST + 1].into(), 1, 64 << 20);
         assert!(hot.get(name(1, 9)).is_none(), "too large");
         hot.clear();
-        hot.put(name(1, 9), &Rc::new(vec![0; 40 << 10]), 1, 32 << 10);
+        hot.put(name(1, 9), &vec![0; 40 << 10].into(), 1, 32 << 10);
         assert!(hot.get(name(1, 9)).is_none(), "more than is allowed");
     }
 }

@@ -12,7 +12,6 @@ use super::store::Store;
 use super::vary::VaryNames;
 use crate::Millis;
 use crate::shared_map::SharedMap;
-use std::rc::Rc;
 
 /// Different `Vary` sets of one key whose variant hash is kept during a lookup.
 const MEMO: usize = 4;
@@ -62,10 +61,10 @@ impl Store {
             if let Some((value, len)) = self.hot.get(name) {
                 return Some(found(value, len, true));
             }
-            let value = map.get(&slot_key(number, record.slot)).map(|(value, _)| value);
+            let value = map.lend(&slot_key(number, record.slot)).map(|(value, _)| value);
             match value.as_ref().map_or(Fit::Other, |value| fit(value, number, &record)) {
                 Fit::Own(len) => {
-                    return Some(found(Rc::new(value?), len, false));
+                    return Some(found(value?, len, false));
                 }
                 // Being written or just replaced by another worker: the page tells on a second look.
                 Fit::Other => {
