@@ -84,7 +84,7 @@ pub(super) struct Forwarded {
     pub(super) cause: Forward,
     pub(super) detail: Option<&'static str>,
     /// Stored bytes that may be validated, or serve when the upstream fails.
-    pub(super) stored: Option<Stored>,
+    pub(super) stored: Option<Box<Stored>>,
     /// We put the stored response's validators into the request.
     pub(super) validating: bool,
     pub(super) purge_generation: PurgeGeneration,

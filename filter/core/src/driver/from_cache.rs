@@ -103,7 +103,7 @@ impl Vm {
                 Err(ForwardPlan {
                     detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
                     key: Some(key),
-                    stored: Some(Stored::of(found)),
+                    stored: Some(Box::new(Stored::of(found))),
                     validate: !asked.is_posted_read(),
                     ..ForwardPlan::plain(Forward::Stale)
                 })
@@ -157,7 +157,7 @@ impl Vm {
                 Err(ForwardPlan {
                     detail: Some(reason.as_str()),
                     key: Some(key),
-                    stored: Some(Stored::of(found)),
+                    stored: Some(Box::new(Stored::of(found))),
                     validate,
                     ..ForwardPlan::plain(cause)
                 })

@@ -38,7 +38,7 @@ pub(super) struct ForwardPlan {
     pub(super) cause: Forward,
     pub(super) detail: Option<&'static str>,
     pub(super) key: Option<CacheKey>,
-    pub(super) stored: Option<Stored>,
+    pub(super) stored: Option<Box<Stored>>,
     pub(super) validate: bool,
 }
 
