@@ -393,7 +393,7 @@ mod idle {
 fn panic_if_asked(host: &crate::host::NativeHost<'_>) {
     use filter_core::driver::host::{Headers, MapKind};
     let map = host.header_map(MapKind::Request).unwrap_or_default();
-    let lines = filter_core::driver::header_map::parse(&map);
+    let lines = filter_core::driver::host::header_map::parse(&map);
     if lines.iter().any(|(name, _)| *name == b"x-optimizer-trap") {
         panic!("asked for by the request");
     }

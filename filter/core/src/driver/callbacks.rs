@@ -1,14 +1,15 @@
 //! What the root context's callbacks do: start, configuration, tick, wake-ups.
 
-use super::bootstrap::Bootstrap;
-use super::ctx::Ctx;
+use super::host::ctx::Ctx;
 use super::host::{Host, LogLevel};
-use super::link::Link;
-use super::staleness_guard::Clocks;
+use super::shared::wake::Wake;
+use super::shared::{instance, lease, mailbox, registry, settings_cell};
+use super::state::bootstrap::Bootstrap;
+use super::state::link::Link;
+use super::state::staleness_guard::Clocks;
+use super::state::{forwarding, local_quarantine};
 use super::vm::{RootId, Vm};
-use super::wake::Wake;
-use super::worker::TICK_MS;
-use super::{forwarding, instance, lease, local_quarantine, mailbox, registry, settings_cell};
+use super::workers::worker::TICK_MS;
 use crate::learned::Learned;
 use crate::store::{InvalidationLog, Store};
 use crate::{breaker, collapse, limit};

@@ -3,9 +3,9 @@
 //! It lives in a thread-local rather than in a root context: a configuration update makes a new root in the same VM while
 //! streams of the old one finish, and both must see one cache index, one recorder and one control link.
 
-use super::bootstrap::Bootstrap;
-use super::key_secret;
-use super::link::Link;
+use super::shared::key_secret;
+use super::state::bootstrap::Bootstrap;
+use super::state::link::Link;
 use crate::Millis;
 use crate::breaker;
 use crate::policy::{self, Policies};
@@ -47,31 +47,31 @@ pub struct Vm {
     pub(super) recorder: Recorder,
     pub(super) lost: StoreMissReasons,
     pub(super) top: TopKeys,
-    pub(super) staleness: super::staleness_guard::StalenessGuard,
+    pub(super) staleness: super::state::staleness_guard::StalenessGuard,
     pub(super) link: Link,
     pub(super) leads: bool,
-    pub(super) control: super::pending_acks::ControlState,
-    pub(super) counts: super::count_budget::CountBudget,
-    pub(super) background: super::refreshes::Background,
-    pub(super) health_checks: super::health_checks::HealthChecks,
-    pub(super) parked: super::parked::Parked,
+    pub(super) control: super::state::pending_acks::ControlState,
+    pub(super) counts: super::state::count_budget::CountBudget,
+    pub(super) background: super::state::refreshes::Background,
+    pub(super) health_checks: super::state::health_checks::HealthChecks,
+    pub(super) parked: super::state::parked::Parked,
     /// Bytes of content that requests wait with.
-    pub(super) collecting: super::collected::Collecting,
-    pub(super) limiter: super::limiter::Limiter,
+    pub(super) collecting: super::exchange::collected::Collecting,
+    pub(super) limiter: super::state::limiter::Limiter,
     pub(super) breakers: breaker::Watch,
-    pub(super) flights: super::flights::Flights,
-    pub(super) added: super::sent::AddedLines,
+    pub(super) flights: super::exchange::flights::Flights,
+    pub(super) added: super::exchange::sent::AddedLines,
     /// What Envoy gives to requests behind the filter.
     pub(super) given: crate::learned::Learned,
     /// What responses of a route say of the queries of their URLs.
     pub(super) searches: crate::learned::Learned,
-    pub(super) tier: super::tier_client::TierClient,
+    pub(super) tier: super::exchange::tier_client::TierClient,
     /// VMs alive, as of the last heartbeat.
     pub(super) workers: u32,
-    pub(super) stats: super::stats::Stats,
-    pub(super) forwarding: super::forwarding::Forwarding,
-    pub(super) verifying: super::verifying::Verifying,
-    pub(super) quarantine: super::local_quarantine::Quarantine,
+    pub(super) stats: super::state::stats::Stats,
+    pub(super) forwarding: super::state::forwarding::Forwarding,
+    pub(super) verifying: super::state::verifying::Verifying,
+    pub(super) quarantine: super::state::local_quarantine::Quarantine,
     pub(super) connections: Connections,
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
@@ -118,27 +118,27 @@ impl Vm {
             recorder: Recorder::default(),
             lost: StoreMissReasons::default(),
             top: TopKeys::default(),
-            staleness: super::staleness_guard::StalenessGuard::default(),
+            staleness: super::state::staleness_guard::StalenessGuard::default(),
             link: Link::default(),
             leads: false,
-            control: super::pending_acks::ControlState::default(),
-            counts: super::count_budget::CountBudget::default(),
-            background: super::refreshes::Background::default(),
-            health_checks: super::health_checks::HealthChecks::default(),
-            parked: super::parked::Parked::default(),
-            collecting: super::collected::Collecting::default(),
-            limiter: super::limiter::Limiter::default(),
+            control: super::state::pending_acks::ControlState::default(),
+            counts: super::state::count_budget::CountBudget::default(),
+            background: super::state::refreshes::Background::default(),
+            health_checks: super::state::health_checks::HealthChecks::default(),
+            parked: super::state::parked::Parked::default(),
+            collecting: super::exchange::collected::Collecting::default(),
+            limiter: super::state::limiter::Limiter::default(),
             breakers: breaker::Watch::default(),
-            flights: super::flights::Flights::default(),
-            added: super::sent::AddedLines::default(),
+            flights: super::exchange::flights::Flights::default(),
+            added: super::exchange::sent::AddedLines::default(),
             given: crate::learned::Learned::new(crate::learned::GIVEN),
             searches: crate::learned::Learned::new(crate::learned::SEARCHES),
-            tier: super::tier_client::TierClient::default(),
+            tier: super::exchange::tier_client::TierClient::default(),
             workers: 1,
-            stats: super::stats::Stats::default(),
-            forwarding: super::forwarding::Forwarding::default(),
-            verifying: super::verifying::Verifying::default(),
-            quarantine: super::local_quarantine::Quarantine::default(),
+            stats: super::state::stats::Stats::default(),
+            forwarding: super::state::forwarding::Forwarding::default(),
+            verifying: super::state::verifying::Verifying::default(),
+            quarantine: super::state::local_quarantine::Quarantine::default(),
             connections: Connections::default(),
             capturing: 0,
             last_second_ms: 0,

@@ -143,7 +143,7 @@ fn by_default_and_where_another_vm_leads_nobody_asks() {
     let mut envoy = Envoy::opened(CHECKED);
     for _ in 0..200 {
         envoy.wait(200);
-        assert!(super::super::lease::hold(
+        assert!(crate::driver::shared::lease::hold(
             &envoy.host,
             99,
             envoy.host.now_ms.get() + 601

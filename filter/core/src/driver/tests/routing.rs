@@ -1,7 +1,7 @@
 //! What Envoy's routing makes of keys and renewals.
 
 use super::*;
-use crate::driver::header_map;
+use crate::driver::host::header_map;
 
 impl Envoy {
     /// A request that Envoy changes on its way to the upstream, as `changed` says.

@@ -1,8 +1,8 @@
 //! Several VMs of one Envoy: who starts late, and who is not scheduled for seconds.
 
-use super::super::host::Queues;
-use super::super::wake::Wake;
 use super::*;
+use crate::driver::host::Queues;
+use crate::driver::shared::wake::Wake;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::purge_command::Kind;
 use optimizer_proto::v1::{Command, PurgeCommand};
