@@ -7,11 +7,10 @@ use super::shared::key_secret;
 use super::state::bootstrap::Bootstrap;
 use super::state::link::Link;
 use crate::Millis;
-use crate::breaker;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
 use crate::store::{InvalidationLog, Store};
-use crate::telemetry::{Connections, Recorder, StoreMissReasons, TopKeys};
+use crate::telemetry::Recorder;
 use optimizer_proto::settings::Settings;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -35,9 +34,8 @@ pub struct Vm {
     pub(super) uid: u64,
     pub(super) root: Option<RootId>,
     pub(super) queue: u32,
+    pub(super) membership: super::state::membership::Membership,
     pub(super) bootstrap: Bootstrap,
-    /// Checksum of this VM's module, where the control plane gave it; else empty.
-    pub(super) module: String,
     pub(super) in_force: InForce,
     pub(super) key_secret: key_secret::Held,
     /// Swapped whole between two requests; a stream keeps the one it began with.
@@ -45,43 +43,24 @@ pub struct Vm {
     pub(super) store: Store,
     pub(super) invalidation_log: InvalidationLog,
     pub(super) recorder: Recorder,
-    pub(super) lost: StoreMissReasons,
-    pub(super) top: TopKeys,
+    pub(super) figures: super::state::figures::Figures,
     pub(super) staleness: super::state::staleness_guard::StalenessGuard,
     pub(super) link: Link,
-    pub(super) leads: bool,
     pub(super) control: super::state::pending_acks::ControlState,
     pub(super) counts: super::state::count_budget::CountBudget,
     pub(super) background: super::state::refreshes::Background,
-    pub(super) health_checks: super::state::health_checks::HealthChecks,
     pub(super) parked: super::state::parked::Parked,
     /// Bytes of content that requests wait with.
     pub(super) collecting: super::exchange::collected::Collecting,
-    pub(super) limiter: super::state::limiter::Limiter,
-    pub(super) breakers: breaker::Watch,
+    pub(super) upstreams: super::state::upstreams::Upstreams,
     pub(super) flights: super::exchange::flights::Flights,
-    pub(super) added: super::exchange::sent::AddedLines,
-    /// What Envoy gives to requests behind the filter.
-    pub(super) given: crate::learned::Learned,
-    /// What responses of a route say of the queries of their URLs.
-    pub(super) searches: crate::learned::Learned,
+    pub(super) learned: super::state::learned_routes::LearnedRoutes,
     pub(super) tier: super::exchange::tier_client::TierClient,
-    /// VMs alive, as of the last heartbeat.
-    pub(super) workers: u32,
-    pub(super) stats: super::state::stats::Stats,
-    pub(super) forwarding: super::state::forwarding::Forwarding,
     pub(super) verifying: super::state::verifying::Verifying,
     pub(super) quarantine: super::state::local_quarantine::Quarantine,
-    pub(super) connections: Connections,
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
     pub(super) last_second_ms: Millis,
-    /// When the other VMs last heard of this one.
-    pub(super) listed_ms: Option<Millis>,
-    /// When it last tried to tell them.
-    pub(super) beat_ms: Millis,
-    /// Until then another module may be taking this one's place.
-    pub(super) succeeded_until_ms: Millis,
     /// A plugin configuration was taken.
     pub(super) configured: bool,
 }
@@ -108,43 +87,30 @@ impl Vm {
             uid: 0,
             root: None,
             queue: 0,
+            membership: super::state::membership::Membership::default(),
             bootstrap: Bootstrap::default(),
-            module: String::new(),
             in_force: InForce::default(),
             key_secret: key_secret::Held::unset(),
             store: Store::new(policy::store_limits(&settings), policy::eviction(&settings)),
             invalidation_log: InvalidationLog::default(),
             policies: Rc::new(Policies::compile(&settings)),
             recorder: Recorder::default(),
-            lost: StoreMissReasons::default(),
-            top: TopKeys::default(),
+            figures: super::state::figures::Figures::default(),
             staleness: super::state::staleness_guard::StalenessGuard::default(),
             link: Link::default(),
-            leads: false,
             control: super::state::pending_acks::ControlState::default(),
             counts: super::state::count_budget::CountBudget::default(),
             background: super::state::refreshes::Background::default(),
-            health_checks: super::state::health_checks::HealthChecks::default(),
             parked: super::state::parked::Parked::default(),
             collecting: super::exchange::collected::Collecting::default(),
-            limiter: super::state::limiter::Limiter::default(),
-            breakers: breaker::Watch::default(),
+            upstreams: super::state::upstreams::Upstreams::default(),
             flights: super::exchange::flights::Flights::default(),
-            added: super::exchange::sent::AddedLines::default(),
-            given: crate::learned::Learned::new(crate::learned::GIVEN),
-            searches: crate::learned::Learned::new(crate::learned::SEARCHES),
+            learned: super::state::learned_routes::LearnedRoutes::default(),
             tier: super::exchange::tier_client::TierClient::default(),
-            workers: 1,
-            stats: super::state::stats::Stats::default(),
-            forwarding: super::state::forwarding::Forwarding::default(),
             verifying: super::state::verifying::Verifying::default(),
             quarantine: super::state::local_quarantine::Quarantine::default(),
-            connections: Connections::default(),
             capturing: 0,
             last_second_ms: 0,
-            listed_ms: None,
-            beat_ms: 0,
-            succeeded_until_ms: 0,
             configured: false,
         }
     }

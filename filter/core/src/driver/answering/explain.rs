@@ -50,13 +50,13 @@ impl Vm {
         {
             return Ok(verdict(&route, "forward", detail));
         }
-        if self.forwarding.rewrites_replies() {
+        if self.learned.forwarding.rewrites_replies() {
             return Ok(verdict(&route, "forward", "reply-rewritten"));
         }
         let Some((key, routed)) = self.explained_key(ctx, &asked, &route) else {
             return Ok(verdict(&route, "forward", "uri-miss"));
         };
-        if let Some(unsound) = self.forwarding.unsound(&routed.pair) {
+        if let Some(unsound) = self.learned.forwarding.unsound(&routed.pair) {
             return Ok(verdict(&route, "forward", unsound.as_str()));
         }
         if self.is_quarantined(&route, target.authority, target.path) {
@@ -120,9 +120,9 @@ impl Vm {
         asked: &CacheRequest<'_>,
         route: &RoutePolicy,
     ) -> Option<(CacheKey, Routed)> {
-        self.forwarding.refresh(ctx.host);
+        self.learned.forwarding.refresh(ctx.host);
         let mut first = None;
-        for (cluster, name, _) in self.forwarding.known() {
+        for (cluster, name, _) in self.learned.forwarding.known() {
             let routed = Routed::new(cluster, name, asked.target.authority);
             let key = self.key_under(&routed, asked, route);
             if !self.store.variants(ctx.host, key.as_bytes(), 1, ctx.now_ms).is_empty() {
@@ -140,7 +140,7 @@ impl Vm {
 
     fn explained_route(&self, routed: &Routed, hash: u64, now_ms: Millis) -> Value {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let foreground = self.forwarding.usual_foreground(&routed.pair, hash, now_ms);
+        let foreground = self.learned.forwarding.usual_foreground(&routed.pair, hash, now_ms);
         json!({
             "cluster": text(&routed.cluster),
             "envoy_route": text(&routed.route),

@@ -58,7 +58,7 @@ impl Vm {
         let (found, soft) = match looked_up {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
-                if let Some(reason) = missing.lost(|| self.lost.reason(key.hash())) {
+                if let Some(reason) = missing.lost(|| self.figures.lost.reason(key.hash())) {
                     self.recorder.lost_hit(reason);
                 }
                 if directives.only_if_cached {
@@ -126,7 +126,7 @@ impl Vm {
                     self.recorder.cache.hit_bytes = self.recorder.cache.hit_bytes.saturating_add(exchange.bytes);
                     let saved_ms = view.response_time_ms().saturating_sub(view.request_time_ms());
                     self.recorder.cache.saved_ms = self.recorder.cache.saved_ms.saturating_add(saved_ms);
-                    self.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
+                    self.figures.top.hit(key.hash(), key.url(), exchange.bytes, saved_ms);
                 }
                 if flow == Flow::Pause && searched.is_none() {
                     if refresh {
@@ -166,7 +166,7 @@ impl Vm {
         route: &RoutePolicy,
     ) -> (Lookup, Option<CacheKey>) {
         let own = self.find(ctx, key, request, route);
-        if self.searches.is_empty() || !matches!(own, Lookup::Missing(Missing::Uri)) {
+        if self.learned.searches.is_empty() || !matches!(own, Lookup::Missing(Missing::Uri)) {
             return (own, None);
         }
         for text in self.searches_of(route, ctx.now_ms) {

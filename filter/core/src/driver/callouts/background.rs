@@ -48,6 +48,7 @@ impl Vm {
         }
         let Some(routed) = exchange.routed.as_ref() else { return };
         if self
+            .learned
             .forwarding
             .foreground(&routed.pair, key.hash(), ctx.now_ms)
             .is_some()
@@ -147,7 +148,9 @@ impl Vm {
         self.leave_place(ctx.host, refresh, None);
         let permits = std::mem::take(&mut refresh.permits);
         self.settle(ctx, permits, OutcomeClass::Local, 0);
-        self.forwarding.background_failed(refresh.key.hash(), ctx.now_ms);
+        self.learned
+            .forwarding
+            .background_failed(refresh.key.hash(), ctx.now_ms);
     }
 
     /// A background request could not be started after all: what `Callouts::call` would have refused, had the host known.
@@ -197,7 +200,7 @@ impl Vm {
                 self.take_refreshed(Ctx::new(host, now_ms), &refresh, status, &response, body_size);
             }
             Some(_) => {}
-            None => self.forwarding.background_failed(refresh.key.hash(), now_ms),
+            None => self.learned.forwarding.background_failed(refresh.key.hash(), now_ms),
         }
         let fetched = match status {
             None | Some(500 | 502 | 503 | 504) => FetchOutcome::Failed(Failed {
@@ -219,7 +222,7 @@ impl Vm {
         response: &Fields<'_>,
         now_ms: Millis,
     ) -> bool {
-        if self.forwarding.of(&refresh.pair) != Knowledge::Unchanged {
+        if self.learned.forwarding.of(&refresh.pair) != Knowledge::Unchanged {
             return false;
         }
         let Ok(view) = StoredView::decode(&refresh.stored, false) else {
@@ -230,13 +233,13 @@ impl Vm {
             status if view.status() == status => refresh::is_alike(&view, response),
             _ => {
                 // Another status has other fields: whether a client would get just these nobody knows.
-                self.forwarding.background_failed(refresh.key.hash(), now_ms);
+                self.learned.forwarding.background_failed(refresh.key.hash(), now_ms);
                 return false;
             }
         };
         if !alike {
             self.recorder.reason(Reason::RefreshDiffers);
-            self.forwarding.response_differed(&refresh.pair, now_ms);
+            self.learned.forwarding.response_differed(&refresh.pair, now_ms);
         }
         alike
     }
@@ -265,7 +268,9 @@ impl Vm {
         if seen.framing == Framing::Close {
             // Whether it is whole nobody can tell; Envoy hands over what came.
             self.recorder.reason(NotStored::UnprovableEnd);
-            self.forwarding.background_failed(refresh.key.hash(), ctx.now_ms);
+            self.learned
+                .forwarding
+                .background_failed(refresh.key.hash(), ctx.now_ms);
             return;
         }
         if status == 304 {

@@ -22,15 +22,15 @@ impl Vm {
     /// Checks what is due. By the leader, once a second, after the breakers were swept.
     pub(crate) fn check_health(&mut self, ctx: Ctx<'_, impl Host>) {
         if self.policies.settings.breaker.active_health_checks.is_empty() {
-            self.health_checks.quiet.clear();
+            self.upstreams.health_checks.quiet.clear();
             return;
         }
-        self.health_checks.forget_lost(ctx.now_ms);
+        self.upstreams.health_checks.forget_lost(ctx.now_ms);
         let policies = Rc::clone(&self.policies);
         let quiet = breaker::quiet(ctx.host, &policies.breaker, ctx.now_ms);
         let HealthChecks {
             quiet: known, calls, ..
-        } = &mut self.health_checks;
+        } = &mut self.upstreams.health_checks;
         known.retain(|name, _| {
             let checked = calls.values().any(|call| call.permit.upstream() == name);
             checked || quiet.iter().any(|one| one.upstream == *name)
@@ -42,21 +42,26 @@ impl Vm {
             // What keeps clients from the route keeps the check from it.
             let reachable =
                 cluster == quiet.upstream || breaker::is_closed(ctx.host, cluster, &policies.breaker, ctx.now_ms);
-            if self.health_checks.is_due(&quiet, check.interval_ms, ctx.now_ms) && reachable {
+            if self
+                .upstreams
+                .health_checks
+                .is_due(&quiet, check.interval_ms, ctx.now_ms)
+                && reachable
+            {
                 self.start_check(ctx, &quiet.upstream, check, cluster);
             }
         }
     }
 
     fn start_check(&mut self, ctx: Ctx<'_, impl Host>, breaker: &str, check: &ActiveHealthCheck, cluster: &str) {
-        if self.health_checks.calls.len() >= MAX_CALLS {
+        if self.upstreams.health_checks.calls.len() >= MAX_CALLS {
             return;
         }
         let policies = Rc::clone(&self.policies);
         let random = ctx.host.random();
         let begun = breaker::begin_check(ctx.host, breaker, &policies.breaker, self.uid, ctx.now_ms, random);
         let Some(permit) = begun else { return };
-        if let Some(waiting) = self.health_checks.quiet.get_mut(breaker) {
+        if let Some(waiting) = self.upstreams.health_checks.quiet.get_mut(breaker) {
             waiting.since_ms = ctx.now_ms;
         }
         let host = check.host.as_deref().unwrap_or(cluster);
@@ -74,7 +79,7 @@ impl Vm {
                     check: check.clone(),
                     until_ms: ctx.now_ms.saturating_add(check.timeout_ms).saturating_add(GRACE_MS),
                 };
-                self.health_checks.calls.insert(token, under_way);
+                self.upstreams.health_checks.calls.insert(token, under_way);
             }
             Err(_) => self.end_unasked(ctx, &permit),
         }
@@ -84,12 +89,14 @@ impl Vm {
     fn end_unasked(&mut self, ctx: Ctx<'_, impl Host>, permit: &Permit) {
         let (policies, random) = (Rc::clone(&self.policies), ctx.host.random());
         breaker::end_check(ctx.host, permit, &policies.breaker, None, ctx.now_ms, random);
-        self.health_checks.note(permit.upstream(), false, 0, ctx.now_ms);
+        self.upstreams
+            .health_checks
+            .note(permit.upstream(), false, 0, ctx.now_ms);
     }
 
     /// A check could not be started after all; false where the call was none.
     pub(super) fn check_not_made(&mut self, ctx: Ctx<'_, impl Host>, token: u32) -> bool {
-        let under_way = self.health_checks.calls.remove(&token);
+        let under_way = self.upstreams.health_checks.calls.remove(&token);
         if let Some(UnderWay { permit, .. }) = &under_way {
             self.end_unasked(ctx, permit);
         }
@@ -98,7 +105,7 @@ impl Vm {
 
     /// The answer to a check; false where the call was none.
     pub(super) fn take_checked(&mut self, ctx: Ctx<'_, impl Host>, token: u32, fields: usize) -> bool {
-        let Some(UnderWay { permit, check, .. }) = self.health_checks.calls.remove(&token) else {
+        let Some(UnderWay { permit, check, .. }) = self.upstreams.health_checks.calls.remove(&token) else {
             return false;
         };
         let map = if fields == 0 {
@@ -111,8 +118,10 @@ impl Vm {
             .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0);
         let healthy = check.expects(status);
-        self.health_checks.note(permit.upstream(), healthy, status, ctx.now_ms);
-        if let Some(waiting) = self.health_checks.quiet.get_mut(permit.upstream()) {
+        self.upstreams
+            .health_checks
+            .note(permit.upstream(), healthy, status, ctx.now_ms);
+        if let Some(waiting) = self.upstreams.health_checks.quiet.get_mut(permit.upstream()) {
             waiting.successes += u32::from(healthy);
         }
         let (policies, random) = (Rc::clone(&self.policies), ctx.host.random());
@@ -124,7 +133,7 @@ impl Vm {
     /// A breaker's check and how the last one ended, where it has one.
     pub(crate) fn health_check_reported(&self, breaker: &str) -> Option<Reported> {
         let (check, _) = self.policies.health_check(breaker)?;
-        let last = self.health_checks.last.get(breaker);
+        let last = self.upstreams.health_checks.last.get(breaker);
         Some(Reported {
             interval_ms: check.interval_ms,
             last_ms: last.map_or(0, |last| last.at_ms),

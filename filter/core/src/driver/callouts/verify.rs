@@ -65,6 +65,7 @@ impl Vm {
             || routed.route.is_empty()
             || found.value().len() > content::MAX_CONTENT
             || self
+                .learned
                 .forwarding
                 .foreground(&routed.pair, key.hash(), ctx.now_ms)
                 .is_some()

@@ -28,7 +28,7 @@ impl Vm {
         let Some(target) = self.bootstrap.control_target() else {
             return;
         };
-        match self.link.tick(self.leads, ctx.now_ms, ctx.host.random()) {
+        match self.link.tick(self.membership.leads, ctx.now_ms, ctx.host.random()) {
             Step::Wait => {}
             Step::Cancel(stream) => ctx.host.cancel(stream),
             Step::Open => match ctx.host.open_stream(&target, SERVICE, METHOD) {
@@ -59,7 +59,7 @@ impl Vm {
             started_at_ms: instance::started_ms(ctx.host),
             epoch: self.in_force.epoch.clone(),
             proof: proof::kept(ctx.host),
-            module: self.module.clone(),
+            module: self.membership.module().to_owned(),
         }
     }
 
@@ -82,7 +82,7 @@ impl Vm {
         }
         // It was away, and another VM speaks for this Envoy: what this stream still holds is older than what that one has heard.
         if lease::is_anothers(host, self.uid, now_ms) {
-            self.leads = false;
+            self.membership.leads = false;
             if let Some(stream) = self.link.renew() {
                 host.cancel(stream);
             }

@@ -34,7 +34,7 @@ impl Vm {
 
     /// Reports what cannot wait for the next second; now, or when the report under way is acknowledged.
     pub(crate) fn report_at_once(&mut self, ctx: Ctx<'_, impl Host>) {
-        if self.leads {
+        if self.membership.leads {
             self.control.hurry = true;
             self.report(ctx);
         }

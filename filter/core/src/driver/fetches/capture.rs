@@ -126,7 +126,7 @@ impl Vm {
     fn not_stored(&mut self, forwarded: &Forwarded, reason: impl Code) {
         self.recorder.reason(reason);
         if let Some(key) = &forwarded.key {
-            self.lost.not_stored(key.hash(), reason);
+            self.figures.lost.not_stored(key.hash(), reason);
         }
     }
 
@@ -157,7 +157,7 @@ impl Vm {
             .is_some_and(|until_ms| !end && host.now_ns() / 1_000_000 > until_ms);
         if flows_on || length > limit || self.capturing.saturating_add(more) > CAPTURE_BUDGET {
             if let Some(key) = &forwarded.key {
-                self.lost.not_stored(key.hash(), Reason::TooLarge);
+                self.figures.lost.not_stored(key.hash(), Reason::TooLarge);
             }
             self.recorder.reason(Reason::TooLarge);
             self.abandon(forwarded);

@@ -118,7 +118,9 @@ impl Vm {
         } else if CacheKey::is_searched(key.as_bytes()) {
             Reason::ManyQueries
         } else {
-            self.forwarding.foreground(&routed.pair, key.hash(), ctx.now_ms)?
+            self.learned
+                .forwarding
+                .foreground(&routed.pair, key.hash(), ctx.now_ms)?
         };
         if self.flights.unshared.knows(key.hash(), ctx.now_ms)
             || breaker::is_resting(ctx.host, &exchange.upstream, &self.policies.breaker, ctx.now_ms)

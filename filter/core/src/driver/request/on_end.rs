@@ -49,7 +49,7 @@ impl Vm {
         if exchange.sampled {
             self.recorder.overhead(exchange.inside_ns);
         }
-        if self.may_be_succeeded(ctx.now_ms) {
+        if self.membership.may_be_succeeded(ctx.now_ms) {
             self.hand_over_counts(host);
         }
     }
@@ -67,11 +67,11 @@ impl Vm {
     /// Whether the call went over a connection that was there before. One that never got a connection did not. While connections
     /// are long-lived a sample is asked about: asking costs as much as a lookup.
     fn reused(&mut self, host: &impl Host, connected: bool, sampled: bool) -> bool {
-        if connected && !sampled && self.connections.are_long_lived() {
+        if connected && !sampled && self.figures.connections.are_long_lived() {
             return true;
         }
         let address = host.property(b"upstream\0local_address").unwrap_or_default();
-        !address.is_empty() && self.connections.used(xxhash_rust::xxh3::xxh3_64(&address))
+        !address.is_empty() && self.figures.connections.used(xxhash_rust::xxh3::xxh3_64(&address))
     }
 
     /// Resolves the permits of a forwarded request: its stream is over, or the filter has answered in the upstream's place.

@@ -58,7 +58,7 @@ impl Vm {
             request,
             key: plan.key,
             searched,
-            may_be_searched: !self.searches.is_empty(),
+            may_be_searched: !self.learned.searches.is_empty(),
             cause: plan.cause,
             detail: plan.detail,
             stored: plan.stored,

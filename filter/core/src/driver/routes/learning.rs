@@ -31,7 +31,7 @@ impl Vm {
         let (Some(came), Some(routed)) = (exchange.came.take(), &exchange.routed) else {
             return true;
         };
-        let known = self.forwarding.of(&routed.pair);
+        let known = self.learned.forwarding.of(&routed.pair);
         let look = match known {
             Knowledge::Unknown => true,
             Knowledge::Unchanged => looks,
@@ -48,7 +48,11 @@ impl Vm {
         let is = |path: &[u8], known: &[u8]| ctx.host.property(path).is_none_or(|now| now == known);
         let elsewhere = !is(b"xds\0cluster_name", &routed.cluster) || !is(b"xds\0route_name", &routed.route);
         let changed = elsewhere || !head::left_unchanged(&came, &left);
-        if self.forwarding.learn(ctx.host, &routed.pair, changed, ctx.now_ms) {
+        if self
+            .learned
+            .forwarding
+            .learn(ctx.host, &routed.pair, changed, ctx.now_ms)
+        {
             self.tell_forwarding(ctx);
         }
         if elsewhere {
@@ -77,9 +81,9 @@ impl Vm {
         let depends = given.iter().any(|name| name == AUTHORITY || vary.contains(name));
         if !given.is_empty() {
             let pair = xxh3_64(&routed.pair);
-            let is_news = |name: &Vec<u8>| !self.given.of(pair, ctx.now_ms).any(|known| known == name);
+            let is_news = |name: &Vec<u8>| !self.learned.given.of(pair, ctx.now_ms).any(|known| known == name);
             let news = given.iter().any(is_news);
-            self.given.learn(ctx.host, pair, &given, ctx.now_ms);
+            self.learned.given.learn(ctx.host, pair, &given, ctx.now_ms);
             if news {
                 self.tell_forwarding(ctx);
             }
@@ -95,11 +99,11 @@ impl Vm {
         mut names: impl Iterator<Item = &'n [u8]>,
         now_ms: Millis,
     ) -> bool {
-        let Some(routed) = routed.filter(|_| !self.given.is_empty()) else {
+        let Some(routed) = routed.filter(|_| !self.learned.given.is_empty()) else {
             return false;
         };
         let pair = xxh3_64(&routed.pair);
-        names.any(|name| self.given.of(pair, now_ms).any(|given| given == name))
+        names.any(|name| self.learned.given.of(pair, now_ms).any(|given| given == name))
     }
 
     /// Whether a response, selected by these fields, is stored only once it is known how its request left Envoy.
@@ -108,7 +112,7 @@ impl Vm {
         if vary.iter().any(|name| !head::is_usually_of_clients(name)) {
             return true;
         }
-        match self.forwarding.of(&routed.pair) {
+        match self.learned.forwarding.of(&routed.pair) {
             Knowledge::Unknown => true,
             Knowledge::Unchanged => false,
             Knowledge::Changed => self.is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms),
@@ -119,6 +123,7 @@ impl Vm {
     pub(crate) fn reply_was_rewritten(&mut self, ctx: Ctx<'_, impl Host>) {
         self.recorder.reason(Reason::ReplyRewritten);
         let news = self
+            .learned
             .forwarding
             .change(ctx.host, |record| !std::mem::replace(&mut record.rewritten, true));
         if news {

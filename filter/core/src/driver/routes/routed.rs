@@ -22,10 +22,10 @@ impl Vm {
         } else {
             host.property(b"xds\0route_name").unwrap_or_default()
         };
-        let mut routed = self.forwarding.routed(cluster, route, authority);
+        let mut routed = self.learned.forwarding.routed(cluster, route, authority);
         exchange.upstream = Rc::clone(&routed.upstream);
         if routed.route.is_empty() && !routed.cluster.is_empty() {
-            self.forwarding.tell_unnamed(host, &exchange.upstream);
+            self.learned.forwarding.tell_unnamed(host, &exchange.upstream);
             routed.listener = host.property(b"destination\0address").unwrap_or_default();
         }
         exchange.routed = Some(routed);
@@ -42,14 +42,14 @@ impl Vm {
         if let Some(odd) = asked.odd {
             return Err(odd);
         }
-        if self.forwarding.rewrites_replies() {
+        if self.learned.forwarding.rewrites_replies() {
             return Err(Reason::ReplyRewritten);
         }
         self.ask_route(host, exchange, asked.target.authority);
         let Some(routed) = exchange.routed.as_ref().filter(|routed| routed.is_sound) else {
             return Err(Reason::NoRoute);
         };
-        if let Some(unsound) = self.forwarding.unsound(&routed.pair) {
+        if let Some(unsound) = self.learned.forwarding.unsound(&routed.pair) {
             return Err(unsound);
         }
         if self.is_quarantined(route, asked.target.authority, asked.target.path) {

@@ -12,13 +12,13 @@ const MAX_TRIED: usize = 4;
 impl Vm {
     /// What responses of this route said lately.
     pub(crate) fn searches_of(&self, route: &RoutePolicy, now_ms: Millis) -> Vec<Vec<u8>> {
-        let texts = self.searches.of(hash(route), now_ms);
+        let texts = self.learned.searches.of(hash(route), now_ms);
         texts.take(MAX_TRIED).map(<[u8]>::to_vec).collect()
     }
 
     /// A response of this route says so.
     pub(crate) fn learn_search(&mut self, ctx: Ctx<'_, impl Host>, route: &RoutePolicy, text: Vec<u8>) {
-        self.searches.learn(ctx.host, hash(route), &[text], ctx.now_ms);
+        self.learned.searches.learn(ctx.host, hash(route), &[text], ctx.now_ms);
     }
 }
 

@@ -69,7 +69,7 @@ impl Vm {
     pub(super) fn distrust(&mut self, ctx: Ctx<'_, impl Host>, exchange: &Exchange, reason: Reason) {
         let Some(routed) = &exchange.routed else { return };
         self.recorder.reason(reason);
-        if self.forwarding.distrust(ctx.host, &routed.pair, reason) {
+        if self.learned.forwarding.distrust(ctx.host, &routed.pair, reason) {
             let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
             let because = match reason {
                 Reason::GuardBehind => {

@@ -88,7 +88,7 @@ impl Vm {
     }
 
     fn top_keys(&mut self, ctx: Ctx<'_, impl Host>) -> Value {
-        self.top.hand_over(ctx.host, ctx.now_ms);
+        self.figures.top.hand_over(ctx.host, ctx.now_ms);
         let all = TopKeys::of_envoy(ctx.host);
         let listed = |measure| -> Vec<Value> {
             let keys = all.ranked(measure, LISTED).into_iter();

@@ -203,8 +203,8 @@ fn checks_that_envoy_has_forgotten_do_not_use_up_the_room() {
     let begun = envoy.pass(900);
     assert!(begun > 3, "a lost check is no last one: {begun}");
     assert!(
-        envoy.vm.health_checks.calls.len() < begun.min(16),
+        envoy.vm.upstreams.health_checks.calls.len() < begun.min(16),
         "{begun} begun, {} remembered",
-        envoy.vm.health_checks.calls.len()
+        envoy.vm.upstreams.health_checks.calls.len()
     );
 }

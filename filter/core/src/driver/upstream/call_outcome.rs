@@ -63,7 +63,8 @@ impl Vm {
         for counted in counted {
             let policies = Rc::clone(&self.policies);
             let transition =
-                self.breakers
+                self.upstreams
+                    .breakers
                     .fail_late(ctx.host, &counted, &policies.breaker, ctx.now_ms, ctx.host.random());
             self.tell(ctx.host, transition);
         }

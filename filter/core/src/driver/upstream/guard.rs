@@ -83,9 +83,10 @@ impl Vm {
             can_wait,
         };
         let policies = Rc::clone(&self.policies);
-        let decided = self
-            .breakers
-            .acquire(ctx.host, name, &policies.breaker, &call, ctx.now_ms, ctx.host.random());
+        let decided =
+            self.upstreams
+                .breakers
+                .acquire(ctx.host, name, &policies.breaker, &call, ctx.now_ms, ctx.host.random());
         self.tell(ctx.host, decided.transition);
         decided.leave
     }
@@ -101,9 +102,15 @@ impl Vm {
         for permit in permits {
             let random = ctx.host.random();
             let policies = Rc::clone(&self.policies);
-            let transition =
-                self.breakers
-                    .resolve(ctx.host, permit, &policies.breaker, class, took_ms, ctx.now_ms, random);
+            let transition = self.upstreams.breakers.resolve(
+                ctx.host,
+                permit,
+                &policies.breaker,
+                class,
+                took_ms,
+                ctx.now_ms,
+                random,
+            );
             self.tell(ctx.host, transition);
         }
     }

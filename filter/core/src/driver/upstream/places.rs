@@ -14,14 +14,16 @@ impl Vm {
     pub(crate) fn take_place(&mut self, ctx: Ctx<'_, impl Host>, name: &str, may_wait: bool) -> Place {
         let policies = Rc::clone(&self.policies);
         let waiting = may_wait.then(|| self.parked.waiting_for_place(name));
-        self.limiter
+        self.upstreams
+            .limiter
             .take(ctx.host, name, self.uid, &policies.limit, waiting, ctx.now_ms)
     }
 
     /// The call is over; whoever waits gets its place. `took_ms` is absent when it was never made.
     pub(crate) fn give_place(&mut self, host: &impl Host, name: &str, took_ms: Option<u64>) {
-        self.limiter
-            .give(name, took_ms, &self.policies.limit, self.workers.max(1));
+        self.upstreams
+            .limiter
+            .give(name, took_ms, &self.policies.limit, self.membership.sharers());
         if self.parked.waiting_for_place(name) > 0 {
             // Another stream may only go on from a root callback.
             let _ = host.enqueue(self.queue, &[Wake::Place.byte()]);
@@ -36,9 +38,10 @@ impl Vm {
     /// Renews what is leased; with `generous` everything not in use is given back. Root callbacks only.
     pub(crate) fn renew_places(&mut self, ctx: Ctx<'_, impl Host>, generous: bool) {
         let policies = Rc::clone(&self.policies);
-        let freed = self
-            .limiter
-            .renew(ctx.host, self.uid, &policies.limit, generous, &self.parked, ctx.now_ms);
+        let freed =
+            self.upstreams
+                .limiter
+                .renew(ctx.host, self.uid, &policies.limit, generous, &self.parked, ctx.now_ms);
         if generous && freed {
             self.tell_others(ctx, Wake::Place);
         }
@@ -53,7 +56,12 @@ impl Vm {
                 let policy = &policies.limit;
                 // Where the limit was switched off nobody waits any longer.
                 let placed = policy.enabled;
-                if placed && !self.limiter.take_free(ctx.host, &name, self.uid, policy, ctx.now_ms) {
+                if placed
+                    && !self
+                        .upstreams
+                        .limiter
+                        .take_free(ctx.host, &name, self.uid, policy, ctx.now_ms)
+                {
                     break;
                 }
                 if self.parked.make_ready(first, Arrival::Place { placed }).is_err() {
@@ -66,7 +74,7 @@ impl Vm {
     /// A request has waited for its place for too long.
     pub(crate) fn refuse_place(&mut self, id: TicketId, name: &str) {
         if self.parked.make_ready(id, Arrival::Overdue).is_ok() {
-            self.limiter.refused(name);
+            self.upstreams.limiter.refused(name);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! A VM as one of several workers: on which settings it runs, and what it tells the others.
 
-use crate::Millis;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::{Host, LogLevel};
 use crate::driver::shared::settings_cell::{self, fingerprint, parse_document};
@@ -11,9 +10,6 @@ use crate::driver::vm::Vm;
 use crate::policy::{self, Policies};
 use optimizer_proto::settings::Settings;
 use std::rc::Rc;
-
-/// After a VM of another module has started, it may be replacing this VM for this long.
-const SUCCESSION_MS: u64 = 60_000;
 
 /// Between two ticks.
 pub(crate) const TICK_MS: u32 = 200;
@@ -69,23 +65,21 @@ impl Vm {
         if self.staleness.may_have_paused(Clocks::new(ctx.now_ms, steady_ms)) {
             self.notice_pause(ctx);
         }
-        let listed = |at: Millis| steady_ms.abs_diff(at) < registry::LISTED_MS;
-        if self.listed_ms.is_some_and(listed) {
+        if self.membership.is_listed(steady_ms) {
             return;
         }
         // First the list, then a look: what others do in between waits for this VM.
-        if self.listed_ms.is_none() || steady_ms.abs_diff(self.beat_ms) >= u64::from(TICK_MS) {
+        if self.membership.is_beat_due(steady_ms, u64::from(TICK_MS)) {
             self.beat(ctx);
         }
         self.adopt(ctx.host);
         self.invalidation_log.refresh(ctx.host, ctx.now_ms);
-        self.forwarding.refresh(ctx.host);
+        self.learned.forwarding.refresh(ctx.host);
     }
 
     /// Tells the other VMs that this one is alive, and on which settings.
     pub(crate) fn beat(&mut self, ctx: Ctx<'_, impl Host>) {
         let steady_ms = ctx.steady_ms();
-        self.beat_ms = steady_ms;
         let me = registry::Member {
             uid: self.uid,
             queue: self.queue,
@@ -94,10 +88,8 @@ impl Vm {
             revision: self.in_force.revision,
             purges: self.invalidation_log.purge_generation().number(),
         };
-        if let Some(vms) = registry::heartbeat(ctx.host, me) {
-            self.listed_ms = Some(steady_ms);
-            self.workers = u32::try_from(vms.len()).unwrap_or(u32::MAX);
-        }
+        let alive = registry::heartbeat(ctx.host, me).map(|vms| vms.len());
+        self.membership.beaten(steady_ms, alive);
         self.share_copies();
     }
 
@@ -105,13 +97,13 @@ impl Vm {
     fn share_copies(&mut self) {
         if !cfg!(feature = "no-copies") {
             self.store
-                .allow_copies(self.policies.copies / u64::from(self.workers.max(1)));
+                .allow_copies(self.policies.copies / u64::from(self.membership.sharers()));
         }
     }
 
     pub(crate) fn hand_over_counts(&mut self, host: &impl Host) {
         let Some(delta) = self.recorder.drain() else { return };
-        self.stats.count(host, &delta);
+        self.figures.stats.count(host, &delta);
         if let Err(back) = mailbox::post(host, self.uid, delta) {
             self.recorder.carry(*back);
         }
@@ -119,7 +111,7 @@ impl Vm {
 
     /// Tells the other VMs that this one has started, and of which module it is.
     pub(crate) fn tell_started(&self, host: &impl Host) {
-        let item = [&[Wake::Started.byte()], self.module.as_bytes()].concat();
+        let item = [&[Wake::Started.byte()], self.membership.module().as_bytes()].concat();
         for vm in registry::vms(host, host.steady_ms()) {
             if vm.uid != self.uid {
                 // One that cannot be woken hands over its counts once a second, as ever.
@@ -131,21 +123,10 @@ impl Vm {
     /// A VM of that module has started. Where it is another one, this VM may be about to end, and Envoy does not tell it when: from now on
     /// nothing counted is left in its memory, and for a moment the other ones may speak for the Envoy.
     pub(crate) fn note_successor(&mut self, ctx: Ctx<'_, impl Host>, module: &[u8]) {
-        if module != self.module.as_bytes() {
-            self.succeeded_until_ms = ctx.now_ms.saturating_add(SUCCESSION_MS);
+        if self.membership.started_beside(module, ctx.now_ms) {
             self.hand_over_counts(ctx.host);
             lease::release(ctx.host, self.uid);
         }
-    }
-
-    /// Whether the lease is left to the VMs of another module. Where these come to nothing it is taken again.
-    pub(crate) fn stands_back(&self, now_ms: Millis) -> bool {
-        self.may_be_succeeded(now_ms.saturating_add(SUCCESSION_MS - lease::LEASE_MS))
-    }
-
-    /// Whether another module may be taking this one's place.
-    pub(crate) fn may_be_succeeded(&self, now_ms: Millis) -> bool {
-        self.succeeded_until_ms > now_ms && self.succeeded_until_ms <= now_ms.saturating_add(SUCCESSION_MS)
     }
 
     pub(crate) fn wake_others(&self, ctx: Ctx<'_, impl Host>) {
