@@ -6,8 +6,8 @@
 #![allow(unsafe_code)]
 
 use crate::envoy_host::EnvoyHost;
+use filter_core::driver::exchange::streams::LiveStreams;
 use filter_core::driver::exchange::{Exchange, Flow, SharedExchange};
-use filter_core::driver::streams::LiveStreams;
 use filter_core::driver::vm;
 use std::cell::RefCell;
 
@@ -127,7 +127,7 @@ pub(crate) fn sweep() {
 fn trap_if_asked() {
     use filter_core::driver::host::{Headers, MapKind};
     let map = EnvoyHost.header_map(MapKind::Request).unwrap_or_default();
-    if filter_core::driver::header_map::parse(&map)
+    if filter_core::driver::host::header_map::parse(&map)
         .iter()
         .any(|(name, _)| *name == b"x-optimizer-trap")
     {

@@ -1,75 +1,56 @@
-//! Arrows between the modules of a folder, read from their text: by paths, and by calls of a type's methods.
+//! Circles of arrows between modules, and the arrows that no path shows: calls of a type's methods.
 //!
 //! A type whose `impl` blocks lie in many files (`Vm` of the filter's driver) lets every file call every other one without any `use`.
 //! So each of its methods has a home, the file that defines it, and a call from another file is an arrow to that home.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// What leads from one module to others: their names, each with a method or path that does.
 pub(crate) type Arrows = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Modules of one folder: name and production text, without comments.
-pub(crate) struct Modules(BTreeMap<String, String>);
+/// Types with `impl` blocks in several modules: where each method is at home.
+pub(crate) struct Spread<'m, W>(BTreeMap<String, BTreeMap<String, &'m W>>);
 
-impl Modules {
-    /// Reads a folder of Rust sources. What is compiled for tests only is left out.
-    pub(crate) fn read(folder: &Path) -> Self {
-        let root = std::fs::read_to_string(folder.join("mod.rs")).unwrap();
-        let only_tests: Vec<&str> = root
-            .split("#[cfg(test)]\nmod ")
-            .skip(1)
-            .filter_map(|rest| rest.split(';').next())
-            .collect();
-        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let modules = files.filter_map(|path| {
-            let name = path.file_name()?.to_str()?.strip_suffix(".rs")?.to_owned();
-            let left_out = name == "mod" || only_tests.contains(&name.as_str());
-            (!left_out).then(|| (name, production(&std::fs::read_to_string(&path).unwrap())))
-        });
-        Self(modules.collect())
-    }
-
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-
-    pub(crate) fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
-    }
-
-    /// All arrows, by paths and by calls of the methods of `spread`, of which a binding is called `binding` outside its `impl` blocks.
-    pub(crate) fn arrows(&self, spread: &str, binding: &str) -> Arrows {
-        let mut homes: BTreeMap<String, &String> = BTreeMap::new();
-        for (name, text) in &self.0 {
-            for method in methods(&blocks(text, spread)) {
-                homes.insert(method, name);
+impl<'m, W: PartialEq> Spread<'m, W> {
+    /// Reads the modules of one crate: where each is, and its text. A name that several types have is left out.
+    pub(crate) fn read(modules: &[(&'m W, &str)]) -> Self {
+        let mut defined: BTreeMap<String, usize> = BTreeMap::new();
+        let mut blocks_of: BTreeMap<String, Vec<(&'m W, String)>> = BTreeMap::new();
+        for (way, text) in modules {
+            for keyword in ["struct ", "enum "] {
+                for (at, _) in text.match_indices(keyword) {
+                    *defined.entry(word(&text[at + keyword.len()..])).or_default() += 1;
+                }
+            }
+            let types: BTreeSet<String> = text.split("\nimpl ").skip(1).map(word).collect();
+            for of in types {
+                let own = blocks(text, &of);
+                blocks_of.entry(of).or_default().push((*way, own));
             }
         }
-        let of = |name: &String, text: &String| {
-            let mut arrows = BTreeMap::new();
-            for used in paths(text) {
-                if self.0.contains_key(&used) {
-                    arrows.insert(used, "use".to_owned());
-                }
-            }
-            let own = blocks(text, spread);
+        blocks_of.retain(|of, blocks| defined.get(of) == Some(&1) && blocks.len() > 1);
+        let homes = blocks_of.into_iter().map(|(of, blocks)| {
+            let methods = blocks
+                .iter()
+                .flat_map(|(way, block)| methods(block).into_iter().map(|method| (method, *way)));
+            (of, methods.collect())
+        });
+        Self(homes.collect())
+    }
+
+    /// Where the methods are at home that a text calls, each with its name: on `self`, by the type's name, and on a variable that
+    /// is called as the type is.
+    pub(crate) fn called<'t>(&'t self, text: &'t str) -> impl Iterator<Item = (&'m W, String)> + 't {
+        self.0.iter().flat_map(move |(of, homes)| {
+            let own = blocks(text, of);
+            let variable = of.to_lowercase();
             let called = calls(&own, "self", ".")
                 .chain(calls(&own, "Self", "::"))
-                .chain(calls(text, binding, "."))
-                .chain(calls(text, spread, "::"));
-            for method in called {
-                if let Some(home) = homes.get(&method) {
-                    arrows.insert((*home).clone(), format!("{method}()"));
-                }
-            }
-            arrows.remove(name);
-            arrows
-        };
-        self.0
-            .iter()
-            .map(|(name, text)| (name.clone(), of(name, text)))
-            .collect()
+                .chain(calls(text, &variable, "."))
+                .chain(calls(text, of, "::"));
+            let found = called.filter_map(|method| homes.get(&method).map(|home| (*home, method)));
+            found.collect::<Vec<_>>()
+        })
     }
 }
 
@@ -104,13 +85,6 @@ fn walk<'a>(
     None
 }
 
-/// A file's text without comments and without its tests.
-fn production(text: &str) -> String {
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
-    let text = lines.collect::<Vec<_>>().join("\n");
-    text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
-}
-
 /// The `impl` blocks of a type, together.
 fn blocks(text: &str, of: &str) -> String {
     let opening = format!("\nimpl {of} {{\n");
@@ -142,35 +116,6 @@ fn calls<'t>(text: &'t str, on: &'t str, by: &'t str) -> impl Iterator<Item = St
     })
 }
 
-/// Modules of the same folder that a text names: `super::a`, `super::{a, b::c}`, and the same by the folder's whole path.
-fn paths(text: &str) -> Vec<String> {
-    let named = |root: &'static str| text.match_indices(root).map(move |(at, _)| &text[at + root.len()..]);
-    let mut found = Vec::new();
-    for rest in named("super::").chain(named("crate::driver::")) {
-        match rest.strip_prefix('{') {
-            None => found.push(word(rest)),
-            Some(list) => found.extend(items(list)),
-        }
-    }
-    found
-}
-
-/// First identifiers of a list's items, up to the brace that ends it.
-fn items(list: &str) -> Vec<String> {
-    let (mut depth, mut item, mut found) = (0, String::new(), Vec::new());
-    for letter in list.chars() {
-        match letter {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => found.push(std::mem::take(&mut item)),
-            _ => item.push(letter),
-        }
-    }
-    found.push(item);
-    found.iter().map(|item| word(item.trim_start())).collect()
-}
-
 /// The identifier that a text begins with.
 fn word(text: &str) -> String {
     text.chars()
@@ -182,46 +127,41 @@ fn word(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn modules(texts: &[(&str, &str)]) -> Modules {
-        let read = |(name, text): &(&str, &str)| ((*name).to_owned(), production(text));
-        Modules(texts.iter().map(read).collect())
-    }
-
+    /// The first circle of modules that call each other's methods.
     fn found(texts: &[(&str, &str)]) -> Option<String> {
-        circle(&modules(texts).arrows("Vm", "vm"))
+        let names: Vec<String> = texts.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut read: Vec<(&String, &str)> = names.iter().zip(texts).map(|(name, text)| (name, text.1)).collect();
+        let root = "root".to_owned();
+        read.push((&root, "pub struct Vm {}\n"));
+        let spread = Spread::read(&read);
+        let arrows = |(name, text): &(&String, &str)| {
+            let mut to: BTreeMap<String, String> = spread
+                .called(text)
+                .map(|(home, how)| (home.clone(), format!("{how}()")))
+                .collect();
+            to.remove(*name);
+            ((*name).clone(), to)
+        };
+        circle(&read.iter().map(arrows).collect())
     }
 
     #[test]
-    fn paths_are_arrows() {
-        let arrows = modules(&[
-            ("a", "use super::b::B;\nuse super::{c, d::{D, E}, e};\nuse crate::{f};"),
-            ("b", ""),
-            ("c", ""),
-            ("d", ""),
-            ("e", "fn x() { super::b::y() }"),
-            ("f", ""),
-        ])
-        .arrows("Vm", "vm");
-        let to: Vec<&str> = arrows["a"].keys().map(String::as_str).collect();
-        assert_eq!(to, ["b", "c", "d", "e"]);
-        assert_eq!(arrows["e"].keys().collect::<Vec<_>>(), ["b"]);
-    }
-
-    #[test]
-    fn a_circle_by_paths_is_found_and_a_diamond_is_none() {
-        assert_eq!(
-            found(&[("a", "use super::b;"), ("b", "use super::c;"), ("c", "use super::a;")]),
-            Some("a -[use]-> b -[use]-> c -[use]-> a".to_owned())
-        );
-        assert_eq!(
-            found(&[
-                ("a", "use super::{b, c};"),
-                ("b", "use super::d;"),
-                ("c", "use super::d;"),
-                ("d", "")
-            ]),
-            None
-        );
+    fn a_diamond_is_no_circle() {
+        let arrows = |list: &[(&str, &[&str])]| {
+            let to = |names: &[&str]| {
+                names
+                    .iter()
+                    .map(|name| ((*name).to_owned(), "use".to_owned()))
+                    .collect()
+            };
+            list.iter()
+                .map(|(name, names)| ((*name).to_owned(), to(names)))
+                .collect()
+        };
+        let diamond: Arrows = arrows(&[("a", &["b", "c"]), ("b", &["d"]), ("c", &["d"]), ("d", &[])]);
+        assert_eq!(circle(&diamond), None);
+        let round: Arrows = arrows(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])]);
+        assert_eq!(circle(&round), Some("a -[use]-> b -[use]-> c -[use]-> a".to_owned()));
     }
 
     #[test]
@@ -230,19 +170,19 @@ mod tests {
         let back = "\nimpl Vm {\n    fn go(&mut self) {\n        self\n            .land();\n    }\n}\n";
         let sentence = found(&[("landing", there), ("going", back)]).unwrap();
         assert_eq!(sentence, "going -[land()]-> landing -[go()]-> going");
-        let by_binding = "fn x() { with(|vm| vm.land()) }\nimpl Vm {\n    fn go(&mut self) {}\n}\n";
-        assert!(found(&[("landing", there), ("going", by_binding)]).is_some());
+        let by_variable = "fn x() { with(|vm| vm.land()) }\nimpl Vm {\n    fn go(&mut self) {}\n}\n";
+        assert!(found(&[("landing", there), ("going", by_variable)]).is_some());
         let by_path = "fn x() { Vm::land() }\n\nimpl Vm {\n    fn go(&mut self) {}\n}\n";
         assert!(found(&[("landing", there), ("going", by_path)]).is_some());
     }
 
     #[test]
-    fn other_types_comments_and_tests_draw_no_arrows() {
+    fn what_other_types_have_is_no_arrow() {
         let there = "\nimpl Vm {\n    fn land(&mut self) {\n        self.go();\n    }\n}\n";
         for harmless in [
             "\nimpl Other {\n    fn x(&self) {\n        self.land();\n    }\n}\n\nimpl Vm {\n    fn go(&self) {}\n}\n",
-            "\nimpl Vm {\n    fn go(&self) {\n        self.parked.land(); // self.land()\n    }\n}\n",
-            "\nimpl Vm {\n    fn go(&self) {}\n}\n\n#[cfg(test)]\nmod tests {\n    use super::landing;\n}\n",
+            "\nimpl Vm {\n    fn go(&self) {\n        self.parked.land();\n    }\n}\n",
+            "struct Vm {}\n\nimpl Vm {\n    fn go(&self) {\n        self.land();\n    }\n}\n",
         ] {
             assert_eq!(found(&[("landing", there), ("going", harmless)]), None, "{harmless}");
         }

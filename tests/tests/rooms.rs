@@ -1,10 +1,10 @@
-//! Arrows between the modules of a whole crate, read from the paths in their text.
+//! Arrows between the modules of a whole crate, read from the paths in their text and from the methods that they call.
 //!
 //! A crate is a tree of folders. At each level an arrow leads from one module to its sibling where any file in the one names anything
 //! of the other: by `crate::…`, by `super::…`, or by the name under which the folder's own file shows what one has. That own file
 //! (`mod.rs`) is the folder itself, and no sibling of what is in it.
 
-use crate::modules::Arrows;
+use crate::modules::{Arrows, Spread};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -55,9 +55,12 @@ impl Crate {
             let (folder, name) = (way[..way.len() - 1].to_vec(), way[way.len() - 1].clone());
             levels.entry(folder).or_default().entry(name).or_default();
         }
+        let texts: Vec<(&Way, &str)> = self.0.iter().map(|(way, module)| (way, module.text.as_str())).collect();
+        let spread = Spread::read(&texts);
         for (from, module) in &self.0 {
-            for named in named(&module.text, from) {
-                let to = self.home(named);
+            let named = named(&module.text, from).into_iter().map(|named| self.home(named));
+            let called = spread.called(&module.text).map(|(home, _)| home.clone());
+            for to in named.chain(called) {
                 let common = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
                 if let (Some(one), Some(other)) = (from.get(common), to.get(common)) {
                     let level = levels.entry(from[..common].to_vec()).or_default();

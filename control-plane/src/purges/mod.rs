@@ -3,6 +3,7 @@
 mod client;
 mod counting;
 mod journal;
+mod late;
 mod record;
 mod recording;
 mod service;

@@ -1,71 +1,26 @@
 //! The shared tier records purges, before Envoys are told of them where it can.
 
-use super::service::PurgeService;
-use crate::kernel::clock::now_ms;
-use crate::tier::Fault;
+use super::record::Record;
+use crate::tier::{Fault, Tier};
+use control_domain::purges::Purge;
 use control_domain::purges::tier_order::Subject;
-use control_domain::purges::{Purge, PurgeLog};
-use control_domain::replication::Fact;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch;
 
-/// A tier that cannot record a purge is tried again after this.
-const RETRY: Duration = Duration::from_secs(1);
-/// A purge that is younger is being recorded by whoever accepted it.
-const BEING_RECORDED_MS: u64 = 2_000;
-
-impl PurgeService {
-    /// Has the shared tier record a purge before anybody is told of it; false when it could not.
-    pub(super) async fn record_first(&self, purge: &Purge) -> bool {
-        match self.record_in_tier(purge).await {
-            Ok(()) => {
-                self.record.recorded(&purge.id);
-                true
-            }
-            Err(fault) => {
-                // Said once; the receipt says it for as long as it is so.
-                tracing::warn!(purge = purge.id, %fault, "purge not recorded in the shared tier, will be tried again");
-                false
-            }
+/// Has the shared tier record a purge before anybody is told of it; false when it could not.
+pub(super) async fn record_first(tier: &Tier, record: &Record, purge: &Purge) -> bool {
+    match record_in_tier(tier, purge).await {
+        Ok(()) => {
+            record.recorded(&purge.id);
+            true
+        }
+        Err(fault) => {
+            // Said once; the receipt says it for as long as it is so.
+            tracing::warn!(purge = purge.id, %fault, "purge not recorded in the shared tier, will be tried again");
+            false
         }
     }
+}
 
-    async fn record_in_tier(&self, purge: &Purge) -> Result<(), Fault> {
-        let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
-        self.tier.purge(&subjects).await.map(drop)
-    }
-
-    /// Has the shared tier record what it could not record at first, also before this process began, or at another replica. Then all Envoys
-    /// do it once more: meanwhile one may have got from the tier what it had purged itself. Until told to stop.
-    pub(crate) async fn record_late(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(RETRY) => {}
-                _ = stopped.changed() => return,
-            }
-            // One that was accepted a moment ago is being recorded.
-            let before = now_ms().saturating_sub(BEING_RECORDED_MS);
-            let late = |log: &PurgeLog| {
-                let late = log.unrecorded().filter(|purge| purge.at < before);
-                late.cloned().collect::<Vec<_>>()
-            };
-            for purge in self.record.read(late) {
-                if self.record_in_tier(&purge).await.is_err() {
-                    break;
-                }
-                // Another replica may have been first.
-                let waits = |log: &PurgeLog| log.get(&purge.id).is_some_and(|purge| purge.unrecorded);
-                if self.record.read(waits) {
-                    let (round, id) = (self.record.reopen(&purge.id), purge.id.clone());
-                    self.record.keep_reopened(&purge.id);
-                    self.replication.publish_later(Fact::PurgeReopened { id, round });
-                }
-                if let Some(purge) = self.get(&purge.id) {
-                    let service = Arc::clone(&self);
-                    tokio::spawn(async move { service.tell(&purge).await });
-                }
-            }
-        }
-    }
+pub(super) async fn record_in_tier(tier: &Tier, purge: &Purge) -> Result<(), Fault> {
+    let subjects: Vec<Subject> = purge.targets.iter().map(Subject::of).collect();
+    tier.purge(&subjects).await.map(drop)
 }

@@ -3,6 +3,7 @@
 use super::client::purge_of;
 use super::counting::{self, Counting};
 use super::record::Record;
+use super::recording::record_first;
 use super::span;
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
@@ -153,7 +154,7 @@ impl PurgeService {
         self.record.keep(purge);
         if self.replication.is_shared() {
             // The tier before the other replicas: their Envoys must not get from it what they are about to purge.
-            let unrecorded = !self.record_first(purge).await;
+            let unrecorded = !record_first(&self.tier, &self.record, purge).await;
             let purge = Purge {
                 unrecorded,
                 ..purge.clone()
@@ -199,7 +200,7 @@ impl PurgeService {
         async {
             if !self.replication.is_shared() {
                 // What an Envoy gets from the tier after its own purge is then never what was purged.
-                self.record_first(&purge).await;
+                record_first(&self.tier, &self.record, &purge).await;
             }
             self.tell(&purge).await;
         }

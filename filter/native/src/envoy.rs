@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{Api, Buffer, Header, Object, SUCCESS};
-use filter_core::driver::header_map;
+use filter_core::driver::host::header_map;
 use std::time::Duration;
 
 /// Field lines that are read without an allocation.

@@ -11,6 +11,7 @@ use crate::process::Process;
 use crate::reply;
 use crate::stream::Stream;
 use crate::worker::Worker;
+use crate::workers::{self, Attached};
 use filter_core::driver::exchange::{Exchange, Flow, SharedExchange};
 use filter_core::driver::vm::Vm;
 use std::cell::Cell;
@@ -43,9 +44,9 @@ fn on_stream<R>(
     work: impl FnOnce(&Stream, &Worker) -> R,
 ) -> Option<R> {
     // SAFETY: what `http_filter_new` made, and `http_filter_destroy` has not taken back.
-    let stream = unsafe { stream.cast::<Stream>().as_ref() }?;
+    let Attached { worker, stream } = unsafe { stream.cast::<Attached>().as_ref() }?;
     // The stream may be over when `work` returns.
-    let worker = Arc::clone(stream.worker.as_ref()?);
+    let worker = Arc::clone(worker.as_ref()?);
     let done = guard::run(process, what, || work(stream, &worker));
     if done.is_none() {
         worker.recover(process, true);
@@ -168,19 +169,17 @@ hooks! {
     ) -> Ours = std::ptr::null(); {
         // SAFETY: Envoy's until the hook ends; it is destroyed only after the hook for that was called.
         let (config, document) = unsafe { (Config::of(process.api, config), document.bytes()) };
-        process.configure(config, document).map_or(std::ptr::null(), std::ptr::without_provenance)
+        workers::configure(process, config, document).map_or(std::ptr::null(), std::ptr::without_provenance)
     }
 
     fn envoy_dynamic_module_on_http_filter_config_destroy(process, config: Ours) = (); {
-        process.forget(config.addr());
+        workers::forget(process, config.addr());
     }
 
     fn envoy_dynamic_module_on_http_filter_new(process, _ours: Ours, filter: Object) -> Ours = std::ptr::null(); {
         // SAFETY: the filter that Envoy is making.
         let filter = unsafe { Filter::of(process.api, filter) };
-        // A thread that is none of Envoy's workers has no state: its streams pass.
-        let worker = process.worker_at(filter.worker_index());
-        Box::into_raw(Box::new(Stream::new(worker, next_context()))).cast_const().cast()
+        Box::into_raw(Box::new(Attached::new(filter.worker_index(), next_context()))).cast_const().cast()
     }
 
     fn envoy_dynamic_module_on_http_filter_request_headers(
@@ -274,17 +273,17 @@ hooks! {
         });
         if !stream.is_null() {
             // SAFETY: made by `http_filter_new`, and given back once.
-            drop(unsafe { Box::from_raw(stream.cast::<Stream>().cast_mut()) });
+            drop(unsafe { Box::from_raw(stream.cast::<Attached>().cast_mut()) });
         }
     }
 
     fn envoy_dynamic_module_on_http_filter_scheduled(process, _filter: Object, stream: Ours, _event: u64) = (); {
         on_stream(process, "a visit of a worker", stream, |_, worker| {
-            worker.heard();
+            worker.mailbox.heard();
             worker.recover(process, true);
             worker.run(process, true);
-            if worker.has_work() {
-                process.ring(worker);
+            if worker.mailbox.has_work() {
+                process.ring(&worker.mailbox);
             }
         });
     }
@@ -292,7 +291,7 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_config_scheduled(
         process, _envoys: Object, _ours: Ours, event: u64,
     ) = (); {
-        process.on_main(event);
+        workers::on_main(process, event);
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
@@ -311,7 +310,7 @@ hooks! {
                 Note::called_in_vain(number)
             };
             process.tell([(owner, note)]);
-            process.visit_all();
+            workers::visit(process);
         }
     }
 
@@ -336,7 +335,7 @@ hooks! {
                 unsafe { (process.api.http_filter_config_reset_http_stream)(config, id) };
             }
         }
-        process.visit_all();
+        workers::visit(process);
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_stream_trailers(
@@ -351,14 +350,14 @@ hooks! {
         process, config: Object, _ours: Ours, id: u64,
     ) = (); {
         process.tell(process.links.ended(config.addr(), id, false));
-        process.visit_all();
+        workers::visit(process);
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_stream_reset(
         process, config: Object, _ours: Ours, id: u64, _reason: u32,
     ) = (); {
         process.tell(process.links.ended(config.addr(), id, true));
-        process.visit_all();
+        workers::visit(process);
     }
 }
 
@@ -393,7 +392,7 @@ mod idle {
 fn panic_if_asked(host: &crate::host::NativeHost<'_>) {
     use filter_core::driver::host::{Headers, MapKind};
     let map = host.header_map(MapKind::Request).unwrap_or_default();
-    let lines = filter_core::driver::header_map::parse(&map);
+    let lines = filter_core::driver::host::header_map::parse(&map);
     if lines.iter().any(|(name, _)| *name == b"x-optimizer-trap") {
         panic!("asked for by the request");
     }

@@ -6,10 +6,10 @@
 use crate::abi::{attribute, body, map, metadata};
 use crate::envoy::Filter;
 use crate::errand::{Errand, Task};
+use crate::mailbox::Mailbox;
 use crate::process::Process;
 use crate::reply::{Action, Reply};
 use crate::waiting::Waiting;
-use crate::worker::Worker;
 use bytes::Bytes;
 use filter_core::driver::host::{
     BodySource, CallError, Callouts, Clock, ControlTransport, Headers, HostError, LocalReply, LogLevel, MapKind,
@@ -37,7 +37,7 @@ pub(crate) struct Brought {
 /// One hook's view of Envoy.
 pub(crate) struct NativeHost<'h> {
     pub(crate) process: &'static Process,
-    pub(crate) worker: &'h Worker,
+    pub(crate) mailbox: &'h Mailbox,
     /// Those that wait in this worker.
     pub(crate) waiting: &'h BTreeMap<u32, Waiting>,
     /// The filter of the stream at hand.
@@ -91,7 +91,7 @@ impl NativeHost<'_> {
 
     fn errand(&self, task: Task) {
         self.process.send_errand(Errand {
-            owner: self.worker.number,
+            owner: self.mailbox.number,
             task,
         });
     }
@@ -243,18 +243,18 @@ impl Streams for NativeHost<'_> {
 
 impl Queues for NativeHost<'_> {
     fn register_queue(&self, _name: &[u8]) -> Result<u32, HostError> {
-        Ok(self.worker.number)
+        Ok(self.mailbox.number)
     }
 
     fn enqueue(&self, queue: u32, item: &[u8]) -> Result<(), HostError> {
-        let worker = self.process.worker(queue).ok_or(ABSENT)?;
-        worker.wake(item.to_vec());
-        self.process.ring(&worker);
+        let mailbox = self.process.mailbox(queue).ok_or(ABSENT)?;
+        mailbox.wake(item.to_vec());
+        self.process.ring(&mailbox);
         Ok(())
     }
 
     fn dequeue(&self, queue: u32) -> Option<Vec<u8>> {
-        (queue == self.worker.number).then(|| self.worker.next_wake())?
+        (queue == self.mailbox.number).then(|| self.mailbox.next_wake())?
     }
 
     fn set_tick_ms(&self, _period_ms: u32) -> Result<(), HostError> {

@@ -1,14 +1,13 @@
-//! What this library has once in the process: the shared map, the workers, the configurations, and the clock that ticks for all.
+//! What this library has once in the process, below the workers: the shared map, where each worker is reached, the configurations, what
+//! the main thread is to do, and the clock that ticks for all.
 
 use crate::abi::Api;
 use crate::envoy;
 use crate::errand::Errand;
-use crate::guard;
 use crate::links::{Links, Told};
-use crate::note::Note;
+use crate::mailbox::{Mailbox, lock};
 use crate::shared::Shared;
 use crate::statistics::{Defined, Statistics};
-use crate::worker::{Worker, lock};
 use filter_core::driver::shell;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -19,10 +18,7 @@ use std::time::Duration;
 
 /// What the main thread is called for.
 const ERRANDS: u64 = 0;
-const TICK: u64 = 1;
-
-/// Rounds of one visit of the main thread; what is left waits for the next.
-const ROUNDS: usize = 64;
+pub(crate) const TICK: u64 = 1;
 
 /// A filter configuration of Envoy's.
 #[derive(Debug)]
@@ -41,7 +37,7 @@ pub(crate) struct Process {
     pub(crate) shared: Shared,
     pub(crate) links: Links,
     pub(crate) statistics: Statistics,
-    workers: RwLock<Vec<Arc<Worker>>>,
+    mailboxes: RwLock<Vec<Arc<Mailbox>>>,
     /// The newest last.
     configs: Mutex<Vec<Config>>,
     errands: Mutex<VecDeque<Errand>>,
@@ -58,7 +54,8 @@ thread_local! {
     static AT_WORK: Cell<bool> = const { Cell::new(false) };
 }
 
-struct AtWork;
+/// The main thread is at work in this library.
+pub(crate) struct AtWork;
 
 impl AtWork {
     fn begin() -> Self {
@@ -86,7 +83,7 @@ impl Process {
             shared: Shared::open(api),
             links: Links::default(),
             statistics: Statistics::new(),
-            workers: RwLock::default(),
+            mailboxes: RwLock::default(),
             configs: Mutex::default(),
             errands: Mutex::default(),
             // Another library's workers have numbers of their own, and read of ours in what they share.
@@ -101,25 +98,23 @@ impl Process {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn workers(&self) -> Vec<Arc<Worker>> {
-        self.workers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Where the worker with this queue is reached.
+    pub(crate) fn mailbox(&self, number: u32) -> Option<Arc<Mailbox>> {
+        let mailboxes = self.mailboxes.read().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.iter().find(|mailbox| mailbox.number == number).cloned()
     }
 
-    /// The worker with this queue.
-    pub(crate) fn worker(&self, number: u32) -> Option<Arc<Worker>> {
-        let workers = self.workers.read().unwrap_or_else(PoisonError::into_inner);
-        workers.iter().find(|worker| worker.number == number).cloned()
+    /// For one worker more.
+    pub(crate) fn new_mailbox(&self) -> Arc<Mailbox> {
+        let mailbox = Arc::new(Mailbox::new(self.next_number()));
+        let mut mailboxes = self.mailboxes.write().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.push(Arc::clone(&mailbox));
+        mailbox
     }
 
-    /// The worker of Envoy's thread with this index.
-    pub(crate) fn worker_at(&self, index: u32) -> Option<Arc<Worker>> {
-        let index = usize::try_from(index).ok()?;
-        let workers = self.workers.read().unwrap_or_else(PoisonError::into_inner);
-        workers.get(index).cloned()
-    }
-
-    /// A configuration came; `None` where it is refused. On the main thread.
-    pub(crate) fn configure(&'static self, envoys: envoy::Config, document: &[u8]) -> Option<usize> {
+    /// A configuration came; `None` where it is refused. On the main thread. Its number, and its text where the workers are to hear of it:
+    /// of listeners that come and go with the same configuration they need not.
+    pub(crate) fn add_config(&self, envoys: envoy::Config, document: &[u8]) -> Option<(usize, Option<Arc<[u8]>>)> {
         if let Err(violations) = shell::check(document) {
             for violation in violations {
                 crate::abi::log(ERROR, &format!("configuration of the filter refused: {violation}"));
@@ -130,64 +125,30 @@ impl Process {
         let number = usize::try_from(self.next_number()).ok()?.max(1);
         let document: Arc<[u8]> = Arc::from(document);
         let mut configs = lock(&self.configs);
-        let before = configs.last().map(|config| Arc::clone(&config.document));
+        let is_news = configs.last().is_none_or(|before| before.document != document);
         configs.push(Config {
             number,
             envoys,
             document: Arc::clone(&document),
             defined,
         });
-        drop(configs);
-        if self.api.only_validates() {
-            return Some(number);
-        }
-        self.make_workers();
-        // Of listeners that come and go with the same configuration the workers need not hear.
-        if before.as_ref() != Some(&document) {
-            self.spread(&document);
-        }
-        self.start_clock();
-        Some(number)
+        Some((number, is_news.then_some(document)))
     }
 
-    fn make_workers(&self) {
-        let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
-        let wanted = self.api.worker_count().max(1);
-        while workers.len() < usize::try_from(wanted).unwrap_or(1) {
-            workers.push(Arc::new(Worker::new(self.next_number())));
-        }
-    }
-
-    /// Tells all workers of a configuration, before the first request.
-    fn spread(&'static self, document: &Arc<[u8]>) {
-        let root = self.next_number();
-        for worker in self.workers() {
-            worker.tell(Note::Configure {
-                root,
-                document: Arc::clone(document),
-            });
-        }
-        self.visit_all();
-    }
-
-    /// A configuration is gone. Where it was the newest, the one before is in force again.
-    pub(crate) fn forget(&'static self, number: usize) {
+    /// A configuration is gone. Where it was the newest and the one before is another one, that one's text: it is in force again.
+    pub(crate) fn remove_config(&self, number: usize) -> Option<Arc<[u8]>> {
         let mut configs = lock(&self.configs);
-        let Some(at) = configs.iter().position(|config| config.number == number) else {
-            return;
-        };
+        let at = configs.iter().position(|config| config.number == number)?;
         let was_newest = at + 1 == configs.len();
         let gone = configs.remove(at);
         let before = configs.last().map(|config| Arc::clone(&config.document));
         drop(configs);
         self.tell(self.links.drop_config(gone.envoys.address()));
-        if let Some(document) = before.filter(|document| was_newest && *document != gone.document) {
-            self.spread(&document);
-        }
+        before.filter(|document| was_newest && *document != gone.document)
     }
 
     /// One thread ticks for all, for as long as the process lives: it calls the main thread, which looks after the workers.
-    fn start_clock(&'static self) {
+    pub(crate) fn start_clock(&'static self) {
         static STARTED: Once = Once::new();
         STARTED.call_once(|| {
             let clock = std::thread::Builder::new().name("optimizer-clock".to_owned());
@@ -210,15 +171,15 @@ impl Process {
         }
     }
 
-    fn call_main(&self) {
+    pub(crate) fn call_main(&self) {
         if !AT_WORK.get() && !self.called.swap(true, Ordering::AcqRel) {
             self.commit(ERRANDS);
         }
     }
 
     /// Has a worker see what it was told.
-    pub(crate) fn ring(&self, worker: &Worker) {
-        if !worker.ring() {
+    pub(crate) fn ring(&self, mailbox: &Mailbox) {
+        if !mailbox.ring() {
             self.call_main();
         }
     }
@@ -231,55 +192,41 @@ impl Process {
     /// Passes notes on to their workers.
     pub(crate) fn tell(&self, told: impl IntoIterator<Item = Told>) {
         for (owner, note) in told {
-            if let Some(worker) = self.worker(owner) {
-                worker.tell(note);
-                self.ring(&worker);
+            if let Some(mailbox) = self.mailbox(owner) {
+                mailbox.tell(note);
+                self.ring(&mailbox);
             }
         }
     }
 
     /// The main thread has come.
-    pub(crate) fn on_main(&'static self, event: u64) {
+    pub(crate) fn main_came(&self) {
         self.called.store(false, Ordering::Release);
-        if event == TICK {
-            self.workers().iter().for_each(|worker| worker.tick());
-            if let Some(config) = lock(&self.configs).last() {
-                self.statistics.tell(&config.envoys, &config.defined);
-            }
-        }
-        self.visit_all();
     }
 
-    /// Visits all workers that may be visited, and runs their errands, until there is nothing left to do.
-    pub(crate) fn visit_all(&'static self) {
+    /// Hands Envoy the statistics.
+    pub(crate) fn tell_statistics(&self) {
+        if let Some(config) = lock(&self.configs).last() {
+            self.statistics.tell(&config.envoys, &config.defined);
+        }
+    }
+
+    /// The main thread is at work here until what is answered is dropped. `None` where it is so already, or this is another thread: then it
+    /// is called.
+    pub(crate) fn begin_work(&self) -> Option<AtWork> {
         if std::thread::current().id() != self.main {
-            return self.call_main();
-        }
-        if AT_WORK.get() {
-            return;
-        }
-        let at_work = AtWork::begin();
-        let mut busy = true;
-        for _ in 0..ROUNDS {
-            busy = self.run_errands();
-            for worker in self.workers() {
-                let visited = guard::run(self, "a visit of a worker", || worker.run(self, false));
-                if visited.is_none() {
-                    worker.recover(self, false);
-                }
-                busy |= visited == Some(true);
-            }
-            if !busy {
-                break;
-            }
-        }
-        drop(at_work);
-        if busy || !lock(&self.errands).is_empty() {
             self.call_main();
+            return None;
         }
+        (!AT_WORK.get()).then(AtWork::begin)
     }
 
-    fn run_errands(&self) -> bool {
+    pub(crate) fn has_errands(&self) -> bool {
+        !lock(&self.errands).is_empty()
+    }
+
+    /// Does what workers have asked of the main thread. False where that was nothing.
+    pub(crate) fn run_errands(&self) -> bool {
         let errands = std::mem::take(&mut *lock(&self.errands));
         let any = !errands.is_empty();
         for errand in errands {

@@ -4,7 +4,7 @@
 use crate::abi::Header;
 use crate::envoy::Filter;
 use bytes::Bytes;
-use filter_core::driver::header_map;
+use filter_core::driver::host::header_map;
 use std::cell::RefCell;
 
 thread_local! {

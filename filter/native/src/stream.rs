@@ -1,23 +1,19 @@
 //! One stream, as Envoy's filter object holds it.
 
-use crate::worker::Worker;
 use filter_core::driver::exchange::SharedExchange;
 use std::cell::RefCell;
-use std::sync::Arc;
 
 /// Of one worker's thread, from the filter's beginning to its end.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) worker: Option<Arc<Worker>>,
     pub(crate) context: u32,
     /// What the core remembers of it, and of which state of the worker. Touched under the worker's lock only.
     exchange: RefCell<Option<(u32, SharedExchange)>>,
 }
 
 impl Stream {
-    pub(crate) fn new(worker: Option<Arc<Worker>>, context: u32) -> Self {
+    pub(crate) fn new(context: u32) -> Self {
         Self {
-            worker,
             context,
             exchange: RefCell::new(None),
         }

@@ -5,9 +5,10 @@
 //! of one of them brings its own thread, as only that may let them go on.
 #![allow(unsafe_code)]
 
-use crate::envoy::{Bell, Filter};
+use crate::envoy::Filter;
 use crate::host::{Brought, NativeHost};
-use crate::note::{Inbox, Note};
+use crate::mailbox::{Mailbox, lock};
+use crate::note::Note;
 use crate::process::Process;
 use crate::reply::Action;
 use crate::stream::Stream;
@@ -17,7 +18,7 @@ use filter_core::driver::vm::{RootId, Vm};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What the core knows in one worker.
 #[derive(Debug)]
@@ -40,22 +41,10 @@ struct Confined(State);
 // the core keeps per thread is one name without letters, which exchanges of that thread's worker refer to.
 unsafe impl Send for Confined {}
 
-/// By what waiting streams are called.
-#[derive(Debug, Default)]
-struct Bells {
-    /// One for each.
-    hung: BTreeMap<u32, Bell>,
-    /// The one that was rung, and has not been heard yet.
-    rung: Option<u32>,
-}
-
 /// One worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// Its number, which is that of its queue.
-    pub(crate) number: u32,
-    inbox: Mutex<Inbox>,
-    bells: Mutex<Bells>,
+    pub(crate) mailbox: Arc<Mailbox>,
     state: Mutex<Confined>,
 }
 
@@ -78,20 +67,13 @@ impl Drop for Inside {
     }
 }
 
-/// Locks what is whole even after a panic.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What came of a visit: the answer, and what is to be done to streams.
 type Visit<R> = (R, Vec<(u32, Action)>);
 
 impl Worker {
-    pub(crate) fn new(number: u32) -> Self {
+    pub(crate) fn new(mailbox: Arc<Mailbox>) -> Self {
         Self {
-            number,
-            inbox: Mutex::default(),
-            bells: Mutex::default(),
+            mailbox,
             state: Mutex::new(Confined(State {
                 vm: Vm::new(),
                 root: RootId(0),
@@ -102,57 +84,12 @@ impl Worker {
         }
     }
 
-    pub(crate) fn tell(&self, note: Note) {
-        lock(&self.inbox).notes.push_back(note);
-    }
-
-    pub(crate) fn wake(&self, item: Vec<u8>) {
-        lock(&self.inbox).wakes.push_back(item);
-    }
-
-    pub(crate) fn next_wake(&self) -> Option<Vec<u8>> {
-        lock(&self.inbox).wakes.pop_front()
-    }
-
-    pub(crate) fn tick(&self) {
-        lock(&self.inbox).tick = true;
-    }
-
-    pub(crate) fn has_work(&self) -> bool {
-        !lock(&self.inbox).is_empty()
-    }
-
-    /// Calls the worker's own thread; false where none of its streams waits, and the main thread may visit it.
-    pub(crate) fn ring(&self) -> bool {
-        let mut bells = lock(&self.bells);
-        let Bells { hung, rung } = &mut *bells;
-        if rung.is_some_and(|rung| hung.contains_key(&rung)) {
-            return true;
-        }
-        let Some((context, bell)) = hung.first_key_value() else {
-            return false;
-        };
-        *rung = Some(*context);
-        bell.ring(0);
-        true
-    }
-
-    /// The bell was heard.
-    pub(crate) fn heard(&self) {
-        lock(&self.bells).rung = None;
-    }
-
     /// A stream waits no longer: answers its filter. On the worker's own thread.
     pub(crate) fn take_waiting(&self, process: &Process, context: u32) -> Option<Filter> {
         let _inside = Inside::enter()?;
         let taken = self.lock_even_poisoned().0.waiting.remove(&context)?;
-        let mut bells = lock(&self.bells);
-        let bell = bells.hung.remove(&context);
-        let was_rung = bells.rung.take_if(|rung| *rung == context).is_some();
-        drop(bells);
-        drop(bell);
-        if was_rung && self.has_work() {
-            process.ring(self);
+        if self.mailbox.take_down(context) && self.mailbox.has_work() {
+            process.ring(&self.mailbox);
         }
         Some(taken.filter())
     }
@@ -192,7 +129,7 @@ impl Worker {
             && waiting.insert(stream.context, Waiting::of(filter)).is_none()
             && let Some(bell) = filter.bell()
         {
-            lock(&self.bells).hung.insert(stream.context, bell);
+            self.mailbox.hang(stream.context, bell);
         }
         Some((flow, actions))
     }
@@ -225,7 +162,7 @@ impl Worker {
     ) -> NativeHost<'h> {
         NativeHost {
             process,
-            worker: self,
+            mailbox: &self.mailbox,
             waiting,
             filter: Cell::new(None),
             context: Cell::new(0),
@@ -237,7 +174,7 @@ impl Worker {
 
     /// Works off what the worker was told, one round of it. False where there was nothing, or where only its own thread may.
     pub(crate) fn run(&self, process: &'static Process, is_own_thread: bool) -> bool {
-        if !self.has_work() {
+        if !self.mailbox.has_work() {
             return false;
         }
         let Some(actions) = self.round(process, is_own_thread) else {
@@ -252,21 +189,18 @@ impl Worker {
         let mut state = self.state.lock().ok()?;
         if !is_own_thread && !state.0.waiting.is_empty() {
             drop(state);
-            self.ring();
+            self.mailbox.ring();
             return None;
         }
-        let (notes, tick) = {
-            let mut inbox = lock(&self.inbox);
-            (std::mem::take(&mut inbox.notes), std::mem::take(&mut inbox.tick))
-        };
+        let (notes, tick) = self.mailbox.take_notes();
         let mut actions = Vec::new();
         for note in notes {
             actions.append(&mut self.take(process, &mut state.0, note));
         }
         let State { vm, waiting, root, .. } = &mut state.0;
-        if !lock(&self.inbox).wakes.is_empty() {
+        if self.mailbox.has_wakes() {
             let host = self.host(process, waiting, Brought::default());
-            vm.on_wake(&host, *root, self.number);
+            vm.on_wake(&host, *root, self.mailbox.number);
             actions.append(&mut host.actions.into_inner());
         }
         if tick {
@@ -367,7 +301,7 @@ impl Worker {
         let mut state = lock(&self.state);
         if !is_own_thread && !state.0.waiting.is_empty() {
             drop(state);
-            self.ring();
+            self.mailbox.ring();
             return;
         }
         let lost = std::mem::replace(&mut state.0.vm, Vm::new());

@@ -1,13 +1,11 @@
 //! When the control plane raises alerts.
 
+use super::duration::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use super::kinds::object;
 use super::rows::{Topic, settings};
 use super::scalars::{Flag, count, duration, percent};
 use super::state_rules::{StateRule, StateRules};
 
-pub(super) const SECOND_MS: u64 = 1_000;
-const MINUTE_MS: u64 = 60 * SECOND_MS;
-pub(super) const HOUR_MS: u64 = 60 * MINUTE_MS;
 /// Greatest threshold: larger than any latency in milliseconds or rate anybody alerts on.
 const MAX_THRESHOLD: u32 = 10_000_000;
 

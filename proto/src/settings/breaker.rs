@@ -4,17 +4,15 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
+use super::duration::{HOUR_MS, MINUTE_MS, SECOND_MS};
+use super::forms::{Shared, View, either, with_default};
 use super::health_check::{ActiveHealthCheck, MAX_HEALTH_CHECKS};
-use super::kinds::{Describe, Scalar, Set, list};
+use super::kinds::{Scalar, Set, list};
 use super::number;
 use super::reader::{Outcome, Problem};
-use super::rows::{Topic, settings};
+use super::rows::{Describe, Topic, settings};
 use super::scalars::{Flag, Words, count, duration, percent};
-use super::schema::{Shared, View, either, with_default};
 
-const SECOND_MS: u64 = 1_000;
-const MINUTE_MS: u64 = 60 * SECOND_MS;
-const HOUR_MS: u64 = 60 * MINUTE_MS;
 const MAX_CALLS: u32 = 1_000_000;
 const MAX_STATUSES: usize = 64;
 

@@ -8,12 +8,17 @@ use super::ViolationCode;
 use super::number::saturating;
 use super::reader::{Outcome, Problem, Reading, given};
 
+pub(super) const SECOND_MS: u64 = 1_000;
+pub(super) const MINUTE_MS: u64 = 60 * SECOND_MS;
+pub(super) const HOUR_MS: u64 = 60 * MINUTE_MS;
+pub(super) const DAY_MS: u64 = 24 * HOUR_MS;
+
 /// Units with their milliseconds, from the largest; longer suffixes before those they end with.
 const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
+    ("d", DAY_MS),
+    ("h", HOUR_MS),
+    ("m", MINUTE_MS),
+    ("s", SECOND_MS),
     ("ms", 1),
 ];
 

@@ -1,10 +1,10 @@
 //! Freshness and staleness: RFC 9111 section 4, RFC 5861.
 
+use super::duration::DAY_MS;
 use super::rows::{Topic, settings};
 use super::scalars::{duration, percent};
 
 /// One day, milliseconds.
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Longest lifetime or stale window a document can ask for, milliseconds (30 days).
 pub const MAX_TTL_MS: u64 = 30 * DAY_MS;
 

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::{Describe, List, Optional, Required, Scalar, list};
+use super::forms::{Shared, View, either};
+use super::kinds::{List, Optional, Required, Scalar, list};
 use super::reader::{Findings, ObjectReader, Outcome, Problem};
-use super::rows::{Item, Rows, settings};
+use super::rows::{Describe, Item, Rows, settings};
 use super::scalars::{Words, duration};
-use super::schema::{Shared, View, either};
 use super::{ViolationCode, names, number};
 
 /// Most checks a document can have.

@@ -1,9 +1,8 @@
 //! The connection pools of Envoys whose clusters the control plane generates.
 
+use super::duration::HOUR_MS;
 use super::rows::{Topic, settings};
 use super::scalars::{Flag, count, duration};
-
-const HOUR_MS: u64 = 3_600_000;
 
 settings! {
     /// Pools towards the upstreams, for Envoys that take their clusters from the control plane.

@@ -2,67 +2,11 @@
 
 use std::marker::PhantomData;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::forms::{Form, View, list_of, nullable, with};
 use super::reader::{ObjectReader, Outcome, Reading};
-use super::rows::{Item, Row, Rows, Topic};
-use super::schema::{Form, View, list_of, nullable, object_of, with};
-
-/// Whether a setting is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
-    /// It takes its default where a document leaves it out.
-    Defaulted,
-    /// A document may leave it out, and then it has no value.
-    Optional,
-    /// A document must have it.
-    Required,
-}
-
-/// What is said about a setting besides its value.
-pub(super) trait Describe {
-    /// Its JSON Schema (2020-12), with `default` where that has a value.
-    fn schema(&self, view: View, default: Option<&Value>) -> Value;
-
-    /// Which values it takes, for people.
-    fn allowed(&self) -> String;
-
-    /// Unit of its numbers.
-    fn unit(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Whether it is there.
-    fn presence(&self) -> Presence {
-        Presence::Defaulted
-    }
-
-    /// The settings within it.
-    fn inner(&self) -> Option<Inner> {
-        None
-    }
-}
-
-/// The settings within another one.
-pub(super) struct Inner {
-    /// What the object is about.
-    pub(super) about: String,
-    /// Its settings.
-    pub(super) rows: Vec<Row>,
-    /// Where it stands in a list: the item whose settings all have their defaults.
-    pub(super) item: Option<Value>,
-}
-
-/// How a setting is read from its object, and written.
-pub(super) trait Kind: Describe {
-    type Value;
-
-    /// Reads the setting; absent or refused gives `base`.
-    fn take(&self, object: &mut ObjectReader<'_, '_>, key: &'static str, base: Self::Value) -> Self::Value;
-
-    /// The canonical spelling; `None` = it has no value.
-    fn to_json(&self, value: &Self::Value) -> Option<Value>;
-}
+use super::rows::{Describe, Inner, Item, Kind, Presence, Row, Rows, Topic};
 
 /// A kind whose values stand for themselves, wherever they are.
 pub(super) trait Scalar: Describe {
@@ -213,6 +157,50 @@ impl<S: Scalar<Value: Ord>> Kind for Set<S> {
 
     fn to_json(&self, value: &Self::Value) -> Option<Value> {
         Some(value.iter().map(|item| self.item.spell(item)).collect())
+    }
+}
+
+/// An object with the settings of the rows and no others. `default`: the object whose settings all have their defaults.
+pub(super) fn object_of(rows: &[Row], view: View, default: Option<&Value>) -> Value {
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for row in rows {
+        let presence = row.kind.presence();
+        let default = default
+            .and_then(|default| default.get(row.key))
+            .filter(|_| presence == Presence::Defaulted);
+        let schema = row.kind.schema(view, default);
+        let facts = schema
+            .get("description")
+            .and_then(Value::as_str)
+            .map(|facts| format!(" ({facts})"));
+        let meaning = format!("{}{}", row.meaning, facts.unwrap_or_default());
+        let mut schema = with(schema, "description", meaning);
+        if row.kind.inner().is_none() {
+            schema = with(schema, "examples", vec![row.example.clone()]);
+        }
+        if view.form == Form::Patch {
+            schema = nullable(schema);
+        }
+        properties.insert(row.key.to_owned(), schema);
+        let always = match view.form {
+            Form::Canonical => presence != Presence::Optional,
+            Form::Accepted => presence == Presence::Required,
+            Form::Patch => false,
+        };
+        if always {
+            required.push(row.key);
+        }
+    }
+    let others = match view.form {
+        // Taking away what is not there changes nothing.
+        Form::Patch => json!({"type": "null"}),
+        _ => json!(false),
+    };
+    let schema = json!({"type": "object", "properties": properties, "additionalProperties": others});
+    if required.is_empty() {
+        schema
+    } else {
+        with(schema, "required", required)
     }
 }
 

@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 use super::Settings;
-use super::kinds::{Inner, Presence};
-use super::rows::{Row, Rows};
+use super::rows::{Inner, Presence, Row, Rows};
 
 const HEAD: &str = "# Settings
 

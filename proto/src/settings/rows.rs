@@ -2,8 +2,64 @@
 
 use serde_json::{Map, Value};
 
-use super::kinds::Describe;
+use super::forms::View;
 use super::reader::{Findings, ObjectReader};
+
+/// Whether a setting is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It takes its default where a document leaves it out.
+    Defaulted,
+    /// A document may leave it out, and then it has no value.
+    Optional,
+    /// A document must have it.
+    Required,
+}
+
+/// What is said about a setting besides its value.
+pub(super) trait Describe {
+    /// Its JSON Schema (2020-12), with `default` where that has a value.
+    fn schema(&self, view: View, default: Option<&Value>) -> Value;
+
+    /// Which values it takes, for people.
+    fn allowed(&self) -> String;
+
+    /// Unit of its numbers.
+    fn unit(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether it is there.
+    fn presence(&self) -> Presence {
+        Presence::Defaulted
+    }
+
+    /// The settings within it.
+    fn inner(&self) -> Option<Inner> {
+        None
+    }
+}
+
+/// The settings within another one.
+pub(super) struct Inner {
+    /// What the object is about.
+    pub(super) about: String,
+    /// Its settings.
+    pub(super) rows: Vec<Row>,
+    /// Where it stands in a list: the item whose settings all have their defaults.
+    pub(super) item: Option<Value>,
+}
+
+/// How a setting is read from its object, and written.
+pub(super) trait Kind: Describe {
+    type Value;
+
+    /// Reads the setting; absent or refused gives `base`.
+    fn take(&self, object: &mut ObjectReader<'_, '_>, key: &'static str, base: Self::Value) -> Self::Value;
+
+    /// The canonical spelling; `None` = it has no value.
+    fn to_json(&self, value: &Self::Value) -> Option<Value>;
+}
 
 /// One setting, as it is described.
 pub(super) struct Row {
@@ -111,12 +167,12 @@ macro_rules! settings {
             }
 
             fn read_rows(object: &mut $crate::settings::reader::ObjectReader<'_, '_>, base: Self) -> Self {
-                use $crate::settings::kinds::Kind;
+                use $crate::settings::rows::Kind;
                 Self { $( $field: $kind.take(object, $key, base.$field), )+ }
             }
 
             fn to_json(&self) -> serde_json::Value {
-                use $crate::settings::kinds::Kind;
+                use $crate::settings::rows::Kind;
                 let mut object = serde_json::Map::new();
                 $( $crate::settings::rows::insert(&mut object, $key, $kind.to_json(&self.$field)); )+
                 serde_json::Value::Object(object)

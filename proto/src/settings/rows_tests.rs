@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::{Inner, Presence};
 use super::reader::Findings;
-use super::rows::{Row, Rows};
+use super::rows::{Inner, Presence, Row, Rows};
 use super::{Settings, ViolationCode};
 
 /// Gives a document in which a value stands at the place of a setting.
@@ -118,7 +117,7 @@ fn what_no_setting_takes_is_refused_at_its_place() {
 fn numbers_are_taken_from_the_first_of_the_range_to_the_last() {
     let mut numbers = 0;
     each_row(&mut |path, row, document| {
-        let view = super::schema::View::canonical();
+        let view = super::forms::View::canonical();
         let schema = row.kind.schema(view, None);
         let bounds = (schema["minimum"].as_u64(), schema["maximum"].as_u64());
         let (Some(least), Some(most)) = bounds else { return };

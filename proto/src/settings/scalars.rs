@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use serde_json::{Value, json};
 
 use super::duration::{duration as read_duration, format_duration};
-use super::kinds::{Describe, Scalar};
+use super::forms::{Shared, View, either, with, with_default};
+use super::kinds::Scalar;
 use super::number;
 use super::reader::{Outcome, boolean, word, word_of};
-use super::schema::{Shared, View, either, with, with_default};
+use super::rows::Describe;
 use super::size::{format_size, size as read_size};
 
 /// True or false.

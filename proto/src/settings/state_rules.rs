@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::alerts::{HOUR_MS, SECOND_MS};
-use super::kinds::{Kind, object};
+use super::duration::{HOUR_MS, SECOND_MS};
+use super::kinds::object;
 use super::reader::ObjectReader;
-use super::rows::{Row, Rows, Topic, settings};
+use super::rows::{Kind, Row, Rows, Topic, settings};
 use super::scalars::{Flag, duration};
 
 /// A rule without thresholds, as the catalogue has it.

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::Route;
-use super::kinds::{Kind, List, Optional, Required, Set, list, object};
+use super::kinds::{List, Optional, Required, Set, list, object};
 use super::names;
 use super::reader::{Findings, ObjectReader};
 use super::routes::KeyQuery;
-use super::rows::{Item, Rows, Topic, settings};
+use super::rows::{Item, Kind, Rows, Topic, settings};
 use super::scalars::{Flag, count, percent};
 
 /// Most masks.

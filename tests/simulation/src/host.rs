@@ -1,6 +1,6 @@
 //! The host of one VM: shared data of its process, its own streams, and what it asks of the world.
 
-use filter_core::driver::header_map::{MapWriter, parse};
+use filter_core::driver::host::header_map::{MapWriter, parse};
 use filter_core::driver::host::{
     BodySource, CallError, Callouts, Clock, ControlTransport, Headers, HostError, LocalReply, LogLevel, MapKind,
     Metrics, Properties, Queues, Streams,

@@ -4,7 +4,7 @@ use filter_core::cache::{
     CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, KeySecret, Routing, StoredView, selecting,
     storability,
 };
-use filter_core::driver::header_map::{MapWriter, parse};
+use filter_core::driver::host::header_map::{MapWriter, parse};
 use filter_core::engine::{CacheRequest, Decision, decide};
 use filter_core::http::fields::Fields;
 use filter_core::http::method::Method;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use filter_core::cache::{CacheKey, Encoder, Exchange, Framing, FreshnessPolicy, KeyPolicy, KeySecret, StoredView, selecting, storability};
-use filter_core::driver::header_map::parse;
+use filter_core::driver::host::header_map::parse;
 use filter_core::engine::{CacheRequest, decide};
 use filter_core::http::fields::Fields;
 use libfuzzer_sys::fuzz_target;

@@ -1,14 +1,15 @@
 //! What the root context's callbacks do: start, configuration, tick, wake-ups.
 
-use super::bootstrap::Bootstrap;
-use super::ctx::Ctx;
+use super::host::ctx::Ctx;
 use super::host::{Host, LogLevel};
-use super::link::Link;
-use super::staleness_guard::Clocks;
+use super::shared::wake::Wake;
+use super::shared::{instance, lease, mailbox, registry, settings_cell};
+use super::state::bootstrap::Bootstrap;
+use super::state::link::Link;
+use super::state::staleness_guard::Clocks;
+use super::state::{forwarding, local_quarantine};
 use super::vm::{RootId, Vm};
-use super::wake::Wake;
-use super::worker::TICK_MS;
-use super::{forwarding, instance, lease, local_quarantine, mailbox, registry, settings_cell};
+use super::workers::worker::TICK_MS;
 use crate::learned::Learned;
 use crate::store::{InvalidationLog, Store};
 use crate::{breaker, collapse, limit};
@@ -20,12 +21,9 @@ const FLUSH_PAGES: usize = 64;
 const MAINTAIN_PAGES: usize = 64;
 
 impl Vm {
-    /// The configuration of the VM came: it names the module. What is longer than a name is none.
+    /// The configuration of the VM came: it names the module.
     pub fn on_vm_configuration(&mut self, name: &[u8]) {
-        self.module = match std::str::from_utf8(name) {
-            Ok(name) if name.len() <= 64 => name.to_owned(),
-            _ => String::new(),
-        };
+        self.membership.of_module(name);
     }
 
     /// A root context started; the first one of a process also creates what all VMs share.
@@ -108,8 +106,10 @@ impl Vm {
         self.join(ctx);
         self.adopt(host);
         self.notice_pause(ctx);
-        self.breakers.hand_in(host, &self.policies.breaker, ctx.now_ms);
-        self.leads = !self.stands_back(ctx.now_ms) && lease::hold(host, self.uid, ctx.now_ms);
+        self.upstreams
+            .breakers
+            .hand_in(host, &self.policies.breaker, ctx.now_ms);
+        self.membership.leads = !self.membership.stands_back(ctx.now_ms) && lease::hold(host, self.uid, ctx.now_ms);
         if ctx.now_ms.abs_diff(self.last_second_ms) >= SECOND_MS {
             self.last_second_ms = ctx.now_ms;
             self.each_second(ctx);
@@ -119,9 +119,7 @@ impl Vm {
         self.run_background(ctx);
         self.flights.varied.refresh(host);
         self.flights.shares.refresh(host);
-        self.added.refresh(host);
-        self.searches.refresh(host);
-        self.given.refresh(host);
+        self.learned.refresh(host);
         self.complete_dropped(ctx);
         self.end_overdue_waits(ctx);
         self.grant_places(ctx);
@@ -158,8 +156,8 @@ impl Vm {
                 Wake::Place => places = true,
                 Wake::Report => self.report_at_once(ctx),
                 Wake::Forwarding => {
-                    self.forwarding.refresh(host);
-                    self.given.refresh(host);
+                    self.learned.forwarding.refresh(host);
+                    self.learned.given.refresh(host);
                     self.refresh_quarantine(host);
                 }
                 Wake::Started => self.note_successor(ctx, rest),
@@ -189,7 +187,7 @@ impl Vm {
     fn housekeeping(&mut self, ctx: Ctx<'_, impl Host>) {
         self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         self.store.flush(ctx.host, FLUSH_PAGES);
-        if self.leads {
+        if self.membership.leads {
             self.store
                 .maintain(ctx.host, &self.invalidation_log, MAINTAIN_PAGES, ctx.now_ms);
         }
@@ -203,12 +201,12 @@ impl Vm {
 
     fn each_second(&mut self, ctx: Ctx<'_, impl Host>) {
         self.hand_over_counts(ctx.host);
-        self.forwarding.refresh(ctx.host);
+        self.learned.forwarding.refresh(ctx.host);
         self.refresh_quarantine(ctx.host);
-        self.top.hand_over(ctx.host, ctx.now_ms);
+        self.figures.top.hand_over(ctx.host, ctx.now_ms);
         self.beat(ctx);
         self.renew_places(ctx, false);
-        if self.leads {
+        if self.membership.leads {
             self.sweep_breakers(ctx);
             self.check_health(ctx);
             self.report(ctx);

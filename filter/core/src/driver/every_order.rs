@@ -1,6 +1,6 @@
 //! The shared cells of the driver, and the purge stamps, in every order of their users' calls, with a VM that may die between any two.
 
-use super::{lease, mailbox, registry, settings_cell};
+use super::shared::{lease, mailbox, registry, settings_cell};
 use crate::shared_map::explore::{Standing, Stepped, explore};
 use crate::shared_map::{MemoryMap, SharedMap};
 use crate::store::{InvalidationLog, KeyParts, PurgeGeneration, Verdict};
@@ -110,7 +110,7 @@ fn no_heartbeat_is_lost_in_any_order() {
     let map = seeded();
     let beat = |uid: u64| {
         move |map: &Stepped<'_>| {
-            let me = registry::Vm {
+            let me = registry::Member {
                 uid,
                 queue: 1,
                 seen_ms: NOW_MS,

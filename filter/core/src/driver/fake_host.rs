@@ -1,6 +1,6 @@
 //! A host for tests: Envoy's shared data as it is, one stream at a time, and a control plane that only listens.
 
-use super::header_map::{MapWriter, parse};
+use super::host::header_map::{MapWriter, parse};
 use super::host::*;
 use crate::shared_map::{Cas, MemoryMap, SetError, SharedMap};
 use std::cell::{Cell, RefCell};

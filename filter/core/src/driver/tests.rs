@@ -18,11 +18,11 @@ mod transfer;
 mod verify;
 mod workers;
 
-use super::ctx::Ctx;
 use super::exchange::{Flow, SharedExchange};
 use super::fake_host::{FakeHost, Replied};
+use super::host::ctx::Ctx;
 use super::host::{Clock, MapKind};
-use super::staleness_guard::{Clocks, StalenessGuard};
+use super::state::staleness_guard::{Clocks, StalenessGuard};
 use super::vm::{RootId, Vm};
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::filter_message::Body as FromFilter;

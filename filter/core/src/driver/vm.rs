@@ -3,15 +3,14 @@
 //! It lives in a thread-local rather than in a root context: a configuration update makes a new root in the same VM while
 //! streams of the old one finish, and both must see one cache index, one recorder and one control link.
 
-use super::bootstrap::Bootstrap;
-use super::key_secret;
-use super::link::Link;
+use super::shared::key_secret;
+use super::state::bootstrap::Bootstrap;
+use super::state::link::Link;
 use crate::Millis;
-use crate::breaker;
 use crate::policy::{self, Policies};
 use crate::shared_map::Cas;
 use crate::store::{InvalidationLog, Store};
-use crate::telemetry::{Connections, Recorder, StoreMissReasons, TopKeys};
+use crate::telemetry::Recorder;
 use optimizer_proto::settings::Settings;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -35,9 +34,8 @@ pub struct Vm {
     pub(super) uid: u64,
     pub(super) root: Option<RootId>,
     pub(super) queue: u32,
+    pub(super) membership: super::state::membership::Membership,
     pub(super) bootstrap: Bootstrap,
-    /// Checksum of this VM's module, where the control plane gave it; else empty.
-    pub(super) module: String,
     pub(super) in_force: InForce,
     pub(super) key_secret: key_secret::Held,
     /// Swapped whole between two requests; a stream keeps the one it began with.
@@ -45,43 +43,24 @@ pub struct Vm {
     pub(super) store: Store,
     pub(super) invalidation_log: InvalidationLog,
     pub(super) recorder: Recorder,
-    pub(super) lost: StoreMissReasons,
-    pub(super) top: TopKeys,
-    pub(super) staleness: super::staleness_guard::StalenessGuard,
+    pub(super) figures: super::state::figures::Figures,
+    pub(super) staleness: super::state::staleness_guard::StalenessGuard,
     pub(super) link: Link,
-    pub(super) leads: bool,
-    pub(super) control: super::pending_acks::ControlState,
-    pub(super) counts: super::count_budget::CountBudget,
-    pub(super) background: super::refreshes::Background,
-    pub(super) health_checks: super::health_checks::HealthChecks,
-    pub(super) parked: super::parked::Parked,
+    pub(super) control: super::state::pending_acks::ControlState,
+    pub(super) counts: super::state::count_budget::CountBudget,
+    pub(super) background: super::state::refreshes::Background,
+    pub(super) parked: super::state::parked::Parked,
     /// Bytes of content that requests wait with.
-    pub(super) collecting: super::collected::Collecting,
-    pub(super) limiter: super::limiter::Limiter,
-    pub(super) breakers: breaker::Watch,
-    pub(super) flights: super::flights::Flights,
-    pub(super) added: super::sent::AddedLines,
-    /// What Envoy gives to requests behind the filter.
-    pub(super) given: crate::learned::Learned,
-    /// What responses of a route say of the queries of their URLs.
-    pub(super) searches: crate::learned::Learned,
-    pub(super) tier: super::tier_client::TierClient,
-    /// VMs alive, as of the last heartbeat.
-    pub(super) workers: u32,
-    pub(super) stats: super::stats::Stats,
-    pub(super) forwarding: super::forwarding::Forwarding,
-    pub(super) verifying: super::verifying::Verifying,
-    pub(super) quarantine: super::local_quarantine::Quarantine,
-    pub(super) connections: Connections,
+    pub(super) collecting: super::exchange::collected::Collecting,
+    pub(super) upstreams: super::state::upstreams::Upstreams,
+    pub(super) flights: super::exchange::flights::Flights,
+    pub(super) learned: super::state::learned_routes::LearnedRoutes,
+    pub(super) tier: super::exchange::tier_client::TierClient,
+    pub(super) verifying: super::state::verifying::Verifying,
+    pub(super) quarantine: super::state::local_quarantine::Quarantine,
     /// Bytes of response bodies being captured in this VM at the moment.
     pub(super) capturing: usize,
     pub(super) last_second_ms: Millis,
-    /// When the other VMs last heard of this one.
-    pub(super) listed_ms: Option<Millis>,
-    /// When it last tried to tell them.
-    pub(super) beat_ms: Millis,
-    /// Until then another module may be taking this one's place.
-    pub(super) succeeded_until_ms: Millis,
     /// A plugin configuration was taken.
     pub(super) configured: bool,
 }
@@ -108,43 +87,30 @@ impl Vm {
             uid: 0,
             root: None,
             queue: 0,
+            membership: super::state::membership::Membership::default(),
             bootstrap: Bootstrap::default(),
-            module: String::new(),
             in_force: InForce::default(),
             key_secret: key_secret::Held::unset(),
             store: Store::new(policy::store_limits(&settings), policy::eviction(&settings)),
             invalidation_log: InvalidationLog::default(),
             policies: Rc::new(Policies::compile(&settings)),
             recorder: Recorder::default(),
-            lost: StoreMissReasons::default(),
-            top: TopKeys::default(),
-            staleness: super::staleness_guard::StalenessGuard::default(),
+            figures: super::state::figures::Figures::default(),
+            staleness: super::state::staleness_guard::StalenessGuard::default(),
             link: Link::default(),
-            leads: false,
-            control: super::pending_acks::ControlState::default(),
-            counts: super::count_budget::CountBudget::default(),
-            background: super::refreshes::Background::default(),
-            health_checks: super::health_checks::HealthChecks::default(),
-            parked: super::parked::Parked::default(),
-            collecting: super::collected::Collecting::default(),
-            limiter: super::limiter::Limiter::default(),
-            breakers: breaker::Watch::default(),
-            flights: super::flights::Flights::default(),
-            added: super::sent::AddedLines::default(),
-            given: crate::learned::Learned::new(crate::learned::GIVEN),
-            searches: crate::learned::Learned::new(crate::learned::SEARCHES),
-            tier: super::tier_client::TierClient::default(),
-            workers: 1,
-            stats: super::stats::Stats::default(),
-            forwarding: super::forwarding::Forwarding::default(),
-            verifying: super::verifying::Verifying::default(),
-            quarantine: super::local_quarantine::Quarantine::default(),
-            connections: Connections::default(),
+            control: super::state::pending_acks::ControlState::default(),
+            counts: super::state::count_budget::CountBudget::default(),
+            background: super::state::refreshes::Background::default(),
+            parked: super::state::parked::Parked::default(),
+            collecting: super::exchange::collected::Collecting::default(),
+            upstreams: super::state::upstreams::Upstreams::default(),
+            flights: super::exchange::flights::Flights::default(),
+            learned: super::state::learned_routes::LearnedRoutes::default(),
+            tier: super::exchange::tier_client::TierClient::default(),
+            verifying: super::state::verifying::Verifying::default(),
+            quarantine: super::state::local_quarantine::Quarantine::default(),
             capturing: 0,
             last_second_ms: 0,
-            listed_ms: None,
-            beat_ms: 0,
-            succeeded_until_ms: 0,
             configured: false,
         }
     }

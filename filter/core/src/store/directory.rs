@@ -123,7 +123,18 @@ impl Store {
         self.discard(map, id)
     }
 
-    pub(super) fn flush_page(&mut self, map: &impl SharedMap, number: u16) {
+    /// Writes noted hits back into the directory, at most `pages` pages of it. A host that fails, or a race lost, costs the
+    /// notes.
+    pub fn flush(&mut self, map: &impl SharedMap, pages: usize) {
+        self.account.settle(map);
+        for _ in 0..pages {
+            let Some(number) = self.touches.next_page() else { return };
+            self.flush_page(map, number);
+            self.touches.forget(number);
+        }
+    }
+
+    fn flush_page(&mut self, map: &impl SharedMap, number: u16) {
         for _ in 0..TRIES {
             let held = map.get(&page_key(number));
             let Some((mut page, cas)) = held.and_then(|(bytes, cas)| Page::decode(&bytes).map(|page| (page, cas)))

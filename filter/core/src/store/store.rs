@@ -79,17 +79,6 @@ impl Store {
         }
     }
 
-    /// Writes noted hits back into the directory, at most `pages` pages of it. A host that fails, or a race lost, costs the
-    /// notes.
-    pub fn flush(&mut self, map: &impl SharedMap, pages: usize) {
-        self.account.settle(map);
-        for _ in 0..pages {
-            let Some(number) = self.touches.next_page() else { return };
-            self.flush_page(map, number);
-            self.touches.forget(number);
-        }
-    }
-
     /// What the process holds. One read.
     pub fn usage(&self, map: &impl SharedMap, now_ms: Millis) -> Usage {
         let Some(ledger) = map.get(LEDGER_KEY).and_then(|(bytes, _)| Ledger::decode(&bytes)) else {

@@ -92,7 +92,7 @@ fn a_refresh_of_our_own_does_not_take_the_clients_limit_along() {
     log(&mut envoy);
     let pair = b"api\0all";
     let now_ms = envoy.host.now_ms.get();
-    envoy.vm.forwarding.learn(&envoy.host, pair, false, now_ms);
+    envoy.vm.learned.forwarding.learn(&envoy.host, pair, false, now_ms);
     envoy.wait(2_000);
     let more: Vec<_> = LIMITS
         .iter()

@@ -1,7 +1,7 @@
 //! Requests that are told apart by their content.
 
 use super::*;
-use crate::driver::content::WAIT_MS;
+use crate::driver::request::content::WAIT_MS;
 
 const READS: &str = r#"{"routes":[{"name":"reads","path_prefix":"/a","default_ttl":"1m",
     "key_body":{"methods":["QUERY","POST"],"max_size":"1KiB"}},{"name":"rest"}]}"#;

@@ -11,8 +11,8 @@ fn a_vm_that_has_not_ticked_yet_serves_on_the_settings_that_were_acknowledged() 
         document: br#"{"default_ttl":"60s"}"#.to_vec(),
         epoch: "e".to_owned(),
     };
-    let published = crate::driver::settings_cell::publish(&envoy.host, &push);
-    assert_eq!(published, crate::driver::settings_cell::Published::Done);
+    let published = crate::driver::shared::settings_cell::publish(&envoy.host, &push);
+    assert_eq!(published, crate::driver::shared::settings_cell::Published::Done);
     let Seen::Forwarded { cache_status, .. } = envoy.get(&[], "200", &[], b"x") else {
         panic!()
     };

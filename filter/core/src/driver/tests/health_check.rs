@@ -143,7 +143,7 @@ fn by_default_and_where_another_vm_leads_nobody_asks() {
     let mut envoy = Envoy::opened(CHECKED);
     for _ in 0..200 {
         envoy.wait(200);
-        assert!(super::super::lease::hold(
+        assert!(crate::driver::shared::lease::hold(
             &envoy.host,
             99,
             envoy.host.now_ms.get() + 601
@@ -203,8 +203,8 @@ fn checks_that_envoy_has_forgotten_do_not_use_up_the_room() {
     let begun = envoy.pass(900);
     assert!(begun > 3, "a lost check is no last one: {begun}");
     assert!(
-        envoy.vm.health_checks.calls.len() < begun.min(16),
+        envoy.vm.upstreams.health_checks.calls.len() < begun.min(16),
         "{begun} begun, {} remembered",
-        envoy.vm.health_checks.calls.len()
+        envoy.vm.upstreams.health_checks.calls.len()
     );
 }

@@ -252,7 +252,7 @@ fn other_workers_hear_of_an_invalidated_group_at_once() {
     first.host.queued.borrow_mut().clear();
     forwarded(first.ask(&post, "200", &[("cache-group-invalidation", "\"prices\"")], b"done"));
     let told = first.host.queued.borrow();
-    let invalidation_log = vec![crate::driver::wake::Wake::InvalidationLog.byte()];
+    let invalidation_log = vec![crate::driver::shared::wake::Wake::InvalidationLog.byte()];
     assert!(
         told.values().flatten().any(|item| *item == invalidation_log),
         "{told:?}"

@@ -1,7 +1,7 @@
 //! What Envoy's routing makes of keys and renewals.
 
 use super::*;
-use crate::driver::header_map;
+use crate::driver::host::header_map;
 
 impl Envoy {
     /// A request that Envoy changes on its way to the upstream, as `changed` says.
@@ -139,7 +139,7 @@ fn a_renewal_by_a_client_that_fails_is_answered_with_what_is_stored() {
             "max-age=10, stale-while-revalidate=60, stale-if-error=0",
         )];
         forwarded(envoy.get(&[], "200", &response, b"old"));
-        envoy.vm.forwarding.background_failed(0, 0);
+        envoy.vm.learned.forwarding.background_failed(0, 0);
         envoy.wait(wait);
         let answer = replied(envoy.get(&[], "503", &[], b"down"));
         assert_eq!((answer.status, answer.body.as_slice()), (200, &b"old"[..]));

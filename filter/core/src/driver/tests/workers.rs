@@ -1,8 +1,8 @@
 //! Several VMs of one Envoy: who starts late, and who is not scheduled for seconds.
 
-use super::super::host::Queues;
-use super::super::wake::Wake;
 use super::*;
+use crate::driver::host::Queues;
+use crate::driver::shared::wake::Wake;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::purge_command::Kind;
 use optimizer_proto::v1::{Command, PurgeCommand};
@@ -133,10 +133,10 @@ fn what_a_vm_has_counted_is_handed_over_when_another_module_may_take_its_place()
     }
     // The lease is free for the other one, and taken again where it came to nothing.
     old.vm.on_tick(&old.host, ROOT);
-    assert!(!old.vm.leads);
+    assert!(!old.vm.membership.leads);
     old.wait(601);
     old.vm.on_tick(&old.host, ROOT);
-    assert!(old.vm.leads);
+    assert!(old.vm.membership.leads);
     old.wait(60_001);
     forwarded(old.get(&[], "200", &UNCACHED, b"x"));
     assert!(old.vm.recorder.drain().is_some());

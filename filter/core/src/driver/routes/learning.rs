@@ -1,0 +1,142 @@
+//! Learning what Envoy makes of requests and replies after the filter, at the end of streams.
+
+use crate::Millis;
+use crate::driver::exchange::Exchange;
+use crate::driver::exchange::destination::Routed;
+use crate::driver::host::ctx::Ctx;
+use crate::driver::host::header_map;
+use crate::driver::host::{Host, LogLevel, MapKind};
+use crate::driver::state::forwarding::Knowledge;
+use crate::driver::vm::Vm;
+use crate::http::fields::Line;
+use crate::http::head;
+use crate::learned::AUTHORITY;
+use crate::reason::Reason;
+use xxhash_rust::xxh3::xxh3_64;
+
+impl Vm {
+    /// The stream is over: learns how its request left Envoy, where that is not known or the stream stored something, and of some
+    /// others. False when its response, selected by these fields, must not be stored: it depends on what the key does not know.
+    pub(crate) fn learn_forwarding(
+        &mut self,
+        ctx: Ctx<'_, impl Host>,
+        exchange: &mut Exchange,
+        vary: &[Vec<u8>],
+    ) -> bool {
+        let looks = exchange.stores || is_looked_at(exchange);
+        if (looks || exchange.sampled) && exchange.routed.is_some() && self.is_chosen_by_metadata(ctx.host, exchange) {
+            self.distrust(ctx, exchange, Reason::ChosenByMetadata);
+            return false;
+        }
+        let (Some(came), Some(routed)) = (exchange.came.take(), &exchange.routed) else {
+            return true;
+        };
+        let known = self.learned.forwarding.of(&routed.pair);
+        let look = match known {
+            Knowledge::Unknown => true,
+            Knowledge::Unchanged => looks,
+            Knowledge::Changed => exchange.stores,
+        };
+        if !look || !exchange.reached {
+            return true;
+        }
+        let Ok(left) = ctx.host.header_map(MapKind::Request) else {
+            return true;
+        };
+        let (came, left) = (header_map::parse(&came), header_map::parse(&left));
+        // A filter behind this one may have had the route chosen anew.
+        let is = |path: &[u8], known: &[u8]| ctx.host.property(path).is_none_or(|now| now == known);
+        let elsewhere = !is(b"xds\0cluster_name", &routed.cluster) || !is(b"xds\0route_name", &routed.route);
+        let changed = elsewhere || !head::left_unchanged(&came, &left);
+        if self
+            .learned
+            .forwarding
+            .learn(ctx.host, &routed.pair, changed, ctx.now_ms)
+        {
+            self.tell_forwarding(ctx);
+        }
+        if elsewhere {
+            self.distrust(ctx, exchange, Reason::RoutedAnew);
+            return false;
+        }
+        !changed || !self.depends_on_given(ctx, exchange, &came, &left, vary)
+    }
+
+    /// Whether a response may depend on what its request was given behind the filter; remembers what such requests are given.
+    fn depends_on_given(
+        &mut self,
+        ctx: Ctx<'_, impl Host>,
+        exchange: &Exchange,
+        came: &[Line<'_>],
+        left: &[Line<'_>],
+        vary: &[Vec<u8>],
+    ) -> bool {
+        let (Some(routed), Some(route)) = (&exchange.routed, &exchange.route) else {
+            return false;
+        };
+        let mut given: Vec<Vec<u8>> = head::given_behind(came, left).into_iter().map(<[u8]>::to_vec).collect();
+        if head::takes_authority_from_field(came, left, &route.key.headers) {
+            given.push(AUTHORITY.to_vec());
+        }
+        let depends = given.iter().any(|name| name == AUTHORITY || vary.contains(name));
+        if !given.is_empty() {
+            let pair = xxh3_64(&routed.pair);
+            let is_news = |name: &Vec<u8>| !self.learned.given.of(pair, ctx.now_ms).any(|known| known == name);
+            let news = given.iter().any(is_news);
+            self.learned.given.learn(ctx.host, pair, &given, ctx.now_ms);
+            if news {
+                self.tell_forwarding(ctx);
+            }
+        }
+        depends
+    }
+
+    /// Whether one of these fields is given to requests of this cluster and route behind the filter, as was lately seen: what is selected
+    /// by it is for nobody else, though a request may come without.
+    pub(crate) fn is_given_behind<'n>(
+        &self,
+        routed: Option<&Routed>,
+        mut names: impl Iterator<Item = &'n [u8]>,
+        now_ms: Millis,
+    ) -> bool {
+        let Some(routed) = routed.filter(|_| !self.learned.given.is_empty()) else {
+            return false;
+        };
+        let pair = xxh3_64(&routed.pair);
+        names.any(|name| self.learned.given.of(pair, now_ms).any(|given| given == name))
+    }
+
+    /// Whether a response, selected by these fields, is stored only once it is known how its request left Envoy.
+    pub(crate) fn waits_for_end(&self, routed: Option<&Routed>, vary: &[Vec<u8>], now_ms: Millis) -> bool {
+        let Some(routed) = routed else { return false };
+        if vary.iter().any(|name| !head::is_usually_of_clients(name)) {
+            return true;
+        }
+        match self.learned.forwarding.of(&routed.pair) {
+            Knowledge::Unknown => true,
+            Knowledge::Unchanged => false,
+            Knowledge::Changed => self.is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms),
+        }
+    }
+
+    /// The reply of a filter came back with another content than it was made with.
+    pub(crate) fn reply_was_rewritten(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.recorder.reason(Reason::ReplyRewritten);
+        let news = self
+            .learned
+            .forwarding
+            .change(ctx.host, |record| !std::mem::replace(&mut record.rewritten, true));
+        if news {
+            ctx.host.log(
+                LogLevel::Error,
+                "this Envoy rewrites what the filter answers (local_reply_config or a filter): the cache is not used any more",
+            );
+            self.tell_forwarding(ctx);
+        }
+    }
+}
+
+/// One in eight of the sampled streams, one in 64 of all: two host calls that move a head each.
+fn is_looked_at(exchange: &Exchange) -> bool {
+    exchange.sampled && xxh3_64(&exchange.started_ns.to_le_bytes()) >> 61 == 0
+}

@@ -1,0 +1,36 @@
+//! What this Envoy process is called, in all its VMs and over their deaths.
+
+use crate::Millis;
+use crate::driver::host::Host;
+
+const KEY: &[u8] = b"ao1/instance";
+
+/// Gives the process its name, once.
+pub(crate) fn seed(host: &impl Host) {
+    if host.get(KEY).is_none() {
+        // Failing leaves the instance without a name until the next VM starts; the control plane then goes by the node id.
+        let name = format!("{:016x}@{}", host.random(), host.now_ns() / 1_000_000);
+        let _ = host.set(KEY, name.as_bytes(), None);
+    }
+}
+
+/// Name of this Envoy process.
+pub(crate) fn name(host: &impl Host) -> String {
+    named(host).0
+}
+
+/// When this Envoy process started; 0 if that is not known.
+pub(crate) fn started_ms(host: &impl Host) -> Millis {
+    named(host).1
+}
+
+fn named(host: &impl Host) -> (String, Millis) {
+    let text = host
+        .get(KEY)
+        .map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
+    match text.split_once('@') {
+        Some((name, started)) => (name.to_owned(), started.parse().unwrap_or(0)),
+        None => (text, 0),
+    }
+}
