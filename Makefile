@@ -1,6 +1,6 @@
 # The front door. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist images images-test versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane cli test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-tail bench-telemetry bench-instructions bench-core bench-hit-ratio fuzz clean
+.PHONY: help deps deps-test simulate soak oracle oracle-routing oracle-transparency run build dist images images-test versions wasm wasm-trap native native-panic wasm-pass-through wasm-no-copies control-plane cli test deploy-test lint deny fmt e2e conformance bench bench-quick bench-oracle bench-against bench-fleet bench-tier bench-admin bench-hostile bench-xds bench-transparency bench-trouble bench-tail bench-telemetry bench-instructions bench-envoy-instructions bench-core bench-hit-ratio fuzz clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -143,7 +143,7 @@ bench-quick: wasm wasm-pass-through wasm-no-copies native ## The same in short
 
 # The filter of another revision, built in a folder of its own, takes turns with this one.
 bench-against: REVISION = HEAD
-bench-against: wasm ## Ratios of CPU time against the filter of an earlier revision: REVISION (HEAD)
+bench-against: wasm native ## Ratios of CPU time against the filter of an earlier revision, also as a dynamic module: REVISION (HEAD)
 	tests/bench/install.sh
 	tests/bench/earlier.sh $(REVISION) $(TARGET_DIR)/earlier
 	$(CARGO) build --locked --release -p e2e --bin bench
@@ -206,6 +206,11 @@ fuzz: ## Everything that reads bytes of the network, with random ones: FUZZ_SECO
 bench-instructions: ## Instructions of the hot path's parts against their budgets, under valgrind
 	tests/bench/valgrind.sh
 	$(CARGO) bench --locked -p filter-core --features testing --bench instructions
+
+bench-envoy-instructions: native ## Instructions of a whole Envoy with the dynamic module for a hit, a forwarded and a stored request
+	tests/bench/valgrind.sh
+	$(CARGO) build --locked -p e2e --bin bench
+	$(TARGET_DIR)/debug/bench --instructions
 
 clean: ## Remove what was built, installed and written
 	$(CARGO) clean

@@ -160,6 +160,18 @@ pub(crate) fn ours(
     origin: u16,
     workers: u32,
 ) -> Result<Envoy> {
+    ours_under(name, filter, folder, &cores.server_wrapper(), origin, workers)
+}
+
+/// As [`ours`], started by a command of one's own.
+pub(crate) fn ours_under(
+    name: &str,
+    filter: PathBuf,
+    folder: &Path,
+    wrapper: &[&str],
+    origin: u16,
+    workers: u32,
+) -> Result<Envoy> {
     let mut bootstrap = bare(origin)?;
     let around = without_filter(Shell::of(&filter));
     bootstrap.wasm = Some(filter);
@@ -167,7 +179,7 @@ pub(crate) fn ours(
     routes.push_str("- match: { prefix: \"/plain/\" }\n  route: { cluster: origin, prefix_rewrite: \"/\" }\n");
     routes.push_str(&around);
     bootstrap.parts.insert(Part::Routes, routes);
-    started(&bootstrap, name, folder, workers, &cores.server_wrapper())
+    started(&bootstrap, name, folder, workers, wrapper)
 }
 
 /// Envoy with a Proxy-Wasm filter that does nothing, in front of everything.

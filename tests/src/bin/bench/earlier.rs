@@ -1,4 +1,4 @@
-//! The filter against an earlier build of itself: what a change of the code costs or saves.
+//! The filter, in both of its forms, against an earlier build of itself: what a change of the code costs or saves.
 
 use crate::cases::{Case, FORWARDED, HIT};
 use crate::contenders::{Cores, SIZES, origin, ours};
@@ -11,6 +11,9 @@ use std::path::Path;
 /// Short rounds, many of them: what else the machine does changes within seconds.
 pub(crate) const ROUNDS: u32 = 15;
 const SECONDS: u32 = 1;
+
+/// The earlier build, this one, and this one as a dynamic module.
+const CONTENDERS: usize = 3;
 
 /// What is asked of both.
 const ASKED: [(&str, &str, Load); 3] = [
@@ -27,7 +30,13 @@ pub(crate) fn compare(earlier: &Path, rounds: u32) -> Result<()> {
     let port = Target::of(&mut origin).address.port();
     let mut now = ours("now", e2e::artefacts::wasm_filter()?, folder.path(), &cores, port, 1)?;
     let mut before = ours("earlier", earlier.to_owned(), folder.path(), &cores, port, 1)?;
-    let targets = [(Target::of(&mut before), ", earlier build"), (Target::of(&mut now), "")];
+    let module = e2e::artefacts::native_filter()?;
+    let mut module = ours("module", module, folder.path(), &cores, port, 1)?;
+    let targets: [(Target, &str); CONTENDERS] = [
+        (Target::of(&mut before), ", earlier build"),
+        (Target::of(&mut now), ""),
+        (Target::of(&mut module), ", dynamic module"),
+    ];
     let mut cases = Vec::new();
     for (name, below, load) in ASKED {
         for (target, whose) in targets {
@@ -45,9 +54,9 @@ pub(crate) fn compare(earlier: &Path, rounds: u32) -> Result<()> {
     let mut results = Results::default();
     for round in 0..rounds {
         // Who comes first changes: the second one finds warmer caches, or a busier machine.
-        for pair in cases.chunks_exact(2) {
-            let turns: [usize; 2] = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-            for case in turns.iter().filter_map(|turn| pair.get(*turn)) {
+        let first = round as usize % CONTENDERS;
+        for turns in cases.chunks_exact(CONTENDERS) {
+            for case in turns.iter().cycle().skip(first).take(CONTENDERS) {
                 results.add(case, generator.run(case.load, &case.target, &case.path)?);
             }
         }

@@ -9,6 +9,7 @@ mod contenders;
 mod earlier;
 mod entry;
 mod footprint;
+mod instructions;
 mod load;
 mod numbers;
 mod peers;
@@ -64,12 +65,15 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         [] => run(&FULL),
         [flag] if flag == "--quick" => run(&QUICK),
+        [flag] if flag == "--instructions" => instructions::count(),
         [flag, file] if flag == "--against" => earlier::compare(Path::new(file), earlier::ROUNDS),
         [flag, file, rounds] if flag == "--against" => match rounds.parse() {
             Ok(rounds) if rounds > 0 => earlier::compare(Path::new(file), rounds),
             _ => Err(Failure::new("ROUNDS is a number above 0")),
         },
-        _ => Err(Failure::new("usage: bench [--quick | --against FILTER.wasm [ROUNDS]]")),
+        _ => Err(Failure::new(
+            "usage: bench [--quick | --instructions | --against FILTER.wasm [ROUNDS]]",
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
