@@ -250,7 +250,17 @@ fn max_connections_is_what_the_origin_gets_at_a_time() {
     );
     assert!((2..=3).contains(&most.load(Ordering::SeqCst)), "{most:?} at a time");
 
-    stack.change_settings(&json!({"concurrency": {"queue": 0}})).unwrap();
+    // Whoever waits gets a place as soon as there is one, whichever worker had it: long before the wait is over.
+    let one = json!({"max_connections": 1, "concurrency": {"queue": 100, "queue_timeout": "2s"}});
+    stack.change_settings(&one).unwrap();
+    for _ in 0..5 {
+        let waited: Vec<u16> = statuses(8).into_iter().map(|answer| answer.status).collect();
+        assert_eq!(waited, [200; 8]);
+    }
+
+    stack
+        .change_settings(&json!({"max_connections": 3, "concurrency": {"queue": 0}}))
+        .unwrap();
     let refused: Vec<Response> = statuses(24).into_iter().filter(|answer| answer.status == 503).collect();
     assert!(!refused.is_empty());
     for answer in &refused {

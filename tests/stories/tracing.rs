@@ -246,3 +246,29 @@ fn a_collector_that_is_dead_or_silent_harms_nothing() {
         assert_eq!(complaints(&mut stack), 2);
     }
 }
+
+#[test]
+fn what_a_client_makes_long_is_short_in_a_span() {
+    let collector = Collector::start().unwrap();
+    let stack = Stack::start(&plan(collector.port(), None), origin()).unwrap();
+    let long = "a".repeat(20_000);
+    stack.origin.script(|_| {
+        Reply::ok("content")
+            .header("cache-status", "b".repeat(20_000))
+            .max_age(600)
+    });
+    let request = Request::get(&format!("/page/{long}")).header("traceparent", traceparent(&trace(1)));
+    assert_eq!(stack.envoy.fetch(&request).unwrap().status, 200);
+    let is = |span: &Seen| span.trace == trace(1) && span.kind == SERVER;
+    let span = collector.span("the span of a request", is).unwrap();
+    assert!(span.attribute("http.url").contains("/page/aaa"), "{span:?}");
+    let longest = span
+        .attributes
+        .iter()
+        .map(|(name, value)| (value.len(), name.clone()))
+        .max();
+    assert!(
+        longest.as_ref().is_some_and(|(length, _)| *length < 2_000),
+        "{longest:?}"
+    );
+}

@@ -52,7 +52,7 @@ pub use freshness::{Freshness, MAX_TTL_MS};
 pub use health_check::{ActiveHealthCheck, HealthCheckMethod, StatusRange};
 pub use http2::Http2;
 pub use key_body::{BodyMethod, BodyReads, KeyBody};
-pub use names::Address;
+pub use names::{Address, is_host};
 pub use network::Network;
 pub use parse::{check_key, key_pointer};
 pub use profiles::{PROFILES, profile};

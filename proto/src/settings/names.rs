@@ -262,6 +262,12 @@ pub(super) fn text<'v, T>(value: &'v Value, kind: &Text<T>, sound: impl Fn(&str)
     Ok(text)
 }
 
+/// Whether settings can name this one host.
+#[must_use]
+pub fn is_host(text: &str) -> bool {
+    text.len() <= HOST.max && !text.starts_with('*') && sound_host(text)
+}
+
 fn sound_host(pattern: &str) -> bool {
     let host = pattern.strip_prefix("*.").unwrap_or(pattern);
     if let Some(literal) = host.strip_prefix('[') {

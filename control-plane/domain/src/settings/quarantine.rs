@@ -216,10 +216,12 @@ mod tests {
             assert!(!keyed.quarantine[0].holds(&keyed.routes));
         }
         let settings = Settings::parse(&document(json!({}))).unwrap().0;
-        let odd = Quarantined {
-            depends_on: vec!["cookie a b".to_owned()],
-            ..Quarantined::default()
-        };
-        assert!(proposal(&odd, &settings).is_none(), "no name of a cookie");
+        for no_name in ["cookie a b", "cookie (without a name)", "and 29 more"] {
+            let odd = Quarantined {
+                depends_on: vec!["cookie plan".to_owned(), no_name.to_owned()],
+                ..Quarantined::default()
+            };
+            assert!(proposal(&odd, &settings).is_none(), "{no_name}");
+        }
     }
 }

@@ -13,9 +13,9 @@ use hcm::http_connection_manager::Tracing;
 
 /// Attributes beside Envoy's own. The first takes the place of one with the query string.
 const TAGS: [(&str, &str); 5] = [
-    ("http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ)%"),
+    ("http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY):255%%PATH(NQ):1024%"),
     ("http.route", "%ROUTE_NAME%"),
-    ("optimizer.cache_status", "%RESP(CACHE-STATUS)%"),
+    ("optimizer.cache_status", "%RESP(CACHE-STATUS):1024%"),
     ("optimizer.breaker", "%FILTER_STATE(wasm.api_optimizer.breaker:PLAIN)%"),
     ("optimizer.details", "%RESPONSE_CODE_DETAILS%"),
 ];
@@ -40,7 +40,7 @@ pub(super) fn to_collector(hundredths: u16) -> Tracing {
             value: f64::from(hundredths) / 100.0,
         }),
         spawn_upstream_span: truth(true),
-        operation: "%REQ(:METHOD)% %ROUTE_NAME%".to_owned(),
+        operation: "%REQ(:METHOD):32% %ROUTE_NAME%".to_owned(),
         custom_tags: TAGS.map(tag).to_vec(),
         provider: Some(Http {
             name: "envoy.tracers.opentelemetry".to_owned(),

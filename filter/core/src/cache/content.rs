@@ -49,6 +49,12 @@ impl ContentPolicy {
         }
     }
 
+    /// Whether the operator has said that every content is a read.
+    #[must_use]
+    pub fn reads_all(&self) -> bool {
+        self.graphql.is_none()
+    }
+
     /// Whether a request is a read for all that its head says. One that is not is forwarded at once.
     ///
     /// # Errors

@@ -34,6 +34,13 @@ fn speaks_of_the_request(status: u16) -> bool {
     )
 }
 
+/// Whether an answer refuses the one request for what is in it: statuses that are never stored, and 400, which is stored only for a moment
+/// and where its origin says so.
+#[must_use]
+pub fn refuses_the_request(status: u16) -> bool {
+    status == 400 || status >= 401 && speaks_of_the_request(status)
+}
+
 /// True for an error that is not cacheable by default (RFC 9110 section 15.1): only the origin's own freshness stores it, and not for
 /// long.
 #[must_use]

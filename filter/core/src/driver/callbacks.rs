@@ -123,6 +123,9 @@ impl Vm {
         self.complete_dropped(ctx);
         self.end_overdue_waits(ctx);
         self.grant_places(ctx);
+        if self.parked.waits_for_place() {
+            self.ask_for_places(ctx);
+        }
         self.call_tier(ctx);
         self.resume_ready(ctx);
     }
@@ -133,7 +136,7 @@ impl Vm {
             return;
         }
         self.join(Ctx::new(host, host.now_ns() / 1_000_000));
-        let mut places = false;
+        let (mut places, mut shares) = (false, false);
         while let Some(item) = host.dequeue(queue) {
             let Some((said, rest)) = Wake::read(&item) else {
                 continue;
@@ -152,7 +155,11 @@ impl Vm {
                 Wake::Purged => self.acknowledge_purges(ctx),
                 Wake::Landed => self.flight_landed(rest),
                 Wake::Tier => self.call_tier(ctx),
-                Wake::Share => self.renew_places(ctx, true),
+                Wake::Share => {
+                    self.upstreams.limiter.note_wanted(ctx.now_ms);
+                    shares = true;
+                }
+                Wake::Free => shares = true,
                 Wake::Place => places = true,
                 Wake::Report => self.report_at_once(ctx),
                 Wake::Forwarding => {
@@ -168,6 +175,9 @@ impl Vm {
         }
         // Once, after the queue is empty: what these leave for a further callback is not to be taken up in this one.
         let ctx = Ctx::new(host, host.now_ns() / 1_000_000);
+        if shares {
+            self.share_places(ctx);
+        }
         if places {
             self.grant_places(ctx);
         }

@@ -72,6 +72,12 @@ impl Pool {
         self.in_use
     }
 
+    /// Whether it holds more than is in use.
+    #[must_use]
+    pub fn has_spare(&self) -> bool {
+        self.leased > self.in_use
+    }
+
     /// Takes a place. False when the limit is reached.
     pub fn take(&mut self, map: &impl SharedMap, upstream: &str, uid: u64, limit: u32, now_ms: Millis) -> bool {
         if self.in_use >= self.leased {

@@ -2,7 +2,7 @@
 
 use super::route_match::{HostPattern, host_of};
 use super::{DEFAULT_ROUTE, RoutePolicy};
-use optimizer_proto::settings::Quarantined;
+use optimizer_proto::settings::{Quarantined, is_host};
 use optimizer_proto::v1::SharingFinding;
 
 /// Longest beginning of a path that names such requests.
@@ -58,24 +58,16 @@ impl Scope {
 
 impl RoutePolicy {
     /// Route, host and path prefix of the requests that a finding about this one speaks of: all of its route; without a route, those of its
-    /// host in the same folder.
+    /// host in the same folder. `None` where no settings can name these alone: what a client writes into `Host` must not quarantine others.
     #[must_use]
-    pub fn scope_of(&self, authority: &[u8], path: &[u8]) -> (String, String, String) {
+    pub fn scope_of(&self, authority: &[u8], path: &[u8]) -> Option<(String, String, String)> {
         if self.name != DEFAULT_ROUTE {
-            return (self.name.clone(), "*".to_owned(), "/".to_owned());
+            return Some((self.name.clone(), "*".to_owned(), "/".to_owned()));
         }
-        let host = host_of(authority);
-        let sound = |host: &[u8]| {
-            host.iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
-        };
-        let host = if sound(host) && !host.is_empty() { host } else { b"*" };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_ascii_lowercase();
-        (
-            String::new(),
-            text(host),
-            String::from_utf8_lossy(folder(path)).into_owned(),
-        )
+        let host = std::str::from_utf8(host_of(authority)).ok()?;
+        let folder = std::str::from_utf8(folder(path)).ok()?;
+        (is_host(host) && folder.starts_with('/'))
+            .then(|| (String::new(), host.to_ascii_lowercase(), folder.to_owned()))
     }
 }
 
@@ -113,11 +105,11 @@ mod tests {
             ),
             ("h", "/page?x", ("", "h", "/page"), &["/page", "/page?y"], &["/other"]),
             ("h", "/", ("", "h", "/"), &["/", "/other"], &["/a"]),
-            ("[::1]:80", "/b/c", ("", "*", "/b/"), &["/b/x"], &["/c"]),
+            ("[::1]:80", "/b/c", ("", "[::1]", "/b/"), &["/b/x"], &["/c"]),
             ("h", "/b/\u{e9}/d", ("", "h", "/b/"), &["/b/x"], &["/c"]),
         ] {
             let route = policies.route(host.as_bytes(), path.as_bytes());
-            let (name, at, prefix) = route.scope_of(host.as_bytes(), path.as_bytes());
+            let (name, at, prefix) = route.scope_of(host.as_bytes(), path.as_bytes()).unwrap();
             assert_eq!((name.as_str(), at.as_str(), prefix.as_str()), scope);
             let scope = Scope::of_finding(&SharingFinding {
                 route: name,
@@ -136,5 +128,20 @@ mod tests {
             assert!(covered.iter().all(|path| covers(path)), "{scope:?}");
             assert!(!not_covered.iter().any(|path| covers(path)), "{scope:?}");
         }
+    }
+    #[test]
+    fn what_settings_cannot_name_is_no_scope() {
+        let document = json!({"routes": [{"name": "a", "path_prefix": "/a"}]});
+        let policies = Policies::compile(&Settings::parse(&document).unwrap().0);
+        let long = "a".repeat(256);
+        let scope = |host: &str, path: &str| {
+            let route = policies.route(host.as_bytes(), path.as_bytes());
+            route.scope_of(host.as_bytes(), path.as_bytes())
+        };
+        for host in ["x!y", "a..b", "a.b.", "*", "*.b", "", "[x]", long.as_str()] {
+            assert_eq!(scope(host, "/b/c"), None, "{host}");
+            assert!(scope(host, "/a/c").is_some(), "of a route: {host}");
+        }
+        assert_eq!(scope("h", "*"), None);
     }
 }

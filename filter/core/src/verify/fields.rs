@@ -4,6 +4,7 @@
 use crate::cache::{KeyPolicy, QueryPolicy, lenient};
 use crate::http::fields::{Fields, is_alias};
 use crate::http::head::is_of_the_hop;
+use optimizer_proto::settings::MAX_DEPENDS_ON;
 use std::fmt;
 
 /// Parts that are told apart; the last one stands for all that are left.
@@ -82,12 +83,27 @@ impl fmt::Display for Field {
             Self::Header(name) => ("header", name),
             Self::Query(name) => ("query", name),
         };
+        if name.is_empty() {
+            return write!(f, "{kind} (without a name)");
+        }
         let shown = name.iter().take(MAX_NAME).map(|byte| match byte {
             byte if byte.is_ascii_graphic() => char::from(*byte),
             _ => '?',
         });
         write!(f, "{kind} {}", shown.collect::<String>())
     }
+}
+
+/// As a finding tells them; of more than settings may hold the last one says how many there are.
+#[must_use]
+pub fn told(depends_on: &[Field]) -> Vec<String> {
+    let fits = depends_on.len() <= MAX_DEPENDS_ON;
+    let named = if fits { depends_on.len() } else { MAX_DEPENDS_ON - 1 };
+    let mut told: Vec<String> = depends_on.iter().take(named).map(Field::to_string).collect();
+    if !fits {
+        told.push(format!("and {} more", depends_on.len() - named));
+    }
+    told
 }
 
 /// What of this request is not in the key, the likeliest first, in parts that are left out together. `selecting`: names by which the stored
@@ -104,7 +120,7 @@ pub fn unkeyed(request: &Fields<'_>, policy: &KeyPolicy, selecting: &[&[u8]]) ->
             .all(b"cookie")
             .flat_map(pairs)
             .filter(|pair| !is_kept_cookie(pair, policy));
-        found.extend(cookies.map(|pair| Field::Cookie(name_of(pair).to_vec())));
+        found.extend(cookies.map(|pair| Field::Cookie(name_of_cookie(pair).to_vec())));
     }
     let path = request.get(b":path").unwrap_or_default();
     let dropped = parameters(path).filter(|parameter| !is_kept_parameter(parameter, policy));
@@ -127,8 +143,9 @@ pub fn without(request: &Fields<'_>, policy: &KeyPolicy, removed: &[Field]) -> V
     for (name, value) in request.iter() {
         let value = match name {
             b"cookie" => {
-                let stays =
-                    |pair: &&[u8]| is_kept_cookie(pair, policy) || !is_removed(Field::Cookie(name_of(pair).to_vec()));
+                let stays = |pair: &&[u8]| {
+                    is_kept_cookie(pair, policy) || !is_removed(Field::Cookie(name_of_cookie(pair).to_vec()))
+                };
                 let left: Vec<&[u8]> = pairs(value).filter(stays).collect();
                 left.join(&b"; "[..])
             }
@@ -205,6 +222,11 @@ fn path_without(path: &[u8], policy: &KeyPolicy, removed: &[Field]) -> Vec<u8> {
         out.extend(left.join(&b"&"[..]));
     }
     out
+}
+
+/// A cookie without `=` is a value without a name (RFC 6265bis section 5.6), and values are told to nobody.
+fn name_of_cookie(pair: &[u8]) -> &[u8] {
+    if pair.contains(&b'=') { name_of(pair) } else { &[] }
 }
 
 fn name_of(pair: &[u8]) -> &[u8] {
@@ -328,6 +350,27 @@ mod tests {
             &[cookie("a")],
         );
         assert_eq!(bare, [(b":path".to_vec(), b"/p?a".to_vec())]);
+    }
+
+    #[test]
+    fn no_more_is_told_than_settings_hold() {
+        let fields: Vec<Field> = (0..60_u8).map(|number| Field::Cookie(vec![b'a', number])).collect();
+        assert_eq!(told(&fields[..MAX_DEPENDS_ON]).len(), MAX_DEPENDS_ON);
+        let all = told(&fields);
+        assert_eq!(
+            (all.len(), all.last().unwrap().as_str()),
+            (MAX_DEPENDS_ON, "and 29 more")
+        );
+    }
+
+    #[test]
+    fn a_cookie_without_a_name_is_left_out_and_not_shown() {
+        let lines = [(":path", "/p"), ("cookie", "s3cret; a=1; =other")];
+        let request = request(&lines);
+        let all = unkeyed(&request, &KeyPolicy::default(), &[]);
+        assert_eq!(shown(&all), ["cookie (without a name)", "cookie a"]);
+        let left = without(&request, &KeyPolicy::default(), &all[0]);
+        assert!(left.contains(&(b"cookie".to_vec(), b"a=1".to_vec())), "{left:?}");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Verdict {
     DiffersByItself,
     /// The origin says something else now, whatever is not in the key.
     Changed,
+    /// The origin refuses this one request, and says what was served to the same one without what is not in the key.
+    Refused,
     /// The answer depends on these parts of what is not in the key.
     NotInKey(Range<usize>),
 }
@@ -62,6 +64,8 @@ pub struct Inquiry {
     suspected: bool,
     /// The answer to the request as the client made it.
     asked: Digest,
+    /// It refuses this one request.
+    refused: bool,
     /// The answer without all parts.
     bare: Digest,
     stage: Stage,
@@ -78,6 +82,7 @@ impl Inquiry {
             parts,
             suspected: suspected && parts > 0,
             asked: served,
+            refused: false,
             bare: served,
             stage: Stage::Compare,
         }
@@ -108,14 +113,16 @@ impl Inquiry {
         }
     }
 
-    /// Takes the answer to [`Self::next`]; a verdict ends the inquiry.
-    pub fn take(&mut self, seen: Digest) -> Option<Verdict> {
+    /// Takes the answer to [`Self::next`]; a verdict ends the inquiry. `refuses`: it speaks of the one request, as 400 and 431 do. A client
+    /// that is refused for what it alone sends has got what everybody gets: else any client could end the sharing of a route.
+    pub fn take(&mut self, seen: Digest, refuses: bool) -> Option<Verdict> {
         let as_asked = seen == self.asked;
         let stage = match &self.stage {
             Stage::Compare if as_asked && !self.suspected => return Some(Verdict::Same),
             Stage::Compare if as_asked => Stage::Bare,
             Stage::Compare => {
                 self.asked = seen;
+                self.refused = refuses;
                 Stage::Again
             }
             Stage::Again if !as_asked => return Some(Verdict::DiffersByItself),
@@ -123,6 +130,7 @@ impl Inquiry {
             Stage::Again => Stage::Bare,
             Stage::Bare if as_asked && self.asked == self.served => return Some(Verdict::Same),
             Stage::Bare if as_asked => return Some(Verdict::Changed),
+            Stage::Bare if self.refused && seen == self.served => return Some(Verdict::Refused),
             Stage::Bare => {
                 self.bare = seen;
                 Stage::Alternate { turns: 2 }

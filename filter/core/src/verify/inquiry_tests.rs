@@ -20,7 +20,7 @@ fn inquire(mut inquiry: Inquiry, parts: usize, mut origin: impl FnMut(&[usize], 
             Probe::AsAsked => (0..parts).collect(),
             Probe::Without(range) => (0..parts).filter(|part| !range.contains(part)).collect(),
         };
-        if let Some(verdict) = inquiry.take(digest(origin(&left, asked))) {
+        if let Some(verdict) = inquiry.take(digest(origin(&left, asked)), false) {
             return (verdict, asked);
         }
     }

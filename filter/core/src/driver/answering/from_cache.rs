@@ -104,7 +104,7 @@ impl Vm {
                     detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
                     key: Some(key),
                     stored: Some(Box::new(Stored::of(found))),
-                    validate: !asked.is_posted_read(),
+                    validate: !asked.is_posted_read() && searched.is_none(),
                     ..ForwardPlan::plain(Forward::Stale)
                 })
             }
@@ -158,7 +158,8 @@ impl Vm {
                     detail: Some(reason.as_str()),
                     key: Some(key),
                     stored: Some(Box::new(Stored::of(found))),
-                    validate,
+                    // The origin is asked for another URL than the stored one's: a tag says nothing about that (RFC 9110 section 8.8.3).
+                    validate: validate && searched.is_none(),
                     ..ForwardPlan::plain(cause)
                 })
             }
@@ -191,7 +192,7 @@ impl Vm {
             self.recorder.cache.lookups = lookups;
             match looked_up {
                 Lookup::Missing(Missing::Uri) => {}
-                // A validation may have brought another field than it was stored with.
+                // What was restored may say something else than it was stored for.
                 Lookup::Usable { ref found, .. } if !says(found.value(), &variance) => {}
                 other => {
                     self.learn_search(ctx, route, text);

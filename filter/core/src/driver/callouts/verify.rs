@@ -5,7 +5,7 @@
 
 use crate::Millis;
 use crate::breaker::{self, OutcomeClass, Permit};
-use crate::cache::{CacheKey, Framing, StoredView};
+use crate::cache::{CacheKey, Framing, StoredView, refusal};
 use crate::driver::exchange::Exchange;
 use crate::driver::exchange::guarded::has_hidden_credentials;
 use crate::driver::exchange::plan::SURROGATE_CAPABILITY;
@@ -75,6 +75,10 @@ impl Vm {
             return;
         }
         let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
+        if route.scope_of(asked.target.authority, asked.target.path).is_none() {
+            self.recorder.reason(VerifyResult::NotVerifiable);
+            return;
+        }
         let Ok(view) = StoredView::decode_again(found.value()) else {
             return;
         };
@@ -260,7 +264,8 @@ impl Vm {
             let suspected = self.verifying.is_suspected(hit.key.hash(), view.response_time_ms());
             hit.inquiry = Some(Inquiry::new(served, hit.parts.len(), suspected));
         }
-        hit.inquiry.as_mut().map(|inquiry| inquiry.take(seen))
+        let refuses = refusal::refuses_the_request(status);
+        hit.inquiry.as_mut().map(|inquiry| inquiry.take(seen, refuses))
     }
 
     fn act_upon(&mut self, ctx: Ctx<'_, impl Host>, hit: &Hit, verdict: Verdict) {
@@ -270,6 +275,7 @@ impl Vm {
             Verdict::Same => VerifyResult::Same,
             Verdict::Changed => VerifyResult::Changed,
             Verdict::DiffersByItself => VerifyResult::DiffersByItself,
+            Verdict::Refused => VerifyResult::NotVerifiable,
             Verdict::NotInKey(_) => VerifyResult::NotInKey,
         };
         self.recorder.reason(result);
@@ -282,11 +288,13 @@ impl Vm {
                     self.verifying.suspect(hit.key.hash(), stored_ms);
                 }
             }
+            Verdict::Refused => {}
             Verdict::DiffersByItself => self.verifying.note_differing(hit.key.hash(), ctx.now_ms),
             Verdict::NotInKey(range) => {
                 let depends_on = hit.parts.get(range).unwrap_or_default().concat();
-                let finding = finding(hit, &depends_on, ctx.now_ms);
-                self.quarantine(ctx, finding);
+                if let Some(finding) = finding(hit, &depends_on, ctx.now_ms) {
+                    self.quarantine(ctx, finding);
+                }
             }
         }
     }
@@ -297,23 +305,23 @@ fn says_something(status: u16) -> bool {
     (200..500).contains(&status) && !matches!(status, 304 | 408 | 421 | 425 | 429)
 }
 
-fn finding(hit: &Hit, depends_on: &[Field], at_ms: Millis) -> SharingFinding {
+fn finding(hit: &Hit, depends_on: &[Field], at_ms: Millis) -> Option<SharingFinding> {
     let request = Fields::from(header_map::parse(&hit.request));
     let of = |name: &[u8]| request.get(name).unwrap_or_default();
-    let (route, host, path_prefix) = hit.route.scope_of(of(b":authority"), of(b":path"));
+    let (route, host, path_prefix) = hit.route.scope_of(of(b":authority"), of(b":path"))?;
     let named = format!("{route} {host} {path_prefix} {}", hit.route.rule);
     let (served, fetched) = hit.inquiry.as_ref().map(Inquiry::digests).unwrap_or_default();
     let hex = |digest: [u8; 16]| format!("{:032x}", u128::from_be_bytes(digest));
-    SharingFinding {
+    Some(SharingFinding {
         id: format!("{:016x}", xxh3_64_with_seed(named.as_bytes(), SAMPLE)),
         upstream: hit.cluster.clone(),
         route,
         host,
         path_prefix,
         rule: hit.route.rule.clone(),
-        depends_on: depends_on.iter().map(Field::to_string).collect(),
+        depends_on: fields::told(depends_on),
         served: hex(served),
         fetched: hex(fetched),
         at_ms,
-    }
+    })
 }

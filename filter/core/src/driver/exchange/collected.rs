@@ -28,6 +28,16 @@ impl Content {
         }
     }
 
+    /// Whether nothing speaks against its being a read but that the content was not seen as a whole. Where the operator has said that every
+    /// content is a read, such a request makes nothing invalid either: else one that is too large or too slow would remove all others.
+    pub(crate) fn is_unseen(&self) -> bool {
+        use Reason::{ContentExpected, ContentSlow, ContentTooLarge, ContentTrailers, ContentUnseen, NoRoom};
+        matches!(
+            self,
+            Self::Refused(ContentExpected | ContentSlow | ContentTooLarge | ContentTrailers | ContentUnseen | NoRoom)
+        )
+    }
+
     /// Why the content makes no key.
     pub(crate) fn refusal(&self) -> Option<&'static str> {
         match self {

@@ -1,6 +1,6 @@
 //! Sending a request on to its upstream.
 
-use crate::cache::{CacheKey, StoredView, Variance, validation};
+use crate::cache::{StoredView, validation};
 use crate::driver::exchange::plan::{Pending, SURROGATE_CAPABILITY};
 use crate::driver::exchange::verdict::{Pace, Verdict};
 use crate::driver::exchange::{Exchange, Forwarded, Phase};
@@ -46,18 +46,12 @@ impl Vm {
             .as_ref()
             .filter(|route| self.tier_may_take(route))
             .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
-        let held = plan.stored.as_ref().map(|held| held.bytes.as_ref());
-        let searched = plan
-            .key
-            .as_ref()
-            .zip(held)
-            .and_then(|(key, held)| found_under(key, held));
         let request = Rc::new(map);
         exchange.came = plan.key.is_some().then(|| Rc::clone(&request));
         exchange.phase = Phase::Forwarded(Box::new(Forwarded {
             request,
             key: plan.key,
-            searched,
+            searched: None,
             may_be_searched: !self.learned.searches.is_empty(),
             cause: plan.cause,
             detail: plan.detail,
@@ -105,14 +99,4 @@ impl Vm {
         set(b"if-none-match", conditional.if_none_match.as_deref())
             && set(b"if-modified-since", conditional.if_modified_since)
     }
-}
-
-/// The key under which what is stored was found, where it answers other queries than its own.
-fn found_under(key: &CacheKey, stored: &[u8]) -> Option<CacheKey> {
-    let view = StoredView::decode(stored, false).ok()?;
-    if !CacheKey::is_searched(view.key()) {
-        return None;
-    }
-    let variance = Variance::of(&view.fields().collect())?;
-    key.searched(&variance).filter(|key| key.as_bytes() == view.key())
 }

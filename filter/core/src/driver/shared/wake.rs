@@ -24,6 +24,8 @@ pub(crate) enum Wake {
     Share = b'H',
     /// There may be places within a concurrency limit again.
     Place = b'C',
+    /// A call of this VM is over, and other VMs wait for places.
+    Free = b'E',
     /// Something happened that the control plane is to know at once.
     Report = b'R',
     /// More is known about how requests leave Envoy.
@@ -33,7 +35,7 @@ pub(crate) enum Wake {
 }
 
 impl Wake {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Settings,
         Self::Adopted,
         Self::InvalidationLog,
@@ -44,6 +46,7 @@ impl Wake {
         Self::Tier,
         Self::Share,
         Self::Place,
+        Self::Free,
         Self::Report,
         Self::Forwarding,
         Self::Started,

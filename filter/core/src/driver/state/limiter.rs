@@ -8,6 +8,8 @@ use rustc_hash::FxHashMap;
 
 /// Upstreams a VM keeps apart; one beyond these goes without a limit.
 const MAX_UPSTREAMS: usize = 128;
+/// For so long the word of another worker counts that requests wait there: it says so at each of its ticks.
+const WANTED_MS: Millis = 1_000;
 
 #[derive(Debug, Default)]
 struct Upstream {
@@ -20,6 +22,8 @@ struct Upstream {
 #[derive(Debug, Default)]
 pub struct Limiter {
     upstreams: FxHashMap<String, Upstream>,
+    /// When another worker last said that requests wait there.
+    wanted_ms: Option<Millis>,
 }
 
 impl Limiter {
@@ -86,6 +90,17 @@ impl Limiter {
         }
     }
 
+    /// Requests wait in another worker.
+    pub(crate) fn note_wanted(&mut self, now_ms: Millis) {
+        self.wanted_ms = Some(now_ms);
+    }
+
+    /// Whether requests wait in another worker.
+    pub(crate) fn is_wanted(&self, now_ms: impl FnOnce() -> Millis) -> bool {
+        self.wanted_ms
+            .is_some_and(|wanted_ms| now_ms().abs_diff(wanted_ms) < WANTED_MS)
+    }
+
     /// A request was refused.
     pub(crate) fn refused(&mut self, name: &str) {
         if let Some(upstream) = self.upstreams.get_mut(name) {
@@ -105,6 +120,9 @@ impl Limiter {
     ) -> bool {
         let mut freed = false;
         for (name, upstream) in &mut self.upstreams {
+            if generous && !upstream.pool.has_spare() {
+                continue;
+            }
             let waiting = parked.waiting_for_place(name);
             let told = PoolDemand {
                 waiting: u32::try_from(waiting).unwrap_or(u32::MAX),

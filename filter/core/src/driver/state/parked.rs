@@ -161,6 +161,11 @@ impl Parked {
         self.waiting(&Lane::Slot(upstream.to_owned()))
     }
 
+    /// Whether somebody waits for a place for a call.
+    pub(crate) fn waits_for_place(&self) -> bool {
+        self.lanes.keys().any(|lane| matches!(lane, Lane::Slot(_)))
+    }
+
     /// Who waits there longest.
     pub(crate) fn first(&self, lane: &Lane) -> Option<TicketId> {
         self.lanes.get(lane)?.first().copied()

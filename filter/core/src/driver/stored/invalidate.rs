@@ -23,7 +23,8 @@ impl Vm {
         status: u16,
         response: &Fields<'_>,
     ) {
-        if !asked.method.is_unsafe() {
+        let is_read = route.content.reads_all() && exchange.content.is_unseen();
+        if !asked.method.is_unsafe() || is_read {
             return;
         }
         let mut stamped = false;

@@ -107,6 +107,24 @@ fn a_posted_read_makes_nothing_invalid_and_another_post_does() {
 }
 
 #[test]
+fn a_read_whose_content_is_not_seen_makes_nothing_invalid() {
+    let large = vec![b'a'; 2 << 10];
+    for (settings, content, kept) in [
+        (READS, &br#"{"query":"query A { a }"}"#[..], true),
+        (GRAPHQL, br#"{"query":"query A { a }"}"#, false),
+    ] {
+        let mut envoy =
+            Envoy::new(&settings.replace("operations\":[\"A\"]", "operations\":[\"A\"],\"max_size\":\"1KiB\""));
+        forwarded(envoy.read("POST", &[TYPED], content, (&FRESH, b"first")));
+        let seen = cache_status(envoy.read("POST", &[TYPED], &large, (&FRESH, b"other")));
+        assert!(seen.contains("detail=content-too-large"), "{seen}");
+        let again = envoy.read("POST", &[TYPED], content, (&FRESH, b"second"));
+        // What may be a mutation makes invalid what its URL has stored.
+        assert_eq!(matches!(again, Seen::Replied(_)), kept, "{again:?}");
+    }
+}
+
+#[test]
 fn a_posted_read_is_not_validated() {
     let mut envoy = Envoy::new(READS);
     let stale = [

@@ -140,3 +140,22 @@ fn it_is_renewed_by_a_clients_request_under_its_key() {
     wake(&mut envoy);
     assert!(envoy.host.calls.borrow().is_empty());
 }
+
+#[test]
+fn a_tag_of_another_url_is_not_put_into_a_request() {
+    let mut envoy = Envoy::seeing();
+    let tagged = [("cache-control", "max-age=1"), SAYS[1], ("etag", "\"v1\""), SAYS[2]];
+    forwarded(envoy.path("/t?utm=1", &[], &tagged, b"one"));
+    envoy.wait(3_000);
+    // Every URL of this origin has the same tag, and it does not say any more that the parameter makes no difference.
+    let (_, status) = forwarded(envoy.path("/t?utm=2", &[], &tagged[..3], b"two"));
+    assert_eq!(envoy.host.header(MapKind::Request, "if-none-match"), None);
+    assert!(status.contains("fwd=stale"), "{status}");
+    assert_eq!(replied(envoy.path("/t?utm=2", &[], &[], b"")).body, b"two");
+    let own = [("if-none-match", "\"mine\"")];
+    forwarded(envoy.path("/t?utm=3", &own, &tagged[..3], b"three"));
+    assert_eq!(
+        envoy.host.header(MapKind::Request, "if-none-match").as_deref(),
+        Some("\"mine\"")
+    );
+}

@@ -229,3 +229,76 @@ fn one_question_at_a_time_and_never_more_than_the_budget() {
         "{spent} of {BURST}: nothing else went to the origin"
     );
 }
+
+#[test]
+fn a_client_that_is_refused_for_what_it_sends_quarantines_nothing() {
+    for (status, found) in [("400", 0), ("403", 0), ("431", 0), ("404", 1), ("302", 1)] {
+        let mut envoy = holding(ON, b"page");
+        let junk = "j".repeat(3_000);
+        hit(&mut envoy, &[("cookie", &format!("x={junk}"))]);
+        let mut by_length = |of: &dyn Fn(&str) -> String| {
+            let refused = of("cookie").len() > 2_000;
+            (
+                if refused { status } else { "200" },
+                if refused { "no" } else { "page" }.to_owned(),
+            )
+        };
+        let asked = answer_all(&mut envoy, &mut by_length);
+        let delta = reported(&mut envoy);
+        assert_eq!(delta.findings.len(), found, "{status}");
+        assert_eq!(count(&delta, VerifyResult::NotVerifiable), 1 - found as u64, "{status}");
+        assert!(found > 0 || asked == 3, "{status}: {asked}");
+    }
+}
+
+#[test]
+fn what_is_refused_without_a_cookie_is_found_still() {
+    let mut members = |of: &dyn Fn(&str) -> String| {
+        let member = of("cookie").contains("plan=gold");
+        (
+            if member { "200" } else { "403" },
+            if member { "gold" } else { "members only" }.to_owned(),
+        )
+    };
+    let mut envoy = holding(ON, b"gold");
+    for cookie in ["a=b", "plan=gold"] {
+        hit(&mut envoy, &[("cookie", cookie)]);
+        answer_all(&mut envoy, &mut members);
+    }
+    assert_eq!(reported(&mut envoy).findings.remove(0).depends_on, ["cookie plan"]);
+}
+
+#[test]
+fn no_value_and_no_more_names_than_settings_hold_are_told() {
+    let many: String = (0..60).map(|number| format!("c{number:02}=1; ")).collect();
+    for (cookie, hidden) in [("s3cret".to_owned(), "s3cret"), (format!("{many}zz=gold"), "zz=gold")] {
+        let mut envoy = holding(ON, b"free");
+        hit(&mut envoy, &[("cookie", &cookie)]);
+        let mut by_cookie = |of: &dyn Fn(&str) -> String| {
+            (
+                "200",
+                if of("cookie").contains(hidden) { "gold" } else { "free" }.to_owned(),
+            )
+        };
+        answer_all(&mut envoy, &mut by_cookie);
+        let found = reported(&mut envoy).findings.remove(0);
+        assert!(
+            found.depends_on.len() <= optimizer_proto::settings::MAX_DEPENDS_ON,
+            "{found:?}"
+        );
+        assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_host_that_settings_cannot_name_is_not_verified() {
+    let mut envoy = holding(ON, b"free");
+    let [method, scheme, _, path] = GET;
+    for _ in 0..2 {
+        let asked = [method, scheme, (":authority", "x!y"), path, ("cookie", "plan=gold")];
+        envoy.ask(&asked, "200", &SHARED, b"free");
+    }
+    let mut other = |_: &dyn Fn(&str) -> String| ("200", "gold".to_owned());
+    assert_eq!(answer_all(&mut envoy, &mut other), 0);
+    assert_eq!(count(&reported(&mut envoy), VerifyResult::NotVerifiable), 1);
+}

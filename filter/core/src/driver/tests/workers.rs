@@ -9,6 +9,10 @@ use optimizer_proto::v1::{Command, PurgeCommand};
 
 /// Another VM of the same Envoy process.
 fn another_vm(of: &Envoy) -> Envoy {
+    another_vm_with(of, "{}")
+}
+
+fn another_vm_with(of: &Envoy, settings: &str) -> Envoy {
     let host = FakeHost {
         map: std::rc::Rc::clone(&of.host.map),
         ..FakeHost::default()
@@ -19,12 +23,65 @@ fn another_vm(of: &Envoy) -> Envoy {
     host.set_property("xds\0route_name", b"all");
     let mut vm = Vm::new();
     vm.on_start(&host);
-    vm.on_configure(&host, ROOT, br#"{"control_cluster":"control","settings":{}}"#);
+    let document = format!(r#"{{"control_cluster":"control","settings":{settings}}}"#);
+    vm.on_configure(&host, ROOT, document.as_bytes());
     Envoy {
         host,
         vm,
         details: "via_upstream",
     }
+}
+
+#[test]
+fn who_waits_for_a_place_gets_it_when_a_call_of_another_worker_is_over() {
+    const ONE: &str = r#"{"cache_enabled":false,"max_connections":1,"concurrency":{"queue":9,"queue_timeout":"5s"}}"#;
+    let mut holder = Envoy::new(ONE);
+    let mut other = another_vm_with(&holder, ONE);
+    let ask = |envoy: &mut Envoy, context: u32| {
+        envoy.host.set_request(&GET);
+        let shared = SharedExchange::default();
+        let flow = envoy.vm.on_request_headers(&envoy.host, &shared, context);
+        (shared, flow)
+    };
+    let wake = |envoy: &mut Envoy, said: Option<Wake>| {
+        let queue = envoy.vm.queue;
+        if let Some(said) = said {
+            envoy.host.enqueue(queue, &[said.byte()]).unwrap();
+        }
+        envoy.vm.on_wake(&envoy.host, ROOT, queue);
+    };
+    let (call, flow) = ask(&mut holder, 1);
+    assert_eq!(flow, Flow::Continue);
+    let (_waiting, flow) = ask(&mut other, 2);
+    assert_eq!(flow, Flow::Pause);
+    // It says so, and there is nothing to be given yet. Somebody waits at the holder as well.
+    wake(&mut holder, Some(Wake::Share));
+    let (_behind, flow) = ask(&mut holder, 3);
+    assert_eq!(flow, Flow::Pause);
+    holder.vm.on_end(&holder.host, &call);
+    let queue = holder.vm.queue;
+    let said: Vec<_> = holder.host.queued.borrow().get(&queue).cloned().unwrap_or_default();
+    assert_eq!(said, [[Wake::Free.byte()]]);
+    wake(&mut holder, None);
+    assert_eq!(
+        holder.host.resumed.get(),
+        0,
+        "those that wait here ask anew, behind the others"
+    );
+    wake(&mut other, Some(Wake::Place));
+    assert_eq!(other.host.resumed.get(), 1);
+    // While nobody says that he waits elsewhere, places stay where they are.
+    let mut alone = Envoy::new(ONE);
+    let (call, _) = ask(&mut alone, 1);
+    alone.vm.on_end(&alone.host, &call);
+    assert!(
+        alone
+            .host
+            .queued
+            .borrow()
+            .get(&alone.vm.queue)
+            .is_none_or(Vec::is_empty)
+    );
 }
 
 #[test]

@@ -24,15 +24,28 @@ impl Vm {
         self.upstreams
             .limiter
             .give(name, took_ms, &self.policies.limit, self.membership.sharers());
-        if self.parked.waiting_for_place(name) > 0 {
-            // Another stream may only go on from a root callback.
-            let _ = host.enqueue(self.queue, &[Wake::Place.byte()]);
-        }
+        // Another stream may only go on from a root callback, and another worker only gets what this one gives back.
+        let wake = if self.upstreams.limiter.is_wanted(|| host.now_ns() / 1_000_000) {
+            Wake::Free
+        } else if self.parked.waiting_for_place(name) > 0 {
+            Wake::Place
+        } else {
+            return;
+        };
+        let _ = host.enqueue(self.queue, &[wake.byte()]);
     }
 
-    /// Somebody waits for a place: the other workers are asked for those that they do not need.
+    /// Somebody waits for a place: the other workers are asked for those that they do not need, now or after their calls.
     pub(crate) fn ask_for_places(&self, ctx: Ctx<'_, impl Host>) {
         self.tell_others(ctx, Wake::Share);
+    }
+
+    /// Requests wait for places in other workers: gives them what is not in use. Those that wait here ask anew, behind them.
+    pub(crate) fn share_places(&mut self, ctx: Ctx<'_, impl Host>) {
+        self.renew_places(ctx, true);
+        if self.parked.waits_for_place() {
+            let _ = ctx.host.enqueue(self.queue, &[Wake::Place.byte()]);
+        }
     }
 
     /// Renews what is leased; with `generous` everything not in use is given back. Root callbacks only.
