@@ -318,7 +318,11 @@ fn a_route_whose_share_is_0_is_never_verified_while_another_is() {
         never();
     }
     miss(&stack);
-    assert_eq!(stack.origin.count("/never/1"), 1, "nobody has asked for it but its first client");
+    assert_eq!(
+        stack.origin.count("/never/1"),
+        1,
+        "nobody has asked for it but its first client"
+    );
     assert_eq!(findings(&stack).len(), 1);
     // Operators see what holds for a request.
     let explained = |path: &str| {

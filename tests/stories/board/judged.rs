@@ -59,7 +59,9 @@ fn finding_released(browser: &mut Browser, stack: &Stack) {
     let verified = json!({"verify_sharing": {"enabled": true, "hits_percent": 100}});
     stack.change_settings(&verified).unwrap();
     let finding = found(stack);
-    browser.wait_text("#findings", "api.test/prices/\tcookie plan\tnot cached").unwrap();
+    browser
+        .wait_text("#findings", "api.test/prices/\tcookie plan\tnot cached")
+        .unwrap();
     let shown = browser.text("#findings").unwrap();
     for digest in ["served", "fetched"] {
         assert!(shown.contains(finding[digest].as_str().unwrap()), "{shown}");
@@ -109,10 +111,14 @@ fn patch_tried_and_stopped(browser: &mut Browser, stack: &Stack, second: &Envoy)
     assert!(listed(stack, "/tuning/experiments").is_empty(), "refused");
     browser.enter("#experiment-patch", "{\"default_ttl\": \"1m\"}").unwrap();
     begin(browser);
-    browser.wait_text("#experiment-result", "is under way with revision").unwrap();
+    browser
+        .wait_text("#experiment-result", "is under way with revision")
+        .unwrap();
     browser.wait_text("#experiment h3", "Under way").unwrap();
     browser.wait_text("#experiment", "warming up").unwrap();
-    browser.wait_text("#experiment", "on 50 % of the Envoys: <img src=x").unwrap();
+    browser
+        .wait_text("#experiment", "on 50 % of the Envoys: <img src=x")
+        .unwrap();
     // Both arms with what they did, and each difference with its interval.
     wait::until("requests of both arms", || {
         for envoy in [&stack.envoy, second] {
@@ -126,15 +132,24 @@ fn patch_tried_and_stopped(browser: &mut Browser, stack: &Stack, second: &Envoy)
     browser.wait_text("#experiment", "tries the change\t1\t").unwrap();
     browser.wait_text("#experiment", "control group\t1\t").unwrap();
     browser.wait_text("#experiment", "0.0 %\tno data yet").unwrap();
-    browser.wait_text("#experiment", "Failed requests\t+0.0 points (").unwrap();
+    browser
+        .wait_text("#experiment", "Failed requests\t+0.0 points (")
+        .unwrap();
     browser.wait_text("#experiment", "1 points more").unwrap();
-    browser.press("#experiment button[aria-label='Stop the experiment']").unwrap();
+    browser
+        .press("#experiment button[aria-label='Stop the experiment']")
+        .unwrap();
     confirm(browser, "Stop the experiment?");
     browser.wait_text("#experiment-result", "and rolled back.").unwrap();
     browser.wait_text("#experiment h3", "The last one").unwrap();
-    browser.wait_text("#experiment-list", "{\"default_ttl\":\"1m\"}\tstopped").unwrap();
+    browser
+        .wait_text("#experiment-list", "{\"default_ttl\":\"1m\"}\tstopped")
+        .unwrap();
     assert_eq!(listed(stack, "/tuning/experiments")[0]["state"], "stopped");
-    assert_eq!(stack.rest().document("/settings/canary").unwrap()["canary"], Value::Null);
+    assert_eq!(
+        stack.rest().document("/settings/canary").unwrap()["canary"],
+        Value::Null
+    );
 }
 
 /// Asks for what is advised, and what came of it.
@@ -164,6 +179,8 @@ fn advice_tried(browser: &mut Browser, stack: &Stack) {
     })
     .unwrap();
     browser.wait_text("#experiment h3", "Under way").unwrap();
-    browser.wait_text("#experiment-list", "{\"max_connections\":2}").unwrap();
+    browser
+        .wait_text("#experiment-list", "{\"max_connections\":2}")
+        .unwrap();
     assert_eq!(listed(stack, "/tuning/experiments")[0]["source"], "limits");
 }

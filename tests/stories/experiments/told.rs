@@ -34,7 +34,9 @@ fn what_is_several_times_slower_is_stopped_before_caches_are_warm_and_told_until
         std::thread::sleep(Duration::from_millis(200));
         Reply::ok(request.path.clone()).header("cache-control", "no-store")
     });
-    let (mut stack, others) = stack(json!({"alerts": {"resolve_after": "1s"}}), origin.unwrap());
+    // Of a limit like this a worker takes one place at a time, and not many of a larger one for later.
+    let settings = json!({"alerts": {"resolve_after": "1s"}, "max_connections": 32});
+    let (mut stack, others) = stack(settings, origin.unwrap());
     let rest = stack.rest();
     let clients = |count| Traffic::start(&addresses(&stack, &others), count, |random| format!("/page/{random}"));
     let usual = clients(4);

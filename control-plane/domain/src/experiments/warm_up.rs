@@ -107,8 +107,7 @@ impl WarmUp {
         };
         let (one, other) = (Count::of(experiment, slow_us), Count::of(control, slow_us));
         self.slow.add(one.slow(), other.slow());
-        self.slow_or_at_once
-            .add(one.slow_or_at_once(), other.slow_or_at_once());
+        self.slow_or_at_once.add(one.slow_or_at_once(), other.slow_or_at_once());
         self.experiment.add(one);
         self.control.add(other);
     }

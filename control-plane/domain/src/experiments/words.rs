@@ -119,7 +119,9 @@ impl Because {
         match self {
             Self::Better => "Promoted.",
             Self::ErrorRate | Self::P95Latency | Self::NoGain => "Rolled back.",
-            Self::WarmUpLatency => "Rolled back during the warm-up: requests were several times slower than is allowed.",
+            Self::WarmUpLatency => {
+                "Rolled back during the warm-up: requests were several times slower than is allowed."
+            }
             Self::TimeLimit | Self::TooFewRequests => "Inconclusive, rolled back.",
             Self::Refused => "Rolled back: an Envoy refuses the change.",
             Self::NotInForce => "Inconclusive, rolled back: the change did not come into force on its Envoys.",

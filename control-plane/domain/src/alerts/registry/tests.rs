@@ -39,7 +39,11 @@ fn what_has_happened_ends_when_it_is_seen_and_does_not_begin_again() {
     assert!(registry.evaluate(happened(), QUIET_MS, 3_000).is_empty());
     assert_eq!((registry.active(true).len(), registry.history().count()), (0, 1));
     assert!(registry.evaluate(Vec::new(), QUIET_MS, 4_000).is_empty(), "it was told");
-    assert_eq!(firing(&registry.evaluate(happened(), QUIET_MS, 5_000)).len(), 1, "another one");
+    assert_eq!(
+        firing(&registry.evaluate(happened(), QUIET_MS, 5_000)).len(),
+        1,
+        "another one"
+    );
     // Nobody has seen it: it ends as others do.
     assert!(registry.evaluate(Vec::new(), QUIET_MS, 5_000 + QUIET_MS - 1).is_empty());
     assert_eq!(registry.evaluate(Vec::new(), QUIET_MS, 5_000 + QUIET_MS).len(), 1);

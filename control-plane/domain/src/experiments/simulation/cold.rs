@@ -89,7 +89,10 @@ fn stopped(change: &Traffic, usual: &Traffic, is_cold: bool, random: &mut Random
     let mut before = Arms::default();
     for slot in 0..WARM_UP {
         let begin_us = slot as f64 * SLOT as f64 * 1_000.0;
-        before.add(&one.serve(usual, begin_us, random), &other.serve(usual, begin_us, random));
+        before.add(
+            &one.serve(usual, begin_us, random),
+            &other.serve(usual, begin_us, random),
+        );
     }
     if is_cold {
         one = Cache::of(change, false);
@@ -135,7 +138,13 @@ fn rate(name: &str, change: Traffic, usual: Traffic, is_cold: bool) -> f64 {
 fn cold_caches_alone_are_no_harm() {
     for (name, traffic) in [
         ("cold caches", USUAL),
-        ("cold caches, pages take 2 s", Traffic { page_us: 2_000_000.0, ..USUAL }),
+        (
+            "cold caches, pages take 2 s",
+            Traffic {
+                page_us: 2_000_000.0,
+                ..USUAL
+            },
+        ),
         (
             "cold caches, 20,000 pages take 2 s",
             Traffic {

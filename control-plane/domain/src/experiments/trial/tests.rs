@@ -85,7 +85,13 @@ fn every_end_has_its_reason_and_its_time() {
         (Goal::NoHarm, sample(2_000, 30, 40, 5_000), Because::ErrorRate, 20, 20),
         (Goal::NoHarm, sample(2_000, 1, 40, 9_000), Because::P95Latency, 40, 50),
         // But several times as much is stopped before, unless cold caches can explain it.
-        (Goal::NoHarm, sample(2_000, 1, 40, 80_000), Because::WarmUpLatency, 30, 30),
+        (
+            Goal::NoHarm,
+            sample(2_000, 1, 40, 80_000),
+            Because::WarmUpLatency,
+            30,
+            30,
+        ),
         (Goal::NoHarm, sample(2_000, 1, 20, 30_000), Because::P95Latency, 40, 40),
         (
             Goal::NoHarm,
