@@ -6,7 +6,9 @@ import { figures, overview } from "./overview.js";
 import { alerts } from "./alerts.js";
 import { breakers } from "./breakers.js";
 import { cache } from "./cache.js";
+import { experiments } from "./experiments.js";
 import { explain } from "./explain.js";
+import { findings } from "./findings.js";
 import { fleet } from "./fleet.js";
 import { modules } from "./modules.js";
 import { operations } from "./operations.js";
@@ -14,7 +16,7 @@ import { purge } from "./purge.js";
 import { settings } from "./settings.js";
 import { whatIf } from "./what_if.js";
 
-const VIEWS = ["overview", "fleet", "breakers", "cache", "purge", "settings", "alerts"];
+const VIEWS = ["overview", "fleet", "breakers", "cache", "purge", "settings", "experiments", "alerts"];
 
 function look() {
   const asked = location.hash.slice(1);
@@ -59,14 +61,15 @@ find("forget").addEventListener("click", () => {
 
 // What an event says has changed; the figures themselves come by the polls.
 const CHANGED = {
-  settings: ["/settings", "/fleet"],
+  settings: ["/settings", "/fleet", "/cache/findings"],
+  experiment: ["/tuning/experiments", "/settings"],
   alert: ["/alerts"],
   breaker: ["/circuit-breaker"],
   purge: ["/cache/purges"],
   operation: ["/operations"],
 };
 
-for (const part of [overview, fleet, modules, breakers, cache, whatIf, explain, operations, purge, settings, alerts]) part();
+for (const part of [overview, fleet, modules, breakers, cache, findings, whatIf, explain, operations, purge, settings, experiments, alerts]) part();
 window.addEventListener("hashchange", look);
 find("forget").hidden = !token.get();
 look();

@@ -1,6 +1,8 @@
 //! The board at `/` in a real browser: what it shows is what there is, what its buttons do is done, and whatever is refused or away is
 //! told in words.
 
+mod judged;
+
 use e2e::browser::{Browser, chromium};
 use e2e::client::{Connection, Request};
 use e2e::control_plane::{ControlPlane, Options};

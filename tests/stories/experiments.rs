@@ -1,5 +1,7 @@
 //! Experiments: a change of settings on part of the fleet that is promoted or rolled back by itself.
 
+mod told;
+
 use crate::description::Description;
 use e2e::client::{Connection, Request};
 use e2e::envoy::Envoy;

@@ -1,15 +1,21 @@
 //! Requests that are told apart by their content: QUERY (RFC 10008), and POST where a route says that it reads. In both forms of the filter.
 
 use e2e::artefacts::Shell;
+use e2e::bootstrap::Part;
 use e2e::client::{Connection, Request, Response};
 use e2e::origin::{Gate, Origin, Reply};
 use e2e::stack::{Plan, Stack};
 use e2e::wait;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The origin answers with what it was asked.
 fn stack(shell: Shell, gate: Option<Gate>) -> Stack {
+    stack_of(shell, gate, "4KiB", BTreeMap::new())
+}
+
+fn stack_of(shell: Shell, gate: Option<Gate>, max_size: &str, parts: BTreeMap<Part, String>) -> Stack {
     let origin = Origin::start(move |request| {
         let method = request.method.clone();
         let reply = Reply::ok([method.as_bytes(), b" ", &request.body].concat()).max_age(60);
@@ -20,11 +26,12 @@ fn stack(shell: Shell, gate: Option<Gate>) -> Stack {
     });
     let plan = Plan {
         shell: Some(shell),
+        parts,
         ..Plan::default()
     };
     let stack = Stack::start(&plan, origin.unwrap()).unwrap();
     let graphql = json!({"methods": ["POST"], "reads": "graphql", "operations": ["Product"]});
-    let reads = json!({"methods": ["QUERY", "POST"], "max_size": "4KiB"});
+    let reads = json!({"methods": ["QUERY", "POST"], "max_size": max_size});
     let routes = json!({"routes": [
         {"name": "graphql", "path_prefix": "/graphql", "key_body": graphql},
         {"name": "reads", "path_prefix": "/", "key_body": reads},
@@ -188,6 +195,43 @@ fn a_client_that_sends_slowly_is_neither_cut_off_nor_waited_for() {
                 .unwrap();
         }
         is_kept(&stack, &asked("QUERY", "/after", "a"));
+    });
+}
+
+#[test]
+fn a_listener_that_keeps_less_than_a_read_may_have_passes_it_on_as_without_the_filter() {
+    each(|shell| {
+        let small = "per_connection_buffer_limit_bytes: 16384";
+        let parts = BTreeMap::from([(Part::ConnectionBuffer, small.to_owned())]);
+        let stack = stack_of(shell, None, "64KiB", parts);
+        let without = stack.envoy_with_part("bare", Part::Filter, "").unwrap();
+        is_kept(&stack, &asked("QUERY", "/small", vec![b'a'; 8 << 10]));
+        for size in [24 << 10, 60 << 10, 64 << 10, 200 << 10] {
+            let content = vec![b'a'; size];
+            for method in ["QUERY", "POST"] {
+                let request = asked(method, "/large", content.clone());
+                let (seen, bare) = (stack.envoy.fetch(&request).unwrap(), without.fetch(&request).unwrap());
+                assert_eq!((seen.status, &seen.body), (bare.status, &bare.body), "{method} {size}");
+                assert_eq!((seen.status, seen.body.len()), (200, method.len() + 1 + size));
+            }
+            // Of unknown length.
+            let mut connection = Connection::open(stack.envoy.address()).unwrap();
+            connection
+                .send(b"POST /chunks HTTP/1.1\r\nhost: a\r\ncontent-type: a/b\r\ntransfer-encoding: chunked\r\n\r\n")
+                .unwrap();
+            for chunk in content.chunks(1_024) {
+                let head = format!("{:x}\r\n", chunk.len());
+                connection.send(&[head.as_bytes(), chunk, b"\r\n"].concat()).unwrap();
+            }
+            connection.send(b"0\r\n\r\n").unwrap();
+            let answer = connection.response("POST").unwrap();
+            assert_eq!(
+                (answer.status, answer.body.len()),
+                (200, 5 + size),
+                "{}",
+                answer.cache_status()
+            );
+        }
     });
 }
 

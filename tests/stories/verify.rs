@@ -286,6 +286,54 @@ fn nothing_is_asked_when_it_is_off_and_never_more_than_its_share() {
     assert!(findings(&stack).is_empty() && count(&stack, "same") == asked as u64);
 }
 
+#[test]
+fn a_route_whose_share_is_0_is_never_verified_while_another_is() {
+    let stack = stack(|request| match request.path.as_str() {
+        "/never/1" | "/always/1" => by_plan(request),
+        _ => shared("elsewhere"),
+    });
+    let mut settings = on(&json!({"hits_percent": 1}));
+    settings["routes"] = json!([
+        {"name": "never", "path_prefix": "/never", "verify_hits_percent": 0},
+        {"name": "always", "path_prefix": "/always", "verify_hits_percent": 100},
+    ]);
+    stack.change_settings(&settings).unwrap();
+    let never = || {
+        for cookie in [FREE, GOLD] {
+            let answer = ask(&stack.envoy, "/never/1", cookie);
+            assert_eq!(answer.text(), "free", "{answer:?}");
+        }
+    };
+    let found = wait::until("a finding", || {
+        miss(&stack);
+        never();
+        for cookie in [FREE, GOLD] {
+            ask(&stack.envoy, "/always/1", cookie);
+        }
+        findings(&stack).first().cloned()
+    })
+    .unwrap();
+    assert_eq!(found["route"], "always", "{found}");
+    for _ in 0..200 {
+        never();
+    }
+    miss(&stack);
+    assert_eq!(
+        stack.origin.count("/never/1"),
+        1,
+        "nobody has asked for it but its first client"
+    );
+    assert_eq!(findings(&stack).len(), 1);
+    // Operators see what holds for a request.
+    let explained = |path: &str| {
+        let asked = format!("/cache/explain?url=http://api.example{path}");
+        let explained = stack.rest().document(&asked).unwrap();
+        explained["envoys"][0]["explanation"]["policy"]["verify_hits_percent"].clone()
+    };
+    let shares = ["/never/1", "/always/1", "/elsewhere"].map(explained);
+    assert_eq!(shares, [json!(0), json!(100), json!(1)]);
+}
+
 /// Figures: how long it takes at 100 requests a second, and how much of the origin's load it is.
 #[test]
 #[ignore = "figures"]

@@ -150,6 +150,7 @@ impl Owned {
             fleet: Arc::clone(&fleet),
             purges: Arc::clone(&purges),
             alerts: Arc::clone(&alerts),
+            experiments: Arc::clone(&experiments),
             tier: Arc::clone(&tier),
             xds: Arc::clone(&clients),
             replication,

@@ -83,7 +83,7 @@ impl ExperimentService {
         let Some(one) = self.kept.get(&own.id) else { return true };
         let is_inconclusive = because.state() == State::Inconclusive;
         let more = is_inconclusive.then(|| own.trial.more_requests()).flatten();
-        let summary = because.sentence(&one.plan, &own.trial.comparison(), more);
+        let summary = own.trial.sentence(because, more);
         let done = if because.state() == State::Promoted {
             self.settings.promote(Some(own.revision)).await
         } else {

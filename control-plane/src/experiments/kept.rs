@@ -6,6 +6,7 @@ use crate::kernel::ports::Replication;
 use crate::kernel::sync::lock;
 use crate::storage::document;
 use control_domain::Millis;
+use control_domain::alerts::EndedBadly;
 use control_domain::experiments::{Because, Experiment, Experiments, LOST_AFTER_MS, State};
 use control_domain::replication::Fact;
 use serde_json::json;
@@ -73,6 +74,11 @@ impl Kept {
     /// One of them.
     pub(super) fn get(&self, id: &str) -> Option<Experiment> {
         lock(&self.known).all.get(id).cloned()
+    }
+
+    /// The last one, where it is to be told how it ended.
+    pub(super) fn ended_badly(&self, now_ms: Millis) -> Option<EndedBadly> {
+        lock(&self.known).all.ended_badly(now_ms)
     }
 
     /// How many have ended here since the start, by how.

@@ -8,6 +8,8 @@ use crate::kernel::events::Events;
 use crate::kernel::ids::unique;
 use crate::kernel::ports::Replication;
 use crate::settings::{SettingsService, proposing};
+use control_domain::Millis;
+use control_domain::alerts::EndedBadly;
 use control_domain::experiments::{
     Because, CHANGE, Cohort, Experiment, Figures, NAMED, Plan, Proposal, State, TEXT, Trial,
 };
@@ -220,6 +222,11 @@ impl ExperimentService {
     /// How many are under way, and how many have ended here since the start by how.
     pub(crate) fn counts(&self) -> (usize, BTreeMap<&'static str, u64>) {
         (self.kept.running(), self.kept.ended_here())
+    }
+
+    /// The last one, where it is to be told how it ended.
+    pub(crate) fn ended_badly(&self, now_ms: Millis) -> Option<EndedBadly> {
+        self.kept.ended_badly(now_ms)
     }
 
     /// Another replica tells how one of its experiments stands.

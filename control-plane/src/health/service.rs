@@ -1,6 +1,7 @@
 //! Gathers from one owner after the other; none is held while the next one is asked.
 
 use crate::alerts::AlertService;
+use crate::experiments::ExperimentService;
 use crate::fleet::FleetService;
 use crate::host::system::{self, Sampler};
 use crate::kernel::clock::now_ms;
@@ -34,6 +35,7 @@ pub(crate) struct Sources {
     pub(crate) fleet: Arc<FleetService>,
     pub(crate) purges: Arc<PurgeService>,
     pub(crate) alerts: Arc<AlertService>,
+    pub(crate) experiments: Arc<ExperimentService>,
     pub(crate) tier: Arc<Tier>,
     pub(crate) xds: Arc<Clients>,
     pub(crate) replication: Arc<dyn Replication>,
@@ -89,6 +91,7 @@ impl HealthService {
             tier,
             xds,
             replication,
+            ..
         } = &self.sources;
         let (published, condition) = (settings.published(), settings.condition());
         let (modules, envoys_with_statistics) =
@@ -180,6 +183,7 @@ impl HealthService {
         figures.refused_keys = condition.refused_keys;
         figures.quarantined = settings.quarantine.clone();
         figures.quarantined.retain(|entry| entry.holds(&settings.routes));
+        figures.experiment = self.sources.experiments.ended_badly(now_ms);
         figures.storage_fault = condition.storage_fault;
         figures.tier_fault = self.sources.tier.fault();
         figures.envoy_faults = self.envoy_faults(now_ms);

@@ -9,7 +9,7 @@ use super::kinds::{Optional, Required, Set, object};
 use super::names;
 use super::reader::{Findings, ObjectReader, Outcome, Problem, Reading};
 use super::rows::{Item, Rows, Topic, settings};
-use super::scalars::{Duration, Flag, Size, Text, Words, duration, size};
+use super::scalars::{Duration, Flag, Integer, Size, Text, Words, duration, percent, size};
 use super::sharing::SetCookie;
 
 /// Most routes a document can have.
@@ -68,6 +68,11 @@ const OWN_SIZE: Optional<Size> = Optional {
     kind: size(super::OBJECT_SIZE),
     null: true,
 };
+/// A share of a route's own.
+const OWN_SHARE: Optional<Integer> = Optional {
+    kind: percent(0..=100),
+    null: true,
+};
 
 settings! {
     /// Settings for the requests of one host and path prefix. What it leaves out is as for all routes. No two routes have the same name, nor
@@ -123,6 +128,8 @@ settings! {
         "share_with_credentials" => share_with_credentials: bool = false, Flag, example true;
         /// Names of request fields that carry credentials, for this route besides those of all routes.
         "credential_headers" => credential_headers: Vec<String> = Vec::new(), super::credential_headers(), example ["x-api-key"];
+        /// Share of the hits that are verified, in place of verify_sharing.hits_percent. 0: none is. Without effect while verify_sharing is off.
+        "verify_hits_percent" => verify_hits_percent: Option<u32> = None, OWN_SHARE, example 0;
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) const fn count(range: RangeInclusive<u32>, unit: &'static str) -> Int
 }
 
 /// A part of a hundred.
-pub(super) fn percent(range: RangeInclusive<u32>) -> Integer {
+pub(super) const fn percent(range: RangeInclusive<u32>) -> Integer {
     count(range, "%")
 }
 

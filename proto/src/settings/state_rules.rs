@@ -24,8 +24,16 @@ const fn known(name: &'static str, meaning: &'static str) -> Known {
     }
 }
 
+/// One about what has happened and is over: there is nothing to wait for.
+const fn happened(name: &'static str, meaning: &'static str) -> Known {
+    Known {
+        for_ms: 0,
+        ..known(name, meaning)
+    }
+}
+
 /// Every rule, in canonical order.
-const KNOWN: [Known; 16] = [
+const KNOWN: [Known; 18] = [
     Known {
         // After a restart of the control plane the whole fleet needs a moment to come back.
         for_ms: 30 * SECOND_MS,
@@ -63,6 +71,14 @@ const KNOWN: [Known; 16] = [
     known(
         "sharing_quarantined",
         "A route is not cached: its responses depend on something that is not in the key.",
+    ),
+    happened(
+        "experiment_harmful",
+        "An experiment was rolled back because its change did harm. It ends when it is acknowledged, with the next experiment, or after a day.",
+    ),
+    happened(
+        "experiment_unjudged",
+        "An experiment was rolled back because the control plane that judged it was restarted or lost. It ends in the same way.",
     ),
     known("filter_missing", "An Envoy serves without the filter."),
     known("figures_missing", "An Envoy sends no figures of its own."),

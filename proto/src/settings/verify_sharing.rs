@@ -39,7 +39,7 @@ settings! {
     VerifySharing {
         /// True: hits are verified.
         "enabled" => enabled: bool = false, Flag, example true;
-        /// Share of the hits that are verified.
+        /// Share of the hits that are verified. A route may say its own (verify_hits_percent).
         "hits_percent" => hits_percent: u32 = 1, percent(1..=100), example 5;
         /// Most requests for it, as a share of the requests that go to the upstream anyway. Each worker may make 40 more.
         "origin_percent" => origin_percent: u32 = 1, percent(1..=10), example 2;

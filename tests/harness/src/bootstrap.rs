@@ -26,6 +26,8 @@ pub enum Part {
     Listeners,
     /// More clusters.
     Clusters,
+    /// How much of a connection's data Envoy keeps.
+    ConnectionBuffer,
     /// Options of the connection manager.
     ConnectionManager,
     /// The control plane's cluster.
@@ -68,6 +70,7 @@ impl Part {
             Self::HttpFilters => "http-filters",
             Self::Listeners => "listeners",
             Self::Clusters => "clusters",
+            Self::ConnectionBuffer => "connection-buffer",
             Self::ConnectionManager => "connection-manager",
             Self::Control => "control",
             Self::ControlTls => "control-tls",

@@ -22,6 +22,7 @@ pub fn about(name: &str, severity: Severity) -> About {
         "memory_usage" | "cpu_usage" | "disk_usage" | "open_connections" => ("system-metrics", 1, 3),
         "no_envoy_connected" => ("sev-0-critical-system-down", 0, 0),
         "sharing_quarantined" => ("responses-shared-by-mistake", 1, 2),
+        "experiment_harmful" | "experiment_unjudged" => ("experiment-rolled-back", 3, 3),
         "circuit_breaker_open" => ("high-error-rate-alert", 1, 1),
         "cache_thrashing" => ("cache-optimization", 3, 3),
         "envoy_overloaded" | "errors_unseen" => ("envoy-alert", 1, 3),

@@ -11,7 +11,7 @@ pub use catalogue::{About, about};
 pub use outbox::{Action, Notification, Outbox};
 pub use registry::{Alert, AlertRegistry, Change, Silence, State};
 pub use registry::{MAX_ALERTS, MAX_SILENCES};
-pub use rules::{Condition, Figures, conditions};
+pub use rules::{Condition, EndedBadly, Figures, conditions};
 
 use serde::{Deserialize, Serialize};
 

@@ -154,6 +154,7 @@ mod tests {
             threshold: 5.0,
             for_ms: 0,
             summary: String::new(),
+            happened: false,
         };
         match AlertRegistry::default().evaluate(vec![condition], 0, 1).pop() {
             Some(Change::Firing(alert)) => alert,

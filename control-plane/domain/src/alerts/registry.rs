@@ -49,6 +49,9 @@ pub struct Alert {
     pub summary: String,
     /// Who has seen it.
     pub acknowledged_by: Option<String>,
+    /// What it is about has happened and is over.
+    #[serde(default)]
+    happened: bool,
     #[serde(skip)]
     last_seen_ms: Millis,
 }
@@ -103,7 +106,7 @@ impl AlertRegistry {
     /// pending starts over.
     #[must_use]
     pub fn resumed(mut self, now_ms: Millis) -> Self {
-        self.alerts.retain(|_, alert| alert.state == State::Firing);
+        self.alerts.retain(|_, alert| alert.state != State::Pending);
         for alert in self.alerts.values_mut() {
             alert.last_seen_ms = now_ms;
         }
@@ -132,6 +135,7 @@ impl AlertRegistry {
         for condition in conditions {
             self.take(condition, now_ms, &mut changes);
         }
+        self.end_seen(now_ms, &mut changes);
         let over: Vec<String> = self
             .alerts
             .values()
@@ -172,8 +176,13 @@ impl AlertRegistry {
             labels: condition.labels,
             summary: String::new(),
             acknowledged_by: None,
+            happened: condition.happened,
             last_seen_ms: now_ms,
         });
+        alert.last_seen_ms = now_ms;
+        if alert.state == State::Resolved {
+            return;
+        }
         let changed = alert.severity != condition.severity;
         alert.severity = condition.severity;
         alert.value = if condition.value.is_finite() {
@@ -183,13 +192,28 @@ impl AlertRegistry {
         };
         alert.threshold = condition.threshold;
         alert.summary = condition.summary;
-        alert.last_seen_ms = now_ms;
         let begins = alert.state == State::Pending && now_ms.saturating_sub(alert.since) >= condition.for_ms;
         if begins {
             alert.state = State::Firing;
         }
         if begins || (changed && alert.state == State::Firing) {
             changes.push(Change::Firing(alert.clone()));
+        }
+    }
+
+    /// What has happened is over for whoever has seen it. It is kept for as long as its condition holds, so that it does not begin again.
+    fn end_seen(&mut self, now_ms: Millis, changes: &mut Vec<Change>) {
+        let firing = self.alerts.values_mut().filter(|alert| alert.state == State::Firing);
+        let seen = firing.filter(|alert| alert.happened && alert.acknowledged_by.is_some());
+        let ended: Vec<Alert> = seen
+            .map(|alert| {
+                *alert = alert.resolved(now_ms);
+                alert.clone()
+            })
+            .collect();
+        for alert in ended {
+            changes.push(Change::Resolved(alert.clone()));
+            self.remember(alert);
         }
     }
 
@@ -206,7 +230,7 @@ impl AlertRegistry {
         let mut active: Vec<&Alert> = self
             .alerts
             .values()
-            .filter(|alert| pending || alert.state == State::Firing)
+            .filter(|alert| alert.state == State::Firing || pending && alert.state == State::Pending)
             .collect();
         active.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.since.cmp(&b.since)));
         active
@@ -264,12 +288,12 @@ impl AlertRegistry {
 }
 
 impl Alert {
-    /// A pending one is over as soon as its condition is; a firing one after a while of quiet.
+    /// One that is not on is over as soon as its condition is; a firing one after a while of quiet.
     fn is_over(&self, quiet_ms: Millis, now_ms: Millis) -> bool {
         let quiet = now_ms.saturating_sub(self.last_seen_ms);
         match self.state {
-            State::Pending => quiet > 0,
-            _ => quiet > 0 && quiet >= quiet_ms,
+            State::Pending | State::Resolved => quiet > 0,
+            State::Firing => quiet > 0 && quiet >= quiet_ms,
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Figures {
     pub open_breakers: Vec<String>,
     /// Routes that are not cached, because their responses depend on what is not in the key.
     pub quarantined: Vec<Quarantined>,
+    /// The last experiment, where somebody is to hear how it ended.
+    pub experiment: Option<EndedBadly>,
     /// Filter VMs started anew in the last five minutes.
     pub vm_reloads: u64,
     /// Why settings cannot be kept.
@@ -57,6 +59,17 @@ pub struct Figures {
     pub bad_reporters: Vec<String>,
     /// What else is wrong with Envoys.
     pub envoy_faults: Vec<Fault>,
+}
+
+/// An experiment whose end somebody is to hear of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndedBadly {
+    /// By which it is asked for.
+    pub id: String,
+    /// The change did harm; else nobody judged it any more.
+    pub harmful: bool,
+    /// How it ended, for people.
+    pub summary: String,
 }
 
 /// Something that is wrong at the moment.
@@ -76,6 +89,8 @@ pub struct Condition {
     pub for_ms: u64,
     /// A sentence for people.
     pub summary: String,
+    /// It has happened and is over: its alert ends when somebody has seen it.
+    pub happened: bool,
 }
 
 /// All conditions that are met. `standing` returns the severity of a rule's active alert, which ends only when the
@@ -167,6 +182,7 @@ impl Bounds<'_> {
             threshold: f64::from(limit),
             for_ms: self.threshold.for_ms,
             summary: format!("{name} is {value:.2}{unit}, {relation} {limit}{unit}"),
+            happened: false,
         })
     }
 
@@ -182,6 +198,9 @@ impl Bounds<'_> {
         }
     }
 }
+
+/// Rules about what has happened and is over.
+const HAPPENED: [&str; 2] = ["experiment_harmful", "experiment_unjudged"];
 
 /// Rules about states rather than figures.
 fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
@@ -202,6 +221,7 @@ fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
             threshold: 0.0,
             for_ms: rule.for_ms,
             summary,
+            happened: HAPPENED.contains(&name),
         });
     };
     if figures.envoys == 0 {
@@ -262,6 +282,13 @@ fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
         let summary = format!("{place} is not cached: its responses depend on {depends_on}, which is not in the key");
         let label = Some(("finding", entry.id.as_str()));
         add("sharing_quarantined", Severity::Critical, label, 1.0, summary);
+    }
+    if let Some(ended) = &figures.experiment {
+        let [harmful, unjudged] = HAPPENED;
+        let name = if ended.harmful { harmful } else { unjudged };
+        let summary = format!("experiment {}: {}", ended.id, ended.summary);
+        let label = Some(("experiment", ended.id.as_str()));
+        add(name, Severity::Warning, label, 1.0, summary);
     }
     for envoy in &figures.bad_reporters {
         let summary = format!("{envoy} sends reports that cannot be true; they are not counted");

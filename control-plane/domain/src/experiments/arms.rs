@@ -14,6 +14,8 @@ pub struct Sample {
     pub lookups: u64,
     /// Lookups that the cache answered.
     pub hits: u64,
+    /// Those of them that were answered from the store at once, without waiting for a fetch.
+    pub at_once: u64,
     /// Client latency of all requests, microseconds.
     pub latency: Sketch,
 }
@@ -28,6 +30,7 @@ impl Sample {
             lookups: sum.cache.lookups,
             // Reports are checked one by one; a hit may be told of in the report after its lookup.
             hits: sum.cache.hits.min(sum.cache.lookups),
+            at_once: sum.cache.hits.saturating_sub(sum.cache.collapsed),
             latency: sum.latency(),
         }
     }
@@ -37,6 +40,7 @@ impl Sample {
         self.failed = self.failed.saturating_add(more.failed);
         self.lookups = self.lookups.saturating_add(more.lookups);
         self.hits = self.hits.saturating_add(more.hits);
+        self.at_once = self.at_once.saturating_add(more.at_once);
         self.latency.merge(&more.latency);
     }
 }
@@ -45,7 +49,7 @@ impl Sample {
 /// bursts. The heterogeneity `H²` of Higgins and Thompson (2002): Cochran's Q over its degrees of freedom. What both arms have in common,
 /// as an outage of the upstream, is not in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Dispersion {
+pub(super) struct Dispersion {
     slots: u32,
     weight: f64,
     sum: f64,
@@ -54,7 +58,7 @@ struct Dispersion {
 
 impl Dispersion {
     #[allow(clippy::cast_precision_loss)]
-    fn add(&mut self, (one, of_one): (u64, u64), (other, of_other): (u64, u64)) {
+    pub(super) fn add(&mut self, (one, of_one): (u64, u64), (other, of_other): (u64, u64)) {
         if of_one == 0 || of_other == 0 {
             return;
         }
@@ -69,7 +73,7 @@ impl Dispersion {
     }
 
     /// The design effect: each request counts for the one over it.
-    fn effect(&self) -> f64 {
+    pub(super) fn effect(&self) -> f64 {
         if self.slots < 2 {
             return 1.0;
         }

@@ -5,8 +5,6 @@ use super::mixture::{Rank, Region, Share};
 use super::plan::{Goal, Plan};
 use optimizer_proto::telemetry::Sketch;
 
-/// Latency that may always be added, microseconds: what clients do not notice.
-const ALWAYS_ALLOWED_US: f64 = 1_000.0;
 /// Relative error of what is read from a sketch.
 const SKETCH_ERROR: f64 = 0.01;
 
@@ -46,8 +44,9 @@ fn percent(part: u64, whole: u64) -> f64 {
     crate::telemetry::figure::percent(part, whole)
 }
 
+/// Points by which the first share is greater than the other.
 #[allow(clippy::cast_precision_loss)]
-fn shares((k, n): (u64, u64), (other_k, other_n): (u64, u64), weight: f64, alpha: f64) -> Difference {
+pub(super) fn shares((k, n): (u64, u64), (other_k, other_n): (u64, u64), weight: f64, alpha: f64) -> Difference {
     let share = |k: u64, n: u64| Share {
         k: k as f64 * weight,
         n: n as f64 * weight,
@@ -89,10 +88,9 @@ impl Comparison {
             other if other.is_infinite() => -100.0,
             other => (one / other - 1.0) * 100.0,
         };
-        let allowed = 1.0 + plan.max_p95_increase / 100.0;
         let excess = |one: f64, other: f64| match one {
             one if one.is_infinite() => f64::INFINITY,
-            one => one - (other * allowed).max(other + ALWAYS_ALLOWED_US),
+            one => one - plan.allowed_us(other),
         };
         let (low, high) = region.range(change);
         Self {

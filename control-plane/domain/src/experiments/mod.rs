@@ -12,6 +12,7 @@ mod proposal;
 mod record;
 mod register;
 mod trial;
+mod warm_up;
 mod words;
 
 pub use arms::{Arms, Sample};

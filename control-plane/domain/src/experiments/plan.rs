@@ -5,6 +5,9 @@ use optimizer_proto::settings::{Violation, ViolationCode};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
+/// Latency that may always be added, microseconds: what clients do not notice.
+const ALWAYS_ALLOWED_US: f64 = 1_000.0;
+
 const SECOND: Millis = 1_000;
 const MINUTE: Millis = 60 * SECOND;
 
@@ -124,9 +127,14 @@ impl Plan {
         }
     }
 
-    /// How likely a wrong finding about one of the three figures may be.
+    /// How likely a wrong finding about one of the four may be: the three figures, and latency during the warm-up.
     pub(super) fn alpha(&self) -> f64 {
-        (1.0 - self.confidence / 100.0) / 3.0
+        (1.0 - self.confidence / 100.0) / 4.0
+    }
+
+    /// The 95th percentile of the latency that is allowed where this one is usual, microseconds.
+    pub(super) fn allowed_us(&self, usual_us: f64) -> f64 {
+        (usual_us * (1.0 + self.max_p95_increase / 100.0)).max(usual_us + ALWAYS_ALLOWED_US)
     }
 }
 
@@ -193,7 +201,7 @@ mod tests {
     fn what_is_not_said_has_its_default() {
         let plan = Plan::check(&Asked::default(), Goal::P95Latency, read).unwrap();
         assert_eq!((plan.goal, plan.warm_up_ms), (Goal::P95Latency, 300_000));
-        assert!((plan.confidence - 95.0).abs() < 1e-9 && (plan.alpha() - 0.05 / 3.0).abs() < 1e-9);
+        assert!((plan.confidence - 95.0).abs() < 1e-9 && (plan.alpha() - 0.05 / 4.0).abs() < 1e-9);
     }
 
     #[test]

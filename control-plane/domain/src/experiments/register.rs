@@ -1,12 +1,15 @@
 //! The experiments that are remembered: the newest.
 
 use super::record::Experiment;
-use super::words::State;
+use super::words::{Because, State};
 use crate::Millis;
+use crate::alerts::EndedBadly;
 use std::collections::BTreeMap;
 
 /// Experiments remembered.
 pub const KEPT: usize = 32;
+/// For so long the end of an experiment is told that did harm.
+const TOLD_FOR_MS: Millis = 86_400_000;
 /// Without news for so long the control plane that judges an experiment is gone, or cut off: whoever sees the change rolls it back.
 pub const LOST_AFTER_MS: Millis = 30_000;
 
@@ -55,6 +58,20 @@ impl Experiments {
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Experiment> {
         self.kept.get(id)
+    }
+
+    /// The last one, where it is to be told how it ended: its change did harm, or nobody judged it any more. For a day, unless another one
+    /// has begun: whoever begins one has looked at the last.
+    #[must_use]
+    pub fn ended_badly(&self, now_ms: Millis) -> Option<EndedBadly> {
+        let last = self.newest().next()?;
+        let (because, ended_ms) = (last.because?, last.ended_at?);
+        let is_told = because.is_harm() || because == Because::ControlPlaneLost;
+        (is_told && now_ms.saturating_sub(ended_ms) < TOLD_FOR_MS).then(|| EndedBadly {
+            id: last.id.clone(),
+            harmful: because.is_harm(),
+            summary: last.summary.clone(),
+        })
     }
 
     /// One of them, to be changed.
@@ -133,6 +150,33 @@ mod tests {
             Experiments::restored(read).newest().eq(all.newest()),
             "as it was written"
         );
+    }
+
+    #[test]
+    fn the_last_one_is_told_that_did_harm_or_was_not_judged_for_a_day() {
+        const ENDED: u64 = 1_000;
+        let told = |all: &Experiments, now_ms| all.ended_badly(now_ms).map(|told| (told.id, told.harmful));
+        for (because, expected) in [
+            (Because::ErrorRate, Some(true)),
+            (Because::P95Latency, Some(true)),
+            (Because::WarmUpLatency, Some(true)),
+            (Because::ControlPlaneLost, Some(false)),
+            (Because::Better, None),
+            (Because::NoGain, None),
+            (Because::Stopped, None),
+            (Because::Operator, None),
+        ] {
+            let mut all = Experiments::default();
+            all.put(one(1));
+            assert_eq!(told(&all, ENDED), None, "it is under way");
+            all.get_mut("0001").unwrap().end(because, "x", ENDED);
+            let expected = expected.map(|harmful| ("0001".to_owned(), harmful));
+            assert_eq!(told(&all, ENDED), expected, "{because:?}");
+            assert_eq!(told(&all, ENDED + TOLD_FOR_MS - 1), expected);
+            assert_eq!(told(&all, ENDED + TOLD_FOR_MS), None);
+            all.put(one(2));
+            assert_eq!(told(&all, ENDED), None, "another one has begun");
+        }
     }
 
     fn kept_of(all: &Experiments) -> Vec<Experiment> {

@@ -1,6 +1,8 @@
 //! How often a finding is wrong: experiments simulated from seeds, looked at in every slot of time. `SIMULATED_EXPERIMENTS=2000` runs more of
 //! them than a test has time for, and `--nocapture` shows the rates that the documents state.
 
+mod cold;
+
 use super::arms::{Arms, Sample};
 use super::plan::{Asked, Goal, Plan};
 use super::trial::{Rollout, Slot, Trial, Verdict};
@@ -61,6 +63,7 @@ fn sample(traffic: &Traffic, random: &mut Random) -> Sample {
         }
         let hit = random.unit() < traffic.hits;
         sample.hits += u64::from(hit);
+        sample.at_once += u64::from(hit);
         let latency = -random.unit().max(1e-12).ln() * traffic.miss_us;
         sample.latency.record(if hit { 200 } else { latency as u64 });
     }

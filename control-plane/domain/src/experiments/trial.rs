@@ -3,6 +3,7 @@
 use super::arms::{Arms, Sample};
 use super::compare::{Answer, Comparison};
 use super::plan::Plan;
+use super::warm_up::WarmUp;
 use super::words::Because;
 use crate::Millis;
 
@@ -47,6 +48,8 @@ pub struct Trial {
     before: Option<Arms>,
     /// Since the change is in force.
     all: Arms,
+    /// While they become warm.
+    warm_up: WarmUp,
     /// Since caches are warm.
     warm: Arms,
     /// How long was measured with warm caches.
@@ -58,6 +61,7 @@ impl Trial {
     #[must_use]
     pub fn begin(plan: Plan, before: Arms, now_ms: Millis) -> Self {
         Self {
+            warm_up: WarmUp::begin(&before, &plan),
             plan,
             began_ms: now_ms,
             in_force_ms: None,
@@ -110,6 +114,8 @@ impl Trial {
             if slot.from_ms >= warm {
                 self.warm.add(&slot.experiment, &slot.control);
                 self.measured_ms = self.measured_ms.saturating_add(slot_ms);
+            } else {
+                self.warm_up.add(&slot.experiment, &slot.control, &self.plan);
             }
         }
         // Between two slots nothing has changed but the time.
@@ -123,7 +129,11 @@ impl Trial {
 
     fn finding(&self) -> Option<Because> {
         let comparison = self.comparison();
-        self.harm(&comparison).or_else(|| {
+        // From then on the figure itself counts.
+        let warms_up = self.measured_ms == 0;
+        let slow = warms_up && self.warm_up.harms(&self.plan);
+        let slow = slow.then_some(Because::WarmUpLatency);
+        self.harm(&comparison).or(slow).or_else(|| {
             let enough = self.measured_ms >= self.plan.min_duration_ms && !self.has_too_few();
             enough.then(|| self.end_of(&comparison)).flatten()
         })
@@ -160,6 +170,15 @@ impl Trial {
             Because::TooFewRequests
         } else {
             Because::TimeLimit
+        }
+    }
+
+    /// A sentence about its end, with the figures. `more_requests`: what [`Trial::more_requests`] says of one that is inconclusive.
+    #[must_use]
+    pub fn sentence(&self, because: Because, more_requests: Option<u64>) -> String {
+        match because {
+            Because::WarmUpLatency => self.warm_up.sentence(&self.plan),
+            other => other.sentence(&self.plan, &self.comparison(), more_requests),
         }
     }
 

@@ -67,6 +67,8 @@ pub enum Because {
     ErrorRate,
     /// The latency has.
     P95Latency,
+    /// During the warm-up many requests took several times what is allowed, more than cold caches can explain.
+    WarmUpLatency,
     /// The gain that was asked for is not there.
     NoGain,
     /// An Envoy refuses the change.
@@ -93,13 +95,22 @@ impl Because {
     pub fn state(self) -> State {
         match self {
             Self::Better => State::Promoted,
-            Self::ErrorRate | Self::P95Latency | Self::NoGain | Self::Refused | Self::ControlPlaneLost => {
-                State::RolledBack
-            }
+            Self::ErrorRate
+            | Self::P95Latency
+            | Self::WarmUpLatency
+            | Self::NoGain
+            | Self::Refused
+            | Self::ControlPlaneLost => State::RolledBack,
             Self::TimeLimit | Self::TooFewRequests | Self::NotInForce | Self::ArmsDiffer => State::Inconclusive,
             Self::Stopped => State::Stopped,
             Self::Operator => State::Overridden,
         }
+    }
+
+    /// Whether the change did harm.
+    #[must_use]
+    pub fn is_harm(self) -> bool {
+        matches!(self, Self::ErrorRate | Self::P95Latency | Self::WarmUpLatency)
     }
 
     /// A sentence about it, without figures.
@@ -108,6 +119,9 @@ impl Because {
         match self {
             Self::Better => "Promoted.",
             Self::ErrorRate | Self::P95Latency | Self::NoGain => "Rolled back.",
+            Self::WarmUpLatency => {
+                "Rolled back during the warm-up: requests were several times slower than is allowed."
+            }
             Self::TimeLimit | Self::TooFewRequests => "Inconclusive, rolled back.",
             Self::Refused => "Rolled back: an Envoy refuses the change.",
             Self::NotInForce => "Inconclusive, rolled back: the change did not come into force on its Envoys.",
@@ -122,7 +136,7 @@ impl Because {
 
     /// A sentence about it, with the figures.
     #[must_use]
-    pub fn sentence(self, plan: &Plan, seen: &Comparison, more_requests: Option<u64>) -> String {
+    pub(super) fn sentence(self, plan: &Plan, seen: &Comparison, more_requests: Option<u64>) -> String {
         let confidence = plan.confidence;
         let errors = || spread(&seen.error_rate, " points");
         let latency = || spread(&seen.p95_latency, " %");

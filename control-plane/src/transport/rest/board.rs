@@ -33,7 +33,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The page itself is the first.
-static FILES: [File; 16] = files! {
+static FILES: [File; 18] = files! {
     "index.html": HTML,
     "board.css": CSS,
     "main.js": SCRIPT,
@@ -45,10 +45,12 @@ static FILES: [File; 16] = files! {
     "operations.js": SCRIPT,
     "breakers.js": SCRIPT,
     "cache.js": SCRIPT,
+    "findings.js": SCRIPT,
     "what_if.js": SCRIPT,
     "explain.js": SCRIPT,
     "purge.js": SCRIPT,
     "settings.js": SCRIPT,
+    "experiments.js": SCRIPT,
     "alerts.js": SCRIPT,
 };
 

@@ -52,6 +52,7 @@ impl RoutePolicy {
             "credential_headers": texts(&freshness.sharing.credential_headers),
             "shared_tier": self.tier,
             "breaker": self.own_breaker,
+            "verify_hits_percent": self.verified_percent,
         })
     }
 }

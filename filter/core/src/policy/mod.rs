@@ -48,6 +48,8 @@ pub struct RoutePolicy {
     pub own_breaker: bool,
     /// Digest of the rule that makes the key.
     pub rule: String,
+    /// Share of the hits that are verified, percent.
+    pub verified_percent: u32,
     host: HostPattern,
     path_prefix: Vec<u8>,
     /// The prefix as the most orderly server reads it.
@@ -186,6 +188,7 @@ fn compile_route(route: &Route, settings: &Settings) -> RoutePolicy {
         tier: takes_part(route, settings),
         own_breaker: route.breaker,
         rule: route.key_rule(),
+        verified_percent: verify::share(route, settings),
         host: HostPattern::new(&route.host),
         path_prefix: route.path_prefix.as_bytes().to_vec(),
         canonical_prefix: canonical_prefix(&route.path_prefix),
@@ -343,8 +346,8 @@ mod tests {
                 "key_query":{"mode":"exclude","names":["utm"]},"key_headers":["X-Tenant"],"key_cookies":["Plan"],
                 "key_body":{"methods":["POST","QUERY"],"max_size":"2KiB","reads":"graphql","operations":["A"]},
                 "isolate_authorization":true,"ignore_request_cache_control":true,"max_object_size":"8KiB","breaker":true,
-                "set_cookie":"strip","share_with_credentials":true,"credential_headers":["X-Own"]}],
-                "credential_headers":["X-All"],"freshness":{"error_ttl_ceiling":"8s"}}"#,
+                "set_cookie":"strip","share_with_credentials":true,"credential_headers":["X-Own"],"verify_hits_percent":7}],
+                "verify_sharing":{"enabled":true},"credential_headers":["X-All"],"freshness":{"error_ttl_ceiling":"8s"}}"#,
         ));
         let mut described = policies.route(b"shop.example", b"/p/1").describe();
         let rest = described.as_object_mut().unwrap();
@@ -361,7 +364,7 @@ mod tests {
             "ignore_request_cache_control": true, "max_object_bytes": 8_192, "shared_tier": false, "breaker": true,
             "key_body": { "methods": ["QUERY", "POST"], "max_bytes": 2_048, "operations": ["A"], "persisted": [] },
             "error_ttl_ceiling_ms": 8_000, "set_cookie": "strip", "share_with_credentials": true,
-            "credential_headers": ["x-all", "x-own"],
+            "credential_headers": ["x-all", "x-own"], "verify_hits_percent": 7,
         });
         assert_eq!(described, expected);
         assert_eq!(policies.route(b"other", b"/p").name, DEFAULT_ROUTE);
@@ -378,5 +381,11 @@ mod tests {
             (300_000, 3_600_000)
         );
         assert!(!route.cache, "switched off for all");
+        assert_eq!(route.verified_percent, 0, "nothing is verified");
+        let policies = Policies::compile(&settings(
+            r#"{"verify_sharing":{"enabled":true,"hits_percent":3},"routes":[{"name":"a","host":"a"},{"name":"b","verify_hits_percent":0}]}"#,
+        ));
+        let share = |host: &[u8]| policies.route(host, b"/").verified_percent;
+        assert_eq!((share(b"a"), share(b"x")), (3, 0));
     }
 }

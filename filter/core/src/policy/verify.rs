@@ -1,17 +1,25 @@
 //! How hits are compared with the origin.
 
 use crate::verify::Mask;
-use optimizer_proto::settings::VerifySharing;
+use optimizer_proto::settings::{Route, Settings, VerifySharing};
 
 /// How hits are verified.
 #[derive(Debug)]
 pub struct VerifyPolicy {
-    /// Share of the hits.
-    pub hits_percent: u32,
     /// Most requests, as a share of those that go to the upstream.
     pub origin_percent: u32,
     /// What is left out of the comparison.
     pub masks: Vec<Mask>,
+}
+
+/// Share of a route's hits that are verified, percent.
+pub(super) fn share(route: &Route, settings: &Settings) -> u32 {
+    let set = &settings.verify_sharing;
+    if set.enabled {
+        route.verify_hits_percent.unwrap_or(set.hits_percent)
+    } else {
+        0
+    }
 }
 
 impl VerifyPolicy {
@@ -22,7 +30,6 @@ impl VerifyPolicy {
             end: mask.end.as_bytes().to_vec(),
         };
         set.enabled.then(|| Self {
-            hits_percent: set.hits_percent,
             origin_percent: set.origin_percent,
             masks: set.mask.iter().map(mask).collect(),
         })

@@ -11,7 +11,49 @@ fn condition(severity: Severity) -> Condition {
         threshold: 50.0,
         for_ms: 30_000,
         summary: "slow".to_owned(),
+        happened: false,
     }
+}
+
+fn happened() -> Vec<Condition> {
+    let condition = Condition {
+        name: "experiment_harmful",
+        for_ms: 0,
+        happened: true,
+        ..condition(Severity::Warning)
+    };
+    vec![condition]
+}
+
+#[test]
+fn what_has_happened_ends_when_it_is_seen_and_does_not_begin_again() {
+    let mut registry = AlertRegistry::default();
+    assert_eq!(firing(&registry.evaluate(happened(), QUIET_MS, 0)), [Severity::Warning]);
+    let id = registry.active(false)[0].id.clone();
+    assert!(registry.acknowledge(&id, "me"));
+    let ended = registry.evaluate(happened(), QUIET_MS, 1_000);
+    assert!(matches!(ended.as_slice(), [Change::Resolved(alert)] if alert.resolved_at == 1_000));
+    assert!(registry.active(true).is_empty() && !registry.acknowledge(&id, "you"));
+    let text = serde_json::to_string(&registry).unwrap();
+    let mut registry = serde_json::from_str::<AlertRegistry>(&text).unwrap().resumed(2_000);
+    assert!(registry.evaluate(happened(), QUIET_MS, 3_000).is_empty());
+    assert_eq!((registry.active(true).len(), registry.history().count()), (0, 1));
+    assert!(registry.evaluate(Vec::new(), QUIET_MS, 4_000).is_empty(), "it was told");
+    assert_eq!(
+        firing(&registry.evaluate(happened(), QUIET_MS, 5_000)).len(),
+        1,
+        "another one"
+    );
+    // Nobody has seen it: it ends as others do.
+    assert!(registry.evaluate(Vec::new(), QUIET_MS, 5_000 + QUIET_MS - 1).is_empty());
+    assert_eq!(registry.evaluate(Vec::new(), QUIET_MS, 5_000 + QUIET_MS).len(), 1);
+    // Others stay on when they are seen.
+    let slow = || vec![condition(Severity::Warning)];
+    registry.evaluate(slow(), QUIET_MS, 100_000);
+    registry.evaluate(slow(), QUIET_MS, 130_000);
+    let id = registry.active(false)[0].id.clone();
+    registry.acknowledge(&id, "me");
+    assert!(registry.evaluate(slow(), QUIET_MS, 131_000).is_empty() && registry.active(false).len() == 1);
 }
 
 fn firing(changes: &[Change]) -> Vec<Severity> {

@@ -212,3 +212,21 @@ fn a_tier_that_cannot_be_reached_is_told_with_the_reason() {
         )
     );
 }
+
+#[test]
+fn the_end_of_an_experiment_is_told_with_what_came_of_it() {
+    for (harmful, name) in [(true, "experiment_harmful"), (false, "experiment_unjudged")] {
+        let figures = Figures {
+            experiment: Some(EndedBadly {
+                id: "7".to_owned(),
+                harmful,
+                summary: "Rolled back.".to_owned(),
+            }),
+            ..well()
+        };
+        let told = conditions(&figures, &Alerts::default(), |_| None).remove(0);
+        assert_eq!((told.name, told.severity, told.for_ms), (name, Severity::Warning, 0));
+        assert!(told.happened && told.labels["experiment"] == "7");
+        assert_eq!(told.summary, "experiment 7: Rolled back.");
+    }
+}

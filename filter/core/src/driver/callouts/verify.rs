@@ -36,10 +36,11 @@ const SAMPLE: u64 = 0x7e51f1ed;
 impl Vm {
     /// Whether this hit is one of the sample. It costs one branch where nothing is verified.
     pub(crate) fn is_to_verify(&self, exchange: &Exchange) -> bool {
-        self.policies.verify.as_ref().is_some_and(|verify| {
+        let share = exchange.route.as_ref().map_or(0, |route| route.verified_percent);
+        share > 0 && {
             let number = xxh3_64_with_seed(&exchange.started_ns.to_le_bytes(), SAMPLE);
-            number % 100 < u64::from(verify.hits_percent)
-        })
+            number % 100 < u64::from(share)
+        }
     }
 
     /// A hit of the sample was served.

@@ -182,6 +182,30 @@ fn nothing_is_asked_when_it_is_off_nor_where_it_is_not_known_what_would_be_asked
 }
 
 #[test]
+fn a_routes_own_share_stands_in_place_of_the_one_of_all() {
+    let settings = |on: bool, of_all: u32, own: &str| {
+        format!(
+            r#"{{"verify_sharing":{{"enabled":{on},"hits_percent":{of_all}}},
+            "routes":[{{"name":"b","path_prefix":"/b","verify_hits_percent":100}},{{"name":"a","path_prefix":"/a"{own}}}]}}"#
+        )
+    };
+    for (settings, verified) in [
+        (settings(true, 100, ""), true),
+        (settings(true, 100, r#","verify_hits_percent":0"#), false),
+        (settings(true, 1, r#","verify_hits_percent":100"#), true),
+        (settings(true, 100, r#","verify_hits_percent":null"#), true),
+        (settings(false, 100, r#","verify_hits_percent":100"#), false),
+    ] {
+        let mut envoy = holding(&settings, b"same");
+        hit(&mut envoy, &GOLD);
+        let asked = answer_all(&mut envoy, &mut |_| ("200", "same".to_owned()));
+        assert_eq!(asked == 1, verified, "{settings}");
+        let delta = reported(&mut envoy);
+        assert_eq!(count(&delta, VerifyResult::Same) == 1, verified, "{settings}");
+    }
+}
+
+#[test]
 fn no_answer_an_error_and_a_refused_call_find_nothing() {
     for status in ["500", "429", "304", ""] {
         let mut envoy = holding(ON, b"free");
