@@ -46,8 +46,8 @@ fn what_is_several_times_slower_is_stopped_before_caches_are_warm_and_told_until
     let path = begin(
         &rest,
         &json!({
-            "settings": {"max_connections": 1, "concurrency": {"queue": 1_000, "queue_timeout": "10s"}}, "share": 30,
-            "warm_up": "10m", "min_duration": "1m", "max_duration": "20m",
+            "settings": {"max_connections": 2, "concurrency": {"queue": 1_000, "queue_timeout": "1m"}}, "share": 30,
+            "max_error_rate_increase": 50, "warm_up": "10m", "min_duration": "1m", "max_duration": "20m",
         }),
     );
     wait::until("the change on its Envoy", || {
