@@ -116,6 +116,8 @@ fn what_makes_no_key_passes_whole_and_says_why() {
     each(|shell| {
         let stack = stack(shell, None);
         let large = vec![b'a'; 3 << 20];
+        let read = asked("POST", "/big", "a");
+        is_kept(&stack, &read);
         for (request, reason) in [
             (asked("POST", "/big", large.clone()), "content-too-large"),
             (
@@ -137,6 +139,8 @@ fn what_makes_no_key_passes_whole_and_says_why() {
             }
         }
         assert!(stack.origin.received().iter().any(|request| request.body == large));
+        // It is a read all the same: it has made nothing invalid.
+        assert!(stack.envoy.fetch(&read).unwrap().is_hit());
         // Of unknown length, it grows above the bound: what has come is passed on with the rest.
         let mut connection = Connection::open(stack.envoy.address()).unwrap();
         connection

@@ -287,6 +287,42 @@ fn nothing_is_asked_when_it_is_off_and_never_more_than_its_share() {
 }
 
 #[test]
+fn what_one_client_makes_the_origin_refuse_ends_no_sharing() {
+    let stack = stack(|request| match request.header("cookie") {
+        // As every server does somewhere.
+        Some(cookie) if cookie.len() > 4_000 => Reply::new(431),
+        _ => by_plan(request),
+    });
+    stack.change_settings(&on(&json!({}))).unwrap();
+    ask(&stack.envoy, "/pages/1", FREE);
+    let junk = format!("junk={}", "j".repeat(5_000));
+    wait::until("it is asked", || {
+        miss(&stack);
+        assert_eq!(ask(&stack.envoy, "/pages/1", &junk).text(), "free");
+        (count(&stack, "not-verifiable") > 0).then_some(())
+    })
+    .unwrap();
+    assert!(findings(&stack).is_empty());
+}
+
+#[test]
+fn a_finding_with_more_names_than_settings_hold_is_kept_in_them() {
+    let stack = stack(by_plan);
+    stack.change_settings(&on(&json!({}))).unwrap();
+    let many: String = (0..60).map(|number| format!("c{number:02}=1; ")).collect();
+    let found = wait::until("a finding", || {
+        miss(&stack);
+        for plan in ["free", "gold"] {
+            ask(&stack.envoy, "/prices/1", &format!("{many}plan={plan}"));
+        }
+        findings(&stack).first().cloned()
+    })
+    .unwrap();
+    let told = found["depends_on"].as_array().unwrap();
+    assert!(told.len() <= 32 && found["quarantined"] == true, "{found}");
+}
+
+#[test]
 fn a_route_whose_share_is_0_is_never_verified_while_another_is() {
     let stack = stack(|request| match request.path.as_str() {
         "/never/1" | "/always/1" => by_plan(request),

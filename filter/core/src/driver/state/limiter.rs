@@ -119,6 +119,8 @@ impl Limiter {
         now_ms: Millis,
     ) -> bool {
         let mut freed = false;
+        // Where nobody asks any more, no call asks for the time.
+        self.wanted_ms = self.wanted_ms.filter(|_| self.is_wanted(|| now_ms));
         for (name, upstream) in &mut self.upstreams {
             if generous && !upstream.pool.has_spare() {
                 continue;
