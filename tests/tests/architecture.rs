@@ -228,6 +228,25 @@ fn a_request_is_carried_on_in_one_place() {
 }
 
 #[test]
+fn names_of_shared_data_are_in_one_file() {
+    let core = filter_core();
+    let written = |text: &str| {
+        ["b\"ao1", "b\"ao2", "b\"ao/", "b'a', b'o'"]
+            .iter()
+            .any(|name| text.contains(name))
+    };
+    let found: Vec<&str> = core
+        .files()
+        .filter(|(_, text, _)| written(text))
+        .map(|(file, ..)| file)
+        .collect();
+    assert!(
+        found.len() == 1 && found[0].ends_with("shared_map/keys.rs"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn the_life_of_a_request_knows_no_host_and_no_state() {
     let core = filter_core();
     let lifecycle = core
