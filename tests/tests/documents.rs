@@ -132,6 +132,69 @@ fn paths_are_told_from_other_texts() {
     assert_eq!(quoted("a `b` c\n```\n`d`\n```\n`e`"), ["b", "e"]);
 }
 
+/// What every program on the machine knows.
+const GENERAL: [&str; 2] = ["HOME", "TERM"];
+
+/// Sources of a program, and the files with the text of its `--help`. What Envoy gives to the filter has no help.
+const PROGRAMS: [(&str, &[&str]); 4] = [
+    ("control-plane/src/", &["control-plane/src/app/config.rs"]),
+    ("cli/src/", &["cli/src/args.rs", "cli/src/options.rs"]),
+    ("filter/src/", &[]),
+    ("filter/native/src/", &[]),
+];
+
+/// Environment variables that a line of a program reads. The command line's own are known by their beginning, wherever they stand.
+fn read_variables(line: &str, is_command_line: bool) -> Vec<String> {
+    const READERS: [&str; 6] = ["env = \"", "var(\"", "var_os(\"", "variable(\"", "text(\"", "set(\""];
+    let after = |reader: &'static str| line.split(reader).skip(1).map(|rest| rest.to_owned());
+    let own = line.split("\"API_OPTIMIZER_").skip(1).filter(|_| is_command_line);
+    let own = own.map(|rest| format!("API_OPTIMIZER_{rest}"));
+    let found = READERS.into_iter().flat_map(after).chain(own);
+    let names = found.filter_map(|rest| rest.split_once('"').map(|(name, _)| name.to_owned()));
+    let is_name = |name: &String| {
+        let letters = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
+        !name.is_empty() && name.chars().all(letters)
+    };
+    names.filter(is_name).collect()
+}
+
+#[test]
+fn every_variable_is_in_the_help_and_in_a_document() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let documents = tracked(".md").into_iter().filter(|file| file != "CHANGELOG.md");
+    let documents: String = documents.map(|file| text(&file)).collect();
+    let names = |text: &str, name: &str| {
+        let ends = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_');
+        text.match_indices(name).any(|(at, _)| ends(&text[at + name.len()..]))
+    };
+    let (mut seen, mut faults) = (BTreeSet::new(), BTreeSet::new());
+    for (sources, help) in PROGRAMS {
+        let helped: String = help.iter().map(|file| text(file)).collect();
+        for file in tracked(".rs").into_iter().filter(|file| file.starts_with(sources)) {
+            let source = text(&file);
+            let product = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            for name in product
+                .lines()
+                .flat_map(|line| read_variables(line, sources == "cli/src/"))
+            {
+                if GENERAL.contains(&name.as_str()) {
+                    continue;
+                }
+                if !names(&documents, &name) {
+                    faults.insert(format!("no document names {name}, which {file} reads"));
+                }
+                if !help.is_empty() && !names(&helped, &name) {
+                    faults.insert(format!("--help does not name {name}, which {file} reads"));
+                }
+                seen.insert(name);
+            }
+        }
+    }
+    assert!(seen.len() > 55 && seen.contains("NO_COLOR"), "{seen:?}");
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
 #[test]
 fn what_the_documents_link_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
