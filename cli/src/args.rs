@@ -24,7 +24,8 @@ Which control plane: --server, else --context, else API_OPTIMIZER_URL, else API_
 else http://127.0.0.1:8080. The other options of the connection are taken from API_OPTIMIZER_TOKEN_FILE, API_OPTIMIZER_CA_FILE,
 API_OPTIMIZER_CLIENT_CERT_FILE and API_OPTIMIZER_CLIENT_KEY_FILE, unless --context is given. A token is read from a file or from
 API_OPTIMIZER_TOKEN, never from an argument. API_OPTIMIZER_CONFIG names another configuration file.
-Colours are for terminals, and never where NO_COLOR is set.";
+`optimizer settings edit` opens the editor that VISUAL names, else EDITOR, else vi.
+Colours are for terminals, and never where NO_COLOR is set or TERM is dumb.";
 
 /// The operator's command line of the API Latency Optimizer. It speaks to the control plane's REST API, and to nothing else.
 #[derive(Debug, Parser)]

@@ -153,6 +153,54 @@ impl TierResult {
 }
 
 codes! {
+    /// How a call of an upstream failed, as failures are counted.
+    ErrorKind {
+        /// No connection came about.
+        ConnectFailure = "connect_failure",
+        /// The upstream or the connection broke off.
+        Reset = "reset",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// The upstream refused the call.
+        Refused = "refused",
+        /// The answer was no HTTP.
+        ProtocolError = "protocol_error",
+        /// A status of 500 or above.
+        Upstream5xx = "upstream_5xx",
+        /// Envoy's own limit on calls of this upstream was reached.
+        Overflow = "overflow",
+    }
+}
+
+codes! {
+    /// Why a stored response was given up before its time.
+    InvalidationCause {
+        /// A request with an unsafe method to its URL.
+        UnsafeMethod = "unsafe-method",
+        /// A request that invalidated its cache group.
+        CacheGroup = "cache-group",
+        /// A purge of its URL.
+        PurgeUrl = "purge-url",
+        /// A purge of a prefix of its path.
+        PurgePrefix = "purge-prefix",
+        /// A purge of its host.
+        PurgeHost = "purge-host",
+        /// A purge of one of its tags.
+        PurgeTag = "purge-tag",
+        /// A purge of everything.
+        PurgeAll = "purge-all",
+        /// A response to HEAD contradicted it.
+        HeadDiffers = "head-differs",
+        /// A newer response took its place.
+        Replaced = "replaced",
+        /// Its revalidation brought a response that is not stored.
+        RevalidatedAway = "revalidated-away",
+        /// It was removed by a purge.
+        PurgedRemoved = "purged-removed",
+    }
+}
+
+codes! {
     /// What verified sharing did, and what came of it. They are counted among the reasons of telemetry.
     VerifyResult {
         /// A request was made for it.

@@ -41,7 +41,6 @@ impl Times {
 
     /// A quantile in milliseconds.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn ms(&self, share: f64) -> f64 {
         self.0.value_at_quantile(share) as f64 / 1_000.0
     }

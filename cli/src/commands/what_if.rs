@@ -106,7 +106,6 @@ fn text(predicted: &Value, paint: Paint) -> String {
 }
 
 /// Hit ratio over the logarithm of the size.
-#[allow(clippy::cast_precision_loss)]
 fn plot(predicted: &Value) -> String {
     let of = |point: &Value| {
         Some((

@@ -89,7 +89,6 @@ fn main() {
         }
         taking += cpu_seconds() - started;
     }
-    #[allow(clippy::cast_precision_loss)]
     let per_report = taking * 1e6 / (ENVOYS as f64 * SLOTS as f64);
     println!("{ENVOYS} Envoys, an hour of slots, 6 series each: {per_report:.1} us of processor time per report");
     println!("  memory {before:.0} -> {:.0} MB", resident_mb());
@@ -149,7 +148,6 @@ fn following() {
         what_if.take(Some(&samples), None, MOST_KEYS, second * 1_000);
         taking += cpu_seconds() - started;
     }
-    #[allow(clippy::cast_precision_loss)]
     let each = taking * 1e6 / events as f64;
     println!(
         "  one sampled lookup in {} miniature caches: {each:.1} us; {} KB per Envoy",

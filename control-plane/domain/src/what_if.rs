@@ -66,11 +66,6 @@ pub struct WhatIf {
     rows: Vec<Row>,
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss
-)]
 fn sizes() -> impl Iterator<Item = u64> {
     std::iter::successors(Some(SMALLEST), |size| Some(size * STEP))
         .map(|size| size.round() as u64)
@@ -90,7 +85,6 @@ impl WhatIf {
             }
         }
         if let Some(cache) = cache.filter(|_| self.threshold > 0) {
-            #[allow(clippy::cast_precision_loss)]
             let lookups = cache.lookups as f64;
             self.lookups.expected += lookups * self.share();
         }
@@ -232,7 +226,6 @@ impl WhatIf {
         let row = self.rows.iter().find(|row| row.policy == policy);
         for trial in row.into_iter().flat_map(|row| &row.trials) {
             let (entries, bytes) = trial.mini.held();
-            #[allow(clippy::cast_precision_loss)]
             let held = bytes as f64 + entries as f64 * OVERHEAD;
             curve.count(trial.size, &self.lookups, &trial.hits, self.share(), held);
         }

@@ -6,9 +6,14 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+const AFTER: &str = "\
+Also read from the environment: RUST_LOG, the level of the log (info by default), and the variables of OpenTelemetry:
+OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, _TIMEOUT and _CERTIFICATE, each also for one signal; OTEL_SERVICE_NAME,
+OTEL_RESOURCE_ATTRIBUTES, OTEL_METRIC_EXPORT_INTERVAL, OTEL_SDK_DISABLED and others, which deploy/README.md lists.";
+
 /// Control plane of the API Latency Optimizer.
 #[derive(Debug, Clone, Parser)]
-#[command(version)]
+#[command(version, after_help = AFTER)]
 pub(crate) struct Config {
     /// Address to listen on, for REST and gRPC. Without it, each port that asks for credentials listens on all addresses, and one that
     /// does not on loopback alone

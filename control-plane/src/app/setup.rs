@@ -62,11 +62,12 @@ pub(super) fn redis(config: &Config) -> Result<Option<Endpoint>, String> {
 }
 
 pub(super) fn tier_setup(config: &Config, redis: Option<Endpoint>) -> std::io::Result<Setup> {
+    let keys = config.tier_key_file.clone().map(KeyFile::open);
     Ok(Setup {
         redis,
         key_prefix: config.redis_key_prefix.clone(),
         memory_bytes: config.tier_memory_mb << 20,
-        keys: config.tier_key_file.clone().map(KeyFile::open).transpose()?,
+        keys: keys.transpose().map_err(std::io::Error::other)?,
         compress: !config.tier_uncompressed,
     })
 }

@@ -1,15 +1,11 @@
 //! Credentials for the REST API: a file of bearer tokens, read again whenever it changes.
 
-use crate::kernel::sync::lock;
+use crate::kernel::watched_file::{LOOK_EVERY, WatchedFile};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
 use subtle::{Choice, ConstantTimeEq};
-use tokio::sync::watch;
 
-/// How often the file is looked at.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// Shorter ones can be guessed.
 const SHORTEST: usize = 16;
 
@@ -79,12 +75,7 @@ impl Tokens {
 
 /// The file and what was last read from it.
 #[derive(Debug)]
-pub(crate) struct TokenFile<T = Tokens> {
-    path: PathBuf,
-    read: fn(&Path) -> Result<T, String>,
-    state: Mutex<(Arc<T>, Option<SystemTime>, Instant)>,
-    changes: watch::Sender<()>,
-}
+pub(crate) struct TokenFile<T = Tokens>(WatchedFile<T>);
 
 impl TokenFile {
     /// Reads the file of operators' tokens.
@@ -106,17 +97,13 @@ impl TokenFile<EnvoyTokens> {
     }
 }
 
-impl<T> TokenFile<T> {
+impl<T: 'static> TokenFile<T> {
     fn open_with(name: &str, path: PathBuf, read: fn(&Path) -> Result<T, String>) -> Result<Self, String> {
-        let tokens = read(&path).map_err(|error| format!("{name} {}: {error}", path.display()))?;
-        let state = Mutex::new((Arc::new(tokens), changed(&path), Instant::now()));
-        let (changes, _) = watch::channel(());
-        Ok(Self {
-            path,
-            read,
-            state,
-            changes,
-        })
+        let file = path.clone();
+        let watched = WatchedFile::open("credentials", vec![path.clone()], move || read(&file));
+        watched
+            .map(Self)
+            .map_err(|error| format!("{name} {}: {error}", path.display()))
     }
 
     /// Looks at the file again and again, also while nobody asks for it.
@@ -129,7 +116,7 @@ impl<T> TokenFile<T> {
 
     /// Returns once `holds` is no longer true of the tokens in force.
     pub(crate) async fn until_not(&self, holds: impl Fn(&T) -> bool) {
-        let mut changes = self.changes.subscribe();
+        let mut changes = self.0.changes();
         while holds(&self.tokens()) {
             if changes.changed().await.is_err() {
                 return;
@@ -139,23 +126,7 @@ impl<T> TokenFile<T> {
 
     /// The tokens in force; a file that cannot be read any more leaves the last good ones.
     pub(crate) fn tokens(&self) -> Arc<T> {
-        let mut state = lock(&self.state);
-        if state.2.elapsed() >= LOOK_EVERY {
-            state.2 = Instant::now();
-            let present = changed(&self.path);
-            if present != state.1 {
-                state.1 = present;
-                match (self.read)(&self.path) {
-                    Ok(tokens) => {
-                        tracing::info!(file = %self.path.display(), "credentials read again");
-                        state.0 = Arc::new(tokens);
-                        self.changes.send_replace(());
-                    }
-                    Err(error) => tracing::error!(error, "credentials cannot be read, the last good ones stay"),
-                }
-            }
-        }
-        Arc::clone(&state.0)
+        self.0.present()
     }
 }
 
@@ -208,10 +179,6 @@ impl EnvoyTokens {
         }
         found
     }
-}
-
-fn changed(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 #[cfg(test)]

@@ -106,7 +106,6 @@ impl ExperimentService {
                 .to_owned(),
         };
         let change = Change::Merge(proposal.settings.clone());
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let share = plan.share.ceil() as u8;
         let written = self
             .settings

@@ -1,6 +1,7 @@
 //! Figures of this process and its machine; of the cgroup where it has limits.
 
 use super::cgroup::Cgroup;
+use control_domain::telemetry::figure::percent;
 use control_domain::views::System;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,6 @@ impl Sampler {
         let now = Instant::now();
         let (then, before) = self.cgroup_cpu.replace((now, used))?;
         let elapsed = now.duration_since(then).as_secs_f64() * 1e6;
-        #[allow(clippy::cast_precision_loss)]
         let used = used.saturating_sub(before) as f64;
         (elapsed > 0.0).then(|| (used * 100.0 / elapsed / cores).min(100.0))
     }
@@ -106,11 +106,6 @@ impl Sampler {
             )
         })
     }
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn percent(part: u64, whole: u64) -> f64 {
-    part as f64 * 100.0 / whole as f64
 }
 
 #[cfg(test)]

@@ -8,3 +8,4 @@ pub(crate) mod ids;
 pub(crate) mod ports;
 pub(crate) mod sync;
 pub(crate) mod trace;
+pub(crate) mod watched_file;

@@ -1,10 +1,10 @@
 //! TLS for REST and gRPC: certificate and key from files, read again when they change. With an authority for clients it is mutual.
 
-use crate::kernel::sync::lock;
+use crate::kernel::watched_file::WatchedFile;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -14,8 +14,6 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A client that has not shaken hands by then is dropped.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -50,19 +48,16 @@ impl Files {
         }
     }
 
-    fn changed(&self) -> Vec<Option<SystemTime>> {
-        [
+    fn all(&self) -> Vec<PathBuf> {
+        let files = [
             Some(&self.certificates),
             Some(&self.key),
             self.client_authorities.as_ref(),
-        ]
-        .into_iter()
-        .flatten()
-        .map(|path| std::fs::metadata(path).and_then(|found| found.modified()).ok())
-        .collect()
+        ];
+        files.into_iter().flatten().cloned().collect()
     }
 
-    fn read(&self, protocols: &[&str]) -> Result<Arc<ServerConfig>, String> {
+    fn read(&self, protocols: &[&str]) -> Result<ServerConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -81,7 +76,7 @@ impl Files {
             .with_single_cert(certificates(&self.certificates)?, key)
             .map_err(|error| format!("{}: {error}", self.certificates.display()))?;
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Arc::new(config))
+        Ok(config)
     }
 }
 
@@ -120,18 +115,7 @@ fn authorities(path: &Path) -> Result<Arc<RootCertStore>, String> {
 
 /// The certificates in force.
 #[derive(Debug)]
-pub(crate) struct Acceptor {
-    files: Files,
-    protocols: &'static [&'static str],
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    config: Arc<ServerConfig>,
-    changed: Vec<Option<SystemTime>>,
-    looked: Instant,
-}
+pub(crate) struct Acceptor(WatchedFile<ServerConfig>);
 
 impl Acceptor {
     /// Reads the files.
@@ -139,44 +123,15 @@ impl Acceptor {
     /// # Errors
     /// They cannot be used.
     pub(crate) fn open(files: Files, protocols: &'static [&'static str]) -> Result<Self, String> {
-        let state = State {
-            changed: files.changed(),
-            config: files.read(protocols)?,
-            looked: Instant::now(),
-        };
-        Ok(Self {
-            files,
-            protocols,
-            state: Mutex::new(state),
-        })
+        WatchedFile::open("certificates", files.all(), move || files.read(protocols)).map(Self)
     }
 
     /// Does the TLS handshake.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let shaking = TlsAcceptor::from(self.present()).accept(stream);
+        let shaking = TlsAcceptor::from(self.0.present()).accept(stream);
         tokio::time::timeout(HANDSHAKE, shaking)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// The files as last read; those that cannot be used any more leave the last good ones.
-    fn present(&self) -> Arc<ServerConfig> {
-        let mut state = lock(&self.state);
-        if state.looked.elapsed() >= LOOK_EVERY {
-            state.looked = Instant::now();
-            let changed = self.files.changed();
-            if changed != state.changed {
-                state.changed = changed;
-                match self.files.read(self.protocols) {
-                    Ok(config) => {
-                        tracing::info!(certificates = %self.files.certificates.display(), "certificates read again");
-                        state.config = config;
-                    }
-                    Err(error) => tracing::error!(error, "certificates cannot be used, the last good ones stay"),
-                }
-            }
-        }
-        Arc::clone(&state.config)
     }
 }
 

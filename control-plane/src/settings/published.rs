@@ -15,6 +15,8 @@ pub(crate) struct Published {
     present: Revision,
     /// The present document, checked; `None` when it is of a version that this process cannot read.
     settings: Option<Arc<Settings>>,
+    /// The same, as far as this process can read it.
+    readable: Arc<Settings>,
     all: SettingsPush,
     canary: Option<(Canary, SettingsPush)>,
     /// What they were changed by.
@@ -30,9 +32,15 @@ impl Published {
         };
         let present = history.present().clone();
         let settings = Settings::parse(&present.document).ok();
+        let settings = settings.map(|(settings, _)| Arc::new(settings));
+        let readable = || {
+            let known = Settings::parse_tolerant(&present.document);
+            Arc::new(known.map(|(settings, _)| settings).unwrap_or_default())
+        };
         Self {
             epoch: history.epoch().to_owned(),
-            settings: settings.map(|(settings, _)| Arc::new(settings)),
+            readable: settings.clone().unwrap_or_else(readable),
+            settings,
             all: push(present.number, &present.document),
             canary: canary.map(|canary| {
                 let tried = push(canary.revision.number, &canary.revision.document);
@@ -66,6 +74,11 @@ impl Published {
     /// The document in force, checked; `None` when it is of a version that this process cannot read.
     pub(crate) fn settings(&self) -> Option<&Arc<Settings>> {
         self.settings.as_ref()
+    }
+
+    /// The document in force, as far as this process can read it: of another version's settings those that it knows.
+    pub(crate) fn readable(&self) -> &Settings {
+        &self.readable
     }
 
     /// The revision on trial.

@@ -1,16 +1,12 @@
 //! Keys for values at rest, from a file that is read again when it changes.
 
-use crate::kernel::sync::lock;
+use crate::kernel::watched_file::WatchedFile;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
-
-/// The file is looked at so often.
-const LOOK_EVERY_S: u64 = 1;
+use std::sync::Arc;
 
 /// All keys: the first seals, every one opens.
 #[derive(Clone, Default)]
@@ -26,56 +22,27 @@ impl std::fmt::Debug for Keys {
 
 /// A file of keys, one per line: `id:base64 of 32 bytes`. To rotate, put the new one first and keep the old one for a day.
 #[derive(Debug)]
-pub(crate) struct KeyFile {
-    path: PathBuf,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    keys: Arc<Keys>,
-    modified: Option<SystemTime>,
-    looked: Instant,
-}
+pub(crate) struct KeyFile(WatchedFile<Keys>);
 
 impl KeyFile {
     /// Reads the file.
-    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
-        let keys = read(&path)
-            .map_err(|error| io::Error::new(error.kind(), format!("TIER_KEY_FILE {}: {error}", path.display())))?;
-        let modified = modified(&path);
-        Ok(Self {
-            path,
-            state: Mutex::new(State {
-                keys: Arc::new(keys),
-                modified,
-                looked: Instant::now(),
-            }),
-        })
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, String> {
+        let file = path.clone();
+        let watched = WatchedFile::open("keys", vec![path.clone()], move || {
+            read(&file).map_err(|error| error.to_string())
+        });
+        watched
+            .map(Self)
+            .map_err(|error| format!("TIER_KEY_FILE {}: {error}", path.display()))
     }
 
     /// The keys in force. A file that became unreadable leaves the last good ones.
     pub(super) fn keys(&self) -> Arc<Keys> {
-        let mut state = lock(&self.state);
-        if state.looked.elapsed().as_secs() >= LOOK_EVERY_S {
-            state.looked = Instant::now();
-            let modified = modified(&self.path);
-            if modified != state.modified {
-                state.modified = modified;
-                match read(&self.path) {
-                    Ok(keys) => state.keys = Arc::new(keys),
-                    Err(error) => {
-                        tracing::warn!(%error, path = %self.path.display(), "keys cannot be read, last good ones stay");
-                    }
-                }
-            }
-        }
-        Arc::clone(&state.keys)
+        self.0.present()
     }
-}
-
-fn modified(path: &PathBuf) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|about| about.modified()).ok()
 }
 
 fn read(path: &PathBuf) -> io::Result<Keys> {

@@ -97,7 +97,6 @@ impl Place {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn hundredths(percent: f64) -> u16 {
     (percent * 100.0).round() as u16
 }

@@ -25,11 +25,6 @@ impl Random {
     }
 
     /// Microseconds as latencies are: most of them small, a long tail over five decades.
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
     fn latency(&mut self) -> u64 {
         let uniform = |random: &mut Self| (random.next() >> 11) as f64 / (1_u64 << 53) as f64;
         let normal: f64 = (0..12).map(|_| uniform(self)).sum::<f64>() - 6.0;
@@ -63,11 +58,6 @@ fn sample(route: filter_core::telemetry::Name, upstream: filter_core::telemetry:
     }
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss
-)]
 fn quantiles() {
     let mut exact = Vec::with_capacity(SAMPLES);
     let mut merged = TelemetryDelta::default();
@@ -96,7 +86,6 @@ fn quantiles() {
 }
 
 /// The best of some rounds, nanoseconds per request.
-#[allow(clippy::cast_precision_loss)]
 fn best(mut round: impl FnMut()) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {

@@ -1,25 +1,14 @@
 //! What was lately seen of the responses of a route: short texts, shared by all workers, forgotten when they are not seen again.
 
 use crate::Millis;
-use crate::shared_map::{Cas, SharedMap};
+use crate::shared_map::{Cas, SharedMap, keys};
 
-/// Record of the request fields by which responses of a route are selected (`Vary`, RFC 9110 section 12.5.5). Of a cold key nobody knows
-/// that: requests that differ in such a field do not follow one another's fetch. A wrong guess costs a fetch, never a wrong response.
-pub const VARIED: &[u8] = b"ao1/varied";
-/// Record of what comes of following another's fetch on a route: [`IN_VAIN`], [`STORED`].
-pub const SHARES: &[u8] = b"ao1/shares";
 /// Somebody has waited for a response that could not answer him.
 pub const IN_VAIN: &[u8] = b"in-vain";
 /// A response was one to store.
 pub const STORED: &[u8] = b"stored";
-/// Record of the field lines that Envoy adds to a reply of the filter on a route: each a name, a NUL and a value.
-pub const ADDED: &[u8] = b"ao1/added";
-/// Record of what Envoy gives to requests of a cluster and route behind the filter: names of fields, and [`AUTHORITY`].
-pub const GIVEN: &[u8] = b"ao1/given";
 /// The authority is taken from a field of the request.
 pub const AUTHORITY: &[u8] = b":authority";
-/// Record of what responses of a route say of queries (`No-Vary-Search`), as [`crate::cache::Variance::text`]. It is never empty again.
-pub const SEARCHES: &[u8] = b"ao1/searches";
 /// Routes remembered.
 const MAX_ROUTES: usize = 64;
 /// Texts per route; beyond these the rest is not looked at.
@@ -61,7 +50,7 @@ impl Learned {
 
     /// Creates the records.
     pub fn seed(map: &impl SharedMap) {
-        for record in [VARIED, SHARES, ADDED, GIVEN, SEARCHES] {
+        for record in [keys::VARIED, keys::SHARES, keys::ADDED, keys::GIVEN, keys::SEARCHES] {
             if map.get(record).is_none() {
                 // A failure leaves it to be made by the first text.
                 let _ = map.set(record, b"", None);
@@ -182,7 +171,7 @@ mod tests {
     fn what_one_worker_learns_the_others_know() {
         let map = MemoryMap::default();
         Learned::seed(&map);
-        let (mut one, mut two) = (Learned::new(VARIED), Learned::new(VARIED));
+        let (mut one, mut two) = (Learned::new(keys::VARIED), Learned::new(keys::VARIED));
         one.learn(&map, 1, &[b"origin".to_vec(), b"x-tenant".to_vec()], 1_000);
         one.learn(&map, 2, &[b"accept".to_vec()], 1_000);
         assert_eq!(names(&one, 1, 1_000), ["origin", "x-tenant"]);
@@ -199,7 +188,7 @@ mod tests {
     #[test]
     fn the_record_is_bounded_and_damage_is_harmless() {
         let map = MemoryMap::default();
-        let mut varied = Learned::new(VARIED);
+        let mut varied = Learned::new(keys::VARIED);
         for route in 0..200 {
             let many: Vec<Vec<u8>> = (0..40).map(|n| format!("x-{n}").into_bytes()).collect();
             varied.learn(&map, route, &many, 1_000);
@@ -207,7 +196,7 @@ mod tests {
         varied.learn(&map, 1_000, &[vec![b'x'; 1025]], 1_000);
         assert_eq!(names(&varied, 0, 1_000).len(), MAX_TEXTS);
         assert!(varied.texts.len() <= MAX_ROUTES * MAX_TEXTS);
-        map.set(VARIED, b"garbage", None).unwrap();
+        map.set(keys::VARIED, b"garbage", None).unwrap();
         varied.refresh(&map);
         assert!(varied.texts.is_empty());
     }
@@ -215,7 +204,7 @@ mod tests {
     #[test]
     fn what_is_known_costs_no_calls() {
         let map = MemoryMap::default();
-        let mut varied = Learned::new(VARIED);
+        let mut varied = Learned::new(keys::VARIED);
         varied.learn(&map, 1, &[b"accept".to_vec()], 1_000);
         let before = map.reads();
         varied.learn(&map, 1, &[b"accept".to_vec()], 2_000);

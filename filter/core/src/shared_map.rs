@@ -77,6 +77,7 @@ pub trait SharedMap {
 
 #[cfg(test)]
 pub(crate) mod explore;
+pub mod keys;
 
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryMap;

@@ -60,6 +60,12 @@ pub(super) fn duration(value: &Value, range: &RangeInclusive<u64>) -> Outcome<u6
     Ok(Reading { value: ms, notice })
 }
 
+/// Reads a duration that is no setting, as milliseconds: numbers with units, no class word. Parts of a millisecond are dropped.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<u64> {
+    parts(text.trim()).map(|(ms, _)| ms)
+}
+
 /// The canonical spelling: one whole number of the largest of h, m, s, ms that divides it. Other tools know no days.
 #[must_use]
 pub fn format_duration(ms: u64) -> String {
@@ -111,6 +117,15 @@ fn split_while(text: &str, belongs: impl Fn(u8) -> bool) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_class_word_is_for_settings_alone() {
+        assert_eq!(parse_duration(" 1h30m "), Some(5_400_000));
+        for (word, _) in DURATION_CLASSES {
+            assert_eq!(parse_duration(word), None);
+            assert!(duration(&Value::from(word), &(0..=u64::MAX)).is_ok());
+        }
+    }
 
     #[test]
     fn reads_what_people_write() {

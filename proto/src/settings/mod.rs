@@ -47,7 +47,7 @@ pub use caching::{CACHE_SIZE_CLASSES, EvictionPolicy};
 pub use collapsing::RequestCollapsing;
 pub use concurrency::Concurrency;
 pub use document::Settings;
-pub use duration::{DURATION_CLASSES, format_duration};
+pub use duration::{DURATION_CLASSES, format_duration, parse_duration};
 pub use freshness::{Freshness, MAX_TTL_MS};
 pub use health_check::{ActiveHealthCheck, HealthCheckMethod, StatusRange};
 pub use http2::Http2;

@@ -59,7 +59,6 @@ fn main() -> ExitCode {
         runs += 1;
     }
     let wall = begun.elapsed().as_secs_f64();
-    #[allow(clippy::cast_precision_loss)]
     let rate = all.fleet_ms as f64 / 1_000.0 / wall;
     println!(
         "{runs} runs, {failed} failed; {} faults, {} events, {} answers ({} hits, {} found in the shared tier), {} receipts, {} changes of settings, {} acknowledged revisions, {} overrides; {rate:.0} fleet-seconds per second",

@@ -81,7 +81,6 @@ fn joined(before: &[u64], now: &[u64]) -> Vec<u64> {
 }
 
 /// Not below zero, and far from where a cast would go wrong.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn rounded(value: &Value) -> u64 {
     value.as_f64().unwrap_or_default().clamp(0.0, 1e15) as u64
 }

@@ -317,14 +317,12 @@ fn states(figures: &Figures, rules: &Alerts) -> Vec<Condition> {
         add("shared_tier_unreachable", Severity::Warning, None, 1.0, summary);
     }
     if figures.vm_reloads > 0 {
-        #[allow(clippy::cast_precision_loss)]
         let value = figures.vm_reloads as f64;
         let summary = format!("the filter was started anew {value} times in five minutes");
         add("filter_reloads", Severity::Warning, None, value, summary);
     }
     // Half of what is stored is pushed out again before long, and the hit ratio suffers.
     if figures.stores >= 1_000 && figures.evictions * 2 > figures.stores && figures.hit_ratio < 70.0 {
-        #[allow(clippy::cast_precision_loss)]
         let value = figures.evictions as f64 * 100.0 / figures.stores as f64;
         let summary =
             format!("{value:.0} evictions per 100 stored responses: the cache is too small for what it is asked");

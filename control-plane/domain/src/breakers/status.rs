@@ -5,7 +5,7 @@ use crate::breakers::active_health_check::ActiveHealthCheck;
 use crate::breakers::overrides::{BreakerOverride, BreakerOverrides};
 use crate::breakers::state::{awaits_request, state_of, worst_state};
 use crate::fleet::{Envoy, Fleet};
-use crate::telemetry::figure::{Figure, number};
+use crate::telemetry::figure::{Figure, number, percent};
 use crate::telemetry::sum::Filter;
 use optimizer_proto::v1::{BreakerEvent, BreakerEvidence, BreakerGauge, ConcurrencyGauge};
 use serde::Serialize;
@@ -250,8 +250,8 @@ fn seen(evidence: &BreakerEvidence) -> Evidence {
         calls: evidence.calls,
         failures: evidence.failures,
         slow_calls: evidence.slow_calls,
-        failure_rate: percent(evidence.failures, evidence.calls),
-        slow_call_rate: percent(evidence.slow_calls, evidence.calls),
+        failure_rate: number(percent(evidence.failures, evidence.calls)),
+        slow_call_rate: number(percent(evidence.slow_calls, evidence.calls)),
         connect_failures_in_a_row: evidence.connect_failures,
     }
 }
@@ -269,15 +269,6 @@ pub fn breaker_event(node: &str, event: &BreakerEvent) -> Transition {
         at: event.at_ms,
         opened_on: event.evidence.as_ref().map(seen),
     }
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn percent(part: u64, whole: u64) -> Figure {
-    number(if whole == 0 {
-        0.0
-    } else {
-        part as f64 * 100.0 / whole as f64
-    })
 }
 
 #[cfg(test)]

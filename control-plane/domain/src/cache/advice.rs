@@ -65,7 +65,6 @@ pub fn recommendation(fleet: &Fleet, present: CacheShape, most_mb: Option<u64>, 
     view
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn wanted(fleet: &Fleet, present: CacheShape, knee: u64, most_mb: u64, now_ms: Millis) -> CacheShape {
     // Within a step of what is there: leave it.
     let close = (knee as f64 / present.cache_size.max(1) as f64).ln().abs() < STEP.ln() * 1.5;

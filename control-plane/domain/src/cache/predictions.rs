@@ -218,7 +218,6 @@ fn shown(shape: CacheShape, curve: &Curve, lookups_per_second: f64) -> ShapePred
     }
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn lookups_per_second(fleet: &Fleet, only: Option<&str>, now_ms: Millis) -> f64 {
     let filter = Filter {
         envoy: only.map(ToOwned::to_owned),
@@ -232,11 +231,6 @@ fn lookups_per_second(fleet: &Fleet, only: Option<&str>, now_ms: Millis) -> f64 
 }
 
 fn sizes() -> impl Iterator<Item = u64> {
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
     let next = |size: &u64| Some(((*size as f64) * STEP) as u64).filter(|next| *next <= LARGEST);
     std::iter::successors(Some(SMALLEST), next)
 }

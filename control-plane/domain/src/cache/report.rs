@@ -3,6 +3,7 @@
 
 use crate::telemetry::figure::{Figure, number, percent};
 use crate::telemetry::sum::{RouteSum, Sum};
+use optimizer_proto::codes::InvalidationCause;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -10,21 +11,6 @@ use utoipa::ToSchema;
 
 /// Keys listed per measure.
 const LISTED: usize = 20;
-
-/// Causes of invalidation, always listed.
-const CAUSES: [&str; 11] = [
-    "unsafe-method",
-    "cache-group",
-    "purge-url",
-    "purge-prefix",
-    "purge-host",
-    "purge-tag",
-    "purge-all",
-    "head-differs",
-    "replaced",
-    "revalidated-away",
-    "purged-removed",
-];
 
 /// How well a route is cached.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -112,7 +98,10 @@ fn a_hit_if(reason: &str) -> &'static str {
 /// rate, which is about events.
 #[must_use]
 pub fn invalidations(window: &Sum) -> BTreeMap<String, u64> {
-    let mut causes: BTreeMap<String, u64> = CAUSES.iter().map(|cause| ((*cause).to_owned(), 0)).collect();
+    let mut causes: BTreeMap<String, u64> = InvalidationCause::ALL
+        .iter()
+        .map(|cause| (cause.as_str().to_owned(), 0))
+        .collect();
     causes.extend(
         window
             .invalidations

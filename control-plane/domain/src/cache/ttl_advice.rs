@@ -35,7 +35,6 @@ pub struct TtlAdvice {
 /// Advice for every route with enough validations. Changes are taken to come at a constant rate: then a response is unchanged after
 /// a time `t` with probability `exp(-rate * t)`.
 #[must_use]
-#[allow(clippy::cast_precision_loss)]
 pub fn ttl_advice(window: &Sum) -> Vec<TtlAdvice> {
     let advised = window
         .changes

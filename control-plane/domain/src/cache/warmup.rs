@@ -1,5 +1,6 @@
 //! How warm a new Envoy is.
 
+use crate::telemetry::figure::percent;
 use serde::{Deserialize, Serialize};
 
 /// Progress in which nobody is interested, percent.
@@ -51,14 +52,13 @@ impl WarmupProgress {
 
     /// Share of what there was to give, percent. 100 for an Envoy that was never to be warmed: nothing would make it warmer.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn percent(self) -> f64 {
         match self.stage {
             None => 100.0,
             Some(Stage { ended: true, .. }) => 100.0,
             Some(Stage { wanted: 0, .. }) => 0.0,
             // The number wanted was an estimate; only the end is the end.
-            Some(Stage { wanted, given, .. }) => (given as f64 * 100.0 / wanted as f64).min(99.0),
+            Some(Stage { wanted, given, .. }) => percent(given, wanted).min(99.0),
         }
     }
 

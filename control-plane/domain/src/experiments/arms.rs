@@ -57,7 +57,6 @@ pub(super) struct Dispersion {
 }
 
 impl Dispersion {
-    #[allow(clippy::cast_precision_loss)]
     pub(super) fn add(&mut self, (one, of_one): (u64, u64), (other, of_other): (u64, u64)) {
         if of_one == 0 || of_other == 0 {
             return;
@@ -146,7 +145,6 @@ impl Arms {
 }
 
 /// The 95th percentile of both together, microseconds.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn slow(one: &Sketch, other: &Sketch) -> u64 {
     let mut both = one.clone();
     both.merge(other);

@@ -3,6 +3,7 @@
 use super::arms::{Arms, Sample};
 use super::mixture::{Rank, Region, Share};
 use super::plan::{Goal, Plan};
+use crate::telemetry::figure::percent;
 use optimizer_proto::telemetry::Sketch;
 
 /// Relative error of what is read from a sketch.
@@ -40,12 +41,7 @@ pub(super) enum Answer {
     Open,
 }
 
-fn percent(part: u64, whole: u64) -> f64 {
-    crate::telemetry::figure::percent(part, whole)
-}
-
 /// Points by which the first share is greater than the other.
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn shares((k, n): (u64, u64), (other_k, other_n): (u64, u64), weight: f64, alpha: f64) -> Difference {
     let share = |k: u64, n: u64| Share {
         k: k as f64 * weight,
@@ -71,7 +67,6 @@ impl Comparison {
     /// Compares error rates over `all` of the time, latencies and hits over the time when caches were `warm`. With a `weight` above 1 as
     /// it would be with so many times the requests.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn of(all: &Arms, warm: &Arms, plan: &Plan, weight: f64) -> Self {
         let alpha = plan.alpha();
         let (failures, effects) = (all.effects().failures, warm.effects());

@@ -160,7 +160,6 @@ impl Trial {
         }
     }
 
-    #[allow(clippy::cast_precision_loss)]
     fn has_too_few(&self) -> bool {
         (self.warm.requests() as f64) < self.plan.min_requests
     }
@@ -184,11 +183,6 @@ impl Trial {
 
     /// How many requests more each arm would need, if it went on as it did; `None` where no number would do, or nothing is known.
     #[must_use]
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
     pub fn more_requests(&self) -> Option<u64> {
         let had = self.warm.requests();
         if had == 0 {

@@ -54,7 +54,6 @@ impl Fleet {
     /// Requests per second: each Envoy's by the time it speaks for, added up. One that came back from an outage, or has just
     /// started, neither thins nor swells the rest. `window` is the sum of the same window.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn requests_per_second(&self, filter: &Filter, window: &Sum, window_ms: Millis, now_ms: Millis) -> f64 {
         if !filter.is_whole() {
             return window.requests() as f64 * 1_000.0 / self.covered_ms(filter, window_ms, now_ms) as f64;

@@ -158,7 +158,6 @@ fn is_same_number(one: &Number, other: &Number) -> bool {
 }
 
 /// The number, if it is a whole one: exactly, also where a floating-point number has no room for all its digits.
-#[allow(clippy::cast_possible_truncation)]
 fn whole(number: &Number) -> Option<i128> {
     let integer = number
         .as_i64()

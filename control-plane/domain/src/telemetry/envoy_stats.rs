@@ -151,7 +151,6 @@ impl EnvoyStats {
     /// Where connections to an upstream come nearest to the limit. The limit holds for each upstream of each Envoy by itself: a sum
     /// over them would hide the one that is full.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn fullest(&self, node: Option<&str>, filter: &Filter, limit: u64, now_ms: Millis) -> Option<Fullest> {
         let wanted = |name: &str| node.is_none_or(|node| node == name);
         let present = self.present(now_ms).filter(|(name, _)| wanted(name));
@@ -367,7 +366,6 @@ fn upstream(name: &str) -> Option<(&str, &str)> {
     (!NOT_UPSTREAMS.contains(&cluster)).then_some((cluster, name))
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0

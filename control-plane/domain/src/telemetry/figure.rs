@@ -23,7 +23,6 @@ pub fn number(value: f64) -> Figure {
     let rounded = (value * 10_000.0).round() / 10_000.0;
     if rounded.is_finite() && rounded.fract() == 0.0 && rounded.abs() < 9.0e15 {
         // A whole number is written as one: jq and bc read `12` and `12.0` alike, people prefer the first.
-        #[allow(clippy::cast_possible_truncation)]
         return Figure(Number::from(rounded as i64));
     }
     Figure(Number::from_f64(rounded).unwrap_or_else(|| Number::from(0)))
@@ -31,7 +30,6 @@ pub fn number(value: f64) -> Figure {
 
 /// A share in percent; 0 of nothing.
 #[must_use]
-#[allow(clippy::cast_precision_loss)]
 pub fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0

@@ -101,7 +101,6 @@ pub struct InvalidationStats {
 
 /// `GET /cache/stats`. `default_ttl` is the setting as written. Counts without a window are those since this control plane started.
 #[must_use]
-#[allow(clippy::cast_precision_loss)]
 pub fn cache(fleet: &Fleet, filter: &Filter, default_ttl: &str, window_ms: Millis, now_ms: Millis) -> CacheStats {
     let window = fleet.recent_of(filter, window_ms, now_ms);
     // What is stored and evicted is counted per Envoy, not per route or upstream.

@@ -1,10 +1,11 @@
 //! `GET /metrics/errors`: what kinds of failures, how often, where and when last.
 
-use super::{ERROR_TYPES, Part, per_second};
+use super::{Part, per_second};
 use crate::Millis;
 use crate::fleet::Fleet;
 use crate::telemetry::figure::{Figure, number, percent};
 use crate::telemetry::sum::{ErrorExample, Filter};
+use optimizer_proto::codes::ErrorKind;
 use optimizer_proto::v1::Outcome;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,9 +55,9 @@ pub fn errors(fleet: &Fleet, filter: &Filter, window_ms: Millis, now_ms: Millis)
     let window = fleet.recent_of(filter, window_ms, now_ms);
     let covered_ms = fleet.covered_ms(filter, window_ms, now_ms);
     let none = ErrorExample::default();
-    let kinds = ERROR_TYPES
+    let kinds = ErrorKind::ALL
         .iter()
-        .copied()
+        .map(|kind| kind.as_str())
         .chain(window.errors.keys().map(String::as_str));
     let (mut by_type, mut details) = (BTreeMap::new(), BTreeMap::new());
     for kind in kinds {

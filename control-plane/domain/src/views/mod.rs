@@ -26,17 +26,6 @@ pub const DEFAULT_WINDOW_MS: u64 = 300_000;
 /// Longest window: what is kept.
 pub const MAX_WINDOW_MS: u64 = 3_600_000;
 
-/// Types of upstream failures, always listed.
-pub const ERROR_TYPES: [&str; 7] = [
-    "connect_failure",
-    "reset",
-    "timeout",
-    "refused",
-    "protocol_error",
-    "upstream_5xx",
-    "overflow",
-];
-
 /// Outcomes of a request, with their names.
 pub const OUTCOMES: [(Outcome, &str); 7] = [
     (Outcome::Hit, "hit"),
@@ -55,7 +44,6 @@ pub const MISSED: [Outcome; 2] = [Outcome::Miss, Outcome::Revalidated];
 /// Went to the upstream, for whatever reason.
 pub const FORWARDED: [Outcome; 4] = [Outcome::Revalidated, Outcome::Miss, Outcome::Bypass, Outcome::Error];
 
-#[allow(clippy::cast_precision_loss)]
 fn megabytes(bytes: u64) -> Figure {
     number(bytes as f64 / 1_000_000.0)
 }
@@ -65,7 +53,6 @@ fn milliseconds(sketch: &Sketch, quantile: f64) -> Figure {
 }
 
 /// Something per second of the time that is covered.
-#[allow(clippy::cast_precision_loss)]
 fn per_second(count: u64, covered_ms: u64) -> f64 {
     count as f64 * 1_000.0 / covered_ms.max(1) as f64
 }

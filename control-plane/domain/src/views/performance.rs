@@ -197,7 +197,6 @@ pub fn performance(
 
 /// What the cache has saved its clients on average, milliseconds per request: the difference of the means of what was answered from
 /// the cache and what was not, for the share that was.
-#[allow(clippy::cast_precision_loss)]
 fn saved(window: &Sum) -> f64 {
     let hit = window.latency_of(&FROM_CACHE);
     // Like is compared with like: what bypasses the cache says nothing about what a hit would have cost.

@@ -139,7 +139,6 @@ impl Curve {
 
     /// What a cache with this many entries and this much memory would do.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn predict(&self, entries: u64, bytes: u64) -> Prediction {
         if self.samples == 0 || self.lookups <= 0.0 {
             return Prediction {
@@ -179,7 +178,6 @@ impl Curve {
     }
 
     /// Between two sizes on a straight line over the logarithm of the size.
-    #[allow(clippy::cast_precision_loss)]
     fn at(&self, entries: f64) -> Point {
         let above = self.sizes.partition_point(|(size, _)| (*size as f64) < entries);
         let (Some(low), Some(high)) = (above.checked_sub(1), self.sizes.get(above)) else {
@@ -214,7 +212,6 @@ impl Point {
 }
 
 /// Variance of a hit ratio (0 to 1) by which keys were sampled: how much the groups differ. `expected` is what all groups should have.
-#[allow(clippy::cast_precision_loss)]
 fn spread(lookups: &[f64; GROUPS], hits: &[f64; GROUPS], ratio: f64, expected: f64) -> f64 {
     let each = expected / GROUPS as f64;
     let group = |(lookups, hits): (&f64, &f64)| (hits + each - lookups) / each - ratio;

@@ -58,11 +58,6 @@ impl Mini {
         mini
     }
 
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
     fn scale(&mut self, share: f64, most: usize) {
         let capacity = (self.size as f64 * share).round().max(1.0) as usize;
         self.capacity = (capacity < most).then_some(capacity);

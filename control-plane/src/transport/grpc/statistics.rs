@@ -204,7 +204,6 @@ impl Statistics {
 }
 
 /// Envoy's numbers are integers; anything else counts as 0.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn whole(number: &Number) -> u64 {
     let value = number.value.unwrap_or_default();
     if value.is_finite() && value > 0.0 {

@@ -15,7 +15,7 @@ use control_domain::settings::history::Author;
 use control_domain::views::MAX_WINDOW_MS;
 use optimizer_proto::settings::EvictionPolicy;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 /// A size per Envoy.
@@ -41,13 +41,11 @@ fn policy_of(as_str: &str) -> Option<EvictionPolicy> {
 
 pub(super) fn present(settings: &SettingsService) -> CacheShape {
     let published = settings.published();
-    let document = published.document();
-    let number = |name: &str| document.get(name).and_then(Value::as_u64).unwrap_or(0);
-    let policy = document.get("eviction_policy").and_then(Value::as_str);
+    let settings = published.readable();
     CacheShape {
-        cache_size: number("cache_size"),
-        cache_memory_mb: number("cache_memory_mb"),
-        policy: policy.and_then(policy_of).unwrap_or_default(),
+        cache_size: settings.cache_size.into(),
+        cache_memory_mb: settings.cache_memory_mb.into(),
+        policy: settings.eviction_policy,
     }
 }
 

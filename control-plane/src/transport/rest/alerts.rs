@@ -2,7 +2,6 @@
 
 use super::identity::Caller;
 use super::problem::{Body, Params, Problem, Segments};
-use super::query::duration;
 use super::state::Runbook;
 use crate::alerts::AlertService;
 use crate::kernel::clock::now_ms;
@@ -11,6 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use control_domain::alerts::{Alert, Severity, Silence, State as Stage, about};
 use control_domain::telemetry::figure::{Figure, number};
+use optimizer_proto::settings::parse_duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ pub(crate) async fn silence(
     caller: Caller,
     Body(asked): Body<SilenceRequest>,
 ) -> Result<(StatusCode, Json<Silence>), Problem> {
-    let lasts = duration(&asked.expires_in)
+    let lasts = parse_duration(&asked.expires_in)
         .filter(|lasts| (1..=MAX_SILENCE_MS).contains(lasts))
         .ok_or_else(|| Problem::invalid("/expires_in", &asked.expires_in, "a duration up to 168h such as \"1h\""))?;
     if asked.name.is_empty() || asked.name.len() > MAX_TEXT || asked.reason.len() > MAX_TEXT {

@@ -2,7 +2,7 @@
 
 use super::identity::Caller;
 use super::problem::{Params, Problem, Segments};
-use super::query::{ReasonHeaders, duration};
+use super::query::ReasonHeaders;
 use super::whole::whole_json;
 use crate::breakers::BreakerService;
 use crate::fleet::FleetService;
@@ -14,8 +14,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use control_domain::breakers::overrides::{BreakerOverride, LONGEST_MS, OverrideAction};
 use control_domain::breakers::status::{BreakerStatus, Transition, breaker_event, breaker_status};
+use optimizer_proto::settings::parse_duration;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -118,7 +118,7 @@ fn expiry(override_breaker: &OverrideRequest, action: OverrideAction) -> Result<
     if action == OverrideAction::Reset {
         return Err(Problem::bad_query("expires_in", text, "nothing: a reset does not end"));
     }
-    duration(text)
+    parse_duration(text)
         .filter(|expiry| (1..=LONGEST_MS).contains(expiry))
         .map(Some)
         .ok_or_else(|| Problem::bad_query("expires_in", text, "a duration above 0 up to 24h"))
@@ -128,8 +128,8 @@ fn expiry(override_breaker: &OverrideRequest, action: OverrideAction) -> Result<
 /// settings name it.
 fn check_known(settings: &SettingsService, fleet: &FleetService, upstream: &str) -> Result<(), Problem> {
     let published = settings.published();
-    let settings = published.document();
-    if settings.pointer("/breaker/enabled") == Some(&json!(false)) {
+    let settings = published.readable();
+    if !settings.breaker.enabled {
         let title = "The settings switch circuit breakers off; there is nothing to override";
         return Err(Problem::new(StatusCode::CONFLICT, "breakers_off", title));
     }
@@ -138,13 +138,7 @@ fn check_known(settings: &SettingsService, fleet: &FleetService, upstream: &str)
         let breakers = present.flat_map(|(_, envoy)| &envoy.gauges.breakers);
         breakers.map(|gauge| gauge.upstream.clone()).collect()
     });
-    let configured = settings.pointer("/upstreams").and_then(Value::as_array);
-    known.extend(
-        configured
-            .into_iter()
-            .flatten()
-            .filter_map(|upstream| upstream["name"].as_str().map(str::to_owned)),
-    );
+    known.extend(settings.upstreams.iter().map(|upstream| upstream.name.clone()));
     if known.contains(upstream) {
         return Ok(());
     }

@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use control_domain::cache::report::Stored;
 use control_domain::views::{self, CacheStats, InvalidationStats};
+use optimizer_proto::settings::format_duration;
 use optimizer_proto::url;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{ExplainCommand, HeaderField};
@@ -64,10 +65,9 @@ pub(crate) async fn stats(
     let window_ms = window.milliseconds()?;
     let counted = inventory.count().await;
     let published = settings.published();
-    let ttl = published.document().get("default_ttl").and_then(Value::as_str);
-    let ttl = ttl.unwrap_or("0s");
+    let ttl = format_duration(published.readable().default_ttl_ms);
     let view = || CacheView {
-        stats: fleet.read(|fleet, _| views::cache(fleet, &window.filter(), ttl, window_ms, now_ms())),
+        stats: fleet.read(|fleet, _| views::cache(fleet, &window.filter(), &ttl, window_ms, now_ms())),
         stored: counted.stored.clone(),
         not_answered: counted.silent.clone(),
         counted_at: counted.at,

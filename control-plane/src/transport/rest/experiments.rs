@@ -4,7 +4,6 @@ use super::advice;
 use super::answers::SettingsPatch;
 use super::identity::Caller;
 use super::problem::{Body, Problem, Segments};
-use super::query::duration;
 use crate::experiments::{ExperimentService, Unable};
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
@@ -17,7 +16,7 @@ use control_domain::experiments::{
     Asked, Experiment, Goal, Plan, Prediction, Proposal, Source, of_limits, of_size, of_ttl,
 };
 use control_domain::telemetry::sum::Filter;
-use optimizer_proto::settings::EvictionPolicy;
+use optimizer_proto::settings::{EvictionPolicy, parse_duration};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -113,7 +112,7 @@ pub(crate) async fn begin(
         })?,
         _ => return Err(Problem::invalid("/settings", "", "either settings or from")),
     };
-    let plan = Plan::check(&request.asked(), proposal.goal, duration).map_err(Problem::invalid_fields)?;
+    let plan = Plan::check(&request.asked(), proposal.goal, parse_duration).map_err(Problem::invalid_fields)?;
     let begun = experiments.begin(proposal, plan, (caller.name, request.reason)).await;
     let begun = begun.map_err(problem)?;
     let place = format!("/tuning/experiments/{}", begun.id).parse();

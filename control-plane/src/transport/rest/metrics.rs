@@ -9,7 +9,6 @@ use crate::settings::SettingsService;
 use axum::Json;
 use axum::extract::State;
 use control_domain::views::{self, Errors, Machine, Performance};
-use serde_json::Value;
 use std::sync::Arc;
 
 #[utoipa::path(get, path = "/metrics/performance", tag = "metrics", params(Window), responses((status = 200, description = "Latency, hit ratio, errors and throughput of the fleet", body = Performance)))]
@@ -46,12 +45,7 @@ pub(crate) async fn machine(
 ) -> Result<Json<Machine>, Problem> {
     // Figures of this moment, whatever the window; a wrong one is refused all the same.
     window.milliseconds()?;
-    let max_connections = settings
-        .published()
-        .document()
-        .get("max_connections")
-        .and_then(Value::as_u64);
-    let max_connections = max_connections.unwrap_or(0);
+    let max_connections = settings.published().readable().max_connections.into();
     let figures = health.system();
     Ok(Json(fleet.read(|fleet, stats| {
         views::system(&figures, fleet, stats, &window.filter(), max_connections, now_ms())

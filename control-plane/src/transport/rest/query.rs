@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use control_domain::telemetry::sum::Filter;
 use control_domain::views::{DEFAULT_WINDOW_MS, MAX_WINDOW_MS};
+use optimizer_proto::settings::parse_duration;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ impl Window {
         let Some(text) = &self.window else {
             return Ok(DEFAULT_WINDOW_MS);
         };
-        duration(text)
+        parse_duration(text)
             .filter(|window| (10_000..=MAX_WINDOW_MS).contains(window))
             .ok_or_else(|| Problem::bad_query("window", text, "a duration from 10s to 1h"))
     }
@@ -148,16 +149,8 @@ pub(crate) fn timeout(text: Option<&str>) -> Result<Duration, Problem> {
     let Some(text) = text else {
         return Ok(Duration::from_millis(DEFAULT_TIMEOUT_MS));
     };
-    duration(text)
+    parse_duration(text)
         .filter(|timeout| *timeout <= MAX_TIMEOUT_MS)
         .map(Duration::from_millis)
         .ok_or_else(|| Problem::bad_query("timeout", text, "a duration up to 30s"))
-}
-
-/// Reads `15m`, `90s`, `500ms`, `1h`, by the rules of the settings document.
-pub(crate) fn duration(text: &str) -> Option<u64> {
-    let document = serde_json::json!({ "default_ttl": text });
-    optimizer_proto::settings::Settings::parse(&document)
-        .ok()
-        .map(|(settings, _)| settings.default_ttl_ms)
 }

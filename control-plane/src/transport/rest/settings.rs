@@ -243,7 +243,7 @@ pub(super) async fn write_settings(
     let published = settings.published();
     let before = published.document();
     let expected = expected_revision(settings, headers)?;
-    let insists = before.get("require_if_match") == Some(&Value::Bool(true));
+    let insists = published.readable().require_if_match;
     if insists && !headers.contains_key(header::IF_MATCH) && !write.dry_run {
         return Err(Problem::new(
             StatusCode::PRECONDITION_REQUIRED,

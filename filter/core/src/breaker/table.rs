@@ -5,7 +5,7 @@ use super::policy::BreakerPolicy;
 use super::record::{Cause, Evidence, Forced, Record, State};
 use super::{BreakerState, Call, OutcomeClass, Permit, Refusal, Transition, Why};
 use crate::Millis;
-use crate::shared_map::{Cas, SetError, SharedMap, seed_places};
+use crate::shared_map::{Cas, SetError, SharedMap, keys, seed_places};
 
 /// Records. An Envoy with more upstreams than this goes without a breaker for the rest.
 const PLACES: u64 = 256;
@@ -327,13 +327,11 @@ pub(super) fn version_key(upstream: &str) -> [u8; 5] {
 }
 
 fn nth_version_key(version: u64) -> [u8; 5] {
-    let [low, ..] = version.to_le_bytes();
-    [b'a', b'o', b'1', b'B', low]
+    keys::breaker_version(u8::try_from(version).unwrap_or(0))
 }
 
 fn place_key(place: u64) -> [u8; 5] {
-    let [low, ..] = place.to_le_bytes();
-    [b'a', b'o', b'1', b'b', low]
+    keys::breaker(u8::try_from(place).unwrap_or(0))
 }
 
 /// The place of an upstream: its own record, or the first free one of those its name may take.

@@ -22,7 +22,6 @@ pub fn is_due(stored: &StoredView<'_>, chance: u64, now_ms: Millis) -> bool {
         return false;
     }
     // Of 53 bits, as many as a float holds exactly; never 0, whose logarithm has no end.
-    #[allow(clippy::cast_precision_loss)]
     let (even, fetch_ms, left_ms) = (
         ((chance >> 11) + 1) as f64 / (1_u64 << 53) as f64,
         fetch_ms as f64,

@@ -77,7 +77,6 @@ pub fn weight(member: &[u8]) -> u32 {
         .find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
     let read = parameter.and_then(|text| std::str::from_utf8(text).ok()?.parse::<f32>().ok());
     // Weights lie between 0 and 1; anything else is no weight.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     read.filter(|weight| (0.0..=1.0).contains(weight))
         .map_or(1_000, |weight| (weight * 1_000.0) as u32)
 }

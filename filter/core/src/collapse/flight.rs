@@ -2,7 +2,7 @@
 
 use super::{ALONE_MS, Outcome, expires_ms};
 use crate::Millis;
-use crate::shared_map::{Cas, SharedMap};
+use crate::shared_map::{Cas, SharedMap, keys};
 
 /// Records. Two of a thousand keys in flight at once seldom meet.
 const RECORDS: u64 = 4096;
@@ -311,8 +311,7 @@ fn write(map: &impl SharedMap, key: &[u8], flight: Flight, cas: Option<Cas>) -> 
 }
 
 fn record_key(hash: u64) -> [u8; 6] {
-    let [low, high, ..] = (hash % RECORDS).to_le_bytes();
-    [b'a', b'o', b'1', b'f', low, high]
+    keys::flight(u16::try_from(hash % RECORDS).unwrap_or(0))
 }
 
 fn encode(flight: Flight) -> Vec<u8> {

@@ -30,7 +30,6 @@ impl Gradient {
     /// Takes in a call that took `took_ms` while `in_flight` were under way; the limit stays within `least..=most`.
     pub fn sample(&mut self, took_ms: u64, in_flight: u32, least: u32, most: u32) {
         // Below a millisecond the clock's grain would decide.
-        #[allow(clippy::cast_precision_loss)]
         let took = (took_ms as f64).max(1.0);
         if self.usual_ms == 0.0 {
             self.usual_ms = took;
@@ -54,7 +53,6 @@ impl Gradient {
     #[must_use]
     pub fn limit(&self) -> u32 {
         // Clamped to u32 by `sample`; the cast drops the fraction.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let whole = self.limit as u32;
         whole.max(1)
     }

@@ -2,7 +2,7 @@
 //! again: most calls cost no access to shared data. What all hold together never exceeds the limit.
 
 use crate::Millis;
-use crate::shared_map::{Cas, SetError, SharedMap, seed_places};
+use crate::shared_map::{Cas, SetError, SharedMap, keys, seed_places};
 
 /// Records: upstreams that are limited. One beyond these goes without a limit.
 const PLACES: u64 = 128;
@@ -238,8 +238,7 @@ pub fn all(map: &impl SharedMap, limit: u32, now_ms: Millis) -> Vec<PoolStatus> 
 }
 
 fn place_key(place: u64) -> [u8; 5] {
-    let [low, ..] = place.to_le_bytes();
-    [b'a', b'o', b'1', b'c', low]
+    keys::limit(u8::try_from(place).unwrap_or(0))
 }
 
 type Located = ([u8; 5], Vec<Holder>, Option<Cas>);

@@ -1,11 +1,11 @@
 //! One worker's side of the ledger: what it has still to enter, and the compare-and-swap that enters it.
 
-use super::codec::{LEDGER_KEY, PAGES, page_key};
+use super::codec::PAGES;
 use super::entry::StoreError;
 use super::known_pages;
 use super::ledger::{Change, Counts, Ledger};
 use super::page::Page;
-use crate::shared_map::{Cas, SetError, SharedMap};
+use crate::shared_map::{Cas, SetError, SharedMap, keys};
 
 const TRIES: usize = 256;
 /// Sweeps after a rebuild whose count is taken as it is: one may have begun before all workers had noticed.
@@ -129,21 +129,21 @@ impl Account {
     /// The ledger as it is shared. A damaged one is counted anew; a missing one is not made here: that the host does not answer
     /// looks the same, and what it has must not be overwritten.
     pub(super) fn read(map: &impl SharedMap) -> Result<(Ledger, Cas), StoreError> {
-        let (bytes, cas) = map.get(LEDGER_KEY).ok_or(StoreError::Host)?;
+        let (bytes, cas) = map.get(keys::LEDGER).ok_or(StoreError::Host)?;
         if let Some(ledger) = Ledger::decode(&bytes) {
             return Ok((ledger, cas));
         }
         let rebuilt = rebuild(map).ok_or(StoreError::Host)?;
-        if map.set(LEDGER_KEY, &rebuilt.encode(), Some(cas)) == Err(SetError::Host) {
+        if map.set(keys::LEDGER, &rebuilt.encode(), Some(cas)) == Err(SetError::Host) {
             return Err(StoreError::Host);
         }
-        let (bytes, cas) = map.get(LEDGER_KEY).ok_or(StoreError::Host)?;
+        let (bytes, cas) = map.get(keys::LEDGER).ok_or(StoreError::Host)?;
         Ok((Ledger::decode(&bytes).ok_or(StoreError::Contended)?, cas))
     }
 
     /// Writes a ledger that has everything pending in it; false when another worker was faster.
     pub(super) fn write(&mut self, map: &impl SharedMap, ledger: &Ledger, cas: Cas) -> Result<bool, StoreError> {
-        match map.set(LEDGER_KEY, &ledger.encode(), Some(cas)) {
+        match map.set(keys::LEDGER, &ledger.encode(), Some(cas)) {
             Ok(()) => {
                 self.pending.clear();
                 self.hand = None;
@@ -183,18 +183,18 @@ impl Account {
 /// Creates the pages and the ledger where they are missing. A failure leaves a store that refuses to store.
 pub(super) fn seed(map: &impl SharedMap) {
     for number in 0..PAGES {
-        let key = page_key(number);
+        let key = keys::page(number);
         if map.get(&key).is_none() {
             let _ = map.set(&key, &Page::new(0, 0).encode(), None);
         }
     }
     known_pages::seed(map);
-    if map.get(LEDGER_KEY).is_none()
+    if map.get(keys::LEDGER).is_none()
         && let Some(mut ledger) = rebuild(map)
     {
         // Nobody has worked with an earlier one.
         ledger.doubtful = 0;
-        let _ = map.set(LEDGER_KEY, &ledger.encode(), None);
+        let _ = map.set(keys::LEDGER, &ledger.encode(), None);
     }
 }
 
@@ -204,7 +204,7 @@ fn rebuild(map: &impl SharedMap) -> Option<Ledger> {
     ledger.doubtful = DOUBTFUL_SWEEPS;
     let mut seen = [false; 256];
     for number in 0..PAGES {
-        let (bytes, _) = map.get(&page_key(number))?;
+        let (bytes, _) = map.get(&keys::page(number))?;
         // A damaged page is given up by whoever changes it next.
         let Some(page) = Page::decode(&bytes) else { continue };
         ledger.total = ledger.total.plus(page.tally());

@@ -1,39 +1,11 @@
 //! Little-endian fields at fixed places, names of shared keys, and time as the directory counts it.
 
 use crate::Millis;
+use crate::shared_map::keys;
 
 /// Directory pages. Fixed for good: a change of limits must not move any entry. 1024 pages hold ten entries each at the default
 /// limit and a thousand each at the largest.
 pub(super) const PAGES: u16 = 1024;
-
-/// Key of the totals.
-pub(super) const LEDGER_KEY: &[u8] = b"ao/g";
-/// Key of the table of `Vary` sets.
-pub(super) const VARY_KEY: &[u8] = b"ao/v";
-/// Key of the purge stamps.
-pub(super) const STAMPS_KEY: &[u8] = b"ao/p";
-/// Key of the number of the last purge.
-pub(super) const STAMPS_VERSION_KEY: &[u8] = b"ao/pv";
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-fn hex(value: u16, shift: u32) -> u8 {
-    HEX.get(usize::from((value >> shift) & 0xf)).copied().unwrap_or(b'0')
-}
-
-/// Key of a directory page.
-pub(super) fn page_key(page: u16) -> [u8; 8] {
-    [
-        b'a',
-        b'o',
-        b'/',
-        b'i',
-        hex(page, 12),
-        hex(page, 8),
-        hex(page, 4),
-        hex(page, 0),
-    ]
-}
 
 /// Versions of directory pages. Several pages share one: a change of one of them then has the others read again, and a version for
 /// each would be 100 KB of keys.
@@ -41,27 +13,7 @@ pub(super) const PAGE_VERSIONS: u16 = 64;
 
 /// Key of the version of a directory page.
 pub(super) fn page_version_key(page: u16) -> [u8; 6] {
-    let version = page % PAGE_VERSIONS;
-    [b'a', b'o', b'/', b'n', hex(version, 4), hex(version, 0)]
-}
-
-/// Key of a slot. Short enough for the string type of Envoy's C++ library to need no allocation.
-pub(super) fn slot_key(page: u16, slot: u16) -> [u8; 12] {
-    let [a, b, c, _, p3, p2, p1, p0] = page_key(page);
-    [
-        a,
-        b,
-        c,
-        b's',
-        p3,
-        p2,
-        p1,
-        p0,
-        hex(slot, 12),
-        hex(slot, 8),
-        hex(slot, 4),
-        hex(slot, 0),
-    ]
+    keys::page_version(page % PAGE_VERSIONS)
 }
 
 /// Hash of a whole cache key.
@@ -142,12 +94,12 @@ mod tests {
     fn keys_are_distinct_and_short() {
         let mut seen = std::collections::HashSet::new();
         for page in [0, 1, 0x123, PAGES - 1] {
-            assert!(seen.insert(page_key(page).to_vec()));
+            assert!(seen.insert(keys::page(page).to_vec()));
             for slot in [0, 1, 0xfff, u16::MAX] {
-                assert!(seen.insert(slot_key(page, slot).to_vec()));
+                assert!(seen.insert(keys::slot(page, slot).to_vec()));
             }
         }
-        assert_eq!(&slot_key(0x12, 0xabc), b"ao/s00120abc");
+        assert_eq!(&keys::slot(0x12, 0xabc), b"ao/s00120abc");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reading and changing directory pages.
 
 use super::account::Account;
-use super::codec::{PAGES, key_hash, page_key, page_of, slot_key};
+use super::codec::{PAGES, key_hash, page_of};
 use super::entry::{EntryId, StoreError};
 use super::known_pages;
 use super::ledger::Counts;
@@ -9,20 +9,20 @@ use super::page::Page;
 use super::record::Record;
 use super::slot::{Fit, fit};
 use super::store::Store;
-use crate::shared_map::{Cas, SetError, SharedMap};
+use crate::shared_map::{Cas, SetError, SharedMap, keys};
 
 const TRIES: usize = 16;
 
 impl Store {
     /// A page to be changed; `None` when it could not be read. A damaged one is given up first.
     pub(super) fn load(&mut self, map: &impl SharedMap, number: u16) -> Option<(Page, Cas)> {
-        let (bytes, cas) = map.get(&page_key(number))?;
+        let (bytes, cas) = map.get(&keys::page(number))?;
         if let Some(page) = Page::decode(&bytes) {
             return Some((page, cas));
         }
         self.events.corrupt += 1;
         self.give_up(map, number, cas)?;
-        let (bytes, cas) = map.get(&page_key(number))?;
+        let (bytes, cas) = map.get(&keys::page(number))?;
         Page::decode(&bytes).map(|page| (page, cas))
     }
 
@@ -30,7 +30,7 @@ impl Store {
     fn give_up(&mut self, map: &impl SharedMap, number: u16, cas: Cas) -> Option<()> {
         let (ledger, _) = Account::read(map).ok()?;
         let mut page = Page::new(ledger.epoch.wrapping_sub(1), cas);
-        let left = |slot: &u16| map.get(&slot_key(number, *slot)).is_some();
+        let left = |slot: &u16| map.get(&keys::slot(number, *slot)).is_some();
         let left: Vec<u16> = (0..self.page_capacity()).filter(left).collect();
         page.high = left.last().map_or(0, |slot| slot + 1);
         known_pages::write(map, number, &page.encode(), cas).ok()?;
@@ -71,7 +71,7 @@ impl Store {
             Err(SetError::Host) => return Err(StoreError::Host),
         }
         for record in gone {
-            let _ = map.set(&slot_key(number, record.slot), &[], None);
+            let _ = map.set(&keys::slot(number, record.slot), &[], None);
         }
         let sum = gone
             .iter()
@@ -136,7 +136,7 @@ impl Store {
 
     fn flush_page(&mut self, map: &impl SharedMap, number: u16) {
         for _ in 0..TRIES {
-            let held = map.get(&page_key(number));
+            let held = map.get(&keys::page(number));
             let Some((mut page, cas)) = held.and_then(|(bytes, cas)| Page::decode(&bytes).map(|page| (page, cas)))
             else {
                 return;
@@ -145,7 +145,7 @@ impl Store {
                 return;
             }
             // Without telling those who know the page: what was hit changes nothing that a lookup finds.
-            match map.set(&page_key(number), &page.encode(), Some(cas)) {
+            match map.set(&keys::page(number), &page.encode(), Some(cas)) {
                 Err(SetError::CasMismatch) => self.events.races += 1,
                 Ok(()) | Err(SetError::Host) => return,
             }
@@ -156,15 +156,15 @@ impl Store {
 /// Erases what lies in a slot if it belongs to no record. The slot is read first: a response is written after its record appears,
 /// so one without a record in a page read later has lost it; and one written meanwhile is protected by the compare-and-swap.
 pub(super) fn erase_orphan(map: &impl SharedMap, number: u16, slot: u16) {
-    let Some((value, cas)) = map.get(&slot_key(number, slot)) else {
+    let Some((value, cas)) = map.get(&keys::slot(number, slot)) else {
         return;
     };
-    let Some(page) = map.get(&page_key(number)).and_then(|(bytes, _)| Page::decode(&bytes)) else {
+    let Some(page) = map.get(&keys::page(number)).and_then(|(bytes, _)| Page::decode(&bytes)) else {
         return;
     };
     let mut owners = page.records.iter().filter(|record| record.slot == slot);
     if !owners.any(|record| matches!(fit(&value, number, record), Fit::Own(_))) {
-        let _ = map.set(&slot_key(number, slot), &[], Some(cas));
+        let _ = map.set(&keys::slot(number, slot), &[], Some(cas));
     }
 }
 

@@ -4,7 +4,7 @@
 //! record without a response, which misses until it is replaced or evicted.
 
 use super::account::{self, Account};
-use super::codec::{key_hash, page_key, page_of, slot_key};
+use super::codec::{key_hash, page_of};
 use super::directory::erase_orphan;
 use super::entry::{Entry, EntryId, Inserted, StoreError, TRAILER_LEN};
 use super::known_pages;
@@ -17,7 +17,7 @@ use super::slot::seal;
 use super::store::Store;
 use super::vary::VaryNames;
 use crate::Millis;
-use crate::shared_map::{Cas, SetError, SharedMap};
+use crate::shared_map::{Cas, SetError, SharedMap, keys};
 
 /// Attempts against other workers on the same page or ledger.
 const TRIES: usize = 64;
@@ -186,7 +186,7 @@ impl Store {
         record: &Record,
         value: &[u8],
     ) -> Result<(), StoreError> {
-        if map.set(&slot_key(number, record.slot), value, None).is_ok() {
+        if map.set(&keys::slot(number, record.slot), value, None).is_ok() {
             return Ok(());
         }
         self.discard(map, EntryId::new(number, record, false));
@@ -196,7 +196,7 @@ impl Store {
     /// A worker held up between claim and write may have written into a slot that was evicted meanwhile, where nobody would
     /// account for it: then the slot is erased.
     fn confirm(&mut self, map: &impl SharedMap, number: u16, record: &Record) -> Result<(), StoreError> {
-        let Some((bytes, _)) = map.get(&page_key(number)) else {
+        let Some((bytes, _)) = map.get(&keys::page(number)) else {
             return Ok(());
         };
         if has_record(&bytes, record.key, record.slot, record.generation) {

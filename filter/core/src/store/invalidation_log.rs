@@ -3,11 +3,10 @@
 //! A purge is in force in a worker from its next [`InvalidationLog::refresh`]; whoever acknowledges a purge waits until all workers did
 //! that. The table is bounded: old stamps are merged into coarser ones, which may purge too much, never too little.
 
-use super::codec::{STAMPS_KEY, STAMPS_VERSION_KEY, u32_at};
+use super::codec::u32_at;
 use super::invalidation_table::{Stamp, StampTable, Subject};
 use crate::Millis;
-use crate::learned::SEARCHES;
-use crate::shared_map::{SetError, SharedMap};
+use crate::shared_map::{SetError, SharedMap, keys};
 use optimizer_proto::purge::{PurgeTarget, Stored, names_of_tag, search_tag};
 use optimizer_proto::url;
 
@@ -83,9 +82,9 @@ pub struct InvalidationLog {
 impl InvalidationLog {
     /// Creates the table. Done by the base VM, before the workers; does nothing when it is there.
     pub fn seed(map: &impl SharedMap) {
-        if map.get(STAMPS_KEY).is_none() {
+        if map.get(keys::INVALIDATION_LOG).is_none() {
             // A failure leaves the key to be made by the first purge.
-            let _ = map.set(STAMPS_KEY, &StampTable::default().encode(), None);
+            let _ = map.set(keys::INVALIDATION_LOG, &StampTable::default().encode(), None);
         }
     }
 
@@ -99,20 +98,20 @@ impl InvalidationLog {
     /// damaged table purges everything.
     pub fn refresh(&mut self, map: &impl SharedMap, now_ms: Millis) -> bool {
         let version = map
-            .get(STAMPS_VERSION_KEY)
+            .get(keys::LAST_PURGE)
             .and_then(|(bytes, _)| u32_at(&bytes, 0))
             .unwrap_or(0);
         if version == self.version {
             return false;
         }
-        let Some((bytes, cas)) = map.get(STAMPS_KEY) else {
+        let Some((bytes, cas)) = map.get(keys::INVALIDATION_LOG) else {
             return false;
         };
         self.version = version;
         let table = StampTable::decode(&bytes).unwrap_or_else(|| {
             let lost = self.after_loss(now_ms);
             // Whoever is faster writes the same thing.
-            let _ = map.set(STAMPS_KEY, &lost.encode(), Some(cas));
+            let _ = map.set(keys::INVALIDATION_LOG, &lost.encode(), Some(cas));
             lost
         });
         self.adopt(table);
@@ -131,7 +130,7 @@ impl InvalidationLog {
         now_ms: Millis,
     ) -> Result<PurgeGeneration, PurgeError> {
         for _ in 0..TRIES {
-            let held = map.get(STAMPS_KEY);
+            let held = map.get(keys::INVALIDATION_LOG);
             let decoded = held.as_ref().map(|(bytes, _)| StampTable::decode(bytes));
             let mut table = match decoded {
                 Some(Some(table)) => table,
@@ -142,11 +141,11 @@ impl InvalidationLog {
             if let Some(tag) = searched_by(map, what) {
                 table.record(subject_of(&tag), soft, floor(now_ms));
             }
-            match map.set(STAMPS_KEY, &table.encode(), held.map(|(_, cas)| cas)) {
+            match map.set(keys::INVALIDATION_LOG, &table.encode(), held.map(|(_, cas)| cas)) {
                 Ok(()) => {
                     let number = table.sequence;
                     self.adopt(table);
-                    let told = map.set(STAMPS_VERSION_KEY, &number.to_le_bytes(), None);
+                    let told = map.set(keys::LAST_PURGE, &number.to_le_bytes(), None);
                     return told.map(|()| PurgeGeneration(number)).map_err(|_| PurgeError::Host);
                 }
                 Err(SetError::CasMismatch) => {}
@@ -248,7 +247,8 @@ fn searched_by(map: &impl SharedMap, what: &PurgeTarget) -> Option<PurgeTarget> 
         PurgeTarget::Prefix { host, path } if path.contains(&b'?') => (host, path),
         _ => return None,
     };
-    map.get(SEARCHES).map(|_| PurgeTarget::tag(host, &search_tag(path)))
+    map.get(keys::SEARCHES)
+        .map(|_| PurgeTarget::tag(host, &search_tag(path)))
 }
 
 /// `None` for everything.

@@ -1,6 +1,6 @@
 //! Going through all stored responses, a few at a time: for snapshots and administration.
 
-use super::codec::{PAGES, Tick, key_hash, page_key, page_of, slot_key};
+use super::codec::{PAGES, Tick, key_hash, page_of};
 use super::entry::{Cursor, EntryId, Exported, Surveyed};
 use super::invalidation_log::PurgeGeneration;
 use super::page::Page;
@@ -8,7 +8,7 @@ use super::record::Record;
 use super::slot::{Fit, fit};
 use super::store::Store;
 use crate::Millis;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{SharedMap, keys};
 use std::ops::RangeInclusive;
 
 impl Store {
@@ -119,7 +119,7 @@ impl Store {
 }
 
 fn records_from(map: &impl SharedMap, page: u16, slot: u16) -> Vec<Record> {
-    let decoded = map.get(&page_key(page)).and_then(|(bytes, _)| Page::decode(&bytes));
+    let decoded = map.get(&keys::page(page)).and_then(|(bytes, _)| Page::decode(&bytes));
     let mut records = decoded.map(|page| page.records).unwrap_or_default();
     records.retain(|record| record.slot >= slot);
     records.sort_by_key(|record| record.slot);
@@ -130,7 +130,7 @@ fn export(map: &impl SharedMap, page: u16, record: &Record, now_ms: Millis) -> O
     if record.is_expired(now_ms) {
         return None;
     }
-    let (mut value, _) = map.get(&slot_key(page, record.slot))?;
+    let (mut value, _) = map.get(&keys::slot(page, record.slot))?;
     let Fit::Own(len) = fit(&value, page, record) else {
         return None;
     };

@@ -4,9 +4,9 @@
 //! before it reads. So a page that was changed is known for what it was only while the change is under way. Were a worker to die
 //! between its two writes, the others would look again within [`TRUSTED_MS`].
 
-use super::codec::{PAGE_VERSIONS, page_key, page_version_key};
+use super::codec::{PAGE_VERSIONS, page_version_key};
 use crate::Millis;
-use crate::shared_map::{Cas, SetError, SharedMap, TRUSTED_MS};
+use crate::shared_map::{Cas, SetError, SharedMap, TRUSTED_MS, keys};
 use std::rc::Rc;
 
 /// As many as versions: pages that share a place share a version, so none of two that are kept unsettles the other.
@@ -77,12 +77,12 @@ impl KnownPages {
 }
 
 fn read(map: &impl SharedMap, number: u16) -> Option<Rc<Vec<u8>>> {
-    map.get(&page_key(number)).map(|(bytes, _)| Rc::new(bytes))
+    map.get(&keys::page(number)).map(|(bytes, _)| Rc::new(bytes))
 }
 
 /// Writes a page that was read with version `cas`, and tells whoever knows it.
 pub(super) fn write(map: &impl SharedMap, number: u16, bytes: &[u8], cas: Cas) -> Result<(), SetError> {
-    map.set(&page_key(number), bytes, Some(cas))?;
+    map.set(&keys::page(number), bytes, Some(cas))?;
     map.bump(&page_version_key(number));
     Ok(())
 }
@@ -104,13 +104,13 @@ mod tests {
 
     fn seeded() -> MemoryMap {
         let map = MemoryMap::default();
-        map.set(&page_key(7), b"first", None).unwrap();
+        map.set(&keys::page(7), b"first", None).unwrap();
         seed(&map);
         map
     }
 
     fn change(map: &MemoryMap, bytes: &[u8]) {
-        let (_, cas) = map.get(&page_key(7)).unwrap();
+        let (_, cas) = map.get(&keys::page(7)).unwrap();
         write(map, 7, bytes, cas).unwrap();
     }
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn without_versions_every_read_is_one() {
         let map = MemoryMap::default();
-        map.set(&page_key(7), b"first", None).unwrap();
+        map.set(&keys::page(7), b"first", None).unwrap();
         let mut pages = KnownPages::default();
         for reads in 1..5 {
             pages.read(&map, 7, 0);

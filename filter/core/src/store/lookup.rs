@@ -1,6 +1,6 @@
 //! Finding a response: the page, then exactly one slot.
 
-use super::codec::{Tick, key_hash, page_of, slot_key};
+use super::codec::{Tick, key_hash, page_of};
 use super::entry::{EntryId, Found};
 use super::hot::Name;
 use super::invalidation_log::PurgeGeneration;
@@ -11,7 +11,7 @@ use super::slot::{Fit, fit};
 use super::store::Store;
 use super::vary::VaryNames;
 use crate::Millis;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{SharedMap, keys};
 
 /// Different `Vary` sets of one key whose variant hash is kept during a lookup.
 const MEMO: usize = 4;
@@ -61,7 +61,7 @@ impl Store {
             if let Some((value, len)) = self.hot.get(name) {
                 return Some(found(value, len, true));
             }
-            let value = map.lend(&slot_key(number, record.slot)).map(|(value, _)| value);
+            let value = map.lend(&keys::slot(number, record.slot)).map(|(value, _)| value);
             match value.as_ref().map_or(Fit::Other, |value| fit(value, number, &record)) {
                 Fit::Own(len) => {
                     return Some(found(value?, len, false));

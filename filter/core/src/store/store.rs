@@ -1,7 +1,7 @@
 //! One worker's handle on the store.
 
 use super::account::{self, Account};
-use super::codec::{LEDGER_KEY, Tick, full_ticks, ticks_to_ms};
+use super::codec::{Tick, full_ticks, ticks_to_ms};
 use super::entry::{EntryId, Events, Found, Usage};
 use super::hot::Hot;
 use super::known_pages::KnownPages;
@@ -10,7 +10,7 @@ use super::limits::{Eviction, Limits};
 use super::touch::TouchLog;
 use super::vary::VaryTable;
 use crate::Millis;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{SharedMap, keys};
 
 /// One worker's handle on the store: configuration, caches, and hits not yet written back. Dropping it loses nothing else.
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ impl Store {
 
     /// What the process holds. One read.
     pub fn usage(&self, map: &impl SharedMap, now_ms: Millis) -> Usage {
-        let Some(ledger) = map.get(LEDGER_KEY).and_then(|(bytes, _)| Ledger::decode(&bytes)) else {
+        let Some(ledger) = map.get(keys::LEDGER).and_then(|(bytes, _)| Ledger::decode(&bytes)) else {
             return Usage::default();
         };
         let total = self.account.applied(&ledger).total;

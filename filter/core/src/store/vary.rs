@@ -3,9 +3,9 @@
 //! The numbers are the same in all workers; each keeps a copy of the table and reads it again when it meets a number it does not
 //! know. Sets are never taken back, so their number is bounded.
 
-use super::codec::{VARY_KEY, checksum, u16_at, u32_at};
+use super::codec::{checksum, u16_at, u32_at};
 use super::entry::StoreError;
-use crate::shared_map::{SetError, SharedMap};
+use crate::shared_map::{SetError, SharedMap, keys};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"aov1");
 const HEADER: usize = 8;
@@ -39,9 +39,9 @@ pub(super) struct VaryTable {
 impl VaryTable {
     /// Creates the table's key, if it is missing.
     pub(super) fn seed(map: &impl SharedMap) {
-        if map.get(VARY_KEY).is_none() {
+        if map.get(keys::VARY_SETS).is_none() {
             // Without it the first two sets may get the same number, which the comparison of selecting values catches.
-            let _ = map.set(VARY_KEY, &encode(&[]), None);
+            let _ = map.set(keys::VARY_SETS, &encode(&[]), None);
         }
     }
 
@@ -49,7 +49,7 @@ impl VaryTable {
     pub(super) fn names(&mut self, map: &impl SharedMap, id: u16) -> Option<VaryNames<'_>> {
         let index = usize::from(id).checked_sub(1)?;
         if index >= self.sets.len() {
-            let (bytes, _) = map.get(VARY_KEY)?;
+            let (bytes, _) = map.get(keys::VARY_SETS)?;
             self.sets = decode(&bytes)?;
         }
         self.sets.get(index).map(|joined| VaryNames { joined })
@@ -68,7 +68,7 @@ impl VaryTable {
             return Ok(id);
         }
         for _ in 0..TRIES {
-            let held = map.get(VARY_KEY);
+            let held = map.get(keys::VARY_SETS);
             self.sets = held.as_ref().and_then(|(bytes, _)| decode(bytes)).unwrap_or_default();
             if let Some(id) = self.find(&joined) {
                 return Ok(id);
@@ -78,7 +78,7 @@ impl VaryTable {
                 return Err(StoreError::TooManyVarySets);
             }
             self.sets.push(joined.clone());
-            match map.set(VARY_KEY, &encode(&self.sets), held.map(|(_, cas)| cas)) {
+            match map.set(keys::VARY_SETS, &encode(&self.sets), held.map(|(_, cas)| cas)) {
                 Ok(()) => return self.find(&joined).ok_or(StoreError::TooManyVarySets),
                 Err(error) => {
                     self.sets.pop();
@@ -185,7 +185,7 @@ mod tests {
         let map = MemoryMap::default();
         let mut table = VaryTable::default();
         table.intern(&map, &[b"accept"]).unwrap();
-        map.set(VARY_KEY, b"garbage", None).unwrap();
+        map.set(keys::VARY_SETS, b"garbage", None).unwrap();
         let mut other = VaryTable::default();
         assert!(other.names(&map, 1).is_none());
         assert_eq!(other.intern(&map, &[b"cookie"]), Ok(1));

@@ -2,7 +2,7 @@
 
 use super::intern::{Name, Names};
 use super::sampler::Sampler;
-use optimizer_proto::codes::Code;
+use optimizer_proto::codes::{Code, ErrorKind, InvalidationCause};
 use optimizer_proto::telemetry::samples::Event;
 use optimizer_proto::telemetry::{Sketch, delta};
 use optimizer_proto::v1::{
@@ -120,8 +120,8 @@ impl Recorder {
     }
 
     /// Counts a failure of an upstream by its type.
-    pub fn error(&mut self, kind: &'static str, upstream: Name) {
-        *self.errors.entry((kind, upstream)).or_default() += 1;
+    pub fn error(&mut self, kind: ErrorKind, upstream: Name) {
+        *self.errors.entry((kind.as_str(), upstream)).or_default() += 1;
     }
 
     /// Counts why a response was not stored or not reused.
@@ -135,15 +135,15 @@ impl Recorder {
     }
 
     /// Counts an invalidation by its cause.
-    pub fn invalidated(&mut self, cause: &'static str) {
+    pub fn invalidated(&mut self, cause: InvalidationCause) {
         self.cache.invalidations += 1;
-        *self.invalidations.entry(cause).or_default() += 1;
+        *self.invalidations.entry(cause.as_str()).or_default() += 1;
     }
 
     /// Notes by its cause that something stored has gone which a counter of its own counts, or which no rate is about.
-    pub fn gone(&mut self, cause: &'static str, count: u64) {
+    pub fn gone(&mut self, cause: InvalidationCause, count: u64) {
         if count > 0 {
-            *self.invalidations.entry(cause).or_default() += count;
+            *self.invalidations.entry(cause.as_str()).or_default() += count;
         }
     }
 

@@ -2,7 +2,7 @@
 //! least one and inherits its count, so a count is too high by its `error` at most, and nothing that large is missing.
 
 use crate::Millis;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{SharedMap, keys};
 
 /// Keys per measure in a VM, between two hand-overs.
 const LOCAL: usize = 64;
@@ -12,7 +12,6 @@ const SHARED: usize = 128;
 const MAX_URL: usize = 200;
 /// Counts are halved so often: what was popular hours ago is of no interest in an incident.
 const HALF_LIFE_MS: u64 = 600_000;
-const KEY: &[u8] = b"ao1/top";
 const RETRIES: usize = 8;
 
 /// What keys are ranked by.
@@ -119,12 +118,12 @@ impl TopKeys {
             return;
         }
         for _ in 0..RETRIES {
-            let (mut all, cas) = match map.get(KEY) {
+            let (mut all, cas) = match map.get(keys::TOP) {
                 Some((bytes, cas)) => (Self::decode(&bytes).unwrap_or_default(), Some(cas)),
                 None => (Self::default(), None),
             };
             all.take(self, now_ms);
-            if map.set(KEY, &all.encode(), cas).is_ok() {
+            if map.set(keys::TOP, &all.encode(), cas).is_ok() {
                 *self = Self::default();
                 return;
             }
@@ -134,7 +133,7 @@ impl TopKeys {
     /// Those of the Envoy.
     #[must_use]
     pub fn of_envoy(map: &impl SharedMap) -> Self {
-        map.get(KEY)
+        map.get(keys::TOP)
             .and_then(|(bytes, _)| Self::decode(&bytes))
             .unwrap_or_default()
     }
@@ -233,7 +232,7 @@ mod tests {
             4,
             "the largest of the popular ones"
         );
-        assert!(map.get(KEY).unwrap().0.len() < 3 * SHARED * (25 + MAX_URL));
+        assert!(map.get(keys::TOP).unwrap().0.len() < 3 * SHARED * (25 + MAX_URL));
     }
 
     #[test]
@@ -244,7 +243,7 @@ mod tests {
         top.hit(2, b"b", 1, 0);
         top.hand_over(&map, 3 * HALF_LIFE_MS);
         assert_eq!(TopKeys::of_envoy(&map).ranked(Measure::Hits, 9)[0].count, 4);
-        map.set(KEY, &[1, 2, 3], None).unwrap();
+        map.set(keys::TOP, &[1, 2, 3], None).unwrap();
         assert_eq!(TopKeys::of_envoy(&map), TopKeys::default());
         map.fail_all(true);
         top.hit(3, b"c", 1, 0);

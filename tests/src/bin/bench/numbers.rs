@@ -41,11 +41,6 @@ fn rounded(value: f64) -> f64 {
 /// The value below or at which `share` of the values lie.
 pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss
-    )]
     let index = ((values.len() as f64 * share).ceil() as usize).clamp(1, values.len().max(1)) - 1;
     values.get(index).copied().unwrap_or(f64::NAN)
 }

@@ -215,7 +215,6 @@ fn curl(arguments: &[&str], file: &Path) -> Result<()> {
     Err(Failure::new(format!("curl: {}", String::from_utf8_lossy(&text))))
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn report(what: &str, file: &Path, begin: Instant, before: f64, peak: f64) -> Result<Value> {
     let seconds = begin.elapsed().as_secs_f64();
     let megabytes = std::fs::metadata(file)?.len() as f64 / 1_000_000.0;

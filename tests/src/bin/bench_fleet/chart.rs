@@ -57,7 +57,6 @@ pub(crate) fn svg(all: &[Seen], caption: &str) -> String {
     out
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn panel(out: &mut String, (x, y): (f64, f64), title: &str, lines: &[Line], all: &[Seen]) {
     let (left, top, right, bottom) = (x + PLOT.0, y + PLOT.1, x + PLOT.2, y + PLOT.3);
     text(out, (x + 10.0, y + 20.0), title, "font-weight=\"bold\"");

@@ -128,7 +128,6 @@ pub(crate) fn measure(envoys: u64, seconds: u64) -> Result<Seen> {
     let counters = &fleet.counters;
     seen.reports = counters.reports.load(Ordering::Relaxed);
     seen.acknowledged = counters.acknowledged.load(Ordering::Relaxed);
-    #[allow(clippy::cast_precision_loss)]
     {
         seen.report_bytes = counters.report_bytes.load(Ordering::Relaxed) as f64 / seen.reports.max(1) as f64;
     }
@@ -164,7 +163,6 @@ impl Used {
         })
     }
 
-    #[allow(clippy::cast_precision_loss)]
     fn cores_since(&self, plane: &mut ControlPlane) -> Result<Cores> {
         let now = Self::now(plane)?;
         let seconds = (now.at - self.at).as_secs_f64();

@@ -131,11 +131,6 @@ impl Random {
     }
 
     /// Log-normal around `usual`, with the tail that latencies have.
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
     fn around(&mut self, usual: f64) -> u64 {
         // Twelve uniform values add up to nearly a normal one.
         let sum: u64 = (0..12).map(|_| self.below(1_000)).sum();

@@ -92,13 +92,11 @@ struct Used {
 }
 
 impl Used {
-    #[allow(clippy::cast_precision_loss)]
     fn per_change(&self) -> f64 {
         self.seconds * 1_000.0 / CHANGES as f64
     }
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn used(process: &Process, work: impl FnOnce() -> Result<()>) -> Result<Used> {
     let (ticks, begin) = (process.cpu_ticks(), Instant::now());
     work()?;

@@ -35,7 +35,6 @@ fn labelled(labels: &Labels<'_>) -> Metric {
 }
 
 /// A counter of seconds, of which milliseconds are known.
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn seconds(name: &str, help: &str, milliseconds: u64) -> MetricFamily {
     let mut counter = Counter::default();
     counter.set_value(milliseconds as f64 / 1_000.0);
@@ -45,7 +44,6 @@ pub(super) fn seconds(name: &str, help: &str, milliseconds: u64) -> MetricFamily
 }
 
 /// Counters.
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn counters<'a>(
     name: &str,
     help: &str,
@@ -79,7 +77,6 @@ pub(super) fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
 }
 
 /// A summary: the quantiles of a window, and count and sum since the beginning. `unit` of the sketches' values makes a second.
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn summary(name: &str, help: &str, window: &Sketch, totals: &Sketch, unit: f64) -> MetricFamily {
     let quantiles = QUANTILES.map(|q| {
         let mut quantile = Quantile::default();
@@ -97,7 +94,6 @@ pub(super) fn summary(name: &str, help: &str, window: &Sketch, totals: &Sketch, 
 }
 
 /// Classic histograms of microseconds, in seconds.
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn histograms<'a>(
     name: &str,
     help: &str,

@@ -7,8 +7,8 @@ use control_domain::fleet::faults::{Fault, Kind};
 use control_domain::telemetry::envoy_stats::EnvoyStats;
 use control_domain::telemetry::figure::percent;
 use control_domain::telemetry::sum::{Filter, Sum};
-use control_domain::views::{self, ERROR_TYPES, FORWARDED, FROM_CACHE, OUTCOMES};
-use optimizer_proto::codes::{BreakerState, TierResult, VerifyResult};
+use control_domain::views::{self, FORWARDED, FROM_CACHE, OUTCOMES};
+use optimizer_proto::codes::{BreakerState, ErrorKind, TierResult, VerifyResult};
 use optimizer_proto::telemetry::counters;
 use optimizer_proto::v1::Outcome;
 use prometheus::proto::MetricFamily;
@@ -31,7 +31,6 @@ pub(super) fn families(fleet: &Fleet, stats: &EnvoyStats, now_ms: u64) -> Vec<Me
 }
 
 /// How many Envoys have a fault of each kind.
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn faults(found: &[Fault]) -> MetricFamily {
     let of = |kind: Kind| found.iter().filter(|fault| fault.kind == kind).count() as f64;
     gauges(
@@ -106,7 +105,6 @@ fn latency(totals: &Sum, recent: &Sum) -> Vec<MetricFamily> {
     ]
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
     let held = held(fleet, now_ms);
     let counts = &totals.cache;
@@ -176,7 +174,6 @@ fn cache(fleet: &Fleet, totals: &Sum, now_ms: u64) -> Vec<MetricFamily> {
     ]
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn upstreams(stats: &EnvoyStats, totals: &Sum, recent: &Sum, now_ms: u64) -> Vec<MetricFamily> {
     let own = stats.recent(views::DEFAULT_WINDOW_MS, now_ms);
     let share = |known: bool, by_envoy: f64, part: u64, whole: u64| {
@@ -203,7 +200,10 @@ fn upstreams(stats: &EnvoyStats, totals: &Sum, recent: &Sum, now_ms: u64) -> Vec
             add(open.entry(name).or_default(), *connections);
         }
     }
-    let errors = ERROR_TYPES.map(|kind| (vec![("type", kind)], totals.errors.get(kind).copied().unwrap_or(0)));
+    let errors = ErrorKind::ALL
+        .iter()
+        .map(|kind| kind.as_str())
+        .map(|kind| (vec![("type", kind)], totals.errors.get(kind).copied().unwrap_or(0)));
     vec![
         counters(
             "api_optimizer_upstream_errors_total",
@@ -244,7 +244,6 @@ fn upstreams(stats: &EnvoyStats, totals: &Sum, recent: &Sum, now_ms: u64) -> Vec
     ]
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn breakers(fleet: &Fleet, now_ms: u64) -> Vec<MetricFamily> {
     let mut states: BTreeMap<(&str, &str), [bool; STATES.len()]> = BTreeMap::new();
     let mut envoys: BTreeMap<&str, [u64; STATES.len()]> = BTreeMap::new();
@@ -299,7 +298,6 @@ fn breakers(fleet: &Fleet, now_ms: u64) -> Vec<MetricFamily> {
     ]
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn reports(fleet: &Fleet, now_ms: u64) -> Vec<MetricFamily> {
     let present = fleet.present(now_ms).count();
     let away = fleet.envoys().count().saturating_sub(present);

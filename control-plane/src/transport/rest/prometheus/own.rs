@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-#[allow(clippy::cast_precision_loss)]
 pub(super) fn families(
     settings: &SettingsService,
     alerts: &AlertService,

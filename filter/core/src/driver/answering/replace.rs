@@ -21,6 +21,7 @@ use crate::http::fields::{Fields, Line};
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
 use crate::store::TRAILER_LEN;
+use optimizer_proto::codes::InvalidationCause;
 use optimizer_proto::v1::Outcome;
 use std::rc::Rc;
 
@@ -216,7 +217,8 @@ impl Vm {
         let name = self.recorder.name(&route.name);
         self.recorder
             .validated(name, changed, now_ms.saturating_sub(responded_ms));
-        self.recorder.gone("revalidated-away", u64::from(changed));
+        self.recorder
+            .gone(InvalidationCause::RevalidatedAway, u64::from(changed));
     }
 
     pub(crate) fn compare_head(
@@ -239,7 +241,7 @@ impl Vm {
                 self.learn_stored(ctx, route);
             }
             HeadEffect::Invalidate => {
-                self.recorder.invalidated("head-differs");
+                self.recorder.invalidated(InvalidationCause::HeadDiffers);
                 self.store.discard(ctx.host, found.id);
             }
             HeadEffect::Nothing => {}

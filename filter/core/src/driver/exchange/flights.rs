@@ -1,7 +1,8 @@
 //! The fetches of this VM that others may follow.
 
 use crate::collapse::{Ticket, Unshared};
-use crate::learned::{self, Learned};
+use crate::learned::Learned;
+use crate::shared_map::keys;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -57,8 +58,8 @@ impl Default for Flights {
     fn default() -> Self {
         Self {
             unshared: Unshared::default(),
-            varied: Learned::new(learned::VARIED),
-            shares: Learned::new(learned::SHARES),
+            varied: Learned::new(keys::VARIED),
+            shares: Learned::new(keys::SHARES),
             begun: 0,
             dropped: Rc::default(),
         }

@@ -4,8 +4,8 @@ use crate::Millis;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, MapKind};
 use crate::http::fields::Fields;
-use crate::learned::{self, Learned};
-use crate::shared_map::SharedMap;
+use crate::learned::Learned;
+use crate::shared_map::{SharedMap, keys};
 use std::collections::HashSet;
 
 /// A stored response as it was handed to Envoy.
@@ -139,7 +139,7 @@ pub struct AddedLines {
 impl Default for AddedLines {
     fn default() -> Self {
         Self {
-            learned: Learned::new(learned::ADDED),
+            learned: Learned::new(keys::ADDED),
             shown: HashSet::new(),
             last: None,
         }

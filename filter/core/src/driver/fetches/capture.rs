@@ -17,6 +17,7 @@ use crate::policy::RoutePolicy;
 use crate::reason::Reason;
 use crate::store::{EntryId, TRAILER_LEN};
 use optimizer_proto::codes::Code;
+use optimizer_proto::codes::InvalidationCause;
 use std::borrow::Cow;
 
 /// Bodies being captured in one VM at once, bytes: a crowd of slow clients with large responses must not exhaust the VM, which
@@ -315,7 +316,8 @@ impl Vm {
         match self.store.insert(ctx.host, entry, variant, ctx.now_ms) {
             Ok(inserted) => {
                 self.recorder.cache.stores += 1;
-                self.recorder.gone("replaced", u64::from(inserted.replaced));
+                self.recorder
+                    .gone(InvalidationCause::Replaced, u64::from(inserted.replaced));
                 let usable_ms = usable_until_ms.saturating_sub(ctx.now_ms);
                 self.recorder.stored(hash, size, usable_ms, fresh_ms, fetch_ms);
                 Some(inserted.id)

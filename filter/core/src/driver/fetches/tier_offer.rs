@@ -9,7 +9,7 @@ use crate::driver::host::ctx::Ctx;
 use crate::driver::shared::wake::Wake;
 use crate::driver::vm::Vm;
 use crate::http::fields::Fields;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{SharedMap, keys};
 use optimizer_proto::codes::TierResult;
 use optimizer_proto::purge::{Stored, names_of_tag};
 use optimizer_proto::url;
@@ -218,8 +218,7 @@ fn tag_record(tag: &[u8]) -> u64 {
 }
 
 fn record_key(record: u64) -> [u8; 6] {
-    let [low, high, ..] = record.to_le_bytes();
-    [b'a', b'o', b'1', b't', low, high]
+    keys::invalidated_in_tier(u16::try_from(record).unwrap_or(0))
 }
 
 /// The subject of one URL.

@@ -2,15 +2,14 @@
 
 use crate::Millis;
 use crate::driver::host::Host;
-
-const KEY: &[u8] = b"ao1/instance";
+use crate::shared_map::keys;
 
 /// Gives the process its name, once.
 pub(crate) fn seed(host: &impl Host) {
-    if host.get(KEY).is_none() {
+    if host.get(keys::INSTANCE).is_none() {
         // Failing leaves the instance without a name until the next VM starts; the control plane then goes by the node id.
         let name = format!("{:016x}@{}", host.random(), host.now_ns() / 1_000_000);
-        let _ = host.set(KEY, name.as_bytes(), None);
+        let _ = host.set(keys::INSTANCE, name.as_bytes(), None);
     }
 }
 
@@ -26,7 +25,7 @@ pub(crate) fn started_ms(host: &impl Host) -> Millis {
 
 fn named(host: &impl Host) -> (String, Millis) {
     let text = host
-        .get(KEY)
+        .get(keys::INSTANCE)
         .map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default();
     match text.split_once('@') {

@@ -5,9 +5,7 @@
 
 use crate::cache::KeySecret;
 use crate::driver::host::Clock;
-use crate::shared_map::{Cas, SharedMap};
-
-const KEY: &[u8] = b"ao1/key-secret";
+use crate::shared_map::{Cas, SharedMap, keys};
 
 /// The secret that one VM goes by.
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl Held {
             self.seen = None;
             return true;
         }
-        let Some((bytes, cas)) = map.get(KEY) else {
+        let Some((bytes, cas)) = map.get(keys::KEY_SECRET) else {
             return false;
         };
         if self.seen == Some(cas) {
@@ -63,8 +61,10 @@ impl Held {
 
 /// Gives all VMs a secret; false when they have it, or the host refuses.
 pub(crate) fn publish(map: &impl SharedMap, secret: &KeySecret) -> bool {
-    let known = map.get(KEY).is_some_and(|(bytes, _)| bytes == secret.as_bytes());
-    !known && map.set(KEY, secret.as_bytes(), None).is_ok()
+    let known = map
+        .get(keys::KEY_SECRET)
+        .is_some_and(|(bytes, _)| bytes == secret.as_bytes());
+    !known && map.set(keys::KEY_SECRET, secret.as_bytes(), None).is_ok()
 }
 
 fn by_chance(host: &impl Clock) -> Option<KeySecret> {

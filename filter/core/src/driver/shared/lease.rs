@@ -1,9 +1,7 @@
 //! Which VM of the Envoy speaks for it: a lease in shared data, taken by compare-and-swap.
 
 use crate::Millis;
-use crate::shared_map::SharedMap;
-
-const KEY: &[u8] = b"ao1/lease";
+use crate::shared_map::{SharedMap, keys};
 
 /// How long a lease holds without renewal. Three ticks: a busy worker that skips one keeps it.
 pub const LEASE_MS: u64 = 600;
@@ -11,15 +9,15 @@ pub const LEASE_MS: u64 = 600;
 /// Creates the lease's key with nobody as holder. Done by the base VM, which runs alone before the workers: shared data cannot
 /// express create-if-absent, so two workers creating the key at once could both believe they hold it.
 pub fn seed(map: &impl SharedMap) {
-    if map.get(KEY).is_none() {
+    if map.get(keys::LEASE).is_none() {
         // A failure leaves the key absent; `hold` then works all the same, with the small race described above.
-        let _ = map.set(KEY, &encode(0, 0), None);
+        let _ = map.set(keys::LEASE, &encode(0, 0), None);
     }
 }
 
 /// Takes or renews the lease for `me`; true when `me` holds it afterwards.
 pub fn hold(map: &impl SharedMap, me: u64, now_ms: Millis) -> bool {
-    let (holder, until, cas) = match map.get(KEY) {
+    let (holder, until, cas) = match map.get(keys::LEASE) {
         Some((value, cas)) => {
             let (holder, until) = decode(&value);
             (holder, until, Some(cas))
@@ -33,12 +31,13 @@ pub fn hold(map: &impl SharedMap, me: u64, now_ms: Millis) -> bool {
     if holder == me && !expired && until.saturating_sub(now_ms) > LEASE_MS / 2 {
         return true;
     }
-    map.set(KEY, &encode(me, now_ms.saturating_add(LEASE_MS)), cas).is_ok()
+    map.set(keys::LEASE, &encode(me, now_ms.saturating_add(LEASE_MS)), cas)
+        .is_ok()
 }
 
 /// Whether another than `me` holds it.
 pub fn is_anothers(map: &impl SharedMap, me: u64, now_ms: Millis) -> bool {
-    let Some((value, _)) = map.get(KEY) else {
+    let Some((value, _)) = map.get(keys::LEASE) else {
         return false;
     };
     let (holder, until) = decode(&value);
@@ -52,11 +51,11 @@ fn is_over(until: Millis, now_ms: Millis) -> bool {
 
 /// Gives the lease up, if `me` holds it, so that another VM need not wait for it to run out.
 pub fn release(map: &impl SharedMap, me: u64) {
-    if let Some((value, cas)) = map.get(KEY)
+    if let Some((value, cas)) = map.get(keys::LEASE)
         && decode(&value).0 == me
     {
         // If this loses a race, somebody else has the lease already.
-        let _ = map.set(KEY, &encode(0, 0), Some(cas));
+        let _ = map.set(keys::LEASE, &encode(0, 0), Some(cas));
     }
 }
 

@@ -8,15 +8,13 @@
 //! For a moment two VMs may both believe to lead. So a number is taken by comparison before anything is collected, and the outbox is filled
 //! and emptied by comparison.
 
-use crate::shared_map::{Cas, SharedMap};
+use crate::shared_map::{Cas, SharedMap, keys};
 use optimizer_proto::telemetry::delta;
 use optimizer_proto::v1::{TelemetryDelta, TelemetryReport};
 use prost::Message;
 
 /// Mailboxes: few enough to collect each second, enough that VMs seldom collide.
 const MAILBOXES: u64 = 8;
-const OUTBOX: &[u8] = b"ao1/outbox";
-const SEQUENCE: &[u8] = b"ao1/sequence";
 const RETRIES: usize = 16;
 /// Bytes of delta in one report; the rest of a message is small beside it.
 const REPORT_BYTES: usize = optimizer_proto::MAX_MESSAGE_BYTES / 2;
@@ -32,7 +30,7 @@ pub(crate) fn seed(map: &impl SharedMap) {
             let _ = map.set(&key, NOTHING, None);
         }
     }
-    for key in [OUTBOX, SEQUENCE] {
+    for key in [keys::OUTBOX, keys::SEQUENCE] {
         if map.get(key).is_none() {
             let _ = map.set(key, NOTHING, None);
         }
@@ -40,8 +38,7 @@ pub(crate) fn seed(map: &impl SharedMap) {
 }
 
 fn mailbox_key(number: u64) -> [u8; 6] {
-    let digit = u8::try_from(number % MAILBOXES).unwrap_or(0);
-    [b'a', b'o', b'1', b'/', b'm', b'0' + digit]
+    keys::mailbox(u8::try_from(number % MAILBOXES).unwrap_or(0))
 }
 
 /// Merges a VM's delta into its mailbox. On failure the delta comes back, to be merged with the next one.
@@ -93,7 +90,7 @@ pub fn waiting(map: &impl SharedMap) -> Option<TelemetryReport> {
 
 /// What is in the outbox, and its version.
 fn outbox(map: &impl SharedMap) -> (Option<TelemetryReport>, Option<Cas>) {
-    let Some((bytes, cas)) = map.get(OUTBOX) else {
+    let Some((bytes, cas)) = map.get(keys::OUTBOX) else {
         return (None, None);
     };
     let report = Some(bytes).filter(|bytes| bytes != NOTHING);
@@ -104,12 +101,12 @@ fn outbox(map: &impl SharedMap) -> (Option<TelemetryReport>, Option<Cas>) {
 /// Takes the next number. Before anything is collected under it: whatever happens then, nobody else uses it. Numbers may be left out.
 fn take_number(map: &impl SharedMap) -> Option<u64> {
     for _ in 0..RETRIES {
-        let (last, cas) = match map.get(SEQUENCE) {
+        let (last, cas) = match map.get(keys::SEQUENCE) {
             Some((bytes, cas)) => (bytes.try_into().map_or(0, u64::from_le_bytes), Some(cas)),
             None => (0, None),
         };
         let next = last.saturating_add(1);
-        if map.set(SEQUENCE, &next.to_le_bytes(), cas).is_ok() {
+        if map.set(keys::SEQUENCE, &next.to_le_bytes(), cas).is_ok() {
             return Some(next);
         }
     }
@@ -131,7 +128,7 @@ pub fn close_report(map: &impl SharedMap, mut report: TelemetryReport) -> Option
         // What is too much for one message goes with the next.
         let _ = post(map, 0, collected);
     }
-    if map.set(OUTBOX, &report.encode_to_vec(), cas).is_err() {
+    if map.set(keys::OUTBOX, &report.encode_to_vec(), cas).is_err() {
         let _ = post(map, 0, report.delta.take().unwrap_or_default());
         return None;
     }
@@ -144,7 +141,7 @@ pub fn acknowledged(map: &impl SharedMap, sequence: u64) {
         && report.sequence == sequence
     {
         // If this loses a race, somebody else has forgotten it.
-        let _ = map.set(OUTBOX, NOTHING, cas);
+        let _ = map.set(keys::OUTBOX, NOTHING, cas);
     }
 }
 

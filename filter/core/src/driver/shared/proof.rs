@@ -1,8 +1,8 @@
 //! What the control plane gave this Envoy process to show in its next Hello, whichever VM says it.
 
 use crate::driver::host::Host;
+use crate::shared_map::keys;
 
-const KEY: &[u8] = b"ao1/proof";
 /// Longest taken.
 const MAX_BYTES: usize = 256;
 
@@ -10,11 +10,11 @@ const MAX_BYTES: usize = 256;
 pub(crate) fn keep(host: &impl Host, proof: &[u8]) {
     if !proof.is_empty() && proof.len() <= MAX_BYTES {
         // Without it, a VM that takes over has to wait until the control plane has noticed that the stream before is gone.
-        let _ = host.set(KEY, proof, None);
+        let _ = host.set(keys::PROOF, proof, None);
     }
 }
 
 /// What is kept; empty at first.
 pub(crate) fn kept(host: &impl Host) -> Vec<u8> {
-    host.get(KEY).map(|(bytes, _)| bytes).unwrap_or_default()
+    host.get(keys::PROOF).map(|(bytes, _)| bytes).unwrap_or_default()
 }

@@ -1,9 +1,8 @@
 //! The VMs of this Envoy: who is alive, how to wake it, which settings it runs on.
 
 use crate::Millis;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{SharedMap, keys};
 
-const KEY: &[u8] = b"ao2/workers";
 /// A VM that has not been heard of for so long is gone. Its heart beats once a second.
 const GONE_AFTER_MS: u64 = 5_000;
 /// After so long without a heartbeat a VM may soon be taken for gone, and others do not wait for it any more: it looks at what they did
@@ -39,7 +38,7 @@ pub fn heartbeat(map: &impl SharedMap, me: Member) -> Option<Vec<Member>> {
         vms.retain(|vm| vm.uid != me.uid && alive(vm, me.seen_ms));
         vms.truncate(MAX_VMS - 1);
         vms.push(me);
-        if map.set(KEY, &encode(&vms), cas).is_ok() {
+        if map.set(keys::WORKERS, &encode(&vms), cas).is_ok() {
             return Some(vms);
         }
     }
@@ -55,8 +54,8 @@ pub fn vms(map: &impl SharedMap, steady_ms: Millis) -> Vec<Member> {
 
 /// Creates the record, so that no two workers race to create it.
 pub fn seed(map: &impl SharedMap) {
-    if map.get(KEY).is_none() {
-        let _ = map.set(KEY, &encode(&[]), None);
+    if map.get(keys::WORKERS).is_none() {
+        let _ = map.set(keys::WORKERS, &encode(&[]), None);
     }
 }
 
@@ -65,7 +64,7 @@ fn alive(vm: &Member, steady_ms: Millis) -> bool {
 }
 
 fn read(map: &impl SharedMap) -> (Vec<Member>, Option<u32>) {
-    match map.get(KEY) {
+    match map.get(keys::WORKERS) {
         Some((bytes, cas)) => (
             bytes
                 .get(1..)

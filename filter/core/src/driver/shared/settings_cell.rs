@@ -1,12 +1,11 @@
 //! The settings in force for the whole Envoy, where every VM finds them: also one that was born a moment ago.
 
-use crate::shared_map::{Cas, SetError, SharedMap};
+use crate::shared_map::{Cas, SetError, SharedMap, keys};
 use optimizer_proto::settings::{Settings, Violation, ViolationCode};
 use optimizer_proto::v1::{SettingsCommand, SettingsPart, SettingsPush};
 use prost::Message;
 use serde_json::{Value, json};
 
-const KEY: &[u8] = b"ao1/settings";
 /// Most bytes of a document in one message; the rest of the message is small beside it.
 const PART_BYTES: usize = optimizer_proto::MAX_MESSAGE_BYTES / 2;
 
@@ -15,9 +14,9 @@ const RETRIES: usize = 16;
 
 /// Creates the cell, so that no two workers race to create it.
 pub fn seed(map: &impl SharedMap) {
-    if map.get(KEY).is_none() {
+    if map.get(keys::SETTINGS).is_none() {
         // No push: it does not decode. A failure leaves the cell absent; of two first pushes the older may then stay.
-        let _ = map.set(KEY, &[0], None);
+        let _ = map.set(keys::SETTINGS, &[0], None);
     }
 }
 
@@ -36,7 +35,7 @@ pub enum Published {
 pub fn publish(map: &impl SharedMap, push: &SettingsPush) -> Published {
     let bytes = push.encode_to_vec();
     for _ in 0..RETRIES {
-        let (present, cas) = match map.get(KEY) {
+        let (present, cas) = match map.get(keys::SETTINGS) {
             Some((present, cas)) => (SettingsPush::decode(present.as_slice()).ok(), Some(cas)),
             None => (None, None),
         };
@@ -48,7 +47,7 @@ pub fn publish(map: &impl SharedMap, push: &SettingsPush) -> Published {
                 return Published::Done;
             }
         }
-        match map.set(KEY, &bytes, cas) {
+        match map.set(keys::SETTINGS, &bytes, cas) {
             Ok(()) => return Published::Done,
             Err(SetError::CasMismatch) => {}
             Err(SetError::Host) => break,
@@ -59,7 +58,7 @@ pub fn publish(map: &impl SharedMap, push: &SettingsPush) -> Published {
 
 /// What is published, if it is not what was seen at version `seen`.
 pub fn changed(map: &impl SharedMap, seen: Option<Cas>) -> Option<(SettingsPush, Cas)> {
-    let (bytes, cas) = map.get(KEY)?;
+    let (bytes, cas) = map.get(keys::SETTINGS)?;
     if Some(cas) == seen {
         return None;
     }
@@ -199,7 +198,7 @@ mod tests {
     #[test]
     fn garbage_is_no_change() {
         let map = MemoryMap::default();
-        map.set(KEY, &[0xff; 40], None).unwrap();
+        map.set(keys::SETTINGS, &[0xff; 40], None).unwrap();
         assert!(changed(&map, None).is_none());
     }
 }

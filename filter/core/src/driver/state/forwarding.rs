@@ -7,12 +7,11 @@ use crate::driver::exchange::destination::{Destination, Routed};
 use crate::driver::host::{Clock, LogLevel};
 use crate::driver::shared::distrusted;
 use crate::reason::Reason;
-use crate::shared_map::{Cas, SharedMap};
+use crate::shared_map::{Cas, SharedMap, keys};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-const KEY: &[u8] = b"ao1/forwarding";
 /// Pairs of cluster and route that are learned. The rest count as changed: their requests are asked for as their clients sent them.
 const MAX_PAIRS: usize = 512;
 /// Longest names of a pair together that are learned.
@@ -193,7 +192,9 @@ impl Forwarding {
 
     /// Takes over what the Envoy knows.
     pub(crate) fn refresh(&mut self, map: &impl SharedMap) {
-        let Some((bytes, cas)) = map.get(KEY) else { return };
+        let Some((bytes, cas)) = map.get(keys::FORWARDING) else {
+            return;
+        };
         if self.seen != Some(cas) {
             self.record = Record::decode(&bytes);
             self.seen = Some(cas);
@@ -203,12 +204,12 @@ impl Forwarding {
     /// Changes the record; true when there was something to change.
     pub(crate) fn change(&mut self, map: &impl SharedMap, change: impl Fn(&mut Record) -> bool) -> bool {
         for _ in 0..RETRIES {
-            let (mut record, cas) = match map.get(KEY) {
+            let (mut record, cas) = match map.get(keys::FORWARDING) {
                 Some((bytes, cas)) => (Record::decode(&bytes), Some(cas)),
                 None => (Record::default(), None),
             };
             let changed = change(&mut record);
-            if !changed || map.set(KEY, &record.encode(), cas).is_ok() {
+            if !changed || map.set(keys::FORWARDING, &record.encode(), cas).is_ok() {
                 self.record = record;
                 // Read anew at the next look: the version of what was just written is not told.
                 self.seen = None;
@@ -252,8 +253,8 @@ fn place(hash: u64) -> usize {
 
 /// Creates the record, which two workers must not create at once.
 pub(crate) fn seed(map: &impl SharedMap) {
-    if map.get(KEY).is_none() {
-        let _ = map.set(KEY, &Record::default().encode(), None);
+    if map.get(keys::FORWARDING).is_none() {
+        let _ = map.set(keys::FORWARDING, &Record::default().encode(), None);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::forwarding::Forwarding;
 use crate::driver::exchange::sent::AddedLines;
-use crate::learned::{self, Learned};
-use crate::shared_map::SharedMap;
+use crate::learned::Learned;
+use crate::shared_map::{SharedMap, keys};
 
 /// What is known of routes.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ impl Default for LearnedRoutes {
         Self {
             forwarding: Forwarding::default(),
             added: AddedLines::default(),
-            given: Learned::new(learned::GIVEN),
-            searches: Learned::new(learned::SEARCHES),
+            given: Learned::new(keys::GIVEN),
+            searches: Learned::new(keys::SEARCHES),
         }
     }
 }

@@ -2,11 +2,10 @@
 //! all its workers at once, until settings that are newer than the finding say what holds for all Envoys.
 
 use crate::policy::Scope;
-use crate::shared_map::{Cas, SetError, SharedMap};
+use crate::shared_map::{Cas, SetError, SharedMap, keys};
 use optimizer_proto::v1::{LocalQuarantine, SharingFinding};
 use prost::Message;
 
-const KEY: &[u8] = b"ao1/quarantine";
 /// Findings that are kept here.
 const MAX_FINDINGS: usize = 64;
 const RETRIES: usize = 8;
@@ -24,8 +23,8 @@ pub struct Quarantine {
 
 /// Creates the record, which two workers must not create at once.
 pub(crate) fn seed(map: &impl SharedMap) {
-    if map.get(KEY).is_none() {
-        let _ = map.set(KEY, b"", None);
+    if map.get(keys::QUARANTINE).is_none() {
+        let _ = map.set(keys::QUARANTINE, b"", None);
     }
 }
 
@@ -37,7 +36,7 @@ fn holds(record: &LocalQuarantine, in_force: Revision<'_>) -> bool {
 impl Quarantine {
     /// Takes over what other workers have found, as far as it holds under these settings.
     pub(crate) fn refresh(&mut self, map: &impl SharedMap, in_force: Revision<'_>) {
-        if let Some((bytes, cas)) = map.get(KEY)
+        if let Some((bytes, cas)) = map.get(keys::QUARANTINE)
             && self.seen != Some(cas)
         {
             self.record = LocalQuarantine::decode(bytes.as_slice()).unwrap_or_default();
@@ -52,7 +51,7 @@ impl Quarantine {
     /// Adds a finding for all workers; false when there is no room, or the host refuses.
     pub(crate) fn add(&mut self, map: &impl SharedMap, finding: &SharingFinding, in_force: Revision<'_>) -> bool {
         for _ in 0..RETRIES {
-            let (mut record, cas) = match map.get(KEY) {
+            let (mut record, cas) = match map.get(keys::QUARANTINE) {
                 Some((bytes, cas)) => (LocalQuarantine::decode(bytes.as_slice()).unwrap_or_default(), Some(cas)),
                 None => (LocalQuarantine::default(), None),
             };
@@ -64,7 +63,7 @@ impl Quarantine {
             }
             (record.epoch, record.revision) = (in_force.0.to_owned(), in_force.1);
             record.findings.push(finding.clone());
-            match map.set(KEY, &record.encode_to_vec(), cas) {
+            match map.set(keys::QUARANTINE, &record.encode_to_vec(), cas) {
                 Ok(()) => {
                     // Read anew: the version of what was just written is not told.
                     self.seen = None;

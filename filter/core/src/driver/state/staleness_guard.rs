@@ -3,7 +3,7 @@
 //! it what it missed, it asks the origin.
 
 use crate::Millis;
-use crate::shared_map::SharedMap;
+use crate::shared_map::{SharedMap, keys};
 
 /// The tick comes five times a second. One that is so late was not held up by load, everything stood still.
 const PAUSE_MS: u64 = 5_000;
@@ -12,10 +12,6 @@ const PAUSE_MS: u64 = 5_000;
 const PATIENCE_MS: u64 = 20_000;
 /// While the control plane is heard, but has not said yet that nothing is missing, the doubt lasts on; so long at most.
 const LONGEST_MS: u64 = 300_000;
-/// When the leader last knew that nothing is missing, by the steady clock.
-const KEY: &[u8] = b"ao1/vouched";
-/// When the leader last heard from a control plane that had still to tell what was missed, by the steady clock.
-const CATCHING_UP: &[u8] = b"ao1/catching-up";
 
 /// One reading of both clocks, milliseconds. A pause shows on at least one of them: the wall clock may have been set back by as much as the
 /// pause lasted; the steady one does not run while the machine is suspended.
@@ -74,7 +70,7 @@ impl StalenessGuard {
 
     /// The leader heard from the control plane: tells all VMs how far what is stored can be believed.
     pub(crate) fn confirm_in_sync(&self, map: &impl SharedMap, now_ms: Millis) {
-        let key = if self.in_sync { KEY } else { CATCHING_UP };
+        let key = if self.in_sync { keys::IN_SYNC } else { keys::CATCHING_UP };
         // A VM in doubt waits for its patience to end when this fails.
         let _ = map.set(key, &now_ms.to_le_bytes(), None);
     }
@@ -97,8 +93,8 @@ impl StalenessGuard {
                 .and_then(|(bytes, _)| bytes.try_into().ok())
                 .map_or(0, u64::from_le_bytes)
         };
-        let heard = time(CATCHING_UP).clamp(since, since.saturating_add(LONGEST_MS));
-        if time(KEY) > since || now_ms.abs_diff(since) > PATIENCE_MS + (heard - since) {
+        let heard = time(keys::CATCHING_UP).clamp(since, since.saturating_add(LONGEST_MS));
+        if time(keys::IN_SYNC) > since || now_ms.abs_diff(since) > PATIENCE_MS + (heard - since) {
             self.since = None;
         }
         self.since.is_some()

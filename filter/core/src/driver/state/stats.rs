@@ -1,7 +1,7 @@
 //! The same totals as Envoy statistics (`api_optimizer_*`), for whoever scrapes Envoy instead of the control plane.
 
 use crate::driver::host::{Host, Metrics};
-use optimizer_proto::codes::TierResult;
+use optimizer_proto::codes::{ErrorKind, TierResult};
 use optimizer_proto::telemetry::counters::{self, Counter};
 use optimizer_proto::v1::{Outcome, RequestSeries, TelemetryDelta};
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ pub(crate) fn names() -> Vec<&'static str> {
     names.extend(counters::SERIES.iter().filter_map(|row| row.statistic));
     names.extend(counters::CACHE.iter().filter_map(|row| row.statistic));
     names.extend(TIER.iter().chain(&[TRANSITIONS]));
-    names.extend(ERRORS.iter().map(|(_, name)| *name));
+    names.extend(ErrorKind::ALL.iter().copied().map(error_statistic));
     names.push(OTHER_ERRORS);
     names
 }
@@ -110,21 +110,22 @@ fn sum(delta: &TelemetryDelta, of: impl Fn(&RequestSeries) -> u64) -> u64 {
     delta.requests.iter().map(of).fold(0, u64::saturating_add)
 }
 
-/// Names of statistics have no labels, so each type of failure has its own.
-const ERRORS: [(&str, &str); 7] = [
-    ("connect_failure", "api_optimizer_upstream_errors_connect_failure_total"),
-    ("reset", "api_optimizer_upstream_errors_reset_total"),
-    ("timeout", "api_optimizer_upstream_errors_timeout_total"),
-    ("refused", "api_optimizer_upstream_errors_refused_total"),
-    ("protocol_error", "api_optimizer_upstream_errors_protocol_error_total"),
-    ("upstream_5xx", "api_optimizer_upstream_errors_upstream_5xx_total"),
-    ("overflow", "api_optimizer_upstream_errors_overflow_total"),
-];
+/// Names of statistics have no labels, so each kind of failure has its own.
+fn error_statistic(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::ConnectFailure => "api_optimizer_upstream_errors_connect_failure_total",
+        ErrorKind::Reset => "api_optimizer_upstream_errors_reset_total",
+        ErrorKind::Timeout => "api_optimizer_upstream_errors_timeout_total",
+        ErrorKind::Refused => "api_optimizer_upstream_errors_refused_total",
+        ErrorKind::ProtocolError => "api_optimizer_upstream_errors_protocol_error_total",
+        ErrorKind::Upstream5xx => "api_optimizer_upstream_errors_upstream_5xx_total",
+        ErrorKind::Overflow => "api_optimizer_upstream_errors_overflow_total",
+    }
+}
 const OTHER_ERRORS: &str = "api_optimizer_upstream_errors_other_total";
 
 fn error_name(kind: &str) -> &'static str {
-    let found = ERRORS.iter().find(|(of, _)| *of == kind);
-    found.map_or(OTHER_ERRORS, |(_, name)| name)
+    kind.parse().map_or(OTHER_ERRORS, error_statistic)
 }
 
 #[cfg(test)]

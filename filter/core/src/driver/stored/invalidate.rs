@@ -10,6 +10,7 @@ use crate::driver::vm::Vm;
 use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
+use optimizer_proto::codes::InvalidationCause;
 use optimizer_proto::purge::PurgeTarget;
 
 impl Vm {
@@ -36,7 +37,7 @@ impl Vm {
                 .purge(ctx.host, &PurgeTarget::url(key.host(), key.path()), false, ctx.now_ms)
                 .is_ok()
             {
-                self.recorder.invalidated("unsafe-method");
+                self.recorder.invalidated(InvalidationCause::UnsafeMethod);
                 // Under the key itself nothing is left; under keys of other spellings, schemes or fields something may be.
                 stamped = true;
             }
@@ -56,7 +57,7 @@ impl Vm {
                 let tag = groups::group_tag(&group);
                 let purge = PurgeTarget::tag(&host_name, &tag);
                 if self.invalidation_log.purge(ctx.host, &purge, false, ctx.now_ms).is_ok() {
-                    self.recorder.invalidated("cache-group");
+                    self.recorder.invalidated(InvalidationCause::CacheGroup);
                     stamped = true;
                 }
                 self.invalidate_in_tier(ctx, tier_offer::tag_subject(&host_name, &tag));

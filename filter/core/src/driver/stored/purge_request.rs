@@ -10,6 +10,7 @@ use crate::driver::shared::registry;
 use crate::driver::shared::wake::Wake;
 use crate::driver::vm::Vm;
 use crate::engine::CacheRequest;
+use optimizer_proto::codes::InvalidationCause;
 use optimizer_proto::purge::has_wildcard;
 use optimizer_proto::url;
 use optimizer_proto::v1::purge_command::Kind;
@@ -191,12 +192,12 @@ impl Vm {
     }
 }
 
-fn purge_cause(kind: Kind) -> &'static str {
+fn purge_cause(kind: Kind) -> InvalidationCause {
     match kind {
-        Kind::All => "purge-all",
-        Kind::Host => "purge-host",
-        Kind::Prefix => "purge-prefix",
-        Kind::Tag => "purge-tag",
-        Kind::Url | Kind::Unspecified => "purge-url",
+        Kind::All => InvalidationCause::PurgeAll,
+        Kind::Host => InvalidationCause::PurgeHost,
+        Kind::Prefix => InvalidationCause::PurgePrefix,
+        Kind::Tag => InvalidationCause::PurgeTag,
+        Kind::Url | Kind::Unspecified => InvalidationCause::PurgeUrl,
     }
 }

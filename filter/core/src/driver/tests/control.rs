@@ -225,7 +225,7 @@ fn who_is_vouched_for_knows_of_the_purge_whose_wake_up_is_still_behind() {
     leader
         .purge(&*map, &optimizer_proto::purge::PurgeTarget::All, false, now_ms)
         .unwrap();
-    crate::shared_map::SharedMap::set(&*map, b"ao1/vouched", &now_ms.to_le_bytes(), None).unwrap();
+    crate::shared_map::SharedMap::set(&*map, crate::shared_map::keys::IN_SYNC, &now_ms.to_le_bytes(), None).unwrap();
     forwarded(envoy.get(&[], "200", &no_store, b"asked"));
 }
 

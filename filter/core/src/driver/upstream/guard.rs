@@ -11,6 +11,7 @@ use crate::driver::shared::registry;
 use crate::driver::shared::wake::Wake;
 use crate::driver::vm::Vm;
 use optimizer_proto::codes::BreakerState;
+use optimizer_proto::codes::ErrorKind;
 use optimizer_proto::v1::breaker_command::Action;
 use optimizer_proto::v1::{
     ActiveHealthCheck, BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds,
@@ -198,15 +199,15 @@ impl Vm {
 }
 
 /// Type of an upstream's failure, as counted; `None` for what is none.
-pub(crate) fn error_kind(class: OutcomeClass) -> Option<&'static str> {
+pub(crate) fn error_kind(class: OutcomeClass) -> Option<ErrorKind> {
     Some(match class {
-        OutcomeClass::Status(500..) => "upstream_5xx",
-        OutcomeClass::ConnectFailure => "connect_failure",
-        OutcomeClass::Reset => "reset",
-        OutcomeClass::Timeout => "timeout",
-        OutcomeClass::Refused => "refused",
-        OutcomeClass::ProtocolError => "protocol_error",
-        OutcomeClass::Overflow => "overflow",
+        OutcomeClass::Status(500..) => ErrorKind::Upstream5xx,
+        OutcomeClass::ConnectFailure => ErrorKind::ConnectFailure,
+        OutcomeClass::Reset => ErrorKind::Reset,
+        OutcomeClass::Timeout => ErrorKind::Timeout,
+        OutcomeClass::Refused => ErrorKind::Refused,
+        OutcomeClass::ProtocolError => ErrorKind::ProtocolError,
+        OutcomeClass::Overflow => ErrorKind::Overflow,
         OutcomeClass::Status(_) | OutcomeClass::ClientGone | OutcomeClass::Local => return None,
     })
 }

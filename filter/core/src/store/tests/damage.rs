@@ -151,10 +151,10 @@ fn damaged_pages_are_given_up_and_the_totals_heal() {
         put(&mut store, &map, n, START).unwrap();
     }
     for number in 0..PAGES / 2 {
-        let (mut bytes, _) = map.get(&page_key(number)).unwrap();
+        let (mut bytes, _) = map.get(&crate::shared_map::keys::page(number)).unwrap();
         let at = bytes.len() / 2;
         bytes[at] ^= 0x10;
-        map.set(&page_key(number), &bytes, None).unwrap();
+        map.set(&crate::shared_map::keys::page(number), &bytes, None).unwrap();
     }
     for n in 0..1000 {
         // A flipped bit may leave a record intact or lead astray; never to another's response.
@@ -183,7 +183,7 @@ fn a_lost_or_damaged_ledger_is_counted_anew() {
         put(&mut store, &map, n, START).unwrap();
     }
     for damage in [&b""[..], b"garbage"] {
-        map.set(LEDGER_KEY, damage, None).unwrap();
+        map.set(crate::shared_map::keys::LEDGER, damage, None).unwrap();
         assert!(damage.is_empty() != put(&mut store, &map, 501, START).is_ok());
         Store::seed(&map);
         put(&mut store, &map, 500, START).unwrap();
@@ -199,13 +199,13 @@ fn keys_of_another_format_are_misses() {
     let map = MemoryMap::default();
     for number in 0..PAGES {
         map.set(
-            &page_key(number),
+            &crate::shared_map::keys::page(number),
             b"p9 something else entirely, of the next version",
             None,
         )
         .unwrap();
     }
-    map.set(LEDGER_KEY, b"aog9", None).unwrap();
+    map.set(crate::shared_map::keys::LEDGER, b"aog9", None).unwrap();
     Store::seed(&map);
     let mut store = Store::new(Limits::default(), Eviction::default());
     assert!(!has(&mut store, &map, 1, START));

@@ -6,6 +6,7 @@
 use super::super::codec::{key_hash, page_of};
 use super::*;
 use crate::shared_map::explore::{Data, Standing, Stepped, Work, explore_seeing};
+use crate::shared_map::keys;
 use std::collections::HashSet;
 
 const ROOMY: (u32, u64) = (100, 64 << 20);
@@ -77,7 +78,7 @@ fn real(map: &impl SharedMap, page: u16) -> Counts {
         keys: u64::from(PAGES) - 1,
         ..Counts::default()
     };
-    let (bytes, _) = map.get(&page_key(page)).unwrap();
+    let (bytes, _) = map.get(&keys::page(page)).unwrap();
     others.plus(Page::decode(&bytes).unwrap().tally())
 }
 
@@ -99,9 +100,9 @@ fn every_order(
     };
     explore_seeing(map, work, deaths, calls, covered, |data, standing| {
         check(data, standing);
-        let slots = (0..4).map(|slot| data.get(&slot_key(page, slot)).map(|(bytes, _)| bytes));
+        let slots = (0..4).map(|slot| data.get(&keys::slot(page, slot)).map(|(bytes, _)| bytes));
         let bytes = |key: &[u8]| data.get(key).map(|(bytes, _)| bytes);
-        let held = (bytes(LEDGER_KEY), bytes(&page_key(page)), slots.collect::<Vec<_>>());
+        let held = (bytes(keys::LEDGER), bytes(&keys::page(page)), slots.collect::<Vec<_>>());
         if swept.insert(held) {
             let data = data.clone();
             store(ROOMY).sweep_all(&data, &InvalidationLog::default(), START + 64);

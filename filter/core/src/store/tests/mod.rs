@@ -8,12 +8,12 @@ mod interleaved;
 mod limits;
 mod purge;
 
-use super::codec::{LEDGER_KEY, PAGE_VERSIONS, PAGES, page_key, slot_key};
+use super::codec::{PAGE_VERSIONS, PAGES};
 use super::ledger::{Counts, Ledger};
 use super::page::Page;
 use super::*;
 use crate::Millis;
-use crate::shared_map::{MemoryMap, SharedMap};
+use crate::shared_map::{MemoryMap, SharedMap, keys};
 
 /// A moment in 2027.
 const START: Millis = 1_800_000_000_000;
@@ -77,26 +77,26 @@ fn use_it(store: &mut Store, map: &impl SharedMap, n: u64, now: Millis) -> bool 
 
 /// What the pages really hold.
 fn truth(map: &impl SharedMap) -> Counts {
-    let pages = (0..PAGES).filter_map(|number| map.get(&page_key(number)));
+    let pages = (0..PAGES).filter_map(|number| map.get(&keys::page(number)));
     pages
         .filter_map(|(bytes, _)| Page::decode(&bytes))
         .fold(Counts::default(), |sum, page| sum.plus(page.tally()))
 }
 
 fn ledger(map: &impl SharedMap) -> Ledger {
-    Ledger::decode(&map.get(LEDGER_KEY).unwrap().0).unwrap()
+    Ledger::decode(&map.get(keys::LEDGER).unwrap().0).unwrap()
 }
 
 /// Responses in slots that no record uses.
 fn orphans(map: &impl SharedMap) -> usize {
     let mut orphans = 0;
     for number in 0..PAGES {
-        let Some(page) = map.get(&page_key(number)).and_then(|(bytes, _)| Page::decode(&bytes)) else {
+        let Some(page) = map.get(&keys::page(number)).and_then(|(bytes, _)| Page::decode(&bytes)) else {
             continue;
         };
         let used = |slot| page.records.iter().any(|record| record.slot == slot);
         orphans += (0..page.high + 2)
-            .filter(|slot| !used(*slot) && map.get(&slot_key(number, *slot)).is_some())
+            .filter(|slot| !used(*slot) && map.get(&keys::slot(number, *slot)).is_some())
             .count();
     }
     orphans

@@ -191,8 +191,9 @@ fn a_lost_table_purges_everything_once() {
     let purge_generation = invalidation_log
         .purge(&map, &PurgeTarget::url(b"x", b"/"), false, START)
         .unwrap();
-    map.set(super::super::codec::STAMPS_KEY, b"damaged", None).unwrap();
-    map.set(super::super::codec::STAMPS_VERSION_KEY, b"\xff\xff\xff\x7f", None)
+    map.set(crate::shared_map::keys::INVALIDATION_LOG, b"damaged", None)
+        .unwrap();
+    map.set(crate::shared_map::keys::LAST_PURGE, b"\xff\xff\xff\x7f", None)
         .unwrap();
     let mut other = InvalidationLog::default();
     assert!(other.refresh(&map, START + 5000));
@@ -267,9 +268,10 @@ fn a_table_of_another_version_purges_everything() {
     let purge_generation = invalidation_log
         .purge(&map, &PurgeTarget::url(b"x", b"/"), false, START)
         .unwrap();
-    let (mut table, _) = map.get(super::super::codec::STAMPS_KEY).unwrap();
+    let (mut table, _) = map.get(crate::shared_map::keys::INVALIDATION_LOG).unwrap();
     table[..4].copy_from_slice(b"aop1");
-    map.set(super::super::codec::STAMPS_KEY, &table, None).unwrap();
+    map.set(crate::shared_map::keys::INVALIDATION_LOG, &table, None)
+        .unwrap();
     let mut newer = InvalidationLog::default();
     assert!(newer.refresh(&map, START + 5_000));
     assert_eq!(verdict(&newer, purge_generation), Verdict::Purged);
