@@ -74,6 +74,12 @@ fn what_is_several_times_slower_is_stopped_before_caches_are_warm_and_told_until
     wait::until("the end of the alert", over).unwrap();
     let history = rest.document("/alerts/history").unwrap();
     assert_eq!(history[0]["name"], "experiment_harmful", "{history}");
+    let kept = stack.control().state_dir().join("alerts.json");
+    wait::until("that it is kept", || {
+        let text = std::fs::read_to_string(&kept).ok()?;
+        text.contains("\"resolved\"").then_some(())
+    })
+    .unwrap();
     stack.control().kill();
     stack.control().restart().unwrap();
     let rest = stack.rest();
