@@ -6,7 +6,7 @@ use e2e::stack::{Plan, Stack};
 use e2e::wait;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn stack() -> Stack {
@@ -270,6 +270,50 @@ fn max_connections_is_what_the_origin_gets_at_a_time() {
         assert_eq!(answer.json().unwrap()["code"], "concurrency_limit");
     }
     assert!(most.load(Ordering::SeqCst) <= 3, "{most:?} at a time");
+}
+
+#[test]
+fn a_lowered_limit_holds_under_load_that_never_pauses() {
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (now, peak) = (Arc::clone(&under_way), Arc::clone(&most));
+    let origin = Origin::start(move |_| {
+        peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        now.fetch_sub(1, Ordering::SeqCst);
+        Reply::ok("well").header("cache-control", "no-store")
+    });
+    let stack = Stack::start(&Plan::default(), origin.unwrap()).unwrap();
+    let limit = |most: u32| json!({"max_connections": most, "concurrency": {"queue": 100, "queue_timeout": "20s"}});
+    stack.change_settings(&limit(1_000)).unwrap();
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (held, again) = std::thread::scope(|scope| {
+        for client in 0..12 {
+            let (envoy, over, answered) = (&stack.envoy, &over, &answered);
+            scope.spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    assert_eq!(envoy.get(&format!("/{client}")).unwrap().status, 200);
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        // The most at a time among the next calls.
+        let most_of_next = || {
+            let from = answered.load(Ordering::SeqCst);
+            most.store(0, Ordering::SeqCst);
+            let many = || (answered.load(Ordering::SeqCst) > from + 30).then_some(());
+            wait::until("calls", many).map(|()| most.load(Ordering::SeqCst))
+        };
+        let sees = |what: &str, is: fn(usize) -> bool| wait::until(what, || most_of_next().is_ok_and(is).then_some(()));
+        let busy = sees("many calls at a time", |most| most > 6);
+        let lowered = stack.change_settings(&limit(2));
+        let held = sees("few calls at a time", |most| most <= 2);
+        let raised = stack.change_settings(&limit(1_000));
+        let again = sees("many calls again", |most| most > 6);
+        over.store(true, Ordering::SeqCst);
+        (busy.and(lowered).and(held), raised.and(again))
+    });
+    held.and(again).unwrap();
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub fn seed(map: &impl SharedMap) {
 pub struct Pool {
     leased: u32,
     in_use: u32,
+    /// All workers together hold more than the limit, which was lowered: what becomes free is given back.
     over: bool,
 }
 
@@ -96,6 +97,9 @@ impl Pool {
     /// Gives a place back.
     pub fn give(&mut self) {
         self.in_use = self.in_use.saturating_sub(1);
+        if self.over {
+            self.leased = self.leased.min(self.in_use);
+        }
     }
 
     /// Gives back what is leased and not in use, but for one handful when nobody waits for it. Answers whether others gained.
@@ -142,8 +146,9 @@ impl Pool {
         freed
     }
 
+    /// Asks the record for more places. What this worker has given up meanwhile is in the record with it.
     fn lease(
-        &self,
+        &mut self,
         map: &impl SharedMap,
         upstream: &str,
         uid: u64,
@@ -151,32 +156,28 @@ impl Pool {
         limit: u32,
         now_ms: Millis,
     ) -> Option<u32> {
-        let mut granted = 0;
+        let (mut granted, mut taken) = (0, 0);
         let written = update(map, upstream, now_ms, |holders| {
-            let taken = sum(holders);
+            let own = holders.iter().position(|holder| holder.uid == uid);
+            let mut holder = own.map_or_else(Holder::default, |at| holders.swap_remove(at));
+            let before = holder.leased;
+            taken = sum(holders).saturating_add(u64::from(self.leased));
             let free = u64::from(limit).saturating_sub(taken);
             granted = u32::try_from(free).unwrap_or(u32::MAX).min(want);
-            if granted == 0 {
-                return false;
-            }
-            match holders.iter_mut().find(|holder| holder.uid == uid) {
-                Some(holder) => {
-                    holder.leased = self.leased.saturating_add(granted);
-                    holder.seen_ms = now_ms;
-                }
-                None => holders.push(Holder {
-                    uid,
-                    seen_ms: now_ms,
-                    leased: self.leased.saturating_add(granted),
-                    ..Holder::default()
-                }),
-            }
-            true
+            holder.uid = uid;
+            holder.seen_ms = now_ms;
+            holder.leased = self.leased.saturating_add(granted);
+            let changes = holder.leased != before;
+            holders.push(holder);
+            changes
         });
+        if written.is_ok() {
+            self.over = taken > u64::from(limit);
+        }
         match written {
-            Ok(true) => Some(granted),
+            Ok(_) => Some(granted),
             // Whoever loses every race has seen the others take places: it waits, rather than exceed the limit.
-            Ok(false) | Err(SetError::CasMismatch) => Some(0),
+            Err(SetError::CasMismatch) => Some(0),
             Err(SetError::Host) => None,
         }
     }
@@ -358,6 +359,32 @@ mod tests {
             1,
             "four are in flight"
         );
+    }
+
+    #[test]
+    fn a_lowered_limit_is_reached_under_load_that_never_pauses() {
+        let map = MemoryMap::default();
+        let (mut one, mut two) = (Pool::default(), Pool::default());
+        for pool in 0..20 {
+            let (pool, uid) = if pool % 2 == 0 { (&mut one, 1) } else { (&mut two, 2) };
+            assert!(pool.take(&map, "api", uid, 1_024, 0));
+        }
+        let mut at_most = Vec::new();
+        for round in 0..200 {
+            // Of each worker a call ends, and another one wants to begin at once; once a second they renew.
+            for (pool, uid) in [(&mut one, 1), (&mut two, 2)] {
+                if round % 50 == 0 {
+                    pool.renew(&map, "api", uid, 4, false, TOLD, 0);
+                }
+                pool.give();
+                while pool.take(&map, "api", uid, 4, 0) {}
+            }
+            at_most.push(one.in_use() + two.in_use());
+        }
+        let late = at_most.get(100..).unwrap_or_default();
+        assert!(late.iter().all(|in_use| *in_use <= 4), "{at_most:?}");
+        // Nothing that is free is withheld for long.
+        assert!(late.iter().all(|in_use| *in_use >= 2), "{at_most:?}");
     }
 
     #[test]
