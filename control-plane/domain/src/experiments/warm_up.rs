@@ -90,7 +90,6 @@ impl WarmUp {
     }
 
     /// Fixes what is slow, once and for all: a bound that moved with what is counted by it would not be one.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn learn(&mut self, plan: &Plan) {
         if self.slow_us.is_none() && self.usual.count() >= ENOUGH {
             let usual = self.usual.quantile(0.95).unwrap_or(0.0);
@@ -128,7 +127,6 @@ impl WarmUp {
     }
 
     /// A sentence about what harms.
-    #[allow(clippy::cast_precision_loss)]
     pub(super) fn sentence(&self, plan: &Plan) -> String {
         let (slow, unexplained) = self.compared(plan);
         format!(
