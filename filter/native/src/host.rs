@@ -8,7 +8,7 @@ use crate::envoy::Filter;
 use crate::errand::{Errand, Task};
 use crate::mailbox::Mailbox;
 use crate::process::Process;
-use crate::reply::{Action, Reply};
+use crate::reply::{Action, Reply, kept};
 use crate::waiting::Waiting;
 use bytes::Bytes;
 use filter_core::driver::host::{
@@ -279,19 +279,6 @@ impl Metrics for NativeHost<'_> {
     fn record(&self, _id: u32, _value: u64) {}
 }
 
-/// The content of a reply, past the end of the hook: of a stored response without a copy.
-fn kept(reply: &LocalReply<'_>) -> Bytes {
-    let part_of = |memory: &Bytes| {
-        let start = reply.body.as_ptr().addr().checked_sub(memory.as_ptr().addr())?;
-        let end = start.checked_add(reply.body.len())?;
-        (end <= memory.len()).then(|| memory.slice(start..end))
-    };
-    reply
-        .memory
-        .and_then(part_of)
-        .unwrap_or_else(|| Bytes::copy_from_slice(reply.body))
-}
-
 /// The cluster in a serialized `GrpcService { envoy_grpc { cluster_name } }`, as the core names targets.
 fn cluster_in(target: &str) -> Option<&str> {
     let (head, cluster) = target.split_at_checked(4)?;
@@ -381,27 +368,6 @@ impl Callouts for NativeHost<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn content_of_what_is_stored_is_not_copied() {
-        let memory = Bytes::from(b"head and body".to_vec());
-        let reply = |body, memory| LocalReply {
-            status: 200,
-            fields: &[],
-            body,
-            memory,
-            details: "",
-        };
-        let body = kept(&reply(&memory[9..], Some(&memory)));
-        assert_eq!((body.as_ref(), body.as_ptr()), (&b"body"[..], memory[9..].as_ptr()));
-        for elsewhere in [&b"body"[..], b""] {
-            assert_eq!(kept(&reply(elsewhere, Some(&memory))), elsewhere);
-            assert_eq!(kept(&reply(elsewhere, None)), elsewhere);
-        }
-        // It begins within the memory, and goes on behind its end.
-        let part = memory.slice(..11);
-        assert_eq!(kept(&reply(&memory[9..], Some(&part))), &b"body"[..]);
-    }
 
     #[test]
     fn the_cluster_of_a_target_is_read() {

@@ -4,6 +4,7 @@
 use crate::abi::Header;
 use crate::envoy::Filter;
 use bytes::Bytes;
+use filter_core::driver::host::LocalReply;
 use filter_core::driver::host::header_map;
 use std::cell::RefCell;
 
@@ -58,6 +59,19 @@ pub(crate) struct Reply {
     pub(crate) in_place: bool,
 }
 
+/// The content of a reply, past the end of the hook: of a stored response without a copy.
+pub(crate) fn kept(reply: &LocalReply<'_>) -> Bytes {
+    let part_of = |memory: &Bytes| {
+        let start = reply.body.as_ptr().addr().checked_sub(memory.as_ptr().addr())?;
+        let end = start.checked_add(reply.body.len())?;
+        (end <= memory.len()).then(|| memory.slice(start..end))
+    };
+    reply
+        .memory
+        .and_then(part_of)
+        .unwrap_or_else(|| Bytes::copy_from_slice(reply.body))
+}
+
 /// What is to be done to a stream.
 #[derive(Debug)]
 pub(crate) enum Action {
@@ -109,6 +123,27 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn content_of_what_is_stored_is_not_copied() {
+        let memory = Bytes::from(b"head and body".to_vec());
+        let reply = |body, memory| LocalReply {
+            status: 200,
+            fields: &[],
+            body,
+            memory,
+            details: "",
+        };
+        let body = kept(&reply(&memory[9..], Some(&memory)));
+        assert_eq!((body.as_ref(), body.as_ptr()), (&b"body"[..], memory[9..].as_ptr()));
+        for elsewhere in [&b"body"[..], b""] {
+            assert_eq!(kept(&reply(elsewhere, Some(&memory))), elsewhere);
+            assert_eq!(kept(&reply(elsewhere, None)), elsewhere);
+        }
+        // It begins within the memory, and goes on behind its end.
+        let part = memory.slice(..11);
+        assert_eq!(kept(&reply(&memory[9..], Some(&part))), &b"body"[..]);
+    }
 
     #[test]
     fn a_stream_that_ends_under_the_hand_is_noticed_and_no_other() {

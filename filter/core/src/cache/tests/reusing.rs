@@ -13,6 +13,7 @@ fn what_is_reused_and_why() {
     for (response, request, after_s, action, reason) in [
         ("max-age=60", "", 59, Serve, "fresh"),
         ("max-age=60", "", 60, Validate, "stale"),
+        ("max-age=60, immutable", "", 60, Validate, "stale"),
         ("max-age=60", "cache-control: no-cache", 1, Validate, "request-no-cache"),
         ("max-age=60", "pragma: no-cache", 1, Validate, "request-no-cache"),
         (

@@ -18,6 +18,8 @@ fn what_may_be_stored() {
         ("", 200, "expires: Tue, 14 Nov 2023 23:13:20 GMT", "stored"),
         ("", 200, "etag: \"v\"", "stored"),
         ("", 200, "", "no-freshness"),
+        // RFC 8246: it gives no lifetime.
+        ("", 200, "cache-control: immutable", "no-freshness"),
         ("", 200, "cache-control: no-store, max-age=60", "no-store"),
         (
             "",
