@@ -19,7 +19,7 @@ const BUDGETS: [(&str, u64); 8] = [
     ("store: insertion that evicts", 31_700),
     ("sketch: record", 115),
     ("sketch: merge", 1_800),
-    ("breaker: admit and resolve", 1_600),
+    ("breaker: admit and resolve", 1_100),
     ("sample: a lookup that is told", 290),
     ("sample: one of much traffic", 30),
 ];
