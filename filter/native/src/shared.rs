@@ -54,7 +54,7 @@ impl OwnMap {
     /// Shows the value, which may be empty, and its version.
     fn read<R>(&self, key: &[u8], work: impl FnOnce(&Bytes, Cas) -> R) -> Option<R> {
         let (hash, shard) = self.place(key)?;
-        // What a panic left behind is whole: a value is replaced in one move.
+        // What a panic left behind is whole: nothing that replaces a value can panic half-way.
         let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
         let found = shard.find(hash, |of| *of.key == *key)?;
         Some(work(&found.bytes, found.version))
