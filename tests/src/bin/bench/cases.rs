@@ -17,6 +17,8 @@ pub(crate) const HIT: &str = "our hit";
 pub(crate) const NO_COPIES: &str = "our hit, no copies";
 /// A hit of ours, as a dynamic module.
 pub(crate) const MODULE: &str = "our hit, dynamic module";
+/// The same with two workers. Over one: what sharing costs, by which two workers serve less than twice as much.
+pub(crate) const MODULE_TWO: &str = "our hit, dynamic module, two workers";
 /// Envoy forwards through our dynamic module what may not be stored.
 pub(crate) const MODULE_FORWARDED: &str = "forwarded, our dynamic module";
 /// A hit of Envoy's own cache filter.
@@ -86,15 +88,17 @@ pub(crate) fn all(lineup: &mut Lineup, sizes: &[usize]) -> (Vec<Case>, Vec<Strin
         cases.add(IDLE_FORWARDED, PLAIN, idle, &unstored, Load::Http1);
         cases.add(FORWARDED, PLAIN, ours, &unstored, Load::Http1);
         cases.add(MODULE_FORWARDED, PLAIN, module, &unstored, Load::Http1);
+        cases.add("our miss, stored", PLAIN, ours, &stored, Load::Misses);
+        cases.add("our miss, stored, dynamic module", PLAIN, module, &stored, Load::Misses);
+        cases.add("miss of Envoy's cache, stored", PLAIN, native, &stored, Load::Misses);
+        cases.add_if("nginx miss, stored", PLAIN, nginx, &stored, Load::Misses);
+        cases.add_if("Varnish miss, stored", PLAIN, varnish, &stored, Load::Misses);
     }
     cases.size = sizes.iter().copied().min().unwrap_or_default();
     cases.small(ours, two);
     let stored = format!("/{}", cases.size);
-    cases.add("our miss, stored", PLAIN, ours, &stored, Load::Misses);
-    cases.add("our miss, stored, dynamic module", PLAIN, module, &stored, Load::Misses);
-    cases.add("miss of Envoy's cache, stored", PLAIN, native, &stored, Load::Misses);
-    cases.add_if("nginx miss, stored", PLAIN, nginx, &stored, Load::Misses);
-    cases.add_if("Varnish miss, stored", PLAIN, varnish, &stored, Load::Misses);
+    let two_modules = Target::of(&mut lineup.module_two_workers);
+    cases.add(MODULE_TWO, MODULE, two_modules, &stored, Load::Http1);
     (cases.found, cases.skipped)
 }
 

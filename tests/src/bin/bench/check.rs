@@ -9,7 +9,13 @@ use e2e::{Failure, Result};
 /// Asks every server for everything twice. `time` names this check: what is new is so once.
 pub(crate) fn everything(lineup: &Lineup, time: &str) -> Result<()> {
     for size in SIZES {
-        for envoy in [&lineup.ours, &lineup.two_workers, &lineup.no_copies, &lineup.module] {
+        for envoy in [
+            &lineup.ours,
+            &lineup.two_workers,
+            &lineup.no_copies,
+            &lineup.module,
+            &lineup.module_two_workers,
+        ] {
             ours(envoy, size, time)?;
         }
         for path in ["/direct", "/no-store"] {

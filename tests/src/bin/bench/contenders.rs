@@ -92,6 +92,7 @@ pub(crate) struct Lineup {
     pub(crate) no_copies: Envoy,
     /// Ours as a dynamic module.
     pub(crate) module: Envoy,
+    pub(crate) module_two_workers: Envoy,
     pub(crate) pass_through: Envoy,
     /// Envoy's own cache filter.
     pub(crate) native: Envoy,
@@ -99,6 +100,7 @@ pub(crate) struct Lineup {
     pub(crate) varnish: Option<Peer>,
     /// One more of ours, which nobody has asked yet.
     pub(crate) empty: Envoy,
+    pub(crate) empty_module: Envoy,
     _origin: Envoy,
 }
 
@@ -107,30 +109,20 @@ impl Lineup {
     pub(crate) fn start(folder: &Path, cores: &Cores) -> Result<Self> {
         let mut origin = origin(folder, cores)?;
         let address = Target::of(&mut origin).address;
+        let (wasm, module) = (artefacts::wasm_filter()?, artefacts::native_filter()?);
+        let with = |filter: &Path, name, workers| ours(name, filter.to_owned(), folder, cores, address.port(), workers);
         Ok(Self {
-            ours: ours("ours", artefacts::wasm_filter()?, folder, cores, address.port(), 1)?,
-            two_workers: ours(
-                "two-workers",
-                artefacts::wasm_filter()?,
-                folder,
-                cores,
-                address.port(),
-                2,
-            )?,
-            no_copies: ours(
-                "no-copies",
-                artefacts::no_copies_filter()?,
-                folder,
-                cores,
-                address.port(),
-                1,
-            )?,
-            module: ours("module", artefacts::native_filter()?, folder, cores, address.port(), 1)?,
+            ours: with(&wasm, "ours", 1)?,
+            two_workers: with(&wasm, "two-workers", 2)?,
+            no_copies: with(&artefacts::no_copies_filter()?, "no-copies", 1)?,
+            module: with(&module, "module", 1)?,
+            module_two_workers: with(&module, "module-two-workers", 2)?,
             pass_through: pass_through(folder, cores, address.port())?,
             native: native(folder, cores, address.port())?,
             nginx: peers::nginx(folder, cores, address)?,
             varnish: peers::varnish(folder, cores, address)?,
-            empty: ours("empty", artefacts::wasm_filter()?, folder, cores, address.port(), 1)?,
+            empty: with(&wasm, "empty", 1)?,
+            empty_module: with(&module, "empty-module", 1)?,
             _origin: origin,
         })
     }

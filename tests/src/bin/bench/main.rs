@@ -95,11 +95,15 @@ fn run(effort: &Effort) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir()?;
     let mut lineup = Lineup::start(folder.path(), &cores)?;
     check::everything(&lineup, "before")?;
-    let entry_bytes = entry::bytes_beyond_content(&lineup.empty).map_err(|error| error.during("filling a cache"))?;
+    let filled = |envoy| entry::bytes_beyond_content(envoy).map_err(|error| error.during("filling a cache"));
+    let (entry_bytes, module_entry_bytes) = (filled(&lineup.empty)?, filled(&lineup.empty_module)?);
     let (cases, skipped) = cases::all(&mut lineup, effort.sizes);
     let results = load_everything(effort, &cases, folder.path(), &cores)?;
     results.print(&cases);
-    println!("\nMemory per stored response of 1 KB beyond its content: {entry_bytes:.0} B, by Envoy's own figures");
+    println!(
+        "\nMemory per stored response of 1 KB beyond its content: {entry_bytes:.0} B, dynamic module {module_entry_bytes:.0} B, by \
+         Envoy's own figures"
+    );
     let footprint = footprint::measure(effort.starts, folder.path(), &cores)?;
     let (p50, p99) = push::measure(effort.changes)?;
     println!(
@@ -115,6 +119,7 @@ fn run(effort: &Effort) -> Result<()> {
         json!({"rounds": effort.rounds, "seconds": effort.seconds, "server": cores.server, "load": cores.load});
     document["footprint"] = footprint;
     document["entry_bytes"] = json!(entry_bytes);
+    document["module_entry_bytes"] = json!(module_entry_bytes);
     document["push_ms"] = json!({"p50": p50, "p99": p99});
     document["skipped"] = json!(skipped);
     write(&document, &results)?;
