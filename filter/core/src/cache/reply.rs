@@ -9,6 +9,7 @@ use super::stored_response::StoredView;
 use crate::Millis;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
+use crate::http::structured::TARGETS;
 use std::borrow::Cow;
 
 /// A response from the cache.
@@ -151,6 +152,9 @@ impl Reply<'_> {
         for (name, value) in stored.fields() {
             let left_out = match name {
                 b"cache-status" | b"age" | b"content-length" => true,
+                // Of this one range. A cache behind us, which knows the URL alone, would give it to others as long as the content is fresh.
+                b"cache-control" | b"expires" if self.status == 416 => true,
+                _ if self.status == 416 && TARGETS.contains(&name) => true,
                 b"content-type" => self.content_type.is_some() || (self.status == 416),
                 b"content-range" => partial || self.status == 304,
                 // RFC 9110 section 15.4.5: a 304 carries what a cache needs, not what describes the content.

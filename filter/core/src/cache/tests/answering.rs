@@ -162,3 +162,33 @@ fn cache_status_says_what_was_done() {
         "api-optimizer; fwd=stale; fwd-status=304; stored; collapsed"
     );
 }
+
+#[test]
+fn a_refused_range_does_not_say_that_it_is_fresh() {
+    let fresh = "cache-control: max-age=60 | expires: Tue, 14 Nov 2033 20:00:00 GMT | cdn-cache-control: max-age=60 | etag: \"v1\"";
+    let bytes = stored("", 200, fresh, &FreshnessPolicy::default());
+    let view = StoredView::decode(&bytes, true).expect("what was stored");
+    let reuse = Reuse {
+        action: Action::Serve,
+        reason: ReuseReason::Fresh,
+        age_s: 0,
+        ttl_s: 60,
+    };
+    for (range, status, names) in [
+        (
+            "range: bytes=0-1",
+            206,
+            "cache-control expires cdn-cache-control etag content-range content-length age",
+        ),
+        ("range: bytes=99-", 416, "etag content-range content-length age"),
+    ] {
+        let Answer::Reply(reply) = build(&view, &reuse, Method::Get, &fields(range), 1, NOW) else {
+            panic!("the origin is asked");
+        };
+        let mut shown = Vec::new();
+        reply.for_each_field(&view, &mut |name, _| {
+            shown.push(String::from_utf8_lossy(name).into_owned())
+        });
+        assert_eq!((reply.status, shown.join(" ")), (status, names.to_owned()));
+    }
+}
