@@ -24,6 +24,7 @@ mod examples;
 mod experiments;
 mod fake_control_plane;
 mod filter_order;
+mod forwarded_url;
 mod guarded;
 mod guards;
 mod herd;

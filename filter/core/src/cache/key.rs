@@ -1,7 +1,9 @@
-//! The cache key (RFC 9111 section 2): scheme, normalised host, path, query, what the policy adds, and where Envoy sends the request.
+//! The cache key (RFC 9111 section 2): scheme, normalised host, path, query, fields that tell another URL, what the policy adds, and where
+//! Envoy sends the request.
 //! Method-agnostic.
 
 use super::content::ContentKey;
+use super::forwarded;
 use super::key_secret::KeySecret;
 use super::lenient;
 use super::policy::{KeyPolicy, QueryPolicy};
@@ -168,6 +170,7 @@ impl CacheKey {
         let host = host_start..bytes.len();
         push_path(&mut bytes, target.path, &policy.query);
         let url_end = bytes.len();
+        forwarded::push(&mut bytes, target.path, request);
         for name in &policy.headers {
             push_header(&mut bytes, name, request);
         }
@@ -261,7 +264,7 @@ fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
 /// Bytes with a meaning of their own in a key; in a text they are written as two.
 const RESERVED: u8 = 4;
 
-fn push_text(bytes: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn push_text(bytes: &mut Vec<u8>, text: &[u8]) {
     // Without an early end, which compiles to vectors.
     if text.iter().fold(true, |plain, byte| plain & (*byte >= RESERVED)) {
         bytes.extend_from_slice(text);

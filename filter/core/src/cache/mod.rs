@@ -8,6 +8,7 @@ pub mod codings;
 pub mod content;
 pub mod early;
 pub mod encoder;
+mod forwarded;
 pub mod freshness;
 pub mod groups;
 pub mod hop_by_hop;

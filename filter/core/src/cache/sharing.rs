@@ -1,6 +1,7 @@
 //! Who may share a stored response (RFC 9111 sections 3 and 7): with freshness that the origin did not give, nobody who sends
 //! credentials; across origins (CORS), only those whom the origin answers alike.
 
+use super::forwarded;
 use super::stored_response::StoredView;
 use crate::http::fields::{Fields, Line};
 
@@ -210,8 +211,7 @@ pub fn is_for_any_origin(request: &Fields<'_>, response: &Fields<'_>) -> bool {
 /// is to be sent.
 #[must_use]
 pub fn bypass(request: &Fields<'_>) -> Option<&'static str> {
-    let overrides: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method", b"x-method-override"];
-    if overrides.iter().any(|name| request.has(name)) {
+    if forwarded::overrides_method(request) {
         return Some("method-override");
     }
     // An Envoy with a cluster of its kind sends it wherever this says.
