@@ -3,6 +3,7 @@
 
 mod behind;
 mod bench;
+mod destinations;
 mod keys;
 mod refresh;
 mod replies;

@@ -7,7 +7,7 @@ use crate::shared_map::{Cas, SharedMap, keys};
 pub const IN_VAIN: &[u8] = b"in-vain";
 /// A response was one to store.
 pub const STORED: &[u8] = b"stored";
-/// The authority is taken from a field of the request.
+/// The authority, or the address of the endpoint, is taken from a field of the request.
 pub const AUTHORITY: &[u8] = b":authority";
 /// Routes remembered.
 const MAX_ROUTES: usize = 64;

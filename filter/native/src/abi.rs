@@ -121,6 +121,7 @@ pub(crate) mod attribute {
     pub(crate) const RESPONSE_FLAGS: u32 = 17;
     pub(crate) const SOURCE_ADDRESS: u32 = 24;
     pub(crate) const DESTINATION_ADDRESS: u32 = 26;
+    pub(crate) const UPSTREAM_ADDRESS: u32 = 41;
     pub(crate) const UPSTREAM_LOCAL_ADDRESS: u32 = 51;
     pub(crate) const ROUTE_NAME: u32 = 61;
 }
@@ -229,6 +230,7 @@ callbacks! {
         fn http_filter_config_stream_send_data(config: Object, id: u64, data: Buffer, end: bool) -> bool;
     }
     optional {
+        fn http_get_filter_state_bytes(filter: Object, key: Buffer, value: *mut Buffer) -> bool;
         // Envoy 1.39 and later. From any thread.
         fn register_function(name: Buffer, function: *mut c_void) -> bool;
         fn get_function(name: Buffer, function: *mut *mut c_void) -> bool;

@@ -139,6 +139,14 @@ impl Filter {
         unsafe { (self.api.http_set_filter_state_bytes)(self.object, Buffer::of(key), Buffer::of(value)) }
     }
 
+    /// A text in the stream's state.
+    pub(crate) fn state(self, key: &[u8]) -> Option<Vec<u8>> {
+        let get = self.api.http_get_filter_state_bytes?;
+        let mut value = Buffer::NULL;
+        // SAFETY: as for `text`.
+        unsafe { get(self.object, Buffer::of(key), &raw mut value).then(|| value.bytes().to_vec()) }
+    }
+
     /// A bell that calls the stream's thread.
     pub(crate) fn bell(self) -> Option<Bell> {
         // SAFETY: see `worker_index`.

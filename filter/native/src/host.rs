@@ -195,6 +195,7 @@ impl Properties for NativeHost<'_> {
         const OF_CLUSTER: &[u8] = b"xds\0cluster_metadata\0filter_metadata\0";
         const OF_ROUTE: &[u8] = b"xds\0route_metadata\0filter_metadata\0";
         const OF_FILTERS: &[u8] = b"metadata\0filter_metadata\0";
+        const OF_STREAM: &[u8] = b"filter_state\0";
         match path {
             b"xds\0cluster_name" => self.filter.get()?.cluster_name(),
             b"xds\0route_name" => self.text(attribute::ROUTE_NAME),
@@ -204,11 +205,13 @@ impl Properties for NativeHost<'_> {
             b"request\0protocol" => self.text(attribute::REQUEST_PROTOCOL),
             b"source\0address" => self.text(attribute::SOURCE_ADDRESS),
             b"destination\0address" => self.text(attribute::DESTINATION_ADDRESS),
+            b"upstream\0address" => self.text(attribute::UPSTREAM_ADDRESS),
             b"upstream\0local_address" => self.text(attribute::UPSTREAM_LOCAL_ADDRESS),
             _ => None
                 .or_else(|| self.said(metadata::CLUSTER, path.strip_prefix(OF_CLUSTER)?))
                 .or_else(|| self.said(metadata::ROUTE, path.strip_prefix(OF_ROUTE)?))
-                .or_else(|| self.left(path.strip_prefix(OF_FILTERS)?)),
+                .or_else(|| self.left(path.strip_prefix(OF_FILTERS)?))
+                .or_else(|| self.filter.get()?.state(path.strip_prefix(OF_STREAM)?)),
         }
     }
 

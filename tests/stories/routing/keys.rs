@@ -106,7 +106,7 @@ fn filter() -> &'static str {
 }
 
 /// A second listener with the filter, and one route to the cluster `origin`.
-fn listener(port: u16, domains: &str, route: &str) -> String {
+pub(super) fn listener(port: u16, domains: &str, route: &str) -> String {
     let filter = filter();
     format!(
         r#"- name: public

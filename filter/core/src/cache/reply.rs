@@ -157,6 +157,8 @@ impl Reply<'_> {
                 _ if self.status == 416 && TARGETS.contains(&name) => true,
                 b"content-type" => self.content_type.is_some() || (self.status == 416),
                 b"content-range" => partial || self.status == 304,
+                // They are of the content as it was stored (RFC 9530 section 2); `Repr-Digest` is of the representation.
+                b"content-digest" | b"content-md5" => partial || self.status == 304,
                 // RFC 9110 section 15.4.5: a 304 carries what a cache needs, not what describes the content.
                 b"content-encoding" | b"content-language" => self.status == 304,
                 _ => groups::is_tag_field(name),

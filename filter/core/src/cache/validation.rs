@@ -162,8 +162,9 @@ fn other_modification(stored: &StoredView<'_>, exchange: &Exchange<'_>) -> Optio
 
 /// Fields of a 304 or of an answer to HEAD that do not replace stored ones: they describe that message's own content
 /// (RFC 9111 section 3.2).
-const NOT_UPDATED: [&[u8]; 5] = [
+const NOT_UPDATED: [&[u8]; 6] = [
     b"content-length",
+    b"content-digest",
     b"content-encoding",
     b"content-range",
     b"content-md5",

@@ -106,6 +106,14 @@ pub fn takes_authority_from_field(came: &[Line<'_>], left: &[Line<'_>], keyed: &
         })
 }
 
+/// Whether an address is the value of a field of the request, and not of one of these (names in lower case): it may have been taken from
+/// there.
+#[must_use]
+pub fn brings_address(came: &[Line<'_>], address: &[u8], keyed: &[Vec<u8>]) -> bool {
+    came.iter()
+        .any(|(name, value)| *value == address && !name.starts_with(b":") && !keyed.iter().any(|keyed| keyed == name))
+}
+
 fn values<'l>(lines: &[Line<'l>], name: &[u8]) -> Vec<&'l [u8]> {
     let named = lines.iter().filter(|line| line.0 == name);
     named.map(|(_, value)| *value).collect()

@@ -6,12 +6,28 @@ use super::case::{Case, FRESH, Step, controlled};
 pub(super) fn by_request() -> Vec<Case> {
     let fresh = |name: &str| Case::new(name, |_, who| controlled(200, who, FRESH));
     let pair = |first: Step| vec![first, Step::get("bob")];
+    let posted = |name: &str| {
+        Case::new(name, |request, who| {
+            let reply = controlled(200, who, FRESH);
+            match request.method.as_str() {
+                "POST" => reply.header("content-location", request.path.clone()),
+                _ => reply,
+            }
+        })
+    };
+    let post = || Step::new("POST", "alice").body("x");
     let mut cases = vec![
         fresh("GET with content").asked(vec![Step::get("alice").body("shoes"), Step::get("bob").body("hats")]),
         fresh("GET with content, then without").asked(pair(Step::get("alice").body("shoes"))),
         fresh("POST, then GET")
             .asked(pair(Step::new("POST", "alice").body("x")))
             .never(),
+        posted("POST that brings the page, with Cookie")
+            .asked(pair(post().with("cookie", "s=1")))
+            .never(),
+        posted("POST that brings the page")
+            .asked(pair(post()))
+            .by_standard("RFC 9110 section 9.3.3"),
         fresh("OPTIONS, then GET")
             .asked(pair(Step::new("OPTIONS", "alice")))
             .never(),

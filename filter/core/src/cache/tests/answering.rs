@@ -192,3 +192,34 @@ fn a_refused_range_does_not_say_that_it_is_fresh() {
         assert_eq!((reply.status, shown.join(" ")), (status, names.to_owned()));
     }
 }
+
+#[test]
+fn a_digest_of_the_whole_content_leaves_with_the_whole_alone() {
+    let policy = FreshnessPolicy::default();
+    let digests = "cache-control: max-age=60 | etag: \"v1\" | content-digest: a | content-md5: b | repr-digest: c";
+    let bytes = stored("", 200, digests, &policy);
+    let view = StoredView::decode(&bytes, true).expect("what was stored");
+    let reuse = crate::cache::reuse::decide(
+        &view,
+        &crate::cache::request_directives::RequestDirectives::default(),
+        false,
+        NOW,
+    );
+    for (request, expected) in [
+        ("", "content-digest content-md5 repr-digest"),
+        ("range: bytes=2-3", "repr-digest"),
+        ("range: bytes=0-0, 4-5", "repr-digest"),
+        ("range: bytes=10-", "repr-digest"),
+        ("if-none-match: \"v1\"", "repr-digest"),
+    ] {
+        let Answer::Reply(reply) = build(&view, &reuse, Method::Get, &fields(request), 1, NOW) else {
+            panic!("{request}");
+        };
+        let mut sent = Vec::new();
+        reply.for_each_field(&view, &mut |name, _| {
+            sent.push(String::from_utf8_lossy(name).into_owned())
+        });
+        sent.retain(|name| name.ends_with("-digest") || name == "content-md5");
+        assert_eq!(sent.join(" "), expected, "{request}");
+    }
+}

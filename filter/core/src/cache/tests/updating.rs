@@ -13,6 +13,7 @@ const STORED: &str =
 fn told(bytes: &[u8]) -> String {
     let view = StoredView::decode(bytes, true).expect("what was freshened");
     assert_eq!(view.body(), b"0123456789");
+    assert_eq!(view.get(b"content-digest"), None, "it is of a message without content");
     let shown = |name: &str| {
         view.get(name.as_bytes())
             .map(|value| String::from_utf8_lossy(value).into_owned())
@@ -47,7 +48,7 @@ fn what_a_304_makes_of_it() {
         ("etag: \"v1\" | cache-control: max-age=5", "stored 5 old kept gzip"),
         ("etag: W/\"v1\" | x-a: new", "stored 60 new kept gzip"),
         (
-            "x-a: new | content-encoding: br | content-length: 3",
+            "x-a: new | content-encoding: br | content-length: 3 | content-digest: of-nothing",
             "stored 60 new kept gzip",
         ),
         ("connection: x-a | x-a: hop", "stored 60 old kept gzip"),

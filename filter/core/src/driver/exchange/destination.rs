@@ -46,7 +46,8 @@ impl Destination {
 #[derive(Debug, Clone)]
 pub(crate) struct Routed {
     to: Rc<Destination>,
-    /// The address that the client connected to, where the route has no name: listeners may have different routes of this kind.
+    /// The address that the client connected to, where it is in the key: the route has no name, and listeners may have different ones of
+    /// this kind, or the cluster sends requests to that address.
     pub(crate) listener: Vec<u8>,
     /// What the route's header rules depend on, as a hash: both, and the host, which chooses the virtual host.
     pub(super) rules: u64,
@@ -74,14 +75,15 @@ impl Routed {
         }
     }
 
-    /// Digest of all that the route may have been chosen by, where it has no name to tell it by.
+    /// Digest of what the route and its upstream may have been chosen by beside their names: all, where the route has none.
     pub(crate) fn head(&self, asked: &CacheRequest<'_>) -> Option<String> {
-        let chosen_by = || {
-            let mut lines: Vec<_> = asked.fields.iter().collect();
-            lines.push((b":listener", &self.listener));
-            lines
+        let mut lines: Vec<_> = match (self.route.is_empty(), self.listener.is_empty()) {
+            (true, _) => asked.fields.iter().collect(),
+            (false, false) => Vec::new(),
+            (false, true) => return None,
         };
-        self.route.is_empty().then(|| head::digest(&chosen_by()))
+        lines.push((b":listener", &self.listener));
+        Some(head::digest(&lines))
     }
 
     /// What of a request's routing belongs to its key.

@@ -16,6 +16,7 @@ use crate::driver::vm::Vm;
 use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
+use crate::policy::RoutePolicy;
 use crate::reason::Reason;
 use std::rc::Rc;
 
@@ -114,7 +115,7 @@ impl Vm {
         }
         let (mut stored, mut is_promised) = (false, false);
         if forwarded.from_origin && route.cache {
-            let stored_as = stored_as(&asked, status, &response);
+            let stored_as = stored_as(&asked, status, &response, &route);
             let validated = status == 304 && forwarded.validating;
             let seen = storability::Exchange {
                 method: stored_as,
@@ -202,10 +203,12 @@ fn fetch_failed(forwarded: &Forwarded) -> FetchOutcome {
     })
 }
 
-/// The method under which a response may be stored: a POST can bring what a GET would be answered.
-fn stored_as(asked: &CacheRequest<'_>, status: u16, response: &Fields<'_>) -> Method {
+/// The method under which a response may be stored: a POST can bring what a GET would be answered. One with credentials brings what its
+/// user would be.
+fn stored_as(asked: &CacheRequest<'_>, status: u16, response: &Fields<'_>, route: &RoutePolicy) -> Method {
     let posted = asked.fields.get(b":method") == Some(b"POST");
-    if posted && storability::represents_target(&asked.target, status, response) {
+    let is_users = || route.freshness.sharing.is_credentialed(&asked.fields, |_| false);
+    if posted && storability::represents_target(&asked.target, status, response) && !is_users() {
         return Method::Get;
     }
     asked.method

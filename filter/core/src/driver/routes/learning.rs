@@ -40,13 +40,24 @@ impl Vm {
         if !look || !exchange.reached {
             return true;
         }
+        let address = ctx
+            .host
+            .property(b"upstream\0address")
+            .filter(|address| !address.is_empty());
+        // A cluster of the kind ORIGINAL_DST sends a request where its client connected to: from now on the key says where that is.
+        if routed.listener.is_empty() && address.is_some() && address == ctx.host.property(b"destination\0address") {
+            if self.learned.forwarding.went_by_destination(ctx.host, &routed.pair) {
+                self.tell_forwarding(ctx);
+            }
+            return false;
+        }
         let Ok(left) = ctx.host.header_map(MapKind::Request) else {
             return true;
         };
         let (came, left) = (header_map::parse(&came), header_map::parse(&left));
         // A filter behind this one may have had the route chosen anew.
-        let is = |path: &[u8], known: &[u8]| ctx.host.property(path).is_none_or(|now| now == known);
-        let elsewhere = !is(b"xds\0cluster_name", &routed.cluster) || !is(b"xds\0route_name", &routed.route);
+        let is_other = |path: &[u8], known: &[u8]| ctx.host.property(path).is_some_and(|now| now != known);
+        let elsewhere = is_other(b"xds\0cluster_name", &routed.cluster) || is_other(b"xds\0route_name", &routed.route);
         let changed = elsewhere || !head::left_unchanged(&came, &left);
         if self
             .learned
@@ -59,23 +70,27 @@ impl Vm {
             self.distrust(ctx, exchange, Reason::RoutedAnew);
             return false;
         }
-        !changed || !self.depends_on_given(ctx, exchange, &came, &left, vary)
+        // One that takes the address from a field, or another policy that does.
+        let keyed = exchange.route.as_ref().map_or(&[][..], |route| &route.key.headers);
+        let is_brought = address.is_some_and(|address| head::brings_address(&came, &address, keyed));
+        !(changed || is_brought) || !self.depends_on_given(ctx, exchange, (&came, &left), is_brought, vary)
     }
 
-    /// Whether a response may depend on what its request was given behind the filter; remembers what such requests are given.
+    /// Whether a response may depend on what its request was given behind the filter, or on the address that it brought; remembers what
+    /// such requests are given.
     fn depends_on_given(
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
-        came: &[Line<'_>],
-        left: &[Line<'_>],
+        (came, left): (&[Line<'_>], &[Line<'_>]),
+        is_brought: bool,
         vary: &[Vec<u8>],
     ) -> bool {
         let (Some(routed), Some(route)) = (&exchange.routed, &exchange.route) else {
             return false;
         };
         let mut given: Vec<Vec<u8>> = head::given_behind(came, left).into_iter().map(<[u8]>::to_vec).collect();
-        if head::takes_authority_from_field(came, left, &route.key.headers) {
+        if is_brought || head::takes_authority_from_field(came, left, &route.key.headers) {
             given.push(AUTHORITY.to_vec());
         }
         let depends = given.iter().any(|name| name == AUTHORITY || vary.contains(name));
@@ -114,8 +129,9 @@ impl Vm {
         }
         match self.learned.forwarding.of(&routed.pair) {
             Knowledge::Unknown => true,
-            Knowledge::Unchanged => false,
-            Knowledge::Changed => self.is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms),
+            Knowledge::Unchanged | Knowledge::Changed => {
+                self.is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms)
+            }
         }
     }
 

@@ -24,8 +24,11 @@ impl Vm {
         };
         let mut routed = self.learned.forwarding.routed(cluster, route, authority);
         exchange.upstream = Rc::clone(&routed.upstream);
-        if routed.route.is_empty() && !routed.cluster.is_empty() {
+        let is_unnamed = routed.route.is_empty() && !routed.cluster.is_empty();
+        if is_unnamed {
             self.learned.forwarding.tell_unnamed(host, &exchange.upstream);
+        }
+        if is_unnamed || self.learned.forwarding.is_by_destination(&routed.pair) {
             routed.listener = host.property(b"destination\0address").unwrap_or_default();
         }
         exchange.routed = Some(routed);

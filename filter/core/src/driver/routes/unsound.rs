@@ -10,8 +10,11 @@ use crate::driver::shared::wake::Wake;
 use crate::driver::vm::Vm;
 use crate::reason::Reason;
 
-/// Where Envoy's filters put what chooses the endpoints of a cluster with subsets.
-const ENDPOINT_METADATA: &[u8] = b"metadata\0filter_metadata\0envoy.lb";
+/// Where Envoy's filters put what chooses the endpoints of a cluster with subsets, and the host of a dynamic forward proxy.
+const CHOOSING: [&[u8]; 2] = [
+    b"metadata\0filter_metadata\0envoy.lb",
+    b"filter_state\0envoy.upstream.dynamic_host",
+];
 
 /// What Envoy's guards say of the requests that they refuse (`response_code_details`): of all, or beginning and end.
 const REFUSALS: [(&[u8], &[u8]); 9] = [
@@ -41,17 +44,15 @@ impl Vm {
         }
     }
 
-    /// Whether metadata of the request may have chosen its endpoint. Where the key has fields of the operator's choice, they are taken to
+    /// Whether metadata or state of the request may have chosen its endpoint. Where the key has fields of the operator's choice, they are taken to
     /// say as much.
     pub(super) fn is_chosen_by_metadata(&self, host: &impl Host, exchange: &Exchange) -> bool {
         let keyed = exchange
             .route
             .as_ref()
             .is_none_or(|route| !route.key.headers.is_empty());
-        !keyed
-            && host
-                .property(ENDPOINT_METADATA)
-                .is_some_and(|metadata| !metadata.is_empty())
+        let chooses = |path: &[u8]| host.property(path).is_some_and(|value| !value.is_empty());
+        !keyed && CHOOSING.into_iter().any(chooses)
     }
 
     /// What is known of forwarding has changed: the other VMs are to look.
@@ -77,7 +78,7 @@ impl Vm {
                 }
                 Reason::RoutedAnew => "a filter behind the cache has another route chosen: put it in front",
                 _ => {
-                    "metadata of requests chooses among the cluster's endpoints: name the field it comes from in key_headers"
+                    "metadata or state of requests chooses among the cluster's endpoints: name the field it comes from in key_headers"
                 }
             };
             let message = format!(

@@ -2,12 +2,14 @@
 //! one do what they like. A filter sees the final head only in the access log's callback, so it is learned there, for each cluster
 //! and route, and kept in shared data.
 
+mod record;
+
 use crate::Millis;
 use crate::driver::exchange::destination::{Destination, Routed};
 use crate::driver::host::{Clock, LogLevel};
-use crate::driver::shared::distrusted;
 use crate::reason::Reason;
 use crate::shared_map::{Cas, SharedMap, keys};
+use record::Record;
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,9 +28,6 @@ const DIFFERED_MS: u64 = 600_000;
 const FAILED_MS: u64 = 600_000;
 /// Keys remembered for that.
 const FAILED: usize = 1_024;
-/// In the record: replies of the filter do not leave this Envoy as they were made.
-const REWRITTEN: u8 = 1;
-const CHANGED: u8 = 1;
 
 /// What is known of a cluster and route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,15 +52,6 @@ pub struct Forwarding {
     /// The operator was told that a route has no name.
     unnamed_told: Cell<bool>,
     last: RefCell<Option<Rc<Destination>>>,
-}
-
-#[derive(Debug, Default, PartialEq, Eq, Clone)]
-pub(crate) struct Record {
-    pub(crate) rewritten: bool,
-    /// By pair: whether its requests are changed.
-    pairs: FxHashMap<Vec<u8>, bool>,
-    /// By pair: why the cache has no part in its requests.
-    unsound: FxHashMap<Vec<u8>, Reason>,
 }
 
 impl Forwarding {
@@ -117,6 +107,8 @@ impl Forwarding {
     /// As [`Self::foreground`], but for the one request that is to show, from time to time, that it still leaves as it came.
     pub(crate) fn usual_foreground(&self, pair: &[u8], hash: u64, now_ms: Millis) -> Option<Reason> {
         match self.of(pair) {
+            // A request of our own was made by nobody who connected to any address.
+            _ if self.is_by_destination(pair) => Some(Reason::RequestChanged),
             Knowledge::Changed => Some(Reason::RequestChanged),
             Knowledge::Unknown => Some(Reason::NotYetKnown),
             Knowledge::Unchanged
@@ -153,6 +145,18 @@ impl Forwarding {
             }
             record.unsound.insert(pair.to_vec(), reason);
             true
+        })
+    }
+
+    /// Whether requests of this pair go where their clients connected to, which no route tells.
+    pub(crate) fn is_by_destination(&self, pair: &[u8]) -> bool {
+        !self.record.by_destination.is_empty() && self.record.by_destination.contains(pair)
+    }
+
+    /// A request of this pair has gone where its client connected to; true when this was news.
+    pub(crate) fn went_by_destination(&mut self, map: &impl SharedMap, pair: &[u8]) -> bool {
+        self.change(map, |record| {
+            record.by_destination.len() < MAX_PAIRS && record.by_destination.insert(pair.to_vec())
         })
     }
 
@@ -258,61 +262,12 @@ pub(crate) fn seed(map: &impl SharedMap) {
     }
 }
 
-/// An unsound pair stands in the record as a changed one whose name goes on, which no name of a cluster or route does: modules that do not
-/// know of them pass over it.
-impl Record {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![if self.rewritten { REWRITTEN } else { 0 }];
-        let mut push = |name: &[u8], changed: bool| {
-            if let Ok(length) = u16::try_from(name.len()) {
-                bytes.push(if changed { CHANGED } else { 0 });
-                bytes.extend_from_slice(&length.to_le_bytes());
-                bytes.extend_from_slice(name);
-            }
-        };
-        for (pair, changed) in &self.pairs {
-            push(pair, *changed);
-        }
-        for (pair, reason) in &self.unsound {
-            if let Some(number) = distrusted::number(*reason) {
-                push(&[pair.as_slice(), &[0, number]].concat(), true);
-            }
-        }
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Self {
-        let Some((first, mut rest)) = bytes.split_first() else {
-            return Self::default();
-        };
-        let mut record = Self {
-            rewritten: *first == REWRITTEN,
-            ..Self::default()
-        };
-        while let [flag, low, high, names @ ..] = rest {
-            let length = usize::from(u16::from_le_bytes([*low, *high]));
-            let Some((pair, after)) = names.split_at_checked(length) else {
-                break;
-            };
-            match pair {
-                [pair @ .., 0, number] if *number < 0x20 => {
-                    if let Some(reason) = distrusted::reason(*number) {
-                        record.unsound.insert(pair.to_vec(), reason);
-                    }
-                }
-                _ => drop(record.pairs.insert(pair.to_vec(), *flag == CHANGED)),
-            }
-            rest = after;
-        }
-        record
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::driver::exchange::destination::pair;
     use crate::shared_map::MemoryMap;
+    use rustc_hash::FxHashSet;
 
     #[test]
     fn what_is_learned_is_known_to_all_and_changed_is_for_good() {
@@ -361,6 +316,7 @@ mod tests {
                 (pair(b"a", b"b"), Reason::GuardBehind),
                 (pair(b"c", b""), Reason::RoutedAnew),
             ]),
+            by_destination: FxHashSet::from_iter([pair(b"a", b"b")]),
         };
         assert_eq!(Record::decode(&record.encode()), record);
     }

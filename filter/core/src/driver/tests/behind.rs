@@ -229,23 +229,22 @@ fn a_guard_behind_the_filter_ends_the_use_of_the_cache_there() {
 }
 
 #[test]
-fn metadata_that_chooses_endpoints_ends_the_use_of_the_cache_there() {
-    for (settings, used) in [
-        ("{}", false),
-        (r#"{"routes":[{"name":"all","key_headers":["x-version"]}]}"#, true),
+fn metadata_or_state_that_chooses_endpoints_ends_the_use_of_the_cache_there() {
+    for chosen_by in [
+        "metadata\0filter_metadata\0envoy.lb",
+        "filter_state\0envoy.upstream.dynamic_host",
     ] {
-        let mut envoy = Envoy::new(settings);
-        envoy
-            .host
-            .set_property("metadata\0filter_metadata\0envoy.lb", b"version");
-        forwarded(envoy.ask(&path("/a", &[]), "200", &FRESH, b"two"));
-        envoy
-            .host
-            .properties
-            .borrow_mut()
-            .remove(&b"metadata\0filter_metadata\0envoy.lb"[..]);
-        let answered = matches!(envoy.ask(&path("/a", &[]), "200", &FRESH, b"one"), Seen::Replied(_));
-        assert_eq!(answered, used, "{settings}");
+        for (settings, used) in [
+            ("{}", false),
+            (r#"{"routes":[{"name":"all","key_headers":["x-version"]}]}"#, true),
+        ] {
+            let mut envoy = Envoy::new(settings);
+            envoy.host.set_property(chosen_by, b"version");
+            forwarded(envoy.ask(&path("/a", &[]), "200", &FRESH, b"two"));
+            envoy.host.properties.borrow_mut().remove(chosen_by.as_bytes());
+            let answered = matches!(envoy.ask(&path("/a", &[]), "200", &FRESH, b"one"), Seen::Replied(_));
+            assert_eq!(answered, used, "{chosen_by} {settings}");
+        }
     }
 }
 

@@ -180,6 +180,12 @@ fn a_post_that_brings_its_own_representation_is_stored_for_get() {
     forwarded(envoy.get(&[], "200", &UNCACHED, b""));
     forwarded(envoy.ask(&post, "200", &response, b"posted"));
     assert_eq!(replied(envoy.get(&[], "500", &[], b"")).body, b"posted");
+    // What it brings for one user is not what others get.
+    for credential in ["cookie", "authorization", "x-api-key"] {
+        let request: Vec<_> = post.iter().copied().chain([(credential, "alice")]).collect();
+        forwarded(envoy.ask(&request, "200", &response, b"alice's"));
+        forwarded(envoy.get(&[], "200", &UNCACHED, b""));
+    }
     response[3] = ("content-location", "/elsewhere");
     forwarded(envoy.ask(&post, "200", &response, b"posted"));
     forwarded(envoy.get(&[], "200", &[], b""));

@@ -107,6 +107,48 @@ fn an_unnamed_route_shares_by_the_whole_head_and_the_listener() {
     assert_eq!(envoy.changing(&beta(), &GET, b"").1.unwrap().body, b"named");
 }
 
+/// As with clusters of the kind `ORIGINAL_DST`.
+#[test]
+fn a_request_that_goes_where_its_client_connected_to_shares_with_its_like() {
+    let mut envoy = Envoy::new("{}");
+    let to = |envoy: &Envoy, address: &[u8]| {
+        for path in ["destination\0address", "upstream\0address"] {
+            envoy.host.set_property(path, address);
+        }
+    };
+    to(&envoy, b"10.0.0.1:80");
+    assert_eq!(
+        envoy.changing(&GET, &GET, b"first").0,
+        Flow::Continue,
+        "nothing is known"
+    );
+    for (address, body) in [(&b"10.0.0.2:80"[..], &b"two"[..]), (b"10.0.0.1:80", b"one")] {
+        to(&envoy, address);
+        assert_eq!(envoy.changing(&GET, &GET, body).0, Flow::Continue);
+        assert_eq!(envoy.changing(&GET, &GET, b"").1.unwrap().body, body);
+    }
+    to(&envoy, b"10.0.0.2:80");
+    assert_eq!(envoy.changing(&GET, &GET, b"").1.unwrap().body, b"two");
+}
+
+#[test]
+fn what_comes_from_an_address_that_a_request_brought_is_nobody_elses() {
+    for settings in [
+        "{}",
+        r#"{"routes": [{"name": "r", "path_prefix": "/", "key_headers": ["x-where"]}]}"#,
+    ] {
+        let mut envoy = Envoy::new(settings);
+        forwarded(envoy.ask(&[GET[0], GET[1], GET[2], (":path", "/other")], "200", &FRESH, b""));
+        let request: Vec<_> = GET.iter().copied().chain([("x-where", "10.0.0.1:80")]).collect();
+        envoy.host.set_property("upstream\0address", b"10.0.0.1:80");
+        for _ in 0..2 {
+            envoy.changing(&request, &request, b"one");
+        }
+        let (flow, _) = envoy.changing(&request, &request, b"one");
+        assert_eq!(flow == Flow::Continue, settings == "{}", "{settings}");
+    }
+}
+
 #[test]
 fn a_changed_request_is_renewed_by_a_client_and_the_others_do_not_wait() {
     let mut envoy = Envoy::new("{}");
