@@ -3,6 +3,7 @@
 use super::ledger::{Change, Counts};
 use super::page::{Page, VARIANTS, fingerprint};
 use super::record::Record;
+use eviction::Marks;
 
 /// Where the record goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +43,8 @@ impl Plan {
             return None;
         }
         record.slot = page.free_slot()?;
-        if page.ghosts.contains(&fingerprint(record.key, record.variant)) {
-            record.set_main();
-        }
+        let has_ghost = page.ghosts.contains(&fingerprint(record.key, record.variant));
+        record.set_marks(Marks::of_new(has_ghost));
         let keys = u64::from(record.slot >= page.high);
         let plus = Counts { keys, ..record.tally() };
         let change = Change {

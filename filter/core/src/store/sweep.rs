@@ -63,7 +63,7 @@ impl Store {
                 self.account.settle(map);
                 return Ok(exceeded);
             }
-            let step = self.make_room(map, &current, self.excess_entries(&current.total), now_ms)?;
+            let step = self.evict_from_sample(map, &current, self.excess_entries(&current.total), now_ms)?;
             pages += step.pages.max(1);
             if step.changed.is_none() {
                 (ledger, _) = Account::read(map)?;

@@ -347,7 +347,7 @@ fn store_reason(error: crate::store::StoreError) -> Reason {
     use crate::store::StoreError;
     match error {
         StoreError::TooLarge => Reason::TooLarge,
-        StoreError::NoRoom => Reason::NoRoom,
+        StoreError::NoSpace => Reason::NoSpace,
         StoreError::Expired => Reason::ExpiredOnArrival,
         StoreError::TooManyVarySets => Reason::TooManyVarySets,
         StoreError::Contended => Reason::Contended,

@@ -41,7 +41,7 @@ impl Vm {
         } else if !exchange.content_follows {
             self.judge_content(exchange, &asked.fields, &[]);
         } else if !self.parked.has_room() {
-            self.refuse_content(exchange, Reason::NoRoom);
+            self.refuse_content(exchange, Reason::NoSpace);
         } else {
             return true;
         }

@@ -66,7 +66,7 @@ impl Vm {
             refusal = Some(Reason::ContentTooLarge);
         } else if size > 0 {
             refusal = match host.request_body(size) {
-                Ok(piece) if piece.len() == size => (!collected.append(&piece)).then_some(Reason::NoRoom),
+                Ok(piece) if piece.len() == size => (!collected.append(&piece)).then_some(Reason::NoSpace),
                 _ => Some(Reason::ContentUnseen),
             };
         }
