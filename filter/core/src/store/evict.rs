@@ -154,7 +154,7 @@ impl Store {
 
     /// Entries promoted on the way no longer weigh on the probation queue; one may have been promoted and gone in one step.
     fn note_promotions(&mut self, before: &Page, after: &Page, gone: &[Record]) {
-        let probation = |records: &[Record]| -> u64 { records.iter().map(|record| record.tally().probation).sum() };
+        let probation = |records: &[Record]| -> u64 { records.iter().map(|record| record.counts().probation).sum() };
         let left = probation(&after.records).saturating_add(probation(gone));
         let promoted = probation(&before.records).saturating_sub(left);
         self.account.release(

@@ -145,8 +145,10 @@ impl InvalidationLog {
                 Ok(()) => {
                     let number = table.sequence;
                     self.adopt(table);
-                    let told = map.set(keys::LAST_PURGE, &number.to_le_bytes(), None);
-                    return told.map(|()| PurgeGeneration(number)).map_err(|_| PurgeError::Host);
+                    let announced = map.set(keys::LAST_PURGE, &number.to_le_bytes(), None);
+                    return announced
+                        .map(|()| PurgeGeneration(number))
+                        .map_err(|_| PurgeError::Host);
                 }
                 Err(SetError::CasMismatch) => {}
                 Err(SetError::Host) => return Err(PurgeError::Host),

@@ -43,12 +43,12 @@ impl Page {
     }
 
     /// What the page adds to the totals, its own key included.
-    pub(super) fn tally(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let keys = Counts {
             keys: u64::from(self.high) + 1,
             ..Counts::default()
         };
-        self.records.iter().fold(keys, |sum, record| sum.plus(record.tally()))
+        self.records.iter().fold(keys, |sum, record| sum.plus(record.counts()))
     }
 
     /// The lowest slot that no record uses.

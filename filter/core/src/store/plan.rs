@@ -31,7 +31,7 @@ impl Plan {
         if let Some(index) = replaced(page, &record) {
             let old = page.records.get(index)?;
             record.inherit(old);
-            let (change, surplus) = exchange(old.tally(), record.tally());
+            let (change, surplus) = exchange(old.counts(), record.counts());
             return Some(Self {
                 place: Place::Replace(index),
                 record,
@@ -46,7 +46,10 @@ impl Plan {
         let has_ghost = page.ghosts.contains(&fingerprint(record.key, record.variant));
         record.set_marks(Marks::of_new(has_ghost));
         let keys = u64::from(record.slot >= page.high);
-        let plus = Counts { keys, ..record.tally() };
+        let plus = Counts {
+            keys,
+            ..record.counts()
+        };
         let change = Change {
             plus,
             minus: Counts::default(),

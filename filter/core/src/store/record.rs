@@ -124,7 +124,7 @@ impl Record {
     }
 
     /// What it adds to the totals.
-    pub(super) fn tally(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let bytes = u64::from(self.weight);
         Counts {
             entries: 1,

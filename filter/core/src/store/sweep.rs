@@ -139,7 +139,7 @@ impl Store {
         let (mut page, cas) = self.load(map, number)?;
         // A worker that died between taking a record out and erasing its response left the response behind.
         page.free_slots().for_each(|slot| erase_orphan(map, number, slot));
-        let sum = page.tally();
+        let sum = page.counts();
         let mut gone = take_where(&mut page, |record| record.is_expired(now_ms));
         let expired = gone.len() as u64;
         gone.extend(take_where(&mut page, |record| {

@@ -34,11 +34,11 @@ impl Vm {
     pub(crate) fn wants_tier(
         &mut self,
         ctx: Ctx<'_, impl Host>,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         route: &RoutePolicy,
         plan: &mut ForwardPlan,
     ) -> bool {
-        if !takes_part(route, &asked.fields) || self.bootstrap.tier_target().is_none() {
+        if !takes_part(route, &cache_request.fields) || self.bootstrap.tier_target().is_none() {
             return false;
         }
         if self.tier.asks.len() + self.tier.calls.len() >= MAX_ASKS

@@ -75,9 +75,9 @@ impl Routed {
     }
 
     /// Digest of all that the route may have been chosen by, where it has no name to tell it by.
-    pub(crate) fn head(&self, asked: &CacheRequest<'_>) -> Option<String> {
+    pub(crate) fn head(&self, request: &CacheRequest<'_>) -> Option<String> {
         let chosen_by = || {
-            let mut lines: Vec<_> = asked.fields.iter().collect();
+            let mut lines: Vec<_> = request.fields.iter().collect();
             lines.push((b":listener", &self.listener));
             lines
         };
@@ -85,13 +85,13 @@ impl Routed {
     }
 
     /// What of a request's routing belongs to its key.
-    pub(crate) fn routing<'r>(&'r self, asked: &CacheRequest<'r>, head: Option<&'r str>) -> Routing<'r> {
+    pub(crate) fn routing<'r>(&'r self, request: &CacheRequest<'r>, head: Option<&'r str>) -> Routing<'r> {
         Routing {
             cluster: &self.cluster,
             route: &self.route,
-            authority: asked.target.authority,
-            claimed_scheme: asked.claimed_scheme,
-            content: asked.content,
+            authority: request.target.authority,
+            claimed_scheme: request.claimed_scheme,
+            content: request.content,
             head,
         }
     }

@@ -124,7 +124,7 @@ pub(crate) struct Forwarded {
     /// It is not stored, for what its request is given behind the filter.
     pub(super) given_behind: bool,
     /// What was stored of it.
-    pub(super) kept: Option<Kept>,
+    pub(super) provisional: Option<ProvisionalEntry>,
     /// How its content flows.
     pub(super) pace: verdict::Pace,
     /// What is stored would have served; the request renews it on the way.
@@ -149,7 +149,7 @@ pub(super) struct Capture {
 
 /// A response that was stored before it was known how its request left Envoy.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct ProvisionalEntry {
     pub(super) id: crate::store::EntryId,
     pub(super) vary: Vec<Vec<u8>>,
 }

@@ -6,7 +6,7 @@ use crate::cache::{self, CacheKey, Encoder, Framing, Variance, search, selecting
 use crate::collapse::FetchOutcome;
 use crate::driver::exchange::destination::Routed;
 use crate::driver::exchange::guarded;
-use crate::driver::exchange::{Capture, Exchange, Flow, Forwarded, Kept, Phase};
+use crate::driver::exchange::{Capture, Exchange, Flow, Forwarded, Phase, ProvisionalEntry};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
@@ -220,10 +220,10 @@ impl Vm {
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
     ) {
-        let kept = forwarded.kept.take();
+        let provisional = forwarded.provisional.take();
         let captured = forwarded.capture.as_ref().filter(|capture| capture.whole);
-        let vary = match (&kept, captured) {
-            (Some(kept), _) => kept.vary.clone(),
+        let vary = match (&provisional, captured) {
+            (Some(provisional), _) => provisional.vary.clone(),
             (None, Some(capture)) => capture.vary.clone(),
             (None, None) => Vec::new(),
         };
@@ -234,8 +234,8 @@ impl Vm {
             }
             return;
         }
-        if let Some(kept) = kept {
-            self.store.discard(ctx.host, kept.id);
+        if let Some(provisional) = provisional {
+            self.store.discard(ctx.host, provisional.id);
         } else if captured.is_some() {
             self.not_stored(forwarded, Reason::GivenBehind);
             self.abandon(forwarded);
@@ -250,7 +250,7 @@ impl Vm {
         if let Some(bytes) = capture.encoder.seal() {
             self.shared_after_all(ctx.host, forwarded);
             let id = self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
-            forwarded.kept = id.map(|id| Kept { id, vary: capture.vary });
+            forwarded.provisional = id.map(|id| ProvisionalEntry { id, vary: capture.vary });
             self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);
         } else {
             self.recorder.reason(Reason::Incomplete);

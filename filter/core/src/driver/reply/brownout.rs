@@ -186,17 +186,17 @@ impl Vm {
         shed: &Shed,
     ) -> Option<Flow> {
         let content = exchange.content.key();
-        let asked = CacheRequest::read(Fields::from(header_map::parse(map)))?.with_content(content.as_deref());
+        let request = CacheRequest::read(Fields::from(header_map::parse(map)))?.with_content(content.as_deref());
         let route = exchange.route.clone()?;
         let held = onward.stored.as_ref()?;
         let view = StoredView::decode(&held.bytes, false).ok()?;
-        let directives = asked.directives(&route.freshness);
+        let directives = request.directives(&route.freshness);
         let reuse = reuse::on_failure(&view, &directives, &route.freshness, shed.failure, ctx.now_ms)?;
         let Answer::Reply(reply) = reply::build(
             &view,
             &reuse,
-            asked.method,
-            &asked.fields,
+            request.method,
+            &request.fields,
             exchange.started_ns,
             ctx.now_ms,
         ) else {

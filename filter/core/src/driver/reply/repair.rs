@@ -83,6 +83,6 @@ impl Vm {
 
 /// Whether the route says so by its metadata: `api_optimizer: { response_header_rules: false }`.
 fn has_no_rules(host: &impl Host) -> bool {
-    let said = host.property(b"xds\0route_metadata\0filter_metadata\0api_optimizer\0response_header_rules");
-    said.is_some_and(|value| value.first() == Some(&0))
+    let declared = host.property(b"xds\0route_metadata\0filter_metadata\0api_optimizer\0response_header_rules");
+    declared.is_some_and(|value| value.first() == Some(&0))
 }

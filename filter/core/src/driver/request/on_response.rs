@@ -90,20 +90,20 @@ impl Vm {
         let details = note_origin(ctx.host, forwarded, status, &response);
         exchange.reached |= forwarded.from_origin;
         let request_map = Rc::clone(&forwarded.request);
-        let (Some(asked), Some(route)) = (
+        let (Some(cache_request), Some(route)) = (
             CacheRequest::read(Fields::from(header_map::parse(&request_map))),
             exchange.route.clone(),
         ) else {
             return Flow::Continue;
         };
         let content = exchange.content.key();
-        let asked = asked.with_content(content.as_deref());
-        forwarded.verdict = Verdict::of(&asked.fields, &response, status);
+        let cache_request = cache_request.with_content(content.as_deref());
+        forwarded.verdict = Verdict::of(&cache_request.fields, &response, status);
         if let Some(details) = details.as_deref().filter(|_| forwarded.key.is_some()) {
             self.note_refusal(ctx, exchange, details);
         }
         if let Some((failure, class)) = details.and_then(|details| failed(ctx.host, status, &details)) {
-            if let Some(flow) = self.stale_instead(ctx, exchange, forwarded, &asked, failure, class) {
+            if let Some(flow) = self.stale_instead(ctx, exchange, forwarded, &cache_request, failure, class) {
                 return flow;
             }
             if failure == Failure::Unreachable
@@ -114,26 +114,26 @@ impl Vm {
         }
         let (mut stored, mut is_promised) = (false, false);
         if forwarded.from_origin && route.cache {
-            let stored_as = stored_as(&asked, status, &response);
+            let stored_as = stored_as(&cache_request, status, &response);
             let validated = status == 304 && forwarded.validating;
             let seen = storability::Exchange {
                 method: stored_as,
-                request: &asked.fields,
+                request: &cache_request.fields,
                 status,
                 response: &response,
                 request_time_ms: forwarded.sent_ms,
                 response_time_ms: ctx.now_ms,
-                framing: framing(ctx.host, asked.method, status, &response),
+                framing: framing(ctx.host, cache_request.method, status, &response),
                 identity_in_key: route.key.isolate_authorization,
-                stated_freshness_only: asked.is_posted_read(),
+                stated_freshness_only: cache_request.is_posted_read(),
                 // Of a response that may be stored Envoy is asked later on.
-                hidden_credentials: (validated || asked.method == Method::Head)
-                    && has_hidden_credentials(ctx.host, &asked.fields),
+                hidden_credentials: (validated || cache_request.method == Method::Head)
+                    && has_hidden_credentials(ctx.host, &cache_request.fields),
             };
-            self.invalidate(ctx, exchange, &asked, &route, status, &response);
+            self.invalidate(ctx, exchange, &cache_request, &route, status, &response);
             if validated
                 && is_from_origin(ctx.host, forwarded)
-                && let Some(flow) = self.freshen(ctx, exchange, forwarded, &asked, &seen, &route)
+                && let Some(flow) = self.freshen(ctx, exchange, forwarded, &cache_request, &seen, &route)
             {
                 return flow;
             }
@@ -144,13 +144,13 @@ impl Vm {
             {
                 self.validated(&route, view.response_time_ms(), true, ctx.now_ms);
             }
-            if stored_as == Method::Get && asked.method.is_unsafe() && !exchange.ambiguous {
-                forwarded.key = self.key_of_posted(ctx.host, exchange, &asked, &route);
+            if stored_as == Method::Get && cache_request.method.is_unsafe() && !exchange.ambiguous {
+                forwarded.key = self.key_of_posted(ctx.host, exchange, &cache_request, &route);
                 // Born after the invalidation that it has itself caused.
                 forwarded.purge_generation = self.invalidation_log.purge_generation();
                 exchange.came = forwarded.key.is_some().then(|| Rc::clone(&request_map));
             }
-            if asked.method == Method::Head && is_from_origin(ctx.host, forwarded) {
+            if cache_request.method == Method::Head && is_from_origin(ctx.host, forwarded) {
                 self.compare_head(ctx, forwarded, &seen, &route);
             }
             stored = self.capture(ctx.host, forwarded, &seen, &route, exchange.routed.as_ref());
@@ -203,12 +203,12 @@ fn fetch_failed(forwarded: &Forwarded) -> FetchOutcome {
 }
 
 /// The method under which a response may be stored: a POST can bring what a GET would be answered.
-fn stored_as(asked: &CacheRequest<'_>, status: u16, response: &Fields<'_>) -> Method {
-    let posted = asked.fields.get(b":method") == Some(b"POST");
-    if posted && storability::represents_target(&asked.target, status, response) {
+fn stored_as(cache_request: &CacheRequest<'_>, status: u16, response: &Fields<'_>) -> Method {
+    let posted = cache_request.fields.get(b":method") == Some(b"POST");
+    if posted && storability::represents_target(&cache_request.target, status, response) {
         return Method::Get;
     }
-    asked.method
+    cache_request.method
 }
 
 /// How the content ends. Whether the upstream speaks HTTP/2, where an end is always marked, Envoy does not tell a filter; a

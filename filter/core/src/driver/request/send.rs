@@ -72,7 +72,7 @@ impl Vm {
             unshared: holds.unshared,
             capture: None,
             given_behind: false,
-            kept: None,
+            provisional: None,
             pace: Pace::default(),
             refreshing: holds.leave.refreshing,
         }));

@@ -53,7 +53,7 @@ impl Vm {
             .forwarding
             .learn(ctx.host, &routed.pair, changed, ctx.now_ms)
         {
-            self.tell_forwarding(ctx);
+            self.announce_forwarding(ctx);
         }
         if elsewhere {
             self.distrust(ctx, exchange, Reason::RoutedAnew);
@@ -81,11 +81,11 @@ impl Vm {
         let depends = given.iter().any(|name| name == AUTHORITY || vary.contains(name));
         if !given.is_empty() {
             let pair = xxh3_64(&routed.pair);
-            let is_news = |name: &Vec<u8>| !self.learned.given.of(pair, ctx.now_ms).any(|known| known == name);
-            let news = given.iter().any(is_news);
+            let is_new = |name: &Vec<u8>| !self.learned.given.of(pair, ctx.now_ms).any(|known| known == name);
+            let changed = given.iter().any(is_new);
             self.learned.given.learn(ctx.host, pair, &given, ctx.now_ms);
-            if news {
-                self.tell_forwarding(ctx);
+            if changed {
+                self.announce_forwarding(ctx);
             }
         }
         depends
@@ -122,16 +122,16 @@ impl Vm {
     /// The reply of a filter came back with another content than it was made with.
     pub(crate) fn reply_was_rewritten(&mut self, ctx: Ctx<'_, impl Host>) {
         self.recorder.reason(Reason::ReplyRewritten);
-        let news = self
+        let changed = self
             .learned
             .forwarding
             .change(ctx.host, |record| !std::mem::replace(&mut record.rewritten, true));
-        if news {
+        if changed {
             ctx.host.log(
                 LogLevel::Error,
                 "this Envoy rewrites what the filter answers (local_reply_config or a filter): the cache is not used any more",
             );
-            self.tell_forwarding(ctx);
+            self.announce_forwarding(ctx);
         }
     }
 }

@@ -25,7 +25,7 @@ impl Vm {
         let mut routed = self.learned.forwarding.routed(cluster, route, authority);
         exchange.upstream = Rc::clone(&routed.upstream);
         if routed.route.is_empty() && !routed.cluster.is_empty() {
-            self.learned.forwarding.tell_unnamed(host, &exchange.upstream);
+            self.learned.forwarding.log_unnamed(host, &exchange.upstream);
             routed.listener = host.property(b"destination\0address").unwrap_or_default();
         }
         exchange.routed = Some(routed);
@@ -36,26 +36,26 @@ impl Vm {
         &self,
         host: &impl Host,
         exchange: &mut Exchange,
-        asked: &CacheRequest<'_>,
+        request: &CacheRequest<'_>,
         route: &RoutePolicy,
     ) -> Result<CacheKey, Reason> {
-        if let Some(odd) = asked.odd {
+        if let Some(odd) = request.odd {
             return Err(odd);
         }
         if self.learned.forwarding.rewrites_replies() {
             return Err(Reason::ReplyRewritten);
         }
-        self.ask_route(host, exchange, asked.target.authority);
+        self.ask_route(host, exchange, request.target.authority);
         let Some(routed) = exchange.routed.as_ref().filter(|routed| routed.is_sound) else {
             return Err(Reason::NoRoute);
         };
         if let Some(unsound) = self.learned.forwarding.unsound(&routed.pair) {
             return Err(unsound);
         }
-        if self.is_quarantined(route, asked.target.authority, asked.target.path) {
+        if self.is_quarantined(route, request.target.authority, request.target.path) {
             return Err(Reason::Quarantined);
         }
-        Ok(self.key_under(routed, asked, route))
+        Ok(self.key_under(routed, request, route))
     }
 
     /// The key of what a POST brought, for a GET that is sent the same way; none where Envoy may choose another route for a GET.
@@ -63,31 +63,37 @@ impl Vm {
         &self,
         host: &impl Host,
         exchange: &mut Exchange,
-        asked: &CacheRequest<'_>,
+        request: &CacheRequest<'_>,
         route: &RoutePolicy,
     ) -> Option<CacheKey> {
-        let key = self.key_of(host, exchange, asked, route).ok()?;
+        let key = self.key_of(host, exchange, request, route).ok()?;
         let routed = exchange.routed.as_ref()?;
         (!routed.route.is_empty()).then_some(key)
     }
 
     /// The key of a request that is sent there.
-    pub(crate) fn key_under(&self, routed: &Routed, asked: &CacheRequest<'_>, route: &RoutePolicy) -> CacheKey {
-        let digest = routed.head(asked);
-        self.key_with(routed, asked, route, digest.as_deref())
+    pub(crate) fn key_under(&self, routed: &Routed, request: &CacheRequest<'_>, route: &RoutePolicy) -> CacheKey {
+        let digest = routed.head(request);
+        self.key_with(routed, request, route, digest.as_deref())
     }
 
     /// As [`Vm::key_under`], without the digest of the head.
-    pub(crate) fn headless_key(&self, routed: &Routed, asked: &CacheRequest<'_>, route: &RoutePolicy) -> CacheKey {
-        self.key_with(routed, asked, route, None)
+    pub(crate) fn headless_key(&self, routed: &Routed, request: &CacheRequest<'_>, route: &RoutePolicy) -> CacheKey {
+        self.key_with(routed, request, route, None)
     }
 
-    fn key_with(&self, routed: &Routed, asked: &CacheRequest<'_>, route: &RoutePolicy, head: Option<&str>) -> CacheKey {
-        let routing = routed.routing(asked, head);
+    fn key_with(
+        &self,
+        routed: &Routed,
+        request: &CacheRequest<'_>,
+        route: &RoutePolicy,
+        head: Option<&str>,
+    ) -> CacheKey {
+        let routing = routed.routing(request, head);
         CacheKey::of_routed(
             &route.key,
-            &asked.target,
-            &asked.fields,
+            &request.target,
+            &request.fields,
             &self.key_secret.secret,
             &routing,
         )

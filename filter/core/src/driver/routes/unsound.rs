@@ -55,7 +55,7 @@ impl Vm {
     }
 
     /// What is known of forwarding has changed: the other VMs are to look.
-    pub(super) fn tell_forwarding(&self, ctx: Ctx<'_, impl Host>) {
+    pub(super) fn announce_forwarding(&self, ctx: Ctx<'_, impl Host>) {
         for vm in registry::vms(ctx.host, ctx.steady_ms())
             .iter()
             .filter(|vm| vm.uid != self.uid)
@@ -87,7 +87,7 @@ impl Vm {
                 reason.as_str()
             );
             ctx.host.log(LogLevel::Error, &message);
-            self.tell_forwarding(ctx);
+            self.announce_forwarding(ctx);
         }
     }
 }
