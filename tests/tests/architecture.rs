@@ -192,18 +192,8 @@ const OWNED: [(&str, &[&str]); 5] = [
     // Only callbacks of the root let paused requests go on.
     ("self.resume_ready(", &["callbacks.rs"]),
     (".resume_request(", &["request/resume.rs"]),
-    // Where a request stands.
-    (
-        "exchange.phase = ",
-        &[
-            "reply/answer.rs",
-            "request/on_end.rs",
-            "request/on_response.rs",
-            "request/resume.rs",
-            "request/run.rs",
-            "request/send.rs",
-        ],
-    ),
+    // A phase changes by its own methods alone.
+    ("exchange.phase = ", &[]),
     (
         "lifecycle::next(",
         &[

@@ -6,7 +6,7 @@ use crate::cache::{self, CacheKey, Encoder, Framing, Variance, search, selecting
 use crate::collapse::FetchOutcome;
 use crate::driver::exchange::destination::Routed;
 use crate::driver::exchange::guarded;
-use crate::driver::exchange::{Capture, Exchange, Flow, Forwarded, Phase, ProvisionalEntry};
+use crate::driver::exchange::{Capture, Exchange, Flow, Forwarded, ProvisionalEntry};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
@@ -133,12 +133,12 @@ impl Vm {
 
     /// A piece of the response's content.
     pub fn on_response_body(&mut self, host: &impl Host, exchange: &mut Exchange, size: usize, end: bool) -> Flow {
-        if let Phase::Answered(sent) = &mut exchange.phase {
+        if let Some(sent) = exchange.phase.sent() {
             let sent = sent.take().map_or(0, |sent| sent.body);
             exchange.resized = (sent > 0 && sent != size).then_some(sent);
             return Flow::Continue;
         }
-        let Phase::Forwarded(forwarded) = &mut exchange.phase else {
+        let Some(forwarded) = exchange.phase.forwarded() else {
             return Flow::Continue;
         };
         exchange.bytes = exchange.bytes.saturating_add(size as u64);
@@ -191,7 +191,7 @@ impl Vm {
 
     /// Trailers end the content. They are not stored (RFC 9110 section 6.5 allows to discard them): a local reply cannot carry any.
     pub fn on_response_trailers(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
-        if let Phase::Forwarded(forwarded) = &mut exchange.phase {
+        if let Some(forwarded) = exchange.phase.forwarded() {
             forwarded.ended = true;
             self.note_trailers(host, forwarded);
             self.commit(Ctx::new(host, host.now_ns() / 1_000_000), forwarded);

@@ -5,7 +5,7 @@ use crate::cache::reply::Reply;
 use crate::cache::sharing::is_client_state;
 use crate::cache::{CacheStatus, ClientState, StoredView};
 use crate::driver::exchange::sent::{self, Sent};
-use crate::driver::exchange::{Exchange, Flow, Phase};
+use crate::driver::exchange::{Exchange, Flow};
 use crate::driver::host::header_map::{self, MapWriter};
 use crate::driver::host::{Host, LocalReply};
 use crate::driver::vm::Vm;
@@ -40,7 +40,7 @@ impl Vm {
             .as_ref()
             .is_some_and(|route| route.freshness.sharing.client_state == ClientState::Share);
         // Envoy counts the content of a reply itself.
-        let counted = !reply.body.is_empty() && matches!(exchange.phase, Phase::Passing);
+        let counted = !reply.body.is_empty() && exchange.phase.is_passing();
         let left_out = |name: &[u8]| !shares_state && is_client_state(name) || counted && name == b"content-length";
         if view.is_checked() {
             reply.for_each_field(view, &mut |name, value| {
@@ -71,7 +71,7 @@ impl Vm {
         };
         let mut fields = writer.finish();
         let mut body: &[u8] = &reply.body;
-        if matches!(exchange.phase, Phase::Judged) {
+        if exchange.phase.is_judged() {
             let rules = self.added_to(exchange, exchange.started_ns / 1_000_000);
             if !rules.is_empty() {
                 fields = rewritten(&fields, &rules);
@@ -103,7 +103,7 @@ impl Vm {
         let size = reply.body.len() as u64;
         exchange.outcome = served.outcome;
         exchange.bytes = size;
-        exchange.phase = Phase::Answered(Some(Sent {
+        exchange.phase.answer(Some(Sent {
             fields,
             body: reply.body.len(),
             content_length: put_back.0,
@@ -163,7 +163,7 @@ impl Vm {
             return Flow::Continue;
         }
         exchange.bytes = body.len() as u64;
-        exchange.phase = Phase::Answered(None);
+        exchange.phase.answer(None);
         Flow::Pause
     }
 }

@@ -7,7 +7,7 @@ use crate::collapse::{Failed, FetchOutcome};
 use crate::driver::exchange::guarded::has_hidden_credentials;
 use crate::driver::exchange::lifecycle::{self, Event, Step};
 use crate::driver::exchange::verdict::Verdict;
-use crate::driver::exchange::{Exchange, Flow, Forwarded, Phase};
+use crate::driver::exchange::{Exchange, Flow, Forwarded};
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, MapKind};
@@ -34,36 +34,29 @@ impl Vm {
     }
 
     fn restore_reply(&mut self, host: &impl Host, exchange: &mut Exchange, count: usize, end: bool) {
-        let Phase::Answered(sent) = &mut exchange.phase else {
-            return;
-        };
-        let sent = sent.take();
+        let sent = exchange.phase.sent().and_then(Option::take);
         if let Some(sent) = &sent {
             let added = sent.restore(host, count);
             self.learn_added(host, exchange, added);
         }
-        exchange.phase = Phase::Answered(sent.filter(|_| !end));
+        exchange.phase.answer(sent.filter(|_| !end));
     }
 
     fn judge(&mut self, host: &impl Host, exchange: &mut Exchange, end: bool) -> Flow {
-        let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Judged) else {
+        let Some(mut forwarded) = exchange.phase.begin_judging() else {
             return Flow::Continue;
         };
         let started_ns = host.now_ns();
         let ctx = Ctx::new(host, started_ns / 1_000_000);
         self.join(ctx);
         let flow = self.judge_response(ctx, exchange, &mut forwarded, end);
-        // An answer of our own has set the phase; the permit goes with the exchange all the same.
-        match &exchange.phase {
-            Phase::Answered(_) => {
-                let fetched = fetch_failed(&forwarded);
-                self.complete_fetch(ctx, &mut forwarded.flight, fetched);
-                self.settle_forwarded(ctx, exchange, &mut forwarded);
-            }
-            _ => {
-                self.count_head(ctx, &mut forwarded);
-                exchange.phase = Phase::Forwarded(forwarded);
-            }
+        if exchange.phase.is_judged() {
+            self.count_head(ctx, &mut forwarded);
+        }
+        if let Some(mut forwarded) = exchange.phase.end_judging(forwarded) {
+            let fetched = fetch_failed(&forwarded);
+            self.complete_fetch(ctx, &mut forwarded.flight, fetched);
+            self.settle_forwarded(ctx, exchange, &mut forwarded);
         }
         exchange.note_inside(host, started_ns);
         flow

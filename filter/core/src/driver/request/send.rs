@@ -3,7 +3,7 @@
 use crate::cache::{StoredView, validation};
 use crate::driver::exchange::plan::{Pending, SURROGATE_CAPABILITY};
 use crate::driver::exchange::verdict::{Pace, Verdict};
-use crate::driver::exchange::{Exchange, Forwarded, Phase};
+use crate::driver::exchange::{Exchange, Forwarded};
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, MapKind};
@@ -48,7 +48,7 @@ impl Vm {
             .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
         let request = Rc::new(map);
         exchange.came = plan.key.is_some().then(|| Rc::clone(&request));
-        exchange.phase = Phase::Forwarded(Box::new(Forwarded {
+        exchange.phase.forward(Box::new(Forwarded {
             request,
             key: plan.key,
             searched: None,
