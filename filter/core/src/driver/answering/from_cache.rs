@@ -79,7 +79,10 @@ impl Vm {
                 ..ForwardPlan::plain(Forward::UriMiss)
             });
         };
-        if self.is_given_behind(exchange.routed.as_ref(), view.selecting().map(|(name, _)| name), now_ms) {
+        if self
+            .learned
+            .is_given_behind(exchange.routed.as_ref(), view.selecting().map(|(name, _)| name), now_ms)
+        {
             self.recorder.reason(Reason::GivenBehind);
             return Err(ForwardPlan {
                 key: Some(key),
@@ -184,7 +187,7 @@ impl Vm {
         if self.learned.searches.is_empty() || !matches!(own, Lookup::Missing(Missing::Uri)) {
             return (own, None);
         }
-        for text in self.searches_of(route, ctx.now_ms) {
+        for text in self.learned.searches_of(route, ctx.now_ms) {
             let Some(variance) = Variance::read(&text) else {
                 continue;
             };
@@ -200,7 +203,7 @@ impl Vm {
                 // What was restored may say something else than it was stored for.
                 Lookup::Usable { ref found, .. } if !says(found.value(), &variance) => {}
                 other => {
-                    self.learn_search(ctx, route, text);
+                    self.learned.learn_search(ctx, route, text);
                     return (other, Some(searched));
                 }
             }

@@ -162,7 +162,7 @@ impl Vm {
         match keep {
             Some(usable_until_ms) => {
                 self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
-                self.learn_stored(ctx, route);
+                self.flights.learn_stored(ctx, route);
                 self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);
             }
             None => {
@@ -245,7 +245,7 @@ impl Vm {
         match validation::head(&view, seen, &route.freshness, ctx.now_ms, TRAILER_LEN) {
             HeadEffect::Store { bytes, usable_until_ms } => {
                 self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
-                self.learn_stored(ctx, route);
+                self.flights.learn_stored(ctx, route);
             }
             HeadEffect::Invalidate => {
                 self.recorder.invalidated(InvalidationCause::HeadDiffers);

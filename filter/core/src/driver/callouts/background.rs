@@ -72,7 +72,7 @@ impl Vm {
                 .route(cache_request.target.authority, cache_request.target.path),
         );
         let id = found.id;
-        let fence = self.tier_fence(&route, &cache_request.fields);
+        let fence = self.tier.tier_fence(&route, &cache_request.fields);
         self.background.waiting.push_back(Refresh {
             cluster: exchange.upstream.to_string(),
             pair: routed.pair.clone(),

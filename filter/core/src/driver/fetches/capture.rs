@@ -10,6 +10,7 @@ use crate::driver::exchange::{Capture, Exchange, Flow, Forwarded, ProvisionalEnt
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
+use crate::driver::upstream::call_outcome::note_trailers;
 use crate::driver::upstream::origin::is_from_origin;
 use crate::driver::vm::Vm;
 use crate::http::fields::Fields;
@@ -54,13 +55,17 @@ impl Vm {
                 // Whoever differs in these fields waits for nobody, though nothing is stored.
                 if let Some(names) = selecting::vary_names(seen.response).filter(|_| forwarded.flight.is_some()) {
                     let names: Vec<Vec<u8>> = names.into_iter().map(Cow::into_owned).collect();
-                    self.learn_vary(Ctx::new(host, seen.response_time_ms), route, &names);
+                    self.flights
+                        .learn_vary(Ctx::new(host, seen.response_time_ms), route, &names);
                 }
                 forwarded.detail = forwarded.detail.or(Some(reason.as_str()));
                 return false;
             }
         };
-        if self.is_given_behind(routed, plan.vary.iter().map(Vec::as_slice), seen.response_time_ms) {
+        if self
+            .learned
+            .is_given_behind(routed, plan.vary.iter().map(Vec::as_slice), seen.response_time_ms)
+        {
             forwarded.given_behind = true;
             self.not_stored(forwarded, Reason::GivenBehind);
             forwarded.detail = forwarded.detail.or(Some(Reason::GivenBehind.as_str()));
@@ -91,8 +96,8 @@ impl Vm {
         };
         self.capturing += hint;
         let ctx = Ctx::new(host, seen.response_time_ms);
-        self.learn_vary(ctx, route, &plan.vary);
-        self.learn_stored(ctx, route);
+        self.flights.learn_vary(ctx, route, &plan.vary);
+        self.flights.learn_stored(ctx, route);
         let waits = self.waits_for_end(routed, &plan.vary, seen.response_time_ms);
         forwarded.capture = Some(Capture {
             encoder,
@@ -119,7 +124,8 @@ impl Vm {
         route: &RoutePolicy,
     ) -> Option<CacheKey> {
         let variance = Variance::of(seen.response)?;
-        self.learn_search(Ctx::new(host, seen.response_time_ms), route, variance.text());
+        self.learned
+            .learn_search(Ctx::new(host, seen.response_time_ms), route, variance.text());
         let key = forwarded.key.as_ref().filter(|_| forwarded.may_be_searched)?;
         key.searched(&variance)
     }
@@ -193,7 +199,7 @@ impl Vm {
     pub fn on_response_trailers(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
         if let Some(forwarded) = exchange.phase.forwarded() {
             forwarded.ended = true;
-            self.note_trailers(host, forwarded);
+            note_trailers(host, forwarded);
             self.commit(Ctx::new(host, host.now_ns() / 1_000_000), forwarded);
         }
         Flow::Continue
@@ -248,7 +254,7 @@ impl Vm {
             return;
         };
         if let Some(bytes) = capture.encoder.seal() {
-            self.shared_after_all(ctx.host, forwarded);
+            self.flights.shared_after_all(ctx.host, forwarded);
             let id = self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
             forwarded.provisional = id.map(|id| ProvisionalEntry { id, vary: capture.vary });
             self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);

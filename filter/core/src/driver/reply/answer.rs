@@ -72,7 +72,7 @@ impl Vm {
         let mut fields = writer.finish();
         let mut body: &[u8] = &reply.body;
         if exchange.phase.is_judged() {
-            let rules = self.added_to(exchange, exchange.started_ns / 1_000_000);
+            let rules = self.learned.added_to(exchange, exchange.started_ns / 1_000_000);
             if !rules.is_empty() {
                 fields = rewritten(&fields, &rules);
             }
@@ -125,47 +125,46 @@ impl Vm {
             title: "Nothing stored that may be used",
         };
         exchange.outcome = Outcome::Miss;
-        self.answer_problem(host, exchange, &problem, &status, &[])
+        answer_problem(host, exchange, &problem, &status, &[])
     }
+}
 
-    /// A response of the filter's own, as problem+json (RFC 9457).
-    pub(crate) fn answer_problem(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        problem: &Problem,
-        status: &CacheStatus<'_>,
-        more: &[(&[u8], &[u8])],
-    ) -> Flow {
-        let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
-        writer.push(b"content-type", b"application/problem+json");
-        writer.push(b"cache-control", b"no-store");
-        let mut cache_status = Vec::with_capacity(64);
-        status.write(std::iter::empty(), &mut cache_status);
-        writer.push(b"cache-status", &cache_status);
-        for (name, value) in more {
-            writer.push(name, value);
-        }
-        let body = format!(
-            r#"{{"type":"urn:api-optimizer:problem:{code}","title":"{title}","status":{status},"code":"{code}"}}"#,
-            code = problem.code,
-            title = problem.title,
-            status = problem.status
-        );
-        let reply = LocalReply {
-            status: problem.status,
-            fields: &writer.finish(),
-            body: body.as_bytes(),
-            memory: None,
-            details: "api_optimizer_local",
-        };
-        if host.reply(&reply).is_err() {
-            return Flow::Continue;
-        }
-        exchange.bytes = body.len() as u64;
-        exchange.phase.answer(None);
-        Flow::Pause
+/// A response of the filter's own, as problem+json (RFC 9457).
+pub(crate) fn answer_problem(
+    host: &impl Host,
+    exchange: &mut Exchange,
+    problem: &Problem,
+    status: &CacheStatus<'_>,
+    more: &[(&[u8], &[u8])],
+) -> Flow {
+    let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
+    writer.push(b"content-type", b"application/problem+json");
+    writer.push(b"cache-control", b"no-store");
+    let mut cache_status = Vec::with_capacity(64);
+    status.write(std::iter::empty(), &mut cache_status);
+    writer.push(b"cache-status", &cache_status);
+    for (name, value) in more {
+        writer.push(name, value);
     }
+    let body = format!(
+        r#"{{"type":"urn:api-optimizer:problem:{code}","title":"{title}","status":{status},"code":"{code}"}}"#,
+        code = problem.code,
+        title = problem.title,
+        status = problem.status
+    );
+    let reply = LocalReply {
+        status: problem.status,
+        fields: &writer.finish(),
+        body: body.as_bytes(),
+        memory: None,
+        details: "api_optimizer_local",
+    };
+    if host.reply(&reply).is_err() {
+        return Flow::Continue;
+    }
+    exchange.bytes = body.len() as u64;
+    exchange.phase.answer(None);
+    Flow::Pause
 }
 
 /// What the filter answers when it has nothing to serve.

@@ -14,7 +14,7 @@ use crate::driver::exchange::{Exchange, Flow, Forwarded};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
-use crate::driver::reply::answer::Served;
+use crate::driver::reply::answer::{Served, answer_problem};
 use crate::driver::vm::Vm;
 use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
@@ -174,7 +174,7 @@ impl Vm {
             (b"retry-after", retry_after.as_bytes()),
             (b"proxy-status", shed.proxy_status.as_bytes()),
         ];
-        self.answer_problem(ctx.host, exchange, &shed.problem, &status, &more)
+        answer_problem(ctx.host, exchange, &shed.problem, &status, &more)
     }
 
     fn stale_for_refused(
@@ -254,7 +254,7 @@ impl Vm {
             (b"proxy-status", proxy_status.as_bytes()),
             (b"retry-after", retry_after.as_bytes()),
         ];
-        let flow = self.answer_problem(host, exchange, &problem, &status, &more);
+        let flow = answer_problem(host, exchange, &problem, &status, &more);
         (flow == Flow::Pause).then_some(flow)
     }
 }

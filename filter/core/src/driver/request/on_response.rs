@@ -37,7 +37,7 @@ impl Vm {
         let sent = exchange.phase.sent().and_then(Option::take);
         if let Some(sent) = &sent {
             let added = sent.restore(host, count);
-            self.learn_added(host, exchange, added);
+            self.learned.learn_added(host, exchange, added);
         }
         exchange.phase.answer(sent.filter(|_| !end));
     }
@@ -151,7 +151,7 @@ impl Vm {
             exchange.stores |= stored || forwarded.given_behind;
             is_promised = stored && is_known_ahead(forwarded, seen.framing);
         }
-        self.mark_forwarded(ctx.host, forwarded, &response, is_promised);
+        mark_forwarded(ctx.host, forwarded, &response, is_promised);
         if !stored {
             let fetched = match status {
                 500 | 502 | 503 | 504 => fetch_failed(forwarded),
@@ -164,26 +164,26 @@ impl Vm {
         }
         Flow::Continue
     }
+}
 
-    /// Tells the client, and whoever debugs, what the cache made of the response; hides what is meant for caches only.
-    fn mark_forwarded(&self, host: &impl Host, forwarded: &Forwarded, response: &Fields<'_>, stored: bool) {
-        let status = CacheStatus {
-            forward: Some(forwarded.cause),
-            stored,
-            detail: forwarded.detail,
-            ..CacheStatus::default()
-        };
-        let mut value = Vec::with_capacity(64);
-        status.write(response.all(b"cache-status"), &mut value);
-        // To append a line costs a quarter of what replacing one does.
-        let _ = if response.has(b"cache-status") {
-            host.replace_header(MapKind::Response, b"cache-status", &value)
-        } else {
-            host.add_header(MapKind::Response, b"cache-status", &value)
-        };
-        for (name, _) in response.iter().filter(|(name, _)| groups::is_tag_field(name)) {
-            let _ = host.remove_header(MapKind::Response, name);
-        }
+/// Tells the client, and whoever debugs, what the cache made of the response; hides what is meant for caches only.
+fn mark_forwarded(host: &impl Host, forwarded: &Forwarded, response: &Fields<'_>, stored: bool) {
+    let status = CacheStatus {
+        forward: Some(forwarded.cause),
+        stored,
+        detail: forwarded.detail,
+        ..CacheStatus::default()
+    };
+    let mut value = Vec::with_capacity(64);
+    status.write(response.all(b"cache-status"), &mut value);
+    // To append a line costs a quarter of what replacing one does.
+    let _ = if response.has(b"cache-status") {
+        host.replace_header(MapKind::Response, b"cache-status", &value)
+    } else {
+        host.add_header(MapKind::Response, b"cache-status", &value)
+    };
+    for (name, _) in response.iter().filter(|(name, _)| groups::is_tag_field(name)) {
+        let _ = host.remove_header(MapKind::Response, name);
     }
 }
 

@@ -44,8 +44,8 @@ impl Vm {
         let fence = exchange
             .route
             .as_ref()
-            .filter(|route| self.tier_may_take(route))
-            .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
+            .filter(|route| self.tier.tier_may_take(route))
+            .and_then(|route| self.tier.tier_fence(route, &Fields::from(header_map::parse(&map))));
         let request = Rc::new(map);
         exchange.came = plan.key.is_some().then(|| Rc::clone(&request));
         exchange.phase.forward(Box::new(Forwarded {
@@ -85,7 +85,7 @@ impl Vm {
             return false;
         };
         let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
-        if conditional.is_empty() || !self.may_be_validated(ctx, exchange, &view) {
+        if conditional.is_empty() || !self.learned.may_be_validated(ctx, exchange, &view) {
             return false;
         }
         for name in validation::Conditional::REPLACED {

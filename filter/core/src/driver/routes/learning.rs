@@ -6,13 +6,32 @@ use crate::driver::exchange::destination::Routed;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, LogLevel, MapKind};
+use crate::driver::routes::unsound::is_chosen_by_metadata;
 use crate::driver::state::forwarding::Knowledge;
+use crate::driver::state::learned_routes::LearnedRoutes;
 use crate::driver::vm::Vm;
 use crate::http::fields::Line;
 use crate::http::head;
 use crate::learned::AUTHORITY;
 use crate::reason::Reason;
 use xxhash_rust::xxh3::xxh3_64;
+
+impl LearnedRoutes {
+    /// Whether one of these fields is given to requests of this cluster and route behind the filter, as was lately seen: what is selected
+    /// by it is for nobody else, though a request may come without.
+    pub(crate) fn is_given_behind<'n>(
+        &self,
+        routed: Option<&Routed>,
+        mut names: impl Iterator<Item = &'n [u8]>,
+        now_ms: Millis,
+    ) -> bool {
+        let Some(routed) = routed.filter(|_| !self.given.is_empty()) else {
+            return false;
+        };
+        let pair = xxh3_64(&routed.pair);
+        names.any(|name| self.given.of(pair, now_ms).any(|given| given == name))
+    }
+}
 
 impl Vm {
     /// The stream is over: learns how its request left Envoy, where that is not known or the stream stored something, and of some
@@ -24,7 +43,7 @@ impl Vm {
         vary: &[Vec<u8>],
     ) -> bool {
         let looks = exchange.stores || is_looked_at(exchange);
-        if (looks || exchange.sampled) && exchange.routed.is_some() && self.is_chosen_by_metadata(ctx.host, exchange) {
+        if (looks || exchange.sampled) && exchange.routed.is_some() && is_chosen_by_metadata(ctx.host, exchange) {
             self.distrust(ctx, exchange, Reason::ChosenByMetadata);
             return false;
         }
@@ -91,21 +110,6 @@ impl Vm {
         depends
     }
 
-    /// Whether one of these fields is given to requests of this cluster and route behind the filter, as was lately seen: what is selected
-    /// by it is for nobody else, though a request may come without.
-    pub(crate) fn is_given_behind<'n>(
-        &self,
-        routed: Option<&Routed>,
-        mut names: impl Iterator<Item = &'n [u8]>,
-        now_ms: Millis,
-    ) -> bool {
-        let Some(routed) = routed.filter(|_| !self.learned.given.is_empty()) else {
-            return false;
-        };
-        let pair = xxh3_64(&routed.pair);
-        names.any(|name| self.learned.given.of(pair, now_ms).any(|given| given == name))
-    }
-
     /// Whether a response, selected by these fields, is stored only once it is known how its request left Envoy.
     pub(crate) fn waits_for_end(&self, routed: Option<&Routed>, vary: &[Vec<u8>], now_ms: Millis) -> bool {
         let Some(routed) = routed else { return false };
@@ -115,7 +119,9 @@ impl Vm {
         match self.learned.forwarding.of(&routed.pair) {
             Knowledge::Unknown => true,
             Knowledge::Unchanged => false,
-            Knowledge::Changed => self.is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms),
+            Knowledge::Changed => self
+                .learned
+                .is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms),
         }
     }
 

@@ -4,13 +4,14 @@ use crate::cache::CacheKey;
 use crate::driver::exchange::Exchange;
 use crate::driver::exchange::destination::Routed;
 use crate::driver::host::Host;
+use crate::driver::state::learned_routes::LearnedRoutes;
 use crate::driver::vm::Vm;
 use crate::engine::CacheRequest;
 use crate::policy::RoutePolicy;
 use crate::reason::Reason;
 use std::rc::Rc;
 
-impl Vm {
+impl LearnedRoutes {
     /// Where Envoy sends this request. Asked once: the attributes cost as much as a lookup.
     pub(crate) fn ask_route(&self, host: &impl Host, exchange: &mut Exchange, authority: &[u8]) {
         if exchange.routed.is_some() {
@@ -22,15 +23,17 @@ impl Vm {
         } else {
             host.property(b"xds\0route_name").unwrap_or_default()
         };
-        let mut routed = self.learned.forwarding.routed(cluster, route, authority);
+        let mut routed = self.forwarding.routed(cluster, route, authority);
         exchange.upstream = Rc::clone(&routed.upstream);
         if routed.route.is_empty() && !routed.cluster.is_empty() {
-            self.learned.forwarding.log_unnamed(host, &exchange.upstream);
+            self.forwarding.log_unnamed(host, &exchange.upstream);
             routed.listener = host.property(b"destination\0address").unwrap_or_default();
         }
         exchange.routed = Some(routed);
     }
+}
 
+impl Vm {
     /// The key of a request, or why the cache is not asked.
     pub(crate) fn key_of(
         &self,
@@ -45,7 +48,7 @@ impl Vm {
         if self.learned.forwarding.rewrites_replies() {
             return Err(Reason::ReplyRewritten);
         }
-        self.ask_route(host, exchange, request.target.authority);
+        self.learned.ask_route(host, exchange, request.target.authority);
         let Some(routed) = exchange.routed.as_ref().filter(|routed| routed.is_sound) else {
             return Err(Reason::NoRoute);
         };

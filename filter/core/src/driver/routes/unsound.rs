@@ -41,19 +41,6 @@ impl Vm {
         }
     }
 
-    /// Whether metadata of the request may have chosen its endpoint. Where the key has fields of the operator's choice, they are taken to
-    /// say as much.
-    pub(super) fn is_chosen_by_metadata(&self, host: &impl Host, exchange: &Exchange) -> bool {
-        let keyed = exchange
-            .route
-            .as_ref()
-            .is_none_or(|route| !route.key.headers.is_empty());
-        !keyed
-            && host
-                .property(ENDPOINT_METADATA)
-                .is_some_and(|metadata| !metadata.is_empty())
-    }
-
     /// What is known of forwarding has changed: the other VMs are to look.
     pub(super) fn announce_forwarding(&self, ctx: Ctx<'_, impl Host>) {
         for vm in registry::vms(ctx.host, ctx.steady_ms())
@@ -90,6 +77,19 @@ impl Vm {
             self.announce_forwarding(ctx);
         }
     }
+}
+
+/// Whether metadata of the request may have chosen its endpoint. Where the key has fields of the operator's choice, they are taken to
+/// say as much.
+pub(super) fn is_chosen_by_metadata(host: &impl Host, exchange: &Exchange) -> bool {
+    let keyed = exchange
+        .route
+        .as_ref()
+        .is_none_or(|route| !route.key.headers.is_empty());
+    !keyed
+        && host
+            .property(ENDPOINT_METADATA)
+            .is_some_and(|metadata| !metadata.is_empty())
 }
 
 #[cfg(test)]

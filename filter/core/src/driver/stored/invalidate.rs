@@ -50,7 +50,7 @@ impl Vm {
         }
         if stamped {
             // Other workers hear of a stamp in a moment; of what was sent where this request was, they find nothing from now on.
-            self.ask_route(ctx.host, exchange, request.target.authority);
+            self.learned.ask_route(ctx.host, exchange, request.target.authority);
             if let Some(routed) = &exchange.routed {
                 let key = self.key_under(routed, request, route);
                 self.store.remove(ctx.host, key.as_bytes());

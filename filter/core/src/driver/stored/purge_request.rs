@@ -5,7 +5,7 @@ use crate::driver::exchange::{Exchange, Flow};
 use crate::driver::fetches::tier_offer;
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
-use crate::driver::reply::answer::Problem;
+use crate::driver::reply::answer::{Problem, answer_problem};
 use crate::driver::shared::registry;
 use crate::driver::shared::wake::Wake;
 use crate::driver::vm::Vm;
@@ -60,7 +60,7 @@ impl Vm {
             Err(problem) => {
                 let retry: &[(&[u8], &[u8])] = &[(b"retry-after", b"1")];
                 let more = if problem.status == 429 { retry } else { &[] };
-                return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), more);
+                return answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), more);
             }
         };
         let soft = request
@@ -94,7 +94,7 @@ impl Vm {
                 code,
                 title,
             };
-            return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
+            return answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
         }
         let target = &request.target;
         // In canonical form, which is text whatever the client has sent.
@@ -111,7 +111,7 @@ impl Vm {
                 code: "purge_too_long",
                 title: "A purge names 8 KiB at most",
             };
-            return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
+            return answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
         }
         let commands: Vec<PurgeCommand> = if tags.is_empty() {
             vec![command(Kind::Url, &url)]
@@ -152,7 +152,7 @@ impl Vm {
                 title: "The purge could not be recorded; nothing was purged",
             },
         };
-        self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &matched)
+        answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &matched)
     }
 
     fn purge_in_tier(&mut self, ctx: Ctx<'_, impl Host>, request: &CacheRequest<'_>, tags: &[Vec<u8>]) {

@@ -32,15 +32,6 @@ impl Vm {
         }
     }
 
-    /// Trailers came: of a gRPC call they say how it ended.
-    pub(crate) fn note_trailers(&mut self, host: &impl Host, forwarded: &mut Forwarded) {
-        if matches!(forwarded.verdict.kind, Kind::Grpc { .. })
-            && let Ok(map) = host.header_map(MapKind::ResponseTrailers)
-        {
-            forwarded.verdict.note_grpc(&Fields::from(header_map::parse(&map)));
-        }
-    }
-
     fn count_answer(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded, class: OutcomeClass) {
         let permits = std::mem::take(&mut forwarded.permits);
         let may_fail = !forwarded.ended && !forwarded.verdict.is_endless();
@@ -68,6 +59,15 @@ impl Vm {
                     .fail_late(ctx.host, &counted, &policies.breaker, ctx.now_ms, ctx.host.random());
             self.report_transition(ctx.host, transition);
         }
+    }
+}
+
+/// Trailers came: of a gRPC call they say how it ended.
+pub(crate) fn note_trailers(host: &impl Host, forwarded: &mut Forwarded) {
+    if matches!(forwarded.verdict.kind, Kind::Grpc { .. })
+        && let Ok(map) = host.header_map(MapKind::ResponseTrailers)
+    {
+        forwarded.verdict.note_grpc(&Fields::from(header_map::parse(&map)));
     }
 }
 
