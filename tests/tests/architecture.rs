@@ -4,11 +4,11 @@ mod control_plane;
 mod crates;
 mod documents;
 mod modules;
-mod rooms;
+mod sources;
 
 use modules::Arrows;
-use rooms::Crate;
 use serde_json::Value;
+use sources::Crate;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! What holds for the modules of every crate: no circle among them, and no long file.
 
 use crate::modules::circle;
-use crate::rooms::Crate;
+use crate::sources::Crate;
 use std::collections::BTreeMap;
 use std::path::Path;
 
