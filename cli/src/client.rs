@@ -171,7 +171,7 @@ impl Ask<'_> {
             Value::Null
         } else {
             serde_json::from_slice(&text).map_err(|_| Failure::Unreachable {
-                told: format!("{server} answered with something that is no JSON"),
+                message: format!("{server} answered with something that is no JSON"),
                 advice: "Is it the REST port of a control plane? An Envoy or a proxy may answer there".to_owned(),
             })?
         };
@@ -195,7 +195,7 @@ impl Ask<'_> {
         }
         if status < 400 {
             return Err(Failure::Unreachable {
-                told: format!("{server} answered with a redirect ({status})"),
+                message: format!("{server} answered with a redirect ({status})"),
                 advice: "Name the control plane itself: redirects are not followed, the token would go with them"
                     .to_owned(),
             });
@@ -219,14 +219,14 @@ fn read(response: Response, server: &str) -> Result<Vec<u8>, Failure> {
 #[must_use]
 pub fn broken_off(server: &str, error: &std::io::Error) -> Failure {
     Failure::Unreachable {
-        told: format!("{server} broke off in the middle of its answer: {}", causes(error)),
+        message: format!("{server} broke off in the middle of its answer: {}", causes(error)),
         advice: "Try again; a longer --request-timeout helps where it was a time-out".to_owned(),
     }
 }
 
 fn no_answer(server: &str, error: &reqwest::Error) -> Failure {
     let causes = causes(error);
-    let (told, advice) = if causes.contains("invalid peer certificate") || causes.contains("CertificateUnknown") {
+    let (message, advice) = if causes.contains("invalid peer certificate") || causes.contains("CertificateUnknown") {
         (
             format!("{server} is not trusted: {causes}"),
             "Name the authority of its certificate with --ca-file, and the server by a name that the certificate has",
@@ -259,7 +259,7 @@ fn no_answer(server: &str, error: &reqwest::Error) -> Failure {
         )
     };
     Failure::Unreachable {
-        told,
+        message,
         advice: advice.to_owned(),
     }
 }

@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn a_url_with_a_password_is_refused_and_not_repeated() {
-        let told = checked_server("http://ops:secret@there:8080").unwrap_err().to_string();
-        assert!(!told.contains("secret"), "{told}");
+        let message = checked_server("http://ops:secret@there:8080").unwrap_err().to_string();
+        assert!(!message.contains("secret"), "{message}");
         assert!(checked_server("there:8080").is_err());
         assert_eq!(checked_server("http://there:8080/").unwrap(), "http://there:8080");
     }
@@ -231,8 +231,8 @@ mod tests {
     fn a_token_is_one_line() {
         assert_eq!(checked_token("abc\n", "file").unwrap(), "abc");
         for wrong in ["", " \n", "a b", "a\nb"] {
-            let told = checked_token(wrong, "file").unwrap_err().to_string();
-            assert!(told.starts_with("file "), "{told}");
+            let message = checked_token(wrong, "file").unwrap_err().to_string();
+            assert!(message.starts_with("file "), "{message}");
         }
     }
 

@@ -145,8 +145,11 @@ mod tests {
         let path = folder.path().join("config.yaml");
         assert_eq!(Contexts::read(&path).unwrap(), Contexts::default());
         std::fs::write(&path, "contexts: {a: {server: x, tokn_file: y}}").unwrap();
-        let told = Contexts::read(&path).unwrap_err().to_string();
-        assert!(told.contains("config.yaml") && told.contains("tokn_file"), "{told}");
+        let message = Contexts::read(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("config.yaml") && message.contains("tokn_file"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -155,7 +158,7 @@ mod tests {
             current: None,
             contexts: BTreeMap::from([("staging".to_owned(), Context::default())]),
         };
-        let told = contexts.named("production").unwrap_err().to_string();
-        assert!(told.contains("known are staging"), "{told}");
+        let message = contexts.named("production").unwrap_err().to_string();
+        assert!(message.contains("known are staging"), "{message}");
     }
 }

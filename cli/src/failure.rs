@@ -42,34 +42,34 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     /// The control plane did not answer, or says that it cannot now.
-    #[error("{told}")]
+    #[error("{message}")]
     Unreachable {
         /// What was seen.
-        told: String,
+        message: String,
         /// What to do.
         advice: String,
     },
     /// 401 or 403.
-    #[error("{told}")]
+    #[error("{message}")]
     Credentials {
         /// What the control plane answered.
-        told: String,
+        message: String,
         /// What to do.
         advice: String,
     },
     /// Any other refusal.
-    #[error("{told}")]
+    #[error("{message}")]
     Refused {
         /// What the control plane answered.
-        told: String,
+        message: String,
         /// What is wrong with which field: path and message.
         violations: Vec<(String, String)>,
     },
     /// 409, 412 or 428.
-    #[error("{told}")]
+    #[error("{message}")]
     Conflict {
         /// What the control plane answered.
-        told: String,
+        message: String,
         /// What to do.
         advice: String,
     },
@@ -88,8 +88,8 @@ pub enum Failure {
 
 impl Failure {
     /// A wrong argument or file.
-    pub fn usage(told: impl Into<String>) -> Self {
-        Self::Usage(told.into())
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
     }
 
     /// A file that cannot be read or written.
@@ -150,32 +150,32 @@ impl Failure {
     /// What a refusal (RFC 9457) says. `status` is the answer's, `body` its document or null.
     #[must_use]
     pub fn of_answer(status: u16, body: &Value, server: &str) -> Self {
-        let told = match body["title"].as_str() {
+        let message = match body["title"].as_str() {
             Some(title) => title.to_owned(),
             None => format!("{server} answered with status {status} and no reason: is it a control plane?"),
         };
         let code = body["code"].as_str().unwrap_or_default();
         match status {
             401 => Self::Credentials {
-                told,
+                message,
                 advice: "Name a file with a valid token: --token-file, API_OPTIMIZER_TOKEN_FILE, or the context's token_file; \
                          an expired or removed token has to be replaced by whoever keeps auth-tokens"
                     .to_owned(),
             },
             403 => Self::Credentials {
-                told,
+                message,
                 advice: "Use a token with that role".to_owned(),
             },
             409 | 412 | 428 => Self::Conflict {
                 advice: conflict_advice(status, code).to_owned(),
-                told,
+                message,
             },
             408 | 421 | 429 | 500.. => Self::Unreachable {
-                told,
+                message,
                 advice: unable_advice(status).to_owned(),
             },
             _ => Self::Refused {
-                told,
+                message,
                 violations: violations(body),
             },
         }

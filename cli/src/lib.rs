@@ -20,14 +20,14 @@ use failure::{Failure, Outcome};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Runs one command line, `arguments` with the program's name first. What went wrong is told on standard error.
+/// Runs one command line, `arguments` with the program's name first. Errors are printed to standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(told) => {
-            // Help and version are told as errors too; where nobody reads it any more there is nothing to do.
-            let _ = told.print();
-            return ExitCode::from(if told.use_stderr() { failure::USAGE } else { 0 });
+        Err(error) => {
+            // Help and version are errors too, to clap. If the output is closed, there is nothing to do.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
         }
     };
     match dispatch::run(cli) {

@@ -14,15 +14,15 @@ use std::cell::{Cell, RefCell};
 /// share lives in the VM's state, and only the newest root acts.
 pub(crate) struct Root {
     id: RootId,
-    /// That the module is not finished was said.
-    told: Cell<bool>,
+    /// It was logged that the module is not finished.
+    reported: Cell<bool>,
 }
 
 impl Root {
     pub(crate) fn new(context_id: u32) -> Self {
         Self {
             id: RootId(context_id),
-            told: Cell::new(false),
+            reported: Cell::new(false),
         }
     }
 }
@@ -75,7 +75,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
-        if !self.told.replace(true) {
+        if !self.reported.replace(true) {
             EnvoyHost.log(LogLevel::Error, UNFINISHED);
         }
         Some(Box::new(Passing))

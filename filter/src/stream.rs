@@ -56,7 +56,7 @@ fn with<R>(context: u32, work: impl FnOnce(&mut vm::Vm, &mut Exchange) -> R) -> 
 #[unsafe(no_mangle)]
 extern "C" fn stream_request_headers(context: u32, _count: u32, end: u32) -> u32 {
     #[cfg(feature = "trap-trigger")]
-    trap_if_asked();
+    trap_if_requested();
     let shared = LIVE.with(|live| Some(live.try_borrow_mut().ok()?.begin(context)));
     let Some(shared) = shared else { return CONTINUE };
     if end == 0
@@ -124,7 +124,7 @@ pub(crate) fn sweep() {
 
 /// Ends the VM as a defect would, for the story that shows it heal. Compiled only into the test module.
 #[cfg(feature = "trap-trigger")]
-fn trap_if_asked() {
+fn trap_if_requested() {
     use filter_core::driver::host::{Headers, MapKind};
     let map = EnvoyHost.header_map(MapKind::Request).unwrap_or_default();
     if filter_core::driver::host::header_map::parse(&map)

@@ -6,8 +6,7 @@
 //! - [`settings`]: the settings document, checked with every violation at once; the same code runs on both sides;
 //! - [`telemetry`]: the mergeable latency sketch and the merging and checking of reports;
 //! - [`codes`]: words with a fixed meaning, such as the states of a breaker;
-//! - [`purge`] and [`url`]: what a purge names, and the form in which URLs are compared;
-//! - [`worth`]: what a stored response is worth for the memory it takes.
+//! - [`purge`] and [`url`]: what a purge names, and the form in which URLs are compared.
 //!
 //! Without features this crate needs no runtime, clock or host, and builds for `wasm32-wasip1`.
 
@@ -21,7 +20,6 @@ pub mod purge;
 pub mod settings;
 pub mod telemetry;
 pub mod url;
-pub mod worth;
 
 /// Messages of the control link, protocol version 1 (see [`PROTOCOL`]). The crate `proto-messages` writes them.
 #[allow(

@@ -211,18 +211,18 @@ fn push_escape(out: &mut Vec<u8>, byte: u8) {
 /// RFC 3986 section 5.2.4, in the order of Envoy: first the dot segments, which count empty segments, then repeated slashes.
 fn without_dots(path: &[u8]) -> Vec<u8> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
-    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut segments: Vec<&[u8]> = Vec::new();
     let mut ends_in_slash = true;
     for segment in path.split(|byte| *byte == b'/') {
         ends_in_slash = matches!(segment, b"" | b"." | b"..");
         match segment {
             b"." => {}
-            b".." => drop(kept.pop()),
-            other => kept.push(other),
+            b".." => drop(segments.pop()),
+            other => segments.push(other),
         }
     }
     let mut out = Vec::with_capacity(path.len() + 1);
-    for segment in kept.iter().filter(|segment| !segment.is_empty()) {
+    for segment in segments.iter().filter(|segment| !segment.is_empty()) {
         out.push(b'/');
         out.extend_from_slice(segment);
     }

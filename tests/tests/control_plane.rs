@@ -1,11 +1,11 @@
-//! Which top-level module ("room") of the control plane may use which: the layers of ARCHITECTURE.md.
+//! Which top-level module of the control plane may use which: the layers of ARCHITECTURE.md.
 
-use crate::rooms::Crate;
+use crate::sources::Crate;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module and its layer. A module may use only those in lower layers.
-const FLOORS: [(&str, u32); 21] = [
+const LAYERS: [(&str, u32); 21] = [
     ("app", 9),
     ("transport", 8),
     ("replication", 8),
@@ -62,22 +62,22 @@ fn control_plane() -> Crate {
 }
 
 #[test]
-fn every_room_knows_only_lower_floors() {
-    let floors = BTreeMap::from(FLOORS);
-    let rooms = control_plane().rooms();
-    assert_eq!(rooms.keys().collect::<Vec<_>>(), floors.keys().collect::<Vec<_>>());
-    for (room, arrows) in &rooms {
+fn every_module_uses_only_lower_layers() {
+    let layers = BTreeMap::from(LAYERS);
+    let modules = control_plane().top_modules();
+    assert_eq!(modules.keys().collect::<Vec<_>>(), layers.keys().collect::<Vec<_>>());
+    for (module, arrows) in &modules {
         for (other, file) in arrows {
             assert!(
-                floors[room.as_str()] > floors[other.as_str()],
-                "{room} -> {other} in {file}"
+                layers[module.as_str()] > layers[other.as_str()],
+                "{module} -> {other} in {file}"
             );
         }
     }
-    for (room, strangers) in APART {
+    for (module, strangers) in APART {
         for stranger in strangers {
-            let arrow = rooms[room].get(*stranger);
-            assert_eq!(arrow, None, "{room} -> {stranger}");
+            let arrow = modules[module].get(*stranger);
+            assert_eq!(arrow, None, "{module} -> {stranger}");
         }
     }
 }
@@ -96,7 +96,7 @@ fn what_has_one_place_is_nowhere_else() {
 }
 
 #[test]
-fn locks_are_private_to_their_room() {
+fn locks_are_private_to_their_module() {
     for (file, text, _) in control_plane().files() {
         for line in text.lines().filter(|line| line.contains("pub(crate)")) {
             let shows = ["Mutex<", "RwLock<", "MutexGuard<"]

@@ -1,18 +1,19 @@
 //! What holds for the modules of every crate: no circle among them, and no long file.
 
 use crate::modules::circle;
-use crate::rooms::Crate;
+use crate::sources::Crate;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The sources of every crate that is shipped.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "cli/src",
     "cli/migrate/src",
     "control-plane/src",
     "control-plane/domain/src",
     "filter/src",
     "filter/core/src",
+    "filter/eviction/src",
     "filter/native/src",
     "filter/trim/src",
     "proto/src",

@@ -159,15 +159,15 @@ impl Note {
 /// Collects what is to be said while the configuration is worked through.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    entries: BTreeMap<Key, Said>,
+    entries: BTreeMap<Key, Finding>,
 }
 
 /// The place, the code and the sentence.
 type Key = (Place, &'static str, String);
 
-/// What is known of an entry.
+/// What is reported of one entry.
 #[derive(Debug)]
-struct Said {
+struct Finding {
     directive: String,
     verdict: Verdict,
     /// It is true only of locations that cache in the end.
@@ -189,22 +189,22 @@ impl Notes {
 
     fn put(&mut self, directive: &Directive, location: Option<LocationId>, note: Note, of_cache: bool) {
         let key = (directive.place.clone(), note.code, note.says);
-        let said = self.entries.entry(key).or_insert_with(|| Said {
+        let finding = self.entries.entry(key).or_insert_with(|| Finding {
             directive: directive.text(),
             verdict: note.verdict,
             of_cache,
             locations: BTreeSet::new(),
         });
-        said.locations.extend(location);
+        finding.locations.extend(location);
     }
 
     /// Takes back what is not true, now that it is known which locations cache.
     pub(crate) fn settle(&mut self, caching: &BTreeSet<LocationId>) {
-        self.entries.retain(|_, said| {
-            if said.of_cache {
-                said.locations.retain(|location| caching.contains(location));
+        self.entries.retain(|_, finding| {
+            if finding.of_cache {
+                finding.locations.retain(|location| caching.contains(location));
             }
-            !(said.of_cache && said.locations.is_empty())
+            !(finding.of_cache && finding.locations.is_empty())
         });
     }
 
@@ -220,13 +220,13 @@ impl Notes {
             names.flatten().cloned().collect()
         };
         let entries = self.entries.into_iter();
-        let entries = entries.map(|((place, code, says), said)| Entry {
+        let entries = entries.map(|((place, code, says), finding)| Entry {
             place,
-            directive: said.directive,
-            verdict: said.verdict,
+            directive: finding.directive,
+            verdict: finding.verdict,
             code,
             says,
-            routes: named(&said.locations),
+            routes: named(&finding.locations),
         });
         Report {
             assumed,

@@ -206,17 +206,17 @@ const OPEN: [&str; 7] = ["http", "server", "location", "events", "if", "limit_ex
 
 /// Says something of each directive of which nothing was said.
 pub(crate) fn note_rest(items: &[Directive], notes: &mut Notes) {
-    let said = notes.places();
-    note_each(items, &said, notes);
+    let reported = notes.places();
+    note_each(items, &reported, notes);
 }
 
-fn note_each(items: &[Directive], said: &BTreeSet<Place>, notes: &mut Notes) {
+fn note_each(items: &[Directive], reported: &BTreeSet<Place>, notes: &mut Notes) {
     for item in items {
-        if !said.contains(&item.place) {
+        if !reported.contains(&item.place) {
             note(item, notes);
         }
         if OPEN.contains(&item.name.as_str()) {
-            note_each(item.children(), said, notes);
+            note_each(item.children(), reported, notes);
         }
     }
 }

@@ -132,9 +132,9 @@ fn request(command: &Command) -> Result<Value, Failure> {
         ("max_duration", time(max_duration)),
         ("reason", json!(reason)),
     ];
-    let said = all.into_iter().filter(|(_, value)| !value.is_null());
-    let said: Map<String, Value> = said.map(|(name, value)| (name.to_owned(), value)).collect();
-    Ok(Value::Object(said))
+    let given = all.into_iter().filter(|(_, value)| !value.is_null());
+    let given: Map<String, Value> = given.map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(Value::Object(given))
 }
 
 fn table(all: &Value, paint: Paint) -> String {
@@ -203,13 +203,13 @@ mod tests {
             max_duration: None,
             reason: None,
         };
-        let asked = request(&start(&["cache_size=7"], None, Some(50), Some(Duration::from_secs(90))));
+        let sent = request(&start(&["cache_size=7"], None, Some(50), Some(Duration::from_secs(90))));
         assert_eq!(
-            asked.ok(),
+            sent.ok(),
             Some(json!({"settings": {"cache_size": 7}, "share": 50, "warm_up": "1m30s"}))
         );
-        let asked = request(&start(&[], Some(Basis::TtlAdvice), None, None));
-        assert_eq!(asked.ok(), Some(json!({"from": "ttl_advice"})));
+        let sent = request(&start(&[], Some(Basis::TtlAdvice), None, None));
+        assert_eq!(sent.ok(), Some(json!({"from": "ttl_advice"})));
     }
 
     #[test]

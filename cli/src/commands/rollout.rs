@@ -55,10 +55,10 @@ pub fn run(session: &Session, command: &Command) -> Result<Outcome, Failure> {
             return Ok(Outcome::of(!refused));
         }
         Command::Upload { file } => {
-            let kept = upload(session, file)?;
-            session
-                .output
-                .show(&kept, |_| format!("Kept as {}", clean(&text_of(&kept["sha256"]))))?;
+            let uploaded = upload(session, file)?;
+            session.output.show(&uploaded, |_| {
+                format!("Kept as {}", clean(&text_of(&uploaded["sha256"])))
+            })?;
             return Ok(Outcome::Yes);
         }
         Command::Start { sha256, percent } => {
@@ -76,7 +76,7 @@ pub fn run(session: &Session, command: &Command) -> Result<Outcome, Failure> {
     };
     let rollout = answer.send()?.document;
     session.output.show(&rollout, |_| {
-        format!("{}\nSee how far it is: optimizer rollout status", told(&rollout))
+        format!("{}\nSee how far it is: optimizer rollout status", summary(&rollout))
     })?;
     Ok(Outcome::Yes)
 }
@@ -91,12 +91,12 @@ fn upload(session: &Session, path: &Path) -> Result<Value, Failure> {
         .client
         .ask(Method::PUT, "/filter/modules")
         .body("application/wasm", body);
-    let kept = ask.patience(LONGEST).send();
+    let uploaded = ask.patience(LONGEST).send();
     bar.finish_and_clear();
-    Ok(kept?.document)
+    Ok(uploaded?.document)
 }
 
-fn told(rollout: &Value) -> String {
+fn summary(rollout: &Value) -> String {
     let stable = rollout["stable"]
         .as_str()
         .map_or("the file on each machine".to_owned(), clean);
@@ -136,7 +136,7 @@ fn status(view: &Value, paint: Paint) -> String {
     }
     format!(
         "{}\n\n{}\n{}",
-        told(view),
+        summary(view),
         modules.render(paint, "No module is kept: optimizer rollout upload FILE"),
         envoys.render(
             paint,

@@ -95,7 +95,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
     }
     let Some(Ends { trailer, .. }) = ends else {
         return Err(Failure::Unreachable {
-            told: "The snapshot broke off: its end is missing, and it was thrown away".to_owned(),
+            message: "The snapshot broke off: its end is missing, and it was thrown away".to_owned(),
             advice: "Try again; with --max-mb it is smaller, the responses with most hits first".to_owned(),
         });
     };

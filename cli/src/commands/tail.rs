@@ -129,8 +129,8 @@ impl Lines {
     fn next_line(&mut self) -> Result<Option<String>, Failure> {
         let mut line = Vec::new();
         loop {
-            let room = LONGEST_LINE.saturating_sub(line.len().try_into().unwrap_or(u64::MAX));
-            let read = self.from.by_ref().take(room).read_until(b'\n', &mut line);
+            let limit = LONGEST_LINE.saturating_sub(line.len().try_into().unwrap_or(u64::MAX));
+            let read = self.from.by_ref().take(limit).read_until(b'\n', &mut line);
             let read = read.map_err(|error| Failure::usage(format!("The log cannot be read: {error}")))?;
             self.read += u64::try_from(read).unwrap_or_default();
             let is_whole = line.ends_with(b"\n") || u64::try_from(line.len()).unwrap_or(u64::MAX) >= LONGEST_LINE;

@@ -36,14 +36,14 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
         .send()?;
     let ended = watch.ended();
     watch.close();
-    told(session, &ended)
+    report_outcome(session, &ended)
 }
 
 /// Shows how an operation has ended that has no other answer.
 ///
 /// # Errors
 /// Standard output cannot be written.
-fn told(session: &Session, ended: &Value) -> Result<Outcome, Failure> {
+fn report_outcome(session: &Session, ended: &Value) -> Result<Outcome, Failure> {
     let receipt = &ended["receipt"];
     session.output.show(ended, |paint| {
         let mut table = Table::new(&["OPERATION", "STATE", "COMPLETE", "DONE"]);

@@ -139,18 +139,18 @@ struct Work {
 
 impl Work {
     fn run(&self) {
-        let (mut asked, mut is_cancelled) = (Instant::now(), false);
+        let (mut asked_at, mut is_cancelled) = (Instant::now(), false);
         while !self.over.load(Ordering::SeqCst) {
             if self.interrupted.load(Ordering::SeqCst) && !is_cancelled {
                 self.leave.store(true, Ordering::SeqCst);
                 is_cancelled = self.cancel();
             }
-            if asked.elapsed() > ASK && !self.bar.is_hidden() {
+            if asked_at.elapsed() > ASK && !self.bar.is_hidden() {
                 let operation = of_key(&self.client, &self.key);
                 if operation.is_object() {
                     show_operation(&self.bar, &operation);
                 }
-                asked = Instant::now();
+                asked_at = Instant::now();
             }
             std::thread::sleep(LOOK);
         }

@@ -123,7 +123,7 @@ fn plot(predicted: &Value) -> String {
         return "There is no curve yet.\n".to_owned();
     };
     let points = |part: &Value| of(part).map(|point| vec![point]).unwrap_or_default();
-    let (now, asked) = (points(&predicted["present"]), points(&predicted["predicted"]));
+    let (now, predicted_curve) = (points(&predicted["present"]), points(&predicted["predicted"]));
     let datasets = vec![
         Dataset::default()
             .marker(Marker::Braille)
@@ -136,7 +136,7 @@ fn plot(predicted: &Value) -> String {
         Dataset::default()
             .marker(Marker::Custom('x'))
             .graph_type(GraphType::Scatter)
-            .data(&asked),
+            .data(&predicted_curve),
     ];
     let (low, high) = (first.0, last.0.max(first.0 + 0.1));
     let label = |exponent: f64| format!("{:.0}", 10_f64.powf(exponent));

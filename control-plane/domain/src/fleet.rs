@@ -35,7 +35,7 @@ pub const MAX_WORD: usize = 64;
 /// Capabilities of a Hello.
 pub const MAX_CAPABILITIES: usize = 64;
 /// Violations kept of an acknowledgement, and the longest texts of each.
-pub const MAX_TOLD: usize = 16;
+pub const MAX_VIOLATIONS: usize = 16;
 /// Longest path of a violation.
 pub const MAX_PATH: usize = 256;
 /// Longest message of a violation.
@@ -181,10 +181,10 @@ impl Fleet {
             envoy.workers = ack.workers;
             envoy.in_force = Some((shortened(&ack.epoch, MAX_NAME), ack.revision));
             envoy.in_force_ms = now_ms;
-            envoy.ignored = told(&ack.violations);
+            envoy.ignored = bounded(&ack.violations);
             envoy.refused = None;
         } else {
-            envoy.refused = Some((ack.revision, told(&ack.violations)));
+            envoy.refused = Some((ack.revision, bounded(&ack.violations)));
         }
     }
 
@@ -292,8 +292,13 @@ impl Fleet {
     /// Of these Envoys, the connected ones whose workers do not all run on this revision yet: which have rejected it,
     /// and which have not answered.
     #[must_use]
-    pub fn standing<'a>(&self, names: impl Iterator<Item = &'a str>, epoch: &str, revision: u64) -> RolloutStatus {
-        let mut standing = RolloutStatus::default();
+    pub fn rollout_status<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        epoch: &str,
+        revision: u64,
+    ) -> RolloutStatus {
+        let mut rollout_status = RolloutStatus::default();
         for name in names {
             let Some(envoy) = self.envoys.get(name).filter(|envoy| envoy.connection.is_some()) else {
                 continue;
@@ -303,11 +308,11 @@ impl Fleet {
             }
             let title = envoy.title(name).to_owned();
             match &envoy.refused {
-                Some((_, why)) if envoy.refuses(revision) => standing.refused.push((title, why.clone())),
-                _ => standing.late.push(title),
+                Some((_, why)) if envoy.refuses(revision) => rollout_status.refused.push((title, why.clone())),
+                _ => rollout_status.late.push(title),
             }
         }
-        standing
+        rollout_status
     }
 
     /// Whether one of these Envoys is connected and has neither taken this revision into force in all its workers nor rejected it.
@@ -360,14 +365,14 @@ pub fn instance(hello: &Hello) -> String {
     }
 }
 
-/// As much of what an Envoy finds wrong as is kept.
-fn told(violations: &[Violation]) -> Vec<Violation> {
-    let kept = violations.iter().take(MAX_TOLD).map(|found| Violation {
+/// The violations that an Envoy reports, as many and as long as are stored.
+fn bounded(violations: &[Violation]) -> Vec<Violation> {
+    let first = violations.iter().take(MAX_VIOLATIONS).map(|found| Violation {
         path: shortened(&found.path, MAX_PATH),
         code: shortened(&found.code, MAX_WORD),
         message: shortened(&found.message, MAX_MESSAGE),
     });
-    kept.collect()
+    first.collect()
 }
 
 /// The beginning of a text, at most this many bytes.

@@ -122,14 +122,14 @@ fn access(facts: &Facts) -> (&'static str, Status, String) {
 }
 
 fn config_map(facts: &Facts) -> (&'static str, Status, String) {
-    let told = |keys: &BTreeMap<String, String>| {
-        let told: Vec<String> = keys.iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
-        told.join("; ")
+    let reasons = |keys: &BTreeMap<String, String>| {
+        let reasons: Vec<String> = keys.iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
+        reasons.join("; ")
     };
     let (status, reason) = match &facts.config_map_fault {
         Some(fault) => (Status::Degraded, fault.clone()),
-        None if !facts.refused_keys.is_empty() => (Status::Degraded, told(&facts.refused_keys)),
-        None if !facts.adjusted_keys.is_empty() => (Status::Healthy, told(&facts.adjusted_keys)),
+        None if !facts.refused_keys.is_empty() => (Status::Degraded, reasons(&facts.refused_keys)),
+        None if !facts.adjusted_keys.is_empty() => (Status::Healthy, reasons(&facts.adjusted_keys)),
         None => (Status::Healthy, "no key refused".to_owned()),
     };
     ("config_map", status, reason)
@@ -142,13 +142,13 @@ const NAMED: usize = 10;
 fn envoys(facts: &Facts) -> impl Iterator<Item = (&'static str, Status, String)> {
     Kind::ALL.into_iter().map(|kind| {
         let found: Vec<&Fault> = facts.envoy_faults.iter().filter(|fault| fault.kind == kind).collect();
-        let mut told: Vec<String> = found.iter().take(NAMED).map(|fault| fault.reason.clone()).collect();
+        let mut reasons: Vec<String> = found.iter().take(NAMED).map(|fault| fault.reason.clone()).collect();
         if found.len() > NAMED {
-            told.push(format!("and {} more", found.len() - NAMED));
+            reasons.push(format!("and {} more", found.len() - NAMED));
         }
         let by_statistics = matches!(kind, Kind::Overload | Kind::Configuration | Kind::UnseenErrors);
-        if !told.is_empty() {
-            (kind.component(), Status::Degraded, told.join("; "))
+        if !reasons.is_empty() {
+            (kind.component(), Status::Degraded, reasons.join("; "))
         } else if by_statistics && facts.envoys_with_statistics == 0 {
             let reason = "not known: no Envoy sends its own statistics".to_owned();
             (kind.component(), Status::Healthy, reason)
@@ -215,7 +215,7 @@ pub fn summary(fleet: &Fleet, facts: &Facts, now_ms: Millis) -> Summary {
     });
     components.push(match &facts.doubt {
         None => ("settings", Status::Healthy, "known".to_owned()),
-        Some(told) => ("settings", Status::Unhealthy, told.clone()),
+        Some(reasons) => ("settings", Status::Unhealthy, reasons.clone()),
     });
     components.push(access(facts));
     components.push(config_map(facts));

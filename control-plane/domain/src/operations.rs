@@ -3,7 +3,7 @@
 mod register;
 mod words;
 
-pub use register::{Full, KEPT, Operations, REMEMBERED_MS, RUNNING};
+pub use register::{Full, MAX_OPERATIONS, Operations, REMEMBERED_MS, RUNNING};
 pub use words::{Kind, Stage, State, Unit};
 
 use crate::Millis;

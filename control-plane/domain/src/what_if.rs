@@ -6,7 +6,7 @@
 mod curve;
 mod keys;
 mod mini;
-mod policy;
+mod page;
 mod slot;
 
 #[cfg(test)]
@@ -16,12 +16,12 @@ pub use curve::{Curve, Prediction};
 
 use crate::Millis;
 use curve::{GROUPS, Hits, Lookups};
+use eviction::worth::{cost, replaced_cost};
 use keys::{KeyId, Keys};
 use mini::Mini;
 use optimizer_proto::settings::EvictionPolicy;
 use optimizer_proto::telemetry::samples::{EVERY_KEY, Event, is_sampled};
 use optimizer_proto::v1::{CacheCounters, KeySamples};
-use optimizer_proto::worth::cost;
 use slot::Now;
 
 /// Keys followed of one Envoy at most: with all miniature caches less than a megabyte.
@@ -105,7 +105,7 @@ impl WhatIf {
             trials: sizes()
                 .map(|size| Trial {
                     size,
-                    mini: Mini::new(*policy, size, 1.0, most),
+                    mini: Mini::new(page::of(*policy), size, 1.0, most),
                     hits: Hits::default(),
                 })
                 .collect(),
@@ -182,7 +182,12 @@ impl WhatIf {
         let before = key.bytes;
         let until = |seconds: u32| now_ms.saturating_add(u64::from(seconds) * 1_000);
         key.bytes = event.bytes;
-        key.cost = cost(u64::from(event.fetch_ms));
+        let cost = cost(u64::from(event.fetch_ms));
+        key.cost = if before > 0 {
+            replaced_cost(key.cost, cost)
+        } else {
+            cost
+        };
         (key.fresh_until, key.usable_until) = (until(event.fresh_s), until(event.usable_s));
         let key = *key;
         let now = Now {

@@ -77,8 +77,8 @@ impl Notifier {
     }
 
     /// Notifications waiting, and given up.
-    pub(crate) fn standing(&self) -> (usize, u64) {
-        lock(&self.outbox).standing()
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        lock(&self.outbox).counts()
     }
 
     /// What waits and what was told.

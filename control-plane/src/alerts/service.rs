@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 struct State {
     registry: AlertRegistry,
     baseline: Baseline,
-    /// The version of the alerts that was written down last.
-    kept: u64,
+    /// The version of the alerts that was stored last.
+    saved_version: u64,
 }
 
 /// The alerts.
@@ -37,7 +37,7 @@ pub(crate) struct AlertService {
 }
 
 impl AlertService {
-    /// Goes on with what is kept in a folder.
+    /// Reads what is stored in a folder.
     pub(crate) fn open(
         folder: Option<&Path>,
         notifier: Notifier,
@@ -49,7 +49,7 @@ impl AlertService {
         let state = store.load().map(|(registry, baseline)| State {
             registry: registry.resumed(now_ms()),
             baseline,
-            kept: 0,
+            saved_version: 0,
         });
         Self {
             state: Mutex::new(state.unwrap_or_default()),
@@ -99,11 +99,11 @@ impl AlertService {
 
     /// Begins a silence, or changes the one of that name; false when there are as many as are kept.
     pub(crate) async fn silence(&self, silence: Silence) -> bool {
-        let kept = lock(&self.state).registry.silence(silence.clone());
-        if kept {
+        let is_new = lock(&self.state).registry.silence(silence.clone());
+        if is_new {
             self.replication.publish(Fact::AlertSilenced { silence }).await;
         }
-        kept
+        is_new
     }
 
     /// Ends a silence; false when there is none.
@@ -138,7 +138,7 @@ impl AlertService {
             let mut state = lock(&self.state);
             let State { registry, baseline, .. } = &mut *state;
             figures.usual_throughput = baseline.usual(now_ms);
-            let found = conditions(&figures, rules, |name| registry.standing(name));
+            let found = conditions(&figures, rules, |name| registry.active_severity(name));
             let hour_began = baseline.note(figures.throughput, now_ms);
             (registry.evaluate(found, rules.resolve_after_ms, now_ms), hour_began)
         };
@@ -163,10 +163,10 @@ impl AlertService {
         }
         let (registry, baseline) = {
             let mut state = lock(&self.state);
-            if state.registry.version() == state.kept && !anyway {
+            if state.registry.version() == state.saved_version && !anyway {
                 return;
             }
-            state.kept = state.registry.version();
+            state.saved_version = state.registry.version();
             (state.registry.clone(), state.baseline.clone())
         };
         self.store.save(&registry, &baseline);
@@ -194,14 +194,14 @@ impl AlertService {
     /// Delivers what is due, if it is this replica that does.
     pub(crate) async fn deliver(&self) {
         if self.leadership.leads() {
-            let told = self.active(false).into_iter();
-            let firing: Vec<Alert> = told
+            let active = self.active(false).into_iter();
+            let firing: Vec<Alert> = active
                 .filter_map(|(alert, silenced)| (!silenced).then_some(alert))
                 .collect();
             if self.notifier.deliver(&firing).await {
                 self.leadership.keep_outbox(&self.notifier.outbox()).await;
             }
         }
-        *lock(&self.notifications) = self.notifier.standing();
+        *lock(&self.notifications) = self.notifier.counts();
     }
 }

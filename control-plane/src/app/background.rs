@@ -36,7 +36,7 @@ pub(super) fn start(config: &Config, owned: &Owned, stopped: &watch::Receiver<bo
     let (breakers, stop) = (Arc::clone(&owned.breakers), until());
     tokio::spawn(async move { breakers.correct(stop).await });
     // What takes long here, for the other replicas.
-    tokio::spawn(Arc::clone(&owned.operations).keep_telling(until()));
+    tokio::spawn(Arc::clone(&owned.operations).publish_progress(until()));
     // Experiments: what both arms do, and whose change nobody judges any more.
     tokio::spawn(Arc::clone(&owned.experiments).run(until()));
     // Settings that could not be kept on disk.

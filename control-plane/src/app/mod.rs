@@ -42,7 +42,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let traces = logging::start(&config)?;
     let running = start(&config).await?;
     tracing::info!(rest = %running.rest_address, grpc = %running.grpc_address, "ready");
-    asked_to_stop().await?;
+    stop_signal().await?;
     tracing::info!("stopping");
     let ended = running.stop().await;
     if let Some(traces) = traces {
@@ -174,7 +174,7 @@ async fn listen(address: IpAddr, port: u16, name: &str) -> Result<TcpListener, S
         .map_err(|error| format!("cannot listen on {address} ({name}): {error}"))
 }
 
-async fn asked_to_stop() -> std::io::Result<()> {
+async fn stop_signal() -> std::io::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}

@@ -80,8 +80,8 @@ impl BreakerService {
     /// Another replica has taken an override in.
     pub(crate) fn observe(self: &Arc<Self>, entry: BreakerOverride) {
         let fresh = entry.at.saturating_add(FRESH_MS) > now_ms();
-        let news = lock(&self.overrides).apply(entry.clone());
-        if !news {
+        let changed = lock(&self.overrides).apply(entry.clone());
+        if !changed {
             return;
         }
         self.keep();
@@ -148,14 +148,14 @@ impl BreakerService {
                         upstream = entry.upstream,
                         "an override of a breaker is told once more"
                     );
-                    self.tell(&envoy, entry, now_ms);
+                    self.send_override(&envoy, entry, now_ms);
                 }
             }
         }
     }
 
     /// Sends an override without waiting for the answer: what comes of it, the next reports show.
-    fn tell(&self, envoy: &str, entry: &BreakerOverride, now_ms: u64) {
+    fn send_override(&self, envoy: &str, entry: &BreakerOverride, now_ms: u64) {
         let Some(connection) = self.fleet.connection_of(envoy) else {
             return;
         };

@@ -34,7 +34,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         ),
         (
             "modules kept",
-            count(xds::KEPT),
+            count(xds::MAX_MODULES),
             "`modules.rs`",
             "control-plane/src/xds/modules.rs",
             "the_oldest_that_nobody_runs_makes_room",
@@ -156,14 +156,16 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         ),
         (
             "of a port: bodies and messages being received; of one address; without those up to",
-            [bodies::ROOM, bodies::ROOM_EACH, bodies::SMALL].map(bytes).join("; "),
+            [bodies::BUDGET, bodies::BUDGET_EACH, bodies::SMALL]
+                .map(bytes)
+                .join("; "),
             "`bodies.rs`",
             BODIES,
             "there_is_so_much_room_in_all_and_for_each_address",
         ),
         (
             "of a port: the smaller ones, and calls of the shared tier until they are answered; of one address",
-            [bodies::SMALL_ROOM, bodies::SMALL_ROOM_EACH].map(bytes).join("; "),
+            [bodies::SMALL_BUDGET, bodies::SMALL_BUDGET_EACH].map(bytes).join("; "),
             "`bodies.rs`",
             BODIES,
             "what_is_small_has_so_much_room_in_all_and_for_each_address",
@@ -208,7 +210,9 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         ),
         (
             "of a port: answers that are not read yet; of one address; of REST, those longer than",
-            [unread::ROOM, unread::ROOM_EACH, bodies::SMALL].map(bytes).join("; "),
+            [unread::BUDGET, unread::BUDGET_EACH, bodies::SMALL]
+                .map(bytes)
+                .join("; "),
             "`unread.rs`, `answering.rs`",
             "control-plane/src/net/unread.rs",
             "so_much_waits_to_be_read_in_all_and_of_each_address",

@@ -1,7 +1,7 @@
 //! The table of budgets in SECURITY.md is made of the constants and settings that hold them: this test fails when one of both changes alone.
 
 mod arriving;
-mod kept;
+mod stored;
 
 use crate::app::Config;
 use clap::Parser as _;
@@ -42,7 +42,7 @@ const END: &str = "<!-- end -->\n";
 fn the_table_of_budgets_says_what_the_code_does() {
     let set = Config::try_parse_from(["control-plane"]).unwrap();
     let mut table = String::from("| what | bound | where | held by |\n|---|---|---|---|\n");
-    for (what, bound, place, file, test) in [arriving::rows(&set), kept::rows(&set)].concat() {
+    for (what, bound, place, file, test) in [arriving::rows(&set), stored::rows(&set)].concat() {
         let name = file.rsplit('/').next().unwrap();
         table.push_str(&format!("| {what} | {bound} | {place} | [{name}]({file}) `{test}` |\n"));
     }

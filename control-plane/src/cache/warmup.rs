@@ -83,8 +83,8 @@ impl WarmupService {
     /// How warm an Envoy of any replica is. A new one at another replica is not warm before that says so.
     pub(crate) fn of(&self, envoy: &str) -> WarmupProgress {
         let known = self.known(envoy);
-        let is_told = known != WarmupProgress::default() || self.automatic_bytes == 0 || self.fleet.is_here(envoy);
-        if is_told || now_ms().saturating_sub(self.fleet.started_ms(envoy)) >= NEW_MS {
+        let is_known = known != WarmupProgress::default() || self.automatic_bytes == 0 || self.fleet.is_here(envoy);
+        if is_known || now_ms().saturating_sub(self.fleet.started_ms(envoy)) >= NEW_MS {
             known
         } else {
             WarmupProgress::begun(0)
@@ -141,7 +141,7 @@ impl WarmupService {
     fn note(&self, envoy: &str, warmth: WarmupProgress) {
         let before = self.known(envoy);
         self.observe(envoy, warmth);
-        if warmth.is_news_after(before) {
+        if warmth.is_step_after(before) {
             let envoy = envoy.to_owned();
             self.replication.publish_later(Fact::EnvoyWarmed { envoy, warmth });
         }

@@ -25,13 +25,13 @@ impl fmt::Debug for KeySecret {
 }
 
 impl KeySecret {
-    /// Goes on with what is kept in a folder. Without anything kept a new one is made, but for replicas: they agree on one.
+    /// Reads the secret from a folder. Without one a new one is made, except with replicas: they agree on one.
     pub(crate) fn open(folder: Option<&Path>, replicas: bool) -> Self {
         let file = folder.map(|folder| folder.join(FILE));
-        let kept = file.as_deref().and_then(read);
+        let stored = file.as_deref().and_then(read);
         let opened = Self {
             file,
-            current: watch::channel(kept.unwrap_or_default()).0,
+            current: watch::channel(stored.unwrap_or_default()).0,
         };
         if !replicas && opened.current.borrow().is_empty() {
             match by_chance() {
@@ -42,7 +42,7 @@ impl KeySecret {
         opened
     }
 
-    /// What Envoys are told, now and when it changes.
+    /// The secret for Envoys, now and when it changes.
     pub(crate) fn follow(&self) -> watch::Receiver<Vec<u8>> {
         self.current.subscribe()
     }
@@ -138,13 +138,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let replica = KeySecret::open(Some(directory.path()), true);
         assert!(now(&replica).is_empty());
-        let mut told = replica.follow();
+        let mut received = replica.follow();
         let agreed = KeySecret::open(None, true).proposed().unwrap();
         replica.agreed(&agreed);
-        assert!(told.has_changed().unwrap());
-        assert_eq!(told.borrow_and_update().len(), SIZE);
+        assert!(received.has_changed().unwrap());
+        assert_eq!(received.borrow_and_update().len(), SIZE);
         replica.agreed(&agreed);
-        assert!(!told.has_changed().unwrap(), "no news");
+        assert!(!received.has_changed().unwrap(), "no news");
         for none in ["", "abcd", "zz"] {
             replica.agreed(none);
         }

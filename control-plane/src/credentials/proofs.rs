@@ -21,17 +21,17 @@ pub(crate) struct Proofs {
     /// The newest last.
     keys: RwLock<Vec<Key>>,
     /// The key is older than this process: it has given proofs to Envoys that are in the journal.
-    is_kept: bool,
+    is_persistent: bool,
     changed: watch::Sender<()>,
 }
 
 impl Proofs {
-    /// With the key that is kept in `folder`, or a new one.
+    /// With the key that is stored in `folder`, or a new one.
     pub(crate) fn open(folder: Option<&Path>) -> Self {
         let file = folder.map(|folder| folder.join(FILE));
-        let kept = file.as_deref().and_then(|file| std::fs::read(file).ok());
-        if let Some(kept) = kept.filter(|bytes| bytes.len() == BYTES) {
-            return Self::with(&kept, true);
+        let stored = file.as_deref().and_then(|file| std::fs::read(file).ok());
+        if let Some(stored) = stored.filter(|bytes| bytes.len() == BYTES) {
+            return Self::with(&stored, true);
         }
         let bytes = chance::bytes::<BYTES>().unwrap_or_else(|| {
             tracing::error!("no source of chance: Envoys cannot prove who they are");
@@ -43,10 +43,10 @@ impl Proofs {
         Self::with(&bytes, false)
     }
 
-    fn with(secret: &[u8], is_kept: bool) -> Self {
+    fn with(secret: &[u8], is_persistent: bool) -> Self {
         Self {
             keys: RwLock::new(vec![Key::new(HMAC_SHA256, secret)]),
-            is_kept,
+            is_persistent,
             changed: watch::channel(()).0,
         }
     }
@@ -74,8 +74,8 @@ impl Proofs {
     }
 
     /// Whether Envoys that an earlier process of this control plane has met can show a proof that is good here.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.is_kept
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.is_persistent
     }
 
     fn keys(&self) -> RwLockReadGuard<'_, Vec<Key>> {
@@ -115,7 +115,7 @@ mod tests {
         assert!(after.holds("a", &proof));
         assert!(!after.holds("b", &proof) && !after.holds("a", b"") && !after.holds("a", &proof[1..]));
         assert!(!Proofs::open(None).holds("a", &proof));
-        assert!(after.is_kept() && !before.is_kept());
+        assert!(after.is_persistent() && !before.is_persistent());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// How often other replicas are told how it stands.
-const TOLD_EVERY_MS: Millis = 10_000;
+const SHARED_EVERY_MS: Millis = 10_000;
 
 impl ExperimentService {
     /// Judges what is under way here, and rolls back what nobody judges, until told to stop.
@@ -35,7 +35,7 @@ impl ExperimentService {
     async fn judge_own(&self) -> bool {
         let mut place = self.own.lock().await;
         let Some(own) = place.as_mut() else { return false };
-        let known = self.kept.get(&own.id);
+        let known = self.store.get(&own.id);
         if known.is_none_or(|known| known.state.has_ended()) {
             *place = None;
             return true;
@@ -43,7 +43,7 @@ impl ExperimentService {
         let published = self.settings.published();
         if self.trying() != Some(own.revision) {
             let (because, summary) = decided_otherwise(&published, own);
-            self.kept.ended(&own.id, because, &summary);
+            self.store.ended(&own.id, because, &summary);
             *place = None;
             return true;
         }
@@ -66,11 +66,11 @@ impl ExperimentService {
         let verdict = own.trial.look(&rollout, &slots, SLOT_MS, now_ms);
         let figures = Figures::of(&own.trial, own.cohort.sizes());
         let after = self
-            .kept
+            .store
             .changes(&own.id, |one| one.goes_on(&own.trial, figures, now_ms));
-        if let Some(after) = after.filter(|_| now_ms.saturating_sub(own.told_ms) >= TOLD_EVERY_MS) {
-            own.told_ms = now_ms;
-            self.kept.tell_passing(after);
+        if let Some(after) = after.filter(|_| now_ms.saturating_sub(own.shared_ms) >= SHARED_EVERY_MS) {
+            own.shared_ms = now_ms;
+            self.store.publish_passing_state(after);
         }
         match verdict {
             Verdict::Continue => None,
@@ -80,7 +80,9 @@ impl ExperimentService {
 
     /// Does what was decided; false when it has to be tried again.
     async fn carry_out(&self, own: &Own, because: Because) -> bool {
-        let Some(one) = self.kept.get(&own.id) else { return true };
+        let Some(one) = self.store.get(&own.id) else {
+            return true;
+        };
         let is_inconclusive = because.state() == State::Inconclusive;
         let more = is_inconclusive.then(|| own.trial.more_requests()).flatten();
         let summary = own.trial.sentence(because, more);
@@ -92,8 +94,8 @@ impl ExperimentService {
         };
         match done {
             Ok(_) => {
-                self.kept.changes(&own.id, |one| one.more_requests = more);
-                self.kept.ended(&own.id, because, &summary);
+                self.store.changes(&own.id, |one| one.more_requests = more);
+                self.store.ended(&own.id, because, &summary);
                 true
             }
             // Somebody was faster: the next look finds out who.
@@ -108,16 +110,16 @@ impl ExperimentService {
     /// A change that an experiment tries and nobody judges any more does not stay: whoever sees it rolls it back.
     async fn roll_back_unjudged(&self) {
         // What is shared may tell of one that goes on, and of its end, in a moment.
-        if !self.kept.has_joined() {
+        if !self.store.has_joined() {
             return;
         }
         let trying = self.trying();
-        let (is_unjudged, over) = self.kept.unjudged(trying);
+        let (is_unjudged, over) = self.store.unjudged(trying);
         over.iter().for_each(|one| self.end_unheard(one));
         let Some(revision) = trying.filter(|_| is_unjudged) else {
             return;
         };
-        let one = self.kept.trying(revision);
+        let one = self.store.trying(revision);
         let who = one.as_ref().map(|one| one.by.clone()).unwrap_or_default();
         match self
             .settings

@@ -3,9 +3,9 @@
 //! The change itself is a canary of the settings. Here it is known how both arms fare, and what is to become of it.
 
 mod judge;
-mod kept;
 mod own;
 mod service;
+mod store;
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ pub(super) struct Own {
     pub(super) cohort: Cohort,
     /// Beginning of the next slot to look at.
     next_ms: Millis,
-    pub(super) told_ms: Millis,
+    pub(super) shared_ms: Millis,
     /// What is decided and not done yet.
     pub(super) decided: Option<Because>,
 }
@@ -42,7 +42,7 @@ impl Own {
             trial,
             cohort,
             next_ms: experiment.started_at.next_multiple_of(SLOT_MS),
-            told_ms: experiment.started_at,
+            shared_ms: experiment.started_at,
             decided: None,
         }
     }
@@ -66,11 +66,11 @@ impl Own {
 
     pub(super) fn rollout(&self, fleet: &Fleet) -> Rollout {
         let mut names = self.envoys.iter().map(String::as_str);
-        let standing = fleet.standing(&mut names, &self.epoch, self.revision);
+        let status = fleet.rollout_status(&mut names, &self.epoch, self.revision);
         let is_there = |name: &String| fleet.get(name).is_some_and(|envoy| envoy.connection.is_some());
-        match standing.refused.first() {
+        match status.refused.first() {
             Some((envoy, _)) => Rollout::Refused(envoy.clone()),
-            None if standing.late.is_empty() && self.envoys.iter().any(is_there) => Rollout::InForce,
+            None if status.late.is_empty() && self.envoys.iter().any(is_there) => Rollout::InForce,
             None => Rollout::Waiting,
         }
     }

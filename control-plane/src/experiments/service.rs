@@ -1,7 +1,7 @@
 //! The owner of the experiments: begins and stops them, and answers how they stand.
 
-use super::kept::Kept;
 use super::own::{Own, stopped};
+use super::store::ExperimentStore;
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use crate::kernel::events::Events;
@@ -48,7 +48,7 @@ impl From<Refused> for Unable {
 /// All of them. At most one is under way: its change is the canary of the settings.
 #[derive(Debug)]
 pub(crate) struct ExperimentService {
-    pub(super) kept: Kept,
+    pub(super) store: ExperimentStore,
     /// The one that is judged here; held while it is begun or judged.
     pub(super) own: tokio::sync::Mutex<Option<Own>>,
     pub(super) settings: Arc<SettingsService>,
@@ -64,14 +64,14 @@ impl ExperimentService {
         events: Events,
     ) -> Self {
         let service = Self {
-            kept: Kept::open(folder, replication, events),
+            store: ExperimentStore::open(folder, replication, events),
             own: tokio::sync::Mutex::default(),
             settings,
             fleet,
         };
-        if !service.kept.is_shared() {
+        if !service.store.is_shared() {
             // What was on trial has ended with the process that was here before.
-            let under_way = service.kept.under_way();
+            let under_way = service.store.under_way();
             under_way.iter().for_each(|one| service.end_unheard(one));
         }
         service
@@ -159,7 +159,7 @@ impl ExperimentService {
             ended_at: None,
         };
         experiment.goes_on(&trial, experiment.figures.clone(), now_ms);
-        self.kept.begun(&experiment);
+        self.store.begun(&experiment);
         *own = Some(Own::new(&experiment, envoys, (trial, cohort), published.epoch()));
         Ok(experiment)
     }
@@ -171,7 +171,7 @@ impl ExperimentService {
     pub(crate) async fn stop(&self, id: &str, by: &str) -> Result<Experiment, Unable> {
         // Nobody judges it meanwhile.
         let _own = self.own.lock().await;
-        let one = self.kept.get(id).ok_or(Unable::Unknown)?;
+        let one = self.store.get(id).ok_or(Unable::Unknown)?;
         if one.state.has_ended() {
             return Err(Unable::Ended);
         }
@@ -186,7 +186,7 @@ impl ExperimentService {
             Err(refused) => return Err(Unable::Settings(refused)),
         }
         let summary = format!("Stopped by {by} and rolled back.");
-        let ended = self.kept.ended(id, Because::Stopped, &summary);
+        let ended = self.store.ended(id, Because::Stopped, &summary);
         ended.ok_or(Unable::Ended)
     }
 
@@ -198,7 +198,7 @@ impl ExperimentService {
         } else {
             Because::ControlPlaneLost
         };
-        self.kept.ended(&one.id, because, "");
+        self.store.ended(&one.id, because, "");
     }
 
     /// The revision that an experiment tries at the moment.
@@ -210,26 +210,26 @@ impl ExperimentService {
 
     /// All that are remembered, the newest first.
     pub(crate) fn newest(&self) -> Vec<Experiment> {
-        self.kept.newest()
+        self.store.newest()
     }
 
     /// One of them.
     pub(crate) fn get(&self, id: &str) -> Option<Experiment> {
-        self.kept.get(id)
+        self.store.get(id)
     }
 
     /// How many are under way, and how many have ended here since the start by how.
     pub(crate) fn counts(&self) -> (usize, BTreeMap<&'static str, u64>) {
-        (self.kept.running(), self.kept.ended_here())
+        (self.store.running(), self.store.ended_here())
     }
 
     /// The last one, where it is to be told how it ended.
     pub(crate) fn ended_badly(&self, now_ms: Millis) -> Option<EndedBadly> {
-        self.kept.ended_badly(now_ms)
+        self.store.ended_badly(now_ms)
     }
 
     /// Another replica tells how one of its experiments stands.
     pub(crate) fn observe(&self, one: Experiment) {
-        self.kept.observe(one);
+        self.store.observe(one);
     }
 }

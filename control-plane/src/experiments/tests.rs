@@ -4,7 +4,7 @@ use crate::kernel::events::Events;
 use crate::kernel::ids::Ids;
 use crate::kernel::ports::Standalone;
 use crate::settings::{Parts, SettingsService, store};
-use control_domain::experiments::{Asked, Because, Goal, Plan, Proposal, Source};
+use control_domain::experiments::{Because, Goal, Plan, PlanRequest, Proposal, Source};
 use control_domain::settings::capacity::Machine;
 use optimizer_proto::v1::{ControlMessage, Hello};
 use serde_json::json;
@@ -68,7 +68,7 @@ fn proposal(size: u64) -> Proposal {
 }
 
 fn plan() -> Plan {
-    Plan::check(&Asked::default(), Goal::NoHarm, |_| None).unwrap()
+    Plan::check(&PlanRequest::default(), Goal::NoHarm, |_| None).unwrap()
 }
 
 async fn begun(experiments: &ExperimentService, size: u64) -> Result<u64, Unable> {

@@ -32,11 +32,11 @@ pub(crate) async fn scrape(fleet: Arc<FleetService>, envoys: Vec<Url>, mut stopp
             _ = beat.tick() => {}
             _ = stopped.changed() => return,
         }
-        let mut asked = tokio::task::JoinSet::new();
+        let mut requests = tokio::task::JoinSet::new();
         for envoy in envoys.clone() {
-            asked.spawn(ask(client.clone(), envoy));
+            requests.spawn(ask(client.clone(), envoy));
         }
-        while let Some(answer) = asked.join_next().await {
+        while let Some(answer) = requests.join_next().await {
             match answer {
                 Ok(Ok((node, statistics))) => {
                     fleet.statistics(&node, statistics);

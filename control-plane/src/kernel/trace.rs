@@ -36,7 +36,7 @@ impl Cause {
     }
 
     /// What a caller says with `traceparent` and `tracestate`; nothing, where they are malformed.
-    pub(crate) fn told<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Self {
+    pub(crate) fn from_fields<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Self {
         let state = field("tracestate").filter(|state| state.len() <= MAX_STATE);
         let parent = field("traceparent").filter(|parent| is_well_formed(parent));
         let fields = Fields([("traceparent", parent), ("tracestate", state)]);
@@ -92,17 +92,17 @@ mod tests {
     #[test]
     fn a_parent_is_taken_from_sound_fields_alone() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let told = |parent: &str, state: &str| {
+        let from_fields = |parent: &str, state: &str| {
             let fields = [("traceparent", parent), ("tracestate", state)];
-            Cause::told(|name| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value))
+            Cause::from_fields(|name| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value))
         };
         let parent = format!("00-{trace}-00f067aa0ba902b7-01");
-        assert_eq!(told(&parent, "a=b").sampled_trace().as_deref(), Some(trace));
-        let unsampled = told(&format!("00-{trace}-00f067aa0ba902b7-00"), "");
+        assert_eq!(from_fields(&parent, "a=b").sampled_trace().as_deref(), Some(trace));
+        let unsampled = from_fields(&format!("00-{trace}-00f067aa0ba902b7-00"), "");
         assert!(unsampled.0.is_some() && unsampled.sampled_trace().is_none());
-        let long = told(&parent, &format!("a={}", "b".repeat(MAX_STATE)));
+        let long = from_fields(&parent, &format!("a={}", "b".repeat(MAX_STATE)));
         assert_eq!(long.0.unwrap().trace_state().header(), "");
-        assert!(told(&format!("01{}-later", &parent[2..]), "").0.is_some());
+        assert!(from_fields(&format!("01{}-later", &parent[2..]), "").0.is_some());
         for wrong in [
             "",
             "00-",
@@ -111,7 +111,7 @@ mod tests {
             &format!("ff{}", &parent[2..]),
             &format!("{parent}-later"),
         ] {
-            assert!(told(wrong, "").0.is_none(), "{wrong}");
+            assert!(from_fields(wrong, "").0.is_none(), "{wrong}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What peers are sending and being answered at the moment: how much of it is held, and how long it may take.
 
 use super::places::{Place, Places};
-use super::unread::{self, Room};
+use super::unread::{self, ByteBudget};
 use hyper::body::{Body, Frame, SizeHint};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -11,14 +11,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Bytes of bodies and messages that are being received, and of one address among them.
-pub(crate) const ROOM: usize = 48 << 20;
-pub(crate) const ROOM_EACH: usize = ROOM / 2;
+pub(crate) const BUDGET: usize = 48 << 20;
+pub(crate) const BUDGET_EACH: usize = BUDGET / 2;
 /// A body or message up to this length uses memory that large ones cannot take: reports of Envoys and most requests of
 /// operators.
 pub(crate) const SMALL: usize = 16 << 10;
 /// Bytes of those, and of one address among them.
-pub(crate) const SMALL_ROOM: usize = 16 << 20;
-pub(crate) const SMALL_ROOM_EACH: usize = SMALL_ROOM / 2;
+pub(crate) const SMALL_BUDGET: usize = 16 << 20;
+pub(crate) const SMALL_BUDGET_EACH: usize = SMALL_BUDGET / 2;
 
 /// The bodies and calls of one port.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(crate) struct Bodies {
     /// Requests that are not answered to their end yet.
     pub(crate) calls: Arc<Places>,
     /// Answers that are not read yet.
-    pub(crate) answers: Arc<Room>,
+    pub(crate) answers: Arc<ByteBudget>,
     /// How often something was refused for lack of a place or memory, and how many connections ended because the peer
     /// did not read.
     pub(crate) refused: Arc<AtomicU64>,
@@ -41,10 +41,10 @@ impl Bodies {
         Self {
             pause,
             calls,
-            answers: Room::new(unread::ROOM, unread::ROOM_EACH),
+            answers: ByteBudget::new(unread::BUDGET, unread::BUDGET_EACH),
             refused,
-            large: Places::new(ROOM, ROOM_EACH),
-            small: Places::new(SMALL_ROOM, SMALL_ROOM_EACH),
+            large: Places::new(BUDGET, BUDGET_EACH),
+            small: Places::new(SMALL_BUDGET, SMALL_BUDGET_EACH),
         }
     }
 
@@ -54,9 +54,9 @@ impl Bodies {
     }
 
     /// Reserves memory for a body of this length; `None` when there is none at the moment.
-    pub(crate) fn room(&self, from: IpAddr, length: usize) -> Option<Place> {
-        let room = if length > SMALL { &self.large } else { &self.small };
-        room.take(from, length)
+    pub(crate) fn reserve(&self, from: IpAddr, length: usize) -> Option<Place> {
+        let places = if length > SMALL { &self.large } else { &self.small };
+        places.take(from, length)
     }
 }
 
@@ -110,31 +110,34 @@ mod tests {
     #[test]
     fn there_is_so_much_room_in_all_and_for_each_address() {
         let (bodies, [a, b, c]) = bodies();
-        assert!(bodies.room(a, 24 * MB + 1).is_none());
-        let _first = bodies.room(a, 24 * MB).unwrap();
-        assert!(bodies.room(a, (16 << 10) + 1).is_none(), "its own is taken");
-        let second = bodies.room(b, 24 * MB).unwrap();
-        assert!(bodies.room(c, (16 << 10) + 1).is_none(), "all is taken");
-        assert!(bodies.room(c, 16 << 10).is_some(), "what is small has room of its own");
+        assert!(bodies.reserve(a, 24 * MB + 1).is_none());
+        let _first = bodies.reserve(a, 24 * MB).unwrap();
+        assert!(bodies.reserve(a, (16 << 10) + 1).is_none(), "its own is taken");
+        let second = bodies.reserve(b, 24 * MB).unwrap();
+        assert!(bodies.reserve(c, (16 << 10) + 1).is_none(), "all is taken");
+        assert!(
+            bodies.reserve(c, 16 << 10).is_some(),
+            "small bodies have a budget of their own"
+        );
         drop(second);
-        assert!(bodies.room(c, 24 * MB).is_some());
+        assert!(bodies.reserve(c, 24 * MB).is_some());
     }
 
     #[test]
     fn what_is_small_has_so_much_room_in_all_and_for_each_address() {
         let (bodies, [a, b, c]) = bodies();
         // 512 of 16 KB are 8 MB.
-        let of = |address| -> Vec<Place> { (0..512).map(|_| bodies.room(address, 16 << 10).unwrap()).collect() };
+        let of = |address| -> Vec<Place> { (0..512).map(|_| bodies.reserve(address, 16 << 10).unwrap()).collect() };
         let _first = of(a);
-        assert!(bodies.room(a, 1).is_none(), "its own is taken");
+        assert!(bodies.reserve(a, 1).is_none(), "its own is taken");
         let second = of(b);
-        assert!(bodies.room(c, 1).is_none(), "all is taken");
+        assert!(bodies.reserve(c, 1).is_none(), "all is taken");
         assert!(
-            bodies.room(c, (16 << 10) + 1).is_some(),
-            "what is large has room of its own"
+            bodies.reserve(c, (16 << 10) + 1).is_some(),
+            "large bodies have a budget of their own"
         );
         drop(second);
-        assert!(bodies.room(c, 1).is_some());
+        assert!(bodies.reserve(c, 1).is_some());
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Io {
     }
 
     /// Notes what was read. No longer waiting once it is a whole preface, or none.
-    fn heard(&mut self, read: &[u8]) {
+    fn note_read(&mut self, read: &[u8]) {
         let Some((seen, _)) = &mut self.waiting else { return };
         let rest = PREFACE.get(*seen..).unwrap_or_default();
         let so_far = rest.len() > read.len() && rest.starts_with(read);
@@ -139,7 +139,7 @@ impl AsyncRead for Io {
         };
         if read.is_ready() {
             let new = buffer.filled().get(before..).unwrap_or_default();
-            own.heard(new);
+            own.note_read(new);
         } else if let Some((_, due)) = &mut own.waiting
             && due.as_mut().poll(context).is_ready()
         {
@@ -172,7 +172,7 @@ impl AsyncWrite for Io {
         own.written(context, written)
     }
 
-    /// So that bytes go from where they are, and their room is free when the socket has taken them.
+    /// So that bytes go from where they are, and their memory counts as free when the socket has taken them.
     fn is_write_vectored(&self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 //! The messages of a gRPC call to its peer. A message reserves memory before it is made and until the connection has
 //! taken all of it; meanwhile one more may be made, and no third.
 
-use super::unread::{Answer, ROOM, ROOM_EACH, Room, Taken, Unread};
+use super::unread::{Answer, BUDGET, BUDGET_EACH, ByteBudget, Reserved, Unread};
 use crate::kernel::sync::lock;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use prost::Message;
@@ -19,34 +19,40 @@ use tonic::{Request, Status};
 pub(crate) const QUEUED: usize = 1;
 
 /// The memory reserved for a message, and since when.
-pub(crate) type Kept = (Taken, Answer);
+pub(crate) type Reservation = (Reserved, Answer);
 
 /// The way of a call's messages to its peer. Clones are of one and the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
-    room: Arc<Room>,
+    budget: Arc<ByteBudget>,
     to: IpAddr,
     unread: Unread,
     /// How long to wait for memory.
     pause: Duration,
     refused: Arc<AtomicU64>,
     /// Of messages that the connection is about to take.
-    leaving: Arc<Mutex<Vec<Kept>>>,
+    leaving: Arc<Mutex<Vec<Reservation>>>,
 }
 
 impl Default for Outbox {
     fn default() -> Self {
-        let room = Room::new(ROOM, ROOM_EACH);
+        let budget = ByteBudget::new(BUDGET, BUDGET_EACH);
         let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self::new(room, nowhere, Unread::default(), Duration::ZERO, Arc::default())
+        Self::new(budget, nowhere, Unread::default(), Duration::ZERO, Arc::default())
     }
 }
 
 impl Outbox {
     /// Waits for memory as long as `pause`, and counts a refusal when there is none.
-    pub(crate) fn new(room: Arc<Room>, to: IpAddr, unread: Unread, pause: Duration, refused: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(
+        budget: Arc<ByteBudget>,
+        to: IpAddr,
+        unread: Unread,
+        pause: Duration,
+        refused: Arc<AtomicU64>,
+    ) -> Self {
         Self {
-            room,
+            budget,
             to,
             unread,
             pause,
@@ -60,22 +66,22 @@ impl Outbox {
         request.extensions().get::<Self>().cloned().unwrap_or_default()
     }
 
-    /// Room for the only message of a call, which is there already.
+    /// Reserves memory for the only message of a call, which is there already.
     ///
     /// # Errors
     /// There is none.
     pub(crate) fn keep(&self, bytes: usize) -> Result<(), Status> {
-        let taken = self.room.take(self.to, bytes).ok_or_else(|| self.refuse())?;
+        let taken = self.budget.take(self.to, bytes).ok_or_else(|| self.refuse())?;
         lock(&self.leaving).push((taken, self.unread.begin()));
         Ok(())
     }
 
-    /// Room for all answers of a call, for as long as it is kept.
+    /// Reserves memory for all answers of a call, until the reservation is dropped.
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn reserve(&self, bytes: usize) -> Result<Taken, Status> {
-        self.room.take(self.to, bytes).ok_or_else(|| self.refuse())
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<Reserved, Status> {
+        self.budget.take(self.to, bytes).ok_or_else(|| self.refuse())
     }
 
     fn refuse(&self) -> Status {
@@ -98,22 +104,22 @@ pub(crate) fn channel<M>(outbox: Outbox) -> (Sender<M>, Messages<M>) {
 /// Where messages of a stream are made.
 #[derive(Debug)]
 pub(crate) struct Sender<M> {
-    queue: mpsc::Sender<Result<(M, Kept), Status>>,
+    queue: mpsc::Sender<Result<(M, Reservation), Status>>,
     outbox: Outbox,
 }
 
 impl<M: Message> Sender<M> {
     /// Waits for memory for a message of at most this many bytes; to be called before the message is made. `None` when
     /// there is none in time: the stream ends.
-    pub(crate) async fn room(&self, bytes: usize) -> Option<Kept> {
+    pub(crate) async fn reserve(&self, bytes: usize) -> Option<Reservation> {
         let Outbox {
-            room,
+            budget,
             to,
             pause,
             unread,
             ..
         } = &self.outbox;
-        match tokio::time::timeout(*pause, room.wait(*to, bytes)).await {
+        match tokio::time::timeout(*pause, budget.wait(*to, bytes)).await {
             Ok(Some(taken)) => Some((taken, unread.begin())),
             _ => {
                 // Where another message waits, the end alone is told.
@@ -124,9 +130,9 @@ impl<M: Message> Sender<M> {
     }
 
     /// Sends a message for which memory is reserved. False when nobody listens any more.
-    pub(crate) async fn send(&self, message: M, mut room: Kept) -> bool {
-        room.0.shrink(message.encoded_len());
-        self.queue.send(Ok((message, room))).await.is_ok()
+    pub(crate) async fn send(&self, message: M, mut reservation: Reservation) -> bool {
+        reservation.0.shrink(message.encoded_len());
+        self.queue.send(Ok((message, reservation))).await.is_ok()
     }
 
     /// Ends the stream.
@@ -139,7 +145,7 @@ impl<M: Message> Sender<M> {
 /// Where they are taken.
 #[derive(Debug)]
 pub(crate) struct Messages<M> {
-    queue: mpsc::Receiver<Result<(M, Kept), Status>>,
+    queue: mpsc::Receiver<Result<(M, Reservation), Status>>,
     outbox: Outbox,
 }
 
@@ -149,18 +155,18 @@ impl<M> Stream for Messages<M> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.queue.poll_recv(context).map(|next| {
             next.map(|message| {
-                let (message, kept) = message?;
-                lock(&self.outbox.leaving).push(kept);
+                let (message, owner) = message?;
+                lock(&self.outbox.leaving).push(owner);
                 Ok(message)
             })
         })
     }
 }
 
-/// Bytes with what is kept for as long as they are.
+/// Bytes, with an owner that is dropped with them.
 struct Owned<K> {
     bytes: Bytes,
-    _kept: K,
+    _owner: K,
 }
 
 impl<K> AsRef<[u8]> for Owned<K> {
@@ -169,12 +175,12 @@ impl<K> AsRef<[u8]> for Owned<K> {
     }
 }
 
-/// The same bytes. `kept` is dropped with the last of them, which is when the connection has taken all.
-pub(crate) fn with<K: Send + 'static>(bytes: Bytes, kept: K) -> Bytes {
-    Bytes::from_owner(Owned { bytes, _kept: kept })
+/// The same bytes. `owner` is dropped with the last of them, which is when the connection has taken all.
+pub(crate) fn with<K: Send + 'static>(bytes: Bytes, owner: K) -> Bytes {
+    Bytes::from_owner(Owned { bytes, _owner: owner })
 }
 
-/// The body of an answer whose messages keep their room until the connection has taken them.
+/// The body of an answer whose messages keep their reservation until the connection has taken them.
 #[derive(Debug)]
 pub(crate) struct Leaving<B> {
     body: B,
@@ -197,11 +203,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Leaving<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let next = Pin::new(&mut self.body).poll_frame(context);
         next.map_ok(|frame| {
-            let kept = std::mem::take(&mut *lock(&self.outbox.leaving));
-            if kept.is_empty() {
+            let owner = std::mem::take(&mut *lock(&self.outbox.leaving));
+            if owner.is_empty() {
                 return frame;
             }
-            frame.map_data(|data| with(data, kept))
+            frame.map_data(|data| with(data, owner))
         })
     }
 
@@ -222,23 +228,23 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A stream whose room is a hundred bytes.
+    /// A stream with a budget of a hundred bytes.
     fn stream() -> (Outbox, Sender<String>, Messages<String>) {
         let to = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let outbox = Outbox::new(Room::new(100, 100), to, Unread::default(), SECOND, Arc::default());
+        let outbox = Outbox::new(ByteBudget::new(100, 100), to, Unread::default(), SECOND, Arc::default());
         let (sender, messages) = channel(outbox.clone());
         (outbox, sender, messages)
     }
 
     /// A message of ten bytes, two of which are its head.
     async fn say(sender: &Sender<String>) -> bool {
-        let room = sender.room(20).await.unwrap();
-        let said = tokio::time::timeout(SECOND, sender.send("x".repeat(8), room));
+        let reservation = sender.reserve(20).await.unwrap();
+        let said = tokio::time::timeout(SECOND, sender.send("x".repeat(8), reservation));
         said.await.unwrap_or(false)
     }
 
     fn is_free(outbox: &Outbox, bytes: usize) -> bool {
-        let free = |bytes| outbox.room.take(outbox.to, bytes).is_some();
+        let free = |bytes| outbox.budget.take(outbox.to, bytes).is_some();
         free(bytes) && !free(bytes + 1)
     }
 
@@ -247,16 +253,16 @@ mod tests {
         let (outbox, sender, messages) = stream();
         let body = axum::body::Body::from_stream(messages);
         let mut body = Leaving::new(body, outbox.clone());
-        let room = sender.room(20).await.unwrap();
+        let reservation = sender.reserve(20).await.unwrap();
         assert!(is_free(&outbox, 80));
-        assert!(sender.send("x".repeat(8), room).await && is_free(&outbox, 90));
+        assert!(sender.send("x".repeat(8), reservation).await && is_free(&outbox, 90));
         let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         let data = frame.unwrap().unwrap().into_data().unwrap();
         assert!(data == "x".repeat(8) && is_free(&outbox, 90));
         let context = &Context::from_waker(std::task::Waker::noop());
         assert!(outbox.unread.oldest(context).is_some());
         drop(data);
-        assert!(outbox.room.take(outbox.to, 100).is_some() && outbox.unread.oldest(context).is_none());
+        assert!(outbox.budget.take(outbox.to, 100).is_some() && outbox.unread.oldest(context).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -266,19 +272,19 @@ mod tests {
         let first = poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await;
         assert!(first.unwrap().is_ok());
         assert!(say(&sender).await && !say(&sender).await, "nothing more is read");
-        assert!(is_free(&outbox, 80), "room of two");
+        assert!(is_free(&outbox, 80), "memory of two");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_without_room_ends_and_is_counted() {
         let (outbox, sender, mut messages) = stream();
-        let taken = outbox.room.take(outbox.to, 90).unwrap();
-        assert!(sender.room(11).await.is_none());
+        let taken = outbox.budget.take(outbox.to, 90).unwrap();
+        assert!(sender.reserve(11).await.is_none());
         assert_eq!(outbox.refused.load(Ordering::Relaxed), 1);
         let told = poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await;
         assert_eq!(told.unwrap().unwrap_err().code(), Code::Unavailable);
         drop(taken);
-        assert!(sender.room(11).await.is_some());
+        assert!(sender.reserve(11).await.is_some());
         outbox.keep(100).unwrap();
         assert_eq!(outbox.keep(1).unwrap_err().code(), Code::Unavailable);
         assert_eq!(outbox.refused.load(Ordering::Relaxed), 2);

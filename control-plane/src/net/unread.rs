@@ -9,29 +9,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// Bytes of answers that wait to be read at a port, and of one address among them.
-pub(crate) const ROOM: usize = 64 << 20;
-pub(crate) const ROOM_EACH: usize = ROOM / 4;
+pub(crate) const BUDGET: usize = 64 << 20;
+pub(crate) const BUDGET_EACH: usize = BUDGET / 4;
 
 /// The memory of a port for answers. Those who wait for it get it in order of arrival.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct ByteBudget {
     all: Arc<Semaphore>,
     each: usize,
-    /// What is left of the room of each address that holds or awaits some.
+    /// What is left of the budget of each address that holds or awaits some.
     left: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
 }
 
-/// An address that holds or awaits room. Without any, nothing is remembered of it.
+/// An address that holds or awaits memory. Without any, nothing is remembered of it.
 #[derive(Debug)]
 struct Own {
-    room: Arc<Room>,
+    budget: Arc<ByteBudget>,
     address: IpAddr,
     left: Option<Arc<Semaphore>>,
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        let mut left = lock(&self.room.left);
+        let mut left = lock(&self.budget.left);
         drop(self.left.take());
         if left.get(&self.address).is_some_and(|own| own.strong_count() == 0) {
             left.remove(&self.address);
@@ -39,16 +39,16 @@ impl Drop for Own {
     }
 }
 
-/// Room that is taken. Dropped, it is free again.
+/// Memory that is reserved. Dropped, it is free again.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct Reserved {
     // Given back before the address is forgotten.
     own: OwnedSemaphorePermit,
     all: OwnedSemaphorePermit,
     _address: Own,
 }
 
-impl Taken {
+impl Reserved {
     /// Gives back what an answer of this length does not need.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         for permit in [&mut self.own, &mut self.all] {
@@ -58,7 +58,7 @@ impl Taken {
     }
 }
 
-impl Room {
+impl ByteBudget {
     pub(crate) fn new(all: usize, each: usize) -> Arc<Self> {
         Arc::new(Self {
             all: Arc::new(Semaphore::new(all)),
@@ -76,7 +76,7 @@ impl Room {
             new
         });
         let address = Own {
-            room: Arc::clone(self),
+            budget: Arc::clone(self),
             address,
             left: Some(Arc::clone(&own)),
         };
@@ -88,24 +88,24 @@ impl Room {
         u32::try_from(bytes.min(self.each)).unwrap_or(u32::MAX)
     }
 
-    /// Room for an answer, as soon as there is.
-    pub(crate) async fn wait(self: &Arc<Self>, address: IpAddr, bytes: usize) -> Option<Taken> {
+    /// Reserves memory for an answer, as soon as there is.
+    pub(crate) async fn wait(self: &Arc<Self>, address: IpAddr, bytes: usize) -> Option<Reserved> {
         let (bytes, (address, own)) = (self.amount(bytes), self.own(address));
         let own = own.acquire_many_owned(bytes).await.ok()?;
         let all = Arc::clone(&self.all).acquire_many_owned(bytes).await.ok()?;
-        Some(Taken {
+        Some(Reserved {
             own,
             all,
             _address: address,
         })
     }
 
-    /// Room for an answer, if there is at the moment.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr, bytes: usize) -> Option<Taken> {
+    /// Reserves memory for an answer, if there is some at the moment.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr, bytes: usize) -> Option<Reserved> {
         let (bytes, (address, own)) = (self.amount(bytes), self.own(address));
         let own = own.try_acquire_many_owned(bytes).ok()?;
         let all = Arc::clone(&self.all).try_acquire_many_owned(bytes).ok()?;
-        Some(Taken {
+        Some(Reserved {
             own,
             all,
             _address: address,
@@ -181,33 +181,33 @@ mod tests {
 
     #[test]
     fn so_much_waits_to_be_read_in_all_and_of_each_address() {
-        let room = Room::new(ROOM, ROOM_EACH);
+        let budget = ByteBudget::new(BUDGET, BUDGET_EACH);
         let [a, b, c, d, e] = addresses();
-        let _first = room.take(a, 16 * MB).unwrap();
-        assert!(room.take(a, 1).is_none(), "its own is taken");
-        let _others = [b, c].map(|address| room.take(address, 16 * MB).unwrap());
-        let last = room.take(d, 16 * MB).unwrap();
-        assert!(room.take(e, 1).is_none(), "all is taken");
+        let _first = budget.take(a, 16 * MB).unwrap();
+        assert!(budget.take(a, 1).is_none(), "its own is taken");
+        let _others = [b, c].map(|address| budget.take(address, 16 * MB).unwrap());
+        let last = budget.take(d, 16 * MB).unwrap();
+        assert!(budget.take(e, 1).is_none(), "all is taken");
         drop(last);
-        let mut last = room.take(e, 17 * MB).unwrap();
-        assert!(room.take(d, 1).is_none(), "one that is longer takes all of its own");
+        let mut last = budget.take(e, 17 * MB).unwrap();
+        assert!(budget.take(d, 1).is_none(), "one that is longer takes all of its own");
         last.shrink(10);
-        assert!(room.take(e, 16 * MB - 9).is_none());
-        assert!(room.take(e, 16 * MB - 10).is_some());
+        assert!(budget.take(e, 16 * MB - 9).is_none());
+        assert!(budget.take(e, 16 * MB - 10).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn room_is_waited_for_and_given_back() {
-        let room = Room::new(10, 5);
+        let budget = ByteBudget::new(10, 5);
         let [a, b, ..] = addresses();
-        let taken = room.take(a, 5).unwrap();
+        let taken = budget.take(a, 5).unwrap();
         let second = Duration::from_secs(1);
-        assert!(tokio::time::timeout(second, room.wait(a, 1)).await.is_err());
-        let other = tokio::time::timeout(second, room.wait(b, 5)).await.unwrap();
-        let (waited, ()) = tokio::join!(tokio::time::timeout(second, room.wait(a, 5)), async { drop(taken) });
-        assert_eq!(lock(&room.left).len(), 2);
+        assert!(tokio::time::timeout(second, budget.wait(a, 1)).await.is_err());
+        let other = tokio::time::timeout(second, budget.wait(b, 5)).await.unwrap();
+        let (waited, ()) = tokio::join!(tokio::time::timeout(second, budget.wait(a, 5)), async { drop(taken) });
+        assert_eq!(lock(&budget.left).len(), 2);
         drop((waited.unwrap(), other));
-        assert!(lock(&room.left).is_empty(), "nobody is remembered");
+        assert!(lock(&budget.left).is_empty(), "nobody is remembered");
     }
 
     #[tokio::test(start_paused = true)]

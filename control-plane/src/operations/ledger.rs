@@ -78,11 +78,11 @@ impl Ledger {
             change(one, now_ms());
             one.clone()
         };
-        self.tell(operation);
+        self.publish(operation);
     }
 
-    /// Tells the other replicas, and whoever listens.
-    pub(super) fn tell(&self, operation: Operation) {
+    /// Publishes to the other replicas, and to the subscribers of events.
+    pub(super) fn publish(&self, operation: Operation) {
         self.announce(&operation);
         let operation = Box::new(operation);
         self.replication.publish_later(Fact::OperationTold { operation });

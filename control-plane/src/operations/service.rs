@@ -52,7 +52,7 @@ impl OperationService {
             known.operations.begin(operation.clone(), own, now_ms)?;
             Running::new(Arc::clone(&self.ledger), operation.id.clone(), known.own(&operation.id))
         };
-        self.ledger.tell(operation);
+        self.ledger.publish(operation);
         Ok(running)
     }
 
@@ -143,14 +143,14 @@ impl OperationService {
         }
     }
 
-    /// Tells the other replicas again and again of what goes on here, until told to stop.
-    pub(crate) async fn keep_telling(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+    /// Publishes the progress of the operations here to the other replicas, until `stopped`.
+    pub(crate) async fn publish_progress(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TOLD_EVERY) => {}
                 _ = stopped.changed() => return,
             }
-            for operation in self.heard_of() {
+            for operation in self.own_under_way() {
                 let operation = Box::new(operation);
                 self.ledger
                     .replication
@@ -159,18 +159,18 @@ impl OperationService {
         }
     }
 
-    /// Those under way here: whoever does them lives.
-    fn heard_of(&self) -> Vec<Operation> {
+    /// The operations under way in this process, with the present time as their last sign of life.
+    fn own_under_way(&self) -> Vec<Operation> {
         let mut known = self.ledger.known();
         let Known { operations, own } = &mut *known;
         let now_ms = now_ms();
-        let mut heard = Vec::new();
+        let mut found = Vec::new();
         for id in own.keys() {
             if let Some(one) = operations.get_mut(id) {
                 one.updated_at = now_ms;
-                heard.push(one.clone());
+                found.push(one.clone());
             }
         }
-        heard
+        found
     }
 }

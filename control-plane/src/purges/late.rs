@@ -37,12 +37,12 @@ impl PurgeService {
                 let waits = |log: &PurgeLog| log.get(&purge.id).is_some_and(|purge| purge.unrecorded);
                 if self.record.read(waits) {
                     let (round, id) = (self.record.reopen(&purge.id), purge.id.clone());
-                    self.record.keep_reopened(&purge.id);
+                    self.record.save_reopened(&purge.id);
                     self.replication.publish_later(Fact::PurgeReopened { id, round });
                 }
                 if let Some(purge) = self.get(&purge.id) {
                     let service = Arc::clone(&self);
-                    tokio::spawn(async move { service.tell(&purge).await });
+                    tokio::spawn(async move { service.send_to_envoys(&purge).await });
                 }
             }
         }

@@ -72,8 +72,8 @@ impl Record {
         lock(&self.log).applied_in(round, id, envoy, at, matched)
     }
 
-    /// Writes a receipt down that was taken in.
-    pub(super) fn keep_applied(&self, id: &str, envoy: &str, at: u64, matched: Option<Matched>) {
+    /// Stores a receipt that was accepted.
+    pub(super) fn save_receipt(&self, id: &str, envoy: &str, at: u64, matched: Option<Matched>) {
         let Some(journal) = &self.journal else { return };
         let mut written = journal.applied(id, envoy, at, matched);
         if journal.is_long() {
@@ -116,7 +116,7 @@ impl Record {
     }
 
     /// Writes down that they have.
-    pub(super) fn keep_reopened(&self, id: &str) {
+    pub(super) fn save_reopened(&self, id: &str) {
         let written = self.journal.as_ref().map_or(Ok(()), |journal| journal.reopened(id));
         if let Err(error) = written {
             tracing::error!(%error, "it cannot be kept on disk that a purge has to be done once more");

@@ -202,7 +202,7 @@ impl PurgeService {
                 // What an Envoy gets from the tier after its own purge is then never what was purged.
                 record_first(&self.tier, &self.record, &purge).await;
             }
-            self.tell(&purge).await;
+            self.send_to_envoys(&purge).await;
         }
         .instrument(span.clone())
         .await;
@@ -222,7 +222,7 @@ impl PurgeService {
         if purge.at.saturating_add(FRESH_MS) > now_ms() {
             self.events.announce(event(&purge));
             let service = Arc::clone(self);
-            tokio::spawn(async move { service.tell(&purge).await });
+            tokio::spawn(async move { service.send_to_envoys(&purge).await });
         }
     }
 
@@ -240,7 +240,7 @@ impl PurgeService {
         }
         if let Some(purge) = self.get(id) {
             let service = Arc::clone(self);
-            tokio::spawn(async move { service.tell(&purge).await });
+            tokio::spawn(async move { service.send_to_envoys(&purge).await });
         }
     }
 
@@ -251,7 +251,7 @@ impl PurgeService {
 
     // Envoys.
 
-    pub(super) async fn tell(self: &Arc<Self>, purge: &Purge) {
+    pub(super) async fn send_to_envoys(self: &Arc<Self>, purge: &Purge) {
         let mut sending = JoinSet::new();
         for envoy in self.fleet.connected_here() {
             if purge.applied.contains_key(&envoy) {
@@ -305,7 +305,7 @@ impl PurgeService {
             // It was told before the purge was reopened.
             return;
         }
-        self.record.keep_applied(id, envoy, at, matched);
+        self.record.save_receipt(id, envoy, at, matched);
         self.replication.publish_later(Fact::PurgeApplied {
             id: id.clone(),
             envoy: envoy.to_owned(),
@@ -324,13 +324,13 @@ impl PurgeService {
         let Some(connection) = connection.filter(|stream| lock(&self.telling).insert(*stream)) else {
             return;
         };
-        if self.tell_missing(&envoy).await {
+        if self.send_missing(&envoy).await {
             self.fleet.tell(connection, ToFilter::CaughtUp(CaughtUp {}));
         }
         lock(&self.telling).remove(&connection);
     }
 
-    async fn tell_missing(self: &Arc<Self>, envoy: &str) -> bool {
+    async fn send_missing(self: &Arc<Self>, envoy: &str) -> bool {
         let missing = match self.missing(envoy) {
             Some(missing) => missing,
             None => {

@@ -183,15 +183,15 @@ impl RedisConnection {
     /// Runs a command, and gives the connection up when it turns out to be of no use.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
         let mut connection = self.connection()?;
-        let asked = connection.ask_for(command, self.answer).await;
-        asked.map_err(|error| self.failed(&connection, &error))
+        let answer = connection.ask_for(command, self.answer).await;
+        answer.map_err(|error| self.failed(&connection, &error))
     }
 
     /// Runs commands on keys of one slot in their order, as [`Self::ask`] runs one.
     pub(crate) async fn ask_all(&self, commands: &[Cmd]) -> Result<Vec<Value>, Fault> {
         let mut connection = self.connection()?;
-        let asked = connection.ask_all(commands, self.answer).await;
-        asked.map_err(|error| self.failed(&connection, &error))
+        let answer = connection.ask_all(commands, self.answer).await;
+        answer.map_err(|error| self.failed(&connection, &error))
     }
 
     fn connection(&self) -> Result<Connection, Fault> {

@@ -70,8 +70,8 @@ async fn run<T: FromRedisValue>(
 }
 
 /// The library's own time-out covers the answer; this one also what waits before it is sent.
-async fn within<T>(answer: Duration, asked: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    match tokio::time::timeout(answer, asked).await {
+async fn within<T>(answer: Duration, request: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    match tokio::time::timeout(answer, request).await {
         Ok(answer) => answer,
         Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
     }

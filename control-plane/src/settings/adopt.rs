@@ -48,8 +48,8 @@ impl SettingsService {
     /// An operator's write: what the Envoys run on is lost by it, which has to be meant.
     pub(crate) fn may_write(&self, confirmed: bool) -> Result<(), Refused> {
         let mut state = self.state();
-        match state.doubt(now_ms()).and_then(|doubt| doubt.told()) {
-            Some(told) if !confirmed => Err(Refused::OthersInForce(told)),
+        match state.doubt(now_ms()).and_then(|doubt| doubt.describe()) {
+            Some(reason) if !confirmed => Err(Refused::OthersInForce(reason)),
             _ => Ok(()),
         }
     }

@@ -16,14 +16,14 @@ impl SettingsService {
                 self.of_those_to_run(revision, |fleet, names, epoch| fleet.awaits_any(names, epoch, revision));
             let took = begin.elapsed();
             if !is_awaited {
-                let standing = self.standing(revision);
+                let status = self.status(revision);
                 // One may have connected meanwhile.
-                if standing.late.is_empty() {
-                    return standing;
+                if status.late.is_empty() {
+                    return status;
                 }
             }
             if tokio::time::timeout_at(deadline, progress).await.is_err() {
-                return self.standing(revision);
+                return self.status(revision);
             }
             // Every Envoy of the fleet wakes this up. Looking takes at most a fifth of the time, else the sum of all looks would
             // grow with the square of the fleet.
@@ -32,8 +32,10 @@ impl SettingsService {
     }
 
     /// Who does not run on a revision: of the canary's Envoys if it is on trial, else of all that are connected.
-    pub(crate) fn standing(&self, revision: u64) -> RolloutStatus {
-        self.of_those_to_run(revision, |fleet, names, epoch| fleet.standing(names, epoch, revision))
+    pub(crate) fn status(&self, revision: u64) -> RolloutStatus {
+        self.of_those_to_run(revision, |fleet, names, epoch| {
+            fleet.rollout_status(names, epoch, revision)
+        })
     }
 
     /// Looks at the Envoys that are to run on a revision; the last argument of `look` is the history.

@@ -216,7 +216,7 @@ impl SettingsService {
             config_map_fault: state.config_map_fault.clone(),
             storage_fault: state.storage_fault.clone(),
             damage: state.damage.clone(),
-            doubt: state.doubt.as_ref().and_then(Doubt::told),
+            doubt: state.doubt.as_ref().and_then(Doubt::describe),
         }
     }
 

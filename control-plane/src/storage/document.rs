@@ -1,4 +1,4 @@
-//! A JSON document on disk that survives a crash at any byte: written beside, synced, renamed; the copy before is kept.
+//! A JSON document on disk that survives a crash at any byte: written beside, synced, renamed; the copy before stays.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,11 +47,14 @@ pub(crate) struct Loaded<T> {
 
 /// The last whole document that `accept` finds sound.
 pub(crate) fn load<D: DeserializeOwned, T>(path: &Path, accept: impl Fn(D) -> io::Result<T>) -> Option<T> {
-    load_kept(path, accept).map(|loaded| loaded.value)
+    load_with_origin(path, accept).map(|loaded| loaded.value)
 }
 
 /// As [`load`], saying which copy it is.
-pub(crate) fn load_kept<D: DeserializeOwned, T>(path: &Path, accept: impl Fn(D) -> io::Result<T>) -> Option<Loaded<T>> {
+pub(crate) fn load_with_origin<D: DeserializeOwned, T>(
+    path: &Path,
+    accept: impl Fn(D) -> io::Result<T>,
+) -> Option<Loaded<T>> {
     [(path.to_owned(), false), (previous(path), true)]
         .iter()
         .find_map(|(path, older)| match read(path).and_then(&accept) {

@@ -103,19 +103,19 @@ impl Tier {
     }
 
     /// Answers an Envoy.
-    pub(crate) async fn get(&self, asked: &TierGet) -> Result<TierFound, Fault> {
-        if asked.key.is_empty() || asked.key.len() > MAX_KEY || asked.vary.len() > MAX_VARY {
+    pub(crate) async fn get(&self, request: &TierGet) -> Result<TierFound, Fault> {
+        if request.key.is_empty() || request.key.len() > MAX_KEY || request.vary.len() > MAX_VARY {
             return Err(Fault::Refused("key".to_owned()));
         }
-        let id = Id::of(&asked.key);
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::from(asked.wait_ms).min(MAX_WAIT_MS));
+        let id = Id::of(&request.key);
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::from(request.wait_ms).min(MAX_WAIT_MS));
         loop {
-            let mut found = self.look(&id, asked).await?;
-            if found.result() != Found::Miss || asked.lease_ms == 0 {
+            let mut found = self.look(&id, request).await?;
+            if found.result() != Found::Miss || request.lease_ms == 0 {
                 return Ok(self.counted(found));
             }
-            let life = u64::from(asked.lease_ms).min(MAX_WAIT_MS);
-            let lease = match self.backend.lease(&id, asked.holder, life).await {
+            let life = u64::from(request.lease_ms).min(MAX_WAIT_MS);
+            let lease = match self.backend.lease(&id, request.holder, life).await {
                 // It takes nothing more, and still hands out what it has.
                 Err(Fault::Refused(_)) => Lease::Alone,
                 answered => answered?,
@@ -146,9 +146,9 @@ impl Tier {
         found
     }
 
-    async fn look(&self, id: &Id, asked: &TierGet) -> Result<TierFound, Fault> {
+    async fn look(&self, id: &Id, request: &TierGet) -> Result<TierFound, Fault> {
         let known = self.table().known();
-        let read = self.backend.read(id, asked.variant, known).await?;
+        let read = self.backend.read(id, request.variant, known).await?;
         let now_ms = now_ms();
         let fence = {
             let mut table = self.table();
@@ -162,14 +162,14 @@ impl Tier {
             now_ms,
             ..TierFound::default()
         };
-        if let Some(record) = read.value.and_then(|value| self.open(id, asked, &value, now_ms)) {
+        if let Some(record) = read.value.and_then(|value| self.open(id, request, &value, now_ms)) {
             found.set_result(Found::Hit);
             found.value = record.value;
             found.ahead_ms = record.ahead_ms;
             return Ok(found);
         }
         let names = read.vary.as_deref().and_then(record::vary_names).unwrap_or_default();
-        if names.is_empty() || names == asked.vary {
+        if names.is_empty() || names == request.vary {
             found.set_result(Found::Miss);
         } else {
             found.set_result(Found::Vary);
@@ -179,9 +179,9 @@ impl Tier {
     }
 
     /// A value of the backend, if it may be handed out. Nothing in it is believed before it is checked.
-    fn open(&self, id: &Id, asked: &TierGet, value: &[u8], now_ms: u64) -> Option<Record> {
+    fn open(&self, id: &Id, request: &TierGet, value: &[u8], now_ms: u64) -> Option<Record> {
         let counters = &self.counters;
-        let Ok(plain) = self.sealer.open(&id.variant(asked.variant), value, Record::MAX_BYTES) else {
+        let Ok(plain) = self.sealer.open(&id.variant(request.variant), value, Record::MAX_BYTES) else {
             Counters::add(&counters.damaged);
             return None;
         };
@@ -189,7 +189,7 @@ impl Tier {
             Counters::add(&counters.damaged);
             return None;
         };
-        if record.key != asked.key {
+        if record.key != request.key {
             Counters::add(&counters.foreign);
             return None;
         }
@@ -250,9 +250,11 @@ impl Tier {
     }
 
     /// One who held a lease does not bring the response.
-    pub(crate) async fn release(&self, asked: &TierRelease) -> Result<(), Fault> {
-        let alone_ms = if asked.not_shareable { ALONE_MS } else { 0 };
-        self.backend.release(&Id::of(&asked.key), asked.holder, alone_ms).await
+    pub(crate) async fn release(&self, request: &TierRelease) -> Result<(), Fault> {
+        let alone_ms = if request.not_shareable { ALONE_MS } else { 0 };
+        self.backend
+            .release(&Id::of(&request.key), request.holder, alone_ms)
+            .await
     }
 
     /// Makes stored responses unusable; done when this returns, for all replicas.

@@ -224,8 +224,8 @@ impl RedisStore {
             .arg(life_ms.max(1))
             .arg("GET");
         // Answers what was there before: nothing means that it is ours.
-        let asked = self.wire.ask(&set).await;
-        let held: Option<String> = self.wire.note(asked)?;
+        let answer = self.wire.ask(&set).await;
+        let held: Option<String> = self.wire.note(answer)?;
         Ok(match held.as_deref() {
             None => Lease::Granted,
             Some("0") => Lease::Alone,

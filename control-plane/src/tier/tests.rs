@@ -31,8 +31,8 @@ fn offer(key: &str, fence: Option<WireFence>) -> TierPut {
     }
 }
 
-async fn result(tier: &Tier, asked: &TierGet) -> Found {
-    tier.get(asked).await.unwrap().result()
+async fn result(tier: &Tier, request: &TierGet) -> Found {
+    tier.get(request).await.unwrap().result()
 }
 
 #[tokio::test]

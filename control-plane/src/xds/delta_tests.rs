@@ -148,13 +148,13 @@ fn a_refusal_is_kept_and_not_answered_by_the_same_again() {
         }),
         ..ask(Kind::Clusters, &[], &nonce)
     };
-    let heard = state.handle(refusal, &now);
+    let handled = state.handle(refusal, &now);
     assert_eq!(
-        heard.progress,
+        handled.progress,
         Some(Progress::Refused(Kind::Clusters, "bad cluster".to_owned()))
     );
     assert_eq!(
-        (heard.response, state.pending_response(Kind::Clusters, &now)),
+        (handled.response, state.pending_response(Kind::Clusters, &now)),
         (None, None)
     );
 }

@@ -29,7 +29,7 @@ impl Made {
     /// large, all others are removed and made again on demand.
     pub(super) fn keep(&mut self, key: Key, snapshot: &Arc<Snapshot>, steps: [u64; 2]) {
         self.snapshots.retain(|(step, ..), _| steps.contains(step));
-        self.bytes = self.snapshots.values().map(|kept| kept.bytes()).sum();
+        self.bytes = self.snapshots.values().map(|snapshot| snapshot.bytes()).sum();
         let bytes = snapshot.bytes();
         if self.snapshots.len() >= PLACES || self.bytes.saturating_add(bytes) > BYTES {
             self.snapshots.clear();

@@ -26,7 +26,7 @@ pub(crate) use service::Ads;
 #[cfg(test)]
 pub(crate) use {
     made::{BYTES as SNAPSHOT_BYTES, PLACES},
-    modules::KEPT,
+    modules::MAX_MODULES,
     place::MAX_TEXT,
     service::FIRST,
     variant::{MAX_NAMES, MAX_REASON},

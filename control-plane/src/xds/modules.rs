@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 /// Largest module.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
 /// Modules kept at most.
-pub(crate) const KEPT: usize = 8;
+pub(crate) const MAX_MODULES: usize = 8;
 /// How every module begins: `\0asm` and version 1 of the core format.
 const MAGIC: &[u8] = b"\0asm\x01\0\0\0";
 
@@ -66,7 +66,7 @@ pub(crate) enum Refused {
     Unknown(String),
     #[error("no canary runs")]
     NoCanary,
-    #[error("{KEPT} modules are kept, and all of them are in use")]
+    #[error("{MAX_MODULES} modules are kept, and all of them are in use")]
     Full,
     #[error("it cannot be kept: {0}")]
     Storage(#[from] io::Error),
@@ -125,7 +125,7 @@ impl Modules {
         if state.modules.contains_key(&sha256) {
             return Ok(sha256);
         }
-        self.make_room(&mut state)?;
+        self.make_space(&mut state)?;
         if let Some(directory) = &self.directory {
             std::fs::create_dir_all(directory)?;
             // A torn file has another checksum, and is passed over at the next start.
@@ -140,8 +140,8 @@ impl Modules {
         Ok(sha256)
     }
 
-    fn make_room(&self, state: &mut State) -> Result<(), Refused> {
-        if state.modules.len() < KEPT {
+    fn make_space(&self, state: &mut State) -> Result<(), Refused> {
+        if state.modules.len() < MAX_MODULES {
             return Ok(());
         }
         let unused = state.modules.iter().filter(|(sha256, _)| !state.rollout.uses(sha256));

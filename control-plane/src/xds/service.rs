@@ -14,7 +14,7 @@ use super::variant::{Progress, Variant};
 use crate::credentials::Peer;
 use crate::kernel::clock::now_ms;
 use crate::net::fault_of;
-use crate::net::outbox::{self, Kept, Messages, Outbox};
+use crate::net::outbox::{self, Messages, Outbox, Reservation};
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -121,7 +121,7 @@ async fn converse<V: Variant>(
         .enter(conversation.stream, &conversation.node_id, variant, now_ms());
     tracing::info!(node = conversation.node_id, variant, "xDS stream opened");
     let mut stages = xds_publisher.watch();
-    let mut open = conversation.handle(first).await && conversation.tell().await;
+    let mut open = conversation.handle(first).await && conversation.send_updates().await;
     let mut refused = None;
     let mut revoked = pin!(peer.revoked());
     while open {
@@ -145,7 +145,7 @@ async fn converse<V: Variant>(
                     false
                 }
             },
-            changed = stages.changed() => changed && conversation.tell().await,
+            changed = stages.changed() => changed && conversation.send_updates().await,
             () = at(again), if again.is_some() => conversation.repeat().await,
             _ = stopped.changed() => false,
         };
@@ -196,11 +196,11 @@ impl<V: Variant> AdsSession<'_, V> {
 
     async fn handle(&mut self, request: V::Request) -> bool {
         let (_, snapshot) = self.snapshot();
-        let Some(room) = self.out.room(snapshot.bytes()).await else {
+        let Some(reservation) = self.out.reserve(snapshot.bytes()).await else {
             return false;
         };
-        let heard = self.state.handle(request, &snapshot);
-        if let Some(progress) = heard.progress {
+        let handled = self.state.handle(request, &snapshot);
+        if let Some(progress) = handled.progress {
             if let Progress::Refused(kind, reason) = &progress {
                 self.log_refusal(*kind, reason);
             }
@@ -208,8 +208,8 @@ impl<V: Variant> AdsSession<'_, V> {
             self.push_spans.end(&progress);
             self.xds_publisher.clients().answered(self.stream, progress, now_ms());
         }
-        match heard.response {
-            Some(response) => self.send(response, room).await,
+        match handled.response {
+            Some(response) => self.send(response, reservation).await,
             None => true,
         }
     }
@@ -230,7 +230,7 @@ impl<V: Variant> AdsSession<'_, V> {
     }
 
     /// Whatever is new, what others refer to first.
-    async fn tell(&mut self) -> bool {
+    async fn send_updates(&mut self) -> bool {
         let (step, snapshot) = self.snapshot();
         let source = self.source();
         if source != self.offered {
@@ -238,11 +238,11 @@ impl<V: Variant> AdsSession<'_, V> {
             self.offered = source;
         }
         for kind in Kind::ALL {
-            let Some(room) = self.out.room(snapshot.bytes_of(kind)).await else {
+            let Some(reservation) = self.out.reserve(snapshot.bytes_of(kind)).await else {
                 return false;
             };
             if let Some(response) = self.state.pending_response(kind, &snapshot)
-                && !self.send(response, room).await
+                && !self.send(response, reservation).await
             {
                 return false;
             }
@@ -270,16 +270,16 @@ impl<V: Variant> AdsSession<'_, V> {
         let Some(source) = source else { return true };
         let mut once_more = Snapshot::default();
         once_more.set(Kind::Extensions, [resources::filter_again(&source, number)]);
-        let Some(room) = self.out.room(once_more.bytes()).await else {
+        let Some(reservation) = self.out.reserve(once_more.bytes()).await else {
             return false;
         };
         match self.state.repeat(Kind::Extensions, &once_more) {
-            Some(response) => self.send(response, room).await,
+            Some(response) => self.send(response, reservation).await,
             None => true,
         }
     }
 
-    async fn send(&mut self, response: V::Response, room: Kept) -> bool {
+    async fn send(&mut self, response: V::Response, reservation: Reservation) -> bool {
         if let Some(kind) = V::kind(&response) {
             self.push_spans.begin(&self.node_id, kind);
             let module = match self.source() {
@@ -288,6 +288,6 @@ impl<V: Variant> AdsSession<'_, V> {
             };
             self.xds_publisher.clients().sent(self.stream, kind, module);
         }
-        self.out.send(response, room).await
+        self.out.send(response, reservation).await
     }
 }

@@ -56,12 +56,12 @@ fn a_refusal_is_kept_and_not_answered_by_the_same_again() {
         }),
         ..ask(Kind::Clusters, &[], &nonce)
     };
-    let heard = state.handle(refusal, &now);
+    let handled = state.handle(refusal, &now);
     assert_eq!(
-        heard.progress,
+        handled.progress,
         Some(Progress::Refused(Kind::Clusters, "bad cluster".to_owned()))
     );
-    assert_eq!(heard.response, None);
+    assert_eq!(handled.response, None);
     assert_eq!(state.pending_response(Kind::Clusters, &now), None);
 }
 
@@ -78,8 +78,8 @@ fn an_answer_that_was_overtaken_means_nothing() {
         state.handle(ask(Kind::Endpoints, &["a"], &old), &now),
         RequestOutcome::nothing()
     );
-    let heard = state.handle(ask(Kind::Endpoints, &["a"], &new), &now);
-    assert_eq!(heard.progress, Some(Progress::Accepted(Kind::Endpoints)));
+    let handled = state.handle(ask(Kind::Endpoints, &["a"], &new), &now);
+    assert_eq!(handled.progress, Some(Progress::Accepted(Kind::Endpoints)));
 }
 
 #[test]

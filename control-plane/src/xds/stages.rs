@@ -12,11 +12,11 @@ pub(super) fn stages(old: &Settings, new: &Settings) -> Vec<Settings> {
     if routes_change && added {
         // All clusters that will be wanted, under the old routes. The old order comes first: a route that names none goes to
         // the first.
-        let kept = old
+        let remaining = old
             .upstreams
             .iter()
             .map(|known| find(new, &known.name).unwrap_or(known));
-        let upstreams = kept.chain(
+        let upstreams = remaining.chain(
             new.upstreams
                 .iter()
                 .filter(|upstream| find(old, &upstream.name).is_none()),

@@ -18,7 +18,7 @@ const MAX_LEN: usize = 1024;
 /// Bytes of the record.
 const MAX_BYTES: usize = 64 << 10;
 /// For so long a text counts after it was last seen.
-const KEPT_MS: u64 = 600_000;
+const LIFE_MS: u64 = 600_000;
 /// A text is written again when less than this is left of it.
 const RENEWED_MS: u64 = 300_000;
 
@@ -89,26 +89,26 @@ impl Learned {
             let mut known = self.texts.iter();
             known.any(|known| known.route == route && known.text == text && known.until > renewed_ms)
         };
-        let news: Vec<&Vec<u8>> = seen
+        let added: Vec<&Vec<u8>> = seen
             .iter()
             .filter(|text| text.len() <= MAX_LEN && !known(text))
             .take(MAX_TEXTS)
             .collect();
-        if news.is_empty() {
+        if added.is_empty() {
             return;
         }
         let held = map.get(self.record);
         let mut texts = held.as_ref().map(|(bytes, _)| decode(bytes)).unwrap_or_default();
         // A time far ahead comes from a clock that has since jumped back.
-        texts.retain(|text| text.until > now_ms && text.until <= now_ms.saturating_add(KEPT_MS));
-        for new in news {
+        texts.retain(|text| text.until > now_ms && text.until <= now_ms.saturating_add(LIFE_MS));
+        for new in added {
             texts.retain(|known| known.route != route || known.text != *new);
             let bytes: usize = texts.iter().map(|text| text.text.len() + HEAD).sum();
             if texts.iter().filter(|known| known.route == route).count() < MAX_TEXTS
                 && texts.len() < MAX_ROUTES * MAX_TEXTS
                 && bytes + new.len() + HEAD <= MAX_BYTES
             {
-                let until = now_ms.saturating_add(KEPT_MS);
+                let until = now_ms.saturating_add(LIFE_MS);
                 let text = new.clone();
                 texts.push(Text { route, until, text });
             }
@@ -179,10 +179,10 @@ mod tests {
         two.refresh(&map);
         assert_eq!(names(&two, 1, 1_000), ["origin", "x-tenant"]);
         assert_eq!(names(&two, 2, 1_000), ["accept"]);
-        assert!(names(&two, 1, 1_000 + KEPT_MS).is_empty(), "not seen for long");
-        two.learn(&map, 2, &[b"cookie".to_vec()], 1_000 + KEPT_MS);
+        assert!(names(&two, 1, 1_000 + LIFE_MS).is_empty(), "not seen for long");
+        two.learn(&map, 2, &[b"cookie".to_vec()], 1_000 + LIFE_MS);
         one.refresh(&map);
-        assert_eq!(names(&one, 2, 1_000 + KEPT_MS), ["cookie"]);
+        assert_eq!(names(&one, 2, 1_000 + LIFE_MS), ["cookie"]);
     }
 
     #[test]

@@ -77,8 +77,8 @@ codes! {
         ResponseChanged = "response-changed",
         /// A refresh of the filter's own has failed lately.
         BackgroundFailed = "background-failed",
-        /// There is no room for it.
-        NoRoom = "no-room",
+        /// There is no space for it.
+        NoSpace = "no-room",
         /// It had expired when it was to be stored.
         ExpiredOnArrival = "expired-on-arrival",
         /// More kinds of selecting fields than are kept for one URL.

@@ -118,7 +118,7 @@ impl Filter {
     }
 
     /// What metadata says of a key; `None` where it says neither true nor false.
-    pub(crate) fn said(self, source: u32, namespace: &[u8], key: &[u8]) -> Option<bool> {
+    pub(crate) fn metadata_bool(self, source: u32, namespace: &[u8], key: &[u8]) -> Option<bool> {
         let mut value = false;
         let (namespace, key) = (Buffer::of(namespace), Buffer::of(key));
         // SAFETY: Envoy reads both ranges and writes one value before it returns.
@@ -159,8 +159,8 @@ impl Filter {
     }
 
     /// For the stream's own thread, later.
-    pub(crate) fn keep(self) -> Kept {
-        Kept(self)
+    pub(crate) fn keep(self) -> KeptFilter {
+        KeptFilter(self)
     }
 }
 
@@ -203,12 +203,12 @@ impl Filter {
 
 /// A filter that is kept between two hooks, while any thread may visit its worker.
 #[derive(Debug)]
-pub(crate) struct Kept(Filter);
+pub(crate) struct KeptFilter(Filter);
 
 // SAFETY: on another thread it cannot be used: `filter` is unsafe.
-unsafe impl Send for Kept {}
+unsafe impl Send for KeptFilter {}
 
-impl Kept {
+impl KeptFilter {
     /// # Safety
     /// As for [`Filter::of`].
     pub(crate) unsafe fn filter(&self) -> Filter {

@@ -14,15 +14,15 @@ pub(crate) fn run<R>(process: &Process, what: &str, work: impl FnOnce() -> R) ->
     done
 }
 
-/// Has panics told in Envoy's log, with where they happened.
-pub(crate) fn tell_panics() {
+/// Has panics written to Envoy's log, with where they happened.
+pub(crate) fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let said = panic.payload();
-        let text = said
+        let payload = panic.payload();
+        let text = payload
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
-            .or_else(|| said.downcast_ref::<String>().cloned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_default();
         crate::abi::log(ERROR, &format!("panic at {place}: {text}"));
     }));

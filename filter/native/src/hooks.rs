@@ -148,7 +148,7 @@ extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
     abi::stay_loaded();
     match abi::load() {
         Ok(api) => {
-            guard::tell_panics();
+            guard::log_panics();
             let process = Process::start(api);
             if process.shared.is_inherited() {
                 abi::log(2, "what was stored by the module before this one is kept");
@@ -188,7 +188,7 @@ hooks! {
         headers_status(on_stream(process, "a request", stream, |stream, worker| {
             visit(process, this(process, filter), (stream, worker), false, |vm, host, shared| {
                 #[cfg(feature = "panic-trigger")]
-                panic_if_asked(host);
+                panic_if_requested(host);
                 if !end && let Ok(mut exchange) = shared.try_borrow_mut() {
                     exchange.expect_content();
                 }
@@ -279,7 +279,7 @@ hooks! {
 
     fn envoy_dynamic_module_on_http_filter_scheduled(process, _filter: Object, stream: Ours, _event: u64) = (); {
         on_stream(process, "a visit of a worker", stream, |_, worker| {
-            worker.mailbox.heard();
+            worker.mailbox.bell_answered();
             worker.recover(process, true);
             worker.run(process, true);
             if worker.mailbox.has_work() {
@@ -309,7 +309,7 @@ hooks! {
             } else {
                 Note::called_in_vain(number)
             };
-            process.tell([(owner, note)]);
+            process.deliver([(owner, note)]);
             workers::visit(process);
         }
     }
@@ -328,9 +328,9 @@ hooks! {
         // SAFETY: Envoy's until the hook ends.
         let chunks = unsafe { slice(chunks, count).iter().map(|chunk| chunk.bytes()) };
         match process.links.content(config.addr(), id, chunks) {
-            Ok(told) => process.tell(told),
-            Err(told) => {
-                process.tell(told);
+            Ok(notices) => process.deliver(notices),
+            Err(notices) => {
+                process.deliver(notices);
                 // SAFETY: on the main thread; the configuration of this hook.
                 unsafe { (process.api.http_filter_config_reset_http_stream)(config, id) };
             }
@@ -349,14 +349,14 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_config_http_stream_complete(
         process, config: Object, _ours: Ours, id: u64,
     ) = (); {
-        process.tell(process.links.ended(config.addr(), id, false));
+        process.deliver(process.links.ended(config.addr(), id, false));
         workers::visit(process);
     }
 
     fn envoy_dynamic_module_on_http_filter_config_http_stream_reset(
         process, config: Object, _ours: Ours, id: u64, _reason: u32,
     ) = (); {
-        process.tell(process.links.ended(config.addr(), id, true));
+        process.deliver(process.links.ended(config.addr(), id, true));
         workers::visit(process);
     }
 }
@@ -389,7 +389,7 @@ mod idle {
 /// Panics as a defect would, for the story that shows that it is caught. Compiled only into the test module.
 #[cfg(feature = "panic-trigger")]
 #[allow(clippy::panic)]
-fn panic_if_asked(host: &crate::host::NativeHost<'_>) {
+fn panic_if_requested(host: &crate::host::NativeHost<'_>) {
     use filter_core::driver::host::{Headers, MapKind};
     let map = host.header_map(MapKind::Request).unwrap_or_default();
     let lines = filter_core::driver::host::header_map::parse(&map);

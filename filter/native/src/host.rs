@@ -8,7 +8,7 @@ use crate::envoy::Filter;
 use crate::errand::{Errand, Task};
 use crate::mailbox::Mailbox;
 use crate::process::Process;
-use crate::reply::{Action, Reply, kept};
+use crate::reply::{Action, Reply, owned_body};
 use crate::waiting::Waiting;
 use bytes::Bytes;
 use filter_core::driver::host::{
@@ -77,11 +77,11 @@ impl NativeHost<'_> {
     }
 
     /// `namespace NUL key` of the metadata of a route or a cluster: the core asks for what is true or false.
-    fn said(&self, source: u32, path: &[u8]) -> Option<Vec<u8>> {
+    fn metadata_bool(&self, source: u32, path: &[u8]) -> Option<Vec<u8>> {
         let end = path.iter().position(|byte| *byte == 0)?;
         let (namespace, key) = (path.get(..end)?, path.get(end + 1..)?);
-        let said = self.filter.get()?.said(source, namespace, key)?;
-        Some(vec![u8::from(said)])
+        let metadata_bool = self.filter.get()?.metadata_bool(source, namespace, key)?;
+        Some(vec![u8::from(metadata_bool)])
     }
 
     /// Whether filters have left anything under that name.
@@ -208,8 +208,8 @@ impl Properties for NativeHost<'_> {
             b"upstream\0address" => self.text(attribute::UPSTREAM_ADDRESS),
             b"upstream\0local_address" => self.text(attribute::UPSTREAM_LOCAL_ADDRESS),
             _ => None
-                .or_else(|| self.said(metadata::CLUSTER, path.strip_prefix(OF_CLUSTER)?))
-                .or_else(|| self.said(metadata::ROUTE, path.strip_prefix(OF_ROUTE)?))
+                .or_else(|| self.metadata_bool(metadata::CLUSTER, path.strip_prefix(OF_CLUSTER)?))
+                .or_else(|| self.metadata_bool(metadata::ROUTE, path.strip_prefix(OF_ROUTE)?))
                 .or_else(|| self.left(path.strip_prefix(OF_FILTERS)?))
                 .or_else(|| self.filter.get()?.state(path.strip_prefix(OF_STREAM)?)),
         }
@@ -226,7 +226,7 @@ impl Streams for NativeHost<'_> {
         self.note(Action::Reply(Reply {
             status: reply.status,
             fields: reply.fields.to_vec(),
-            body: kept(reply),
+            body: owned_body(reply),
             details: reply.details.to_owned(),
             in_place: self.in_response,
         }))

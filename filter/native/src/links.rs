@@ -42,10 +42,10 @@ struct Known {
 pub(crate) struct Links(Mutex<Known>);
 
 /// Whom to tell what.
-pub(crate) type Told = (u32, Note);
+pub(crate) type Notice = (u32, Note);
 
 impl Link {
-    fn end(self, status: u32) -> Told {
+    fn end(self, status: u32) -> Notice {
         let note = match self.kind {
             Kind::Stream => Note::Closed {
                 stream: self.number,
@@ -150,7 +150,7 @@ impl Links {
     pub(crate) fn lines<'l>(&self, config: usize, envoys: u64, lines: impl Iterator<Item = (&'l [u8], &'l [u8])>) {
         let status = grpc::status_in(lines);
         if let Some(link) = self.lock().get(id(config, envoys)) {
-            link.status = link.status.filter(|said| *said != grpc::OK).or(status);
+            link.status = link.status.filter(|status| *status != grpc::OK).or(status);
         }
     }
 
@@ -160,17 +160,17 @@ impl Links {
         config: usize,
         envoys: u64,
         chunks: impl Iterator<Item = &'c [u8]>,
-    ) -> Result<Vec<Told>, Vec<Told>> {
+    ) -> Result<Vec<Notice>, Vec<Notice>> {
         let mut known = self.lock();
         let Some(link) = known.get(id(config, envoys)) else {
             return Ok(Vec::new());
         };
         chunks.for_each(|chunk| link.frames.push(chunk));
-        let mut told = Vec::new();
+        let mut notices = Vec::new();
         loop {
             match link.frames.next() {
-                Ok(None) => return Ok(told),
-                Ok(Some(message)) if link.kind == Kind::Stream => told.push((
+                Ok(None) => return Ok(notices),
+                Ok(Some(message)) if link.kind == Kind::Stream => notices.push((
                     link.owner,
                     Note::Message {
                         stream: link.number,
@@ -180,16 +180,16 @@ impl Links {
                 Ok(Some(message)) => link.answer = message,
                 Err(grpc::Unreadable) => {
                     if let Some(link) = known.take(id(config, envoys)) {
-                        told.push(link.end(grpc::INTERNAL));
+                        notices.push(link.end(grpc::INTERNAL));
                     }
-                    return Err(told);
+                    return Err(notices);
                 }
             }
         }
     }
 
     /// It has come to its end, or was reset. Whom to tell.
-    pub(crate) fn ended(&self, config: usize, envoys: u64, reset: bool) -> Option<Told> {
+    pub(crate) fn ended(&self, config: usize, envoys: u64, reset: bool) -> Option<Notice> {
         let link = self.lock().take(id(config, envoys))?;
         let otherwise = if reset { grpc::UNAVAILABLE } else { grpc::UNKNOWN };
         let status = link.status.unwrap_or(otherwise);
@@ -203,7 +203,7 @@ impl Links {
     }
 
     /// A configuration is gone, and its calls with it. Whom to tell.
-    pub(crate) fn drop_config(&self, config: usize) -> Vec<Told> {
+    pub(crate) fn drop_config(&self, config: usize) -> Vec<Notice> {
         let mut known = self.lock();
         let ids: Vec<Id> = known.links.keys().filter(|id| id.0 == config).copied().collect();
         let gone = ids.into_iter().filter_map(|id| known.take(id));
@@ -230,10 +230,10 @@ mod tests {
         let links = Links::default();
         started(&links, Kind::Stream);
         let sent = [grpc::frame(b"a"), grpc::frame(b"b")].concat();
-        let told = links.content(config(), 3, sent.chunks(4)).unwrap();
-        let read: Vec<&[u8]> = told
+        let notices = links.content(config(), 3, sent.chunks(4)).unwrap();
+        let read: Vec<&[u8]> = notices
             .iter()
-            .map(|told| match told {
+            .map(|notices| match notices {
                 (1, Note::Message { stream: 7, message }) => message.as_slice(),
                 other => panic!("{other:?}"),
             })
@@ -272,11 +272,11 @@ mod tests {
     fn an_unreadable_message_ends_the_call() {
         let links = Links::default();
         started(&links, Kind::Stream);
-        let told = links
+        let notices = links
             .content(config(), 3, [&[1_u8, 0, 0, 0, 0][..]].into_iter())
             .unwrap_err();
         assert!(matches!(
-            told.as_slice(),
+            notices.as_slice(),
             [(
                 1,
                 Note::Closed {
@@ -291,9 +291,9 @@ mod tests {
     fn calls_end_with_their_configuration() {
         let links = Links::default();
         started(&links, Kind::Call);
-        let told = links.drop_config(config());
+        let notices = links.drop_config(config());
         assert!(matches!(
-            told.as_slice(),
+            notices.as_slice(),
             [(
                 1,
                 Note::Called {

@@ -37,7 +37,7 @@ impl Mailbox {
         }
     }
 
-    pub(crate) fn tell(&self, note: Note) {
+    pub(crate) fn deliver(&self, note: Note) {
         lock(&self.inbox).notes.push_back(note);
     }
 
@@ -72,8 +72,8 @@ impl Mailbox {
         true
     }
 
-    /// The bell was heard.
-    pub(crate) fn heard(&self) {
+    /// The bell that was rung has been answered.
+    pub(crate) fn bell_answered(&self) {
         lock(&self.bells).rung = None;
     }
 

@@ -4,7 +4,7 @@
 use crate::abi::Api;
 use crate::envoy;
 use crate::errand::Errand;
-use crate::links::{Links, Told};
+use crate::links::{Links, Notice};
 use crate::mailbox::{Mailbox, lock};
 use crate::shared::Shared;
 use crate::statistics::{Defined, Statistics};
@@ -125,14 +125,14 @@ impl Process {
         let number = usize::try_from(self.next_number()).ok()?.max(1);
         let document: Arc<[u8]> = Arc::from(document);
         let mut configs = lock(&self.configs);
-        let is_news = configs.last().is_none_or(|before| before.document != document);
+        let is_changed = configs.last().is_none_or(|before| before.document != document);
         configs.push(Config {
             number,
             envoys,
             document: Arc::clone(&document),
             defined,
         });
-        Some((number, is_news.then_some(document)))
+        Some((number, is_changed.then_some(document)))
     }
 
     /// A configuration is gone. Where it was the newest and the one before is another one, that one's text: it is in force again.
@@ -143,7 +143,7 @@ impl Process {
         let gone = configs.remove(at);
         let before = configs.last().map(|config| Arc::clone(&config.document));
         drop(configs);
-        self.tell(self.links.drop_config(gone.envoys.address()));
+        self.deliver(self.links.drop_config(gone.envoys.address()));
         before.filter(|document| was_newest && *document != gone.document)
     }
 
@@ -189,11 +189,11 @@ impl Process {
         self.call_main();
     }
 
-    /// Passes notes on to their workers.
-    pub(crate) fn tell(&self, told: impl IntoIterator<Item = Told>) {
-        for (owner, note) in told {
+    /// Delivers notes to their workers.
+    pub(crate) fn deliver(&self, notices: impl IntoIterator<Item = Notice>) {
+        for (owner, note) in notices {
             if let Some(mailbox) = self.mailbox(owner) {
-                mailbox.tell(note);
+                mailbox.deliver(note);
                 self.ring(&mailbox);
             }
         }
@@ -204,10 +204,10 @@ impl Process {
         self.called.store(false, Ordering::Release);
     }
 
-    /// Hands Envoy the statistics.
-    pub(crate) fn tell_statistics(&self) {
+    /// Exports the statistics to Envoy.
+    pub(crate) fn export_statistics(&self) {
         if let Some(config) = lock(&self.configs).last() {
-            self.statistics.tell(&config.envoys, &config.defined);
+            self.statistics.export(&config.envoys, &config.defined);
         }
     }
 
@@ -239,7 +239,7 @@ impl Process {
                 None => errand.fail(&self.links),
             };
             drop(configs);
-            self.tell(note.map(|note| (owner, note)));
+            self.deliver(note.map(|note| (owner, note)));
         }
         any
     }

@@ -60,7 +60,7 @@ pub(crate) struct Reply {
 }
 
 /// The content of a reply, past the end of the hook: of a stored response without a copy.
-pub(crate) fn kept(reply: &LocalReply<'_>) -> Bytes {
+pub(crate) fn owned_body(reply: &LocalReply<'_>) -> Bytes {
     let part_of = |memory: &Bytes| {
         let start = reply.body.as_ptr().addr().checked_sub(memory.as_ptr().addr())?;
         let end = start.checked_add(reply.body.len())?;
@@ -134,15 +134,15 @@ mod tests {
             memory,
             details: "",
         };
-        let body = kept(&reply(&memory[9..], Some(&memory)));
+        let body = owned_body(&reply(&memory[9..], Some(&memory)));
         assert_eq!((body.as_ref(), body.as_ptr()), (&b"body"[..], memory[9..].as_ptr()));
         for elsewhere in [&b"body"[..], b""] {
-            assert_eq!(kept(&reply(elsewhere, Some(&memory))), elsewhere);
-            assert_eq!(kept(&reply(elsewhere, None)), elsewhere);
+            assert_eq!(owned_body(&reply(elsewhere, Some(&memory))), elsewhere);
+            assert_eq!(owned_body(&reply(elsewhere, None)), elsewhere);
         }
         // It begins within the memory, and goes on behind its end.
         let part = memory.slice(..11);
-        assert_eq!(kept(&reply(&memory[9..], Some(&part))), &b"body"[..]);
+        assert_eq!(owned_body(&reply(&memory[9..], Some(&part))), &b"body"[..]);
     }
 
     #[test]

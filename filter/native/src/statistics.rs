@@ -51,8 +51,8 @@ impl Statistics {
         Defined(self.names.iter().map(|name| config.define_counter(name)).collect())
     }
 
-    /// Tells Envoy.
-    pub(crate) fn tell(&self, config: &Config, defined: &Defined) {
+    /// Exports the statistics to Envoy.
+    pub(crate) fn export(&self, config: &Config, defined: &Defined) {
         for (pending, number) in self.pending.iter().zip(&defined.0) {
             let Some(number) = number else { continue };
             let by = pending.swap(0, Ordering::Relaxed);

@@ -1,11 +1,11 @@
 //! A stream that waits.
 #![allow(unsafe_code)]
 
-use crate::envoy::{Filter, Kept};
+use crate::envoy::{Filter, KeptFilter};
 
 /// Listed in its worker as long as its filter is alive and waits.
 #[derive(Debug)]
-pub(crate) struct Waiting(Kept);
+pub(crate) struct Waiting(KeptFilter);
 
 impl Waiting {
     pub(crate) fn of(filter: Filter) -> Self {

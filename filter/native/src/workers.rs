@@ -70,7 +70,7 @@ fn make(process: &Process) {
 fn spread(process: &'static Process, document: &Arc<[u8]>) {
     let root = process.next_number();
     for worker in all() {
-        worker.mailbox.tell(Note::Configure {
+        worker.mailbox.deliver(Note::Configure {
             root,
             document: Arc::clone(document),
         });
@@ -83,7 +83,7 @@ pub(crate) fn on_main(process: &'static Process, event: u64) {
     process.main_came();
     if event == TICK {
         all().iter().for_each(|worker| worker.mailbox.tick());
-        process.tell_statistics();
+        process.export_statistics();
     }
     visit(process);
 }

@@ -69,8 +69,8 @@ impl Findings {
 
     fn unknown(&mut self, path: String, name: &str, known: &[&str]) {
         // A document may have many thousands of such names, and the nearest known one takes long to find.
-        let told = self.ignored.as_ref().unwrap_or(&self.violations);
-        if told.len() >= MAX_VIOLATIONS {
+        let findings = self.ignored.as_ref().unwrap_or(&self.violations);
+        if findings.len() >= MAX_VIOLATIONS {
             return;
         }
         let problem = unknown_field(name, known);

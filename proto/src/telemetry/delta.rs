@@ -77,13 +77,13 @@ pub fn take_bounded(pending: &mut TelemetryDelta, max_bytes: usize) -> Telemetry
     let mut requests = std::mem::take(&mut pending.requests);
     let mut taken = std::mem::take(pending);
     // Tag and length of an embedded message take at most six bytes at these sizes.
-    let mut room = max_bytes.saturating_sub(taken.encoded_len());
+    let mut budget = max_bytes.saturating_sub(taken.encoded_len());
     let fitting = requests
         .iter()
         .take_while(|series| {
             let needed = series.encoded_len() + 6;
-            let fits = needed <= room;
-            room = room.saturating_sub(needed);
+            let fits = needed <= budget;
+            budget = budget.saturating_sub(needed);
             fits
         })
         .count();

@@ -1,5 +1,5 @@
-//! The eviction policies are there twice: in the filter's store, and in the miniature caches from which the control plane predicts. One
-//! trace of requests through both ties them to each other.
+//! The filter's store and the miniature caches from which the control plane predicts evict by the same rules. One trace of requests
+//! through both shows that they also use them alike: in sampling, ageing and counting.
 
 use control_domain::what_if::{MOST_KEYS, WhatIf};
 use filter_core::shared_map::MemoryMap;

@@ -139,7 +139,7 @@ fn caching(look: &mut Look<'_, '_>, guard: &Guard<'_>) -> Option<Caching> {
     possible &= lifetime::set(look, &mut caching);
     possible &= bypass::set(look, &mut caching);
     request_fields::set(look, &mut caching);
-    if !key::has_room(&caching) {
+    if !key::is_expressible(&caching) {
         let says = not_cached("The settings take 16 fields and 16 cookies in a key, with names of 64 bytes");
         look.note(directive, Note::impossible("key_not_possible", says));
         possible = false;

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 const MAX_PARTS: usize = 16;
 const MAX_NAME: usize = 64;
 
-/// Whether the settings have room for the parts of a key.
-pub(crate) fn has_room(caching: &Caching) -> bool {
+/// Whether settings can hold the parts of the key.
+pub(crate) fn is_expressible(caching: &Caching) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let sound = |name: &String| !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(token);
     let sets = [&caching.key_headers, &caching.key_cookies, &caching.credential_headers];

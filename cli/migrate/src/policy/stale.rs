@@ -49,7 +49,7 @@ pub(crate) fn set(look: &mut Look<'_, '_>, caching: &mut Caching, inactive: u64)
         );
         look.note_of_cache(directive, Note::changed("stale_window", says));
     }
-    let kept = |word: &&String| {
+    let is_dropped = |word: &&String| {
         let failures = FAILURES.contains(&word.as_str());
         failures
             && caching.stale_if_error.is_none()
@@ -57,7 +57,7 @@ pub(crate) fn set(look: &mut Look<'_, '_>, caching: &mut Caching, inactive: u64)
             || word.starts_with("http_4")
             || *word == "invalid_header"
     };
-    let left_out: Vec<&str> = directive.args.iter().filter(kept).map(String::as_str).collect();
+    let left_out: Vec<&str> = directive.args.iter().filter(is_dropped).map(String::as_str).collect();
     if !left_out.is_empty() {
         let says = format!(
             "Nothing stale serves for {}: stale_if_error means error, timeout, 500, 502, 503 and 504 together, max_stale_on_outage means error \

@@ -16,8 +16,8 @@ pub(super) fn reachable(session: &Session, findings: &mut Findings) -> bool {
     match session.client.get("/health/live") {
         Ok(_) => findings.ok("control plane", format!("{server}{from} answers")),
         // A probe that is closed is answered too.
-        Err(Failure::Credentials { told, advice }) => {
-            findings.fail("credentials", told, &advice);
+        Err(Failure::Credentials { message, advice }) => {
+            findings.fail("credentials", message, &advice);
             return false;
         }
         Err(failure) => {
@@ -65,18 +65,18 @@ pub(super) fn credentials(session: &Session, health: &Value, findings: &mut Find
     }
 }
 
-/// Asks for something that changes nothing and needs the greatest role: a refusal tells the own one.
+/// Asks for something that changes nothing and needs the highest role: the refusal names our own.
 fn role(session: &Session) -> String {
-    let asked = session
+    let answer = session
         .client
         .ask(Method::POST, "/cache/restore")
         .query(&[("dry_run", Some("true".to_owned()))])
         .body("application/json", "?")
         .send();
-    match asked {
-        Err(Failure::Credentials { told, .. }) => match told.rsplit_once(", ") {
+    match answer {
+        Err(Failure::Credentials { message, .. }) => match message.rsplit_once(", ") {
             Some((_, own)) => own.to_owned(),
-            None => told,
+            None => message,
         },
         Err(Failure::Refused { .. } | Failure::Conflict { .. }) | Ok(_) => "it has the role admin".to_owned(),
         Err(failure) => format!("its role is not known ({failure})"),

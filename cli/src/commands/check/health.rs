@@ -32,13 +32,13 @@ pub(super) fn components(health: &Value, findings: &mut Findings) {
     );
 }
 
-/// The difference between the clock of the control plane and the one here. Its answer was made between `asked` and `answered`.
-pub(super) fn clock(health: &Value, asked: SystemTime, answered: SystemTime, findings: &mut Findings) {
+/// The difference between the clock of the control plane and the one here. Its answer was made between `sent_at` and `answered_at`.
+pub(super) fn clock(health: &Value, sent_at: SystemTime, answered_at: SystemTime, findings: &mut Findings) {
     let Some(there) = health["as_of"].as_u64() else {
         return findings.warn("clock", "the control plane does not tell its time", "");
     };
     let there = UNIX_EPOCH + Duration::from_millis(there);
-    let (text, apart) = match (there.duration_since(answered), asked.duration_since(there)) {
+    let (text, apart) = match (there.duration_since(answered_at), sent_at.duration_since(there)) {
         (Ok(ahead), _) => (
             format!(
                 "the control plane is {:.1} s ahead of this machine",
@@ -121,15 +121,15 @@ mod tests {
     fn a_clock_is_judged_only_by_what_the_round_trip_cannot_explain() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let health = json!({"as_of": 1_000_000});
-        for (asked, answered, expected) in [
+        for (sent_at, answered_at, expected) in [
             (990, 1_010, Verdict::Ok),
             (999, 999, Verdict::Ok),
             (990, 991, Verdict::Warn),
             (1_010, 1_011, Verdict::Warn),
         ] {
             let mut findings = Findings::default();
-            clock(&health, at(asked), at(answered), &mut findings);
-            assert_eq!(verdicts(&findings), [("clock", expected)], "{asked}");
+            clock(&health, at(sent_at), at(answered_at), &mut findings);
+            assert_eq!(verdicts(&findings), [("clock", expected)], "{sent_at}");
         }
     }
 

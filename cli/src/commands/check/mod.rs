@@ -110,15 +110,15 @@ fn look(session: &Session, findings: &mut Findings) {
     if !access::reachable(session, findings) {
         return;
     }
-    let asked = std::time::SystemTime::now();
+    let sent_at = std::time::SystemTime::now();
     let health = match session.client.get("/health") {
         Ok(health) => health,
         Err(failure) => return findings.failure("credentials", &failure),
     };
-    let answered = std::time::SystemTime::now();
+    let answered_at = std::time::SystemTime::now();
     access::credentials(session, &health, findings);
     access::version(session, findings);
-    health::clock(&health, asked, answered, findings);
+    health::clock(&health, sent_at, answered_at, findings);
     health::components(&health, findings);
     with(session, findings, "envoys", "/fleet", fleet::connected);
     with(session, findings, "statistics", "/fleet/health", fleet::health);

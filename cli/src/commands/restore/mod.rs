@@ -52,7 +52,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
     let path = &arguments.file;
     let Some(ends) = snapshot::ends(path)? else {
         return Err(Failure::Refused {
-            told: format!(
+            message: format!(
                 "{} is half a snapshot, or none: its end is missing; nothing was sent",
                 path.display()
             ),
@@ -61,7 +61,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
     };
     if arguments.dry_run {
         let report = tried(session, arguments)?;
-        return told(session, arguments, &report);
+        return report_outcome(session, arguments, &report);
     }
     let watch = Watch::begin(session, "Restore")?;
     let mut work = Work {
@@ -100,7 +100,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, Failure>
     }
     watch.close();
     restored?;
-    told(session, arguments, &report)
+    report_outcome(session, arguments, &report)
 }
 
 /// What would become of it.
@@ -223,7 +223,7 @@ impl Work<'_> {
             // The attempt before may not have been given up yet at the other end.
             let again = match &failure {
                 Failure::Unreachable { .. } => true,
-                Failure::Conflict { told, .. } => attempt > 1 && !told.contains("cancelled"),
+                Failure::Conflict { message, .. } => attempt > 1 && !message.contains("cancelled"),
                 _ => false,
             };
             if !again || attempt >= TRIES || self.watch.is_interrupted() {
@@ -272,7 +272,7 @@ fn add(sum: &mut Value, report: &Value) {
     sum["not_answered"] = json!(silent);
 }
 
-fn told(session: &Session, arguments: &Arguments, report: &Value) -> Result<Outcome, Failure> {
+fn report_outcome(session: &Session, arguments: &Arguments, report: &Value) -> Result<Outcome, Failure> {
     let silent = report["not_answered"].as_array().map_or(0, Vec::len);
     session.output.show(report, |paint| {
         let mut table = Table::new(&["READ", "RESTORED", "KEPT", "EXPIRED", "PURGED", "REFUSED", "ENVOYS"]);

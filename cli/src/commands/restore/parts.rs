@@ -182,7 +182,7 @@ impl Parts {
 
     fn no_snapshot(&self) -> Failure {
         Failure::Refused {
-            told: format!("{} is no snapshot as the control plane writes it", self.path.display()),
+            message: format!("{} is no snapshot as the control plane writes it", self.path.display()),
             violations: Vec::new(),
         }
     }

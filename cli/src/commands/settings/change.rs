@@ -126,7 +126,7 @@ pub(super) fn write(
     how: &How,
 ) -> Result<Outcome, Failure> {
     let written = send(session, method, path, document, base, how)?;
-    session.output.show(&written, |paint| told(&written, how, paint))?;
+    session.output.show(&written, |paint| summary(&written, how, paint))?;
     Ok(Outcome::of(is_everywhere(&written)))
 }
 
@@ -140,7 +140,7 @@ pub(super) fn is_everywhere(written: &Value) -> bool {
 }
 
 /// What became of a change.
-pub(super) fn told(written: &Value, how: &How, paint: Paint) -> String {
+pub(super) fn summary(written: &Value, how: &How, paint: Paint) -> String {
     let mut text = differences(list(written, "changes"), paint);
     let revision = text_of(&written["revision"]);
     text += &match (written["dry_run"] == true, written["changed"] == false) {
@@ -210,8 +210,8 @@ mod tests {
             Ok(json!({"a": 1, "b": {"c": "5s"}}))
         );
         for wrong in ["", "# nothing\n", "{\"a\": }", "a: [1\nb: 2"] {
-            let told = parse(wrong).unwrap_err();
-            assert!(!told.is_empty() && !told.contains('\n'), "{told}");
+            let message = parse(wrong).unwrap_err();
+            assert!(!message.is_empty() && !message.contains('\n'), "{message}");
         }
     }
 
@@ -219,7 +219,7 @@ mod tests {
     fn a_change_is_shown_with_what_was_and_what_is() {
         let written = json!({"revision": 4, "dry_run": false, "changed": true, "stragglers": ["b"], "refused": [], "notices": [],
             "changes": [{"path": "/default_ttl", "before": "0s", "after": "5m"}, {"path": "/routes/0", "before": null, "after": {"name": "a"}}]});
-        let text = told(&written, &How::default(), Paint::new(false));
+        let text = summary(&written, &How::default(), Paint::new(false));
         let expected =
             "- /default_ttl: 0s\n+ /default_ttl: 5m\n+ /routes/0: {\"name\":\"a\"}\nRevision 4.\nNot yet on: b\n";
         assert_eq!(text, expected);

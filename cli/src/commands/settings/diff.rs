@@ -103,10 +103,10 @@ mod tests {
     fn differences_are_told_by_path() {
         let from = json!({"a": 1, "b": {"c": "5s"}, "gone": true});
         let to = json!({"a": 1, "b": {"c": "9s", "d": 2}});
-        let mut told: Vec<_> = between(&from, &to).iter().map(ToString::to_string).collect();
-        told.sort();
+        let mut lines: Vec<_> = between(&from, &to).iter().map(ToString::to_string).collect();
+        lines.sort();
         assert_eq!(
-            told,
+            lines,
             [
                 r#"{"after":"9s","before":"5s","path":"/b/c"}"#,
                 r#"{"after":2,"before":null,"path":"/b/d"}"#,

@@ -1,7 +1,7 @@
 //! The settings in an editor. Whatever happens, the text that was written is kept in a file until it is in force.
 
 use super::Session;
-use super::change::{Base, How, differences, is_everywhere, parse, send, told};
+use super::change::{Base, How, differences, is_everywhere, parse, send, summary};
 use crate::failure::{Failure, NO, Outcome};
 use crate::output::{Paint, can_ask, complain, confirmed, errors_are_coloured, json, note, yaml};
 use clap::Args;
@@ -45,7 +45,7 @@ pub(super) fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, F
     };
     let file = keep(&original, arguments.json)?;
     let ended = attempts(session, arguments, &base, &file, &original);
-    let kept = format!(
+    let recovery = format!(
         "Your text is kept in {0}; go on with: optimizer settings edit --from {0}",
         file.display()
     );
@@ -56,10 +56,10 @@ pub(super) fn run(session: &Session, arguments: &Arguments) -> Result<Outcome, F
             Ok(outcome)
         }
         Ok(Ended::Kept(outcome)) => {
-            note(&kept);
+            note(&recovery);
             Ok(outcome)
         }
-        Err(failure) => Err(failure.advised(kept)),
+        Err(failure) => Err(failure.advised(recovery)),
     }
 }
 
@@ -100,7 +100,7 @@ fn attempts(
         }
         let judged = parse(&text)
             .map_err(|reason| Failure::Refused {
-                told: format!("This is neither JSON nor YAML: {reason}"),
+                message: format!("This is neither JSON nor YAML: {reason}"),
                 violations: Vec::new(),
             })
             .and_then(|document| Ok((judge(session, &document, base, &arguments.how)?, document)));
@@ -141,7 +141,7 @@ fn write(
 ) -> Result<Ended, Failure> {
     let how = &arguments.how;
     if would["changed"] == false || how.dry_run {
-        session.output.show(would, |paint| told(would, how, paint))?;
+        session.output.show(would, |paint| summary(would, how, paint))?;
         let same = would["changed"] == false;
         return Ok(if same {
             Ended::Done(Outcome::Yes)
@@ -166,7 +166,7 @@ fn write(
         }
     }
     let written = send(session, Method::PUT, "/settings", document, base, how)?;
-    session.output.show(&written, |paint| told(&written, how, paint))?;
+    session.output.show(&written, |paint| summary(&written, how, paint))?;
     Ok(Ended::Done(Outcome::of(is_everywhere(&written))))
 }
 

@@ -170,16 +170,16 @@ fn history_text(history: &Value, paint: Paint) -> String {
                 text_of(&change["after"])
             )
         };
-        let mut told: Vec<_> = changes.iter().take(3).map(of).collect();
-        if changes.len() > told.len() {
-            told.push(format!("and {} more", changes.len() - told.len()));
+        let mut shown: Vec<_> = changes.iter().take(3).map(of).collect();
+        if changes.len() > shown.len() {
+            shown.push(format!("and {} more", changes.len() - shown.len()));
         }
         table.row([
             text_of(&recorded["revision"]),
             time(&recorded["at"]),
             text_of(&recorded["who"]),
             text_of(&recorded["door"]),
-            told.join(", "),
+            shown.join(", "),
             text_of(&recorded["reason"]),
         ]);
     }

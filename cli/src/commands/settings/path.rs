@@ -152,8 +152,8 @@ mod tests {
         let document = json!({"breaker": {"probes": 3}, "routes": [{"name": "a"}]});
         assert_eq!(part(&document, Some("breaker.probes")).unwrap(), &json!(3));
         assert_eq!(part(&document, Some("/routes/0/name")).unwrap(), &json!("a"));
-        let told = part(&document, Some("breaker.prob")).unwrap_err().to_string();
-        assert_eq!(told, "breaker.prob: there is no prob; there are probes");
+        let message = part(&document, Some("breaker.prob")).unwrap_err().to_string();
+        assert_eq!(message, "breaker.prob: there is no prob; there are probes");
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Board<'_> {
     /// Draws it.
     pub(super) fn draw(&self, area: Rect, buffer: &mut Buffer) {
         let alerts = u16::try_from(self.list(&self.figures.alerts).len()).unwrap_or(u16::MAX);
-        let [head, key, curves, fleet, middle, keys, foot] = Layout::vertical([
+        let [head, key, curves, fleet, middle, keys, footer] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(4),
             Constraint::Length(5),
@@ -43,7 +43,7 @@ impl Board<'_> {
         self.breakers(breakers, buffer);
         self.alerts(alerts, buffer);
         self.keys(keys, buffer);
-        Line::styled("q ends", self.style(Color::DarkGray)).render(foot, buffer);
+        Line::styled("q ends", self.style(Color::DarkGray)).render(footer, buffer);
     }
 
     fn style(&self, colour: Color) -> Style {

@@ -69,8 +69,8 @@ mod tests {
         assert_eq!(fill(24, 80.0, 1), Some(80.0));
         assert_eq!(fill(23, 10.0, 600), Some(80.0), "another hour");
         assert_eq!(fill(168, 60.0, 600), Some(60.0));
-        let kept: Baseline = serde_json::from_str(&serde_json::to_string(&baseline).unwrap()).unwrap();
-        assert_eq!(kept.usual(noon), Some(60.0));
+        let read_back: Baseline = serde_json::from_str(&serde_json::to_string(&baseline).unwrap()).unwrap();
+        assert_eq!(read_back.usual(noon), Some(60.0));
     }
 
     #[test]

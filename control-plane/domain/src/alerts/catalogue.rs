@@ -47,10 +47,10 @@ mod tests {
 
     fn anchor(heading: &str) -> String {
         let text = heading.trim_start_matches('#').replace('*', "").trim().to_lowercase();
-        let kept = text
+        let lines = text
             .chars()
             .filter(|sign| sign.is_alphanumeric() || "-_ ".contains(*sign));
-        kept.collect::<String>().trim().replace(' ', "-")
+        lines.collect::<String>().trim().replace(' ', "-")
     }
 
     #[test]

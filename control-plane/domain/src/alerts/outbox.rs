@@ -41,14 +41,14 @@ pub struct Notification {
     pub due_ms: Millis,
 }
 
-/// The notifications that wait, and what each receiver has been told.
+/// The notifications that wait, and what each receiver has been notified of.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outbox {
     waiting: Vec<Notification>,
     next: u64,
     /// By receiver: the alerts it believes to be on, by id.
-    #[serde(default)]
-    told: BTreeMap<String, BTreeMap<String, Alert>>,
+    #[serde(default, rename = "told")]
+    notified: BTreeMap<String, BTreeMap<String, Alert>>,
     given_up: u64,
 }
 
@@ -60,25 +60,25 @@ impl Outbox {
     /// It compares the present state with the last notifications instead of following changes. So after a restart, or
     /// at the end of a silence, nothing is sent twice and nothing is left out.
     pub fn reconcile(&mut self, receiver: &str, firing: &[(&Alert, bool)], now_ms: Millis) -> bool {
-        let told = self.told.entry(receiver.to_owned()).or_default();
-        let mut news = Vec::new();
+        let notified = self.notified.entry(receiver.to_owned()).or_default();
+        let mut changes = Vec::new();
         for (alert, wanted) in firing {
-            let known = told.get(&alert.id).map(|alert| alert.severity);
+            let known = notified.get(&alert.id).map(|alert| alert.severity);
             if known == Some(alert.severity) || (known.is_none() && !wanted) {
                 continue;
             }
-            told.insert(alert.id.clone(), (*alert).clone());
-            news.push((Action::Trigger, (*alert).clone(), known));
+            notified.insert(alert.id.clone(), (*alert).clone());
+            changes.push((Action::Trigger, (*alert).clone(), known));
         }
-        told.retain(|id, alert| {
+        notified.retain(|id, alert| {
             let is_on = firing.iter().any(|(alert, _)| alert.id == *id);
             if !is_on {
-                news.push((Action::Resolve, alert.resolved(now_ms), None));
+                changes.push((Action::Resolve, alert.resolved(now_ms), None));
             }
             is_on
         });
-        let changed = !news.is_empty();
-        for (action, alert, replaces) in news {
+        let changed = !changes.is_empty();
+        for (action, alert, replaces) in changes {
             self.put(receiver, action, alert, replaces, now_ms);
         }
         changed
@@ -134,7 +134,7 @@ impl Outbox {
 
     /// Notifications waiting, and given up since the beginning.
     #[must_use]
-    pub fn standing(&self) -> (usize, u64) {
+    pub fn counts(&self) -> (usize, u64) {
         (self.waiting.len(), self.given_up)
     }
 }
@@ -228,6 +228,6 @@ mod tests {
         for receiver in 0..2_000 {
             outbox.reconcile(&receiver.to_string(), &[(&alert(Severity::Warning), true)], 0);
         }
-        assert_eq!(outbox.standing(), (MAX_WAITING, 1_000));
+        assert_eq!(outbox.counts(), (MAX_WAITING, 1_000));
     }
 }

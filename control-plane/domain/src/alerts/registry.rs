@@ -121,7 +121,7 @@ impl AlertRegistry {
 
     /// The severity of a rule's alert that is on; the worst where there are several.
     #[must_use]
-    pub fn standing(&self, name: &str) -> Option<Severity> {
+    pub fn active_severity(&self, name: &str) -> Option<Severity> {
         let firing = self.alerts.values().filter(|alert| alert.state == State::Firing);
         firing
             .filter(|alert| alert.name == name)
@@ -256,12 +256,12 @@ impl AlertRegistry {
     /// Suppresses notifications of these alerts for a while. False when there are too many silences.
     pub fn silence(&mut self, silence: Silence) -> bool {
         self.silences.retain(|other| other.name != silence.name);
-        let room = self.silences.len() < MAX_SILENCES;
-        if room {
+        let has_space = self.silences.len() < MAX_SILENCES;
+        if has_space {
             self.silences.push(silence);
             self.version += 1;
         }
-        room
+        has_space
     }
 
     /// Ends a silence. False if there is none of this name.

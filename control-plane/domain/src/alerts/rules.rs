@@ -93,10 +93,14 @@ pub struct Condition {
     pub happened: bool,
 }
 
-/// All conditions that are met. `standing` returns the severity of a rule's active alert, which ends only when the
+/// All conditions that are met. `active_severity` returns the severity of a rule's active alert, which ends only when the
 /// figure is well within the threshold again.
 #[must_use]
-pub fn conditions(figures: &Figures, rules: &Alerts, standing: impl Fn(&str) -> Option<Severity>) -> Vec<Condition> {
+pub fn conditions(
+    figures: &Figures,
+    rules: &Alerts,
+    active_severity: impl Fn(&str) -> Option<Severity>,
+) -> Vec<Condition> {
     if !rules.enabled {
         return Vec::new();
     }
@@ -111,7 +115,7 @@ pub fn conditions(figures: &Figures, rules: &Alerts, standing: impl Fn(&str) -> 
                 ceiling: (name == "cache_hit_ratio").then_some(100.0),
                 relief: f64::from(rules.hysteresis_percent) / 100.0,
             };
-            let mut condition = bounds.judge(name, value, unit, standing(name))?;
+            let mut condition = bounds.judge(name, value, unit, active_severity(name))?;
             if let Some(fullest) = figures.connections.as_ref().filter(|_| name == "open_connections") {
                 condition.summary = format!("{} ({} to {})", condition.summary, fullest.node, fullest.upstream);
             }
@@ -154,11 +158,17 @@ struct Bounds<'a> {
 }
 
 impl Bounds<'_> {
-    fn judge(&self, name: &'static str, value: f64, unit: &str, standing: Option<Severity>) -> Option<Condition> {
+    fn judge(
+        &self,
+        name: &'static str,
+        value: f64,
+        unit: &str,
+        active_severity: Option<Severity>,
+    ) -> Option<Condition> {
         let (warning, critical) = (self.threshold.warning, self.threshold.critical);
-        let (severity, limit) = if self.is_beyond(value, critical, standing == Some(Severity::Critical)) {
+        let (severity, limit) = if self.is_beyond(value, critical, active_severity == Some(Severity::Critical)) {
             (Severity::Critical, critical)
-        } else if self.is_beyond(value, warning, standing.is_some()) {
+        } else if self.is_beyond(value, warning, active_severity.is_some()) {
             (Severity::Warning, warning)
         } else {
             return None;
@@ -186,13 +196,13 @@ impl Bounds<'_> {
         })
     }
 
-    fn is_beyond(&self, value: f64, limit: u32, stands: bool) -> bool {
+    fn is_beyond(&self, value: f64, limit: u32, is_active: bool) -> bool {
         let limit = f64::from(limit);
-        let relief = if stands { limit * self.relief } else { 0.0 };
+        let relief = if is_active { limit * self.relief } else { 0.0 };
         if self.low_is_bad {
             // Half of the way to the best there is: what must be reached to be well has to be reachable.
-            let room = self.ceiling.map_or(f64::INFINITY, |ceiling| (ceiling - limit) / 2.0);
-            value < limit + relief.min(room)
+            let half_way = self.ceiling.map_or(f64::INFINITY, |ceiling| (ceiling - limit) / 2.0);
+            value < limit + relief.min(half_way)
         } else {
             value > limit - relief
         }

@@ -258,21 +258,21 @@ mod tests {
             entry("b", OverrideAction::Reset, None),
         ];
         (1..).zip(&mut words).for_each(|(at, word)| word.at = at);
-        let heard = |words: &[BreakerOverride]| {
+        let after = |words: &[BreakerOverride]| {
             let mut breaker_overrides = BreakerOverrides::default();
             words
                 .iter()
                 .for_each(|word| assert!(breaker_overrides.apply(word.clone())));
             breaker_overrides
         };
-        let usual = heard(&words);
+        let usual = after(&words);
         assert_eq!(usual.in_force(9).count(), 1);
         for turn in 1..words.len() {
             words.rotate_left(1);
-            assert_eq!(heard(&words), usual, "{turn}");
+            assert_eq!(after(&words), usual, "{turn}");
         }
         words.reverse();
-        assert_eq!(heard(&words), usual);
+        assert_eq!(after(&words), usual);
     }
 
     #[test]
@@ -305,15 +305,15 @@ mod tests {
             entry("a", OverrideAction::ForceOpen, None),
             entry("a", OverrideAction::ForceClose, None),
         );
-        let heard = |words: [&BreakerOverride; 2]| {
+        let after = |words: [&BreakerOverride; 2]| {
             let mut breaker_overrides = BreakerOverrides::default();
             words
                 .iter()
                 .for_each(|word| assert!(breaker_overrides.apply((*word).clone())));
             breaker_overrides
         };
-        assert_eq!(heard([&open, &close]), heard([&close, &open]));
-        let breaker_overrides = heard([&open, &close]);
+        assert_eq!(after([&open, &close]), after([&close, &open]));
+        let breaker_overrides = after([&open, &close]);
         assert_eq!(
             breaker_overrides.moment("a", 400),
             1_001,

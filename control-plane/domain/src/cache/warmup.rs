@@ -62,9 +62,9 @@ impl WarmupProgress {
         }
     }
 
-    /// Whether somebody who knows of `before` should be told.
+    /// Whether it is far enough from `before` to be reported again.
     #[must_use]
-    pub fn is_news_after(self, before: Self) -> bool {
+    pub fn is_step_after(self, before: Self) -> bool {
         let step = |warmth: Self| (warmth.percent() / STEP).floor();
         self.as_str() != before.as_str() || step(self) > step(before)
     }
@@ -91,8 +91,8 @@ mod tests {
         assert!(warming.percent() < 1e-9);
         assert!((warming.given(160).percent() - 80.0).abs() < 1e-9);
         assert!(warming.given(500).percent() < 100.0);
-        assert!(warming.is_news_after(WarmupProgress::default()) && warming.ended().is_news_after(warming));
-        assert!(warming.given(20).is_news_after(warming) && !warming.given(21).is_news_after(warming.given(20)));
+        assert!(warming.is_step_after(WarmupProgress::default()) && warming.ended().is_step_after(warming));
+        assert!(warming.given(20).is_step_after(warming) && !warming.given(21).is_step_after(warming.given(20)));
         assert!((warming.given(10).ended().percent() - 100.0).abs() < 1e-9);
     }
 }

@@ -148,9 +148,9 @@ pub(super) struct Region {
 
 impl Region {
     pub(super) fn of(one: &impl Counted, other: &impl Counted, alpha: f64) -> Self {
-        let room = -alpha.ln() - one.least_evidence() - other.least_evidence();
+        let evidence = -alpha.ln() - one.least_evidence() - other.least_evidence();
         let cells = |counted: &dyn Fn(f64) -> (f64, f64)| {
-            let excess = |cell: u16| room.max(0.0) * f64::from(cell) / f64::from(CELLS);
+            let excess = |cell: u16| evidence.max(0.0) * f64::from(cell) / f64::from(CELLS);
             (1..=CELLS).map(|cell| counted(excess(cell))).collect()
         };
         Self {

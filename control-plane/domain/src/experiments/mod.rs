@@ -18,10 +18,10 @@ mod words;
 pub use arms::{Arms, Sample};
 pub use cohort::{Cohort, MEASURED};
 pub use compare::{Comparison, Difference};
-pub use plan::{Asked, Goal, Plan};
+pub use plan::{Goal, Plan, PlanRequest};
 pub use proposal::{Proposal, of_limits, of_size, of_ttl};
 pub use record::{CHANGE, Experiment, Figures, NAMED, Prediction, Source, TEXT};
-pub use register::{Experiments, KEPT, LOST_AFTER_MS};
+pub use register::{Experiments, LOST_AFTER_MS, MAX_EXPERIMENTS};
 pub use trial::{Rollout, Slot, Trial, Verdict};
 pub use words::{Because, State};
 

@@ -44,10 +44,10 @@ pub enum Goal {
     NoHarm,
 }
 
-/// What was asked for; what is `None` has its default. Durations as text.
+/// A plan as requested: what is `None` has its default. Durations as text.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[expect(missing_docs, reason = "the fields are those of `Plan`")]
-pub struct Asked<'a> {
+pub struct PlanRequest<'a> {
     pub share: Option<f64>,
     pub confidence: Option<f64>,
     pub goal: Option<Goal>,
@@ -91,27 +91,31 @@ impl Plan {
     ///
     /// # Errors
     /// All that is not allowed, each with its path.
-    pub fn check(asked: &Asked<'_>, goal: Goal, read: impl Fn(&str) -> Option<Millis>) -> Result<Self, Vec<Violation>> {
+    pub fn check(
+        request: &PlanRequest<'_>,
+        goal: Goal,
+        read: impl Fn(&str) -> Option<Millis>,
+    ) -> Result<Self, Vec<Violation>> {
         let mut checker = Checker {
             read,
             found: Vec::new(),
         };
         let plan = Self {
-            share: checker.number("/share", asked.share, 25.0, &SHARES),
-            confidence: checker.number("/confidence", asked.confidence, 95.0, &CONFIDENCES),
-            goal: asked.goal.unwrap_or(goal),
-            min_gain: checker.number("/min_gain", asked.min_gain, 0.0, &GAINS),
+            share: checker.number("/share", request.share, 25.0, &SHARES),
+            confidence: checker.number("/confidence", request.confidence, 95.0, &CONFIDENCES),
+            goal: request.goal.unwrap_or(goal),
+            min_gain: checker.number("/min_gain", request.min_gain, 0.0, &GAINS),
             max_error_rate_increase: checker.number(
                 "/max_error_rate_increase",
-                asked.max_error_rate_increase,
+                request.max_error_rate_increase,
                 1.0,
                 &ERROR_MARGINS,
             ),
-            max_p95_increase: checker.number("/max_p95_increase", asked.max_p95_increase, 20.0, &P95_MARGINS),
-            min_requests: checker.number("/min_requests", asked.min_requests, 1_000.0, &REQUESTS),
-            warm_up_ms: checker.duration("/warm_up", asked.warm_up, 5 * MINUTE, &WARM_UPS),
-            min_duration_ms: checker.duration("/min_duration", asked.min_duration, 5 * MINUTE, &LEAST_DURATIONS),
-            max_duration_ms: checker.duration("/max_duration", asked.max_duration, 60 * MINUTE, &MOST_DURATIONS),
+            max_p95_increase: checker.number("/max_p95_increase", request.max_p95_increase, 20.0, &P95_MARGINS),
+            min_requests: checker.number("/min_requests", request.min_requests, 1_000.0, &REQUESTS),
+            warm_up_ms: checker.duration("/warm_up", request.warm_up, 5 * MINUTE, &WARM_UPS),
+            min_duration_ms: checker.duration("/min_duration", request.min_duration, 5 * MINUTE, &LEAST_DURATIONS),
+            max_duration_ms: checker.duration("/max_duration", request.max_duration, 60 * MINUTE, &MOST_DURATIONS),
         };
         if checker.found.is_empty() && plan.warm_up_ms + plan.min_duration_ms >= plan.max_duration_ms {
             checker.found.push(Violation {
@@ -199,14 +203,14 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_its_default() {
-        let plan = Plan::check(&Asked::default(), Goal::P95Latency, read).unwrap();
+        let plan = Plan::check(&PlanRequest::default(), Goal::P95Latency, read).unwrap();
         assert_eq!((plan.goal, plan.warm_up_ms), (Goal::P95Latency, 300_000));
         assert!((plan.confidence - 95.0).abs() < 1e-9 && (plan.alpha() - 0.05 / 4.0).abs() < 1e-9);
     }
 
     #[test]
     fn everything_that_is_wrong_is_told_at_once() {
-        let asked = Asked {
+        let request = PlanRequest {
             share: Some(51.0),
             confidence: Some(f64::NAN),
             min_gain: Some(-1.0),
@@ -216,9 +220,9 @@ mod tests {
             warm_up: Some("long"),
             min_duration: Some("1s"),
             max_duration: Some("90000s"),
-            ..Asked::default()
+            ..PlanRequest::default()
         };
-        let found = Plan::check(&asked, Goal::NoHarm, read).unwrap_err();
+        let found = Plan::check(&request, Goal::NoHarm, read).unwrap_err();
         let paths: Vec<&str> = found.iter().map(|one| one.path.as_str()).collect();
         assert_eq!(
             paths,
@@ -234,11 +238,11 @@ mod tests {
                 "/max_duration"
             ]
         );
-        let short = Asked {
+        let short = PlanRequest {
             warm_up: Some("20s"),
             min_duration: Some("20s"),
             max_duration: Some("40s"),
-            ..Asked::default()
+            ..PlanRequest::default()
         };
         let found = Plan::check(&short, Goal::NoHarm, read).unwrap_err();
         assert_eq!(found.first().map(|one| one.code), Some(ViolationCode::Conflict));

@@ -7,40 +7,40 @@ use crate::alerts::EndedBadly;
 use std::collections::BTreeMap;
 
 /// Experiments remembered.
-pub const KEPT: usize = 32;
-/// For so long the end of an experiment is told that did harm.
-const TOLD_FOR_MS: Millis = 86_400_000;
-/// Without news for so long the control plane that judges an experiment is gone, or cut off: whoever sees the change rolls it back.
+pub const MAX_EXPERIMENTS: usize = 32;
+/// How long the end of a harmful experiment is reported.
+const REPORTED_FOR_MS: Millis = 86_400_000;
+/// When the control plane that judges an experiment has not reported for this long, it is gone or cut off: any other rolls the change back.
 pub const LOST_AFTER_MS: Millis = 30_000;
 
 /// Experiments by their ids, which are in the order in which they began.
 #[derive(Debug, Default)]
 pub struct Experiments {
-    kept: BTreeMap<String, Experiment>,
+    experiments: BTreeMap<String, Experiment>,
 }
 
 impl Experiments {
-    /// Those that were kept.
+    /// Those that were stored.
     #[must_use]
-    pub fn restored(kept: Vec<Experiment>) -> Self {
+    pub fn restored(experiments: Vec<Experiment>) -> Self {
         let mut all = Self::default();
-        kept.into_iter().for_each(|one| all.put(one));
+        experiments.into_iter().for_each(|one| all.put(one));
         all
     }
 
-    /// Notes how one stands.
+    /// Stores the state of one.
     pub fn put(&mut self, one: Experiment) {
         let one = one.bounded();
-        self.kept.insert(one.id.clone(), one);
-        while self.kept.len() > KEPT {
-            self.kept.pop_first();
+        self.experiments.insert(one.id.clone(), one);
+        while self.experiments.len() > MAX_EXPERIMENTS {
+            self.experiments.pop_first();
         }
     }
 
-    /// Notes how one of another replica stands; true when that is news. What has ended does not begin again.
+    /// Stores the state of one of another replica; true when that is new. What has ended does not begin again.
     pub fn observe(&mut self, one: Experiment) -> bool {
         let newer = self
-            .kept
+            .experiments
             .get(&one.id)
             .is_none_or(|known| !known.state.has_ended() && known.updated_at <= one.updated_at);
         if newer {
@@ -51,23 +51,23 @@ impl Experiments {
 
     /// All of them, the newest first.
     pub fn newest(&self) -> impl Iterator<Item = &Experiment> {
-        self.kept.values().rev()
+        self.experiments.values().rev()
     }
 
     /// One of them.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Experiment> {
-        self.kept.get(id)
+        self.experiments.get(id)
     }
 
-    /// The last one, where it is to be told how it ended: its change did harm, or nobody judged it any more. For a day, unless another one
+    /// The last one, if its end is to be reported: its change did harm, or nobody judged it any more. For a day, unless another one
     /// has begun: whoever begins one has looked at the last.
     #[must_use]
     pub fn ended_badly(&self, now_ms: Millis) -> Option<EndedBadly> {
         let last = self.newest().next()?;
         let (because, ended_ms) = (last.because?, last.ended_at?);
-        let is_told = because.is_harm() || because == Because::ControlPlaneLost;
-        (is_told && now_ms.saturating_sub(ended_ms) < TOLD_FOR_MS).then(|| EndedBadly {
+        let is_reported = because.is_harm() || because == Because::ControlPlaneLost;
+        (is_reported && now_ms.saturating_sub(ended_ms) < REPORTED_FOR_MS).then(|| EndedBadly {
             id: last.id.clone(),
             harmful: because.is_harm(),
             summary: last.summary.clone(),
@@ -76,7 +76,7 @@ impl Experiments {
 
     /// One of them, to be changed.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Experiment> {
-        self.kept.get_mut(id)
+        self.experiments.get_mut(id)
     }
 
     /// The one under way with this revision on trial.
@@ -89,14 +89,14 @@ impl Experiments {
     /// How many stand so.
     #[must_use]
     pub fn count(&self, state: State) -> usize {
-        self.kept.values().filter(|one| one.state == state).count()
+        self.experiments.values().filter(|one| one.state == state).count()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::arms::Arms;
-    use super::super::plan::{Asked, Goal, Plan};
+    use super::super::plan::{Goal, Plan, PlanRequest};
     use super::super::record::{CHANGE, Figures, NAMED, Source, TEXT};
     use super::super::trial::Trial;
     use super::super::words::Because;
@@ -104,7 +104,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn one(number: u64) -> Experiment {
-        let plan = Plan::check(&Asked::default(), Goal::NoHarm, |_| None).unwrap();
+        let plan = Plan::check(&PlanRequest::default(), Goal::NoHarm, |_| None).unwrap();
         let trial = Trial::begin(plan.clone(), Arms::default(), number);
         Experiment {
             id: format!("{number:04}"),
@@ -135,17 +135,20 @@ mod tests {
         let ids: Vec<&str> = all.newest().map(|one| one.id.as_str()).collect();
         assert_eq!(
             (ids.len(), ids.first(), ids.last()),
-            (KEPT, Some(&"0039"), Some(&"0008"))
+            (MAX_EXPERIMENTS, Some(&"0039"), Some(&"0008"))
         );
-        let kept = all.get("0039").unwrap();
-        assert_eq!((kept.reason.chars().count(), kept.by.chars().count()), (TEXT, TEXT));
-        assert_eq!(kept.envoys.len(), NAMED);
-        assert_ne!(kept.settings, Value::Null);
+        let experiments = all.get("0039").unwrap();
+        assert_eq!(
+            (experiments.reason.chars().count(), experiments.by.chars().count()),
+            (TEXT, TEXT)
+        );
+        assert_eq!(experiments.envoys.len(), NAMED);
+        assert_ne!(experiments.settings, Value::Null);
         let mut large = one(40);
         large.settings = json!({"a": "x".repeat(CHANGE)});
         all.put(large);
         assert_eq!(all.get("0040").unwrap().settings, Value::Null);
-        let read = serde_json::from_value(serde_json::to_value(kept_of(&all)).unwrap()).unwrap();
+        let read = serde_json::from_value(serde_json::to_value(stored_of(&all)).unwrap()).unwrap();
         assert!(
             Experiments::restored(read).newest().eq(all.newest()),
             "as it was written"
@@ -155,7 +158,8 @@ mod tests {
     #[test]
     fn the_last_one_is_told_that_did_harm_or_was_not_judged_for_a_day() {
         const ENDED: u64 = 1_000;
-        let told = |all: &Experiments, now_ms| all.ended_badly(now_ms).map(|told| (told.id, told.harmful));
+        let reported =
+            |all: &Experiments, now_ms| all.ended_badly(now_ms).map(|reported| (reported.id, reported.harmful));
         for (because, expected) in [
             (Because::ErrorRate, Some(true)),
             (Because::P95Latency, Some(true)),
@@ -168,18 +172,18 @@ mod tests {
         ] {
             let mut all = Experiments::default();
             all.put(one(1));
-            assert_eq!(told(&all, ENDED), None, "it is under way");
+            assert_eq!(reported(&all, ENDED), None, "it is under way");
             all.get_mut("0001").unwrap().end(because, "x", ENDED);
             let expected = expected.map(|harmful| ("0001".to_owned(), harmful));
-            assert_eq!(told(&all, ENDED), expected, "{because:?}");
-            assert_eq!(told(&all, ENDED + TOLD_FOR_MS - 1), expected);
-            assert_eq!(told(&all, ENDED + TOLD_FOR_MS), None);
+            assert_eq!(reported(&all, ENDED), expected, "{because:?}");
+            assert_eq!(reported(&all, ENDED + REPORTED_FOR_MS - 1), expected);
+            assert_eq!(reported(&all, ENDED + REPORTED_FOR_MS), None);
             all.put(one(2));
-            assert_eq!(told(&all, ENDED), None, "another one has begun");
+            assert_eq!(reported(&all, ENDED), None, "another one has begun");
         }
     }
 
-    fn kept_of(all: &Experiments) -> Vec<Experiment> {
+    fn stored_of(all: &Experiments) -> Vec<Experiment> {
         all.newest().cloned().collect()
     }
 

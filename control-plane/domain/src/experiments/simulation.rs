@@ -4,7 +4,7 @@
 mod cold;
 
 use super::arms::{Arms, Sample};
-use super::plan::{Asked, Goal, Plan};
+use super::plan::{Goal, Plan, PlanRequest};
 use super::trial::{Rollout, Slot, Trial, Verdict};
 use super::words::Because;
 use std::collections::BTreeMap;
@@ -71,11 +71,11 @@ fn sample(traffic: &Traffic, random: &mut Random) -> Sample {
 }
 
 fn plan(goal: Goal) -> Plan {
-    let asked = Asked {
+    let request = PlanRequest {
         warm_up: Some("0s"),
         min_duration: Some("60s"),
         max_duration: Some("400s"),
-        ..Asked::default()
+        ..PlanRequest::default()
     };
     let read = |text: &str| {
         text.strip_suffix('s')?
@@ -83,7 +83,7 @@ fn plan(goal: Goal) -> Plan {
             .ok()
             .map(|seconds| seconds * 1_000)
     };
-    Plan::check(&asked, goal, read).unwrap()
+    Plan::check(&request, goal, read).unwrap()
 }
 
 fn run(goal: Goal, experiment: &Traffic, control: &Traffic, random: &mut Random) -> (Because, u64) {
@@ -103,8 +103,8 @@ fn run(goal: Goal, experiment: &Traffic, control: &Traffic, random: &mut Random)
 }
 
 fn experiments() -> u32 {
-    let asked = std::env::var("SIMULATED_EXPERIMENTS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(60)
+    let request = std::env::var("SIMULATED_EXPERIMENTS").ok();
+    request.and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
 /// How often experiments end for what, percent; shown with the mean number of slots that they took.

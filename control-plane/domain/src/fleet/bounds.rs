@@ -97,8 +97,8 @@ fn of_violations_the_first_are_kept_and_of_each_its_beginning() {
         ..SettingsAck::default()
     };
     fleet.acknowledged("a", &ack, 0);
-    let kept = &fleet.get("a").unwrap().ignored;
-    assert_eq!(kept.len(), 16);
-    let lengths = |kept: &Violation| (kept.path.len(), kept.code.len(), kept.message.len());
-    assert!(kept.iter().all(|kept| lengths(kept) == (256, 64, 512)));
+    let ignored = &fleet.get("a").unwrap().ignored;
+    assert_eq!(ignored.len(), 16);
+    let lengths = |ignored: &Violation| (ignored.path.len(), ignored.code.len(), ignored.message.len());
+    assert!(ignored.iter().all(|ignored| lengths(ignored) == (256, 64, 512)));
 }

@@ -28,7 +28,7 @@ impl Fleet {
     pub fn observe(&mut self, envoy: &str, update: &EnvoyUpdate, is_here: bool, now_ms: Millis) -> Option<Reported> {
         let at_ms = update.at_ms.min(now_ms);
         if !is_here {
-            self.stands(envoy, update, at_ms);
+            self.note_state(envoy, update, at_ms);
         }
         let report = update.report.as_ref()?;
         check_report(report, now_ms).ok()?;
@@ -36,7 +36,7 @@ impl Fleet {
     }
 
     /// Where an Envoy is connected, and what it runs on.
-    fn stands(&mut self, envoy: &str, update: &EnvoyUpdate, at_ms: Millis) {
+    fn note_state(&mut self, envoy: &str, update: &EnvoyUpdate, at_ms: Millis) {
         if self
             .get(envoy)
             .is_none_or(|known| known.connection != Some(update.connection))

@@ -111,10 +111,10 @@ impl Observed<'_> {
     pub fn faults(&self, is_ours: impl Fn(ConnectionId) -> bool, now_ms: Millis) -> Vec<Fault> {
         let mut faults: Vec<Fault> = Vec::new();
         let filters = self.newest_filters();
-        for (node, heard) in self.stats.nodes() {
-            if heard.is_present(now_ms) {
-                faults.extend(self.overload(node, heard, now_ms));
-                faults.extend(configuration(node, heard));
+        for (node, stats) in self.stats.nodes() {
+            if stats.is_present(now_ms) {
+                faults.extend(self.overload(node, stats, now_ms));
+                faults.extend(configuration(node, stats));
                 faults.extend(self.unseen_errors(node, now_ms));
             } else if !self.shared && filters.get(node).is_some_and(|filter| filter.connection.is_some()) {
                 let reason = format!("{node} is connected, and its own statistics do not come any more");
@@ -151,9 +151,9 @@ impl Observed<'_> {
     /// one that has ended as a whole lacks nothing.
     fn without_filter(&self, filters: &BTreeMap<&str, &Envoy>, now_ms: Millis) -> Vec<Fault> {
         let mut there: BTreeMap<&str, (Millis, Millis)> = BTreeMap::new();
-        for (node, heard) in self.stats.nodes() {
-            if heard.is_present(now_ms) && heard.live {
-                there.insert(node, (heard.since_ms, heard.seen_ms));
+        for (node, stats) in self.stats.nodes() {
+            if stats.is_present(now_ms) && stats.live {
+                there.insert(node, (stats.since_ms, stats.seen_ms));
             }
         }
         for (node, since_ms) in self.xds {
@@ -172,12 +172,12 @@ impl Observed<'_> {
         missing.map(fault).collect()
     }
 
-    fn overload(&self, node: &str, heard: NodeStats<'_>, now_ms: Millis) -> Option<Fault> {
-        let actions = heard.state.actions();
+    fn overload(&self, node: &str, stats: NodeStats<'_>, now_ms: Millis) -> Option<Fault> {
+        let actions = stats.state.actions();
         let refused = self.stats.recent_of(Some(node), WINDOW_MS, now_ms).refused_connections;
-        let mut told: Vec<String> = actions.iter().map(described).collect();
+        let mut descriptions: Vec<String> = actions.iter().map(described).collect();
         if refused > 0 {
-            told.push(format!("{refused} connections refused within a minute"));
+            descriptions.push(format!("{refused} connections refused within a minute"));
         }
         let is_severe = refused > 0 || actions.iter().any(|action| action.refuses);
         let verb = if is_severe {
@@ -185,8 +185,8 @@ impl Observed<'_> {
         } else {
             "saves memory"
         };
-        let reason = || format!("{node} {verb}: {}", told.join(", "));
-        (!told.is_empty()).then(|| Fault::new(Kind::Overload, node, is_severe, reason()))
+        let reason = || format!("{node} {verb}: {}", descriptions.join(", "));
+        (!descriptions.is_empty()).then(|| Fault::new(Kind::Overload, node, is_severe, reason()))
     }
 
     /// What Envoy answered without its filter having seen the request is known from the numbers of both.
@@ -234,8 +234,8 @@ fn described(action: &Action) -> String {
     }
 }
 
-fn configuration(node: &str, heard: NodeStats<'_>) -> Option<Fault> {
-    let failing: Vec<&str> = heard.state.failing().collect();
+fn configuration(node: &str, stats: NodeStats<'_>) -> Option<Fault> {
+    let failing: Vec<&str> = stats.state.failing().collect();
     let reason = || format!("{node} refused, or never got, an update of {}", failing.join(", "));
     (!failing.is_empty()).then(|| Fault::new(Kind::Configuration, node, false, reason()))
 }

@@ -28,17 +28,17 @@ fn report(sequence: u64, lookups: u64) -> TelemetryReport {
 #[test]
 fn a_module_is_that_of_the_newest_process_that_is_connected() {
     let mut fleet = Fleet::default();
-    let said = |process: &str, module: &str| Hello {
+    let hello = |process: &str, module: &str| Hello {
         node_id: "node".to_owned(),
         module: module.to_owned(),
         ..hello(process)
     };
-    fleet.hello(&said("before", "old"), 1, 1_000);
-    fleet.hello(&said("after", "new"), 2, 2_000);
+    fleet.hello(&hello("before", "old"), 1, 1_000);
+    fleet.hello(&hello("after", "new"), 2, 2_000);
     assert_eq!(fleet.module_of("node"), Some("new"));
     assert_eq!(fleet.modules().get("node").map(String::as_str), Some("new"));
     for (process, connection) in [("after", 2), ("before", 1)] {
-        fleet.gone(&instance(&said(process, "")), connection);
+        fleet.gone(&instance(&hello(process, "")), connection);
     }
     assert_eq!(fleet.module_of("node"), None);
     assert!(fleet.modules().is_empty());
@@ -73,11 +73,11 @@ fn stragglers_are_the_connected_without_the_revision() {
     assert_eq!(fleet.stragglers("e", 3), ["node-b"]);
     assert_eq!(fleet.stragglers("other", 3).len(), 2);
     let names = || ["a", "b", "c"].into_iter();
-    assert_eq!(fleet.standing(names(), "e", 3).late, ["node-b"]);
+    assert_eq!(fleet.rollout_status(names(), "e", 3).late, ["node-b"]);
     assert!(fleet.awaits_any(names(), "e", 3) && !fleet.awaits_any(["a", "c"].into_iter(), "e", 3));
     fleet.acknowledged("b", &ack(false), 0);
-    let standing = fleet.standing(names(), "e", 3);
-    assert!(standing.late.is_empty() && standing.refused[0].0 == "node-b");
+    let rollout_status = fleet.rollout_status(names(), "e", 3);
+    assert!(rollout_status.late.is_empty() && rollout_status.refused[0].0 == "node-b");
     assert!(!fleet.awaits_any(names(), "e", 3), "a refusal is an answer");
     assert_eq!(fleet.stragglers("e", 3), ["node-b"]);
     fleet.gone("b", 1);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Operations of one replica under way at a time.
 pub const RUNNING: usize = 32;
 /// Operations remembered, those of other replicas among them.
-pub const KEPT: usize = 128;
+pub const MAX_OPERATIONS: usize = 128;
 /// An operation that has ended is remembered for so long: a day.
 pub const REMEMBERED_MS: Millis = 86_400_000;
 
@@ -18,7 +18,7 @@ pub struct Full;
 /// Operations by their ids, which are in the order in which they began.
 #[derive(Debug, Default)]
 pub struct Operations {
-    kept: BTreeMap<String, Operation>,
+    operations: BTreeMap<String, Operation>,
 }
 
 impl Operations {
@@ -37,7 +37,7 @@ impl Operations {
     /// Notes how one of another replica stands. What comes late changes nothing, and what has ended does not begin again.
     pub fn observe(&mut self, operation: Operation, now_ms: Millis) {
         let operation = operation.bounded();
-        let newer = self.kept.get(&operation.id).is_none_or(|known| {
+        let newer = self.operations.get(&operation.id).is_none_or(|known| {
             let over = matches!(known.state, State::Done | State::Cancelled | State::Failed);
             !over && known.updated_at <= operation.updated_at
         });
@@ -49,7 +49,7 @@ impl Operations {
     /// All of them, the newest first.
     pub fn newest(&self, now_ms: Millis) -> impl Iterator<Item = &Operation> {
         let fresh = move |one: &&Operation| now_ms.saturating_sub(one.updated_at) < REMEMBERED_MS;
-        let mut all: Vec<&Operation> = self.kept.values().filter(fresh).collect();
+        let mut all: Vec<&Operation> = self.operations.values().filter(fresh).collect();
         all.sort_by_key(|one| std::cmp::Reverse((one.started_at, one.id.clone())));
         all.into_iter()
     }
@@ -57,12 +57,12 @@ impl Operations {
     /// One of them.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Operation> {
-        self.kept.get(id)
+        self.operations.get(id)
     }
 
     /// One of them, to be changed.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Operation> {
-        self.kept.get_mut(id)
+        self.operations.get_mut(id)
     }
 
     /// The restore that awaits a part with this key, begun by the same caller.
@@ -76,23 +76,23 @@ impl Operations {
                 && one.state == State::AwaitingPart
                 && one.state_at(now_ms) == State::AwaitingPart
         };
-        self.kept.values().rev().find(awaits)
+        self.operations.values().rev().find(awaits)
     }
 
     fn put(&mut self, operation: Operation, now_ms: Millis) {
-        self.kept.insert(operation.id.clone(), operation);
-        self.kept
+        self.operations.insert(operation.id.clone(), operation);
+        self.operations
             .retain(|_, one| now_ms.saturating_sub(one.updated_at) < REMEMBERED_MS);
-        while self.kept.len() > KEPT {
+        while self.operations.len() > MAX_OPERATIONS {
             // What runs is shown as long as it runs; of the others the one that was heard of longest ago goes.
             let least = self
-                .kept
+                .operations
                 .values()
                 .min_by_key(|one| (!one.has_ended(now_ms), one.updated_at));
             let Some(id) = least.map(|one| one.id.clone()) else {
                 return;
             };
-            self.kept.remove(&id);
+            self.operations.remove(&id);
         }
     }
 }
@@ -116,15 +116,15 @@ mod tests {
             ended.end(State::Done, Receipt::default(), number);
             all.observe(ended, number);
         }
-        assert_eq!(all.newest(200).count(), KEPT);
+        assert_eq!(all.newest(200).count(), MAX_OPERATIONS);
         assert!(all.get("0000").is_some(), "it runs");
         assert!(all.get("0072").is_none() && all.get("0073").is_some());
         assert_eq!(all.newest(200).next().map(|one| one.id.as_str()), Some("0199"));
         assert_eq!(all.newest(REMEMBERED_MS + 197).count(), 2, "a day later");
         all.observe(one(REMEMBERED_MS * 2), REMEMBERED_MS * 2);
-        assert_eq!(all.kept.len(), 1);
+        assert_eq!(all.operations.len(), 1);
         all.observe(one(3), REMEMBERED_MS * 2);
-        assert_eq!(all.kept.len(), 1, "one of long ago");
+        assert_eq!(all.operations.len(), 1, "one of long ago");
     }
 
     #[test]

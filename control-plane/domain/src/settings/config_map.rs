@@ -51,7 +51,7 @@ impl ConfigMap {
             self.adjusted.remove(key);
             let judged = match repeated(text) {
                 Some(reason) => Err(reason),
-                None => check_key(key, text).map_err(|violations| told(&violations)),
+                None => check_key(key, text).map_err(|violations| joined(&violations)),
             };
             match judged {
                 Ok((value, notices)) => {
@@ -104,7 +104,7 @@ impl ConfigMap {
             } else {
                 blamed
             };
-            let reason = told(&violations);
+            let reason = joined(&violations);
             for key in blamed {
                 candidates.remove(&key);
                 self.refused.insert(key, reason.clone());
@@ -118,7 +118,7 @@ impl ConfigMap {
     pub fn having_seen(seen: BTreeMap<String, String>) -> Self {
         let refused = seen
             .iter()
-            .filter_map(|(key, text)| Some((key.clone(), told(&check_key(key, text).err()?))))
+            .filter_map(|(key, text)| Some((key.clone(), joined(&check_key(key, text).err()?))))
             .collect();
         Self {
             seen,
@@ -182,7 +182,7 @@ fn concerns(key: &str, violation: &Violation) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn told(violations: &[Violation]) -> String {
+fn joined(violations: &[Violation]) -> String {
     let messages: Vec<&str> = violations.iter().map(|violation| violation.message.as_str()).collect();
     messages.join("; ")
 }

@@ -50,7 +50,7 @@ impl Doubt {
 
     /// For `/health`; `None` while no Envoy runs on anything else.
     #[must_use]
-    pub fn told(&self) -> Option<String> {
+    pub fn describe(&self) -> Option<String> {
         let (envoy, theirs) = self.others.first_key_value()?;
         let why = self.failures.iter().next().map_or("being asked for it", String::as_str);
         Some(format!(

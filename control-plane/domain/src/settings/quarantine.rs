@@ -25,17 +25,17 @@ pub enum NotTaken {
 /// When nothing is to be changed.
 pub fn adding(finding: &SharingFinding, present: &Value) -> Result<Change, NotTaken> {
     let (settings, _) = Settings::parse(present).map_err(|_| NotTaken::Outdated)?;
-    let told = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let non_empty = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let new = Quarantined {
         id: finding.id.clone(),
-        route: told(&finding.route),
+        route: non_empty(&finding.route),
         host: finding.host.clone(),
         path_prefix: finding.path_prefix.clone(),
         rule: finding.rule.clone(),
         depends_on: finding.depends_on.clone(),
-        upstream: told(&finding.upstream),
-        served: told(&finding.served),
-        fetched: told(&finding.fetched),
+        upstream: non_empty(&finding.upstream),
+        served: non_empty(&finding.served),
+        fetched: non_empty(&finding.fetched),
         since_s: u32::try_from(finding.at_ms / 1_000).unwrap_or(u32::MAX),
     };
     if !settings.verify_sharing.enabled || !new.holds(&settings.routes) {

@@ -16,11 +16,11 @@ pub enum Conflict {
     LeaveOut,
 }
 
-/// Does on `kept` again what `other` has changed since both had the same revision, each change as a revision of its author; returns
+/// Does on `target` again what `other` has changed since both had the same revision, each change as a revision of its author; returns
 /// whether there was anything to do. A change that today's rules refuse is left out. Without a common revision nothing is done: the
 /// two have nothing to do with each other.
-pub fn rebase(kept: &mut SettingsHistory, other: &SettingsHistory, conflict: Conflict, now_ms: Millis) -> bool {
-    let ours: Vec<&Revision> = kept.revisions().collect();
+pub fn rebase(target: &mut SettingsHistory, other: &SettingsHistory, conflict: Conflict, now_ms: Millis) -> bool {
+    let ours: Vec<&Revision> = target.revisions().collect();
     let theirs: Vec<&Revision> = other.revisions().collect();
     let of_ours = |revision: &Revision| {
         let mut known = ours.iter();
@@ -50,11 +50,11 @@ pub fn rebase(kept: &mut SettingsHistory, other: &SettingsHistory, conflict: Con
         for other in &touched {
             leave_out(&mut patch, other);
         }
-        let Ok(accepted) = kept.propose(&Change::Merge(patch), None, revision.author.clone(), now_ms) else {
+        let Ok(accepted) = target.propose(&Change::Merge(patch), None, revision.author.clone(), now_ms) else {
             continue;
         };
         if accepted.changed {
-            done |= kept.accept(accepted.revision);
+            done |= target.accept(accepted.revision);
         }
     }
     done
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn what_was_changed_elsewhere_is_done_again_on_top() {
         let common = json!({"cache_size": 10});
-        let mut kept = history(&[
+        let mut target = history(&[
             common.clone(),
             json!({"cache_size": 11}),
             json!({"default_ttl": "7m"}),
@@ -131,8 +131,8 @@ mod tests {
             json!({"breaker": {"minimum_calls": 7}}),
             json!({"routes": [{"name": "a", "path_prefix": "/a"}]}),
         ]);
-        assert!(rebase(&mut kept, &other, Conflict::DoAgain, 9));
-        let present = kept.present();
+        assert!(rebase(&mut target, &other, Conflict::DoAgain, 9));
+        let present = target.present();
         assert_eq!(present.number, 7);
         assert_eq!(
             (&present.document["cache_size"], &present.document["default_ttl"]),
@@ -141,15 +141,15 @@ mod tests {
         assert_eq!(present.document["breaker"]["minimum_calls"], 7);
         assert_eq!(present.document["routes"][0]["name"], "a");
         assert_eq!(present.author.who, "me");
-        let mut same = kept.clone();
-        assert!(!rebase(&mut same, &kept, Conflict::DoAgain, 9), "nothing is missing");
-        assert_eq!(same, kept);
+        let mut same = target.clone();
+        assert!(!rebase(&mut same, &target, Conflict::DoAgain, 9), "nothing is missing");
+        assert_eq!(same, target);
     }
 
     #[test]
     fn what_was_changed_on_both_sides_stays_as_the_history_that_holds_has_it() {
         let common = json!({"cache_size": 10});
-        let mut kept = history(&[
+        let mut target = history(&[
             common.clone(),
             json!({"cache_size": 11, "breaker": {"minimum_calls": 5}}),
             // Changed, and changed back: a decision too.
@@ -162,9 +162,9 @@ mod tests {
             json!({"default_ttl": "7m"}),
             json!({"routes": [{"name": "a", "path_prefix": "/a"}]}),
         ]);
-        let usual = kept.present().document["default_ttl"].clone();
-        assert!(rebase(&mut kept, &lost, Conflict::LeaveOut, 9));
-        let present = kept.present().document.clone();
+        let usual = target.present().document["default_ttl"].clone();
+        assert!(rebase(&mut target, &lost, Conflict::LeaveOut, 9));
+        let present = target.present().document.clone();
         assert_eq!(
             (
                 &present["cache_size"],
@@ -176,18 +176,18 @@ mod tests {
         assert_eq!(present["breaker"]["probes"], 7);
         assert_eq!(present["routes"][0]["name"], "a");
         // Two for the two that did anything; a second replica that knows the same adds nothing.
-        assert_eq!(kept.present().number, 7);
-        assert!(!rebase(&mut kept, &lost, Conflict::LeaveOut, 9));
-        assert_eq!(kept.present().number, 7);
+        assert_eq!(target.present().number, 7);
+        assert!(!rebase(&mut target, &lost, Conflict::LeaveOut, 9));
+        assert_eq!(target.present().number, 7);
     }
 
     #[test]
     fn what_is_only_behind_adds_nothing() {
-        let mut kept = history(&[json!({"cache_size": 10}), json!({"cache_size": 11})]);
+        let mut target = history(&[json!({"cache_size": 10}), json!({"cache_size": 11})]);
         for conflict in [Conflict::DoAgain, Conflict::LeaveOut] {
             let behind = history(&[json!({"cache_size": 10})]);
-            assert!(!rebase(&mut kept, &behind, conflict, 9));
-            assert_eq!(kept.present().number, 3);
+            assert!(!rebase(&mut target, &behind, conflict, 9));
+            assert_eq!(target.present().number, 3);
         }
     }
 

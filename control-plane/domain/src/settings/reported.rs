@@ -9,7 +9,7 @@ use serde_json::Value;
 const PART: u32 = 128 << 10;
 /// Longest document that is taken. One that was accepted has texts of at most 1 MB, of which each byte may be escaped, and 50,000 values with a
 /// few bytes around each.
-pub const MAX_TOLD: usize = 4 << 20;
+pub const MAX_DOCUMENT: usize = 4 << 20;
 
 /// Settings of an Envoy.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -57,9 +57,9 @@ impl ReportedParts {
     }
 
     fn take(&mut self, part: SettingsPart) -> Result<Option<ReportedSettings>, String> {
-        if part.total > MAX_TOLD as u64 {
+        if part.total > MAX_DOCUMENT as u64 {
             return Err(format!(
-                "a document of {} bytes, allowed are at most {MAX_TOLD}",
+                "a document of {} bytes, allowed are at most {MAX_DOCUMENT}",
                 part.total
             ));
         }
@@ -132,8 +132,8 @@ mod tests {
             detail: detail.to_owned(),
             ..CommandResult::default()
         };
-        let told = ReportedParts::default().take_part(answer(true, r#"{"epoch":"e","revision":7,"document":{}}"#));
-        assert_eq!(told.unwrap().unwrap().document, json!({}));
+        let failure = ReportedParts::default().take_part(answer(true, r#"{"epoch":"e","revision":7,"document":{}}"#));
+        assert_eq!(failure.unwrap().unwrap().document, json!({}));
         assert!(ReportedParts::default().take_part(answer(false, "none")).is_err());
     }
 

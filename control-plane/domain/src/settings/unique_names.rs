@@ -108,7 +108,7 @@ mod tests {
             assert_eq!(repeated(document).is_some(), repeats, "{document}");
         }
         assert!(check(b"{} {}").is_err() && check(b" {} ").is_ok());
-        let told = repeated(r#"{"routes":[],"routes":[]}"#).unwrap();
-        assert!(told.contains("\"routes\""), "{told}");
+        let found = repeated(r#"{"routes":[],"routes":[]}"#).unwrap();
+        assert!(found.contains("\"routes\""), "{found}");
     }
 }

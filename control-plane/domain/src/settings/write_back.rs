@@ -26,7 +26,7 @@ pub fn keys_to_write(
             continue;
         }
         let agrees = match present.get(&name) {
-            Some(text) => check_key(&name, text).is_ok_and(|(said, _)| Some(&said) == value),
+            Some(text) => check_key(&name, text).is_ok_and(|(parsed, _)| Some(&parsed) == value),
             None => value == default,
         };
         if let Some(value) = value.filter(|_| !agrees) {

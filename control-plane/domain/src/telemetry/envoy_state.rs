@@ -104,8 +104,8 @@ impl State {
         if value == 0 || all.len() >= MAX_ACTIONS && !all.contains_key(name) {
             return false;
         }
-        let kept = all.entry(name.to_owned()).or_default();
-        *kept = value.max(*kept);
+        let greatest = all.entry(name.to_owned()).or_default();
+        *greatest = value.max(*greatest);
         true
     }
 
@@ -117,8 +117,8 @@ impl State {
         ] {
             for (name, value) in more {
                 if all.len() < MAX_ACTIONS || all.contains_key(&name) {
-                    let kept = all.entry(name).or_default();
-                    *kept = value.max(*kept);
+                    let greatest = all.entry(name).or_default();
+                    *greatest = value.max(*greatest);
                 }
             }
         }
@@ -221,14 +221,14 @@ mod tests {
             ],
             None,
         );
-        let told: Vec<_> = state
+        let found: Vec<_> = state
             .actions()
             .into_iter()
             .map(|one| (one.name, one.percent, one.refuses))
             .collect();
         let named = |name: &str, percent, refuses| (format!("envoy.{name}"), percent, refuses);
         assert_eq!(
-            told,
+            found,
             [
                 named("overload_actions.stop_accepting_requests", 100, true),
                 named("load_shed_points.tcp_listener_accept", 30, true),
@@ -265,8 +265,8 @@ mod tests {
         let mut state: Option<State> = None;
         for (what, (rejected, late, taken), failing) in table {
             let now = read(&of(rejected, late, taken), state.as_ref());
-            let told: Vec<_> = now.failing().collect();
-            assert_eq!(told, if failing { vec![LDS] } else { vec![] }, "{what}");
+            let found: Vec<_> = now.failing().collect();
+            assert_eq!(found, if failing { vec![LDS] } else { vec![] }, "{what}");
             state = Some(now);
         }
         let first_refusal = read(&of(1, 0, 5), Some(&read(&of(0, 0, 5), None)));

@@ -175,13 +175,13 @@ impl EnvoyStats {
 
     /// Every Envoy that has reported within the last hour.
     pub fn nodes(&self) -> impl Iterator<Item = (&str, NodeStats<'_>)> {
-        self.nodes.iter().map(|(name, node)| (name.as_str(), node.heard()))
+        self.nodes.iter().map(|(name, node)| (name.as_str(), node.view()))
     }
 
     /// The same of one.
     #[must_use]
     pub fn node(&self, node_id: &str) -> Option<NodeStats<'_>> {
-        self.nodes.get(node_id).map(Node::heard)
+        self.nodes.get(node_id).map(Node::view)
     }
 }
 
@@ -207,7 +207,7 @@ impl NodeStats<'_> {
 }
 
 impl Node {
-    fn heard(&self) -> NodeStats<'_> {
+    fn view(&self) -> NodeStats<'_> {
         NodeStats {
             since_ms: self.since_ms,
             seen_ms: self.seen_ms,

@@ -12,7 +12,7 @@ pub(super) struct Key {
     pub(super) hash: u64,
     /// Bytes of the stored response; 0 while none was stored.
     pub(super) bytes: u32,
-    /// What it cost to fetch, as [`optimizer_proto::worth::cost`] has it.
+    /// What it cost to fetch, as [`eviction::worth::cost`] has it.
     pub(super) cost: u8,
     /// The sampled lookup that was its last one.
     pub(super) used: u32,

@@ -5,21 +5,15 @@
 //! needed, the most willing one gives up an entry. The pages are scaled down too, so each holds as many entries as the real one.
 
 use super::keys::{Key, KeyId, Keys};
-use super::policy::{self, EvictionContext};
+use super::page::{self, MiniPage};
 use super::slot::{Now, Slot};
-use optimizer_proto::settings::EvictionPolicy;
-
-/// Pages of the real store.
-const PAGES: f64 = 1_024.0;
-/// How the store looks for a victim: entries to choose from, and pages read at the most and at the least.
-const CANDIDATES: usize = 16;
-const SAMPLE_PAGES: usize = 16;
-const MIN_PAGES: usize = 2;
+use eviction::sample::{LEAST_PAGES, PAGES, best_page, is_enough};
+use eviction::{Policy, excess_ghosts, from_probation, rank, victim};
 
 /// One miniature cache.
 #[derive(Debug, Clone)]
 pub(super) struct Mini {
-    policy: EvictionPolicy,
+    policy: Policy,
     /// Entries of the cache it stands for.
     size: u64,
     /// Entries it may hold. `None` where it has room for every key that is followed.
@@ -39,7 +33,7 @@ pub(super) struct Mini {
 }
 
 impl Mini {
-    pub(super) fn new(policy: EvictionPolicy, size: u64, share: f64, most: usize) -> Self {
+    pub(super) fn new(policy: Policy, size: u64, share: f64, most: usize) -> Self {
         let mut mini = Self {
             policy,
             size,
@@ -61,7 +55,7 @@ impl Mini {
     fn scale(&mut self, share: f64, most: usize) {
         let capacity = (self.size as f64 * share).round().max(1.0) as usize;
         self.capacity = (capacity < most).then_some(capacity);
-        self.pages = (PAGES * share).round().max(1.0) as u16;
+        self.pages = (f64::from(PAGES) * share).round().max(1.0) as u16;
     }
 
     /// Entries it holds, and their bytes without what the store takes for each of them.
@@ -86,7 +80,7 @@ impl Mini {
     /// Looks a key up; true for a hit. What is missing is fetched and stored, if it can be.
     pub(super) fn look_up(&mut self, id: KeyId, key: &Key, now: &Now<'_>) -> bool {
         let state = self.state(id);
-        if !policy::is_resident(self.policy, state) {
+        if !page::is_resident(self.policy, state) {
             if key.bytes > 0 {
                 self.admit(id, key, now);
             }
@@ -94,7 +88,7 @@ impl Mini {
         }
         let fresh = key.fresh_until > now.ms;
         if fresh {
-            self.set_state(id, policy::hit(self.policy, state, now.ms.saturating_sub(key.used_ms)));
+            self.set_state(id, page::hit(self.policy, state, now.ms.saturating_sub(key.used_ms)));
         }
         fresh
     }
@@ -102,12 +96,12 @@ impl Mini {
     /// A response was stored under a key, where it was missing.
     pub(super) fn admit(&mut self, id: KeyId, key: &Key, now: &Now<'_>) {
         let known = self.state(id);
-        if policy::is_resident(self.policy, known) {
+        if page::is_resident(self.policy, known) {
             return;
         }
         let page = self.page_of(key.hash);
         if let Some(capacity) = self.capacity {
-            while self.slots.len() >= capacity && self.make_room(now) {}
+            while self.slots.len() >= capacity && self.evict(now) {}
             let end = self.slots.partition_point(|slot| slot.page <= page);
             let slot = Slot {
                 page,
@@ -116,14 +110,14 @@ impl Mini {
             };
             self.slots.insert(end, slot);
         }
-        let state = policy::stored(self.policy, known);
+        let state = page::stored(self.policy, known);
         if known > 0 {
             self.ghosts.retain(|ghost| ghost.key != id);
         }
         self.set_state(id, state);
         self.held += 1;
         self.held_bytes += u64::from(key.bytes);
-        if policy::is_probation(self.policy, state) {
+        if page::is_probation(self.policy, state) {
             self.probation_bytes += u64::from(key.bytes);
         }
         self.mark_most(page);
@@ -132,12 +126,12 @@ impl Mini {
     /// A stored response was replaced by one of another size.
     pub(super) fn resized(&mut self, id: KeyId, before: u32, after: u32) {
         let state = self.state(id);
-        if !policy::is_resident(self.policy, state) {
+        if !page::is_resident(self.policy, state) {
             return;
         }
         let change = |sum: u64| (sum + u64::from(after)).saturating_sub(u64::from(before));
         self.held_bytes = change(self.held_bytes);
-        if policy::is_probation(self.policy, state) {
+        if page::is_probation(self.policy, state) {
             self.probation_bytes = change(self.probation_bytes);
         }
     }
@@ -154,7 +148,7 @@ impl Mini {
     }
 
     fn mark_most(&mut self, page: u16) {
-        if self.policy != EvictionPolicy::S3Fifo || self.capacity.is_none() {
+        if self.policy != Policy::S3Fifo || self.capacity.is_none() {
             return;
         }
         let most = u16::try_from(self.page(page).len()).unwrap_or(u16::MAX);
@@ -171,13 +165,8 @@ impl Mini {
     }
 
     /// Takes one entry out; false when there is none.
-    fn make_room(&mut self, now: &Now<'_>) -> bool {
+    fn evict(&mut self, now: &Now<'_>) -> bool {
         let sample = self.sample();
-        let scene = EvictionContext {
-            policy: self.policy,
-            from_probation: self.probation_bytes * 10 >= self.held_bytes,
-            now,
-        };
         let expired = |at: &std::ops::Range<usize>| {
             let slots = self.slots.get(at.clone()).unwrap_or_default();
             slots
@@ -188,42 +177,49 @@ impl Mini {
             self.take_out(at, now, false);
             return true;
         }
-        let willing = sample.into_iter().enumerate().filter_map(|(order, range)| {
-            let slots = self.slots.get(range.clone())?;
-            let hand = slots
-                .first()
-                .map_or(0, |slot| self.marks.get(usize::from(slot.page)).copied().unwrap_or(0));
-            let rank = policy::willingness(slots, &self.states, usize::from(hand), &scene)?;
-            Some((rank, std::cmp::Reverse(order), range))
+        let (policy, from_probation) = (self.policy, from_probation(self.probation_bytes, self.held_bytes));
+        let ranks = sample.iter().map(|range| {
+            let page = self.page_at(range.clone(), now)?;
+            rank(policy, &page, from_probation)
         });
-        let Some((_, _, range)) = willing.max_by_key(|(rank, order, _)| (*rank, *order)) else {
-            return false;
-        };
-        self.take_victim(range, now);
-        true
+        let ranks: Vec<Option<u64>> = ranks.collect();
+        let chosen = best_page(ranks.into_iter()).and_then(|at| sample.into_iter().nth(at));
+        chosen.is_some_and(|range| self.take_victim(range, from_probation, now))
     }
 
-    fn take_victim(&mut self, range: std::ops::Range<usize>, now: &Now<'_>) {
-        let scene = EvictionContext {
-            policy: self.policy,
-            from_probation: self.probation_bytes * 10 >= self.held_bytes,
-            now,
+    fn take_victim(&mut self, range: std::ops::Range<usize>, from_probation: bool, now: &Now<'_>) -> bool {
+        let (start, policy) = (range.start, self.policy);
+        let Some(mut page) = self.page_at(range, now) else {
+            return false;
         };
-        let start = range.start;
-        let page = self.slots.get(start).map_or(0, |slot| slot.page);
-        let mut hand = usize::from(self.marks.get(usize::from(page)).copied().unwrap_or(0));
-        let Some(slots) = self.slots.get_mut(range) else { return };
-        let mut promoted = 0;
-        let victim = policy::victim(slots, &mut self.states, &mut hand, &scene, |key| {
-            promoted += u64::from(now.keys.get(key).bytes);
-        });
+        let Some(victim) = victim(policy, &mut page, from_probation) else {
+            return false;
+        };
+        let (hand, promoted) = (page.hand, page.promoted);
         self.probation_bytes = self.probation_bytes.saturating_sub(promoted);
-        if self.policy == EvictionPolicy::Sieve
-            && let Some(mark) = self.mark(page)
+        if policy == Policy::Sieve
+            && let Some(number) = self.slots.get(start).map(|slot| slot.page)
+            && let Some(mark) = self.mark(number)
         {
             *mark = u16::try_from(hand).unwrap_or(0);
         }
         self.take_out(start + victim, now, true);
+        true
+    }
+
+    fn page_at<'m, 'k>(&'m mut self, range: std::ops::Range<usize>, now: &'m Now<'k>) -> Option<MiniPage<'m, 'k>> {
+        let hand = self.slots.get(range.start).and_then(|slot| self.mark_of(slot.page));
+        Some(MiniPage {
+            slots: self.slots.get_mut(range)?,
+            states: &mut self.states,
+            hand: usize::from(hand.unwrap_or(0)),
+            now,
+            promoted: 0,
+        })
+    }
+
+    fn mark_of(&self, page: u16) -> Option<u16> {
+        self.marks.get(usize::from(page)).copied()
     }
 
     /// Removes an entry; a victim may leave a ghost.
@@ -235,10 +231,10 @@ impl Mini {
         let (state, bytes) = (self.state(slot.key), u64::from(now.keys.get(slot.key).bytes));
         self.held = self.held.saturating_sub(1);
         self.held_bytes = self.held_bytes.saturating_sub(bytes);
-        if policy::is_probation(self.policy, state) {
+        if page::is_probation(self.policy, state) {
             self.probation_bytes = self.probation_bytes.saturating_sub(bytes);
         }
-        let left = if evicted { policy::left(self.policy, state) } else { 0 };
+        let left = if evicted { page::evicted(self.policy, state) } else { 0 };
         self.set_state(slot.key, left);
         if left > 0 {
             self.add_ghost(slot);
@@ -249,8 +245,8 @@ impl Mini {
         let end = self.ghosts.partition_point(|ghost| ghost.page <= slot.page);
         self.ghosts.insert(end, slot);
         let start = self.ghosts.partition_point(|ghost| ghost.page < slot.page);
-        let most = usize::from(self.marks.get(usize::from(slot.page)).copied().unwrap_or(1));
-        if end + 1 - start > most && start < self.ghosts.len() {
+        let most = self.mark_of(slot.page).unwrap_or(1);
+        if excess_ghosts(end + 1 - start, most) > 0 && start < self.ghosts.len() {
             let oldest = self.ghosts.remove(start);
             self.set_state(oldest.key, 0);
         }
@@ -258,10 +254,10 @@ impl Mini {
 
     /// Pages to choose from, going round from the hand.
     fn sample(&mut self) -> Vec<std::ops::Range<usize>> {
-        let mut sample: Vec<std::ops::Range<usize>> = Vec::with_capacity(SAMPLE_PAGES);
+        let mut sample: Vec<std::ops::Range<usize>> = Vec::with_capacity(LEAST_PAGES);
         let mut candidates = 0;
         let mut at = self.slots.partition_point(|slot| slot.page < self.hand);
-        while sample.len() < SAMPLE_PAGES && (sample.len() < MIN_PAGES || candidates < CANDIDATES) {
+        while !is_enough(sample.len(), candidates) {
             if at >= self.slots.len() {
                 at = 0;
             }
@@ -295,7 +291,7 @@ impl Mini {
         let state = |key: KeyId| states.get(usize::from(key)).copied().unwrap_or(0);
         if !was_bounded && self.capacity.is_some() {
             let all = (0..=KeyId::MAX).take(states.len());
-            let residents = all.filter(|key| policy::is_resident(policy, state(*key)));
+            let residents = all.filter(|key| page::is_resident(policy, state(*key)));
             let slot = |key: KeyId| Slot {
                 page: 0,
                 key,
@@ -323,11 +319,11 @@ impl Mini {
         (self.held, self.held_bytes, self.probation_bytes) = (0, 0, 0);
         for (key, state) in (0..=KeyId::MAX).zip(&self.states) {
             let bytes = u64::from(keys.get(key).bytes);
-            if policy::is_resident(self.policy, *state) {
+            if page::is_resident(self.policy, *state) {
                 self.held += 1;
                 self.held_bytes += bytes;
             }
-            if policy::is_probation(self.policy, *state) {
+            if page::is_probation(self.policy, *state) {
                 self.probation_bytes += bytes;
             }
         }

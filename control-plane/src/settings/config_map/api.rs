@@ -71,11 +71,11 @@ pub(crate) async fn follow(settings: Arc<SettingsService>, source: Source, mut s
 }
 
 async fn connect(source: &Source) -> Result<Api<ConfigMap>, String> {
-    let told = |error: &dyn std::fmt::Display| format!("no Kubernetes API: {error}");
+    let message = |error: &dyn std::fmt::Display| format!("no Kubernetes API: {error}");
     // Anew each time: the kubeconfig or the mounted authority may have changed.
-    let mut config = kube::Config::infer().await.map_err(|error| told(&error))?;
+    let mut config = kube::Config::infer().await.map_err(|error| message(&error))?;
     config.read_timeout = Some(READ);
-    let client = kube::Client::try_from(config).map_err(|error| told(&error))?;
+    let client = kube::Client::try_from(config).map_err(|error| message(&error))?;
     Ok(match &source.namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::default_namespaced(client),
@@ -194,7 +194,7 @@ impl Session<'_> {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let told = |error: &dyn std::fmt::Display| format!("the ConfigMap cannot be written back: {error}");
+        let message = |error: &dyn std::fmt::Display| format!("the ConfigMap cannot be written back: {error}");
         match tokio::time::timeout(WRITE, api.patch(&self.source.name, &parameters, &patch)).await {
             Ok(Ok(object)) => {
                 tracing::info!(keys = ?wanted.keys().collect::<Vec<_>>(), "written back to the ConfigMap");
@@ -207,8 +207,8 @@ impl Session<'_> {
                 Ok(Written::Done)
             }
             Ok(Err(kube::Error::Api(refused))) if refused.code == 409 => Ok(Written::Crossed),
-            Ok(Err(error)) => Err(told(&whole(&error))),
-            Err(_) => Err(told(&format!("no answer in {} s", WRITE.as_secs()))),
+            Ok(Err(error)) => Err(message(&whole(&error))),
+            Err(_) => Err(message(&format!("no answer in {} s", WRITE.as_secs()))),
         }
     }
 }
@@ -222,9 +222,9 @@ enum Written {
 /// An error with its causes.
 fn whole(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut told: Vec<String> = causes.map(ToString::to_string).collect();
-    told.dedup();
-    told.join(": ")
+    let mut message: Vec<String> = causes.map(ToString::to_string).collect();
+    message.dedup();
+    message.join(": ")
 }
 
 fn keys(object: &ConfigMap) -> BTreeMap<String, String> {

@@ -92,7 +92,7 @@ impl SettingsService {
         let mut state = self.state();
         state.config_map_fault = None;
         let waits = state.canary.as_ref().is_some_and(|canary| !canary.is_experiment());
-        if waits || state.any_doubt().and_then(Doubt::told).is_some() {
+        if waits || state.any_doubt().and_then(Doubt::describe).is_some() {
             return None;
         }
         if shared {

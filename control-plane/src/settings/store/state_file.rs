@@ -24,7 +24,7 @@ pub(crate) struct StateFile {
     path: PathBuf,
     journal: Journal,
     /// What the files hold; `None` when that is not known, and a whole copy is due.
-    kept: Mutex<Option<Held>>,
+    written: Mutex<Option<Held>>,
 }
 
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl StateFile {
         Self {
             path: directory.join(NAME),
             journal: Journal::new(directory.join(JOURNAL)),
-            kept: Mutex::new(None),
+            written: Mutex::new(None),
         }
     }
 
@@ -92,8 +92,8 @@ impl StateFile {
 
     /// Writes what is new; after a crash at any point either this or the state before is read back.
     pub(crate) fn save(&self, history: &SettingsHistory, seen: &BTreeMap<String, String>) -> io::Result<()> {
-        let mut kept = lock(&self.kept);
-        self.save_into(&mut kept, history, seen)
+        let mut written = lock(&self.written);
+        self.save_into(&mut written, history, seen)
     }
 
     /// As [`StateFile::save`], of what there is when it is this one's turn: of two at a time the later keeps the newer.
@@ -101,22 +101,22 @@ impl StateFile {
         &self,
         newest: impl FnOnce() -> (SettingsHistory, BTreeMap<String, String>),
     ) -> io::Result<()> {
-        let mut kept = lock(&self.kept);
+        let mut written = lock(&self.written);
         let (history, seen) = newest();
-        self.save_into(&mut kept, &history, &seen)
+        self.save_into(&mut written, &history, &seen)
     }
 
     fn save_into(
         &self,
-        kept: &mut Option<Held>,
+        written: &mut Option<Held>,
         history: &SettingsHistory,
         seen: &BTreeMap<String, String>,
     ) -> io::Result<()> {
         // Whatever fails below leaves the files in doubt: the next time everything is written.
-        let held = kept
+        let held = written
             .take()
             .filter(|held| held.epoch == history.epoch() && held.lines < JOURNAL_LINES && self.path.exists());
-        *kept = Some(match held {
+        *written = Some(match held {
             Some(held) => self.append(held, history, seen)?,
             None => self.save_whole(history, seen)?,
         });
@@ -170,7 +170,7 @@ impl StateFile {
 
     /// The last whole state.
     pub(crate) fn load(&self) -> Option<Restored> {
-        let whole = document::load_kept(&self.path, accept)?;
+        let whole = document::load_with_origin(&self.path, accept)?;
         let older = whole.older;
         let (mut history, mut seen) = whole.value;
         let mut revisions: Vec<Revision> = history.revisions().cloned().collect();
@@ -221,16 +221,16 @@ pub(crate) fn to_record(revision: &Revision) -> RevisionRecord {
     }
 }
 
-pub(crate) fn from_record(kept: RevisionRecord) -> Revision {
+pub(crate) fn from_record(record: RevisionRecord) -> Revision {
     Revision {
-        number: kept.number,
-        at_ms: kept.at_ms,
+        number: record.number,
+        at_ms: record.at_ms,
         author: Author {
-            who: kept.who,
-            source: kept.door,
-            reason: kept.reason,
+            who: record.who,
+            source: record.door,
+            reason: record.reason,
         },
-        document: kept.document,
+        document: record.document,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The body of a call as it comes: every message is whole within a time and held only as far as there is room, and what is too long or has
+//! The body of a call as it comes: every message is whole within a time and held only as far as there is memory, and what is too long or has
 //! too many parts ends the call before any of it is decoded.
 //!
 //! tonic waits for the rest of a message, and for the end of a unary call, as long as the connection lives.
@@ -23,7 +23,7 @@ use tonic::body::Body;
 /// What stands before each message: whether it is compressed, and its length (gRPC over HTTP/2, Length-Prefixed-Message).
 const PREFIX: usize = 5;
 
-/// The room that the messages of a call take. That of a unary call is taken until the call is answered: what was decoded is held so long.
+/// The memory that the messages of a call take. That of a unary call is taken until the call is answered: what was decoded is held so long.
 #[derive(Clone, Debug, Default)]
 struct Held(Arc<Mutex<Option<Place>>>);
 
@@ -39,7 +39,7 @@ pub(super) fn caller_of(extensions: &Extensions) -> IpAddr {
     connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| connection.address)
 }
 
-/// Bounds the body of a call. Calls whose message is refused, or finds no room, are counted.
+/// Bounds the body of a call. Calls whose message is refused, or finds no memory, are counted.
 pub(super) fn bounded(
     mut request: hyper::Request<Body>,
     bodies: &Bodies,
@@ -126,7 +126,7 @@ impl Arriving {
             let sentence = format!("a message of {length} bytes, allowed are at most {allowed}");
             return Err(self.refused(Status::out_of_range(sentence)));
         }
-        let place = self.bodies.room(self.from, length);
+        let place = self.bodies.reserve(self.from, length);
         let place = place.ok_or_else(|| {
             self.refused.fetch_add(1, Ordering::Relaxed);
             Status::unavailable("too much is being received; try again")

@@ -184,9 +184,9 @@ impl ControlSession {
                     // Only the newest matters: an Envoy that was slow skips what came between.
                     let named = name_of(published.borrow_and_update().to(&self.envoy));
                     // Envoys outside of a canary get nothing new by it.
-                    let news = named != std::mem::replace(&mut last, named.clone());
+                    let changed_names = named != std::mem::replace(&mut last, named.clone());
                     let cause = published.borrow().cause().clone();
-                    changed.is_ok() && (!news || self.push(&published, &cause).await)
+                    changed.is_ok() && (!changed_names || self.push(&published, &cause).await)
                 },
                 changed = secret.changed() => {
                     let welcome = self.welcome(secret.borrow_and_update().clone());
@@ -237,21 +237,21 @@ impl ControlSession {
             (answered, fleet.is_reporting(&self.envoy, now_ms()))
         });
         // An earlier process has met it. Under a key of that time, which is the replicas' as soon as they agree.
-        let keyed = proofs.is_kept() && fleet.replica().is_none();
+        let keyed = proofs.is_persistent() && fleet.replica().is_none();
         answered || reports || (keyed && purges.knows(&self.envoy))
     }
 
-    /// Sends the settings as they are when there is room for them: they are copied no sooner.
+    /// Sends the settings as they are when there is memory for them: they are not copied before.
     async fn push(&mut self, published: &watch::Receiver<Arc<Published>>, cause: &Cause) -> bool {
         let bytes = message(ToFilter::Settings(SettingsPush::default())).encoded_len()
             + published.borrow().to(&self.envoy).encoded_len();
-        let Some(room) = self.out.room(bytes).await else {
+        let Some(reservation) = self.out.reserve(bytes).await else {
             return false;
         };
         let push = published.borrow().to(&self.envoy).clone();
         self.sent = (push.epoch.clone(), push.revision.max(self.newest_sent(&push.epoch)));
         self.pushed.begin(&self.envoy, push.revision, cause);
-        self.out.send(message(ToFilter::Settings(push)), room).await
+        self.out.send(message(ToFilter::Settings(push)), reservation).await
     }
 
     /// The newest revision of a history that it was sent.
@@ -298,8 +298,8 @@ impl ControlSession {
     }
 
     async fn hand_on(&self, message: ControlMessage) -> bool {
-        match self.out.room(message.encoded_len()).await {
-            Some(room) => self.out.send(message, room).await,
+        match self.out.reserve(message.encoded_len()).await {
+            Some(reservation) => self.out.send(message, reservation).await,
             None => false,
         }
     }

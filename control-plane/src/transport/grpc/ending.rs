@@ -3,7 +3,7 @@
 
 use crate::credentials::Peer;
 use crate::net::outbox::Outbox;
-use crate::net::unread::Taken;
+use crate::net::unread::Reserved;
 use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::{Request, Response};
 use std::pin::Pin;
@@ -88,7 +88,7 @@ struct Until<F> {
     body: Body,
     /// `None` once it has come.
     end: Option<Pin<Box<F>>>,
-    _taken: Taken,
+    _taken: Reserved,
 }
 
 impl<F: Future<Output = Status> + Send> hyper::body::Body for Until<F> {

@@ -89,8 +89,8 @@ pub(super) fn health(
 ) -> (HealthServer<HealthService>, watch::Receiver<bool>) {
     let reporter = HealthReporter::new();
     let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-    let (told, drained) = watch::channel(false);
-    tokio::spawn(checked.follow(reporter, stopped, told));
+    let (announced, drained) = watch::channel(false);
+    tokio::spawn(checked.follow(reporter, stopped, announced));
     (service.max_decoding_message_size(MAX_PROBE), drained)
 }
 
@@ -112,20 +112,20 @@ impl Checked {
         mut stopped: watch::Receiver<bool>,
         drained: watch::Sender<bool>,
     ) {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         loop {
             let states = self.states();
-            for state in states.iter().filter(|state| !told.contains(*state)) {
+            for state in states.iter().filter(|state| !reported.contains(*state)) {
                 reporter.set_service_status(state.0, state.1).await;
             }
-            told = states;
+            reported = states;
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 // An error means that the sender is gone: time to stop as well.
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
         }
-        for (name, _) in told {
+        for (name, _) in reported {
             reporter.set_service_status(name, NotServing).await;
         }
         drained.send_replace(true);

@@ -18,10 +18,10 @@ pub(super) struct Readings {
     from: IpAddr,
     begun: Option<Begun>,
     /// The time of the last one.
-    told_ms: Option<i64>,
+    reported_ms: Option<i64>,
 }
 
-/// A reading of which more may come. What is held of it takes room as a message that is being received does.
+/// A reading of which more may come. What is held of it takes memory as a message that is being received does.
 #[derive(Debug)]
 struct Begun {
     statistics: Statistics,
@@ -36,14 +36,14 @@ impl Readings {
             bodies,
             from,
             begun: None,
-            told_ms: None,
+            reported_ms: None,
         }
     }
 
     /// Takes a message; the readings that are whole with it.
     ///
     /// # Errors
-    /// There is no room for what is to be held, or the parts are not those of our batches: nobody would know which is the last.
+    /// There is no memory for what is to be held, or the parts are not those of our batches: nobody would know which is the last.
     pub(super) fn take(&mut self, message: Statistics) -> Result<Vec<Statistics>, Status> {
         let (mut whole, is_full) = (Vec::new(), message.families == BATCH && message.time_ms.is_some());
         let goes_on = |begun: &Begun| message.time_ms.is_some() && begun.statistics.time_ms == message.time_ms;
@@ -51,12 +51,12 @@ impl Readings {
         if self.begun.as_ref().is_some_and(|begun| !goes_on(begun)) {
             whole.extend(self.end());
         }
-        if self.begun.is_none() && message.time_ms.is_some() && message.time_ms == self.told_ms {
+        if self.begun.is_none() && message.time_ms.is_some() && message.time_ms == self.reported_ms {
             return Err(Status::invalid_argument(format!(
                 "statistics come in parts of another batch_size than {BATCH}"
             )));
         }
-        let place = is_full.then(|| self.bodies.room(self.from, message.bytes));
+        let place = is_full.then(|| self.bodies.reserve(self.from, message.bytes));
         let begun = self.begun.get_or_insert_with(|| Begun {
             statistics: Statistics {
                 time_ms: message.time_ms,
@@ -77,7 +77,7 @@ impl Readings {
     /// What has come of a reading, which is all of it.
     pub(super) fn end(&mut self) -> Option<Statistics> {
         let statistics = self.begun.take()?.statistics;
-        self.told_ms = statistics.time_ms;
+        self.reported_ms = statistics.time_ms;
         Some(statistics)
     }
 

@@ -1,8 +1,8 @@
-//! Answers as they are read: a large one takes room until the connection has taken all of it, and goes out in pieces, each of which is to be read in time.
+//! Answers as they are read: a large one takes memory until the connection has taken all of it, and goes out in pieces, each of which is to be read in time.
 
 use crate::net::bodies::{Bodies, SMALL};
 use crate::net::outbox::with;
-use crate::net::unread::{Taken, Unread};
+use crate::net::unread::{Reserved, Unread};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
@@ -21,14 +21,14 @@ pub(super) struct Answering {
     bodies: Bodies,
     unread: Unread,
     /// That of the whole answer, where its length was known.
-    whole: Option<Arc<Taken>>,
-    /// What has come of the body and not gone, with its room.
+    whole: Option<Arc<Reserved>>,
+    /// What has come of the body and not gone, with its reservation.
     rest: Bytes,
-    of_rest: Option<Arc<Taken>>,
+    of_rest: Option<Arc<Reserved>>,
 }
 
 impl Answering {
-    /// `None` when a large answer finds no room. One of up to [`SMALL`] bytes needs none: the number of requests at a time is bounded.
+    /// `None` when a large answer finds no memory. One of up to [`SMALL`] bytes needs none: the number of requests at a time is bounded.
     pub(super) fn of(answer: Response, bodies: &Bodies, to: IpAddr, unread: Unread) -> Option<Response> {
         let length = answer.body().size_hint().exact();
         let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
@@ -53,12 +53,12 @@ impl Answering {
     fn take(&mut self, data: Bytes) -> Result<(), axum::Error> {
         self.of_rest.clone_from(&self.whole);
         if self.whole.is_none() && data.len() > SMALL {
-            let room = self.bodies.answers.take(self.to, data.len());
-            let room = room.ok_or_else(|| {
+            let reserved = self.bodies.answers.take(self.to, data.len());
+            let reserved = reserved.ok_or_else(|| {
                 self.bodies.refuse();
-                axum::Error::new(NoRoom)
+                axum::Error::new(NoMemory)
             })?;
-            self.of_rest = Some(Arc::new(room));
+            self.of_rest = Some(Arc::new(reserved));
         }
         self.rest = data;
         Ok(())
@@ -70,10 +70,10 @@ impl Answering {
     }
 }
 
-/// An answer whose length was not known found no room.
+/// An answer whose length was not known found no memory.
 #[derive(Debug, thiserror::Error)]
 #[error("too much waits to be read")]
-struct NoRoom;
+struct NoMemory;
 
 impl HttpBody for Answering {
     type Data = Bytes;

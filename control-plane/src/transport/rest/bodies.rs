@@ -40,7 +40,7 @@ async fn received(bodies: &Bodies, from: IpAddr, request: Request, next: Next) -
         return Ok(next.run(request).await);
     }
     let title = "Too much is being received at the moment; try again in a second";
-    let place = bodies.room(from, held(&request));
+    let place = bodies.reserve(from, held(&request));
     let _place = place.ok_or_else(|| later(bodies, "too_many_bodies", title))?;
     let pause = bodies.pause;
     let request = request.map(|body| {
@@ -60,8 +60,9 @@ fn held(request: &Request) -> usize {
         "/filter/modules" => xds::MAX_BYTES,
         _ => super::MAX_BODY,
     };
-    let said = request.body().size_hint().exact();
-    said.and_then(|length| usize::try_from(length).ok())
+    let length = request.body().size_hint().exact();
+    length
+        .and_then(|length| usize::try_from(length).ok())
         .map_or(most, |length| length.min(most))
 }
 

@@ -10,8 +10,8 @@ type General = (&'static str, &'static str, fn(&Operation) -> bool);
 
 /// What every operation can answer besides what its handler says of itself.
 const GENERAL: [General; 11] = [
-    ("400", "A parameter or the path is not as described", |asked| {
-        asked.has_parameters
+    ("400", "A parameter or the path is not as described", |operation| {
+        operation.has_parameters
     }),
     (
         "401",
@@ -22,18 +22,22 @@ const GENERAL: [General; 11] = [
     (
         "408",
         "The body broke off, or paused for longer than BODY_PAUSE",
-        |asked| asked.has_body,
+        |operation| operation.has_body,
     ),
-    ("413", "The body is larger than is taken", |asked| asked.has_body),
-    ("415", "A body of this type is not taken", |asked| asked.writes),
-    ("421", "The Host is not one of this control plane", |_| true),
-    ("422", "The body is refused; nothing has changed", |asked| {
-        asked.has_body
+    ("413", "The body is larger than is taken", |operation| {
+        operation.has_body
     }),
-    ("429", "More writes than are taken per second", |asked| asked.writes),
+    ("415", "A body of this type is not taken", |operation| operation.writes),
+    ("421", "The Host is not one of this control plane", |_| true),
+    ("422", "The body is refused; nothing has changed", |operation| {
+        operation.has_body
+    }),
+    ("429", "More writes than are taken per second", |operation| {
+        operation.writes
+    }),
     ("503", "Too much is asked or received at the moment", |_| true),
-    ("504", "It took longer than a minute and was given up on", |asked| {
-        !super::NO_TIMEOUT.contains(&asked.path)
+    ("504", "It took longer than a minute and was given up on", |operation| {
+        !super::NO_TIMEOUT.contains(&operation.path)
     }),
 ];
 
@@ -55,7 +59,7 @@ pub(super) fn completed(api: &OpenApi, guarded: bool) -> Value {
         schemas.insert(ProblemDetails::name().into_owned(), problem);
         let known = schemas.clone();
         schemas.values_mut().for_each(|schema| close(schema, &known));
-        schemas.values_mut().for_each(tell_ranges);
+        schemas.values_mut().for_each(describe_ranges);
         // What the settings are is said by their own rows.
         schemas.extend(optimizer_proto::settings::api_schemas());
     }
@@ -69,19 +73,19 @@ pub(super) fn completed(api: &OpenApi, guarded: bool) -> Value {
         json!([{}, { "token": [] }])
     };
     for (path, item) in api["paths"].as_object_mut().into_iter().flatten() {
-        for (method, operation) in item.as_object_mut().into_iter().flatten() {
-            operation["operationId"] = json!(operation_id(method, path));
-            if let Some(parameters) = operation.get_mut("parameters") {
-                tell_ranges(parameters);
+        for (method, described) in item.as_object_mut().into_iter().flatten() {
+            described["operationId"] = json!(operation_id(method, path));
+            if let Some(parameters) = described.get_mut("parameters") {
+                describe_ranges(parameters);
             }
-            let asked = Operation {
+            let operation = Operation {
                 path,
                 writes: method != "get",
-                has_parameters: operation.get("parameters").is_some(),
-                has_body: operation.get("requestBody").is_some(),
+                has_parameters: described.get("parameters").is_some(),
+                has_body: described.get("requestBody").is_some(),
             };
-            if let Some(responses) = operation["responses"].as_object_mut() {
-                tell_problems(responses, &asked);
+            if let Some(responses) = described["responses"].as_object_mut() {
+                describe_problems(responses, &operation);
             }
         }
     }
@@ -110,21 +114,21 @@ fn general_answers() -> Value {
     Value::Object(answers.into_iter().collect())
 }
 
-fn tell_problems(responses: &mut Map<String, Value>, asked: &Operation) {
+fn describe_problems(responses: &mut Map<String, Value>, operation: &Operation) {
     let content = problem();
     for (status, response) in responses.iter_mut() {
         if status.starts_with(['4', '5']) && response.get("content").is_none() {
             response["content"] = content.clone();
         }
     }
-    for (status, _, _) in GENERAL.iter().filter(|(_, _, concerns)| concerns(asked)) {
+    for (status, _, _) in GENERAL.iter().filter(|(_, _, concerns)| concerns(operation)) {
         let reference = json!({ "$ref": format!("#/components/responses/Refused{status}") });
         responses.entry(*status).or_insert(reference);
     }
 }
 
-/// Says how large a number may be: the formats of unsigned integers are not known to everybody.
-fn tell_ranges(schema: &mut Value) {
+/// Describes how large a number may be: the formats of unsigned integers are not known to everybody.
+fn describe_ranges(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             let most = match fields.get("format").and_then(Value::as_str) {
@@ -137,9 +141,9 @@ fn tell_ranges(schema: &mut Value) {
             if let Some(most) = most {
                 fields.entry("maximum").or_insert(json!(most));
             }
-            fields.values_mut().for_each(tell_ranges);
+            fields.values_mut().for_each(describe_ranges);
         }
-        Value::Array(items) => items.iter_mut().for_each(tell_ranges),
+        Value::Array(items) => items.iter_mut().for_each(describe_ranges),
         _ => {}
     }
 }

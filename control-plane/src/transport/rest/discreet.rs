@@ -39,8 +39,8 @@ impl Discretion {
     }
 
     /// Replaces the values in what a filter explains, wherever in it they stand.
-    pub(crate) fn veil(&self, told: &mut Value) {
-        match told {
+    pub(crate) fn veil(&self, value: &mut Value) {
+        match value {
             Value::Array(list) => list.iter_mut().for_each(|one| self.veil(one)),
             Value::Object(fields) => {
                 for (name, value) in fields {

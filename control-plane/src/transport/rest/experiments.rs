@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use control_domain::cache::predictions::{self, CacheShape};
 use control_domain::experiments::{
-    Asked, Experiment, Goal, Plan, Prediction, Proposal, Source, of_limits, of_size, of_ttl,
+    Experiment, Goal, Plan, PlanRequest, Prediction, Proposal, Source, of_limits, of_size, of_ttl,
 };
 use control_domain::telemetry::sum::Filter;
 use optimizer_proto::settings::{EvictionPolicy, parse_duration};
@@ -77,8 +77,8 @@ pub(crate) enum Basis {
 }
 
 impl ExperimentRequest {
-    fn asked(&self) -> Asked<'_> {
-        Asked {
+    fn plan_request(&self) -> PlanRequest<'_> {
+        PlanRequest {
             share: self.share,
             confidence: self.confidence,
             goal: self.goal,
@@ -112,7 +112,7 @@ pub(crate) async fn begin(
         })?,
         _ => return Err(Problem::invalid("/settings", "", "either settings or from")),
     };
-    let plan = Plan::check(&request.asked(), proposal.goal, parse_duration).map_err(Problem::invalid_fields)?;
+    let plan = Plan::check(&request.plan_request(), proposal.goal, parse_duration).map_err(Problem::invalid_fields)?;
     let begun = experiments.begin(proposal, plan, (caller.name, request.reason)).await;
     let begun = begun.map_err(problem)?;
     let place = format!("/tuning/experiments/{}", begun.id).parse();

@@ -92,8 +92,8 @@ fn all(fleet: &FleetService, health: &HealthService, clients: &Clients) -> Vec<E
 }
 
 fn of(filter: bool, stats: &EnvoyStats, node_id: String, faults: Vec<Fault>) -> EnvoyHealth {
-    let heard = stats.node(&node_id);
-    let state = heard.map(|heard| heard.state);
+    let statistics = stats.node(&node_id);
+    let state = statistics.map(|statistics| statistics.state);
     let actions = state.map(|state| state.actions()).unwrap_or_default();
     let overload = actions.into_iter().map(|action| OverloadAction {
         name: action.name,
@@ -117,7 +117,7 @@ fn of(filter: bool, stats: &EnvoyStats, node_id: String, faults: Vec<Fault>) -> 
         status,
         faults,
         filter,
-        statistics_at: heard.map(|heard| heard.seen_ms),
+        statistics_at: statistics.map(|statistics| statistics.seen_ms),
         overload: overload.collect(),
         pressure_percent: state.map(|state| state.pressures().clone()).unwrap_or_default(),
         refused_configuration: state

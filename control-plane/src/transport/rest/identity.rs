@@ -84,8 +84,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 }
 
 fn named(headers: &HeaderMap, peer: Option<&ConnectInfo<SocketAddr>>) -> String {
-    let said = headers.get("x-author").and_then(|value| value.to_str().ok());
-    said.map_or_else(
+    let named = headers.get("x-author").and_then(|value| value.to_str().ok());
+    named.map_or_else(
         || peer.map_or_else(String::new, |peer| peer.0.ip().to_string()),
         |text| text.chars().take(256).collect(),
     )

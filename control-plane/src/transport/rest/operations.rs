@@ -66,13 +66,13 @@ impl OperationView {
     fn of(operation: &Operation) -> Self {
         let now_ms = now_ms();
         let (state, has_ended) = (operation.state_at(now_ms), operation.has_ended(now_ms));
-        let told = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let non_empty = |text: &String| (!text.is_empty()).then(|| text.clone());
         Self {
             id: operation.id.clone(),
             kind: operation.kind,
             by: operation.by.clone(),
-            envoy: told(&operation.envoy),
-            key: told(&operation.key),
+            envoy: non_empty(&operation.envoy),
+            key: non_empty(&operation.key),
             state,
             stage: operation.progress.stage,
             unit: operation.progress.unit,
@@ -82,7 +82,7 @@ impl OperationView {
             started_at: operation.started_at,
             updated_at: operation.updated_at,
             ended_at: (has_ended && state != Standing::Lost).then_some(operation.updated_at),
-            cancelled_by: told(&operation.cancelled_by),
+            cancelled_by: non_empty(&operation.cancelled_by),
             receipt: has_ended.then(|| operation.receipt_at(now_ms)),
         }
     }

@@ -62,7 +62,7 @@ pub(super) async fn serve(
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = told(&mut stopping) => {
+                () = wait_for_stop(&mut stopping) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -78,7 +78,7 @@ pub(super) async fn serve(
 }
 
 /// Returns when it is time to stop.
-async fn told(stopping: &mut watch::Receiver<bool>) {
+async fn wait_for_stop(stopping: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone: time to stop as well.
     let _ = stopping.wait_for(|stop| *stop).await;
 }

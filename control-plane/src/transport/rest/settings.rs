@@ -292,23 +292,23 @@ pub(super) async fn rollout_of(
     number: u64,
     wait: Option<Duration>,
 ) -> (StatusCode, Reached) {
-    let standing = match wait {
+    let rollout = match wait {
         Some(timeout) => settings.wait_for_all(number, timeout).await,
         None => RolloutStatus::default(),
     };
-    let complete = standing.late.is_empty() && standing.refused.is_empty();
+    let complete = rollout.late.is_empty() && rollout.refused.is_empty();
     let status = if complete { StatusCode::OK } else { StatusCode::ACCEPTED };
-    (status, reached(number, standing))
+    (status, reached(number, rollout))
 }
 
-fn reached(revision: u64, standing: RolloutStatus) -> Reached {
-    let refused = standing.refused.into_iter().map(|(envoy, why)| RefusedBy {
+fn reached(revision: u64, rollout: RolloutStatus) -> Reached {
+    let refused = rollout.refused.into_iter().map(|(envoy, why)| RefusedBy {
         envoy,
         violations: violations(&why),
     });
     Reached {
         revision,
-        stragglers: standing.late,
+        stragglers: rollout.late,
         refused: refused.collect(),
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct Snapshot {
     /// Stored responses, those with most hits first.
     entries: Vec<Entry>,
     #[serde(flatten)]
-    foot: SnapshotTrailer,
+    trailer: SnapshotTrailer,
 }
 
 /// The stored responses of all Envoys, each once, those with most hits first, as one JSON document. Written as it is gathered:
@@ -208,14 +208,14 @@ async fn write(fleet: &FleetService, head: Head, wanted: Wanted, mut out: Out, r
     let incomplete = export.incomplete();
     let nobody = envoys.is_empty().then(|| "no Envoy is connected".to_owned());
     let incomplete = incomplete.or(nobody);
-    let foot = SnapshotTrailer {
+    let trailer = SnapshotTrailer {
         complete: incomplete.is_none(),
         incomplete_because: incomplete.clone().unwrap_or_default(),
         count,
         bytes: export.bytes(),
         checksum: checksum.text(),
     };
-    let text = serde_json::to_string(&foot).unwrap_or_default();
+    let text = serde_json::to_string(&trailer).unwrap_or_default();
     if out.put(&format!("],{}\n", text.trim_start_matches('{'))).await && out.end().await {
         running.end(Ended::Done(incomplete));
     }

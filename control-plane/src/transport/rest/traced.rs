@@ -29,7 +29,7 @@ pub(super) async fn traced(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let headers = request.headers();
-    Cause::told(|name| headers.get(name).and_then(|value| value.to_str().ok())).lead_to(&span);
+    Cause::from_fields(|name| headers.get(name).and_then(|value| value.to_str().ok())).lead_to(&span);
     let response = next.run(request).instrument(span.clone()).await;
     end(&span, response.status());
     response

@@ -31,7 +31,7 @@ pub(in crate::xds) fn listener(place: &Place, filtered: bool) -> Resource {
         }],
         ..Default::default()
     };
-    Resource::told_apart_by(INGRESS, &[content.as_slice()], pack_any(listener))
+    Resource::versioned_by(INGRESS, &[content.as_slice()], pack_any(listener))
 }
 
 /// What tells listeners apart, also those of another build of the control plane. The access log is left out, as its format is a map, and

@@ -59,7 +59,7 @@ impl Resource {
     }
 
     /// A resource with maps, whose order in the bytes is any: `content` tells them apart.
-    fn told_apart_by(name: impl Into<String>, content: &[&[u8]], body: Any) -> Self {
+    fn versioned_by(name: impl Into<String>, content: &[&[u8]], body: Any) -> Self {
         Self {
             name: name.into(),
             version: fingerprint(content),

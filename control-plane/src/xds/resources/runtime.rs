@@ -23,7 +23,7 @@ pub(in crate::xds) fn runtime(settings: &Settings) -> Resource {
             fields: values.into_iter().collect(),
         }),
     };
-    Resource::told_apart_by(LAYER, &[content.as_bytes()], pack_any(layer))
+    Resource::versioned_by(LAYER, &[content.as_bytes()], pack_any(layer))
 }
 
 fn values(settings: &Settings) -> BTreeMap<String, Value> {

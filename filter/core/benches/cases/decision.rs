@@ -73,32 +73,32 @@ fn stored(key: &CacheKey, request: &Fields<'_>) -> Vec<u8> {
     encoder.seal().expect("a whole body")
 }
 
-fn routing<'a>(asked: &CacheRequest<'a>) -> Routing<'a> {
+fn routing<'a>(cache_request: &CacheRequest<'a>) -> Routing<'a> {
     Routing {
         cluster: b"origin",
         route: b"",
-        authority: asked.target.authority,
-        claimed_scheme: asked.claimed_scheme,
+        authority: cache_request.target.authority,
+        claimed_scheme: cache_request.claimed_scheme,
         head: None,
         content: None,
     }
 }
 
 fn hit(map: &[u8], stored: &[u8], policy: &FreshnessPolicy, key_policy: &KeyPolicy) -> Option<Vec<u8>> {
-    let asked = CacheRequest::read(Fields::from(parse(map)))?;
+    let cache_request = CacheRequest::read(Fields::from(parse(map)))?;
     let key = CacheKey::of_routed(
         key_policy,
-        &asked.target,
-        &asked.fields,
+        &cache_request.target,
+        &cache_request.fields,
         &KeySecret::unset(),
-        &routing(&asked),
+        &routing(&cache_request),
     );
-    let directives = asked.directives(policy);
+    let directives = cache_request.directives(policy);
     let view = StoredView::decode(stored, true).ok()?;
-    if view.key() != key.as_bytes() || !selecting::matches(&view, &asked.fields) {
+    if view.key() != key.as_bytes() || !selecting::matches(&view, &cache_request.fields) {
         return None;
     }
-    let Decision::Reply { reply, .. } = decide(&view, &asked, &directives, false, 7, NOW) else {
+    let Decision::Reply { reply, .. } = decide(&view, &cache_request, &directives, false, 7, NOW) else {
         return None;
     };
     let mut writer = MapWriter::with_capacity(24, 768);
@@ -114,9 +114,15 @@ pub(crate) fn hits() -> impl FnMut() {
         .for_each(|(name, value)| map.push(name.as_bytes(), value.as_bytes()));
     let map = map.finish();
     let (policy, key_policy) = (FreshnessPolicy::default(), KeyPolicy::default());
-    let asked = CacheRequest::read(lines(&REQUEST)).expect("a request");
-    let key = CacheKey::new(&key_policy, &asked.target, &asked.fields, &KeySecret::unset()).routed(&routing(&asked));
-    let stored = stored(&key, &asked.fields);
+    let cache_request = CacheRequest::read(lines(&REQUEST)).expect("a request");
+    let key = CacheKey::new(
+        &key_policy,
+        &cache_request.target,
+        &cache_request.fields,
+        &KeySecret::unset(),
+    )
+    .routed(&routing(&cache_request));
+    let stored = stored(&key, &cache_request.fields);
     assert!(hit(&map, &stored, &policy, &key_policy).is_some(), "it is a hit");
     move || {
         drop(black_box(hit(

@@ -3,7 +3,7 @@
 
 use super::table::{acquire, resolve};
 use super::{BreakerPolicy, BreakerState, Call, Forced, OutcomeClass, Watch, all, apply_override, seed, sweep};
-use crate::shared_map::explore::{Data, Standing, Stepped, explore};
+use crate::shared_map::explore::{Data, Stepped, WorkerState, explore};
 use crate::shared_map::{MemoryMap, SharedMap};
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -82,25 +82,25 @@ fn call<'p>(
     }
 }
 
-fn count(standing: &[Standing], what: &str) -> usize {
-    standing.iter().filter(|one| one.result() == Some(what)).count()
+fn count(workers: &[WorkerState], what: &str) -> usize {
+    workers.iter().filter(|one| one.result() == Some(what)).count()
 }
 
-fn dead(standing: &[Standing]) -> usize {
-    standing.iter().filter(|one| **one == Standing::Dead).count()
+fn dead(workers: &[WorkerState]) -> usize {
+    workers.iter().filter(|one| **one == WorkerState::Dead).count()
 }
 
 /// The breaker is not stuck: once the dead are known to be gone, it lets a call pass.
-fn goes_on(data: &Data, policy: &BreakerPolicy, standing: &[Standing]) {
+fn goes_on(data: &Data, policy: &BreakerPolicy, workers: &[WorkerState]) {
     let data = data.clone();
     let alive = |holder: u64| {
         let at = usize::try_from(holder).unwrap().checked_sub(1);
-        at.and_then(|at| standing.get(at)) != Some(&Standing::Dead)
+        at.and_then(|at| workers.get(at)) != Some(&WorkerState::Dead)
     };
     let later_ms = NOW_MS + policy.open_wait_max_ms * 2;
     sweep(&data, policy, alive, later_ms);
     let leave = acquire(&data, "api", policy, &of(8), later_ms, 1).leave;
-    assert!(matches!(leave, Ok(Some(_))), "{leave:?} {standing:?}");
+    assert!(matches!(leave, Ok(Some(_))), "{leave:?} {workers:?}");
 }
 
 #[test]
@@ -109,21 +109,17 @@ fn no_more_probes_than_there_are_places() {
         let policy = policy(1, places);
         let map = rested(&policy);
         let [one, two, three] = [1, 2, 3].map(|holder| call(&policy, "api", holder, None));
-        let states = explore(&map, &[&one, &two, &three], 1, |data, standing| {
-            let probes = count(standing, "probe");
+        let states = explore(&map, &[&one, &two, &three], 1, |data, workers| {
+            let probes = count(workers, "probe");
             let most = usize::try_from(places).unwrap();
-            let fits = if dead(standing) == 0 {
+            let fits = if dead(workers) == 0 {
                 probes == most
             } else {
                 probes <= most
             };
-            assert!(fits, "{standing:?}");
-            assert_eq!(
-                count(standing, "free") + count(standing, "uncounted"),
-                0,
-                "{standing:?}"
-            );
-            goes_on(data, &policy, standing);
+            assert!(fits, "{workers:?}");
+            assert_eq!(count(workers, "free") + count(workers, "uncounted"), 0, "{workers:?}");
+            goes_on(data, &policy, workers);
         });
         assert!(states > 100, "{states}");
     }
@@ -134,13 +130,10 @@ fn a_dead_vm_gives_its_probe_back() {
     let policy = policy(1, 1);
     let map = rested(&policy);
     let (one, two) = (call(&policy, "api", 1, Some(OK)), call(&policy, "api", 2, Some(OK)));
-    explore(&map, &[&one, &two], 1, |data, standing| {
+    explore(&map, &[&one, &two], 1, |data, workers| {
         let now = shown(data, &policy, NOW_MS);
-        assert!(
-            dead(standing) > 0 || now == BreakerState::Closed,
-            "{now:?} {standing:?}"
-        );
-        goes_on(data, &policy, standing);
+        assert!(dead(workers) > 0 || now == BreakerState::Closed, "{now:?} {workers:?}");
+        goes_on(data, &policy, workers);
     });
 }
 
@@ -149,20 +142,17 @@ fn probes_that_go_well_close_it_and_one_that_fails_opens_it() {
     let policy = policy(1, 2);
     let map = rested(&policy);
     let well = [1, 2].map(|holder| call(&policy, "api", holder, Some(OK)));
-    explore(&map, &[&well[0], &well[1]], 1, |data, standing| {
+    explore(&map, &[&well[0], &well[1]], 1, |data, workers| {
         let now = shown(data, &policy, NOW_MS);
-        assert!(
-            dead(standing) > 0 || now == BreakerState::Closed,
-            "{now:?} {standing:?}"
-        );
-        goes_on(data, &policy, standing);
+        assert!(dead(workers) > 0 || now == BreakerState::Closed, "{now:?} {workers:?}");
+        goes_on(data, &policy, workers);
     });
     let bad = call(&policy, "api", 2, Some(BAD));
-    explore(&map, &[&well[0], &bad], 1, |data, standing| {
-        let failed = standing[1].result() == Some("probe");
+    explore(&map, &[&well[0], &bad], 1, |data, workers| {
+        let failed = workers[1].result() == Some("probe");
         let now = shown(data, &policy, NOW_MS);
-        assert!(!failed || now == BreakerState::Open, "{now:?} {standing:?}");
-        goes_on(data, &policy, standing);
+        assert!(!failed || now == BreakerState::Open, "{now:?} {workers:?}");
+        goes_on(data, &policy, workers);
     });
 }
 
@@ -172,16 +162,16 @@ fn no_call_is_lost_nor_counted_twice() {
     let bad = [1, 2].map(|holder| call(&policy, "api", holder, Some(BAD)));
     let good = call(&policy, "api", 3, Some(OK));
     // The first calls of all: the record comes into being.
-    let states = explore(&seeded(), &[&bad[0], &bad[1], &good], 1, |data, standing| {
+    let states = explore(&seeded(), &[&bad[0], &bad[1], &good], 1, |data, workers| {
         let (calls, failures) = window(data, &policy, "api");
-        let ended = count(standing, "free") as u64;
+        let ended = count(workers, "free") as u64;
         assert!(
-            (ended..=ended + dead(standing) as u64).contains(&calls),
-            "{calls} {standing:?}"
+            (ended..=ended + dead(workers) as u64).contains(&calls),
+            "{calls} {workers:?}"
         );
         assert!(
-            failures <= calls && (dead(standing) > 0 || failures == 2),
-            "{failures} {standing:?}"
+            failures <= calls && (dead(workers) > 0 || failures == 2),
+            "{failures} {workers:?}"
         );
     });
     assert!(states > 100, "{states}");
@@ -191,9 +181,9 @@ fn no_call_is_lost_nor_counted_twice() {
 fn failures_of_two_workers_open_it() {
     let policy = policy(2, 1);
     let bad = [1, 2].map(|holder| call(&policy, "api", holder, Some(BAD)));
-    explore(&seeded(), &[&bad[0], &bad[1]], 1, |data, standing| {
+    explore(&seeded(), &[&bad[0], &bad[1]], 1, |data, workers| {
         let now = shown(data, &policy, NOW_MS);
-        assert!(dead(standing) > 0 || now == BreakerState::Open, "{now:?} {standing:?}");
+        assert!(dead(workers) > 0 || now == BreakerState::Open, "{now:?} {workers:?}");
     });
 }
 
@@ -204,10 +194,10 @@ fn two_upstreams_that_want_the_same_place_both_get_one() {
     let other = other.into_iter().find(|name| place(name) == place("api")).unwrap();
     let policy = policy(100, 1);
     let (one, two) = (call(&policy, "api", 1, Some(BAD)), call(&policy, &other, 2, Some(BAD)));
-    explore(&seeded(), &[&one, &two], 1, |data, standing| {
-        for (name, standing) in ["api", &other].into_iter().zip(standing) {
+    explore(&seeded(), &[&one, &two], 1, |data, workers| {
+        for (name, workers) in ["api", &other].into_iter().zip(workers) {
             let counted = window(data, &policy, name);
-            assert!(standing.result().is_none() || counted == (1, 1), "{name} {counted:?}");
+            assert!(workers.result().is_none() || counted == (1, 1), "{name} {counted:?}");
         }
     });
 }
@@ -232,10 +222,10 @@ fn an_operators_word_is_not_lost_and_holds_from_then_on() {
         assert!(!said || !passes, "passed after the word");
         String::new()
     };
-    let holds = |data: &Data, standing: &[Standing]| {
+    let holds = |data: &Data, workers: &[WorkerState]| {
         let now = shown(data, &policy, NOW_MS);
-        let said = standing[0].result() == Some("said");
-        assert!(!said || now == BreakerState::ForcedOpen, "{now:?} {standing:?}");
+        let said = workers[0].result() == Some("said");
+        assert!(!said || now == BreakerState::ForcedOpen, "{now:?} {workers:?}");
     };
     explore(&seeded(), &[&word, &bad], 1, holds);
     explore(&seeded(), &[&word, &knows], 1, holds);

@@ -146,8 +146,8 @@ pub(super) fn encode(
     spare: usize,
 ) -> Result<Encoder, super::NotStored> {
     let text: usize = lines.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-    let room = PREFIX + FIXED + parts.key.len() + text + 256;
-    let mut bytes = Vec::with_capacity(room.saturating_add(body_hint).saturating_add(spare));
+    let head_len = PREFIX + FIXED + parts.key.len() + text + 256;
+    let mut bytes = Vec::with_capacity(head_len.saturating_add(body_hint).saturating_add(spare));
     bytes.extend_from_slice(&MAGIC.to_le_bytes());
     bytes.resize(PREFIX, 0);
     let times = &parts.times;

@@ -125,7 +125,7 @@ impl CacheKey {
 
     /// A stored key without where its request was sent.
     #[must_use]
-    pub fn asked(key: &[u8]) -> &[u8] {
+    pub fn without_destination(key: &[u8]) -> &[u8] {
         let end = key.windows(MARK.len()).position(|part| part == MARK);
         key.get(..end.unwrap_or(key.len())).unwrap_or_default()
     }

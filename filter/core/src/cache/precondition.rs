@@ -50,7 +50,7 @@ pub fn evaluate(validators: &Validators<'_>, request: &Fields<'_>, now_ms: Milli
         let mut tags = request.all(b"if-none-match").flat_map(members);
         let matched = tags.any(|tag| {
             tag == b"*"
-                || matches!((EntityTag::parse(tag), stored), (Some(asked), Some(stored)) if asked.weak_eq(stored))
+                || matches!((EntityTag::parse(tag), stored), (Some(requested), Some(stored)) if requested.weak_eq(stored))
         });
         return if matched {
             Outcome::NotModified

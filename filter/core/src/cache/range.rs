@@ -88,12 +88,12 @@ fn if_range_holds(request: &Fields<'_>, validators: &Validators<'_>, now_ms: Mil
     };
     if condition.starts_with(b"\"") || condition.starts_with(b"W/") {
         let stored = validators.etag.and_then(EntityTag::parse);
-        return matches!((EntityTag::parse(condition), stored), (Some(asked), Some(stored)) if asked.strong_eq(stored));
+        return matches!((EntityTag::parse(condition), stored), (Some(requested), Some(stored)) if requested.strong_eq(stored));
     }
-    let asked = date::parse(condition, now_ms);
+    let requested = date::parse(condition, now_ms);
     let modified = validators.last_modified.and_then(|text| date::parse(text, now_ms));
     // A date is a strong validator only when it lies a second before the response's own (RFC 9110 section 8.8.2.2).
-    matches!((asked, modified), (Some(asked), Some(modified)) if asked == modified && modified + 1_000 <= validators.date_ms(now_ms))
+    matches!((requested, modified), (Some(requested), Some(modified)) if requested == modified && modified + 1_000 <= validators.date_ms(now_ms))
 }
 
 #[cfg(test)]

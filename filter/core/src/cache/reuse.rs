@@ -108,8 +108,8 @@ pub fn on_failure(
     if failure == Failure::Spared && (too_old || request.min_fresh.is_some()) {
         return None;
     }
-    let asked = request.stale_if_error.map_or(0, |seconds| u64::from(seconds) * 1_000);
-    if stale_ms <= stored.stale_if_error_ms().max(asked) {
+    let requested_ms = request.stale_if_error.map_or(0, |seconds| u64::from(seconds) * 1_000);
+    if stale_ms <= stored.stale_if_error_ms().max(requested_ms) {
         return Some(figures(stored, Action::Serve, ReuseReason::StaleIfError, age_ms));
     }
     if failure != Failure::ServerError && stale_ms <= policy.max_stale_on_outage_ms {

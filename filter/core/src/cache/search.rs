@@ -98,7 +98,7 @@ impl Variance {
         {
             return None;
         }
-        let mut kept = Vec::new();
+        let mut relevant = Vec::new();
         for pair in query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
             let (name, value) = pair.split_at(end);
@@ -108,14 +108,14 @@ impl Variance {
                 return None;
             }
             if self.names.binary_search(&name).is_ok() == self.only {
-                kept.push((name, value));
+                relevant.push((name, value));
             }
         }
         if !self.ordered {
-            kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+            relevant.sort_by(|(one, _), (other, _)| one.cmp(other));
         }
         let mut form = Vec::with_capacity(query.len() + 1);
-        for (name, value) in kept {
+        for (name, value) in relevant {
             form.push(if form.is_empty() { b'?' } else { b'&' });
             push_encoded(&mut form, &name);
             form.push(b'=');

@@ -236,11 +236,11 @@ pub fn judge(exchange: &Exchange<'_>, policy: &FreshnessPolicy, jitter: u64) -> 
             .max(policy.max_stale_on_outage_ms)
     };
     // A response without validator is still of use to a client that takes stale ones (max-stale).
-    let kept = policy.keep_for_validation_ms;
+    let for_validation = policy.keep_for_validation_ms;
     let usable_until_ms = exchange
         .response_time_ms
         .saturating_add(remaining)
-        .saturating_add(after.max(kept));
+        .saturating_add(after.max(for_validation));
     Ok(Plan {
         lifetime,
         age,

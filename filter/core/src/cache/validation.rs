@@ -202,10 +202,10 @@ fn updated(
         new.retain(|(name, _)| *name != b"date");
         new.push((b"date", &received));
     }
-    let kept = stored.fields().filter(|(name, value)| {
+    let remaining = stored.fields().filter(|(name, value)| {
         !new.iter().any(|(updated, _)| updated == name) && !sharing.leaves_out((name, value), exchange.request)
     });
-    let lines: Vec<Line<'_>> = kept.chain(new.iter().copied()).collect();
+    let lines: Vec<Line<'_>> = remaining.chain(new.iter().copied()).collect();
     // Age of the newer message counts, and only it: it is not among the stored lines.
     let mut judged_lines = lines.clone();
     judged_lines.extend(exchange.response.iter().filter(|(name, _)| *name == b"age"));

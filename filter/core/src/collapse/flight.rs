@@ -113,7 +113,7 @@ impl Flight {
     }
 
     fn led(self, ticket: Ticket, second: bool, deadline_ms: u64, now_ms: Millis) -> Self {
-        let kept = if self.hash == ticket.hash {
+        let previous = if self.hash == ticket.hash {
             self
         } else {
             Self::default()
@@ -126,8 +126,8 @@ impl Flight {
             followed: false,
             second,
             beside_ms: now_ms.saturating_add(deadline_ms),
-            failed_ms: kept.failed_ms,
-            failed: kept.failed,
+            failed_ms: previous.failed_ms,
+            failed: previous.failed,
         }
     }
 }
@@ -261,7 +261,7 @@ fn landed(flight: Flight, fetched: FetchOutcome, now_ms: Millis) -> (Flight, Opt
         fetched,
         second: flight.second || timed_out,
     };
-    let kept = Flight {
+    let failed_flight = Flight {
         hash: flight.hash,
         failed_ms: flight.failed_ms,
         failed: flight.failed,
@@ -270,14 +270,14 @@ fn landed(flight: Flight, fetched: FetchOutcome, now_ms: Millis) -> (Flight, Opt
     let after = match fetched {
         FetchOutcome::NotShareable => Flight {
             until: now_ms.saturating_add(ALONE_MS),
-            ..kept
+            ..failed_flight
         },
         FetchOutcome::Failed(failed) if outcome.second => Flight {
             failed_ms: now_ms,
             failed,
-            ..kept
+            ..failed_flight
         },
-        _ => kept,
+        _ => failed_flight,
     };
     (after, Some(outcome))
 }

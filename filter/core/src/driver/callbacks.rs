@@ -88,7 +88,7 @@ impl Vm {
             Ok(queue) => self.queue = queue,
             Err(error) => host.log(LogLevel::Warn, &format!("no wake-up queue, ticks must do: {error}")),
         }
-        self.tell_started(host);
+        self.announce_start(host);
         if let Err(error) = host.set_tick_ms(TICK_MS) {
             host.log(
                 LogLevel::Error,
@@ -109,7 +109,7 @@ impl Vm {
         self.upstreams
             .breakers
             .hand_in(host, &self.policies.breaker, ctx.now_ms);
-        self.membership.leads = !self.membership.stands_back(ctx.now_ms) && lease::hold(host, self.uid, ctx.now_ms);
+        self.membership.leads = !self.membership.yields_lease(ctx.now_ms) && lease::hold(host, self.uid, ctx.now_ms);
         if ctx.now_ms.abs_diff(self.last_second_ms) >= SECOND_MS {
             self.last_second_ms = ctx.now_ms;
             self.each_second(ctx);

@@ -1,7 +1,7 @@
 //! The shared cells of the driver, and the purge stamps, in every order of their users' calls, with a VM that may die between any two.
 
 use super::shared::{lease, mailbox, registry, settings_cell};
-use crate::shared_map::explore::{Standing, Stepped, explore};
+use crate::shared_map::explore::{Stepped, WorkerState, explore};
 use crate::shared_map::{MemoryMap, SharedMap};
 use crate::store::{InvalidationLog, KeyParts, PurgeGeneration, Verdict};
 use optimizer_proto::purge::PurgeTarget;
@@ -53,14 +53,14 @@ fn lead(map: &Stepped<'_>) -> String {
 }
 
 /// What was sent, by number: no number twice with another content.
-fn sent(standing: &[Standing]) -> BTreeMap<u64, u64> {
+fn sent(workers: &[WorkerState]) -> BTreeMap<u64, u64> {
     let mut sent = BTreeMap::new();
-    for (number, count) in standing.iter().filter_map(|one| one.result()?.split_once(' ')) {
+    for (number, count) in workers.iter().filter_map(|one| one.result()?.split_once(' ')) {
         let (number, count) = (number.parse().unwrap(), count.parse().unwrap());
         assert_eq!(
             *sent.entry(number).or_insert(count),
             count,
-            "two reports of one number: {standing:?}"
+            "two reports of one number: {workers:?}"
         );
     }
     sent
@@ -83,10 +83,10 @@ fn one_vm_holds_the_lease_in_every_order() {
     let map = seeded();
     let hold = |me: u64| move |map: &Stepped<'_>| lease::hold(map, me, NOW_MS).to_string();
     let (one, two, three) = (hold(1), hold(2), hold(3));
-    let states = explore(&map, &[&one, &two, &three], 1, |_, standing| {
-        let holders = standing.iter().filter(|one| one.result() == Some("true")).count();
-        let dead = standing.contains(&Standing::Dead);
-        assert!(holders == 1 || dead && holders == 0, "{standing:?}");
+    let states = explore(&map, &[&one, &two, &three], 1, |_, workers| {
+        let holders = workers.iter().filter(|one| one.result() == Some("true")).count();
+        let dead = workers.contains(&WorkerState::Dead);
+        assert!(holders == 1 || dead && holders == 0, "{workers:?}");
     });
     assert!(states > 50, "{states}");
     // Whoever gives it up after another has taken it over does not take it from that one.
@@ -96,11 +96,11 @@ fn one_vm_holds_the_lease_in_every_order() {
     };
     assert!(lease::hold(&map, 1, NOW_MS));
     let late = |map: &Stepped<'_>| lease::hold(map, 2, NOW_MS + 10 * lease::LEASE_MS).to_string();
-    explore(&map, &[&give, &late], 0, |data, standing| {
-        let held = standing[1].result() == Some("true");
+    explore(&map, &[&give, &late], 0, |data, workers| {
+        let held = workers[1].result() == Some("true");
         assert!(
             !held || !lease::hold(data, 3, NOW_MS + 10 * lease::LEASE_MS + 1),
-            "{standing:?}"
+            "{workers:?}"
         );
     });
 }
@@ -122,11 +122,11 @@ fn no_heartbeat_is_lost_in_any_order() {
         }
     };
     let (one, two, three) = (beat(1), beat(2), beat(3));
-    explore(&map, &[&one, &two, &three], 1, |data, standing| {
+    explore(&map, &[&one, &two, &three], 1, |data, workers| {
         let listed: Vec<u64> = registry::vms(data, NOW_MS).iter().map(|vm| vm.uid).collect();
-        for (at, one) in standing.iter().enumerate() {
+        for (at, one) in workers.iter().enumerate() {
             let told = one.result() == Some("true");
-            assert!(!told || listed.contains(&(at as u64 + 1)), "{listed:?} {standing:?}");
+            assert!(!told || listed.contains(&(at as u64 + 1)), "{listed:?} {workers:?}");
         }
     });
 }
@@ -136,12 +136,12 @@ fn what_vms_count_is_reported_once_in_every_order() {
     let map = seeded();
     // Two VMs of one mailbox, and a leader at work meanwhile.
     let (one, two) = (post(0, 1), post(8, 2));
-    let states = explore(&map, &[&one, &two, &lead], 0, |data, standing| {
-        let mut reports = sent(standing);
+    let states = explore(&map, &[&one, &two, &lead], 0, |data, workers| {
+        let mut reports = sent(workers);
         for (number, count) in drained(data) {
-            assert_eq!(*reports.entry(number).or_insert(count), count, "{standing:?}");
+            assert_eq!(*reports.entry(number).or_insert(count), count, "{workers:?}");
         }
-        assert_eq!(reports.values().sum::<u64>(), 3, "{reports:?} {standing:?}");
+        assert_eq!(reports.values().sum::<u64>(), 3, "{reports:?} {workers:?}");
     });
     assert!(states > 100, "{states}");
 }
@@ -151,11 +151,11 @@ fn two_that_both_believe_to_lead_lose_no_report() {
     let map = seeded();
     mailbox::post(&map, 0, lookups(1)).unwrap();
     let more = post(1, 2);
-    let states = explore(&map, &[&lead, &lead, &more], 0, |data, standing| {
-        sent(standing);
+    let states = explore(&map, &[&lead, &lead, &more], 0, |data, workers| {
+        sent(workers);
         // Nothing was acknowledged: what a broken stream has lost is there still.
         let kept = drained(data);
-        assert_eq!(kept.values().sum::<u64>(), 3, "{kept:?} {standing:?}");
+        assert_eq!(kept.values().sum::<u64>(), 3, "{kept:?} {workers:?}");
     });
     assert!(states > 1_000, "{states}");
 }
@@ -165,18 +165,18 @@ fn a_leader_that_dies_leaves_no_number_that_is_used_twice() {
     let map = seeded();
     mailbox::post(&map, 0, lookups(1)).unwrap();
     let more = post(1, 2);
-    explore(&map, &[&lead, &more, &lead], 1, |data, standing| {
-        let mut reports = sent(standing);
+    explore(&map, &[&lead, &more, &lead], 1, |data, workers| {
+        let mut reports = sent(workers);
         // What the dead one had closed may have been sent.
         reports.extend(mailbox::waiting(data).map(|report| (report.sequence, counted(&report))));
         for (number, count) in drained(data) {
             assert_eq!(
                 *reports.entry(number).or_insert(count),
                 count,
-                "number {number} twice: {standing:?}"
+                "number {number} twice: {workers:?}"
             );
         }
-        assert!(reports.values().sum::<u64>() <= 3, "{reports:?} {standing:?}");
+        assert!(reports.values().sum::<u64>() <= 3, "{reports:?} {workers:?}");
     });
 }
 
@@ -190,14 +190,14 @@ fn an_acknowledgement_that_comes_twice_takes_no_other_report() {
         mailbox::acknowledged(map, first.sequence);
         String::new()
     };
-    explore(&map, &[&done, &done, &lead], 0, |data, standing| {
-        let mut reports = sent(standing);
+    explore(&map, &[&done, &done, &lead], 0, |data, workers| {
+        let mut reports = sent(workers);
         reports.remove(&first.sequence);
         let kept = drained(data);
         for (number, count) in &reports {
-            assert_eq!(kept.get(number), Some(count), "{kept:?} {standing:?}");
+            assert_eq!(kept.get(number), Some(count), "{kept:?} {workers:?}");
         }
-        assert_eq!(kept.values().sum::<u64>(), 2, "{kept:?} {standing:?}");
+        assert_eq!(kept.values().sum::<u64>(), 2, "{kept:?} {workers:?}");
     });
 }
 
@@ -227,13 +227,13 @@ fn a_purge_that_is_recorded_is_seen_by_whoever_looks_afterwards() {
         String::new()
     };
     let (one, two) = (purge("/one"), purge("/two"));
-    let states = explore(&map, &[&one, &two, &look], 1, |data, standing| {
+    let states = explore(&map, &[&one, &two, &look], 1, |data, workers| {
         // One that has looked at every state before, and one that looks for the first time.
         let mut invalidation_log = InvalidationLog::default();
         invalidation_log.refresh(data, NOW_MS);
-        for (standing, path) in standing.iter().zip(["/one", "/two"]) {
-            let told = standing.result() == Some("true");
-            assert!(!told || purged(&invalidation_log, path), "{path} {standing:?}");
+        for (workers, path) in workers.iter().zip(["/one", "/two"]) {
+            let told = workers.result() == Some("true");
+            assert!(!told || purged(&invalidation_log, path), "{path} {workers:?}");
         }
     });
     assert!(states > 50, "{states}");
@@ -257,11 +257,11 @@ fn settings_are_whole_in_every_order() {
         found.map_or_else(String::new, |(push, _)| push.revision.to_string())
     };
     let (one, two) = (publish(1), publish(2));
-    explore(&map, &[&one, &two, &read], 1, |data, standing| {
-        assert!(["", "1", "2"].contains(&standing[2].result().unwrap_or_default()));
-        let told = |one: usize| standing[one].result() == Some("Done");
+    explore(&map, &[&one, &two, &read], 1, |data, workers| {
+        assert!(["", "1", "2"].contains(&workers[2].result().unwrap_or_default()));
+        let told = |one: usize| workers[one].result() == Some("Done");
         let there = settings_cell::changed(data, None).map(|(push, _)| push.revision);
         assert!(!told(0) || there.is_some());
-        assert!(!told(1) || there == Some(2), "a newer revision stays: {standing:?}");
+        assert!(!told(1) || there == Some(2), "a newer revision stays: {workers:?}");
     });
 }

@@ -114,7 +114,7 @@ fn forwarded_scheme(fields: &Fields<'_>) -> Result<Option<&'static [u8]>, ()> {
 mod tests {
     use super::*;
 
-    fn asked(
+    fn read_request(
         authority: &'static str,
         path: &'static str,
         more: &[(&'static str, &'static str)],
@@ -171,9 +171,13 @@ mod tests {
             ),
             (&[(":scheme", "ftp")], "http", None, Some(Reason::ForwardedProto)),
         ] {
-            let asked = asked("a", "/", more);
+            let read_request = read_request("a", "/", more);
             assert_eq!(
-                (asked.target.scheme, asked.claimed_scheme, asked.odd),
+                (
+                    read_request.target.scheme,
+                    read_request.claimed_scheme,
+                    read_request.odd
+                ),
                 (scheme.as_bytes(), claimed, odd),
                 "{more:?}"
             );
@@ -182,8 +186,8 @@ mod tests {
 
     #[test]
     fn a_target_with_user_information_or_a_fragment_is_odd() {
-        assert_eq!(asked("evil@a", "/", &[]).odd, Some(Reason::UserInformation));
-        assert_eq!(asked("a", "/p#f", &[]).odd, Some(Reason::Fragment));
-        assert_eq!(asked("a:80", "/p?q", &[]).odd, None);
+        assert_eq!(read_request("evil@a", "/", &[]).odd, Some(Reason::UserInformation));
+        assert_eq!(read_request("a", "/p#f", &[]).odd, Some(Reason::Fragment));
+        assert_eq!(read_request("a:80", "/p?q", &[]).odd, None);
     }
 }

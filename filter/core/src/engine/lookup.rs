@@ -86,16 +86,16 @@ impl From<Withheld> for Missing {
 
 /// Whether the validators of what is stored may go into the request. Not beside conditions under which the origin is to act
 /// (RFC 9110 section 13.1): a 304 would be no answer to those, nor to a POST. And not where a part is stored and HEAD asks for the whole.
-fn may_validate(view: &StoredView<'_>, asked: &CacheRequest<'_>) -> bool {
-    let acts = asked.fields.has(b"if-match") || asked.fields.has(b"if-unmodified-since");
-    !acts && !asked.is_posted_read() && (view.status() != 206 || asked.method == Method::Get)
+fn may_validate(view: &StoredView<'_>, request: &CacheRequest<'_>) -> bool {
+    let acts = request.fields.has(b"if-match") || request.fields.has(b"if-unmodified-since");
+    !acts && !request.is_posted_read() && (view.status() != 206 || request.method == Method::Get)
 }
 
 /// Decides about a stored response whose key and selecting fields match.
 #[must_use]
 pub fn decide<'v>(
     view: &StoredView<'v>,
-    asked: &CacheRequest<'_>,
+    request: &CacheRequest<'_>,
     directives: &RequestDirectives,
     soft_purged: bool,
     seed: u64,
@@ -108,7 +108,7 @@ pub fn decide<'v>(
             return Decision::Forward {
                 cause: cause(reuse.reason),
                 reason: reuse.reason,
-                validate: may_validate(view, asked),
+                validate: may_validate(view, request),
             };
         }
         Action::ServeAndRevalidate => true,
@@ -119,7 +119,7 @@ pub fn decide<'v>(
     };
     // What a client wants nothing stored of renews nothing, and a whole response does not renew a part.
     let refresh = refresh && !directives.no_store && view.status() != 206;
-    match reply::build(view, &reuse, asked.method, &asked.fields, seed, now_ms) {
+    match reply::build(view, &reuse, request.method, &request.fields, seed, now_ms) {
         Answer::Reply(reply) => Decision::Reply { reply, reuse, refresh },
         Answer::AskOrigin => Decision::Forward {
             cause: Forward::Request,

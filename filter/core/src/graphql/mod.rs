@@ -86,7 +86,7 @@ mod tests {
         allowed().admits(content.as_bytes())
     }
 
-    fn asked(query: &str, operation: Option<&str>) -> Result<(), Unread> {
+    fn read_operation(query: &str, operation: Option<&str>) -> Result<(), Unread> {
         judged(&json!({ "query": query, "operationName": operation }).to_string())
     }
 
@@ -113,7 +113,7 @@ mod tests {
             ("fragment F on T { f }", None, Err(Unread::Unclear)),
             ("", None, Err(Unread::Unclear)),
         ] {
-            assert_eq!(asked(query, operation), expected, "{query} {operation:?}");
+            assert_eq!(read_operation(query, operation), expected, "{query} {operation:?}");
         }
     }
 
@@ -212,7 +212,7 @@ mod tests {
         ) {
             let query = words.join(" ");
             // Whoever is admitted has read a query of that name, and every operation stands in the open.
-            if asked(&query, Some("A")).is_ok() {
+            if read_operation(&query, Some("A")).is_ok() {
                 let bare = plainly_read(&query);
                 prop_assert!(bare.contains("query A"), "{query:?} {bare:?}");
                 prop_assert!(!bare.contains("mutation A"), "{query:?} {bare:?}");

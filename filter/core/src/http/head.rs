@@ -39,17 +39,17 @@ pub fn is_of_the_hop(name: &[u8]) -> bool {
 }
 
 /// The lines that count, those of one name in their order.
-fn kept<'l>(lines: &[Line<'l>], counts: impl Fn(&[u8]) -> bool) -> Vec<Line<'l>> {
-    let mut kept: Vec<Line<'l>> = lines.iter().copied().filter(|(name, _)| counts(name)).collect();
-    kept.sort_by_key(|(name, _)| *name);
-    kept
+fn compared<'l>(lines: &[Line<'l>], counts: impl Fn(&[u8]) -> bool) -> Vec<Line<'l>> {
+    let mut compared: Vec<Line<'l>> = lines.iter().copied().filter(|(name, _)| counts(name)).collect();
+    compared.sort_by_key(|(name, _)| *name);
+    compared
 }
 
 /// Whether a head left the proxy as it came to the cache: apart from what belongs to the hop and what the cache itself has set.
 #[must_use]
 pub fn left_unchanged(came: &[Line<'_>], left: &[Line<'_>]) -> bool {
     let counts = |name: &[u8]| !is_of_the_hop(name) && !OURS.contains(&name);
-    kept(came, counts) == kept(left, counts)
+    compared(came, counts) == compared(left, counts)
 }
 
 /// Fields that usual clients send of themselves, and proxies seldom give.
@@ -125,7 +125,7 @@ fn values<'l>(lines: &[Line<'l>], name: &[u8]) -> Vec<&'l [u8]> {
 pub fn digest(lines: &[Line<'_>]) -> String {
     let counts = |name: &[u8]| !is_of_the_hop(name) && !OURS.contains(&name) && !ASKING.contains(&name);
     let mut hasher = blake3::Hasher::new();
-    for (name, value) in kept(lines, counts) {
+    for (name, value) in compared(lines, counts) {
         for part in [name, value] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);

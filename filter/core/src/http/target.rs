@@ -150,24 +150,24 @@ fn absolute(scheme: &[u8], rest: &[u8]) -> Option<ResolvedTarget> {
 fn without_dots(path: &[u8]) -> Vec<u8> {
     let end = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
     let (path, query) = path.split_at(end);
-    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut path_segments: Vec<&[u8]> = Vec::new();
     let segments: Vec<&[u8]> = path.split(|byte| *byte == b'/').skip(1).collect();
     let last = segments.len().saturating_sub(1);
     for (index, segment) in segments.into_iter().enumerate() {
         match segment {
             b"." | b".." => {
                 if segment == b".." {
-                    kept.pop();
+                    path_segments.pop();
                 }
                 if index == last {
-                    kept.push(b"");
+                    path_segments.push(b"");
                 }
             }
-            other => kept.push(other),
+            other => path_segments.push(other),
         }
     }
     let mut out: Vec<u8> = Vec::with_capacity(path.len() + query.len());
-    for segment in kept {
+    for segment in path_segments {
         out.push(b'/');
         out.extend_from_slice(segment);
     }

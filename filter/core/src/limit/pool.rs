@@ -111,7 +111,7 @@ impl Pool {
         uid: u64,
         limit: u32,
         generous: bool,
-        told: PoolDemand,
+        demand: PoolDemand,
         now_ms: Millis,
     ) -> bool {
         let keep = if generous || self.over {
@@ -126,15 +126,15 @@ impl Pool {
         let mut total = 0;
         let written = update(map, upstream, now_ms, |holders| {
             holders.retain(|holder| holder.uid != uid);
-            if share > 0 || told.waiting > 0 || told.refused > 0 {
+            if share > 0 || demand.waiting > 0 || demand.refused > 0 {
                 holders.push(Holder {
                     uid,
                     seen_ms: now_ms,
                     leased: share,
                     in_use,
-                    waiting: told.waiting,
-                    limit: told.limit,
-                    refused: told.refused,
+                    waiting: demand.waiting,
+                    limit: demand.limit,
+                    refused: demand.refused,
                 });
             }
             total = sum(holders);

@@ -79,7 +79,7 @@ fn is_odd(text: &[u8]) -> bool {
 /// RFC 3986 section 5.2.4, and beyond it: `\` is a slash, what follows `;` in a segment does not count, slashes are merged.
 /// `windows`: nor do blanks and dots at a segment's end.
 fn normalised(text: &[u8], windows: bool) -> Vec<u8> {
-    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut segments: Vec<&[u8]> = Vec::new();
     let mut directory = true;
     for segment in text.split(|byte| matches!(byte, b'/' | b'\\')) {
         let segment = segment.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -87,12 +87,12 @@ fn normalised(text: &[u8], windows: bool) -> Vec<u8> {
         directory = matches!(segment, b"" | b"." | b"..");
         match segment {
             b"" | b"." => {}
-            b".." => drop(kept.pop()),
-            other => kept.push(other),
+            b".." => drop(segments.pop()),
+            other => segments.push(other),
         }
     }
     let mut out = Vec::with_capacity(text.len() + 1);
-    for segment in &kept {
+    for segment in &segments {
         out.push(b'/');
         out.extend_from_slice(segment);
     }

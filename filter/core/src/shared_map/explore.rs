@@ -129,16 +129,16 @@ impl SharedMap for Stepped<'_> {
     }
 }
 
-/// How a worker stands.
+/// The state of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Standing {
+pub(crate) enum WorkerState {
     Running,
     /// It ended, with a result.
     Ended(String),
     Dead,
 }
 
-impl Standing {
+impl WorkerState {
     /// What it ended with.
     pub(crate) fn result(&self) -> Option<&str> {
         match self {
@@ -155,7 +155,7 @@ pub(crate) type Work<'w> = &'w dyn Fn(&Stepped<'_>) -> String;
 struct State {
     data: Data,
     answered: Vec<Vec<Answer>>,
-    standing: Vec<Standing>,
+    workers: Vec<WorkerState>,
     deaths: usize,
 }
 
@@ -163,7 +163,7 @@ impl State {
     fn print(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.data.changed.borrow().hash(&mut hasher);
-        (&self.answered, &self.standing, self.deaths).hash(&mut hasher);
+        (&self.answered, &self.workers, self.deaths).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -177,7 +177,7 @@ impl State {
         };
         match catch_unwind(AssertUnwindSafe(|| work(&stepped))) {
             Ok(result) => {
-                self.standing[worker] = Standing::Ended(result);
+                self.workers[worker] = WorkerState::Ended(result);
                 false
             }
             Err(cause) if cause.is::<Stop>() => {
@@ -195,7 +195,7 @@ pub(crate) fn explore(
     map: &MemoryMap,
     work: &[Work<'_>],
     deaths: usize,
-    check: impl FnMut(&Data, &[Standing]),
+    check: impl FnMut(&Data, &[WorkerState]),
 ) -> usize {
     explore_seeing(map, work, deaths, usize::MAX, |_| (), check)
 }
@@ -208,13 +208,13 @@ pub(crate) fn explore_seeing(
     deaths: usize,
     calls: usize,
     mut see: impl FnMut(&Data),
-    mut check: impl FnMut(&Data, &[Standing]),
+    mut check: impl FnMut(&Data, &[WorkerState]),
 ) -> usize {
     let mut seen = HashSet::new();
     let mut open = vec![State {
         data: Data::of(map),
         answered: vec![Vec::new(); work.len()],
-        standing: vec![Standing::Running; work.len()],
+        workers: vec![WorkerState::Running; work.len()],
         deaths,
     }];
     while let Some(state) = open.pop() {
@@ -223,10 +223,10 @@ pub(crate) fn explore_seeing(
         }
         see(&state.data);
         let running: Vec<usize> = (0..work.len())
-            .filter(|at| state.standing[*at] == Standing::Running)
+            .filter(|at| state.workers[*at] == WorkerState::Running)
             .collect();
         if running.is_empty() {
-            check(&state.data, &state.standing);
+            check(&state.data, &state.workers);
         }
         for worker in running {
             if state.answered[worker].len() >= calls {
@@ -237,7 +237,7 @@ pub(crate) fn explore_seeing(
             open.push(next);
             if state.deaths > 0 && !state.answered[worker].is_empty() {
                 let mut next = state.clone();
-                next.standing[worker] = Standing::Dead;
+                next.workers[worker] = WorkerState::Dead;
                 next.deaths -= 1;
                 open.push(next);
             }
@@ -269,8 +269,8 @@ fn a_counter_without_comparison_loses_and_one_with_it_does_not() {
         assert_eq!(found.iter().min(), Some(&least), "{states} states");
     }
     let (one, mut found) = (add(true), HashSet::new());
-    explore(&map, &[&one, &one], 1, |data, standing| {
-        let dead = standing.contains(&Standing::Dead);
+    explore(&map, &[&one, &one], 1, |data, workers| {
+        let dead = workers.contains(&WorkerState::Dead);
         found.insert((dead, data.get(b"n").unwrap().0[0]));
     });
     assert_eq!(found, HashSet::from([(false, 2), (true, 1), (true, 2)]));

@@ -207,7 +207,7 @@ fn rebuild(map: &impl SharedMap) -> Option<Ledger> {
         let (bytes, _) = map.get(&keys::page(number))?;
         // A damaged page is given up by whoever changes it next.
         let Some(page) = Page::decode(&bytes) else { continue };
-        ledger.total = ledger.total.plus(page.tally());
+        ledger.total = ledger.total.plus(page.counts());
         ledger.set_occupied(number, !page.records.is_empty());
         if let Some(seen) = seen.get_mut(usize::from(page.epoch)) {
             *seen = true;

@@ -2,10 +2,7 @@
 
 use crate::Millis;
 use crate::shared_map::keys;
-
-/// Directory pages. Fixed for good: a change of limits must not move any entry. 1024 pages hold ten entries each at the default
-/// limit and a thousand each at the largest.
-pub(super) const PAGES: u16 = 1024;
+pub(super) use eviction::sample::PAGES;
 
 /// Versions of directory pages. Several pages share one: a change of one of them then has the others read again, and a version for
 /// each would be 100 KB of keys.
@@ -79,6 +76,11 @@ impl Tick {
 /// Milliseconds of a count of ticks.
 pub(super) fn ticks_to_ms(ticks: u64) -> u64 {
     ticks << TICK_SHIFT
+}
+
+/// Ticks of a time span.
+pub(super) const fn ms_to_ticks(ms: u32) -> u32 {
+    ms >> TICK_SHIFT
 }
 
 /// Ticks of a time from the epoch on, without a wrap.

@@ -75,7 +75,7 @@ impl Store {
         }
         let sum = gone
             .iter()
-            .fold(Counts::default(), |sum, record| sum.plus(record.tally()));
+            .fold(Counts::default(), |sum, record| sum.plus(record.counts()));
         self.account.release(page.epoch, sum);
         if page.records.is_empty() {
             self.account.emptied(number);

@@ -122,8 +122,8 @@ pub struct Inserted {
 pub enum StoreError {
     /// Larger than a single response may be, or than a quarter of the memory limit.
     TooLarge,
-    /// No room within the work one insertion may do; what was freed helps the next.
-    NoRoom,
+    /// No space found within the work one insertion may do; what was freed helps the next.
+    NoSpace,
     /// Already past its use.
     Expired,
     /// More different `Vary` sets than the store keeps.
@@ -138,7 +138,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLarge => "response too large to be stored",
-            Self::NoRoom => "no room within the work of one insertion",
+            Self::NoSpace => "no space found within the work of one insertion",
             Self::Expired => "response already past its use",
             Self::TooManyVarySets => "too many different Vary sets",
             Self::Contended => "other workers kept changing the page",

@@ -41,7 +41,7 @@ impl Name {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct HotValue {
     name: Name,
     value: Bytes,
     len: usize,
@@ -50,15 +50,15 @@ struct Kept {
 /// A fixed number of places; whoever comes takes the place of whoever was there.
 #[derive(Debug, Default)]
 pub(super) struct Hot {
-    places: Vec<Option<Kept>>,
+    places: Vec<Option<HotValue>>,
     bytes: usize,
 }
 
 impl Hot {
     /// The response of that very name, and its length without the trailer.
     pub(super) fn get(&self, name: Name) -> Option<(Bytes, usize)> {
-        let kept = self.places.get(name.place())?.as_ref()?;
-        (kept.name == name).then(|| (kept.value.clone(), kept.len))
+        let hot_value = self.places.get(name.place())?.as_ref()?;
+        (hot_value.name == name).then(|| (hot_value.value.clone(), hot_value.len))
     }
 
     /// Keeps a response, if one that large is to be kept where all together may take `allowed` bytes.
@@ -76,8 +76,8 @@ impl Hot {
         if let Some(place) = self.places.get_mut(name.place()) {
             let value = value.clone();
             self.bytes += value.len();
-            let before = place.replace(Kept { name, value, len });
-            self.bytes -= before.map_or(0, |kept| kept.value.len());
+            let before = place.replace(HotValue { name, value, len });
+            self.bytes -= before.map_or(0, |hot_value| hot_value.value.len());
         }
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let mut hot = Hot::default();
         for slot in 0..500 {
             hot.put(name(slot, 1), &vec![0; 100 << 10].into(), 1, 64 << 20);
-            let held: usize = hot.places.iter().flatten().map(|kept| kept.value.len()).sum();
+            let held: usize = hot.places.iter().flatten().map(|hot_value| hot_value.value.len()).sum();
             assert_eq!(held, hot.bytes);
             assert!(held <= 2 << 20);
         }

@@ -85,7 +85,7 @@ impl Store {
         for _ in 0..TRIES {
             let (mut page, cas) = self.load(map, number).ok_or(StoreError::Host)?;
             let Some(plan) = Plan::of(&page, record, self.page_capacity()) else {
-                *evicted += self.make_room_in(map, number, (page, cas), now_ms)?;
+                *evicted += self.evict_from_page(map, number, (page, cas), now_ms)?;
                 continue;
             };
             if !self.reserve(map, number, &page, &plan, evicted, now_ms)? {
@@ -132,10 +132,10 @@ impl Store {
             }
             if matches!(plan.place, Place::Append(_)) && self.is_crowded(page) {
                 let own = self.load(map, number).ok_or(StoreError::Host)?;
-                *evicted += self.make_room_in(map, number, own, now_ms)?;
+                *evicted += self.evict_from_page(map, number, own, now_ms)?;
                 return Ok(false);
             }
-            let step = self.make_room(map, &current, self.excess_entries(&total), now_ms)?;
+            let step = self.evict_from_sample(map, &current, self.excess_entries(&total), now_ms)?;
             *evicted = evicted.saturating_add(step.evicted);
             match step.changed {
                 Some(changed) if changed == number => return Ok(false),
@@ -143,7 +143,7 @@ impl Store {
                 None => (ledger, cas) = Account::read(map)?,
             }
         }
-        Err(StoreError::NoRoom)
+        Err(StoreError::NoSpace)
     }
 
     /// About how many entries have to go until the limits hold.

@@ -47,7 +47,7 @@ pub struct KeyParts<'a> {
     pub path: &'a [u8],
 }
 
-/// What the purges since its birth mean for an entry.
+/// What the purges since its fetch began mean for an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Not concerned.
@@ -145,8 +145,10 @@ impl InvalidationLog {
                 Ok(()) => {
                     let number = table.sequence;
                     self.adopt(table);
-                    let told = map.set(keys::LAST_PURGE, &number.to_le_bytes(), None);
-                    return told.map(|()| PurgeGeneration(number)).map_err(|_| PurgeError::Host);
+                    let announced = map.set(keys::LAST_PURGE, &number.to_le_bytes(), None);
+                    return announced
+                        .map(|()| PurgeGeneration(number))
+                        .map_err(|_| PurgeError::Host);
                 }
                 Err(SetError::CasMismatch) => {}
                 Err(SetError::Host) => return Err(PurgeError::Host),
@@ -155,7 +157,7 @@ impl InvalidationLog {
         Err(PurgeError::Contended)
     }
 
-    /// Compares an entry with the purges since its birth. Reads nothing shared; immediate when there were none.
+    /// Compares an entry with the purges since its fetch began. Reads nothing shared; immediate when there were none.
     pub fn verdict<'t>(
         &self,
         purge_generation: PurgeGeneration,
@@ -194,7 +196,7 @@ impl InvalidationLog {
         self.table.sequence == 0
     }
 
-    /// Whether everything was purged, not softly, since this birth.
+    /// Whether everything was purged, not softly, since this purge generation.
     pub(super) fn all_purged_since(&self, purge_generation: u32) -> bool {
         self.table.all.hard > purge_generation
     }
@@ -230,7 +232,7 @@ impl InvalidationLog {
     }
 }
 
-/// The least number a purge at this time gets: after a lost table, numbers must be beyond all births so far.
+/// The least number a purge at this time gets: after a lost table, numbers must be beyond all purge generations so far.
 fn floor(now_ms: Millis) -> u32 {
     u32::try_from(now_ms / 1000).unwrap_or(u32::MAX)
 }

@@ -18,11 +18,11 @@ const LARGEST: usize = 8 << 10;
 struct Place {
     /// Page last asked for here. One asked for once is not kept: its version would be asked for in vain.
     number: Option<u16>,
-    kept: Option<Kept>,
+    cached: Option<CachedPage>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedPage {
     version: Cas,
     read_ms: Millis,
     bytes: Rc<Vec<u8>>,
@@ -44,19 +44,19 @@ impl KnownPages {
         if place.number != Some(number) {
             *place = Place {
                 number: Some(number),
-                kept: None,
+                cached: None,
             };
             return read(map, number);
         }
         let version = map.version(&page_version_key(number));
-        if let Some(kept) = &place.kept
-            && version == Some(kept.version)
-            && now_ms.abs_diff(kept.read_ms) < TRUSTED_MS
+        if let Some(cached) = &place.cached
+            && version == Some(cached.version)
+            && now_ms.abs_diff(cached.read_ms) < TRUSTED_MS
         {
-            return Some(Rc::clone(&kept.bytes));
+            return Some(Rc::clone(&cached.bytes));
         }
         let bytes = read(map, number)?;
-        place.kept = version.filter(|_| bytes.len() <= LARGEST).map(|version| Kept {
+        place.cached = version.filter(|_| bytes.len() <= LARGEST).map(|version| CachedPage {
             version,
             read_ms: now_ms,
             bytes: Rc::clone(&bytes),
@@ -67,7 +67,7 @@ impl KnownPages {
     /// Forgets a page: what it said proved wrong.
     pub(super) fn forget(&mut self, number: u16) {
         if let Some(place) = self.places.get_mut(usize::from(number) % PLACES) {
-            place.kept = None;
+            place.cached = None;
         }
     }
 

@@ -170,7 +170,7 @@ impl Ledger {
         if bytes.len() != LEN || u32_at(bytes, 0)? != MAGIC || u32_at(bytes, 4)? != checksum(&[], bytes.get(8..)?) {
             return None;
         }
-        let tally = |at: usize| {
+        let counts = |at: usize| {
             Some(Counts {
                 entries: u64_at(bytes, at)?,
                 bytes: u64_at(bytes, at + 8)?,
@@ -184,8 +184,8 @@ impl Ledger {
             *word = u64_at(bytes, 94 + index * 8)?;
         }
         Some(Self {
-            total: tally(8)?,
-            recount: tally(48)?,
+            total: counts(8)?,
+            recount: counts(48)?,
             epoch: *bytes.get(88)?,
             doubtful: *bytes.get(89)?,
             cursor: u16_at(bytes, 90)?,
@@ -198,8 +198,14 @@ impl Ledger {
         let mut bytes = Vec::with_capacity(LEN);
         bytes.extend_from_slice(&MAGIC.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
-        for tally in [&self.total, &self.recount] {
-            for word in [tally.entries, tally.bytes, tally.probation, tally.keys, tally.stored] {
+        for counts in [&self.total, &self.recount] {
+            for word in [
+                counts.entries,
+                counts.bytes,
+                counts.probation,
+                counts.keys,
+                counts.stored,
+            ] {
                 bytes.extend_from_slice(&word.to_le_bytes());
             }
         }
@@ -221,7 +227,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn tally(entries: u64) -> Counts {
+    fn counts(entries: u64) -> Counts {
         Counts {
             entries,
             bytes: entries * 100,
@@ -234,8 +240,8 @@ mod tests {
     #[test]
     fn a_ledger_survives_encoding_and_a_flipped_bit_is_seen() {
         let mut ledger = Ledger {
-            total: tally(5),
-            recount: tally(2),
+            total: counts(5),
+            recount: counts(2),
             epoch: 9,
             doubtful: 1,
             cursor: 3,

@@ -4,7 +4,6 @@ use super::codec::{Tick, key_hash, page_of};
 use super::entry::{EntryId, Found};
 use super::hot::Name;
 use super::invalidation_log::PurgeGeneration;
-use super::limits::Eviction;
 use super::page::records_of;
 use super::record::Record;
 use super::slot::{Fit, fit};
@@ -12,6 +11,7 @@ use super::store::Store;
 use super::vary::VaryNames;
 use crate::Millis;
 use crate::shared_map::{SharedMap, keys};
+use eviction::is_saturated;
 
 /// Different `Vary` sets of one key whose variant hash is kept during a lookup.
 const MEMO: usize = 4;
@@ -47,7 +47,8 @@ impl Store {
                 return None;
             }
             seen = Some(record.generation);
-            let id = EntryId::new(number, &record, is_settled(self.policy, &record, now_ms));
+            let idle = record.accessed.age(Tick::at(now_ms));
+            let id = EntryId::new(number, &record, is_saturated(self.policy, record.marks(), idle));
             let name = Name::of(number, &record);
             let found = |value, len, checked| Found {
                 id,
@@ -138,14 +139,4 @@ impl Store {
 /// A variant hash as records keep it. A collision is found out by the comparison of the selecting values.
 pub(super) fn fold(variant: u64) -> u32 {
     (variant ^ (variant >> 32)) as u32
-}
-
-/// Whether the directory already knows all that one more hit could tell the policy.
-fn is_settled(policy: Eviction, record: &Record, now_ms: Millis) -> bool {
-    match policy {
-        Eviction::Lfu | Eviction::Gdsf => false,
-        Eviction::Lru => record.is_visited() && record.accessed.age(Tick::at(now_ms)) == 0,
-        Eviction::Sieve => record.is_visited(),
-        Eviction::S3Fifo | Eviction::Fifo => record.warmth() == 3,
-    }
 }

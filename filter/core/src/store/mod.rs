@@ -12,7 +12,7 @@ mod account;
 mod codec;
 mod directory;
 mod entry;
-mod eviction;
+mod evict;
 mod hot;
 mod insert;
 mod invalidation_log;
@@ -23,9 +23,9 @@ mod ledger;
 mod limits;
 mod lookup;
 mod page;
+mod page_queue;
 mod plan;
 mod record;
-mod room;
 mod slot;
 #[allow(clippy::module_inception)]
 mod store;
@@ -36,7 +36,9 @@ mod touch;
 mod vary;
 
 pub use entry::{Cursor, Entry, EntryId, Events, Exported, Found, Inserted, StoreError, Surveyed, TRAILER_LEN, Usage};
+/// Which response goes first when the store is full.
+pub use eviction::Policy as Eviction;
 pub use invalidation_log::{InvalidationLog, KeyParts, PurgeError, PurgeGeneration, Verdict};
-pub use limits::{Eviction, Limits};
+pub use limits::Limits;
 pub use store::Store;
 pub use vary::VaryNames;

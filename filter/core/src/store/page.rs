@@ -3,6 +3,7 @@
 use super::codec::{checksum, u16_at, u32_at, u64_at};
 use super::ledger::Counts;
 use super::record::{RECORD_LEN, Record};
+use eviction::excess_ghosts;
 
 const MAGIC: u16 = u16::from_le_bytes(*b"p1");
 const HEADER: usize = 20;
@@ -42,12 +43,12 @@ impl Page {
     }
 
     /// What the page adds to the totals, its own key included.
-    pub(super) fn tally(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let keys = Counts {
             keys: u64::from(self.high) + 1,
             ..Counts::default()
         };
-        self.records.iter().fold(keys, |sum, record| sum.plus(record.tally()))
+        self.records.iter().fold(keys, |sum, record| sum.plus(record.counts()))
     }
 
     /// The lowest slot that no record uses.
@@ -80,10 +81,10 @@ impl Page {
         Some(self.records.remove(index))
     }
 
-    /// Remembers an entry that left. As many ghosts are kept as the page ever had slots.
+    /// Remembers an entry that left.
     pub(super) fn add_ghost(&mut self, fingerprint: u32) {
         self.ghosts.push(fingerprint);
-        let excess = self.ghosts.len().saturating_sub(usize::from(self.high));
+        let excess = excess_ghosts(self.ghosts.len(), self.high);
         self.ghosts.drain(..excess);
     }
 

@@ -3,6 +3,7 @@
 use super::ledger::{Change, Counts};
 use super::page::{Page, VARIANTS, fingerprint};
 use super::record::Record;
+use eviction::Marks;
 
 /// Where the record goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Plan {
         if let Some(index) = replaced(page, &record) {
             let old = page.records.get(index)?;
             record.inherit(old);
-            let (change, surplus) = exchange(old.tally(), record.tally());
+            let (change, surplus) = exchange(old.counts(), record.counts());
             return Some(Self {
                 place: Place::Replace(index),
                 record,
@@ -42,11 +43,13 @@ impl Plan {
             return None;
         }
         record.slot = page.free_slot()?;
-        if page.ghosts.contains(&fingerprint(record.key, record.variant)) {
-            record.set_main();
-        }
+        let has_ghost = page.ghosts.contains(&fingerprint(record.key, record.variant));
+        record.set_marks(Marks::of_new(has_ghost));
         let keys = u64::from(record.slot >= page.high);
-        let plus = Counts { keys, ..record.tally() };
+        let plus = Counts {
+            keys,
+            ..record.counts()
+        };
         let change = Change {
             plus,
             minus: Counts::default(),

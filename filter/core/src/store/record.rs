@@ -1,9 +1,10 @@
 //! One entry of a directory page.
 
-use super::codec::{Tick, full_ticks, ticks_to_ms, u16_at, u32_at, u64_at};
+use super::codec::{Tick, full_ticks, ms_to_ticks, ticks_to_ms, u16_at, u32_at, u64_at};
 use super::ledger::Counts;
 use crate::Millis;
-use optimizer_proto::worth::{MAX_COST, cost};
+use eviction::worth::{cost, replaced_cost};
+use eviction::{HALF_LIFE_MS, Marks, aged};
 
 /// Encoded length of a record.
 pub(super) const RECORD_LEN: usize = 48;
@@ -13,14 +14,10 @@ const RECORD_COST: u32 = 52;
 
 const STORED_MASK: u64 = (1 << 40) - 1;
 
-const MAIN: u8 = 1;
-const VISITED: u8 = 2;
-const WARM_SHIFT: u8 = 2;
-const WARM_MAX: u8 = 3;
+/// The upper half of the flags; the lower one holds the marks.
 const COST_SHIFT: u8 = 4;
 
-/// Idle time after which a frequency counts half: ten minutes.
-const HALF_LIFE_TICKS: u32 = 600_000 / 16;
+const HALF_LIFE_TICKS: u32 = ms_to_ticks(HALF_LIFE_MS);
 
 /// What the directory knows of a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,34 +73,17 @@ impl Record {
         self.slot = old.slot;
         self.queued = old.queued;
         self.frequency = old.frequency;
-        // A validation is quicker than the fetch that would come after an eviction. So a lower cost is believed one class at a time.
-        let cost = self.cost().max(old.cost().saturating_sub(1));
-        self.flags = (old.flags & !(MAX_COST << COST_SHIFT)) | (cost << COST_SHIFT);
+        let cost = replaced_cost(old.cost(), self.cost());
+        self.flags = old.marks().bits() | (cost << COST_SHIFT);
     }
 
-    pub(super) fn is_main(&self) -> bool {
-        self.flags & MAIN != 0
+    /// What the eviction policies remember of it.
+    pub(super) fn marks(&self) -> Marks {
+        Marks::from_bits(self.flags)
     }
 
-    pub(super) fn set_main(&mut self) {
-        self.flags |= MAIN;
-    }
-
-    pub(super) fn is_visited(&self) -> bool {
-        self.flags & VISITED != 0
-    }
-
-    pub(super) fn clear_visited(&mut self) {
-        self.flags &= !VISITED;
-    }
-
-    /// Hits since it was last considered for eviction, at most 3.
-    pub(super) fn warmth(&self) -> u8 {
-        (self.flags >> WARM_SHIFT) & WARM_MAX
-    }
-
-    pub(super) fn set_warmth(&mut self, warmth: u8) {
-        self.flags = (self.flags & !(WARM_MAX << WARM_SHIFT)) | (warmth.min(WARM_MAX) << WARM_SHIFT);
+    pub(super) fn set_marks(&mut self, marks: Marks) {
+        self.flags = (self.flags & !Marks::MASK) | marks.bits();
     }
 
     /// What it cost to fetch, as [`cost`] has it.
@@ -112,7 +92,7 @@ impl Record {
     }
 
     pub(super) fn set_cost(&mut self, fetch_ms: Millis) {
-        self.flags = (self.flags & !(MAX_COST << COST_SHIFT)) | (cost(fetch_ms) << COST_SHIFT);
+        self.flags = self.marks().bits() | (cost(fetch_ms) << COST_SHIFT);
     }
 
     /// Takes hits into account, the last one at `at`.
@@ -121,15 +101,12 @@ impl Record {
         if self.accessed.age(at) > 0 {
             self.accessed = at;
         }
-        self.set_warmth(self.warmth().saturating_add(u8::try_from(hits).unwrap_or(WARM_MAX)));
-        self.flags |= VISITED;
+        self.set_marks(self.marks().after_hits(hits));
     }
 
     /// Hits, with the ageing due by `now`.
     pub(super) fn frequency_at(&self, now: Tick) -> u16 {
-        self.frequency
-            .checked_shr(self.accessed.age(now) / HALF_LIFE_TICKS)
-            .unwrap_or(0)
+        aged(self.frequency, self.accessed.age(now) / HALF_LIFE_TICKS)
     }
 
     pub(super) fn is_expired(&self, now_ms: Millis) -> bool {
@@ -147,12 +124,12 @@ impl Record {
     }
 
     /// What it adds to the totals.
-    pub(super) fn tally(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let bytes = u64::from(self.weight);
         Counts {
             entries: 1,
             bytes,
-            probation: if self.is_main() { 0 } else { bytes },
+            probation: if self.marks().is_main() { 0 } else { bytes },
             keys: 0,
             stored: self.stored,
         }
@@ -221,15 +198,16 @@ mod tests {
         record.weight = 1000;
         record.usable_until = seconds_up(1_800_000_000_001);
         record.purge_generation = 12;
-        record.set_main();
+        record.set_marks(Marks::of_new(true));
         record.hit(2, Tick::at(1_800_000_005_000));
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         assert_eq!(bytes.len(), RECORD_LEN);
         assert_eq!(Record::decode(&bytes), Some(record));
         assert_eq!(Record::decode(&bytes[..40]), None);
-        assert!(record.is_main() && record.is_visited());
-        assert_eq!(record.warmth(), 2);
+        let marks = record.marks();
+        assert!(marks.is_main() && marks.is_visited());
+        assert_eq!(marks.recent_hits(), 2);
     }
 
     #[test]
@@ -242,7 +220,7 @@ mod tests {
         record.hit(1, Tick::at(1_200_000));
         assert_eq!(record.frequency, 3);
         record.hit(u16::MAX, Tick::at(1_200_000));
-        assert_eq!((record.frequency, record.warmth()), (u16::MAX, 3));
+        assert_eq!((record.frequency, record.marks().recent_hits()), (u16::MAX, 3));
     }
 
     #[test]

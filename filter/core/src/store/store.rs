@@ -6,17 +6,18 @@ use super::entry::{EntryId, Events, Found, Usage};
 use super::hot::Hot;
 use super::known_pages::KnownPages;
 use super::ledger::Ledger;
-use super::limits::{Eviction, Limits};
+use super::limits::Limits;
 use super::touch::TouchLog;
 use super::vary::VaryTable;
 use crate::Millis;
 use crate::shared_map::{SharedMap, keys};
+use eviction::Policy;
 
 /// One worker's handle on the store: configuration, caches, and hits not yet written back. Dropping it loses nothing else.
 #[derive(Debug, Default)]
 pub struct Store {
     pub(super) limits: Limits,
-    pub(super) policy: Eviction,
+    pub(super) policy: Policy,
     pub(super) touches: TouchLog,
     pub(super) vary: VaryTable,
     pub(super) account: Account,
@@ -30,7 +31,7 @@ pub struct Store {
 impl Store {
     /// A handle with these limits.
     #[must_use]
-    pub fn new(limits: Limits, policy: Eviction) -> Self {
+    pub fn new(limits: Limits, policy: Policy) -> Self {
         Self {
             limits,
             policy,
@@ -47,7 +48,7 @@ impl Store {
 
     /// Changes limits and policy. Nothing is evicted here: [`maintain`](Self::maintain) shrinks the store in bounded steps. The
     /// smaller of two limits holds for the process once all workers have it.
-    pub fn configure(&mut self, limits: Limits, policy: Eviction) {
+    pub fn configure(&mut self, limits: Limits, policy: Policy) {
         self.limits = limits;
         self.policy = policy;
         self.hot.clear();

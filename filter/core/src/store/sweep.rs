@@ -63,7 +63,7 @@ impl Store {
                 self.account.settle(map);
                 return Ok(exceeded);
             }
-            let step = self.make_room(map, &current, self.excess_entries(&current.total), now_ms)?;
+            let step = self.evict_from_sample(map, &current, self.excess_entries(&current.total), now_ms)?;
             pages += step.pages.max(1);
             if step.changed.is_none() {
                 (ledger, _) = Account::read(map)?;
@@ -139,7 +139,7 @@ impl Store {
         let (mut page, cas) = self.load(map, number)?;
         // A worker that died between taking a record out and erasing its response left the response behind.
         page.free_slots().for_each(|slot| erase_orphan(map, number, slot));
-        let sum = page.tally();
+        let sum = page.counts();
         let mut gone = take_where(&mut page, |record| record.is_expired(now_ms));
         let expired = gone.len() as u64;
         gone.extend(take_where(&mut page, |record| {

@@ -11,7 +11,7 @@ const CONNECTIONS: usize = 4_096;
 pub struct Connections {
     seen: HashSet<u64>,
     order: VecDeque<u64>,
-    asked: u32,
+    counted: u32,
     new: u32,
     long_lived: bool,
 }
@@ -46,17 +46,17 @@ impl Connections {
     }
 
     fn weigh(&mut self, known: bool) {
-        self.asked += 1;
+        self.counted += 1;
         self.new += u32::from(!known);
         let (most, among) = if self.long_lived { SHORT_LIVED } else { LONG_LIVED };
         if self.long_lived && self.new >= most {
             self.long_lived = false;
-        } else if self.asked < among {
+        } else if self.counted < among {
             return;
         } else if self.new <= most {
             self.long_lived = true;
         }
-        (self.asked, self.new) = (0, 0);
+        (self.counted, self.new) = (0, 0);
     }
 }
 

@@ -50,15 +50,15 @@ mod tests {
     #[test]
     fn never_more_than_the_burst_and_the_share() {
         let mut budget = Budget::default();
-        let mut asked = 0_u32;
+        let mut used = 0_u32;
         for forwarded in 1..=10_000_u32 {
             budget.earn("a", 1);
             while budget.take("a") {
-                asked += 1;
+                used += 1;
             }
-            assert!(asked <= BURST + forwarded / 100, "{asked} of {forwarded}");
+            assert!(used <= BURST + forwarded / 100, "{used} of {forwarded}");
         }
-        assert!(asked >= BURST + 99, "it is used up: {asked}");
+        assert!(used >= BURST + 99, "it is used up: {used}");
         assert!(
             budget.holds("b", BURST) && !budget.holds("b", BURST + 1),
             "each upstream for itself"

@@ -34,14 +34,14 @@ pub fn digest(secret: &KeySecret, status: u16, fields: &Fields<'_>, content: &[u
         parts.extend(fields.all(name));
     }
     parts.push(b"content");
-    parts.extend(kept(content, masks));
+    parts.extend(unmasked(content, masks));
     secret
         .digest(b"verified sharing", parts.into_iter())
         .unwrap_or_default()
 }
 
 /// The content without what is masked. The markers themselves stay.
-fn kept<'c>(content: &'c [u8], masks: &[Mask]) -> Vec<&'c [u8]> {
+fn unmasked<'c>(content: &'c [u8], masks: &[Mask]) -> Vec<&'c [u8]> {
     struct Sought<'m> {
         start: Finder<'m>,
         mask: &'m Mask,
@@ -61,7 +61,7 @@ fn kept<'c>(content: &'c [u8], masks: &[Mask]) -> Vec<&'c [u8]> {
             Sought { start, mask, next }
         })
         .collect();
-    let (mut kept, mut from, mut at) = (Vec::new(), 0, 0);
+    let (mut unmasked, mut from, mut at) = (Vec::new(), 0, 0);
     loop {
         for one in &mut sought {
             if one.next.is_some_and(|next| next < at) {
@@ -77,15 +77,15 @@ fn kept<'c>(content: &'c [u8], masks: &[Mask]) -> Vec<&'c [u8]> {
         let rest = content.get(masked..until).unwrap_or_default();
         at = match Finder::new(&mask.end).find(rest) {
             Some(length) => {
-                kept.extend(content.get(from..masked));
+                unmasked.extend(content.get(from..masked));
                 from = masked + length;
                 from + mask.end.len()
             }
             None => start + 1,
         };
     }
-    kept.extend(content.get(from..));
-    kept
+    unmasked.extend(content.get(from..));
+    unmasked
 }
 
 #[cfg(test)]
@@ -119,8 +119,8 @@ mod tests {
             ("", &[("a", "b")], ""),
             (&far, &[("<t>", "</t>")], &far),
         ] {
-            let kept = kept(content.as_bytes(), &masks(pairs)).concat();
-            assert_eq!(String::from_utf8_lossy(&kept), left, "{content}");
+            let unmasked = unmasked(content.as_bytes(), &masks(pairs)).concat();
+            assert_eq!(String::from_utf8_lossy(&unmasked), left, "{content}");
         }
     }
 

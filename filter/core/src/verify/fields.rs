@@ -94,16 +94,16 @@ impl fmt::Display for Field {
     }
 }
 
-/// As a finding tells them; of more than settings may hold the last one says how many there are.
+/// As a finding names them; of more than settings may hold the last one says how many more there are.
 #[must_use]
-pub fn told(depends_on: &[Field]) -> Vec<String> {
+pub fn described(depends_on: &[Field]) -> Vec<String> {
     let fits = depends_on.len() <= MAX_DEPENDS_ON;
     let named = if fits { depends_on.len() } else { MAX_DEPENDS_ON - 1 };
-    let mut told: Vec<String> = depends_on.iter().take(named).map(Field::to_string).collect();
+    let mut described: Vec<String> = depends_on.iter().take(named).map(Field::to_string).collect();
     if !fits {
-        told.push(format!("and {} more", depends_on.len() - named));
+        described.push(format!("and {} more", depends_on.len() - named));
     }
-    told
+    described
 }
 
 /// What of this request is not in the key, the likeliest first, in parts that are left out together. `selecting`: names by which the stored
@@ -119,11 +119,11 @@ pub fn unkeyed(request: &Fields<'_>, policy: &KeyPolicy, selecting: &[&[u8]]) ->
         let cookies = request
             .all(b"cookie")
             .flat_map(pairs)
-            .filter(|pair| !is_kept_cookie(pair, policy));
+            .filter(|pair| !is_keyed_cookie(pair, policy));
         found.extend(cookies.map(|pair| Field::Cookie(name_of_cookie(pair).to_vec())));
     }
     let path = request.get(b":path").unwrap_or_default();
-    let dropped = parameters(path).filter(|parameter| !is_kept_parameter(parameter, policy));
+    let dropped = parameters(path).filter(|parameter| !is_keyed_parameter(parameter, policy));
     found.extend(dropped.map(|parameter| Field::Query(name_of(parameter).to_vec())));
     found.sort_by(|one, other| (one.rank(), one).cmp(&(other.rank(), other)));
     found.dedup();
@@ -144,7 +144,7 @@ pub fn without(request: &Fields<'_>, policy: &KeyPolicy, removed: &[Field]) -> V
         let value = match name {
             b"cookie" => {
                 let stays = |pair: &&[u8]| {
-                    is_kept_cookie(pair, policy) || !is_removed(Field::Cookie(name_of_cookie(pair).to_vec()))
+                    is_keyed_cookie(pair, policy) || !is_removed(Field::Cookie(name_of_cookie(pair).to_vec()))
                 };
                 let left: Vec<&[u8]> = pairs(value).filter(stays).collect();
                 left.join(&b"; "[..])
@@ -189,7 +189,7 @@ fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Of a quoted string servers do not agree where it ends: it stays where it is.
-fn is_kept_cookie(pair: &[u8], policy: &KeyPolicy) -> bool {
+fn is_keyed_cookie(pair: &[u8], policy: &KeyPolicy) -> bool {
     pair.contains(&b'"') || !policy.cookies.is_empty() && lenient::mentions(pair, b",;", &policy.cookies)
 }
 
@@ -199,7 +199,7 @@ fn parameters(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     parameters.filter(|parameter| !parameter.is_empty())
 }
 
-fn is_kept_parameter(parameter: &[u8], policy: &KeyPolicy) -> bool {
+fn is_keyed_parameter(parameter: &[u8], policy: &KeyPolicy) -> bool {
     match &policy.query {
         QueryPolicy::All => true,
         QueryPolicy::None => false,
@@ -213,7 +213,7 @@ fn path_without(path: &[u8], policy: &KeyPolicy, removed: &[Field]) -> Vec<u8> {
         return path.to_vec();
     }
     let stays = |parameter: &&[u8]| {
-        is_kept_parameter(parameter, policy) || !removed.contains(&Field::Query(name_of(parameter).to_vec()))
+        is_keyed_parameter(parameter, policy) || !removed.contains(&Field::Query(name_of(parameter).to_vec()))
     };
     let left: Vec<&[u8]> = parameters(path).filter(stays).collect();
     let mut out = path.split(|byte| *byte == b'?').next().unwrap_or_default().to_vec();
@@ -355,8 +355,8 @@ mod tests {
     #[test]
     fn no_more_is_told_than_settings_hold() {
         let fields: Vec<Field> = (0..60_u8).map(|number| Field::Cookie(vec![b'a', number])).collect();
-        assert_eq!(told(&fields[..MAX_DEPENDS_ON]).len(), MAX_DEPENDS_ON);
-        let all = told(&fields);
+        assert_eq!(described(&fields[..MAX_DEPENDS_ON]).len(), MAX_DEPENDS_ON);
+        let all = described(&fields);
         assert_eq!(
             (all.len(), all.last().unwrap().as_str()),
             (MAX_DEPENDS_ON, "and 29 more")

@@ -15,7 +15,7 @@ const CONFIRMATIONS: u32 = 7;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
     /// As the client asked.
-    AsAsked,
+    Unchanged,
     /// The same without these parts of what is not in the key.
     Without(Range<usize>),
 }
@@ -63,7 +63,7 @@ pub struct Inquiry {
     /// Another client was seen to get something else.
     suspected: bool,
     /// The answer to the request as the client made it.
-    asked: Digest,
+    repeated: Digest,
     /// It refuses this one request.
     refused: bool,
     /// The answer without all parts.
@@ -81,7 +81,7 @@ impl Inquiry {
             served,
             parts,
             suspected: suspected && parts > 0,
-            asked: served,
+            repeated: served,
             refused: false,
             bare: served,
             stage: Stage::Compare,
@@ -91,10 +91,10 @@ impl Inquiry {
     /// What was served, and another answer of the origin; the same, while there was none.
     #[must_use]
     pub fn digests(&self) -> (Digest, Digest) {
-        let other = if self.asked == self.served {
+        let other = if self.repeated == self.served {
             self.bare
         } else {
-            self.asked
+            self.repeated
         };
         (self.served, other)
     }
@@ -103,12 +103,12 @@ impl Inquiry {
     #[must_use]
     pub fn next(&self) -> Probe {
         match &self.stage {
-            Stage::Compare | Stage::Again => Probe::AsAsked,
+            Stage::Compare | Stage::Again => Probe::Unchanged,
             Stage::Bare => Probe::Without(0..self.parts),
-            Stage::Alternate { turns, .. } if turns % 2 == 0 => Probe::AsAsked,
+            Stage::Alternate { turns, .. } if turns % 2 == 0 => Probe::Unchanged,
             Stage::Alternate { .. } => Probe::Without(0..self.parts),
             Stage::Halve(range) => Probe::Without(first_half(range)),
-            Stage::Confirm { turns, .. } if turns % 2 == 0 => Probe::AsAsked,
+            Stage::Confirm { turns, .. } if turns % 2 == 0 => Probe::Unchanged,
             Stage::Confirm { range, .. } => Probe::Without(range.clone()),
         }
     }
@@ -116,37 +116,37 @@ impl Inquiry {
     /// Takes the answer to [`Self::next`]; a verdict ends the inquiry. `refuses`: it speaks of the one request, as 400 and 431 do. A client
     /// that is refused for what it alone sends has got what everybody gets: else any client could end the sharing of a route.
     pub fn take(&mut self, seen: Digest, refuses: bool) -> Option<Verdict> {
-        let as_asked = seen == self.asked;
+        let is_repeated = seen == self.repeated;
         let stage = match &self.stage {
-            Stage::Compare if as_asked && !self.suspected => return Some(Verdict::Same),
-            Stage::Compare if as_asked => Stage::Bare,
+            Stage::Compare if is_repeated && !self.suspected => return Some(Verdict::Same),
+            Stage::Compare if is_repeated => Stage::Bare,
             Stage::Compare => {
-                self.asked = seen;
+                self.repeated = seen;
                 self.refused = refuses;
                 Stage::Again
             }
-            Stage::Again if !as_asked => return Some(Verdict::DiffersByItself),
+            Stage::Again if !is_repeated => return Some(Verdict::DiffersByItself),
             Stage::Again if self.parts == 0 => return Some(Verdict::Changed),
             Stage::Again => Stage::Bare,
-            Stage::Bare if as_asked && self.asked == self.served => return Some(Verdict::Same),
-            Stage::Bare if as_asked => return Some(Verdict::Changed),
+            Stage::Bare if is_repeated && self.repeated == self.served => return Some(Verdict::Same),
+            Stage::Bare if is_repeated => return Some(Verdict::Changed),
             Stage::Bare if self.refused && seen == self.served => return Some(Verdict::Refused),
             Stage::Bare => {
                 self.bare = seen;
                 Stage::Alternate { turns: 2 }
             }
-            Stage::Alternate { turns: 2 } if as_asked => Stage::Alternate { turns: 1 },
+            Stage::Alternate { turns: 2 } if is_repeated => Stage::Alternate { turns: 1 },
             Stage::Alternate { turns: 1 } if seen == self.bare => halved(0..self.parts),
             Stage::Alternate { .. } => return Some(Verdict::DiffersByItself),
             Stage::Halve(range) => {
                 let first = first_half(range);
-                halved(if as_asked { first.end..range.end } else { first })
+                halved(if is_repeated { first.end..range.end } else { first })
             }
             Stage::Confirm { range, without, turns } => {
                 let expected = match (turns % 2 == 0, without) {
-                    (true, _) => as_asked,
+                    (true, _) => is_repeated,
                     (false, Some(without)) => seen == *without,
-                    (false, None) => !as_asked,
+                    (false, None) => !is_repeated,
                 };
                 match (expected, turns) {
                     (true, 1) => return Some(Verdict::NotInKey(range.clone())),

@@ -17,7 +17,7 @@ fn judged(served: u64, parts: usize, origin: impl FnMut(&[usize], u32) -> u64) -
 fn inquire(mut inquiry: Inquiry, parts: usize, mut origin: impl FnMut(&[usize], u32) -> u64) -> (Verdict, u32) {
     for asked in 1..=MAX_PROBES {
         let left: Vec<usize> = match inquiry.next() {
-            Probe::AsAsked => (0..parts).collect(),
+            Probe::Unchanged => (0..parts).collect(),
             Probe::Without(range) => (0..parts).filter(|part| !range.contains(part)).collect(),
         };
         if let Some(verdict) = inquiry.take(digest(origin(&left, asked)), false) {

@@ -138,7 +138,7 @@ fn a_restart_keeps_what_is_on_and_who_has_seen_it() {
     let mut registry = serde_json::from_str::<AlertRegistry>(&text).unwrap().resumed(100_000);
     assert_eq!(registry.active(true).len(), 1, "what was pending starts over");
     assert_eq!(registry.active(false)[0].acknowledged_by.as_deref(), Some("me"));
-    assert_eq!(registry.standing("p95_latency"), Some(Severity::Critical));
+    assert_eq!(registry.active_severity("p95_latency"), Some(Severity::Critical));
     assert!(registry.evaluate(Vec::new(), QUIET_MS, 129_999).is_empty());
     assert!(matches!(
         registry.evaluate(Vec::new(), QUIET_MS, 130_000).as_slice(),

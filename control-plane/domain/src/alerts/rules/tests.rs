@@ -156,7 +156,7 @@ fn a_figure_that_swings_around_a_threshold_is_one_alert() {
     let rules = Alerts::default();
     let slow = |p95_ms| Figures { p95_ms, ..well() };
     let cold = |hit_ratio| Figures { hit_ratio, ..well() };
-    for (figures, standing, expected) in [
+    for (figures, active_severity, expected) in [
         (slow(9.5), None, None),
         (slow(9.5), Some(Warning), Some(Warning)),
         (slow(9.0), Some(Warning), None),
@@ -167,9 +167,9 @@ fn a_figure_that_swings_around_a_threshold_is_one_alert() {
         (cold(76.0), Some(Warning), Some(Warning)),
         (cold(77.1), Some(Warning), None),
     ] {
-        let found = conditions(&figures, &rules, |_| standing);
+        let found = conditions(&figures, &rules, |_| active_severity);
         let found = found.first().map(|condition| condition.severity);
-        assert_eq!(found, expected, "{figures:?} {standing:?}");
+        assert_eq!(found, expected, "{figures:?} {active_severity:?}");
     }
     let strict = Alerts {
         cache_hit_ratio: Threshold {
@@ -202,9 +202,9 @@ fn a_tier_that_cannot_be_reached_is_told_with_the_reason() {
     let mut figures = well();
     figures.tier_fault = Some("no answer from redis:6379".to_owned());
     let rules = Alerts::default();
-    let told = conditions(&figures, &rules, |_| None).remove(0);
+    let condition = conditions(&figures, &rules, |_| None).remove(0);
     assert_eq!(
-        (told.name, told.severity, told.summary.as_str()),
+        (condition.name, condition.severity, condition.summary.as_str()),
         (
             "shared_tier_unreachable",
             Severity::Warning,
@@ -224,9 +224,12 @@ fn the_end_of_an_experiment_is_told_with_what_came_of_it() {
             }),
             ..well()
         };
-        let told = conditions(&figures, &Alerts::default(), |_| None).remove(0);
-        assert_eq!((told.name, told.severity, told.for_ms), (name, Severity::Warning, 0));
-        assert!(told.happened && told.labels["experiment"] == "7");
-        assert_eq!(told.summary, "experiment 7: Rolled back.");
+        let condition = conditions(&figures, &Alerts::default(), |_| None).remove(0);
+        assert_eq!(
+            (condition.name, condition.severity, condition.for_ms),
+            (name, Severity::Warning, 0)
+        );
+        assert!(condition.happened && condition.labels["experiment"] == "7");
+        assert_eq!(condition.summary, "experiment 7: Rolled back.");
     }
 }

@@ -1,17 +1,17 @@
 use super::*;
-use crate::experiments::plan::{Asked, Goal};
+use crate::experiments::plan::{Goal, PlanRequest};
 use crate::experiments::words::State;
 use proptest::prelude::*;
 
 const SLOT: Millis = 10_000;
 
 fn plan(goal: Goal) -> Plan {
-    let asked = Asked {
+    let request = PlanRequest {
         share: Some(50.0),
         warm_up: Some("20s"),
         min_duration: Some("30s"),
         max_duration: Some("300s"),
-        ..Asked::default()
+        ..PlanRequest::default()
     };
     let read = |text: &str| {
         text.strip_suffix('s')?
@@ -19,7 +19,7 @@ fn plan(goal: Goal) -> Plan {
             .ok()
             .map(|seconds| seconds * 1_000)
     };
-    Plan::check(&asked, goal, read).unwrap()
+    Plan::check(&request, goal, read).unwrap()
 }
 
 /// So many requests, percent of which failed and were hits, with this latency but for one in ten that takes four times as long.

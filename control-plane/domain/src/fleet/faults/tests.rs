@@ -5,7 +5,7 @@ use optimizer_proto::v1::{Hello, RequestSeries, TelemetryDelta, TelemetryReport}
 const STOP: &str = "overload.envoy.overload_actions.stop_accepting_requests.active";
 
 #[derive(Default)]
-struct Scene {
+struct Fixture {
     stats: EnvoyStats,
     fleet: Fleet,
     xds: BTreeMap<String, Millis>,
@@ -13,7 +13,7 @@ struct Scene {
     sequence: u64,
 }
 
-impl Scene {
+impl Fixture {
     /// Statistics of an Envoy that is not draining.
     fn statistics(&mut self, of: &[(&str, u64)], now_ms: Millis) {
         let mut statistics = Statistics::default();
@@ -67,9 +67,9 @@ impl Scene {
 
 #[test]
 fn an_overloaded_envoy_is_told_until_it_has_recovered_or_is_gone() {
-    let mut scene = Scene::default();
-    scene.hello(0);
-    scene.report(0, 1_000);
+    let mut fixture = Fixture::default();
+    fixture.hello(0);
+    fixture.report(0, 1_000);
     for (statistics, found) in [
         (vec![], vec![]),
         (
@@ -82,77 +82,81 @@ fn an_overloaded_envoy_is_told_until_it_has_recovered_or_is_gone() {
             vec![(Kind::Overload, true)],
         ),
     ] {
-        scene.statistics(&statistics, 1_000);
-        assert_eq!(scene.faults(1_000), found, "{statistics:?}");
+        fixture.statistics(&statistics, 1_000);
+        assert_eq!(fixture.faults(1_000), found, "{statistics:?}");
     }
-    scene.statistics(&[], 70_000);
-    scene.report(0, 70_000);
+    fixture.statistics(&[], 70_000);
+    fixture.report(0, 70_000);
     assert!(
-        scene.faults(70_000).is_empty(),
+        fixture.faults(70_000).is_empty(),
         "the connections were refused more than a minute ago"
     );
-    scene.statistics(&[(STOP, 1)], 71_000);
-    scene.fleet.gone("a-1", 1);
-    assert!(scene.faults(90_000).is_empty(), "it is gone as a whole");
+    fixture.statistics(&[(STOP, 1)], 71_000);
+    fixture.fleet.gone("a-1", 1);
+    assert!(fixture.faults(90_000).is_empty(), "it is gone as a whole");
 }
 
 #[test]
 fn a_filter_is_missing_where_its_envoy_goes_on_without_it() {
-    let mut scene = Scene::default();
-    scene.statistics(&[], 1_000);
-    scene.statistics(&[], 11_000);
-    assert!(scene.faults(11_000).is_empty(), "it may still come");
-    scene.statistics(&[], 11_001);
-    assert_eq!(scene.faults(11_001), [(Kind::FilterMissing, false)]);
-    scene.hello(12_000);
-    scene.report(0, 12_000);
-    assert!(scene.faults(12_000).is_empty());
+    let mut fixture = Fixture::default();
+    fixture.statistics(&[], 1_000);
+    fixture.statistics(&[], 11_000);
+    assert!(fixture.faults(11_000).is_empty(), "it may still come");
+    fixture.statistics(&[], 11_001);
+    assert_eq!(fixture.faults(11_001), [(Kind::FilterMissing, false)]);
+    fixture.hello(12_000);
+    fixture.report(0, 12_000);
+    assert!(fixture.faults(12_000).is_empty());
     // It goes, and Envoy with it: what came at last is no sign that it went on.
-    scene.statistics(&[], 13_000);
-    scene.fleet.gone("a-1", 1);
-    assert!(scene.faults(26_000).is_empty());
+    fixture.statistics(&[], 13_000);
+    fixture.fleet.gone("a-1", 1);
+    assert!(fixture.faults(26_000).is_empty());
     // An Envoy that takes its configuration by xDS is there as long as its stream is.
-    scene.xds.insert("a".to_owned(), 20_000);
-    assert_eq!(scene.faults(26_000), [(Kind::FilterMissing, false)]);
-    scene.xds.insert("a".to_owned(), 0);
-    scene.hello(27_000);
-    assert!(scene.faults(27_000).is_empty());
+    fixture.xds.insert("a".to_owned(), 20_000);
+    assert_eq!(fixture.faults(26_000), [(Kind::FilterMissing, false)]);
+    fixture.xds.insert("a".to_owned(), 0);
+    fixture.hello(27_000);
+    assert!(fixture.faults(27_000).is_empty());
 }
 
 #[test]
 fn a_draining_envoy_lacks_no_filter() {
-    let mut scene = Scene::default();
-    scene.hello(0);
-    scene.report(0, 0);
-    scene.fleet.gone("a-1", 1);
+    let mut fixture = Fixture::default();
+    fixture.hello(0);
+    fixture.report(0, 0);
+    fixture.fleet.gone("a-1", 1);
     for now_ms in [1_000, 12_000] {
         let mut statistics = Statistics::default();
         statistics.take("server.live", 0);
-        scene.stats.report("a", statistics, now_ms);
+        fixture.stats.report("a", statistics, now_ms);
     }
-    assert!(scene.faults(12_000).is_empty());
+    assert!(fixture.faults(12_000).is_empty());
 }
 
 #[test]
 fn figures_that_do_not_come_any_more_are_told_while_their_envoy_is_there() {
-    let mut scene = Scene::default();
-    scene.hello(0);
-    scene.statistics(&[], 0);
-    assert!(scene.faults(10_000).is_empty());
-    assert_eq!(scene.faults(10_001), [(Kind::FiguresMissing, false)], "no report came");
-    scene.report(0, 11_000);
-    assert!(scene.faults(14_999).is_empty());
-    scene.report(0, 15_000);
+    let mut fixture = Fixture::default();
+    fixture.hello(0);
+    fixture.statistics(&[], 0);
+    assert!(fixture.faults(10_000).is_empty());
     assert_eq!(
-        scene.faults(15_000),
+        fixture.faults(10_001),
+        [(Kind::FiguresMissing, false)],
+        "no report came"
+    );
+    fixture.report(0, 11_000);
+    assert!(fixture.faults(14_999).is_empty());
+    fixture.report(0, 15_000);
+    assert_eq!(
+        fixture.faults(15_000),
         [(Kind::FiguresMissing, false)],
         "no statistics came"
     );
-    scene.shared = true;
-    assert!(scene.faults(15_000).is_empty(), "another replica may have got them");
-    scene.shared = false;
-    scene.fleet.gone("a-1", 1);
-    assert!(scene.faults(15_000).is_empty());
+    fixture.shared = true;
+    assert!(fixture.faults(15_000).is_empty(), "another replica may have got them");
+    fixture.shared = false;
+    fixture.fleet.gone("a-1", 1);
+    assert!(fixture.faults(15_000).is_empty());
 }
 
 #[test]
@@ -166,30 +170,30 @@ fn errors_count_that_the_filter_has_not_seen() {
         // Internal redirects are requests of their own to the filter.
         (1_000, 100, 2_000, false),
     ] {
-        let mut scene = Scene::default();
-        scene.hello(0);
-        scene.statistics(&[], 1_000);
+        let mut fixture = Fixture::default();
+        fixture.hello(0);
+        fixture.statistics(&[], 1_000);
         let now = [
             ("http.ingress.downstream_rq_completed", responses),
             ("http.ingress.downstream_rq_5xx", errors),
         ];
-        scene.statistics(&now, 2_000);
-        scene.report(seen, 2_000);
+        fixture.statistics(&now, 2_000);
+        fixture.report(seen, 2_000);
         let expected = if severe {
             vec![(Kind::UnseenErrors, true)]
         } else {
             vec![]
         };
-        assert_eq!(scene.faults(2_000), expected, "{responses} {errors} {seen}");
+        assert_eq!(fixture.faults(2_000), expected, "{responses} {errors} {seen}");
     }
 }
 
 #[test]
 fn configuration_that_was_refused_is_told_by_name() {
-    let mut scene = Scene::default();
-    scene.hello(0);
-    scene.report(0, 1_000);
+    let mut fixture = Fixture::default();
+    fixture.hello(0);
+    fixture.report(0, 1_000);
     let name = "extension_config_discovery.http_filter.optimizer.update_rejected";
-    scene.statistics(&[(name, 1)], 1_000);
-    assert_eq!(scene.faults(1_000), [(Kind::Configuration, false)]);
+    fixture.statistics(&[(name, 1)], 1_000);
+    assert_eq!(fixture.faults(1_000), [(Kind::Configuration, false)]);
 }

@@ -97,7 +97,7 @@ fn a_lost_revision_is_gone_above() {
 
 #[test]
 fn a_history_of_another_version_is_brought_up_to_date() {
-    let kept = |number, document| Revision {
+    let revision = |number, document| Revision {
         number,
         at_ms: 0,
         author: Author::default(),
@@ -114,7 +114,10 @@ fn a_history_of_another_version_is_brought_up_to_date() {
         (vec![broken], 10_000, "back to 0"),
     ] {
         let count = documents.len() as u64;
-        let revisions = (1..).zip(documents).map(|(at, document)| kept(at, document)).collect();
+        let revisions = (1..)
+            .zip(documents)
+            .map(|(at, document)| revision(at, document))
+            .collect();
         let mut history = SettingsHistory::restored("e".to_owned(), revisions).unwrap();
         let reason = history.bring_up_to_date(1).unwrap();
         assert!(reason.contains(says), "{reason}");

@@ -76,7 +76,7 @@ fn what_is_routed_apart_is_stored_apart() {
     assert_eq!(base.with_head_of(headed.as_bytes()), Some(headed));
     assert!(base.with_head_of(base.as_bytes()).is_none() && plain().with_head_of(base.as_bytes()).is_none());
     assert!(!CacheKey::is_routed(plain().as_bytes()));
-    assert_eq!(CacheKey::asked(base.as_bytes()), plain().as_bytes());
+    assert_eq!(CacheKey::without_destination(base.as_bytes()), plain().as_bytes());
     assert!(CacheKey::may_hold(b"outbound|80||a.b") && !CacheKey::may_hold(b"a\0b"));
 }
 

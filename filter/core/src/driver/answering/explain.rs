@@ -26,13 +26,16 @@ impl Vm {
     /// Decides as for a client, and does nothing.
     pub(crate) fn explain(&mut self, ctx: Ctx<'_, impl Host>, ask: &ExplainCommand) -> Result<Value, String> {
         let map = header_map(ask);
-        let asked =
+        let cache_request =
             CacheRequest::read(Fields::from(header_map::parse(&map))).ok_or("method, authority and path are needed")?;
-        let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
+        let route = Rc::clone(
+            self.policies
+                .route(cache_request.target.authority, cache_request.target.path),
+        );
         if !route.cache {
             return Ok(verdict(&route, "forward", "bypass"));
         }
-        let target = &asked.target;
+        let target = &cache_request.target;
         if self.policies.is_ambiguous(target.authority, target.path) {
             let readings = readings(&self.policies, target);
             return Ok(merged(
@@ -40,20 +43,20 @@ impl Vm {
                 json!({ "readings": readings }),
             ));
         }
-        if !asked.method.is_cacheable() {
-            return Ok(verdict(&route, "forward", by_content(ctx.host, &asked, &route)));
+        if !cache_request.method.is_cacheable() {
+            return Ok(verdict(&route, "forward", by_content(ctx.host, &cache_request, &route)));
         }
-        let unkeyed = sharing::bypass_with_content(&asked.fields, false);
-        if let Some(detail) = sharing::bypass(&asked.fields)
+        let unkeyed = sharing::bypass_with_content(&cache_request.fields, false);
+        if let Some(detail) = sharing::bypass(&cache_request.fields)
             .or(unkeyed)
-            .or(asked.odd.map(Reason::as_str))
+            .or(cache_request.odd.map(Reason::as_str))
         {
             return Ok(verdict(&route, "forward", detail));
         }
         if self.learned.forwarding.rewrites_replies() {
             return Ok(verdict(&route, "forward", "reply-rewritten"));
         }
-        let Some((key, routed)) = self.explained_key(ctx, &asked, &route) else {
+        let Some((key, routed)) = self.explained_key(ctx, &cache_request, &route) else {
             return Ok(verdict(&route, "forward", "uri-miss"));
         };
         if let Some(unsound) = self.learned.forwarding.unsound(&routed.pair) {
@@ -62,18 +65,18 @@ impl Vm {
         if self.is_quarantined(&route, target.authority, target.path) {
             return Ok(verdict(&route, "forward", Reason::Quarantined.as_str()));
         }
-        let directives = asked.directives(&route.freshness);
+        let directives = cache_request.directives(&route.freshness);
         // Before the lookup, which removes what is purged.
-        let variants = self.variants(ctx, &key, &asked.fields);
+        let variants = self.variants(ctx, &key, &cache_request.fields);
         let same_url = self.same_url(ctx, &key);
         let counted = self.recorder.cache;
-        let (looked_up, searched) = self.look_up(ctx, &key, &asked.fields, &route);
+        let (looked_up, searched) = self.look_up(ctx, &key, &cache_request.fields, &route);
         // A question is no traffic.
         self.recorder.cache = counted;
         let (same_url, whole) = same_url;
         let shown = merged(
             json!({
-                "key": String::from_utf8_lossy(CacheKey::asked(key.as_bytes())),
+                "key": String::from_utf8_lossy(CacheKey::without_destination(key.as_bytes())),
                 "variants": variants,
                 "no_vary_search": searched.is_some(),
                 "same_url": same_url,
@@ -96,7 +99,7 @@ impl Vm {
             }
         };
         let view = StoredView::decode(found.value(), true).map_err(|corrupt| corrupt.as_str().to_owned())?;
-        let head = match decide(&view, &asked, &directives, soft, 0, ctx.now_ms) {
+        let head = match decide(&view, &cache_request, &directives, soft, 0, ctx.now_ms) {
             Decision::Reply { reply, reuse, refresh } => merged(
                 verdict(&route, "serve", reuse.reason.as_str()),
                 json!({ "status": reply.status, "age_s": reuse.age_s, "ttl_s": reuse.ttl_s, "refresh": refresh }),
@@ -117,19 +120,19 @@ impl Vm {
     fn explained_key(
         &mut self,
         ctx: Ctx<'_, impl Host>,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         route: &RoutePolicy,
     ) -> Option<(CacheKey, Routed)> {
         self.learned.forwarding.refresh(ctx.host);
         let mut first = None;
         for (cluster, name, _) in self.learned.forwarding.known() {
-            let routed = Routed::new(cluster, name, asked.target.authority);
-            let key = self.key_under(&routed, asked, route);
+            let routed = Routed::new(cluster, name, cache_request.target.authority);
+            let key = self.key_under(&routed, cache_request, route);
             if !self.store.variants(ctx.host, key.as_bytes(), 1, ctx.now_ms).is_empty() {
                 return Some((key, routed));
             }
             if routed.route.is_empty()
-                && let Some(key) = self.stored_of_any_head(ctx, &self.headless_key(&routed, asked, route))
+                && let Some(key) = self.stored_of_any_head(ctx, &self.headless_key(&routed, cache_request, route))
             {
                 return Some((key, routed));
             }
@@ -178,12 +181,12 @@ impl Vm {
 }
 
 /// Why a request of another method than GET and HEAD is forwarded. A question brings no content.
-fn by_content(host: &impl Host, asked: &CacheRequest<'_>, route: &RoutePolicy) -> &'static str {
+fn by_content(host: &impl Host, cache_request: &CacheRequest<'_>, route: &RoutePolicy) -> &'static str {
     let policy = &route.content;
-    if !policy.covers(asked.fields.get(b":method").unwrap_or_default()) {
+    if !policy.covers(cache_request.fields.get(b":method").unwrap_or_default()) {
         return "method";
     }
-    let judged = policy.admits_head(&asked.fields);
+    let judged = policy.admits_head(&cache_request.fields);
     let shown = host.shows_request_body().then_some(()).ok_or(Reason::ContentUnseen);
     let reason = shown.and(judged).err().unwrap_or(Reason::ContentUnknown);
     reason.as_str()

@@ -29,13 +29,13 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         route: &RoutePolicy,
         landed_since: Option<Millis>,
         holds: &mut Holdings,
     ) -> Result<Flow, ForwardPlan> {
         let Ctx { host, now_ms } = ctx;
-        let key = match self.key_of(host, exchange, asked, route) {
+        let key = match self.key_of(host, exchange, cache_request, route) {
             Ok(key) => key,
             Err(reason) => {
                 self.recorder.reason(reason);
@@ -46,7 +46,7 @@ impl Vm {
             }
         };
         self.recorder.looked_up(key.hash());
-        let directives = asked.directives(&route.freshness);
+        let directives = cache_request.directives(&route.freshness);
         if self.doubts(ctx) {
             self.recorder.cache.lookups += 1;
             return Err(ForwardPlan {
@@ -55,7 +55,7 @@ impl Vm {
                 ..ForwardPlan::plain(Forward::Miss)
             });
         }
-        let (looked_up, searched) = self.look_up(ctx, &key, &asked.fields, route);
+        let (looked_up, searched) = self.look_up(ctx, &key, &cache_request.fields, route);
         let (found, soft) = match looked_up {
             Lookup::Usable { found, soft } => (found, soft),
             Lookup::Missing(missing) => {
@@ -79,7 +79,10 @@ impl Vm {
                 ..ForwardPlan::plain(Forward::UriMiss)
             });
         };
-        if self.is_given_behind(exchange.routed.as_ref(), view.selecting().map(|(name, _)| name), now_ms) {
+        if self
+            .learned
+            .is_given_behind(exchange.routed.as_ref(), view.selecting().map(|(name, _)| name), now_ms)
+        {
             self.recorder.reason(Reason::GivenBehind);
             return Err(ForwardPlan {
                 key: Some(key),
@@ -87,16 +90,21 @@ impl Vm {
                 ..ForwardPlan::plain(Forward::VaryMiss)
             });
         }
-        let decision = decide(&view, asked, &directives, soft, exchange.started_ns, now_ms);
+        let decision = decide(&view, cache_request, &directives, soft, exchange.started_ns, now_ms);
         let decision = match landed_since {
-            Some(since_ms) => answered_by(decision, &view, asked, since_ms, exchange.started_ns, now_ms),
+            Some(since_ms) => answered_by(decision, &view, cache_request, since_ms, exchange.started_ns, now_ms),
             None => decision,
         };
         match decision {
             Decision::Reply {
                 reuse, refresh: true, ..
-            } if let Some(renewal) =
-                self.renews(ctx, exchange, asked, (searched.as_ref().unwrap_or(&key), &view), soft) =>
+            } if let Some(renewal) = self.renews(
+                ctx,
+                exchange,
+                cache_request,
+                (searched.as_ref().unwrap_or(&key), &view),
+                soft,
+            ) =>
             {
                 holds.flight = Some(renewal.flight);
                 holds.leave = renewal.leave;
@@ -104,7 +112,7 @@ impl Vm {
                     detail: Some(if reuse.ttl_s < 0 { "refresh" } else { "early-refresh" }),
                     key: Some(key),
                     stored: Some(Box::new(Stored::of(found))),
-                    validate: !asked.is_posted_read() && searched.is_none(),
+                    validate: !cache_request.is_posted_read() && searched.is_none(),
                     ..ForwardPlan::plain(Forward::Stale)
                 })
             }
@@ -139,9 +147,9 @@ impl Vm {
                 }
                 if flow == Flow::Pause && searched.is_none() {
                     if refresh {
-                        self.refresh_later(ctx, exchange, asked, &key, found);
+                        self.refresh_later(ctx, exchange, cache_request, &key, found);
                     } else if outcome == Outcome::Hit && !soft && !exchange.collapsed && self.is_to_verify(exchange) {
-                        self.verify_later(ctx, exchange, asked, key, found);
+                        self.verify_later(ctx, exchange, cache_request, key, found);
                     }
                 }
                 Ok(flow)
@@ -179,7 +187,7 @@ impl Vm {
         if self.learned.searches.is_empty() || !matches!(own, Lookup::Missing(Missing::Uri)) {
             return (own, None);
         }
-        for text in self.searches_of(route, ctx.now_ms) {
+        for text in self.learned.searches_of(route, ctx.now_ms) {
             let Some(variance) = Variance::read(&text) else {
                 continue;
             };
@@ -195,7 +203,7 @@ impl Vm {
                 // What was restored may say something else than it was stored for.
                 Lookup::Usable { ref found, .. } if !says(found.value(), &variance) => {}
                 other => {
-                    self.learn_search(ctx, route, text);
+                    self.learned.learn_search(ctx, route, text);
                     return (other, Some(searched));
                 }
             }
@@ -268,8 +276,8 @@ impl Vm {
 
 /// Whether a stored response says this of queries.
 fn says(stored: &[u8], variance: &Variance) -> bool {
-    let said = StoredView::decode_again(stored).map(|view| Variance::of(&view.fields().collect()));
-    said.is_ok_and(|said| said.as_ref() == Some(variance))
+    let found = StoredView::decode_again(stored).map(|view| Variance::of(&view.fields().collect()));
+    found.is_ok_and(|found| found.as_ref() == Some(variance))
 }
 
 /// A response that came after this request had asked answers it, as it answers the one it was fetched for, also where it may not answer
@@ -277,7 +285,7 @@ fn says(stored: &[u8], variance: &Variance) -> bool {
 fn answered_by<'v>(
     decision: Decision<'v>,
     view: &StoredView<'v>,
-    asked: &CacheRequest<'_>,
+    cache_request: &CacheRequest<'_>,
     since_ms: Millis,
     seed: u64,
     now_ms: Millis,
@@ -299,7 +307,7 @@ fn answered_by<'v>(
         age_s: view.age_ms(now_ms) / 1_000,
         ttl_s: 0,
     };
-    match reply::build(view, &reuse, asked.method, &asked.fields, seed, now_ms) {
+    match reply::build(view, &reuse, cache_request.method, &cache_request.fields, seed, now_ms) {
         Answer::Reply(reply) => Decision::Reply {
             reply,
             reuse,

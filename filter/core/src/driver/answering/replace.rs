@@ -10,7 +10,7 @@ use crate::cache::validation::{self, Freshened, HeadEffect};
 use crate::cache::{self, StoredView, storability};
 use crate::collapse::FetchOutcome;
 use crate::driver::exchange::{Exchange, Flow, Forwarded};
-use crate::driver::fetches::refresh::standing;
+use crate::driver::fetches::refresh::would_answer;
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::reply::answer::Served;
@@ -32,7 +32,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         failure: Failure,
         class: OutcomeClass,
     ) -> Option<Flow> {
@@ -40,19 +40,19 @@ impl Vm {
         // An operator may have purged it while the upstream failed.
         let stored = forwarded.stored.as_ref().filter(|held| self.still_serves(held))?;
         let view = StoredView::decode(&stored.bytes, false).ok()?;
-        let directives = asked.directives(&route.freshness);
-        let standing = forwarded
+        let directives = cache_request.directives(&route.freshness);
+        let renewed = forwarded
             .refreshing
-            .and_then(|refreshing| standing(&view, &directives, refreshing, ctx.now_ms));
-        let reuse = match standing {
+            .and_then(|refreshing| would_answer(&view, &directives, refreshing, ctx.now_ms));
+        let reuse = match renewed {
             Some(reuse) => reuse,
             None => reuse::on_failure(&view, &directives, &route.freshness, failure, ctx.now_ms)?,
         };
         let reply = match cache::reply::build(
             &view,
             &reuse,
-            asked.method,
-            &asked.fields,
+            cache_request.method,
+            &cache_request.fields,
             exchange.started_ns,
             ctx.now_ms,
         ) {
@@ -87,7 +87,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         seen: &storability::Exchange<'_>,
         route: &Rc<RoutePolicy>,
     ) -> Option<Flow> {
@@ -104,12 +104,19 @@ impl Vm {
             }
             Freshened::Other => {
                 self.store.discard(ctx.host, held.id);
-                return self.answer_once(ctx, exchange, forwarded, asked, &view, &own);
+                return self.answer_once(ctx, exchange, forwarded, cache_request, &view, &own);
             }
         };
         let fresh = StoredView::decode(&bytes, false).ok()?;
         let directives = crate::cache::request_directives::RequestDirectives::default();
-        let decision = crate::engine::decide(&fresh, asked, &directives, false, exchange.started_ns, ctx.now_ms);
+        let decision = crate::engine::decide(
+            &fresh,
+            cache_request,
+            &directives,
+            false,
+            exchange.started_ns,
+            ctx.now_ms,
+        );
         self.validated(route, view.response_time_ms(), false, ctx.now_ms);
         let (reply, reuse) = match decision {
             Decision::Reply { reply, reuse, .. } => (reply, reuse),
@@ -124,8 +131,8 @@ impl Vm {
                 match cache::reply::build(
                     &fresh,
                     &reuse,
-                    asked.method,
-                    &asked.fields,
+                    cache_request.method,
+                    &cache_request.fields,
                     exchange.started_ns,
                     ctx.now_ms,
                 ) {
@@ -155,7 +162,7 @@ impl Vm {
         match keep {
             Some(usable_until_ms) => {
                 self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
-                self.learn_stored(ctx, route);
+                self.flights.learn_stored(ctx, route);
                 self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);
             }
             None => {
@@ -173,7 +180,7 @@ impl Vm {
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
         forwarded: &Forwarded,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         view: &StoredView<'_>,
         own: &[Line<'_>],
     ) -> Option<Flow> {
@@ -187,8 +194,8 @@ impl Vm {
         let built = reply::build(
             view,
             &reuse,
-            asked.method,
-            &asked.fields,
+            cache_request.method,
+            &cache_request.fields,
             exchange.started_ns,
             ctx.now_ms,
         );
@@ -238,7 +245,7 @@ impl Vm {
         match validation::head(&view, seen, &route.freshness, ctx.now_ms, TRAILER_LEN) {
             HeadEffect::Store { bytes, usable_until_ms } => {
                 self.store_bytes(ctx, forwarded, bytes, usable_until_ms);
-                self.learn_stored(ctx, route);
+                self.flights.learn_stored(ctx, route);
             }
             HeadEffect::Invalidate => {
                 self.recorder.invalidated(InvalidationCause::HeadDiffers);

@@ -39,11 +39,14 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         key: &CacheKey,
         found: Found,
     ) {
-        if asked.method != Method::Get || asked.content.is_some() || self.background.waiting.len() >= MAX_WAITING {
+        if cache_request.method != Method::Get
+            || cache_request.content.is_some()
+            || self.background.waiting.len() >= MAX_WAITING
+        {
             return;
         }
         let Some(routed) = exchange.routed.as_ref() else { return };
@@ -59,14 +62,17 @@ impl Vm {
         let Some(flight) = self.lead_refresh(ctx, key.hash()) else {
             return;
         };
-        let mut map = header_map::MapWriter::with_capacity(asked.fields.len(), 1024);
-        for (name, value) in asked.fields.iter().filter(|(name, _)| goes_along(name)) {
+        let mut map = header_map::MapWriter::with_capacity(cache_request.fields.len(), 1024);
+        for (name, value) in cache_request.fields.iter().filter(|(name, _)| goes_along(name)) {
             map.push(name, value);
         }
         map.push(b"surrogate-capability", SURROGATE_CAPABILITY);
-        let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
+        let route = Rc::clone(
+            self.policies
+                .route(cache_request.target.authority, cache_request.target.path),
+        );
         let id = found.id;
-        let fence = self.tier_fence(&route, &asked.fields);
+        let fence = self.tier.tier_fence(&route, &cache_request.fields);
         self.background.waiting.push_back(Refresh {
             cluster: exchange.upstream.to_string(),
             pair: routed.pair.clone(),
@@ -77,7 +83,7 @@ impl Vm {
             route,
             purge_generation: self.invalidation_log.purge_generation(),
             marked: is_end_marked(ctx.host),
-            hidden_credentials: has_hidden_credentials(ctx.host, &asked.fields),
+            hidden_credentials: has_hidden_credentials(ctx.host, &cache_request.fields),
             fence,
             sent_ms: ctx.now_ms,
             permits: Vec::new(),

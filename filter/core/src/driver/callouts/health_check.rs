@@ -126,7 +126,7 @@ impl Vm {
         }
         let (policies, random) = (Rc::clone(&self.policies), ctx.host.random());
         let transition = breaker::end_check(ctx.host, &permit, &policies.breaker, Some(healthy), ctx.now_ms, random);
-        self.tell(ctx.host, transition);
+        self.report_transition(ctx.host, transition);
         true
     }
 

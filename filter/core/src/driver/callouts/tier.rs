@@ -7,7 +7,7 @@ use crate::driver::exchange::Exchange;
 use crate::driver::exchange::lifecycle::{Event, TicketId};
 use crate::driver::exchange::plan::ForwardPlan;
 use crate::driver::exchange::plan::Pending;
-use crate::driver::exchange::tier_client::{Call, Question, SERVICE, TierAnswer, variant};
+use crate::driver::exchange::tier_client::{Call, Question, SERVICE, TierAnswer, TierClient, variant};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
@@ -29,16 +29,28 @@ const MAX_ASKS: usize = 4_096;
 const MAX_VARYING: usize = 4_096;
 const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 
+impl TierClient {
+    /// Whether what comes by this route may be offered, as far as that is known without the request.
+    pub(crate) fn tier_may_take(&self, route: &RoutePolicy) -> bool {
+        route.tier && self.fence.is_some()
+    }
+
+    /// The place in the tier's order of purges for a fetch that begins now; `None` where its response is not to be offered.
+    pub(crate) fn tier_fence(&self, route: &RoutePolicy, request: &Fields<'_>) -> Option<Fence> {
+        self.fence.filter(|_| takes_part(route, request))
+    }
+}
+
 impl Vm {
     /// Whether the tier is to be asked about this miss.
     pub(crate) fn wants_tier(
         &mut self,
         ctx: Ctx<'_, impl Host>,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         route: &RoutePolicy,
         plan: &mut ForwardPlan,
     ) -> bool {
-        if !takes_part(route, &asked.fields) || self.bootstrap.tier_target().is_none() {
+        if !takes_part(route, &cache_request.fields) || self.bootstrap.tier_target().is_none() {
             return false;
         }
         if self.tier.asks.len() + self.tier.calls.len() >= MAX_ASKS
@@ -235,16 +247,6 @@ impl Vm {
             question.timeout_ms = tier.coalesce_wait_ms.saturating_add(tier.deadline_ms);
         }
         Some(question)
-    }
-
-    /// Whether what comes by this route may be offered, as far as that is known without the request.
-    pub(crate) fn tier_may_take(&self, route: &RoutePolicy) -> bool {
-        route.tier && self.tier.fence.is_some()
-    }
-
-    /// The place in the tier's order of purges for a fetch that begins now; `None` where its response is not to be offered.
-    pub(crate) fn tier_fence(&self, route: &RoutePolicy, request: &Fields<'_>) -> Option<Fence> {
-        self.tier.fence.filter(|_| takes_part(route, request))
     }
 }
 

@@ -38,16 +38,21 @@ impl Vm {
         } = question;
         let mut value = found.value;
         correct_clock(&mut value, found.ahead_ms, found.now_ms, ctx.now_ms);
-        let asked = CacheRequest::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
+        let cache_request = CacheRequest::read(Fields::from(header_map::parse(request))).ok_or(DAMAGED)?;
         let route = exchange.route.clone().ok_or(DAMAGED)?;
         let view = StoredView::decode(&value, true).map_err(|_| DAMAGED)?;
         if view.key() != key.as_bytes() || transfer::sound(&view, ctx.now_ms).is_err() {
             return Err(DAMAGED);
         }
-        if !selecting::matches(&view, &asked.fields) {
+        if !selecting::matches(&view, &cache_request.fields) {
             return Err(TierResult::Miss);
         }
-        if route.freshness.sharing.withholds(&view, &asked.fields).is_some() {
+        if route
+            .freshness
+            .sharing
+            .withholds(&view, &cache_request.fields)
+            .is_some()
+        {
             return Err(TierResult::Withheld);
         }
         let parts = KeyParts {
@@ -60,8 +65,15 @@ impl Vm {
         if purged {
             return Err(TierResult::Purged);
         }
-        let directives = asked.directives(&route.freshness);
-        let decision = decide(&view, &asked, &directives, false, exchange.started_ns, ctx.now_ms);
+        let directives = cache_request.directives(&route.freshness);
+        let decision = decide(
+            &view,
+            &cache_request,
+            &directives,
+            false,
+            exchange.started_ns,
+            ctx.now_ms,
+        );
         let Decision::Reply { reply, reuse, .. } = decision else {
             return Err(TierResult::Stale);
         };
@@ -91,7 +103,7 @@ impl Vm {
         self.insert(
             ctx,
             key,
-            &asked.fields,
+            &cache_request.fields,
             *purge_generation,
             value,
             &vary,

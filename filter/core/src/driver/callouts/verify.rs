@@ -48,7 +48,7 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         key: CacheKey,
         found: Found,
     ) {
@@ -61,8 +61,8 @@ impl Vm {
             return;
         }
         // Of a route without a name the whole head is in the key.
-        if asked.method != Method::Get
-            || asked.content.is_some()
+        if cache_request.method != Method::Get
+            || cache_request.content.is_some()
             || routed.route.is_empty()
             || found.value().len() > content::MAX_CONTENT
             || self
@@ -70,13 +70,19 @@ impl Vm {
                 .forwarding
                 .foreground(&routed.pair, key.hash(), ctx.now_ms)
                 .is_some()
-            || has_hidden_credentials(ctx.host, &asked.fields)
+            || has_hidden_credentials(ctx.host, &cache_request.fields)
         {
             self.recorder.reason(VerifyResult::NotVerifiable);
             return;
         }
-        let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
-        if route.scope_of(asked.target.authority, asked.target.path).is_none() {
+        let route = Rc::clone(
+            self.policies
+                .route(cache_request.target.authority, cache_request.target.path),
+        );
+        if route
+            .scope_of(cache_request.target.authority, cache_request.target.path)
+            .is_none()
+        {
             self.recorder.reason(VerifyResult::NotVerifiable);
             return;
         }
@@ -84,9 +90,9 @@ impl Vm {
             return;
         };
         let selecting: Vec<&[u8]> = view.selecting().map(|(name, _)| name).collect();
-        let parts = fields::unkeyed(&asked.fields, &route.key, &selecting);
-        let mut map = header_map::MapWriter::with_capacity(asked.fields.len(), 1024);
-        for (name, value) in asked.fields.iter().filter(|(name, _)| goes_along(name)) {
+        let parts = fields::unkeyed(&cache_request.fields, &route.key, &selecting);
+        let mut map = header_map::MapWriter::with_capacity(cache_request.fields.len(), 1024);
+        for (name, value) in cache_request.fields.iter().filter(|(name, _)| goes_along(name)) {
             map.push(name, value);
         }
         map.push(b"surrogate-capability", SURROGATE_CAPABILITY);
@@ -133,9 +139,9 @@ impl Vm {
         let Some((placed, permits)) = self.leave_to_ask(ctx, hit) else {
             return false;
         };
-        let probe = hit.inquiry.as_ref().map_or(Probe::AsAsked, Inquiry::next);
+        let probe = hit.inquiry.as_ref().map_or(Probe::Unchanged, Inquiry::next);
         let removed: Vec<Field> = match probe {
-            Probe::AsAsked => Vec::new(),
+            Probe::Unchanged => Vec::new(),
             Probe::Without(range) => hit.parts.get(range).unwrap_or_default().concat(),
         };
         let request = Fields::from(header_map::parse(&hit.request));
@@ -320,7 +326,7 @@ fn finding(hit: &Hit, depends_on: &[Field], at_ms: Millis) -> Option<SharingFind
         host,
         path_prefix,
         rule: hit.route.rule.clone(),
-        depends_on: fields::told(depends_on),
+        depends_on: fields::described(depends_on),
         served: hex(served),
         fetched: hex(fetched),
         at_ms,

@@ -58,7 +58,7 @@ impl Vm {
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             started_at_ms: instance::started_ms(ctx.host),
             epoch: self.in_force.epoch.clone(),
-            proof: proof::kept(ctx.host),
+            proof: proof::load(ctx.host),
             module: self.membership.module().to_owned(),
         }
     }
@@ -77,7 +77,7 @@ impl Vm {
     /// A message on the control stream.
     pub fn on_control_message(&mut self, host: &impl Host, root: RootId, stream: u32, size: usize) {
         let now_ms = host.now_ns() / 1_000_000;
-        if self.root != Some(root) || !self.link.heard(stream, now_ms) {
+        if self.root != Some(root) || !self.link.received(stream, now_ms) {
             return;
         }
         // It was away, and another VM speaks for this Envoy: what this stream still holds is older than what that one has heard.
@@ -110,7 +110,7 @@ impl Vm {
             }
             Some(FromControl::Command(command)) => self.handle_command(Ctx::new(host, now_ms), stream, &command),
             Some(FromControl::Welcome(welcome)) => {
-                proof::keep(host, &welcome.proof);
+                proof::save(host, &welcome.proof);
                 self.take_key_secret(Ctx::new(host, now_ms), &welcome);
             }
             Some(FromControl::CaughtUp(_)) => self.staleness.caught_up(),
@@ -164,7 +164,7 @@ impl Vm {
                 return;
             }
             self.adopt(ctx.host);
-            self.wake_others(ctx);
+            self.announce_settings(ctx);
         }
         self.control.owed = Some(PendingAck {
             epoch: push.epoch.clone(),
@@ -222,7 +222,7 @@ impl Vm {
         };
         if key_secret::publish(ctx.host, &secret) {
             self.adopt(ctx.host);
-            self.wake_others(ctx);
+            self.announce_settings(ctx);
         }
     }
 }

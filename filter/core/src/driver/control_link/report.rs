@@ -83,12 +83,12 @@ impl Vm {
         }
         crate::limit::all(ctx.host, policy.limit, ctx.now_ms)
             .into_iter()
-            .map(|standing| ConcurrencyGauge {
-                upstream: standing.upstream,
-                in_use: standing.in_use,
-                limit: standing.limit,
-                waiting: standing.waiting,
-                refused_total: standing.refused,
+            .map(|pool| ConcurrencyGauge {
+                upstream: pool.upstream,
+                in_use: pool.in_use,
+                limit: pool.limit,
+                waiting: pool.waiting,
+                refused_total: pool.refused,
             })
             .collect()
     }

@@ -31,10 +31,10 @@ impl Content {
     /// Whether nothing speaks against its being a read but that the content was not seen as a whole. Where the operator has said that every
     /// content is a read, such a request makes nothing invalid either: else one that is too large or too slow would remove all others.
     pub(crate) fn is_unseen(&self) -> bool {
-        use Reason::{ContentExpected, ContentSlow, ContentTooLarge, ContentTrailers, ContentUnseen, NoRoom};
+        use Reason::{ContentExpected, ContentSlow, ContentTooLarge, ContentTrailers, ContentUnseen, NoSpace};
         matches!(
             self,
-            Self::Refused(ContentExpected | ContentSlow | ContentTooLarge | ContentTrailers | ContentUnseen | NoRoom)
+            Self::Refused(ContentExpected | ContentSlow | ContentTooLarge | ContentTrailers | ContentUnseen | NoSpace)
         )
     }
 

@@ -76,9 +76,9 @@ impl Routed {
     }
 
     /// Digest of what the route and its upstream may have been chosen by beside their names: all, where the route has none.
-    pub(crate) fn head(&self, asked: &CacheRequest<'_>) -> Option<String> {
+    pub(crate) fn head(&self, request: &CacheRequest<'_>) -> Option<String> {
         let mut lines: Vec<_> = match (self.route.is_empty(), self.listener.is_empty()) {
-            (true, _) => asked.fields.iter().collect(),
+            (true, _) => request.fields.iter().collect(),
             (false, false) => Vec::new(),
             (false, true) => return None,
         };
@@ -87,13 +87,13 @@ impl Routed {
     }
 
     /// What of a request's routing belongs to its key.
-    pub(crate) fn routing<'r>(&'r self, asked: &CacheRequest<'r>, head: Option<&'r str>) -> Routing<'r> {
+    pub(crate) fn routing<'r>(&'r self, request: &CacheRequest<'r>, head: Option<&'r str>) -> Routing<'r> {
         Routing {
             cluster: &self.cluster,
             route: &self.route,
-            authority: asked.target.authority,
-            claimed_scheme: asked.claimed_scheme,
-            content: asked.content,
+            authority: request.target.authority,
+            claimed_scheme: request.claimed_scheme,
+            content: request.content,
             head,
         }
     }

@@ -7,16 +7,16 @@ use crate::driver::host::Host;
 use crate::http::fields::Fields;
 use crate::policy::RoutePolicy;
 
-/// What `jwt_authn` says of a token that it has checked, with its option `payload_in_metadata`.
+/// What `jwt_authn` reports of a token that it has checked, with its option `payload_in_metadata`.
 const CHECKED_TOKEN: &[u8] = b"metadata\0filter_metadata\0envoy.filters.http.jwt_authn";
-/// Envoy's route says it of all its requests: `api_optimizer: { authenticated: true }` in its metadata.
-const SAID_BY_ROUTE: &[u8] = b"xds\0route_metadata\0filter_metadata\0api_optimizer\0authenticated";
+/// The route declares it for all its requests: `api_optimizer: { authenticated: true }` in its metadata.
+const ROUTE_METADATA: &[u8] = b"xds\0route_metadata\0filter_metadata\0api_optimizer\0authenticated";
 
 /// Whether the client has shown credentials that the request does not carry any more. Only to be asked about the stream at hand.
 pub(crate) fn has_hidden_credentials(host: &impl Host, request: &Fields<'_>) -> bool {
-    let said = |value: Vec<u8>| value.first().is_some_and(|byte| *byte != 0);
+    let is_true = |value: Vec<u8>| value.first().is_some_and(|byte| *byte != 0);
     !request.has(b"authorization")
-        && (host.property(SAID_BY_ROUTE).is_some_and(said)
+        && (host.property(ROUTE_METADATA).is_some_and(is_true)
             || host.property(CHECKED_TOKEN).is_some_and(|value| !value.is_empty()))
 }
 

@@ -6,6 +6,7 @@ pub(super) mod destination;
 pub(super) mod flights;
 pub(super) mod guarded;
 pub(super) mod lifecycle;
+pub(super) mod phase;
 pub(super) mod plan;
 pub(super) mod sent;
 pub mod streams;
@@ -20,8 +21,8 @@ use crate::policy::{Policies, RoutePolicy};
 use crate::store::PurgeGeneration;
 use flights::FlightPermit;
 pub use lifecycle::Flow;
-use lifecycle::{Reason, Stage, TicketId};
 use optimizer_proto::v1::Outcome;
+use phase::Phase;
 use plan::{Refreshing, Stored};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -67,21 +68,6 @@ pub struct Exchange {
     pub(super) phase: Phase,
 }
 
-/// Where the stream stands.
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// Nothing decided: before the request's headers, or passed untouched.
-    Passing,
-    /// Answered by the filter; with a stored response, until that is on its way.
-    Answered(Option<sent::Sent>),
-    /// Paused. What it holds is with its ticket.
-    Parked { ticket: TicketId, reason: Reason },
-    /// On its way to the upstream and back.
-    Forwarded(Box<Forwarded>),
-    /// The upstream's response, or Envoy's in its place, is being judged: a reply now takes its place, and no filter sees it.
-    Judged,
-}
-
 /// A request that was forwarded.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
@@ -124,7 +110,7 @@ pub(crate) struct Forwarded {
     /// It is not stored, for what its request is given behind the filter.
     pub(super) given_behind: bool,
     /// What was stored of it.
-    pub(super) kept: Option<Kept>,
+    pub(super) provisional: Option<ProvisionalEntry>,
     /// How its content flows.
     pub(super) pace: verdict::Pace,
     /// What is stored would have served; the request renews it on the way.
@@ -149,21 +135,9 @@ pub(super) struct Capture {
 
 /// A response that was stored before it was known how its request left Envoy.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct ProvisionalEntry {
     pub(super) id: crate::store::EntryId,
     pub(super) vary: Vec<Vec<u8>>,
-}
-
-impl Phase {
-    /// Where the request stands between two callbacks.
-    pub(super) fn stage(&self) -> Stage {
-        match self {
-            Self::Passing | Self::Judged => Stage::New,
-            Self::Answered(_) => Stage::Answered,
-            Self::Parked { reason, .. } => Stage::Parked(*reason),
-            Self::Forwarded(_) => Stage::Forwarded,
-        }
-    }
 }
 
 thread_local! {
@@ -205,7 +179,7 @@ impl Exchange {
             collapsed: false,
             content_follows: false,
             content: collected::Content::default(),
-            phase: Phase::Passing,
+            phase: Phase::new(),
         }
     }
 

@@ -50,13 +50,13 @@ impl LiveStreams {
     /// each; should it ever not, what the stream held is free again. The host's context is another one afterwards.
     pub fn sweep(&mut self, host: &impl Streams) -> Vec<SharedExchange> {
         let beyond = (Bound::Excluded(self.swept), Bound::Unbounded);
-        let asked: Vec<u32> = self.streams.range(beyond).take(SWEPT).map(|(id, _)| *id).collect();
-        self.swept = if asked.len() < SWEPT {
+        let checked: Vec<u32> = self.streams.range(beyond).take(SWEPT).map(|(id, _)| *id).collect();
+        self.swept = if checked.len() < SWEPT {
             0
         } else {
-            *asked.last().unwrap_or(&0)
+            *checked.last().unwrap_or(&0)
         };
-        let gone = asked.into_iter().filter(|id| host.enter(*id).is_err());
+        let gone = checked.into_iter().filter(|id| host.enter(*id).is_err());
         gone.filter_map(|id| self.streams.remove(&id)).collect()
     }
 }

@@ -54,12 +54,12 @@ impl Pace {
     }
 }
 
-/// How a forwarded request stands with the breaker.
+/// What the breaker is to learn of a forwarded request.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) kind: Kind,
-    /// What the upstream itself has said; absent until it has.
-    pub(crate) said: Option<OutcomeClass>,
+    /// The outcome that the upstream itself has reported; absent until it has.
+    pub(crate) reported: Option<OutcomeClass>,
     /// The response names a length, and it is not 0.
     promised: bool,
     /// Calls counted as successes, which may fail yet.
@@ -71,12 +71,12 @@ impl Verdict {
     pub(crate) fn of(request: &Fields<'_>, response: &Fields<'_>, status: u16) -> Self {
         let mut verdict = Self {
             kind: Kind::of(request, response, status),
-            said: Some(OutcomeClass::Status(status)),
+            reported: Some(OutcomeClass::Status(status)),
             promised: response.get(b"content-length").is_some_and(|length| length != b"0"),
             counted: Vec::new(),
         };
         if status == 200 && matches!(verdict.kind, Kind::Grpc { .. }) {
-            verdict.said = None;
+            verdict.reported = None;
             verdict.note_grpc(response);
         }
         verdict
@@ -91,7 +91,7 @@ impl Verdict {
     pub(crate) fn note_grpc(&mut self, fields: &Fields<'_>) {
         let Kind::Grpc { deadline_ms } = self.kind else { return };
         let Some(status) = grpc::status(fields) else { return };
-        self.said = Some(if grpc::is_deadline(status) && deadline_ms.is_some() {
+        self.reported = Some(if grpc::is_deadline(status) && deadline_ms.is_some() {
             // The client set the time, and it is the client that gave up.
             OutcomeClass::ClientGone
         } else {
@@ -101,22 +101,22 @@ impl Verdict {
 
     /// Whether a message would be the first that a gRPC call is answered with.
     pub(crate) fn awaits_message(&self, forwarded_permits: usize) -> bool {
-        forwarded_permits > 0 && self.said.is_none() && matches!(self.kind, Kind::Grpc { .. })
+        forwarded_permits > 0 && self.reported.is_none() && matches!(self.kind, Kind::Grpc { .. })
     }
 
     /// What an end means that did not come as it should, with a response head of the upstream's before it.
     pub(crate) fn cut(&self, class: OutcomeClass, bytes: u64, held_up: bool) -> OutcomeClass {
         let silent = bytes == 0;
         match (class, self.kind) {
-            (_, Kind::Whole) if held_up => self.said.unwrap_or(OutcomeClass::Status(200)),
+            (_, Kind::Whole) if held_up => self.reported.unwrap_or(OutcomeClass::Status(200)),
             (
                 OutcomeClass::Reset | OutcomeClass::Refused | OutcomeClass::ProtocolError,
                 Kind::Whole | Kind::Grpc { .. },
             ) => OutcomeClass::Reset,
             // A head, and then nothing of what it promised.
             (OutcomeClass::Timeout, Kind::Whole) if silent && self.promised => class,
-            (_, Kind::Grpc { .. }) if silent => self.said.unwrap_or(class),
-            _ => self.said.unwrap_or(OutcomeClass::Status(200)),
+            (_, Kind::Grpc { .. }) if silent => self.reported.unwrap_or(class),
+            _ => self.reported.unwrap_or(OutcomeClass::Status(200)),
         }
     }
 }
@@ -153,7 +153,7 @@ mod tests {
     fn content_that_was_held_up_may_be_cut_by_anybody() {
         let reset = OutcomeClass::Reset;
         let verdict = |status| Verdict {
-            said: Some(OutcomeClass::Status(status)),
+            reported: Some(OutcomeClass::Status(status)),
             ..Verdict::default()
         };
         // Bytes in all and times of pieces, when it was cut, and whether that is the upstream's failure.

@@ -6,10 +6,11 @@ use crate::cache::{self, CacheKey, Encoder, Framing, Variance, search, selecting
 use crate::collapse::FetchOutcome;
 use crate::driver::exchange::destination::Routed;
 use crate::driver::exchange::guarded;
-use crate::driver::exchange::{Capture, Exchange, Flow, Forwarded, Kept, Phase};
+use crate::driver::exchange::{Capture, Exchange, Flow, Forwarded, ProvisionalEntry};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
+use crate::driver::upstream::call_outcome::note_trailers;
 use crate::driver::upstream::origin::is_from_origin;
 use crate::driver::vm::Vm;
 use crate::http::fields::Fields;
@@ -54,13 +55,17 @@ impl Vm {
                 // Whoever differs in these fields waits for nobody, though nothing is stored.
                 if let Some(names) = selecting::vary_names(seen.response).filter(|_| forwarded.flight.is_some()) {
                     let names: Vec<Vec<u8>> = names.into_iter().map(Cow::into_owned).collect();
-                    self.learn_vary(Ctx::new(host, seen.response_time_ms), route, &names);
+                    self.flights
+                        .learn_vary(Ctx::new(host, seen.response_time_ms), route, &names);
                 }
                 forwarded.detail = forwarded.detail.or(Some(reason.as_str()));
                 return false;
             }
         };
-        if self.is_given_behind(routed, plan.vary.iter().map(Vec::as_slice), seen.response_time_ms) {
+        if self
+            .learned
+            .is_given_behind(routed, plan.vary.iter().map(Vec::as_slice), seen.response_time_ms)
+        {
             forwarded.given_behind = true;
             self.not_stored(forwarded, Reason::GivenBehind);
             forwarded.detail = forwarded.detail.or(Some(Reason::GivenBehind.as_str()));
@@ -91,8 +96,8 @@ impl Vm {
         };
         self.capturing += hint;
         let ctx = Ctx::new(host, seen.response_time_ms);
-        self.learn_vary(ctx, route, &plan.vary);
-        self.learn_stored(ctx, route);
+        self.flights.learn_vary(ctx, route, &plan.vary);
+        self.flights.learn_stored(ctx, route);
         let waits = self.waits_for_end(routed, &plan.vary, seen.response_time_ms);
         forwarded.capture = Some(Capture {
             encoder,
@@ -119,7 +124,8 @@ impl Vm {
         route: &RoutePolicy,
     ) -> Option<CacheKey> {
         let variance = Variance::of(seen.response)?;
-        self.learn_search(Ctx::new(host, seen.response_time_ms), route, variance.text());
+        self.learned
+            .learn_search(Ctx::new(host, seen.response_time_ms), route, variance.text());
         let key = forwarded.key.as_ref().filter(|_| forwarded.may_be_searched)?;
         key.searched(&variance)
     }
@@ -133,12 +139,12 @@ impl Vm {
 
     /// A piece of the response's content.
     pub fn on_response_body(&mut self, host: &impl Host, exchange: &mut Exchange, size: usize, end: bool) -> Flow {
-        if let Phase::Answered(sent) = &mut exchange.phase {
+        if let Some(sent) = exchange.phase.sent() {
             let sent = sent.take().map_or(0, |sent| sent.body);
             exchange.resized = (sent > 0 && sent != size).then_some(sent);
             return Flow::Continue;
         }
-        let Phase::Forwarded(forwarded) = &mut exchange.phase else {
+        let Some(forwarded) = exchange.phase.forwarded() else {
             return Flow::Continue;
         };
         exchange.bytes = exchange.bytes.saturating_add(size as u64);
@@ -191,9 +197,9 @@ impl Vm {
 
     /// Trailers end the content. They are not stored (RFC 9110 section 6.5 allows to discard them): a local reply cannot carry any.
     pub fn on_response_trailers(&mut self, host: &impl Host, exchange: &mut Exchange) -> Flow {
-        if let Phase::Forwarded(forwarded) = &mut exchange.phase {
+        if let Some(forwarded) = exchange.phase.forwarded() {
             forwarded.ended = true;
-            self.note_trailers(host, forwarded);
+            note_trailers(host, forwarded);
             self.commit(Ctx::new(host, host.now_ns() / 1_000_000), forwarded);
         }
         Flow::Continue
@@ -220,10 +226,10 @@ impl Vm {
         exchange: &mut Exchange,
         forwarded: &mut Forwarded,
     ) {
-        let kept = forwarded.kept.take();
+        let provisional = forwarded.provisional.take();
         let captured = forwarded.capture.as_ref().filter(|capture| capture.whole);
-        let vary = match (&kept, captured) {
-            (Some(kept), _) => kept.vary.clone(),
+        let vary = match (&provisional, captured) {
+            (Some(provisional), _) => provisional.vary.clone(),
             (None, Some(capture)) => capture.vary.clone(),
             (None, None) => Vec::new(),
         };
@@ -234,8 +240,8 @@ impl Vm {
             }
             return;
         }
-        if let Some(kept) = kept {
-            self.store.discard(ctx.host, kept.id);
+        if let Some(provisional) = provisional {
+            self.store.discard(ctx.host, provisional.id);
         } else if captured.is_some() {
             self.not_stored(forwarded, Reason::GivenBehind);
             self.abandon(forwarded);
@@ -248,9 +254,9 @@ impl Vm {
             return;
         };
         if let Some(bytes) = capture.encoder.seal() {
-            self.shared_after_all(ctx.host, forwarded);
+            self.flights.shared_after_all(ctx.host, forwarded);
             let id = self.store_value(ctx, forwarded, bytes, &capture.vary, capture.usable_until_ms);
-            forwarded.kept = id.map(|id| Kept { id, vary: capture.vary });
+            forwarded.provisional = id.map(|id| ProvisionalEntry { id, vary: capture.vary });
             self.complete_fetch(ctx, &mut forwarded.flight, FetchOutcome::Stored);
         } else {
             self.recorder.reason(Reason::Incomplete);
@@ -347,7 +353,7 @@ fn store_reason(error: crate::store::StoreError) -> Reason {
     use crate::store::StoreError;
     match error {
         StoreError::TooLarge => Reason::TooLarge,
-        StoreError::NoRoom => Reason::NoRoom,
+        StoreError::NoSpace => Reason::NoSpace,
         StoreError::Expired => Reason::ExpiredOnArrival,
         StoreError::TooManyVarySets => Reason::TooManyVarySets,
         StoreError::Contended => Reason::Contended,

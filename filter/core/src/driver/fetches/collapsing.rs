@@ -8,7 +8,7 @@ use crate::cache::{Forward, StoredView, selecting};
 use crate::collapse::{self, Failed, FetchOutcome, FlightRole, Retry};
 use crate::driver::exchange::Forwarded;
 use crate::driver::exchange::client_limits;
-use crate::driver::exchange::flights::FlightPermit;
+use crate::driver::exchange::flights::{FlightPermit, Flights};
 use crate::driver::exchange::lifecycle::{Follower, Turn};
 use crate::driver::exchange::plan::ForwardPlan;
 use crate::driver::host::Host;
@@ -36,19 +36,61 @@ pub(crate) enum Part {
 /// Whether others may follow this fetch, and it theirs. Not when the answer is for one client by its nature (a range, an identity),
 /// when the client itself asks for a new one, or for one that is not stored, or when it does not wait as long as others.
 pub(crate) fn is_shareable(
-    asked: &CacheRequest<'_>,
+    request: &CacheRequest<'_>,
     onward: &ForwardPlan,
     route: &RoutePolicy,
     directives: &RequestDirectives,
 ) -> bool {
-    asked.method == Method::Get
+    request.method == Method::Get
         && onward.cause != Forward::Request
         && !directives.no_store
         && !directives.no_cache
         && directives.max_age.is_none()
-        && !asked.fields.has(b"range")
-        && !client_limits::is_limited(&asked.fields)
-        && (route.key.isolate_authorization || !asked.fields.has(b"authorization"))
+        && !request.fields.has(b"range")
+        && !client_limits::is_limited(&request.fields)
+        && (route.key.isolate_authorization || !request.fields.has(b"authorization"))
+}
+
+impl Flights {
+    /// What the requests of one flight have in common: the cache key, the fields by which responses of the route vary, and whether
+    /// they carry credentials, which decide whether the response may be shared.
+    fn flight_hash(&self, request: &CacheRequest<'_>, route: &RoutePolicy, key: u64, now_ms: Millis) -> u64 {
+        let mut names = self.varied.of(route_hash(route), now_ms).peekable();
+        let variant = match names.peek() {
+            None => 0,
+            Some(_) => selecting::variant_hash(names, &request.fields),
+        };
+        let credentials = request.fields.has(b"cookie") || request.fields.has(b"proxy-authorization");
+        key ^ variant ^ u64::from(credentials)
+    }
+
+    /// A response was stored: what was thought not to be shareable is.
+    pub(super) fn shared_after_all(&mut self, host: &impl Host, forwarded: &mut Forwarded) {
+        if let Some(hash) = forwarded.unshared.take() {
+            self.unshared.forget(hash);
+            collapse::forget(host, hash);
+        }
+    }
+
+    /// Whether nobody needs to wait for a response of this route of which nothing is known: somebody lately has in vain, and nothing of
+    /// the route was there to store.
+    fn waits_in_vain(&self, route: &RoutePolicy, now_ms: Millis) -> bool {
+        let of = |what| self.shares.of(route_hash(route), now_ms).any(|text| text == what);
+        of(IN_VAIN) && !of(STORED)
+    }
+
+    /// Remembers that responses of this route are there to store.
+    pub(crate) fn learn_stored(&mut self, ctx: Ctx<'_, impl Host>, route: &RoutePolicy) {
+        let texts = [STORED.to_vec()];
+        self.shares.learn(ctx.host, route_hash(route), &texts, ctx.now_ms);
+    }
+
+    /// Remembers by which fields responses of this route are selected.
+    pub(super) fn learn_vary(&mut self, ctx: Ctx<'_, impl Host>, route: &RoutePolicy, vary: &[Vec<u8>]) {
+        if !vary.is_empty() {
+            self.varied.learn(ctx.host, route_hash(route), vary, ctx.now_ms);
+        }
+    }
 }
 
 impl Vm {
@@ -56,7 +98,7 @@ impl Vm {
     pub(crate) fn take_part(
         &mut self,
         ctx: Ctx<'_, impl Host>,
-        asked: &CacheRequest<'_>,
+        request: &CacheRequest<'_>,
         onward: &ForwardPlan,
         route: &RoutePolicy,
         turn: Turn,
@@ -68,17 +110,17 @@ impl Vm {
             // Something stale answers at once.
             Turn::Retry {
                 failed: Some(failed), ..
-            } if may_serve_stale(asked, onward, route, failed, ctx.now_ms) => return Part::Failed(failed),
+            } if may_serve_stale(request, onward, route, failed, ctx.now_ms) => return Part::Failed(failed),
             _ => {}
         }
         let policy = &self.policies.settings.request_collapsing;
-        let directives = asked.directives(&route.freshness);
-        let shareable = policy.enabled && is_shareable(asked, onward, route, &directives);
+        let directives = request.directives(&route.freshness);
+        let shareable = policy.enabled && is_shareable(request, onward, route, &directives);
         let Some(key) = onward.key.as_ref().filter(|_| shareable) else {
             return Part::Fetch(None);
         };
         let key = key.hash();
-        let hash = self.flight_hash(asked, route, key, ctx.now_ms);
+        let hash = self.flights.flight_hash(request, route, key, ctx.now_ms);
         let deadline_ms = policy.timeout_ms;
         match turn {
             Turn::Alone | Turn::Failed(_) | Turn::Beside => Part::Unshared(hash),
@@ -98,7 +140,7 @@ impl Vm {
             Turn::First { .. } | Turn::Landed { .. } if self.flights.unshared.knows(hash, ctx.now_ms) => {
                 Part::Unshared(hash)
             }
-            Turn::First { .. } if onward.stored.is_none() && self.waits_in_vain(route, ctx.now_ms) => {
+            Turn::First { .. } if onward.stored.is_none() && self.flights.waits_in_vain(route, ctx.now_ms) => {
                 Part::Unshared(hash)
             }
             Turn::First { .. } | Turn::Landed { .. } => {
@@ -110,7 +152,7 @@ impl Vm {
                     (FlightRole::Lead(ticket), _) => {
                         Part::Fetch(Some(self.flights.permit(ticket, key, route_hash(route))))
                     }
-                    (FlightRole::Follow, Turn::First { since_ms, retried }) if self.parked.has_room() => {
+                    (FlightRole::Follow, Turn::First { since_ms, retried }) if self.parked.has_space() => {
                         Part::Follow(Follower {
                             hash,
                             since_ms,
@@ -127,18 +169,6 @@ impl Vm {
         }
     }
 
-    /// What the requests of one flight have in common: the cache key, the fields by which responses of the route vary, and whether
-    /// they carry credentials, which decide whether the response may be shared.
-    fn flight_hash(&self, asked: &CacheRequest<'_>, route: &RoutePolicy, key: u64, now_ms: Millis) -> u64 {
-        let mut names = self.flights.varied.of(route_hash(route), now_ms).peekable();
-        let variant = match names.peek() {
-            None => 0,
-            Some(_) => selecting::variant_hash(names, &asked.fields),
-        };
-        let credentials = asked.fields.has(b"cookie") || asked.fields.has(b"proxy-authorization");
-        key ^ variant ^ u64::from(credentials)
-    }
-
     /// Part in the flight of a key for a refresh of our own; `None` where another fetches it already.
     pub(crate) fn lead_refresh(&mut self, ctx: Ctx<'_, impl Host>, key: u64) -> Option<FlightPermit> {
         let number = self.flights.number(self.uid);
@@ -151,41 +181,6 @@ impl Vm {
         ) {
             FlightRole::Lead(ticket) => Some(self.flights.permit(ticket, key, 0)),
             _ => None,
-        }
-    }
-
-    /// A response was stored: what was thought not to be shareable is.
-    pub(super) fn shared_after_all(&mut self, host: &impl Host, forwarded: &mut Forwarded) {
-        if let Some(hash) = forwarded.unshared.take() {
-            self.flights.unshared.forget(hash);
-            collapse::forget(host, hash);
-        }
-    }
-
-    /// Whether nobody needs to wait for a response of this route of which nothing is known: somebody lately has in vain, and nothing of
-    /// the route was there to store.
-    fn waits_in_vain(&self, route: &RoutePolicy, now_ms: Millis) -> bool {
-        let of = |what| {
-            self.flights
-                .shares
-                .of(route_hash(route), now_ms)
-                .any(|text| text == what)
-        };
-        of(IN_VAIN) && !of(STORED)
-    }
-
-    /// Remembers that responses of this route are there to store.
-    pub(crate) fn learn_stored(&mut self, ctx: Ctx<'_, impl Host>, route: &RoutePolicy) {
-        let texts = [STORED.to_vec()];
-        self.flights
-            .shares
-            .learn(ctx.host, route_hash(route), &texts, ctx.now_ms);
-    }
-
-    /// Remembers by which fields responses of this route are selected.
-    pub(super) fn learn_vary(&mut self, ctx: Ctx<'_, impl Host>, route: &RoutePolicy, vary: &[Vec<u8>]) {
-        if !vary.is_empty() {
-            self.flights.varied.learn(ctx.host, route_hash(route), vary, ctx.now_ms);
         }
     }
 
@@ -223,7 +218,7 @@ fn unreachable(status: u16) -> FetchOutcome {
 
 /// Whether what is stored may answer, stale, in place of this failure.
 fn may_serve_stale(
-    asked: &CacheRequest<'_>,
+    request: &CacheRequest<'_>,
     onward: &ForwardPlan,
     route: &RoutePolicy,
     failed: Failed,
@@ -235,7 +230,7 @@ fn may_serve_stale(
     let Ok(view) = StoredView::decode(&held.bytes, false) else {
         return false;
     };
-    let directives = asked.directives(&route.freshness);
+    let directives = request.directives(&route.freshness);
     reuse::on_failure(&view, &directives, &route.freshness, failure(failed), now_ms).is_some()
 }
 

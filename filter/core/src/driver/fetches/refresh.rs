@@ -81,7 +81,7 @@ pub(crate) fn agrees(stored: &StoredView<'_>, response: &Fields<'_>) -> bool {
 }
 
 /// How the stored response of a renewal would have answered.
-pub(crate) fn standing(
+pub(crate) fn would_answer(
     view: &StoredView<'_>,
     directives: &RequestDirectives,
     refreshing: Refreshing,
@@ -98,22 +98,22 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &Exchange,
-        asked: &CacheRequest<'_>,
+        request: &CacheRequest<'_>,
         found: (&CacheKey, &StoredView<'_>),
         soft: bool,
     ) -> Option<Renewal> {
         let (key, view) = found;
         let routed = exchange.routed.as_ref()?;
-        let own = |name: &[u8]| asked.fields.has(name);
+        let own = |name: &[u8]| request.fields.has(name);
         let conditional = validation::Conditional::REPLACED.iter().any(|name| own(name));
-        if asked.method != Method::Get
+        if request.method != Method::Get
             || PARTIAL.iter().any(|name| own(name))
-            || conditional && validation::conditional(view, &asked.fields).is_empty()
+            || conditional && validation::conditional(view, &request.fields).is_empty()
             || exchange.collapsed
         {
             return None;
         }
-        let reason = if asked.content.is_some() {
+        let reason = if request.content.is_some() {
             Reason::ContentOnce
         } else if CacheKey::is_searched(key.as_bytes()) {
             Reason::ManyQueries

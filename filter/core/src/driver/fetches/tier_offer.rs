@@ -3,7 +3,7 @@
 use crate::Millis;
 use crate::cache::{CacheKey, StoredView};
 use crate::collapse::FetchOutcome;
-use crate::driver::exchange::tier_client::{Call, SERVICE, Work, variant};
+use crate::driver::exchange::tier_client::{Call, SERVICE, TierClient, Work, variant};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::shared::wake::Wake;
@@ -27,6 +27,21 @@ const MAX_SUBJECTS: usize = 256;
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// An invalidation that could not be told is told again after this.
 const RETRY_MS: u64 = 500;
+
+impl TierClient {
+    fn waits_to_retry(&self, now_ms: Millis) -> bool {
+        (now_ms..=now_ms.saturating_add(RETRY_MS)).contains(&self.retry_ms) && self.retry_ms > now_ms
+    }
+
+    fn invalidate_again(&mut self, ctx: Ctx<'_, impl Host>, subject: TierSubject) {
+        Blocks::set(ctx.host, &subject, ctx.now_ms);
+        match self.work.front_mut() {
+            Some(Work::Invalidate(subjects)) if !subjects.contains(&subject) => subjects.push(subject),
+            Some(Work::Invalidate(_)) => {}
+            _ => self.work.push_front(Work::Invalidate(vec![subject])),
+        }
+    }
+}
 
 impl Vm {
     /// Offers a response that is about to be stored here.
@@ -116,7 +131,7 @@ impl Vm {
             return self.tier.work.clear();
         };
         while self.tier.calls.len() < MAX_CALLS {
-            if matches!(self.tier.work.front(), Some(Work::Invalidate(_))) && self.waits_to_retry(ctx.now_ms) {
+            if matches!(self.tier.work.front(), Some(Work::Invalidate(_))) && self.tier.waits_to_retry(ctx.now_ms) {
                 return;
             }
             let Some(work) = self.tier.work.pop_front() else {
@@ -137,10 +152,6 @@ impl Vm {
         }
     }
 
-    fn waits_to_retry(&self, now_ms: Millis) -> bool {
-        (now_ms..=now_ms.saturating_add(RETRY_MS)).contains(&self.tier.retry_ms) && self.tier.retry_ms > now_ms
-    }
-
     pub(crate) fn tier_work_done(&mut self, ctx: Ctx<'_, impl Host>, work: Work, done: bool) {
         match work {
             Work::Put(_) => self.recorder.reason(if done {
@@ -155,18 +166,9 @@ impl Vm {
                 self.recorder.reason(TierResult::InvalidationLate);
                 self.tier.retry_ms = ctx.now_ms.saturating_add(RETRY_MS);
                 for subject in subjects {
-                    self.invalidate_again(ctx, subject);
+                    self.tier.invalidate_again(ctx, subject);
                 }
             }
-        }
-    }
-
-    fn invalidate_again(&mut self, ctx: Ctx<'_, impl Host>, subject: TierSubject) {
-        Blocks::set(ctx.host, &subject, ctx.now_ms);
-        match self.tier.work.front_mut() {
-            Some(Work::Invalidate(subjects)) if !subjects.contains(&subject) => subjects.push(subject),
-            Some(Work::Invalidate(_)) => {}
-            _ => self.tier.work.push_front(Work::Invalidate(vec![subject])),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::cache::reply::Reply;
 use crate::cache::sharing::is_client_state;
 use crate::cache::{CacheStatus, ClientState, StoredView};
 use crate::driver::exchange::sent::{self, Sent};
-use crate::driver::exchange::{Exchange, Flow, Phase};
+use crate::driver::exchange::{Exchange, Flow};
 use crate::driver::host::header_map::{self, MapWriter};
 use crate::driver::host::{Host, LocalReply};
 use crate::driver::vm::Vm;
@@ -40,7 +40,7 @@ impl Vm {
             .as_ref()
             .is_some_and(|route| route.freshness.sharing.client_state == ClientState::Share);
         // Envoy counts the content of a reply itself.
-        let counted = !reply.body.is_empty() && matches!(exchange.phase, Phase::Passing);
+        let counted = !reply.body.is_empty() && exchange.phase.is_passing();
         let left_out = |name: &[u8]| !shares_state && is_client_state(name) || counted && name == b"content-length";
         if view.is_checked() {
             reply.for_each_field(view, &mut |name, value| {
@@ -71,8 +71,8 @@ impl Vm {
         };
         let mut fields = writer.finish();
         let mut body: &[u8] = &reply.body;
-        if matches!(exchange.phase, Phase::Judged) {
-            let rules = self.added_to(exchange, exchange.started_ns / 1_000_000);
+        if exchange.phase.is_judged() {
+            let rules = self.learned.added_to(exchange, exchange.started_ns / 1_000_000);
             if !rules.is_empty() {
                 fields = rewritten(&fields, &rules);
             }
@@ -103,7 +103,7 @@ impl Vm {
         let size = reply.body.len() as u64;
         exchange.outcome = served.outcome;
         exchange.bytes = size;
-        exchange.phase = Phase::Answered(Some(Sent {
+        exchange.phase.answer(Some(Sent {
             fields,
             body: reply.body.len(),
             content_length: put_back.0,
@@ -125,47 +125,46 @@ impl Vm {
             title: "Nothing stored that may be used",
         };
         exchange.outcome = Outcome::Miss;
-        self.answer_problem(host, exchange, &problem, &status, &[])
+        answer_problem(host, exchange, &problem, &status, &[])
     }
+}
 
-    /// A response of the filter's own, as problem+json (RFC 9457).
-    pub(crate) fn answer_problem(
-        &mut self,
-        host: &impl Host,
-        exchange: &mut Exchange,
-        problem: &Problem,
-        status: &CacheStatus<'_>,
-        more: &[(&[u8], &[u8])],
-    ) -> Flow {
-        let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
-        writer.push(b"content-type", b"application/problem+json");
-        writer.push(b"cache-control", b"no-store");
-        let mut cache_status = Vec::with_capacity(64);
-        status.write(std::iter::empty(), &mut cache_status);
-        writer.push(b"cache-status", &cache_status);
-        for (name, value) in more {
-            writer.push(name, value);
-        }
-        let body = format!(
-            r#"{{"type":"urn:api-optimizer:problem:{code}","title":"{title}","status":{status},"code":"{code}"}}"#,
-            code = problem.code,
-            title = problem.title,
-            status = problem.status
-        );
-        let reply = LocalReply {
-            status: problem.status,
-            fields: &writer.finish(),
-            body: body.as_bytes(),
-            memory: None,
-            details: "api_optimizer_local",
-        };
-        if host.reply(&reply).is_err() {
-            return Flow::Continue;
-        }
-        exchange.bytes = body.len() as u64;
-        exchange.phase = Phase::Answered(None);
-        Flow::Pause
+/// A response of the filter's own, as problem+json (RFC 9457).
+pub(crate) fn answer_problem(
+    host: &impl Host,
+    exchange: &mut Exchange,
+    problem: &Problem,
+    status: &CacheStatus<'_>,
+    more: &[(&[u8], &[u8])],
+) -> Flow {
+    let mut writer = MapWriter::with_capacity(FIELDS, FIELD_BYTES);
+    writer.push(b"content-type", b"application/problem+json");
+    writer.push(b"cache-control", b"no-store");
+    let mut cache_status = Vec::with_capacity(64);
+    status.write(std::iter::empty(), &mut cache_status);
+    writer.push(b"cache-status", &cache_status);
+    for (name, value) in more {
+        writer.push(name, value);
     }
+    let body = format!(
+        r#"{{"type":"urn:api-optimizer:problem:{code}","title":"{title}","status":{status},"code":"{code}"}}"#,
+        code = problem.code,
+        title = problem.title,
+        status = problem.status
+    );
+    let reply = LocalReply {
+        status: problem.status,
+        fields: &writer.finish(),
+        body: body.as_bytes(),
+        memory: None,
+        details: "api_optimizer_local",
+    };
+    if host.reply(&reply).is_err() {
+        return Flow::Continue;
+    }
+    exchange.bytes = body.len() as u64;
+    exchange.phase.answer(None);
+    Flow::Pause
 }
 
 /// What the filter answers when it has nothing to serve.

@@ -14,7 +14,7 @@ use crate::driver::exchange::{Exchange, Flow, Forwarded};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
-use crate::driver::reply::answer::Served;
+use crate::driver::reply::answer::{Served, answer_problem};
 use crate::driver::vm::Vm;
 use crate::engine::CacheRequest;
 use crate::http::fields::Fields;
@@ -174,7 +174,7 @@ impl Vm {
             (b"retry-after", retry_after.as_bytes()),
             (b"proxy-status", shed.proxy_status.as_bytes()),
         ];
-        self.answer_problem(ctx.host, exchange, &shed.problem, &status, &more)
+        answer_problem(ctx.host, exchange, &shed.problem, &status, &more)
     }
 
     fn stale_for_refused(
@@ -186,17 +186,17 @@ impl Vm {
         shed: &Shed,
     ) -> Option<Flow> {
         let content = exchange.content.key();
-        let asked = CacheRequest::read(Fields::from(header_map::parse(map)))?.with_content(content.as_deref());
+        let request = CacheRequest::read(Fields::from(header_map::parse(map)))?.with_content(content.as_deref());
         let route = exchange.route.clone()?;
         let held = onward.stored.as_ref()?;
         let view = StoredView::decode(&held.bytes, false).ok()?;
-        let directives = asked.directives(&route.freshness);
+        let directives = request.directives(&route.freshness);
         let reuse = reuse::on_failure(&view, &directives, &route.freshness, shed.failure, ctx.now_ms)?;
         let Answer::Reply(reply) = reply::build(
             &view,
             &reuse,
-            asked.method,
-            &asked.fields,
+            request.method,
+            &request.fields,
             exchange.started_ns,
             ctx.now_ms,
         ) else {
@@ -254,7 +254,7 @@ impl Vm {
             (b"proxy-status", proxy_status.as_bytes()),
             (b"retry-after", retry_after.as_bytes()),
         ];
-        let flow = self.answer_problem(host, exchange, &problem, &status, &more);
+        let flow = answer_problem(host, exchange, &problem, &status, &more);
         (flow == Flow::Pause).then_some(flow)
     }
 }

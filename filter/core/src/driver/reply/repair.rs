@@ -10,6 +10,7 @@ use crate::driver::exchange::Exchange;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, MapKind};
+use crate::driver::state::learned_routes::LearnedRoutes;
 use crate::driver::vm::Vm;
 use crate::http::fields::Fields;
 
@@ -37,13 +38,11 @@ const USUAL: [&[u8]; 20] = [
     b"vary",
 ];
 
-impl Vm {
+impl LearnedRoutes {
     /// Remembers what the rules of a stream's route add to a reply that was shown, and that it is known.
     pub(crate) fn learn_added(&mut self, host: &impl Host, exchange: &Exchange, added: Vec<Vec<u8>>) {
         if let Some(rules) = exchange.rules() {
-            self.learned
-                .added
-                .learn(host, rules, added, || host.now_ns() / 1_000_000);
+            self.added.learn(host, rules, added, || host.now_ns() / 1_000_000);
         }
     }
 
@@ -56,7 +55,7 @@ impl Vm {
         }
         let known = exchange
             .rules()
-            .is_some_and(|rules| self.learned.added.knows(rules, ctx.now_ms));
+            .is_some_and(|rules| self.added.knows(rules, ctx.now_ms));
         known || view.fields().all(|(name, _)| USUAL.contains(&name)) || has_no_rules(ctx.host)
     }
 
@@ -64,9 +63,11 @@ impl Vm {
     pub(super) fn added_to(&self, exchange: &Exchange, now_ms: Millis) -> Vec<Vec<u8>> {
         exchange
             .rules()
-            .map_or_else(Vec::new, |rules| self.learned.added.of(rules, now_ms))
+            .map_or_else(Vec::new, |rules| self.added.of(rules, now_ms))
     }
+}
 
+impl Vm {
     /// The content of a reply of ours comes by with another size than it was sent with. Envoy may have put its own in place of it; a
     /// compressor behind this filter does it too, but does not say the size in advance. The head tells, which Envoy shows again when
     /// the stream is over.
@@ -83,6 +84,6 @@ impl Vm {
 
 /// Whether the route says so by its metadata: `api_optimizer: { response_header_rules: false }`.
 fn has_no_rules(host: &impl Host) -> bool {
-    let said = host.property(b"xds\0route_metadata\0filter_metadata\0api_optimizer\0response_header_rules");
-    said.is_some_and(|value| value.first() == Some(&0))
+    let declared = host.property(b"xds\0route_metadata\0filter_metadata\0api_optimizer\0response_header_rules");
+    declared.is_some_and(|value| value.first() == Some(&0))
 }

@@ -23,11 +23,11 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        asked: &CacheRequest<'_>,
+        cache_request: &CacheRequest<'_>,
         route: &RoutePolicy,
     ) -> bool {
-        let method = asked.fields.get(b":method").unwrap_or_default();
-        if !route.content.covers(method) || !route.cache || exchange.ambiguous || asked.is_upgrade() {
+        let method = cache_request.fields.get(b":method").unwrap_or_default();
+        if !route.content.covers(method) || !route.cache || exchange.ambiguous || cache_request.is_upgrade() {
             exchange.content = Content::Unasked;
             return false;
         }
@@ -36,12 +36,12 @@ impl Vm {
         }
         if !ctx.host.shows_request_body() {
             self.refuse_content(exchange, Reason::ContentUnseen);
-        } else if let Err(reason) = route.content.admits_head(&asked.fields) {
+        } else if let Err(reason) = route.content.admits_head(&cache_request.fields) {
             self.refuse_content(exchange, reason);
         } else if !exchange.content_follows {
-            self.judge_content(exchange, &asked.fields, &[]);
-        } else if !self.parked.has_room() {
-            self.refuse_content(exchange, Reason::NoRoom);
+            self.judge_content(exchange, &cache_request.fields, &[]);
+        } else if !self.parked.has_space() {
+            self.refuse_content(exchange, Reason::NoSpace);
         } else {
             return true;
         }

@@ -27,24 +27,27 @@ impl Vm {
         let Pending {
             request, plan, holds, ..
         } = pending;
-        let Some(asked) = CacheRequest::read(Fields::from(header_map::parse(request))) else {
+        let Some(cache_request) = CacheRequest::read(Fields::from(header_map::parse(request))) else {
             return Event::Done(Flow::Continue);
         };
-        let route = Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
+        let route = Rc::clone(
+            self.policies
+                .route(cache_request.target.authority, cache_request.target.path),
+        );
         exchange.route = Some(Rc::clone(&route));
-        let target = &asked.target;
+        let target = &cache_request.target;
         exchange.ambiguous = route.cache && self.policies.is_ambiguous(target.authority, target.path);
-        if asked.fields.get(b":method") == Some(b"PURGE") && !self.policies.settings.purge_sources.is_empty() {
-            return Event::Done(self.purge_by_request(ctx, exchange, &asked));
+        if cache_request.fields.get(b":method") == Some(b"PURGE") && !self.policies.settings.purge_sources.is_empty() {
+            return Event::Done(self.purge_by_request(ctx, exchange, &cache_request));
         }
-        if self.wants_content(ctx, exchange, &asked, &route) {
+        if self.wants_content(ctx, exchange, &cache_request, &route) {
             return Event::WantsContent;
         }
         let content = exchange.content.key();
-        let asked = asked.with_content(content.as_deref());
-        *plan = match passes_by(exchange, &asked, &route) {
+        let cache_request = cache_request.with_content(content.as_deref());
+        *plan = match passes_by(exchange, &cache_request, &route) {
             Some(passes) => passes,
-            None => match self.answer_from_cache(ctx, exchange, &asked, &route, turn.landed_since(), holds) {
+            None => match self.answer_from_cache(ctx, exchange, &cache_request, &route, turn.landed_since(), holds) {
                 Ok(flow) => return Event::Done(flow),
                 Err(plan) => plan,
             },
@@ -52,7 +55,7 @@ impl Vm {
         if holds.renews() {
             return Event::Renews;
         }
-        match self.take_part(ctx, &asked, plan, &route, turn) {
+        match self.take_part(ctx, &cache_request, plan, &route, turn) {
             Part::Fetch(None) => {}
             Part::Fetch(flight) => holds.flight = flight,
             Part::Unshared(hash) => holds.unshared = Some(hash),
@@ -61,8 +64,10 @@ impl Vm {
         }
         let first = matches!(turn, Turn::First { .. });
         if first && plan.key.is_some() && route.tier {
-            let directives = asked.directives(&route.freshness);
-            if is_shareable(&asked, plan, &route, &directives) && self.wants_tier(ctx, &asked, &route, plan) {
+            let directives = cache_request.directives(&route.freshness);
+            if is_shareable(&cache_request, plan, &route, &directives)
+                && self.wants_tier(ctx, &cache_request, &route, plan)
+            {
                 return Event::WantsTier;
             }
         }
@@ -71,30 +76,30 @@ impl Vm {
 }
 
 /// How a request is forwarded that the cache has no part in; `None` for any other.
-fn passes_by(exchange: &Exchange, asked: &CacheRequest<'_>, route: &RoutePolicy) -> Option<ForwardPlan> {
+fn passes_by(exchange: &Exchange, cache_request: &CacheRequest<'_>, route: &RoutePolicy) -> Option<ForwardPlan> {
     let bypass = |detail| {
         Some(ForwardPlan {
             detail,
             ..ForwardPlan::plain(Forward::Bypass)
         })
     };
-    if asked.is_upgrade() {
+    if cache_request.is_upgrade() {
         bypass(Some(Reason::Upgrade.as_str()))
     } else if !route.cache {
         bypass(None)
     } else if exchange.ambiguous {
         bypass(Some(AMBIGUOUS))
-    } else if !asked.method.is_cacheable() {
+    } else if !cache_request.method.is_cacheable() {
         Some(ForwardPlan {
             detail: exchange.content.refusal(),
             ..ForwardPlan::plain(Forward::Method)
         })
     } else {
-        let unkeyed = || match asked.content {
+        let unkeyed = || match cache_request.content {
             Some(_) => None,
-            None => sharing::bypass_with_content(&asked.fields, exchange.content_follows),
+            None => sharing::bypass_with_content(&cache_request.fields, exchange.content_follows),
         };
-        let detail = sharing::bypass(&asked.fields).or_else(unkeyed)?;
+        let detail = sharing::bypass(&cache_request.fields).or_else(unkeyed)?;
         bypass(Some(detail))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::breaker::OutcomeClass;
 use crate::driver::exchange::lifecycle::{self, Event, Step};
-use crate::driver::exchange::{Exchange, Forwarded, Phase, SharedExchange};
+use crate::driver::exchange::{Exchange, Forwarded, SharedExchange};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::vm::Vm;
@@ -23,7 +23,7 @@ impl Vm {
             Step::Settle => self.end_forwarded(ctx, exchange),
             _ => {}
         }
-        exchange.phase = Phase::Passing;
+        exchange.phase.end();
         if let Some(sent) = exchange.resized.take() {
             self.judge_resized(ctx, sent);
         }
@@ -55,7 +55,7 @@ impl Vm {
     }
 
     fn end_forwarded(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange) {
-        let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Passing) else {
+        let Some(mut forwarded) = exchange.phase.end() else {
             return;
         };
         self.commit_at_end(ctx, exchange, &mut forwarded);

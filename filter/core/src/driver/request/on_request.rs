@@ -1,9 +1,9 @@
 //! The request's head, and its content where that is waited for: the beginning of its life.
 
+use crate::driver::exchange::SharedExchange;
 use crate::driver::exchange::collected::Collected;
 use crate::driver::exchange::lifecycle::{self, Event, Flow, Reason as Wait, Stage};
 use crate::driver::exchange::plan::Pending;
-use crate::driver::exchange::{Phase, SharedExchange};
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, MapKind};
@@ -50,12 +50,9 @@ impl Vm {
         let Ok(mut exchange) = shared.try_borrow_mut() else {
             return Flow::Continue;
         };
-        let id = match &exchange.phase {
-            Phase::Parked {
-                ticket,
-                reason: Wait::Content,
-            } => *ticket,
-            other => return of_other(other),
+        let id = match (exchange.phase.stage(), exchange.phase.ticket()) {
+            (Stage::Parked(Wait::Content), Some(ticket)) => ticket,
+            (other, _) => return of_other(other),
         };
         let most = exchange.route.as_ref().map_or(0, |route| route.content.max_size);
         let Some(collected) = self.parked.collected(id) else {
@@ -66,7 +63,7 @@ impl Vm {
             refusal = Some(Reason::ContentTooLarge);
         } else if size > 0 {
             refusal = match host.request_body(size) {
-                Ok(piece) if piece.len() == size => (!collected.append(&piece)).then_some(Reason::NoRoom),
+                Ok(piece) if piece.len() == size => (!collected.append(&piece)).then_some(Reason::NoSpace),
                 _ => Some(Reason::ContentUnseen),
             };
         }
@@ -92,12 +89,9 @@ impl Vm {
         let Ok(mut exchange) = shared.try_borrow_mut() else {
             return Flow::Continue;
         };
-        let id = match &exchange.phase {
-            Phase::Parked {
-                ticket,
-                reason: Wait::Content,
-            } => *ticket,
-            other => return of_other(other),
+        let id = match (exchange.phase.stage(), exchange.phase.ticket()) {
+            (Stage::Parked(Wait::Content), Some(ticket)) => ticket,
+            (other, _) => return of_other(other),
         };
         let Some((ticket, _)) = self.parked.leave(id) else {
             return Flow::Pause;
@@ -108,10 +102,10 @@ impl Vm {
 }
 
 /// Content of a request that does not wait for it. What has been answered, or waits for something else, does not go on by its content.
-fn of_other(phase: &Phase) -> Flow {
-    match phase {
-        Phase::Parked { .. } | Phase::Answered(_) => Flow::Pause,
-        Phase::Passing | Phase::Forwarded(_) | Phase::Judged => Flow::Continue,
+fn of_other(stage: Stage) -> Flow {
+    match stage {
+        Stage::Parked(_) | Stage::Answered => Flow::Pause,
+        _ => Flow::Continue,
     }
 }
 

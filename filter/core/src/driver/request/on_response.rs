@@ -7,7 +7,7 @@ use crate::collapse::{Failed, FetchOutcome};
 use crate::driver::exchange::guarded::has_hidden_credentials;
 use crate::driver::exchange::lifecycle::{self, Event, Step};
 use crate::driver::exchange::verdict::Verdict;
-use crate::driver::exchange::{Exchange, Flow, Forwarded, Phase};
+use crate::driver::exchange::{Exchange, Flow, Forwarded};
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, MapKind};
@@ -35,36 +35,29 @@ impl Vm {
     }
 
     fn restore_reply(&mut self, host: &impl Host, exchange: &mut Exchange, count: usize, end: bool) {
-        let Phase::Answered(sent) = &mut exchange.phase else {
-            return;
-        };
-        let sent = sent.take();
+        let sent = exchange.phase.sent().and_then(Option::take);
         if let Some(sent) = &sent {
             let added = sent.restore(host, count);
-            self.learn_added(host, exchange, added);
+            self.learned.learn_added(host, exchange, added);
         }
-        exchange.phase = Phase::Answered(sent.filter(|_| !end));
+        exchange.phase.answer(sent.filter(|_| !end));
     }
 
     fn judge(&mut self, host: &impl Host, exchange: &mut Exchange, end: bool) -> Flow {
-        let Phase::Forwarded(mut forwarded) = std::mem::replace(&mut exchange.phase, Phase::Judged) else {
+        let Some(mut forwarded) = exchange.phase.begin_judging() else {
             return Flow::Continue;
         };
         let started_ns = host.now_ns();
         let ctx = Ctx::new(host, started_ns / 1_000_000);
         self.join(ctx);
         let flow = self.judge_response(ctx, exchange, &mut forwarded, end);
-        // An answer of our own has set the phase; the permit goes with the exchange all the same.
-        match &exchange.phase {
-            Phase::Answered(_) => {
-                let fetched = fetch_failed(&forwarded);
-                self.complete_fetch(ctx, &mut forwarded.flight, fetched);
-                self.settle_forwarded(ctx, exchange, &mut forwarded);
-            }
-            _ => {
-                self.count_head(ctx, &mut forwarded);
-                exchange.phase = Phase::Forwarded(forwarded);
-            }
+        if exchange.phase.is_judged() {
+            self.count_head(ctx, &mut forwarded);
+        }
+        if let Some(mut forwarded) = exchange.phase.end_judging(forwarded) {
+            let fetched = fetch_failed(&forwarded);
+            self.complete_fetch(ctx, &mut forwarded.flight, fetched);
+            self.settle_forwarded(ctx, exchange, &mut forwarded);
         }
         exchange.note_inside(host, started_ns);
         flow
@@ -91,20 +84,20 @@ impl Vm {
         let details = note_origin(ctx.host, forwarded, status, &response);
         exchange.reached |= forwarded.from_origin;
         let request_map = Rc::clone(&forwarded.request);
-        let (Some(asked), Some(route)) = (
+        let (Some(cache_request), Some(route)) = (
             CacheRequest::read(Fields::from(header_map::parse(&request_map))),
             exchange.route.clone(),
         ) else {
             return Flow::Continue;
         };
         let content = exchange.content.key();
-        let asked = asked.with_content(content.as_deref());
-        forwarded.verdict = Verdict::of(&asked.fields, &response, status);
+        let cache_request = cache_request.with_content(content.as_deref());
+        forwarded.verdict = Verdict::of(&cache_request.fields, &response, status);
         if let Some(details) = details.as_deref().filter(|_| forwarded.key.is_some()) {
             self.note_refusal(ctx, exchange, details);
         }
         if let Some((failure, class)) = details.and_then(|details| failed(ctx.host, status, &details)) {
-            if let Some(flow) = self.stale_instead(ctx, exchange, forwarded, &asked, failure, class) {
+            if let Some(flow) = self.stale_instead(ctx, exchange, forwarded, &cache_request, failure, class) {
                 return flow;
             }
             if failure == Failure::Unreachable
@@ -115,26 +108,26 @@ impl Vm {
         }
         let (mut stored, mut is_promised) = (false, false);
         if forwarded.from_origin && route.cache {
-            let stored_as = stored_as(&asked, status, &response, &route);
+            let stored_as = stored_as(&cache_request, status, &response, &route);
             let validated = status == 304 && forwarded.validating;
             let seen = storability::Exchange {
                 method: stored_as,
-                request: &asked.fields,
+                request: &cache_request.fields,
                 status,
                 response: &response,
                 request_time_ms: forwarded.sent_ms,
                 response_time_ms: ctx.now_ms,
-                framing: framing(ctx.host, asked.method, status, &response),
+                framing: framing(ctx.host, cache_request.method, status, &response),
                 identity_in_key: route.key.isolate_authorization,
-                stated_freshness_only: asked.is_posted_read(),
+                stated_freshness_only: cache_request.is_posted_read(),
                 // Of a response that may be stored Envoy is asked later on.
-                hidden_credentials: (validated || asked.method == Method::Head)
-                    && has_hidden_credentials(ctx.host, &asked.fields),
+                hidden_credentials: (validated || cache_request.method == Method::Head)
+                    && has_hidden_credentials(ctx.host, &cache_request.fields),
             };
-            self.invalidate(ctx, exchange, &asked, &route, status, &response);
+            self.invalidate(ctx, exchange, &cache_request, &route, status, &response);
             if validated
                 && is_from_origin(ctx.host, forwarded)
-                && let Some(flow) = self.freshen(ctx, exchange, forwarded, &asked, &seen, &route)
+                && let Some(flow) = self.freshen(ctx, exchange, forwarded, &cache_request, &seen, &route)
             {
                 return flow;
             }
@@ -145,13 +138,13 @@ impl Vm {
             {
                 self.validated(&route, view.response_time_ms(), true, ctx.now_ms);
             }
-            if stored_as == Method::Get && asked.method.is_unsafe() && !exchange.ambiguous {
-                forwarded.key = self.key_of_posted(ctx.host, exchange, &asked, &route);
+            if stored_as == Method::Get && cache_request.method.is_unsafe() && !exchange.ambiguous {
+                forwarded.key = self.key_of_posted(ctx.host, exchange, &cache_request, &route);
                 // Born after the invalidation that it has itself caused.
                 forwarded.purge_generation = self.invalidation_log.purge_generation();
                 exchange.came = forwarded.key.is_some().then(|| Rc::clone(&request_map));
             }
-            if asked.method == Method::Head && is_from_origin(ctx.host, forwarded) {
+            if cache_request.method == Method::Head && is_from_origin(ctx.host, forwarded) {
                 self.compare_head(ctx, forwarded, &seen, &route);
             }
             stored = self.capture(ctx.host, forwarded, &seen, &route, exchange.routed.as_ref());
@@ -159,7 +152,7 @@ impl Vm {
             exchange.stores |= stored || forwarded.given_behind;
             is_promised = stored && is_known_ahead(forwarded, seen.framing);
         }
-        self.mark_forwarded(ctx.host, forwarded, &response, is_promised);
+        mark_forwarded(ctx.host, forwarded, &response, is_promised);
         if !stored {
             let fetched = match status {
                 500 | 502 | 503 | 504 => fetch_failed(forwarded),
@@ -172,26 +165,26 @@ impl Vm {
         }
         Flow::Continue
     }
+}
 
-    /// Tells the client, and whoever debugs, what the cache made of the response; hides what is meant for caches only.
-    fn mark_forwarded(&self, host: &impl Host, forwarded: &Forwarded, response: &Fields<'_>, stored: bool) {
-        let status = CacheStatus {
-            forward: Some(forwarded.cause),
-            stored,
-            detail: forwarded.detail,
-            ..CacheStatus::default()
-        };
-        let mut value = Vec::with_capacity(64);
-        status.write(response.all(b"cache-status"), &mut value);
-        // To append a line costs a quarter of what replacing one does.
-        let _ = if response.has(b"cache-status") {
-            host.replace_header(MapKind::Response, b"cache-status", &value)
-        } else {
-            host.add_header(MapKind::Response, b"cache-status", &value)
-        };
-        for (name, _) in response.iter().filter(|(name, _)| groups::is_tag_field(name)) {
-            let _ = host.remove_header(MapKind::Response, name);
-        }
+/// Tells the client, and whoever debugs, what the cache made of the response; hides what is meant for caches only.
+fn mark_forwarded(host: &impl Host, forwarded: &Forwarded, response: &Fields<'_>, stored: bool) {
+    let status = CacheStatus {
+        forward: Some(forwarded.cause),
+        stored,
+        detail: forwarded.detail,
+        ..CacheStatus::default()
+    };
+    let mut value = Vec::with_capacity(64);
+    status.write(response.all(b"cache-status"), &mut value);
+    // To append a line costs a quarter of what replacing one does.
+    let _ = if response.has(b"cache-status") {
+        host.replace_header(MapKind::Response, b"cache-status", &value)
+    } else {
+        host.add_header(MapKind::Response, b"cache-status", &value)
+    };
+    for (name, _) in response.iter().filter(|(name, _)| groups::is_tag_field(name)) {
+        let _ = host.remove_header(MapKind::Response, name);
     }
 }
 
@@ -205,13 +198,18 @@ fn fetch_failed(forwarded: &Forwarded) -> FetchOutcome {
 
 /// The method under which a response may be stored: a POST can bring what a GET would be answered. One with credentials brings what its
 /// user would be.
-fn stored_as(asked: &CacheRequest<'_>, status: u16, response: &Fields<'_>, route: &RoutePolicy) -> Method {
-    let posted = asked.fields.get(b":method") == Some(b"POST");
-    let is_users = || route.freshness.sharing.is_credentialed(&asked.fields, |_| false);
-    if posted && storability::represents_target(&asked.target, status, response) && !is_users() {
+fn stored_as(cache_request: &CacheRequest<'_>, status: u16, response: &Fields<'_>, route: &RoutePolicy) -> Method {
+    let posted = cache_request.fields.get(b":method") == Some(b"POST");
+    let is_users = || {
+        route
+            .freshness
+            .sharing
+            .is_credentialed(&cache_request.fields, |_| false)
+    };
+    if posted && storability::represents_target(&cache_request.target, status, response) && !is_users() {
         return Method::Get;
     }
-    asked.method
+    cache_request.method
 }
 
 /// How the content ends. Whether the upstream speaks HTTP/2, where an end is always marked, Envoy does not tell a filter; a

@@ -2,7 +2,7 @@
 
 use crate::collapse::FetchOutcome;
 use crate::driver::exchange::lifecycle::{self, Event, Flow, Reason, Stage, TicketId};
-use crate::driver::exchange::{Exchange, Phase, SharedExchange};
+use crate::driver::exchange::{Exchange, SharedExchange};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::shared::wake::Wake;
@@ -43,11 +43,11 @@ impl Vm {
         let Ok(mut exchange) = shared.try_borrow_mut() else {
             return self.give_up(ctx, ticket, Some(arrival));
         };
-        let stage = match &exchange.phase {
-            Phase::Parked { ticket, .. } if *ticket == id => exchange.phase.stage(),
-            _ => return self.give_up(ctx, ticket, Some(arrival)),
-        };
-        exchange.phase = Phase::Passing;
+        let stage = exchange.phase.stage();
+        if exchange.phase.ticket() != Some(id) {
+            return self.give_up(ctx, ticket, Some(arrival));
+        }
+        exchange.phase.unpark();
         let mut pending = *ticket.pending;
         // What was purged while it waited is not validated, and bridges no failure.
         if pending
@@ -97,7 +97,7 @@ impl Vm {
         let began_ns = host.now_ns();
         let ctx = Ctx::new(host, began_ns / 1_000_000);
         self.join(ctx);
-        exchange.phase = Phase::Passing;
+        exchange.phase.unpark();
         let mut pending = *ticket.pending;
         pending.content = None;
         let stream = Stream {
@@ -112,10 +112,9 @@ impl Vm {
 
     /// The client of a paused request has gone, or Envoy has answered it.
     pub(super) fn leave(&mut self, ctx: Ctx<'_, impl Host>, exchange: &mut Exchange) {
-        let Phase::Parked { ticket: id, .. } = exchange.phase else {
+        let Some(id) = exchange.phase.unpark() else {
             return;
         };
-        exchange.phase = Phase::Passing;
         if let Some((ticket, arrival)) = self.parked.leave(id) {
             self.give_up(ctx, ticket, arrival);
         }

@@ -2,10 +2,10 @@
 
 use super::content::WAIT_MS;
 use crate::collapse::FetchOutcome;
+use crate::driver::exchange::Exchange;
 use crate::driver::exchange::lifecycle::{self, Event, Flow, Reason, Refusal, Step};
 use crate::driver::exchange::plan::{Holdings, Pending};
 use crate::driver::exchange::tier_client::LOST_MS;
-use crate::driver::exchange::{Exchange, Phase};
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::reply::brownout::Rejection;
@@ -95,7 +95,7 @@ impl Vm {
         let question = pending.holds.question.take();
         let until_ms = since_ms.saturating_add(wait_ms);
         let ticket = self.parked.park(stream, pending, lane, since_ms, until_ms);
-        exchange.phase = Phase::Parked { ticket, reason };
+        exchange.phase.park(ticket, reason);
         match question {
             Some(question) => self.ask_tier(ctx, ticket, question),
             None if first && reason == Reason::Slot => self.ask_for_places(ctx),

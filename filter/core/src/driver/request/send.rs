@@ -3,7 +3,7 @@
 use crate::cache::{StoredView, validation};
 use crate::driver::exchange::plan::{Pending, SURROGATE_CAPABILITY};
 use crate::driver::exchange::verdict::{Pace, Verdict};
-use crate::driver::exchange::{Exchange, Forwarded, Phase};
+use crate::driver::exchange::{Exchange, Forwarded};
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, MapKind};
@@ -44,11 +44,11 @@ impl Vm {
         let fence = exchange
             .route
             .as_ref()
-            .filter(|route| self.tier_may_take(route))
-            .and_then(|route| self.tier_fence(route, &Fields::from(header_map::parse(&map))));
+            .filter(|route| self.tier.tier_may_take(route))
+            .and_then(|route| self.tier.tier_fence(route, &Fields::from(header_map::parse(&map))));
         let request = Rc::new(map);
         exchange.came = plan.key.is_some().then(|| Rc::clone(&request));
-        exchange.phase = Phase::Forwarded(Box::new(Forwarded {
+        exchange.phase.forward(Box::new(Forwarded {
             request,
             key: plan.key,
             searched: None,
@@ -72,7 +72,7 @@ impl Vm {
             unshared: holds.unshared,
             capture: None,
             given_behind: false,
-            kept: None,
+            provisional: None,
             pace: Pace::default(),
             refreshing: holds.leave.refreshing,
         }));
@@ -85,7 +85,7 @@ impl Vm {
             return false;
         };
         let conditional = validation::conditional(&view, &Fields::from(header_map::parse(request)));
-        if conditional.is_empty() || !self.may_be_validated(ctx, exchange, &view) {
+        if conditional.is_empty() || !self.learned.may_be_validated(ctx, exchange, &view) {
             return false;
         }
         for name in validation::Conditional::REPLACED {

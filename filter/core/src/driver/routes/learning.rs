@@ -6,13 +6,32 @@ use crate::driver::exchange::destination::Routed;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::host::header_map;
 use crate::driver::host::{Host, LogLevel, MapKind};
+use crate::driver::routes::unsound::is_chosen_by_metadata;
 use crate::driver::state::forwarding::Knowledge;
+use crate::driver::state::learned_routes::LearnedRoutes;
 use crate::driver::vm::Vm;
 use crate::http::fields::Line;
 use crate::http::head;
 use crate::learned::AUTHORITY;
 use crate::reason::Reason;
 use xxhash_rust::xxh3::xxh3_64;
+
+impl LearnedRoutes {
+    /// Whether one of these fields is given to requests of this cluster and route behind the filter, as was lately seen: what is selected
+    /// by it is for nobody else, though a request may come without.
+    pub(crate) fn is_given_behind<'n>(
+        &self,
+        routed: Option<&Routed>,
+        mut names: impl Iterator<Item = &'n [u8]>,
+        now_ms: Millis,
+    ) -> bool {
+        let Some(routed) = routed.filter(|_| !self.given.is_empty()) else {
+            return false;
+        };
+        let pair = xxh3_64(&routed.pair);
+        names.any(|name| self.given.of(pair, now_ms).any(|given| given == name))
+    }
+}
 
 impl Vm {
     /// The stream is over: learns how its request left Envoy, where that is not known or the stream stored something, and of some
@@ -24,7 +43,7 @@ impl Vm {
         vary: &[Vec<u8>],
     ) -> bool {
         let looks = exchange.stores || is_looked_at(exchange);
-        if (looks || exchange.sampled) && exchange.routed.is_some() && self.is_chosen_by_metadata(ctx.host, exchange) {
+        if (looks || exchange.sampled) && exchange.routed.is_some() && is_chosen_by_metadata(ctx.host, exchange) {
             self.distrust(ctx, exchange, Reason::ChosenByMetadata);
             return false;
         }
@@ -47,7 +66,7 @@ impl Vm {
         // A cluster of the kind ORIGINAL_DST sends a request where its client connected to: from now on the key says where that is.
         if routed.listener.is_empty() && address.is_some() && address == ctx.host.property(b"destination\0address") {
             if self.learned.forwarding.went_by_destination(ctx.host, &routed.pair) {
-                self.tell_forwarding(ctx);
+                self.announce_forwarding(ctx);
             }
             return false;
         }
@@ -64,7 +83,7 @@ impl Vm {
             .forwarding
             .learn(ctx.host, &routed.pair, changed, ctx.now_ms)
         {
-            self.tell_forwarding(ctx);
+            self.announce_forwarding(ctx);
         }
         if elsewhere {
             self.distrust(ctx, exchange, Reason::RoutedAnew);
@@ -96,29 +115,14 @@ impl Vm {
         let depends = given.iter().any(|name| name == AUTHORITY || vary.contains(name));
         if !given.is_empty() {
             let pair = xxh3_64(&routed.pair);
-            let is_news = |name: &Vec<u8>| !self.learned.given.of(pair, ctx.now_ms).any(|known| known == name);
-            let news = given.iter().any(is_news);
+            let is_new = |name: &Vec<u8>| !self.learned.given.of(pair, ctx.now_ms).any(|known| known == name);
+            let changed = given.iter().any(is_new);
             self.learned.given.learn(ctx.host, pair, &given, ctx.now_ms);
-            if news {
-                self.tell_forwarding(ctx);
+            if changed {
+                self.announce_forwarding(ctx);
             }
         }
         depends
-    }
-
-    /// Whether one of these fields is given to requests of this cluster and route behind the filter, as was lately seen: what is selected
-    /// by it is for nobody else, though a request may come without.
-    pub(crate) fn is_given_behind<'n>(
-        &self,
-        routed: Option<&Routed>,
-        mut names: impl Iterator<Item = &'n [u8]>,
-        now_ms: Millis,
-    ) -> bool {
-        let Some(routed) = routed.filter(|_| !self.learned.given.is_empty()) else {
-            return false;
-        };
-        let pair = xxh3_64(&routed.pair);
-        names.any(|name| self.learned.given.of(pair, now_ms).any(|given| given == name))
     }
 
     /// Whether a response, selected by these fields, is stored only once it is known how its request left Envoy.
@@ -130,7 +134,8 @@ impl Vm {
         match self.learned.forwarding.of(&routed.pair) {
             Knowledge::Unknown => true,
             Knowledge::Unchanged | Knowledge::Changed => {
-                self.is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms)
+                self.learned
+                    .is_given_behind(Some(routed), std::iter::once(AUTHORITY), now_ms)
             }
         }
     }
@@ -138,16 +143,16 @@ impl Vm {
     /// The reply of a filter came back with another content than it was made with.
     pub(crate) fn reply_was_rewritten(&mut self, ctx: Ctx<'_, impl Host>) {
         self.recorder.reason(Reason::ReplyRewritten);
-        let news = self
+        let changed = self
             .learned
             .forwarding
             .change(ctx.host, |record| !std::mem::replace(&mut record.rewritten, true));
-        if news {
+        if changed {
             ctx.host.log(
                 LogLevel::Error,
                 "this Envoy rewrites what the filter answers (local_reply_config or a filter): the cache is not used any more",
             );
-            self.tell_forwarding(ctx);
+            self.announce_forwarding(ctx);
         }
     }
 }

@@ -21,12 +21,12 @@ impl Vm {
     /// From now on the cache has no part in such requests, and the control plane is told.
     pub(crate) fn quarantine(&mut self, ctx: Ctx<'_, impl Host>, finding: SharingFinding) {
         let in_force: Revision<'_> = (&self.in_force.epoch, self.in_force.revision);
-        let kept = self.quarantine.add(ctx.host, &finding, in_force);
+        let stored = self.quarantine.add(ctx.host, &finding, in_force);
         let place = match finding.route.as_str() {
             "" => format!("{}{}", finding.host, finding.path_prefix),
             route => format!("route {route}"),
         };
-        let outcome = if kept {
+        let outcome = if stored {
             "it is not cached any more until an operator releases it or changes the key"
         } else {
             "it could not be quarantined here: there is no room"
@@ -38,7 +38,7 @@ impl Vm {
         );
         ctx.host.log(LogLevel::Error, &message);
         self.recorder.finding(finding);
-        self.tell_forwarding(ctx);
+        self.announce_forwarding(ctx);
     }
 
     /// Takes over what this Envoy has found, as far as it holds under the settings of this VM.

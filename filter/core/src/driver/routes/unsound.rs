@@ -44,19 +44,8 @@ impl Vm {
         }
     }
 
-    /// Whether metadata or state of the request may have chosen its endpoint. Where the key has fields of the operator's choice, they are taken to
-    /// say as much.
-    pub(super) fn is_chosen_by_metadata(&self, host: &impl Host, exchange: &Exchange) -> bool {
-        let keyed = exchange
-            .route
-            .as_ref()
-            .is_none_or(|route| !route.key.headers.is_empty());
-        let chooses = |path: &[u8]| host.property(path).is_some_and(|value| !value.is_empty());
-        !keyed && CHOOSING.into_iter().any(chooses)
-    }
-
     /// What is known of forwarding has changed: the other VMs are to look.
-    pub(super) fn tell_forwarding(&self, ctx: Ctx<'_, impl Host>) {
+    pub(super) fn announce_forwarding(&self, ctx: Ctx<'_, impl Host>) {
         for vm in registry::vms(ctx.host, ctx.steady_ms())
             .iter()
             .filter(|vm| vm.uid != self.uid)
@@ -88,9 +77,20 @@ impl Vm {
                 reason.as_str()
             );
             ctx.host.log(LogLevel::Error, &message);
-            self.tell_forwarding(ctx);
+            self.announce_forwarding(ctx);
         }
     }
+}
+
+/// Whether metadata or state of the request may have chosen its endpoint. Where the key has fields of the operator's choice, they are
+/// taken to say as much.
+pub(super) fn is_chosen_by_metadata(host: &impl Host, exchange: &Exchange) -> bool {
+    let keyed = exchange
+        .route
+        .as_ref()
+        .is_none_or(|route| !route.key.headers.is_empty());
+    let chooses = |path: &[u8]| host.property(path).is_some_and(|value| !value.is_empty());
+    !keyed && CHOOSING.into_iter().any(chooses)
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use crate::shared_map::keys;
 const MAX_BYTES: usize = 256;
 
 /// Keeps what a Welcome gave.
-pub(crate) fn keep(host: &impl Host, proof: &[u8]) {
+pub(crate) fn save(host: &impl Host, proof: &[u8]) {
     if !proof.is_empty() && proof.len() <= MAX_BYTES {
         // Without it, a VM that takes over has to wait until the control plane has noticed that the stream before is gone.
         let _ = host.set(keys::PROOF, proof, None);
     }
 }
 
-/// What is kept; empty at first.
-pub(crate) fn kept(host: &impl Host) -> Vec<u8> {
+/// The stored proof; empty at first.
+pub(crate) fn load(host: &impl Host) -> Vec<u8> {
     host.get(keys::PROOF).map(|(bytes, _)| bytes).unwrap_or_default()
 }

@@ -74,15 +74,15 @@ fn present(map: &impl SharedMap) -> Result<SettingsPush, String> {
 ///
 /// # Errors
 /// No control plane has sent settings.
-pub(crate) fn part(map: &impl SharedMap, asked: &SettingsCommand) -> Result<SettingsPart, String> {
+pub(crate) fn part(map: &impl SharedMap, command: &SettingsCommand) -> Result<SettingsPart, String> {
     let push = present(map)?;
-    let begin = usize::try_from(asked.offset).unwrap_or(usize::MAX);
+    let begin = usize::try_from(command.offset).unwrap_or(usize::MAX);
     let rest = push.document.get(begin..).unwrap_or_default();
-    let most = usize::try_from(asked.max_bytes).unwrap_or(usize::MAX).min(PART_BYTES);
+    let most = usize::try_from(command.max_bytes).unwrap_or(usize::MAX).min(PART_BYTES);
     let length = rest.len().min(most);
     Ok(SettingsPart {
         part: rest.get(..length).unwrap_or_default().to_vec(),
-        offset: asked.offset,
+        offset: command.offset,
         total: push.document.len() as u64,
         epoch: push.epoch,
         revision: push.revision,
@@ -140,8 +140,8 @@ mod tests {
         assert_eq!(publish(&map, &push), Published::Done);
         let (read, cas) = changed(&map, None).unwrap();
         assert_eq!(read, push);
-        let told = json!({"epoch": "e", "revision": 3, "document": {}});
-        assert_eq!(published(&map), Ok(told));
+        let expected = json!({"epoch": "e", "revision": 3, "document": {}});
+        assert_eq!(published(&map), Ok(expected));
         assert!(changed(&map, Some(cas)).is_none());
         assert_eq!(publish(&map, &push), Published::Done);
         assert!(changed(&map, Some(cas)).is_none(), "the same once more is no change");
@@ -169,8 +169,8 @@ mod tests {
     #[test]
     fn a_document_is_told_in_parts() {
         let map = MemoryMap::default();
-        let asked = |offset, max_bytes| SettingsCommand { offset, max_bytes };
-        assert!(part(&map, &asked(0, 4)).is_err());
+        let command = |offset, max_bytes| SettingsCommand { offset, max_bytes };
+        assert!(part(&map, &command(0, 4)).is_err());
         let push = SettingsPush {
             revision: 3,
             document: b"0123456789".to_vec(),
@@ -185,12 +185,12 @@ mod tests {
                 offset,
                 total: 10,
             };
-            assert_eq!(part(&map, &asked(offset, 4)), Ok(told));
+            assert_eq!(part(&map, &command(offset, 4)), Ok(told));
         }
         let document = vec![b'0'; 300 << 10];
         assert_eq!(publish(&map, &SettingsPush { document, ..push }), Published::Done);
         assert_eq!(
-            part(&map, &asked(0, u32::MAX)).map(|told| told.part.len()),
+            part(&map, &command(0, u32::MAX)).map(|told| told.part.len()),
             Ok(128 << 10)
         );
     }

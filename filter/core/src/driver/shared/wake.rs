@@ -60,7 +60,7 @@ impl Wake {
     /// What an item says; `None` for one of a filter of another version.
     pub(crate) fn read(item: &[u8]) -> Option<(Self, &[u8])> {
         let (first, rest) = item.split_first()?;
-        let said = Self::ALL.into_iter().find(|wake| wake.byte() == *first)?;
-        Some((said, rest))
+        let wake = Self::ALL.into_iter().find(|wake| wake.byte() == *first)?;
+        Some((wake, rest))
     }
 }

@@ -50,7 +50,7 @@ pub struct Forwarding {
     /// Until when it counts that requests of a pair were last seen to leave as they came.
     seen_unchanged: FxHashMap<Vec<u8>, Millis>,
     /// The operator was told that a route has no name.
-    unnamed_told: Cell<bool>,
+    unnamed_reported: Cell<bool>,
     last: RefCell<Option<Rc<Destination>>>,
 }
 
@@ -184,9 +184,9 @@ impl Forwarding {
         self.differed.insert(pair.to_vec(), now_ms.saturating_add(DIFFERED_MS));
     }
 
-    /// Says once that a route has no name, and what that costs.
-    pub(crate) fn tell_unnamed(&self, host: &impl Clock, cluster: &str) {
-        if !self.unnamed_told.replace(true) {
+    /// Logs once that a route has no name, and what that costs.
+    pub(crate) fn log_unnamed(&self, host: &impl Clock, cluster: &str) {
+        if !self.unnamed_reported.replace(true) {
             let message = format!(
                 "a route to cluster {cluster} has no name: what is stored is shared only by requests with the same head; give each route a name of its own"
             );

@@ -126,14 +126,14 @@ impl Limiter {
                 continue;
             }
             let waiting = parked.waiting_for_place(name);
-            let told = PoolDemand {
+            let demand = PoolDemand {
                 waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
                 limit: upstream.gradient.as_ref().map_or(0, Gradient::limit),
                 refused: upstream.refused,
             };
             freed |= upstream
                 .pool
-                .renew(host, name, uid, policy.limit, generous, told, now_ms);
+                .renew(host, name, uid, policy.limit, generous, demand, now_ms);
         }
         freed
     }

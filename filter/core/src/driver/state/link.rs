@@ -23,11 +23,11 @@ enum State {
     /// counts as life.
     Opening {
         stream: u32,
-        heard_ms: Millis,
+        received_ms: Millis,
     },
     Up {
         stream: u32,
-        heard_ms: Millis,
+        received_ms: Millis,
     },
 }
 
@@ -66,8 +66,8 @@ impl Link {
                 Step::Open
             }
             State::Down { .. } => Step::Wait,
-            State::Opening { stream, heard_ms } | State::Up { stream, heard_ms } => {
-                if !wanted || now_ms.abs_diff(heard_ms) > SILENCE_MS {
+            State::Opening { stream, received_ms } | State::Up { stream, received_ms } => {
+                if !wanted || now_ms.abs_diff(received_ms) > SILENCE_MS {
                     self.failed(now_ms, random);
                     return Step::Cancel(stream);
                 }
@@ -80,7 +80,7 @@ impl Link {
     pub fn opened(&mut self, stream: u32, now_ms: Millis) {
         self.state = State::Opening {
             stream,
-            heard_ms: now_ms,
+            received_ms: now_ms,
         };
     }
 
@@ -105,12 +105,12 @@ impl Link {
     }
 
     /// A message came; false when it is of a stream given up before.
-    pub fn heard(&mut self, from: u32, now_ms: Millis) -> bool {
+    pub fn received(&mut self, from: u32, now_ms: Millis) -> bool {
         match self.state {
             State::Opening { stream, .. } | State::Up { stream, .. } if stream == from => {
                 self.state = State::Up {
                     stream,
-                    heard_ms: now_ms,
+                    received_ms: now_ms,
                 };
                 self.failures = 0;
                 true
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(link.tick(true, 1000, 0), Step::Open);
         link.opened(5, 1000);
         assert_eq!(link.up(), None);
-        assert!(link.heard(5, 1001));
+        assert!(link.received(5, 1001));
         assert_eq!(link.up(), Some(5));
         assert_eq!(link.tick(false, 1200, 0), Step::Cancel(5), "another VM leads now");
         assert_eq!(link.stream(), None);
@@ -194,7 +194,7 @@ mod tests {
             "{waits:?}"
         );
         link.opened(2, 0);
-        link.heard(2, 0);
+        link.received(2, 0);
         link.closed(2, 0, 0);
         assert_eq!(
             link.state,
@@ -210,7 +210,7 @@ mod tests {
         link.opened(3, 0);
         assert_eq!(link.tick(true, SILENCE_MS, 0), Step::Wait);
         assert_eq!(link.tick(true, SILENCE_MS + 1, 0), Step::Cancel(3));
-        assert!(!link.heard(3, SILENCE_MS + 2));
+        assert!(!link.received(3, SILENCE_MS + 2));
         assert!(!link.closed(3, SILENCE_MS + 2, 0));
     }
 

@@ -75,7 +75,7 @@ impl Membership {
     }
 
     /// Whether the lease is left to the VMs of another module. Where these come to nothing it is taken again.
-    pub(crate) fn stands_back(&self, now_ms: Millis) -> bool {
+    pub(crate) fn yields_lease(&self, now_ms: Millis) -> bool {
         self.may_be_succeeded(now_ms.saturating_add(SUCCESSION_MS - lease::LEASE_MS))
     }
 }
@@ -102,8 +102,8 @@ mod tests {
         member.of_module(b"one");
         assert!(!member.started_beside(b"one", 5_000) && !member.may_be_succeeded(5_000));
         assert!(member.started_beside(b"two", 5_000));
-        assert!(member.may_be_succeeded(5_000) && member.stands_back(5_000));
-        assert!(!member.stands_back(5_000 + lease::LEASE_MS));
+        assert!(member.may_be_succeeded(5_000) && member.yields_lease(5_000));
+        assert!(!member.yields_lease(5_000 + lease::LEASE_MS));
         assert!(member.may_be_succeeded(4_999 + SUCCESSION_MS) && !member.may_be_succeeded(5_000 + SUCCESSION_MS));
         assert!(!member.may_be_succeeded(1_000), "a clock that was set back");
         member.of_module(&[b'x'; 65]);

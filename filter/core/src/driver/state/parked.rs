@@ -82,7 +82,7 @@ pub struct Parked {
 }
 
 impl Parked {
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_space(&self) -> bool {
         self.tickets.len() < MAX_PARKED
     }
 

@@ -93,8 +93,8 @@ impl StalenessGuard {
                 .and_then(|(bytes, _)| bytes.try_into().ok())
                 .map_or(0, u64::from_le_bytes)
         };
-        let heard = time(keys::CATCHING_UP).clamp(since, since.saturating_add(LONGEST_MS));
-        if time(keys::IN_SYNC) > since || now_ms.abs_diff(since) > PATIENCE_MS + (heard - since) {
+        let catching_up = time(keys::CATCHING_UP).clamp(since, since.saturating_add(LONGEST_MS));
+        if time(keys::IN_SYNC) > since || now_ms.abs_diff(since) > PATIENCE_MS + (catching_up - since) {
             self.since = None;
         }
         self.since.is_some()

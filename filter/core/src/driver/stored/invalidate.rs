@@ -19,18 +19,23 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        asked: &CacheRequest<'_>,
+        request: &CacheRequest<'_>,
         route: &RoutePolicy,
         status: u16,
         response: &Fields<'_>,
     ) {
         let is_read = route.content.reads_all() && exchange.content.is_unseen();
-        if !asked.method.is_unsafe() || is_read {
+        if !request.method.is_unsafe() || is_read {
             return;
         }
         let mut stamped = false;
-        for target in invalidation::targets(asked.method, &asked.target, status, response) {
-            let key = cache::CacheKey::new(&route.key, &target.as_target(), &asked.fields, &self.key_secret.secret);
+        for target in invalidation::targets(request.method, &request.target, status, response) {
+            let key = cache::CacheKey::new(
+                &route.key,
+                &target.as_target(),
+                &request.fields,
+                &self.key_secret.secret,
+            );
             // A stamp and not a removal: it reaches every variant and identity of the URL, and a fetch still in flight.
             if self
                 .invalidation_log
@@ -45,14 +50,14 @@ impl Vm {
         }
         if stamped {
             // Other workers hear of a stamp in a moment; of what was sent where this request was, they find nothing from now on.
-            self.ask_route(ctx.host, exchange, asked.target.authority);
+            self.learned.ask_route(ctx.host, exchange, request.target.authority);
             if let Some(routed) = &exchange.routed {
-                let key = self.key_under(routed, asked, route);
+                let key = self.key_under(routed, request, route);
                 self.store.remove(ctx.host, key.as_bytes());
             }
         }
         if (200..400).contains(&status) {
-            let host_name = crate::http::target::normalize_authority(asked.target.scheme, asked.target.authority);
+            let host_name = crate::http::target::normalize_authority(request.target.scheme, request.target.authority);
             for group in groups::invalidated(response) {
                 let tag = groups::group_tag(&group);
                 let purge = PurgeTarget::tag(&host_name, &tag);
@@ -64,7 +69,7 @@ impl Vm {
             }
         }
         if stamped {
-            self.tell_others(ctx, Wake::InvalidationLog);
+            self.wake_others(ctx, Wake::InvalidationLog);
         }
     }
 }

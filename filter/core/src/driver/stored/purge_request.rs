@@ -5,7 +5,7 @@ use crate::driver::exchange::{Exchange, Flow};
 use crate::driver::fetches::tier_offer;
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
-use crate::driver::reply::answer::Problem;
+use crate::driver::reply::answer::{Problem, answer_problem};
 use crate::driver::shared::registry;
 use crate::driver::shared::wake::Wake;
 use crate::driver::vm::Vm;
@@ -52,7 +52,7 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         exchange: &mut Exchange,
-        asked: &CacheRequest<'_>,
+        request: &CacheRequest<'_>,
     ) -> Flow {
         let address = ctx.host.property(b"source\0address").unwrap_or_default();
         let source = match self.purging_source(&address) {
@@ -60,10 +60,10 @@ impl Vm {
             Err(problem) => {
                 let retry: &[(&[u8], &[u8])] = &[(b"retry-after", b"1")];
                 let more = if problem.status == 429 { retry } else { &[] };
-                return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), more);
+                return answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), more);
             }
         };
-        let soft = asked
+        let soft = request
             .fields
             .get(b"x-purge")
             .is_some_and(|how| how.eq_ignore_ascii_case(b"soft"));
@@ -73,15 +73,15 @@ impl Vm {
             soft,
             ..PurgeCommand::default()
         };
-        let by_tags = groups::FIELDS.iter().any(|field| asked.fields.has(field));
-        let tags = groups::tags(&asked.fields).filter(|tags| tags.len() <= MAX_TAGS);
+        let by_tags = groups::FIELDS.iter().any(|field| request.fields.has(field));
+        let tags = groups::tags(&request.fields).filter(|tags| tags.len() <= MAX_TAGS);
         let unclear = match &tags {
             None => Some((
                 "too_many_tags",
                 "A purge names 64 tags at most, of 1,024 bytes each; nothing was purged",
             )),
             Some(tags) if by_tags && tags.is_empty() => Some(("no_tag_named", "The field names no tag")),
-            Some(_) if !by_tags && has_wildcard(asked.target.path) => Some((
+            Some(_) if !by_tags && has_wildcard(request.target.path) => Some((
                 "wildcard",
                 "A purge takes no wildcards: use the prefix of POST /cache/purge at the control plane, or %2A for an asterisk; nothing was purged",
             )),
@@ -94,9 +94,9 @@ impl Vm {
                 code,
                 title,
             };
-            return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
+            return answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
         }
-        let target = &asked.target;
+        let target = &request.target;
         // In canonical form, which is text whatever the client has sent.
         let url = [
             target.scheme,
@@ -111,7 +111,7 @@ impl Vm {
                 code: "purge_too_long",
                 title: "A purge names 8 KiB at most",
             };
-            return self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
+            return answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &[]);
         }
         let commands: Vec<PurgeCommand> = if tags.is_empty() {
             vec![command(Kind::Url, &url)]
@@ -124,7 +124,7 @@ impl Vm {
             .iter()
             .try_for_each(|command| self.purge(ctx, command).map(drop));
         if done.is_ok() {
-            self.purge_in_tier(ctx, asked, &tags);
+            self.purge_in_tier(ctx, request, &tags);
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             self.recorder.client_purge(ClientPurge {
                 source,
@@ -152,13 +152,13 @@ impl Vm {
                 title: "The purge could not be recorded; nothing was purged",
             },
         };
-        self.answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &matched)
+        answer_problem(ctx.host, exchange, &problem, &CacheStatus::default(), &matched)
     }
 
-    fn purge_in_tier(&mut self, ctx: Ctx<'_, impl Host>, asked: &CacheRequest<'_>, tags: &[Vec<u8>]) {
+    fn purge_in_tier(&mut self, ctx: Ctx<'_, impl Host>, request: &CacheRequest<'_>, tags: &[Vec<u8>]) {
         if tags.is_empty() {
-            let route = std::rc::Rc::clone(self.policies.route(asked.target.authority, asked.target.path));
-            let key = CacheKey::new(&route.key, &asked.target, &asked.fields, &self.key_secret.secret);
+            let route = std::rc::Rc::clone(self.policies.route(request.target.authority, request.target.path));
+            let key = CacheKey::new(&route.key, &request.target, &request.fields, &self.key_secret.secret);
             self.invalidate_in_tier(ctx, tier_offer::url_subject(&key));
         }
         for tag in tags {

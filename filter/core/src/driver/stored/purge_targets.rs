@@ -70,12 +70,16 @@ impl Vm {
     }
 
     /// Goes on counting what a purge in force has matched, and removes what it has made unusable, so that it is counted once.
-    pub(crate) fn count_after(&mut self, ctx: Ctx<'_, impl Host>, asked: &CountCommand) -> Result<PurgeCount, String> {
-        let targets = self.targets_of(&asked.targets).ok_or("a target cannot be read")?;
+    pub(crate) fn count_after(
+        &mut self,
+        ctx: Ctx<'_, impl Host>,
+        command: &CountCommand,
+    ) -> Result<PurgeCount, String> {
+        let targets = self.targets_of(&command.targets).ok_or("a target cannot be read")?;
         let (mut count, mut gone) = (PurgeCount::default(), Vec::new());
         self.invalidation_log.refresh(ctx.host, ctx.now_ms);
-        let next = self.visit_meant(ctx.host, &targets, asked.cursor, ctx.now_ms, &mut |entry, verdict| {
-            if entry.purge_generation.number() >= asked.stamp {
+        let next = self.visit_meant(ctx.host, &targets, command.cursor, ctx.now_ms, &mut |entry, verdict| {
+            if entry.purge_generation.number() >= command.stamp {
                 count.newer += 1;
             } else {
                 count.matched += 1;
@@ -87,7 +91,7 @@ impl Vm {
         for id in gone {
             self.store.discard(ctx.host, id);
         }
-        count.stamp = asked.stamp;
+        count.stamp = command.stamp;
         Ok(finished(count, next))
     }
 

@@ -16,7 +16,7 @@ use std::rc::Rc;
 impl Vm {
     /// The response head came: if it is the upstream's, the call is decided, however long its content takes.
     pub(crate) fn count_head(&mut self, ctx: Ctx<'_, impl Host>, forwarded: &mut Forwarded) {
-        if let Some(class) = forwarded.verdict.said.filter(|_| forwarded.is_answered()) {
+        if let Some(class) = forwarded.verdict.reported.filter(|_| forwarded.is_answered()) {
             self.count_answer(ctx, forwarded, class);
         }
     }
@@ -29,15 +29,6 @@ impl Vm {
                 forwarded,
                 OutcomeClass::Status(200),
             );
-        }
-    }
-
-    /// Trailers came: of a gRPC call they say how it ended.
-    pub(crate) fn note_trailers(&mut self, host: &impl Host, forwarded: &mut Forwarded) {
-        if matches!(forwarded.verdict.kind, Kind::Grpc { .. })
-            && let Ok(map) = host.header_map(MapKind::ResponseTrailers)
-        {
-            forwarded.verdict.note_grpc(&Fields::from(header_map::parse(&map)));
         }
     }
 
@@ -66,8 +57,17 @@ impl Vm {
                 self.upstreams
                     .breakers
                     .fail_late(ctx.host, &counted, &policies.breaker, ctx.now_ms, ctx.host.random());
-            self.tell(ctx.host, transition);
+            self.report_transition(ctx.host, transition);
         }
+    }
+}
+
+/// Trailers came: of a gRPC call they say how it ended.
+pub(crate) fn note_trailers(host: &impl Host, forwarded: &mut Forwarded) {
+    if matches!(forwarded.verdict.kind, Kind::Grpc { .. })
+        && let Ok(map) = host.header_map(MapKind::ResponseTrailers)
+    {
+        forwarded.verdict.note_grpc(&Fields::from(header_map::parse(&map)));
     }
 }
 
@@ -94,7 +94,7 @@ impl Forwarded {
             response_flags(host)
         };
         if flags == 0 && answered {
-            return self.verdict.said.unwrap_or(OutcomeClass::Status(self.status));
+            return self.verdict.reported.unwrap_or(OutcomeClass::Status(self.status));
         }
         let details = host.property(b"response\0code_details").unwrap_or_default();
         let class = classify(flags, &details, self.status);

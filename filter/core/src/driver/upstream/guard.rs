@@ -90,7 +90,7 @@ impl Vm {
             .acquire(ctx.host, name, &policies.breaker, &call, ctx.now_ms, || {
                 ctx.host.random()
             });
-        self.tell(ctx.host, decided.transition);
+        self.report_transition(ctx.host, decided.transition);
         decided.leave
     }
 
@@ -113,7 +113,7 @@ impl Vm {
                 ctx.now_ms,
                 || ctx.host.random(),
             );
-            self.tell(ctx.host, transition);
+            self.report_transition(ctx.host, transition);
         }
     }
 
@@ -141,11 +141,11 @@ impl Vm {
         let transitions = breaker::sweep(ctx.host, &self.policies.breaker, alive, ctx.now_ms);
         transitions
             .into_iter()
-            .for_each(|transition| self.tell(ctx.host, Some(transition)));
+            .for_each(|transition| self.report_transition(ctx.host, Some(transition)));
     }
 
     /// Logs a transition and has the leader report it at once.
-    pub(crate) fn tell(&mut self, host: &impl Host, transition: Option<Transition>) {
+    pub(crate) fn report_transition(&mut self, host: &impl Host, transition: Option<Transition>) {
         let Some(transition) = transition else { return };
         host.log(LogLevel::Warn, &sentence(&transition));
         self.recorder.event(BreakerEvent {
@@ -193,7 +193,7 @@ impl Vm {
         let transition =
             breaker::apply_override(ctx.host, &apply_override.upstream, policy, forced, until_ms, ctx.now_ms)
                 .map_err(|error| format!("the breaker's record could not be written: {error}"))?;
-        self.tell(ctx.host, transition);
+        self.report_transition(ctx.host, transition);
         Ok(json!({ "upstream": apply_override.upstream }))
     }
 }

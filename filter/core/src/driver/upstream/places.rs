@@ -37,7 +37,7 @@ impl Vm {
 
     /// Somebody waits for a place: the other workers are asked for those that they do not need, now or after their calls.
     pub(crate) fn ask_for_places(&self, ctx: Ctx<'_, impl Host>) {
-        self.tell_others(ctx, Wake::Share);
+        self.wake_others(ctx, Wake::Share);
     }
 
     /// Requests wait for places in other workers: gives them what is not in use. Those that wait here ask anew, behind them.
@@ -56,7 +56,7 @@ impl Vm {
                 .limiter
                 .renew(ctx.host, self.uid, &policies.limit, generous, &self.parked, ctx.now_ms);
         if generous && freed {
-            self.tell_others(ctx, Wake::Place);
+            self.wake_others(ctx, Wake::Place);
         }
     }
 

@@ -109,8 +109,8 @@ impl Vm {
         }
     }
 
-    /// Tells the other VMs that this one has started, and of which module it is.
-    pub(crate) fn tell_started(&self, host: &impl Host) {
+    /// Announces to the other VMs that this one has started, and of which module it is.
+    pub(crate) fn announce_start(&self, host: &impl Host) {
         let item = [&[Wake::Started.byte()], self.membership.module().as_bytes()].concat();
         for vm in registry::vms(host, host.steady_ms()) {
             if vm.uid != self.uid {
@@ -129,7 +129,8 @@ impl Vm {
         }
     }
 
-    pub(crate) fn wake_others(&self, ctx: Ctx<'_, impl Host>) {
+    /// Wakes the other VMs for new settings, naming this VM's queue for their acknowledgements.
+    pub(crate) fn announce_settings(&self, ctx: Ctx<'_, impl Host>) {
         let mut item = vec![Wake::Settings.byte()];
         item.extend_from_slice(&self.queue.to_le_bytes());
         for vm in registry::vms(ctx.host, ctx.steady_ms()) {
@@ -141,7 +142,7 @@ impl Vm {
     }
 
     /// Wakes the other VMs.
-    pub(crate) fn tell_others(&self, ctx: Ctx<'_, impl Host>, what: Wake) {
+    pub(crate) fn wake_others(&self, ctx: Ctx<'_, impl Host>, what: Wake) {
         for vm in registry::vms(ctx.host, ctx.steady_ms())
             .iter()
             .filter(|vm| vm.uid != self.uid)

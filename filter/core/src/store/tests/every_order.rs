@@ -5,7 +5,7 @@
 
 use super::super::codec::{key_hash, page_of};
 use super::*;
-use crate::shared_map::explore::{Data, Standing, Stepped, Work, explore_seeing};
+use crate::shared_map::explore::{Data, Stepped, Work, WorkerState, explore_seeing};
 use crate::shared_map::keys;
 use std::collections::HashSet;
 
@@ -79,7 +79,7 @@ fn real(map: &impl SharedMap, page: u16) -> Counts {
         ..Counts::default()
     };
     let (bytes, _) = map.get(&keys::page(page)).unwrap();
-    others.plus(Page::decode(&bytes).unwrap().tally())
+    others.plus(Page::decode(&bytes).unwrap().counts())
 }
 
 /// At no time the ledger shows less than there is; in the end, after a sweep, exactly what there is, and nothing is left lying. What
@@ -89,7 +89,7 @@ fn every_order(
     work: &[Work<'_>],
     deaths: usize,
     calls: usize,
-    check: impl Fn(&Data, &[Standing]),
+    check: impl Fn(&Data, &[WorkerState]),
 ) -> usize {
     let (_, page) = neighbours();
     let mut swept = HashSet::new();
@@ -98,8 +98,8 @@ fn every_order(
         let enough = shown.entries >= real.entries && shown.bytes >= real.bytes && shown.keys >= real.keys;
         assert!(enough, "{shown:?} {real:?}");
     };
-    explore_seeing(map, work, deaths, calls, covered, |data, standing| {
-        check(data, standing);
+    explore_seeing(map, work, deaths, calls, covered, |data, workers| {
+        check(data, workers);
         let slots = (0..4).map(|slot| data.get(&keys::slot(page, slot)).map(|(bytes, _)| bytes));
         let bytes = |key: &[u8]| data.get(key).map(|(bytes, _)| bytes);
         let held = (bytes(keys::LEDGER), bytes(&keys::page(page)), slots.collect::<Vec<_>>());
@@ -107,8 +107,8 @@ fn every_order(
             let data = data.clone();
             store(ROOMY).sweep_all(&data, &InvalidationLog::default(), START + 64);
             store(ROOMY).sweep_all(&data, &InvalidationLog::default(), START + 64);
-            assert_eq!(ledger(&data).total, truth(&data), "{standing:?}");
-            assert_eq!(orphans(&data), 0, "{standing:?}");
+            assert_eq!(ledger(&data).total, truth(&data), "{workers:?}");
+            assert_eq!(orphans(&data), 0, "{workers:?}");
         }
     })
 }
@@ -120,18 +120,18 @@ fn heals(data: &Data, n: u64) {
     assert_eq!(version(&mut store(ROOMY), &data, n), Some(0));
 }
 
-fn none_dead(standing: &[Standing]) -> bool {
-    !standing.contains(&Standing::Dead)
+fn none_dead(workers: &[WorkerState]) -> bool {
+    !workers.contains(&WorkerState::Dead)
 }
 
 #[test]
 fn two_that_store_beside_each_other() {
     let ([one, two, _], _) = neighbours();
     let (first, second) = (insert(ROOMY, one, 1), insert(ROOMY, two, 2));
-    let states = every_order(&seeded(), &[&first, &second], 1, CALLS, |data, standing| {
-        for ((n, stored), standing) in [(one, 1), (two, 2)].into_iter().zip(standing) {
-            let told = standing.result() == Some("stored");
-            assert!(standing.result() != Some("failed"), "room for both");
+    let states = every_order(&seeded(), &[&first, &second], 1, CALLS, |data, workers| {
+        for ((n, stored), workers) in [(one, 1), (two, 2)].into_iter().zip(workers) {
+            let told = workers.result() == Some("stored");
+            assert!(workers.result() != Some("failed"), "room for both");
             assert!(!told || version(&mut store(ROOMY), data, n) == Some(stored));
         }
     });
@@ -144,11 +144,11 @@ fn two_that_store_the_same() {
     let map = seeded();
     put(&mut store(ROOMY), &map, two, START).unwrap();
     let (first, second) = (insert(ROOMY, one, 1), insert(ROOMY, one, 2));
-    every_order(&map, &[&first, &second], 1, CALLS, |data, standing| {
+    every_order(&map, &[&first, &second], 1, CALLS, |data, workers| {
         let found = version(&mut store(ROOMY), data, one);
-        assert!(matches!(found, None | Some(1 | 2)), "{found:?} {standing:?}");
-        let both = standing.iter().all(|one| one.result() == Some("stored"));
-        assert!(!both || found.is_some(), "one was not held up: {standing:?}");
+        assert!(matches!(found, None | Some(1 | 2)), "{found:?} {workers:?}");
+        let both = workers.iter().all(|one| one.result() == Some("stored"));
+        assert!(!both || found.is_some(), "one was not held up: {workers:?}");
         assert_eq!(version(&mut store(ROOMY), data, two), Some(0), "a neighbour");
         heals(data, one);
     });
@@ -179,9 +179,9 @@ fn one_that_evicts_while_another_uses_what_goes() {
     let map = seeded();
     put(&mut store(TIGHT), &map, one, START).unwrap();
     let (evict, hit) = (insert(TIGHT, two, 1), use_and_flush(one));
-    every_order(&map, &[&evict, &hit], 1, CALLS, |data, standing| {
+    every_order(&map, &[&evict, &hit], 1, CALLS, |data, workers| {
         let found = version(&mut store(TIGHT), data, two);
-        assert!(!none_dead(standing) || found == Some(1), "{standing:?}");
+        assert!(!none_dead(workers) || found == Some(1), "{workers:?}");
         assert!(ledger(data).total.fits(&limits(TIGHT.0, TIGHT.1)));
     });
 }
@@ -204,11 +204,11 @@ fn one_that_discards_while_another_replaces() {
     let map = seeded();
     let id = put(&mut store(ROOMY), &map, one, START).unwrap().id;
     let (gone, again) = (discard(id), insert(ROOMY, one, 1));
-    every_order(&map, &[&gone, &again], 1, CALLS, |data, standing| {
+    every_order(&map, &[&gone, &again], 1, CALLS, |data, workers| {
         let found = version(&mut store(ROOMY), data, one);
-        let discarded = standing[0].result().is_some();
-        assert!(!discarded || found != Some(0), "what was discarded: {standing:?}");
-        assert!(matches!(found, None | Some(0 | 1)), "{found:?} {standing:?}");
+        let discarded = workers[0].result().is_some();
+        assert!(!discarded || found != Some(0), "what was discarded: {workers:?}");
+        assert!(matches!(found, None | Some(0 | 1)), "{found:?} {workers:?}");
         heals(data, one);
     });
 }
@@ -223,9 +223,9 @@ fn one_that_sweeps_while_another_stores_or_discards() {
     assert_eq!(ledger(&map).cursor, page);
     let (gone, more) = (discard(id), insert(ROOMY, two, 1));
     for (other, lasts) in [(&more as Work<'_>, true), (&gone as Work<'_>, false)] {
-        every_order(&map, &[&sweep, other], 1, CALLS, |data, standing| {
+        every_order(&map, &[&sweep, other], 1, CALLS, |data, workers| {
             let kept = version(&mut store(ROOMY), data, one).is_some();
-            assert!(kept || !lasts, "{standing:?}");
+            assert!(kept || !lasts, "{workers:?}");
         });
     }
 }

@@ -80,7 +80,7 @@ fn truth(map: &impl SharedMap) -> Counts {
     let pages = (0..PAGES).filter_map(|number| map.get(&keys::page(number)));
     pages
         .filter_map(|(bytes, _)| Page::decode(&bytes))
-        .fold(Counts::default(), |sum, page| sum.plus(page.tally()))
+        .fold(Counts::default(), |sum, page| sum.plus(page.counts()))
 }
 
 fn ledger(map: &impl SharedMap) -> Ledger {

@@ -12,12 +12,12 @@ fn slot() -> Lane {
     Lane::Slot("api".to_owned())
 }
 
-struct Lot {
+struct Fixture {
     parked: Parked,
     exchange: SharedExchange,
 }
 
-impl Lot {
+impl Fixture {
     fn new() -> Self {
         Self {
             parked: Parked::default(),
@@ -41,94 +41,97 @@ impl Lot {
 
 #[test]
 fn a_lane_goes_in_the_order_of_its_coming_and_nobody_goes_twice() {
-    let mut lot = Lot::new();
-    let [first, second, third] = [0, 1, 2].map(|at| lot.park(slot(), at, 1_000));
-    let other = lot.park(Lane::Flight(7), 0, 1_000);
-    assert_eq!(lot.parked.first(&slot()), Some(first));
+    let mut fixture = Fixture::new();
+    let [first, second, third] = [0, 1, 2].map(|at| fixture.park(slot(), at, 1_000));
+    let other = fixture.park(Lane::Flight(7), 0, 1_000);
+    assert_eq!(fixture.parked.first(&slot()), Some(first));
     assert_eq!(
-        (lot.parked.waiting(&slot()), lot.parked.waiting_for_place("api")),
+        (fixture.parked.waiting(&slot()), fixture.parked.waiting_for_place("api")),
         (3, 3)
     );
-    assert!(lot.parked.make_ready(first, stored()).is_ok());
+    assert!(fixture.parked.make_ready(first, stored()).is_ok());
     assert!(
-        lot.parked.make_ready(first, stored()).is_err(),
+        fixture.parked.make_ready(first, stored()).is_err(),
         "its wait is over already"
     );
-    assert_eq!(lot.parked.all(&slot()), [second, third]);
-    assert!(lot.parked.make_ready(other, stored()).is_ok());
-    assert_eq!(lot.ready(), [first, other]);
-    assert!(lot.parked.make_ready(first, stored()).is_err(), "it has gone on");
-    assert_eq!(lot.parked.upstreams(), ["api"]);
+    assert_eq!(fixture.parked.all(&slot()), [second, third]);
+    assert!(fixture.parked.make_ready(other, stored()).is_ok());
+    assert_eq!(fixture.ready(), [first, other]);
+    assert!(fixture.parked.make_ready(first, stored()).is_err(), "it has gone on");
+    assert_eq!(fixture.parked.upstreams(), ["api"]);
 }
 
 #[test]
 fn whoever_leaves_hands_back_what_had_come() {
-    let mut lot = Lot::new();
-    let (waits, goes) = (lot.park(slot(), 0, 1_000), lot.park(slot(), 0, 1_000));
-    assert!(lot.parked.make_ready(goes, Arrival::Place { placed: true }).is_ok());
-    let (_, arrival) = lot.parked.leave(goes).unwrap();
+    let mut fixture = Fixture::new();
+    let (waits, goes) = (fixture.park(slot(), 0, 1_000), fixture.park(slot(), 0, 1_000));
+    assert!(fixture.parked.make_ready(goes, Arrival::Place { placed: true }).is_ok());
+    let (_, arrival) = fixture.parked.leave(goes).unwrap();
     assert!(matches!(arrival, Some(Arrival::Place { placed: true })));
-    let (ticket, arrival) = lot.parked.leave(waits).unwrap();
+    let (ticket, arrival) = fixture.parked.leave(waits).unwrap();
     assert!(arrival.is_none() && ticket.pending.request == b"map" && *ticket.lane() == slot());
-    assert!(lot.parked.leave(waits).is_none() && !lot.parked.has_ready());
-    assert!(lot.parked.overdue(u64::MAX).is_empty() && lot.parked.upstreams().is_empty());
+    assert!(fixture.parked.leave(waits).is_none() && !fixture.parked.has_ready());
+    assert!(fixture.parked.overdue(u64::MAX).is_empty() && fixture.parked.upstreams().is_empty());
 }
 
 #[test]
 fn deadlines_are_one_queue_for_all_lanes() {
-    let mut lot = Lot::new();
-    let late = lot.park(slot(), 0, 300);
-    let early = lot.park(Lane::Flight(7), 0, 100);
-    let tier = lot.park(Lane::Tier, 0, 200);
-    assert!(lot.parked.overdue(99).is_empty());
-    assert_eq!(lot.parked.overdue(100), [early]);
-    assert_eq!(lot.parked.overdue(250), [early, tier], "until somebody ends it");
-    lot.parked.all_wait_on(&Lane::Flight(7), 400, 250);
-    assert!(lot.parked.make_ready(tier, Arrival::Overdue).is_ok());
-    assert!(lot.parked.overdue(250).is_empty());
-    assert_eq!(lot.parked.overdue(500), [late, early]);
+    let mut fixture = Fixture::new();
+    let late = fixture.park(slot(), 0, 300);
+    let early = fixture.park(Lane::Flight(7), 0, 100);
+    let tier = fixture.park(Lane::Tier, 0, 200);
+    assert!(fixture.parked.overdue(99).is_empty());
+    assert_eq!(fixture.parked.overdue(100), [early]);
+    assert_eq!(fixture.parked.overdue(250), [early, tier], "until somebody ends it");
+    fixture.parked.all_wait_on(&Lane::Flight(7), 400, 250);
+    assert!(fixture.parked.make_ready(tier, Arrival::Overdue).is_ok());
+    assert!(fixture.parked.overdue(250).is_empty());
+    assert_eq!(fixture.parked.overdue(500), [late, early]);
 }
 
 #[test]
 fn to_wait_on_never_shortens_a_wait() {
-    let mut lot = Lot::new();
-    let [short, long] = [100, 900].map(|until| lot.park(Lane::Flight(7), 0, until));
-    lot.parked.all_wait_on(&Lane::Flight(7), 500, 150);
-    assert_eq!(lot.parked.overdue(500), [short]);
-    assert_eq!(lot.parked.overdue(900), [short, long]);
+    let mut fixture = Fixture::new();
+    let [short, long] = [100, 900].map(|until| fixture.park(Lane::Flight(7), 0, until));
+    fixture.parked.all_wait_on(&Lane::Flight(7), 500, 150);
+    assert_eq!(fixture.parked.overdue(500), [short]);
+    assert_eq!(fixture.parked.overdue(900), [short, long]);
 }
 
 #[test]
 fn a_clock_that_jumps_ends_waits_and_does_not_prolong_them() {
-    let mut lot = Lot::new();
-    let old = lot.park(slot(), 1_000, 6_000);
-    assert!(lot.parked.overdue(990).is_empty(), "set right by a few milliseconds");
-    let ahead = lot.park(slot(), 1_000_000, 1_005_000);
+    let mut fixture = Fixture::new();
+    let old = fixture.park(slot(), 1_000, 6_000);
     assert!(
-        lot.parked.overdue(5_000).contains(&ahead),
+        fixture.parked.overdue(990).is_empty(),
+        "set right by a few milliseconds"
+    );
+    let ahead = fixture.park(slot(), 1_000_000, 1_005_000);
+    assert!(
+        fixture.parked.overdue(5_000).contains(&ahead),
         "it began to wait at a time that is ahead now"
     );
-    assert!(!lot.parked.overdue(5_001).contains(&old));
-    lot.parked.all_wait_on(&slot(), 9_000, 5_001);
-    assert!(lot.parked.overdue(5_002).is_empty());
+    assert!(!fixture.parked.overdue(5_001).contains(&old));
+    fixture.parked.all_wait_on(&slot(), 9_000, 5_001);
+    assert!(fixture.parked.overdue(5_002).is_empty());
     assert_eq!(
-        lot.parked.overdue(10_000_000),
+        fixture.parked.overdue(10_000_000),
         [old, ahead],
         "ahead: every wait is over"
     );
-    lot.parked.leave(ahead);
-    let again = lot.park(slot(), 10_000_001, 10_005_000);
-    assert_eq!(lot.parked.overdue(2_000), [again], "back once more");
+    fixture.parked.leave(ahead);
+    let again = fixture.park(slot(), 10_000_001, 10_005_000);
+    assert_eq!(fixture.parked.overdue(2_000), [again], "back once more");
 }
 
 #[test]
 fn there_is_room_for_so_many() {
-    let mut lot = Lot::new();
+    let mut fixture = Fixture::new();
     for _ in 0..MAX_PARKED {
-        assert!(lot.parked.has_room());
-        lot.park(Lane::Flight(7), 0, 1_000);
+        assert!(fixture.parked.has_space());
+        fixture.park(Lane::Flight(7), 0, 1_000);
     }
-    assert!(!lot.parked.has_room());
-    lot.parked.leave(TicketId(1));
-    assert!(lot.parked.has_room());
+    assert!(!fixture.parked.has_space());
+    fixture.parked.leave(TicketId(1));
+    assert!(fixture.parked.has_space());
 }

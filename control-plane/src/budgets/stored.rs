@@ -56,7 +56,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             format!(
                 "{}, {}, {}",
                 operations::RUNNING,
-                operations::KEPT,
+                operations::MAX_OPERATIONS,
                 time(Duration::from_millis(operations::REMEMBERED_MS))
             ),
             "`operations/register.rs`",
@@ -74,7 +74,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "experiments remembered; a text, Envoys named, the change",
             format!(
                 "{}; {} characters, {}, {}",
-                experiments::KEPT,
+                experiments::MAX_EXPERIMENTS,
                 experiments::TEXT,
                 experiments::NAMED,
                 bytes(experiments::CHANGE)
@@ -113,7 +113,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
             "violations kept of an Envoy: how many, a path, a message",
             format!(
                 "{}, {} bytes, {} bytes",
-                fleet::MAX_TOLD,
+                fleet::MAX_VIOLATIONS,
                 fleet::MAX_PATH,
                 fleet::MAX_MESSAGE
             ),
@@ -226,7 +226,7 @@ pub(super) fn rows(set: &Config) -> Vec<Row> {
         ),
         (
             "settings that an Envoy tells where there are none",
-            bytes(reported::MAX_TOLD),
+            bytes(reported::MAX_DOCUMENT),
             "`reported.rs`",
             "control-plane/domain/src/settings/reported.rs",
             "no_more_is_taken_than_a_document_can_be",

@@ -43,8 +43,8 @@ impl Crate {
         files.map(|module| (module.file.as_str(), module.text.as_str(), module.lines))
     }
 
-    /// The arrows between what is at the top: the rooms.
-    pub(crate) fn rooms(&self) -> Arrows {
+    /// The arrows between the modules at the top.
+    pub(crate) fn top_modules(&self) -> Arrows {
         self.levels().remove(&Way::new()).unwrap_or_default()
     }
 
@@ -195,8 +195,8 @@ fn shown(text: &str, way: &Way, modules: &BTreeMap<Way, Module>) -> BTreeMap<Str
             } else {
                 absolute(&path, way).unwrap_or_default()
             };
-            // What a room shows of another room is its own.
-            let is_own = way.first().is_none_or(|room| from.first() == Some(room));
+            // What a module shows of another one is its own.
+            let is_own = way.first().is_none_or(|module| from.first() == Some(module));
             if let Some(name) = name.filter(|_| is_own && !from.is_empty() && path.len() > 1) {
                 shows.insert(name, from);
             }
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn paths_of_every_kind_lead_to_where_things_are() {
-        let rooms = made(&[
+        let modules = made(&[
             ("main.rs", "mod a;\nmod b;\nmod c;\nmod d;\n"),
             ("a/mod.rs", "mod deep;\n"),
             (
@@ -319,9 +319,9 @@ mod tests {
                 "// crate::a\nuse std::c;\n\n#[cfg(test)]\nmod tests {\n    use crate::a;\n}\n",
             ),
         ])
-        .rooms();
-        assert_eq!(rooms["a"].keys().collect::<Vec<_>>(), ["b", "c", "d"]);
-        assert!(rooms["d"].is_empty(), "{rooms:?}");
+        .top_modules();
+        assert_eq!(modules["a"].keys().collect::<Vec<_>>(), ["b", "c", "d"]);
+        assert!(modules["d"].is_empty(), "{modules:?}");
     }
 
     #[test]
@@ -365,6 +365,6 @@ mod tests {
             ("b.rs", "use crate::a;"),
         ];
         assert_eq!(circles(&files), 0);
-        assert!(!made(&files).rooms().contains_key("b"));
+        assert!(!made(&files).top_modules().contains_key("b"));
     }
 }

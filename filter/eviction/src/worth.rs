@@ -1,11 +1,11 @@
-//! What a stored response is worth for the memory it takes: the order in which the policy `gdsf` lets responses go, in the filter's store
-//! and in the control plane's prediction.
+//! What a stored response is worth for the memory it takes: the order in which [`Policy::Gdsf`](crate::Policy::Gdsf) evicts.
 
 /// Greatest cost class: 2^15 ms and more.
 pub const MAX_COST: u8 = 15;
 
 /// What a response cost to fetch, as a class: the power of two of milliseconds, rounded up; 0 for 1 ms and less, and where it is not known.
 #[must_use]
+#[inline]
 pub fn cost(fetch_ms: u64) -> u8 {
     let class = fetch_ms
         .max(1)
@@ -14,11 +14,21 @@ pub fn cost(fetch_ms: u64) -> u8 {
     u8::try_from(class).unwrap_or(MAX_COST).min(MAX_COST)
 }
 
+/// The cost class of a stored response that was replaced by a newer one.
+///
+/// A validation is quicker than the fetch that would come after an eviction. So a lower cost is believed one class at a time.
+#[must_use]
+#[inline]
+pub fn replaced_cost(old: u8, new: u8) -> u8 {
+    new.max(old.saturating_sub(1))
+}
+
 /// What a response is worth, whose hits count half for each ten minutes without one: the least goes first.
 ///
 /// After GreedyDual-Size-Frequency (Cherkasova, HPL-98-69R1, 1998): hits times cost by size, but with the square root of cost by size. With
 /// the whole of it a slow response pushes out hundreds of quick ones; with the root nearly as much time is saved, and many more requests are hits.
 #[must_use]
+#[inline]
 pub fn worth(hits: u16, cost: u8, bytes: u32) -> u64 {
     // 2^(cost / 2) in 1,024ths.
     let odd = cost.min(MAX_COST) & 1 == 1;
@@ -45,6 +55,14 @@ mod tests {
         ] {
             assert_eq!(cost(ms), class, "{ms} ms");
         }
+    }
+
+    #[test]
+    fn a_lower_cost_is_believed_one_class_at_a_time() {
+        assert_eq!(
+            (replaced_cost(9, 2), replaced_cost(2, 9), replaced_cost(0, 0)),
+            (8, 9, 0)
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The experiments that are remembered, on disk too, and who hears of them.
+//! The experiments that are remembered, on disk too, and the reports of them.
 
 use crate::kernel::clock::now_ms;
 use crate::kernel::events::{Event, Events};
@@ -17,23 +17,23 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Default)]
 struct Known {
     all: Experiments,
-    /// The revision that an experiment tries, and when whoever judges it was last heard of here.
-    heard: Option<(u64, Millis)>,
+    /// The revision that an experiment tries, and when its judge last reported here.
+    last_report: Option<(u64, Millis)>,
     /// Those that ended here, by how.
     ended: BTreeMap<&'static str, u64>,
 }
 
 /// All of them.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct ExperimentStore {
     known: Mutex<Known>,
     path: Option<PathBuf>,
     replication: Arc<dyn Replication>,
     events: Events,
 }
 
-impl Kept {
-    /// Reads what was kept.
+impl ExperimentStore {
+    /// Reads what was stored.
     pub(super) fn open(folder: Option<&Path>, replication: Arc<dyn Replication>, events: Events) -> Self {
         let path = folder.map(|folder| folder.join("experiments.json"));
         let read = path.as_deref().and_then(|path| document::load(path, Ok));
@@ -106,7 +106,7 @@ impl Kept {
         );
         self.save();
         self.announce(one);
-        self.tell(one);
+        self.publish_state(one);
     }
 
     /// Notes how one of here stands; says whether it stands otherwise than before.
@@ -133,7 +133,7 @@ impl Kept {
             one.end(because, if summary.is_empty() { usual } else { summary }, now_ms());
             let after = one.clone();
             *known.ended.entry(after.state.as_str()).or_default() += 1;
-            known.heard = None;
+            known.last_report = None;
             after
         };
         let (state, error) = (after.state.as_str(), after.state != State::Promoted);
@@ -156,27 +156,27 @@ impl Kept {
         }
         self.save();
         self.announce(&after);
-        self.tell(&after);
+        self.publish_state(&after);
         Some(after)
     }
 
-    /// Another replica tells how one of its experiments stands.
+    /// Another replica reports the state of one of its experiments.
     pub(super) fn observe(&self, one: Experiment) {
-        let is_news = {
+        let is_new = {
             let mut known = lock(&self.known);
-            known.heard = Some((one.revision, now_ms()));
+            known.last_report = Some((one.revision, now_ms()));
             known.all.observe(one.clone())
         };
-        if is_news && one.state.has_ended() {
+        if is_new && one.state.has_ended() {
             self.save();
         }
-        if is_news {
+        if is_new {
             self.announce(&one);
         }
     }
 
-    /// Whether nobody has been heard of for long who judges the revision that an experiment tries; and experiments that are over without
-    /// anybody having told so.
+    /// Whether the judge of the revision that an experiment tries has not reported for long; and experiments that are over although nobody
+    /// reported their end.
     pub(super) fn unjudged(&self, trying: Option<u64>) -> (bool, Vec<Experiment>) {
         let now_ms = now_ms();
         let under_way = self.under_way();
@@ -186,10 +186,10 @@ impl Kept {
         let over = over.collect();
         let mut known = lock(&self.known);
         let Some(trying) = trying else { return (false, over) };
-        match known.heard {
+        match known.last_report {
             Some((revision, at_ms)) if revision == trying => (now_ms.saturating_sub(at_ms) > LOST_AFTER_MS, over),
             _ => {
-                known.heard = Some((trying, now_ms));
+                known.last_report = Some((trying, now_ms));
                 (false, over)
             }
         }
@@ -200,14 +200,14 @@ impl Kept {
         lock(&self.known).all.trying(revision).cloned()
     }
 
-    /// Tells the other replicas what will be told again.
-    pub(super) fn tell_passing(&self, one: Experiment) {
+    /// Publishes to the other replicas what will be published again.
+    pub(super) fn publish_passing_state(&self, one: Experiment) {
         let experiment = Box::new(one);
         self.replication.publish_passing(Fact::ExperimentTold { experiment });
     }
 
-    /// Tells the other replicas, for good.
-    fn tell(&self, one: &Experiment) {
+    /// Publishes to the other replicas, in the journal that is kept.
+    fn publish_state(&self, one: &Experiment) {
         let experiment = Box::new(one.clone());
         self.replication.publish_later(Fact::ExperimentTold { experiment });
     }

@@ -1,33 +1,43 @@
-//! Making room: a few pages are looked at, the most willing one gives up an entry.
+//! Evicting: a few pages are sampled, and the one that offers the best victim gives it up. The rules are the crate `eviction`'s.
 
 use super::codec::{PAGES, Tick};
 use super::directory::take_where;
 use super::entry::StoreError;
-use super::eviction::{self, EvictionContext};
 use super::ledger::{Counts, Ledger};
-use super::limits::Eviction;
 use super::page::{Page, fingerprint};
+use super::page_queue::PageQueue;
 use super::record::Record;
 use super::store::Store;
 use crate::Millis;
 use crate::shared_map::{Cas, SharedMap};
+use eviction::sample::{LEAST_PAGES, MOST_PAGES, best_page, is_enough};
+use eviction::{from_probation, leaves_ghost, rank, victim};
 
-/// Records to choose from, where pages are small.
-const CANDIDATES: usize = 16;
-/// Pages read at most for one choice.
-const SAMPLE_PAGES: usize = 16;
-/// The least pages looked at, where pages are large.
-const MIN_PAGES: usize = 2;
-
-/// What one step of making room did.
+/// What one step of evicting did.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Step {
     /// Pages read.
     pub(super) pages: usize,
-    /// Entries removed to make room; expired ones are not counted here.
+    /// Entries evicted; expired ones are not counted here.
     pub(super) evicted: u32,
     /// The page changed; `None` when a race was lost.
     pub(super) changed: Option<u16>,
+}
+
+/// What a decision depends on besides the page.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    now: Tick,
+    from_probation: bool,
+}
+
+impl Moment {
+    fn of(total: &Counts, now_ms: Millis) -> Self {
+        Self {
+            now: Tick::at(now_ms),
+            from_probation: from_probation(total.probation, total.bytes),
+        }
+    }
 }
 
 struct Sampled {
@@ -37,35 +47,35 @@ struct Sampled {
 }
 
 impl Store {
-    /// One step towards room for `wanted` entries. The ledger is the caller's copy, with everything pending entered.
-    pub(super) fn make_room(
+    /// One step towards space for `wanted` entries. The ledger is the caller's copy, with everything pending entered.
+    pub(super) fn evict_from_sample(
         &mut self,
         map: &impl SharedMap,
         ledger: &Ledger,
         wanted: usize,
         now_ms: Millis,
     ) -> Result<Step, StoreError> {
-        let sample = self.sample(map, ledger);
+        let mut sample = self.sample(map, ledger);
         let pages = sample.len();
-        let scene = scene(&ledger.total, now_ms);
+        let moment = Moment::of(&ledger.total, now_ms);
         let expired = sample
             .iter()
             .position(|s| s.page.records.iter().any(|record| record.is_expired(now_ms)));
-        let willing = || {
-            let ranks = sample
-                .iter()
-                .map(|s| eviction::willingness(self.policy, &s.page, &scene));
-            let best = ranks
-                .enumerate()
-                .filter_map(|(index, rank)| rank.map(|rank| (rank, std::cmp::Reverse(index))));
-            best.max().map(|(_, index)| index.0)
+        let best = || {
+            best_page(sample.iter_mut().map(|sampled| {
+                let page = PageQueue {
+                    page: &mut sampled.page,
+                    now: moment.now,
+                };
+                rank(self.policy, &page, moment.from_probation)
+            }))
         };
-        let chosen = expired.or_else(willing).and_then(|index| sample.into_iter().nth(index));
+        let chosen = expired.or_else(best).and_then(|index| sample.into_iter().nth(index));
         let Some(Sampled { number, mut page, cas }) = chosen else {
-            return Err(StoreError::NoRoom);
+            return Err(StoreError::NoSpace);
         };
         let before = page.clone();
-        let (gone, evicted) = self.take_expired_or_victims(&mut page, wanted, &scene, now_ms);
+        let (gone, evicted) = self.take_expired_or_victims(&mut page, wanted, moment, now_ms);
         let expired = gone.len() - evicted;
         if !self.commit_removal(map, number, &page, cas, &gone)? {
             return Ok(Step {
@@ -84,20 +94,20 @@ impl Store {
         })
     }
 
-    /// Makes room within one page; how many were evicted.
-    pub(super) fn make_room_in(
+    /// Evicts from one page; how many entries.
+    pub(super) fn evict_from_page(
         &mut self,
         map: &impl SharedMap,
         number: u16,
         (mut page, cas): (Page, Cas),
         now_ms: Millis,
     ) -> Result<u32, StoreError> {
-        let scene = EvictionContext {
+        let moment = Moment {
             now: Tick::at(now_ms),
             from_probation: true,
         };
         let before = page.clone();
-        let (gone, evicted) = self.take_expired_or_victims(&mut page, 1, &scene, now_ms);
+        let (gone, evicted) = self.take_expired_or_victims(&mut page, 1, moment, now_ms);
         if !self.commit_removal(map, number, &page, cas, &gone)? {
             return Ok(0);
         }
@@ -112,26 +122,29 @@ impl Store {
         &mut self,
         page: &mut Page,
         wanted: usize,
-        scene: &EvictionContext,
+        moment: Moment,
         now_ms: Millis,
     ) -> (Vec<Record>, usize) {
         let expired = take_where(page, |record| record.is_expired(now_ms));
         if !expired.is_empty() {
             return (expired, 0);
         }
-        let victims = self.take_victims(page, wanted, scene);
+        let victims = self.take_victims(page, wanted, moment);
         let count = victims.len();
         (victims, count)
     }
 
-    fn take_victims(&mut self, page: &mut Page, wanted: usize, scene: &EvictionContext) -> Vec<Record> {
+    fn take_victims(&mut self, page: &mut Page, wanted: usize, moment: Moment) -> Vec<Record> {
         // Of one page not more than a quarter: the others' entries would have gone first.
         let count = wanted.clamp(1, (page.records.len() / 4).max(1));
         let mut gone = Vec::with_capacity(count);
         for _ in 0..count {
-            let victim = eviction::victim(self.policy, page, scene).and_then(|index| page.take(index));
-            let Some(record) = victim else { break };
-            if self.policy == Eviction::S3Fifo && !record.is_main() {
+            let mut queue = PageQueue { page, now: moment.now };
+            let index = victim(self.policy, &mut queue, moment.from_probation);
+            let Some(record) = index.and_then(|index| page.take(index)) else {
+                break;
+            };
+            if leaves_ghost(self.policy, record.marks()) {
                 page.add_ghost(fingerprint(record.key, record.variant));
             }
             gone.push(record);
@@ -141,7 +154,7 @@ impl Store {
 
     /// Entries promoted on the way no longer weigh on the probation queue; one may have been promoted and gone in one step.
     fn note_promotions(&mut self, before: &Page, after: &Page, gone: &[Record]) {
-        let probation = |records: &[Record]| -> u64 { records.iter().map(|record| record.tally().probation).sum() };
+        let probation = |records: &[Record]| -> u64 { records.iter().map(|record| record.counts().probation).sum() };
         let left = probation(&after.records).saturating_add(probation(gone));
         let promoted = probation(&before.records).saturating_sub(left);
         self.account.release(
@@ -154,11 +167,11 @@ impl Store {
     }
 
     fn sample(&mut self, map: &impl SharedMap, ledger: &Ledger) -> Vec<Sampled> {
-        let mut sample: Vec<Sampled> = Vec::with_capacity(MIN_PAGES);
+        let mut sample: Vec<Sampled> = Vec::with_capacity(LEAST_PAGES);
         let mut candidates = 0;
         let mut from = ledger.hand;
-        for _ in 0..SAMPLE_PAGES {
-            if sample.len() >= MIN_PAGES && candidates >= CANDIDATES {
+        for _ in 0..MOST_PAGES {
+            if is_enough(sample.len(), candidates) {
                 break;
             }
             let Some(number) = ledger.next_occupied(from) else {
@@ -188,12 +201,5 @@ impl Store {
         let (mut page, cas) = self.load(map, number)?;
         self.touches.apply(number, &mut page);
         (!page.records.is_empty()).then_some(Sampled { number, page, cas })
-    }
-}
-
-fn scene(total: &Counts, now_ms: Millis) -> EvictionContext {
-    EvictionContext {
-        now: Tick::at(now_ms),
-        from_probation: total.probation.saturating_mul(10) >= total.bytes,
     }
 }
