@@ -5,6 +5,7 @@
 //!   and server;
 //! - [`settings`]: the settings document, checked with every violation at once; the same code runs on both sides;
 //! - [`telemetry`]: the mergeable latency sketch and the merging and checking of reports;
+//! - [`answers`]: what the answers to commands say, from and for peers of the release before too;
 //! - [`codes`]: words with a fixed meaning, such as the states of a breaker;
 //! - [`purge`] and [`url`]: what a purge names, and the form in which URLs are compared.
 //!
@@ -15,6 +16,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod answers;
 pub mod codes;
 pub mod purge;
 pub mod settings;

@@ -149,6 +149,7 @@ fn purge() -> v1::ControlMessage {
     let command = v1::Command {
         id: "c-1".into(),
         body: Some(v1::command::Body::Purge(purge)),
+        ..v1::Command::default()
     };
     v1::ControlMessage {
         body: Some(control_message::Body::Command(command)),
@@ -168,6 +169,7 @@ fn counted_purge() -> v1::ControlMessage {
     let command = v1::Command {
         id: "c-2".into(),
         body: Some(v1::command::Body::Purge(purge)),
+        ..v1::Command::default()
     };
     v1::ControlMessage {
         body: Some(control_message::Body::Command(command)),
@@ -178,13 +180,13 @@ fn purge_count() -> v1::FilterMessage {
     let result = v1::CommandResult {
         id: "c-2".into(),
         ok: true,
-        count: Some(v1::PurgeCount {
+        answer: Some(v1::command_result::Answer::Count(v1::PurgeCount {
             matched: 7,
             newer: 1,
             done: false,
             next_cursor: 9,
             stamp: 3,
-        }),
+        })),
         ..v1::CommandResult::default()
     };
     v1::FilterMessage {

@@ -7,6 +7,7 @@ use crate::kernel::sync::lock;
 use crate::storage::document;
 use control_domain::breakers::overrides::{BreakerOverride, BreakerOverrides, LEASE_MS};
 use control_domain::replication::Fact;
+use optimizer_proto::answers;
 use optimizer_proto::v1::Command;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
@@ -161,7 +162,7 @@ impl BreakerService {
         };
         let command = Command {
             id: format!("override-{}", entry.at),
-            body: Some(Body::Breaker(entry.command(now_ms))),
+            ..answers::command(Body::Breaker(entry.command(now_ms)))
         };
         self.fleet.tell(connection, ToFilter::Command(command));
     }

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use control_domain::cache::snapshot::Entry;
 use control_domain::operations::{Stage, Unit};
+use optimizer_proto::answers;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{ExportCommand, ExportItem, ExportPage};
 use std::collections::{BTreeSet, HashSet};
@@ -214,7 +215,7 @@ impl<'f> Export<'f> {
 
 /// The next page of an Envoy; `None` when it does not answer.
 pub(super) async fn ask(fleet: &FleetService, envoy: &str, ask: ExportCommand) -> Option<ExportPage> {
-    fleet.command(envoy, Body::Export(ask), ANSWER).await?.page
+    answers::page(fleet.command(envoy, Body::Export(ask), ANSWER).await?)
 }
 
 /// Without record and checksum.

@@ -7,9 +7,9 @@ use crate::purges::PurgeService;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use control_domain::cache::snapshot::{Entry, Restored, rank};
+use optimizer_proto::answers;
 use optimizer_proto::v1::ImportCommand;
 use optimizer_proto::v1::command::Body;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -177,8 +177,5 @@ async fn give_parts(fleet: &FleetService, envoy: &str, record: &[u8], dry_run: b
 
 async fn ask(fleet: &FleetService, envoy: &str, command: ImportCommand) -> Option<Vec<String>> {
     let result = fleet.command(envoy, Body::Import(command), ANSWER).await?;
-    let detail: Value = serde_json::from_str(&result.detail).ok()?;
-    let outcomes = detail["outcomes"].as_array().filter(|_| result.ok)?;
-    let text = |outcome: &Value| outcome.as_str().unwrap_or("envoy-refused").to_owned();
-    Some(outcomes.iter().map(text).collect())
+    Some(answers::imported(result)?.outcomes)
 }

@@ -6,9 +6,9 @@
 use crate::fleet::FleetService;
 use crate::kernel::clock::now_ms;
 use control_domain::cache::report::{Inventory, Stored};
-use optimizer_proto::v1::InventoryCommand;
+use optimizer_proto::answers;
 use optimizer_proto::v1::command::Body;
-use serde_json::Value;
+use optimizer_proto::v1::{InventoryCommand, InventoryStep};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -95,7 +95,7 @@ impl InventoryService {
                 });
             }
             match asking.join_next().await {
-                Some(Ok((_, Some((steps, stride))))) => steps.iter().for_each(|step| inventory.add(step, stride)),
+                Some(Ok((_, Some((steps, stride))))) => steps.into_iter().for_each(|step| inventory.add(step, stride)),
                 Some(Ok((envoy, None))) => silent.push(envoy),
                 Some(Err(error)) => tracing::error!(%error, "taking an inventory failed"),
                 None => break,
@@ -112,7 +112,7 @@ impl InventoryService {
     }
 }
 
-async fn steps_of(fleet: &FleetService, envoy: &str) -> Option<(Vec<Value>, u64)> {
+async fn steps_of(fleet: &FleetService, envoy: &str) -> Option<(Vec<InventoryStep>, u64)> {
     let entries = fleet.read(|fleet, _| fleet.get(envoy).map_or(0, |envoy| envoy.gauges.cache_entries));
     let stride = (entries / SAMPLE).max(1);
     let mut steps = Vec::new();
@@ -123,13 +123,13 @@ async fn steps_of(fleet: &FleetService, envoy: &str) -> Option<(Vec<Value>, u64)
             stride: u32::try_from(stride).unwrap_or(u32::MAX),
         };
         let answer = fleet.command(envoy, Body::Inventory(command), ANSWER).await?;
-        let step: Value = serde_json::from_str(&answer.detail).ok().filter(|_| answer.ok)?;
-        let next = step["next"].as_u64().and_then(|next| u32::try_from(next).ok());
+        let step = answers::inventory(answer)?;
+        let (done, next) = (step.done, step.next_page);
         steps.push(step);
-        match next.filter(|next| *next > page) {
-            Some(next) => page = next,
-            None => return Some((steps, stride)),
+        if done || next <= page {
+            return Some((steps, stride));
         }
+        page = next;
     }
 }
 
@@ -139,8 +139,9 @@ mod tests {
     use crate::kernel::events::Events;
     use crate::kernel::ids::Ids;
     use crate::kernel::ports::Standalone;
+    use optimizer_proto::v1::command_result::Answer;
     use optimizer_proto::v1::control_message::Body as ToFilter;
-    use optimizer_proto::v1::{CommandResult, ControlMessage};
+    use optimizer_proto::v1::{CommandResult, ControlMessage, StoredClass};
     use tokio::sync::mpsc;
 
     const ENVOYS: u64 = 100;
@@ -172,14 +173,25 @@ mod tests {
     }
 
     fn answer(fleet: &FleetService, asked: &[(String, String)]) {
-        for (envoy, id) in asked {
+        let step = InventoryStep {
+            by_age: vec![StoredClass {
+                name: "under_10s".to_owned(),
+                entries: 1,
+                bytes: 10,
+            }],
+            done: true,
+            ..InventoryStep::default()
+        };
+        for (number, (envoy, id)) in asked.iter().enumerate() {
             let result = CommandResult {
                 id: id.clone(),
                 ok: true,
-                detail: r#"{"by_age":{"under_10s":[1,10]}}"#.to_owned(),
+                answer: Some(Answer::Inventory(step.clone())),
                 ..CommandResult::default()
             };
-            fleet.answered(envoy, result);
+            // Every other filter is of the release before.
+            let older = number % 2 == 1;
+            fleet.answered(envoy, if older { answers::for_older(result) } else { result });
         }
     }
 

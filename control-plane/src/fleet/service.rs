@@ -10,9 +10,10 @@ use control_domain::breakers::status::breaker_event;
 use control_domain::fleet::EnvoyUpdate;
 use control_domain::fleet::{ConnectionId, Fleet, Reported};
 use control_domain::telemetry::envoy_stats::{EnvoyStats, Statistics};
+use optimizer_proto::answers;
 use optimizer_proto::v1::command::Body as CommandBody;
 use optimizer_proto::v1::control_message::Body;
-use optimizer_proto::v1::{CommandResult, ControlMessage, Hello, SettingsAck, TelemetryReport};
+use optimizer_proto::v1::{Command, CommandResult, ControlMessage, Hello, SettingsAck, TelemetryReport};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::futures::Notified;
@@ -231,7 +232,7 @@ impl FleetService {
 
     /// Sends a command to all Envoys connected here and waits for their answers; `None` for one that did not answer in time.
     pub(crate) async fn command_all_here(&self, body: CommandBody, timeout: Duration) -> Vec<Answer> {
-        self.streams.command(body, timeout).await
+        self.streams.command(answers::command(body), timeout).await
     }
 
     /// Sends a command to one Envoy that is connected here.
@@ -241,7 +242,12 @@ impl FleetService {
         body: CommandBody,
         timeout: Duration,
     ) -> Option<CommandResult> {
-        self.streams.command_to(envoy, body, timeout).await
+        self.streams.command_to(envoy, answers::command(body), timeout).await
+    }
+
+    /// Sends a command of another replica to one Envoy that is connected here. Its answer is in the form which that replica reads.
+    pub(crate) async fn relayed(&self, envoy: &str, command: Command, timeout: Duration) -> Option<CommandResult> {
+        self.streams.command_to(envoy, command, timeout).await
     }
 
     /// Sends a command to one Envoy, here or at another replica; `None` when it is not connected or does not answer in time.

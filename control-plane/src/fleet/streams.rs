@@ -3,7 +3,6 @@
 use crate::kernel::ids::Ids;
 use crate::kernel::sync::lock;
 use control_domain::fleet::ConnectionId;
-use optimizer_proto::v1::command::Body as CommandBody;
 use optimizer_proto::v1::control_message::Body;
 use optimizer_proto::v1::{Command, CommandResult, ControlMessage};
 use std::collections::HashMap;
@@ -131,26 +130,26 @@ impl Streams {
     }
 
     /// Sends a command to all Envoys connected here and waits for their answers; `None` for one that did not answer in time.
-    pub(super) async fn command(&self, body: CommandBody, timeout: Duration) -> Vec<(String, Option<CommandResult>)> {
+    pub(super) async fn command(&self, command: Command, timeout: Duration) -> Vec<(String, Option<CommandResult>)> {
         let targets: Vec<Recipient> = lock(&self.state)
             .senders
             .iter()
             .map(|(connection, (envoy, sender))| (envoy.clone(), *connection, sender.clone()))
             .collect();
-        self.ask(targets, body, timeout).await
+        self.ask(targets, command, timeout).await
     }
 
     /// Sends a command to one Envoy that is connected here.
-    pub(super) async fn command_to(&self, envoy: &str, body: CommandBody, timeout: Duration) -> Option<CommandResult> {
+    pub(super) async fn command_to(&self, envoy: &str, command: Command, timeout: Duration) -> Option<CommandResult> {
         let target = lock(&self.state).to(envoy)?;
-        let (_, answer) = self.ask(vec![target], body, timeout).await.pop()?;
+        let (_, answer) = self.ask(vec![target], command, timeout).await.pop()?;
         answer
     }
 
     async fn ask(
         &self,
         targets: Vec<Recipient>,
-        body: CommandBody,
+        command: Command,
         timeout: Duration,
     ) -> Vec<(String, Option<CommandResult>)> {
         let deadline = tokio::time::Instant::now() + timeout;
@@ -166,7 +165,7 @@ impl Streams {
             lock(&self.state).waiting.insert(id.clone(), waiting);
             let command = Command {
                 id: id.clone(),
-                body: Some(body.clone()),
+                ..command.clone()
             };
             let sent = sender
                 .try_send(ControlMessage {
@@ -194,6 +193,8 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use optimizer_proto::v1::SweepCommand;
+    use optimizer_proto::v1::command::Body as CommandBody;
 
     #[tokio::test]
     async fn who_waits_for_an_answer_over_a_stream_that_ends_waits_no_more() {
@@ -225,5 +226,40 @@ mod tests {
                 .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
         );
         assert_eq!(streams.to("envoy").map(|(_, connection, _)| connection), Some(new));
+    }
+
+    #[tokio::test]
+    async fn what_another_replica_asks_is_sent_as_it_asks_it_under_an_id_of_its_own() {
+        let streams = Streams::new(Arc::new(Ids::new()));
+        let (sender, mut asked) = mpsc::channel(8);
+        streams.attach(1, "envoy", sender);
+        for typed_answer in [true, false] {
+            let command = Command {
+                id: "foreign".to_owned(),
+                typed_answer,
+                body: Some(CommandBody::Sweep(SweepCommand::default())),
+            };
+            let answer = streams.command_to("envoy", command, Duration::from_secs(9));
+            let envoy = async {
+                let Some(Body::Command(command)) = asked.recv().await.and_then(|message| message.body) else {
+                    panic!("no command")
+                };
+                let result = CommandResult {
+                    id: command.id.clone(),
+                    detail: r#"{"next":1}"#.to_owned(),
+                    ..CommandResult::default()
+                };
+                streams.answered("envoy", result.clone());
+                (command, result)
+            };
+            let (answer, (sent, result)) = tokio::join!(answer, envoy);
+            assert_eq!(sent.typed_answer, typed_answer);
+            assert_ne!(sent.id, "foreign");
+            assert_eq!(
+                answer,
+                Some(result),
+                "what the other replica reads itself is not changed"
+            );
+        }
     }
 }

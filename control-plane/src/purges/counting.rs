@@ -4,6 +4,7 @@
 use crate::fleet::FleetService;
 use crate::kernel::sync::lock;
 use control_domain::purges::{Matched, Purge};
+use optimizer_proto::answers;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::{CountCommand, PurgeCommand, PurgeCount};
 use prost::Message as _;
@@ -76,7 +77,7 @@ async fn steps(fleet: &FleetService, envoy: &str, purge: &Purge, first: &PurgeCo
             stamp: first.stamp,
         };
         let answer = fleet.command(envoy, Body::Count(step), STEP).await;
-        let Some(count) = answer.filter(|result| result.ok).and_then(|result| result.count) else {
+        let Some(count) = answer.and_then(answers::count) else {
             break;
         };
         matched = matched.plus(&count);

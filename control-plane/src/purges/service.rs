@@ -16,6 +16,7 @@ use control_domain::fleet::ConnectionId;
 use control_domain::purges::{Matched, Purge, Target};
 use control_domain::replication::Fact;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use optimizer_proto::answers;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::{CaughtUp, ClientPurge};
@@ -279,7 +280,7 @@ impl PurgeService {
                 tracing::warn!(envoy, purge = purge.id, "purge not done yet, will be tried again");
                 return false;
             };
-            counted = counted.or(result.count);
+            counted = counted.or(answers::count(result));
         }
         let so_far = counted.as_ref().map(counting::of_first_step);
         self.note_applied(purge, envoy, so_far);

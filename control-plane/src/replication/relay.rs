@@ -4,9 +4,10 @@ use crate::kernel::chance;
 use crate::kernel::sync::lock;
 use crate::net::calling::{self, Caller, Duplex};
 use hyper_util::rt::TokioIo;
+use optimizer_proto::answers;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::replica_link_client::ReplicaLinkClient;
-use optimizer_proto::v1::{Command, CommandResult, RelayedCommand};
+use optimizer_proto::v1::{CommandResult, RelayedCommand};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -80,10 +81,7 @@ impl Relay {
         let mut request = Request::new(RelayedCommand {
             envoy: envoy.to_owned(),
             timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
-            command: Some(Command {
-                id: String::new(),
-                body: Some(body),
-            }),
+            command: Some(answers::command(body)),
         });
         let secret = lock(&self.secret).clone()?;
         let bearer = format!("Bearer {secret}").parse().ok()?;

@@ -1277,6 +1277,9 @@ pub struct TelemetryAck {
 pub struct Command {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// The sender reads answers as messages. Without it `detail` of the answer has them as JSON: a control plane of the release before.
+    #[prost(bool, tag = "2")]
+    pub typed_answer: bool,
     #[prost(oneof = "command::Body", tags = "10, 11, 12, 13, 14, 15, 20, 21, 30")]
     pub body: ::core::option::Option<command::Body>,
 }
@@ -1543,8 +1546,7 @@ pub struct ExportItem {
     #[prost(uint64, tag = "13")]
     pub cursor: u64,
 }
-/// Gives stored responses back: several whole ones, or one in parts if it is large. The answer says what became of each, in
-/// their order; that of a part which is not the last is empty.
+/// Gives stored responses back: several whole ones, or one in parts if it is large.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImportCommand {
     #[prost(bytes = "vec", tag = "1")]
@@ -1559,12 +1561,36 @@ pub struct ImportCommand {
     #[prost(bool, tag = "5")]
     pub dry_run: bool,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Imported {
+    /// What became of each response, in their order: restored, kept (a younger one is stored), or the code of why not. Empty for a part which
+    /// is not the last.
+    #[prost(string, repeated, tag = "1")]
+    pub outcomes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// Removes what is expired or purged, without waiting for the usual rounds. In steps: the answer names the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SweepCommand {
     /// 0 begins.
     #[prost(uint64, tag = "1")]
     pub cursor: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SweepStep {
+    #[prost(uint64, tag = "1")]
+    pub expired_removed: u64,
+    #[prost(uint64, tag = "2")]
+    pub purged_removed: u64,
+    #[prost(uint64, tag = "3")]
+    pub evicted: u64,
+    #[prost(uint64, tag = "4")]
+    pub bytes_freed: u64,
+    /// Everything was looked at.
+    #[prost(bool, tag = "5")]
+    pub done: bool,
+    /// Where to go on.
+    #[prost(uint64, tag = "6")]
+    pub next_cursor: u64,
 }
 /// Counts what is stored by age, size and content type, and lists the top keys. In steps: the answer names the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1575,6 +1601,54 @@ pub struct InventoryCommand {
     /// Content types are read of every n-th entry.
     #[prost(uint32, tag = "2")]
     pub stride: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InventoryStep {
+    #[prost(message, repeated, tag = "1")]
+    pub by_age: ::prost::alloc::vec::Vec<StoredClass>,
+    #[prost(message, repeated, tag = "2")]
+    pub by_size: ::prost::alloc::vec::Vec<StoredClass>,
+    /// Only of the entries whose content type was read.
+    #[prost(message, repeated, tag = "3")]
+    pub by_content_type: ::prost::alloc::vec::Vec<StoredClass>,
+    /// With the first step.
+    #[prost(message, repeated, tag = "4")]
+    pub top: ::prost::alloc::vec::Vec<TopKeys>,
+    /// Everything was counted.
+    #[prost(bool, tag = "5")]
+    pub done: bool,
+    /// Where to go on.
+    #[prost(uint32, tag = "6")]
+    pub next_page: u32,
+}
+/// Stored responses of one class.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredClass {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub entries: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+}
+/// The keys with the most of one measure.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TopKeys {
+    /// hits, bytes, saved_ms.
+    #[prost(string, tag = "1")]
+    pub measure: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub keys: ::prost::alloc::vec::Vec<TopKey>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TopKey {
+    #[prost(string, tag = "1")]
+    pub url: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// By how much the count may be too high.
+    #[prost(uint64, tag = "3")]
+    pub error: u64,
 }
 /// Asks for the settings in force as a control plane pushed them: one that has lost its own adopts them. In parts, as a document may be
 /// longer than a message.
@@ -1606,24 +1680,51 @@ pub struct SettingsPart {
 /// Everything this Envoy had missed while it was away has been sent before this and is in force.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CaughtUp {}
+/// Why a command was not carried out.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    /// For people.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommandResult {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub ok: bool,
-    /// JSON; for an explain the decision, for a refusal the reason.
+    /// For an explain the decision as JSON, which nobody but people reads. For a command without `typed_answer` also the answer to an import, a
+    /// sweep, an inventory and settings at once, and a refusal.
     #[prost(string, tag = "3")]
     pub detail: ::prost::alloc::string::String,
-    /// For an export the page.
-    #[prost(message, optional, tag = "4")]
-    pub page: ::core::option::Option<ExportPage>,
-    /// For a purge that was to be counted, and for the steps after it. Absent: not counted.
-    #[prost(message, optional, tag = "5")]
-    pub count: ::core::option::Option<PurgeCount>,
-    /// For the settings in parts.
-    #[prost(message, optional, tag = "6")]
-    pub settings: ::core::option::Option<SettingsPart>,
+    /// Absent where there is nothing to say beside `ok`.
+    #[prost(oneof = "command_result::Answer", tags = "4, 5, 6, 7, 8, 9, 10")]
+    pub answer: ::core::option::Option<command_result::Answer>,
+}
+/// Nested message and enum types in `CommandResult`.
+pub mod command_result {
+    /// Absent where there is nothing to say beside `ok`.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Answer {
+        /// For an export.
+        #[prost(message, tag = "4")]
+        Page(super::ExportPage),
+        /// For a purge that was to be counted, and for the steps after it. Absent: not counted.
+        #[prost(message, tag = "5")]
+        Count(super::PurgeCount),
+        /// For the settings in parts.
+        #[prost(message, tag = "6")]
+        Settings(super::SettingsPart),
+        #[prost(message, tag = "7")]
+        Imported(super::Imported),
+        #[prost(message, tag = "8")]
+        Swept(super::SweepStep),
+        #[prost(message, tag = "9")]
+        Inventory(super::InventoryStep),
+        /// Where `ok` is false.
+        #[prost(message, tag = "10")]
+        Refusal(super::Refusal),
+    }
 }
 /// Generated client implementations.
 #[cfg(feature = "grpc")]

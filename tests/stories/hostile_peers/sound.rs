@@ -1,5 +1,7 @@
 //! Sound messages of every service, from which hostile ones are made.
 
+mod answers;
+
 use envoy_types::pb::envoy::config::core::v3::{Locality, Node};
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
@@ -11,9 +13,9 @@ use optimizer_proto::telemetry::Sketch;
 use optimizer_proto::v1::filter_message::Body;
 use optimizer_proto::v1::{
     ActiveHealthCheck, BreakerEvent, BreakerGauge, CacheCounters, ChangeCount, ClientPurge, Command, CommandResult,
-    ConcurrencyGauge, ErrorCount, ExportItem, ExportPage, Fence, FilterGauges, FilterMessage, Hello, KeySamples,
-    PurgeCount, ReasonCount, RelayedCommand, RequestSeries, SettingsAck, SettingsPart, SharingFinding, SweepCommand,
-    TelemetryDelta, TelemetryReport, TierGet, TierInvalidate, TierPut, TierRelease, TierSubject, Violation, command,
+    ConcurrencyGauge, ErrorCount, Fence, FilterGauges, FilterMessage, Hello, KeySamples, ReasonCount, RelayedCommand,
+    RequestSeries, SettingsAck, SharingFinding, SweepCommand, TelemetryDelta, TelemetryReport, TierGet, TierInvalidate,
+    TierPut, TierRelease, TierSubject, Violation, command,
 };
 use prost::Message;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -57,38 +59,6 @@ pub fn of_envoy(name: &str, sequence: u64) -> Vec<Vec<u8>> {
         violations: vec![violation],
         workers: 2,
     };
-    let item = ExportItem {
-        part: vec![1; 300],
-        total: 300,
-        key: "http://api.example/".to_owned(),
-        status: 200,
-        response_time_ms: now_ms(),
-        tags: vec!["a".to_owned()],
-        hits: 3,
-        ..ExportItem::default()
-    };
-    let result = CommandResult {
-        id: "1".to_owned(),
-        ok: true,
-        detail: r#"{"decision": "serve"}"#.to_owned(),
-        page: Some(ExportPage {
-            items: vec![item],
-            next_cursor: 1,
-            ..ExportPage::default()
-        }),
-        count: Some(PurgeCount {
-            matched: 1,
-            newer: 1,
-            next_cursor: 4,
-            ..PurgeCount::default()
-        }),
-        settings: Some(SettingsPart {
-            revision: 1,
-            part: b"{}".to_vec(),
-            total: 2,
-            ..SettingsPart::default()
-        }),
-    };
     let report = TelemetryReport {
         sequence,
         instance_id: name.to_owned(),
@@ -97,11 +67,16 @@ pub fn of_envoy(name: &str, sequence: u64) -> Vec<Vec<u8>> {
         delta: Some(delta()),
         gauges: Some(gauges()),
     };
-    vec![
-        filter(Body::SettingsAck(ack)),
-        filter(Body::Telemetry(report)),
-        filter(Body::CommandResult(result)),
-    ]
+    let mut messages = vec![filter(Body::SettingsAck(ack)), filter(Body::Telemetry(report))];
+    messages.extend(answers::of_every_kind().map(|answer| {
+        filter(Body::CommandResult(CommandResult {
+            id: "1".to_owned(),
+            ok: true,
+            detail: r#"{"decision": "serve"}"#.to_owned(),
+            answer: Some(answer),
+        }))
+    }));
+    messages
 }
 
 fn delta() -> TelemetryDelta {
@@ -263,6 +238,7 @@ pub fn of_replica() -> Vec<u8> {
         timeout_ms: 100,
         command: Some(Command {
             id: "1".to_owned(),
+            typed_answer: true,
             body: Some(command::Body::Sweep(SweepCommand { cursor: 1 })),
         }),
     }

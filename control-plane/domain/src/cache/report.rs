@@ -4,8 +4,8 @@
 use crate::telemetry::figure::{Figure, number, percent};
 use crate::telemetry::sum::{RouteSum, Sum};
 use optimizer_proto::codes::InvalidationCause;
+use optimizer_proto::v1::InventoryStep;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -153,34 +153,25 @@ pub struct Inventory {
 
 impl Inventory {
     /// Adds a step of an Envoy's; content types stand for `stride` times as many.
-    pub fn add(&mut self, step: &Value, stride: u64) {
-        let Stored {
-            by_age,
-            by_size,
-            by_content_type,
-            ..
-        } = &mut self.stored;
-        for (kind, classes, factor) in [
-            ("by_age", by_age, 1),
-            ("by_size", by_size, 1),
-            ("by_content_type", by_content_type, stride),
+    pub fn add(&mut self, step: InventoryStep, stride: u64) {
+        let stored = &mut self.stored;
+        for (sums, classes, factor) in [
+            (&mut stored.by_age, step.by_age, 1),
+            (&mut stored.by_size, step.by_size, 1),
+            (&mut stored.by_content_type, step.by_content_type, stride),
         ] {
-            for (name, tally) in step[kind].as_object().into_iter().flatten() {
-                let number = |at: usize| tally[at].as_u64().unwrap_or(0).saturating_mul(factor);
-                let sum = classes.entry(name.clone()).or_default();
-                sum.entries = sum.entries.saturating_add(number(0));
-                sum.bytes = sum.bytes.saturating_add(number(1));
+            for class in classes {
+                let sum = sums.entry(class.name).or_default();
+                sum.entries = sum.entries.saturating_add(class.entries.saturating_mul(factor));
+                sum.bytes = sum.bytes.saturating_add(class.bytes.saturating_mul(factor));
             }
         }
-        for (measure, keys) in step["top"].as_object().into_iter().flatten() {
-            let ranked = self.top.entry(measure.clone()).or_default();
-            for key in keys.as_array().into_iter().flatten() {
-                let number = |name: &str| key[name].as_u64().unwrap_or(0);
-                let (count, error) = ranked
-                    .entry(key["url"].as_str().unwrap_or_default().to_owned())
-                    .or_default();
-                *count = count.saturating_add(number("count"));
-                *error = error.saturating_add(number("error"));
+        for top in step.top {
+            let ranked = self.top.entry(top.measure).or_default();
+            for key in top.keys {
+                let (count, error) = ranked.entry(key.url).or_default();
+                *count = count.saturating_add(key.count);
+                *error = error.saturating_add(key.error);
             }
         }
     }
@@ -207,6 +198,7 @@ impl Inventory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use optimizer_proto::v1::{StoredClass, TopKey as SentKey, TopKeys};
     use serde_json::json;
 
     #[test]
@@ -228,12 +220,22 @@ mod tests {
     fn inventories_add_up() {
         let mut inventory = Inventory::default();
         for count in [3, 4] {
-            let step = json!({
-                "by_age": {"under_10s": [count, 100]},
-                "by_content_type": {"text/html": [1, 10]},
-                "top": {"hits": [{"url": "a", "count": count, "error": 1}, {"url": format!("b{count}"), "count": 1, "error": 0}]},
-            });
-            inventory.add(&step, 10);
+            let class = |name: &str, entries, bytes| StoredClass {
+                name: name.to_owned(),
+                entries,
+                bytes,
+            };
+            let key = |url: String, count, error| SentKey { url, count, error };
+            let step = InventoryStep {
+                by_age: vec![class("under_10s", count, 100)],
+                by_content_type: vec![class("text/html", 1, 10)],
+                top: vec![TopKeys {
+                    measure: "hits".to_owned(),
+                    keys: vec![key("a".to_owned(), count, 1), key(format!("b{count}"), 1, 0)],
+                }],
+                ..InventoryStep::default()
+            };
+            inventory.add(step, 10);
         }
         let view = json!(inventory.view());
         assert_eq!(view["by_age"]["under_10s"], json!({"entries": 7, "bytes": 200}));

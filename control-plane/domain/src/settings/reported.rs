@@ -1,6 +1,8 @@
 //! A settings document as an Envoy tells it: in parts, since it may be longer than a message.
 
 use super::shape;
+use optimizer_proto::answers;
+use optimizer_proto::v1::command_result::Answer;
 use optimizer_proto::v1::{CommandResult, SettingsCommand, SettingsPart};
 use serde::Deserialize;
 use serde_json::Value;
@@ -47,10 +49,11 @@ impl ReportedParts {
     /// The Envoy cannot tell them, or what it tells is no document.
     pub fn take_part(&mut self, answer: CommandResult) -> Result<Option<ReportedSettings>, String> {
         if !answer.ok {
-            return Err(format!("it cannot tell: {}", answer.detail));
+            return Err(format!("it cannot tell: {}", answers::refusal(answer)));
         }
-        match answer.settings {
-            Some(part) => self.take(part),
+        match answer.answer {
+            Some(Answer::Settings(part)) => self.take(part),
+            Some(_) => Err("an answer to another command".to_owned()),
             // An older filter tells them at once.
             None => parse(answer.detail.as_bytes()).map(Some),
         }
@@ -98,13 +101,13 @@ mod tests {
     fn part(offset: usize, part: &[u8], total: usize) -> CommandResult {
         CommandResult {
             ok: true,
-            settings: Some(SettingsPart {
+            answer: Some(Answer::Settings(SettingsPart {
                 epoch: "e".to_owned(),
                 revision: 7,
                 part: part.to_vec(),
                 offset: offset as u64,
                 total: total as u64,
-            }),
+            })),
             ..CommandResult::default()
         }
     }

@@ -56,12 +56,12 @@ impl Link {
 impl ReplicaLink for Link {
     async fn relay(&self, request: Request<RelayedCommand>) -> Result<Response<RelayedResult>, Status> {
         let (_, _held, asked) = request.into_parts();
-        let body = asked
+        let command = asked
             .command
-            .and_then(|command| command.body)
+            .filter(|command| command.body.is_some())
             .ok_or_else(|| Status::invalid_argument("no command"))?;
         let timeout = Duration::from_millis(u64::from(asked.timeout_ms)).min(LONGEST);
-        let result = self.fleet.command_here(&asked.envoy, body, timeout).await;
+        let result = self.fleet.relayed(&asked.envoy, command, timeout).await;
         Ok(Response::new(RelayedResult { result }))
     }
 }

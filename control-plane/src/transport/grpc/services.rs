@@ -82,8 +82,18 @@ static FLAT: Shape = Shape(&[]);
 // The control link.
 static FILTER_MESSAGE: Shape = Shape(&[(1, &FLAT), (2, &SETTINGS_ACK), (3, &REPORT), (4, &COMMAND_RESULT)]);
 static SETTINGS_ACK: Shape = Shape(&[(4, &FLAT)]);
-static COMMAND_RESULT: Shape = Shape(&[(4, &EXPORT_PAGE), (5, &FLAT), (6, &FLAT)]);
+static COMMAND_RESULT: Shape = Shape(&[
+    (4, &EXPORT_PAGE),
+    (5, &FLAT),
+    (6, &FLAT),
+    (7, &FLAT),
+    (8, &FLAT),
+    (9, &INVENTORY_STEP),
+    (10, &FLAT),
+]);
 static EXPORT_PAGE: Shape = Shape(&[(1, &FLAT)]);
+static INVENTORY_STEP: Shape = Shape(&[(1, &FLAT), (2, &FLAT), (3, &FLAT), (4, &TOP_KEYS)]);
+static TOP_KEYS: Shape = Shape(&[(2, &FLAT)]);
 static REPORT: Shape = Shape(&[(5, &DELTA), (6, &GAUGES)]);
 static DELTA: Shape = Shape(&[
     (1, &SERIES),

@@ -14,12 +14,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use control_domain::cache::report::Stored;
 use control_domain::views::{self, CacheStats, InvalidationStats};
+use optimizer_proto::answers;
 use optimizer_proto::settings::format_duration;
 use optimizer_proto::url;
 use optimizer_proto::v1::command::Body;
-use optimizer_proto::v1::{ExplainCommand, HeaderField};
+use optimizer_proto::v1::{CommandResult, ExplainCommand, HeaderField};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -107,11 +108,7 @@ pub(crate) async fn explain(
         .map(|(envoy, result)| Explained {
             envoy,
             answered: result.is_some(),
-            explanation: result.map(|result| {
-                let mut told = serde_json::from_str(&result.detail).unwrap_or(Value::String(result.detail));
-                discretion.veil(&mut told);
-                told
-            }),
+            explanation: result.map(|result| explanation(result, &discretion)),
         })
         .collect();
     if envoys.is_empty() {
@@ -122,6 +119,15 @@ pub(crate) async fn explain(
         ));
     }
     Ok(Json(Explanations { envoys }))
+}
+
+fn explanation(result: CommandResult, discretion: &Discretion) -> Value {
+    if !result.ok {
+        return json!({ "reason": answers::refusal(result) });
+    }
+    let mut told = serde_json::from_str(&result.detail).unwrap_or(Value::String(result.detail));
+    discretion.veil(&mut told);
+    told
 }
 
 fn question(parameters: &[(String, String)]) -> Result<ExplainCommand, Problem> {

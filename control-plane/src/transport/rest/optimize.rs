@@ -11,10 +11,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use control_domain::operations::{Kind, Stage, Unit};
-use optimizer_proto::v1::SweepCommand;
+use optimizer_proto::answers;
 use optimizer_proto::v1::command::Body as Command;
+use optimizer_proto::v1::{SweepCommand, SweepStep};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,21 +142,26 @@ async fn sweep(
         let Some(answer) = fleet.command(envoy, command, STEP).await else {
             return false;
         };
-        let step = serde_json::from_str::<Map<String, Value>>(&answer.detail);
-        let Some(mut step) = step.ok().filter(|_| answer.ok) else {
+        let Some(step) = answers::swept(answer) else {
             return false;
         };
-        let next = step.remove("next").and_then(|next| next.as_u64());
-        let step = step
-            .into_iter()
-            .map(|(name, value)| (name, value.as_u64().unwrap_or(0)));
-        add(done, &step.collect());
-        match next {
-            Some(next) => cursor = next,
-            None => break,
+        add(done, &actions(&step));
+        if step.done {
+            break;
         }
+        cursor = step.next_cursor;
     }
     true
+}
+
+fn actions(step: &SweepStep) -> BTreeMap<String, u64> {
+    let actions = [
+        ("expired_removed", step.expired_removed),
+        ("purged_removed", step.purged_removed),
+        ("evicted", step.evicted),
+        ("bytes_freed", step.bytes_freed),
+    ];
+    actions.map(|(name, count)| (name.to_owned(), count)).into()
 }
 
 fn add(sums: &mut BTreeMap<String, u64>, step: &BTreeMap<String, u64>) {

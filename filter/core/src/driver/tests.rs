@@ -3,6 +3,7 @@
 mod behind;
 mod client_limits;
 mod collapsing;
+mod commands;
 mod content;
 mod control;
 mod failing;

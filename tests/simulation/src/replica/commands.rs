@@ -3,6 +3,7 @@
 use super::{Replica, StreamId};
 use control_domain::purges::Purge;
 use control_domain::settings::reported::ReportedParts;
+use optimizer_proto::answers;
 use optimizer_proto::v1::command::Body;
 use optimizer_proto::v1::control_message::Body as ToFilter;
 use optimizer_proto::v1::{Command, CommandResult};
@@ -65,8 +66,11 @@ impl Replica {
             return;
         };
         self.commands.waiting.insert(id.clone(), asked);
-        let body = Some(body);
-        self.send(stream, ToFilter::Command(Command { id, body }));
+        let command = Command {
+            id,
+            ..answers::command(body)
+        };
+        self.send(stream, ToFilter::Command(command));
     }
 
     /// An Envoy has answered. Nobody answers what another was asked.

@@ -14,7 +14,7 @@ use optimizer_proto::settings::{Violation, ViolationCode};
 use optimizer_proto::v1::control_message::Body as FromControl;
 use optimizer_proto::v1::filter_message::Body as ToControl;
 use optimizer_proto::v1::{
-    Command, CommandResult, ControlMessage, Hello, SettingsAck, SettingsPush, Violation as WireViolation, Welcome,
+    Command, ControlMessage, Hello, SettingsAck, SettingsPush, Violation as WireViolation, Welcome,
 };
 use prost::Message;
 
@@ -188,26 +188,17 @@ impl Vm {
 
     fn handle_command(&mut self, ctx: Ctx<'_, impl Host>, stream: u32, command: &Command) {
         let done = self.execute(ctx, command);
-        if let (true, Some(stamp)) = (done.ok, done.purge) {
+        if let Some(stamp) = done.purge {
             self.control.purges.push(PendingPurgeAck {
                 stream,
-                id: command.id.clone(),
                 stamp,
                 since_ms: ctx.now_ms,
-                count: done.count,
+                result: done.result(command),
             });
             self.acknowledge_purges(ctx);
             return;
         }
-        let result = CommandResult {
-            id: command.id.clone(),
-            ok: done.ok,
-            detail: done.detail,
-            page: done.page,
-            count: done.count,
-            settings: done.settings,
-        };
-        link::send_on(ctx.host, stream, ToControl::CommandResult(result));
+        link::send_on(ctx.host, stream, ToControl::CommandResult(done.result(command)));
     }
 
     /// The control plane tells the secret of the fleet; an older one does not.

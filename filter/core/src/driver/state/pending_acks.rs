@@ -1,7 +1,7 @@
 //! What the leader of the VMs still owes the control plane.
 
 use crate::Millis;
-use optimizer_proto::v1::{PurgeCount, Violation};
+use optimizer_proto::v1::{CommandResult, Violation};
 
 /// The acknowledgement of a push.
 #[derive(Debug, Clone)]
@@ -16,12 +16,11 @@ pub(crate) struct PendingAck {
 #[derive(Debug)]
 pub(crate) struct PendingPurgeAck {
     pub(crate) stream: u32,
-    /// Of the command.
-    pub(crate) id: String,
     /// Number of the purge.
     pub(crate) stamp: u32,
     pub(crate) since_ms: Millis,
-    pub(crate) count: Option<PurgeCount>,
+    /// What is told then.
+    pub(crate) result: CommandResult,
 }
 
 /// What the leader still owes the control plane.

@@ -4,9 +4,8 @@ use crate::cache::StoredView;
 use crate::driver::host::Host;
 use crate::driver::host::ctx::Ctx;
 use crate::driver::vm::Vm;
-use crate::telemetry::{Measure, TopKeys};
-use optimizer_proto::v1::InventoryCommand;
-use serde_json::{Map, Value, json};
+use crate::telemetry::{Measure, Ranked, TopKeys};
+use optimizer_proto::v1::{InventoryCommand, InventoryStep, StoredClass, TopKey, TopKeys as RankedKeys};
 use std::collections::BTreeMap;
 
 /// Directory pages per step, an eighth of them: a few milliseconds with a full store.
@@ -51,7 +50,7 @@ impl Counts {
 
 impl Vm {
     /// The next step of an inventory; with the first one the top keys.
-    pub(crate) fn inventory(&mut self, ctx: Ctx<'_, impl Host>, asked: &InventoryCommand) -> Value {
+    pub(crate) fn inventory(&mut self, ctx: Ctx<'_, impl Host>, asked: &InventoryCommand) -> InventoryStep {
         let (mut ages, mut sizes) = ([Counts::default(); AGES.len()], [Counts::default(); SIZES.len()]);
         let mut types: BTreeMap<String, Counts> = BTreeMap::new();
         let page = u16::try_from(asked.page).unwrap_or(u16::MAX);
@@ -73,30 +72,24 @@ impl Vm {
             },
         );
         let types = types.iter().map(|(kind, tally)| (kind.as_str(), *tally));
-        let mut view = json!({
-            "by_age": shown(AGES.iter().map(|(_, name)| *name).zip(ages)),
-            "by_size": shown(SIZES.iter().map(|(_, name)| *name).zip(sizes)),
-            "by_content_type": shown(types),
-            "next": next,
-        });
-        if page == 0
-            && let Some(view) = view.as_object_mut()
-        {
-            view.insert("top".to_owned(), self.top_keys(ctx));
+        InventoryStep {
+            by_age: told(AGES.iter().map(|(_, name)| *name).zip(ages)),
+            by_size: told(SIZES.iter().map(|(_, name)| *name).zip(sizes)),
+            by_content_type: told(types),
+            top: if page == 0 { self.top_keys(ctx) } else { Vec::new() },
+            done: next.is_none(),
+            next_page: next.map_or(0, u32::from),
         }
-        view
     }
 
-    fn top_keys(&mut self, ctx: Ctx<'_, impl Host>) -> Value {
+    fn top_keys(&mut self, ctx: Ctx<'_, impl Host>) -> Vec<RankedKeys> {
         self.figures.top.hand_over(ctx.host, ctx.now_ms);
         let all = TopKeys::of_envoy(ctx.host);
-        let listed = |measure| -> Vec<Value> {
-            let keys = all.ranked(measure, LISTED).into_iter();
-            keys.map(|key| json!({ "url": String::from_utf8_lossy(&key.url), "count": key.count, "error": key.error }))
-                .collect()
+        let ranked = |(measure, name): (Measure, &str)| RankedKeys {
+            measure: name.to_owned(),
+            keys: all.ranked(measure, LISTED).iter().map(listed).collect(),
         };
-        let measures = Measure::ALL.map(|(measure, name)| (name.to_owned(), Value::Array(listed(measure))));
-        Value::Object(Map::from_iter(measures))
+        Measure::ALL.map(ranked).to_vec()
     }
 }
 
@@ -116,7 +109,19 @@ fn content_type(value: &[u8]) -> Option<String> {
     Some(kind.chars().take(64).collect())
 }
 
-fn shown<'n>(tallies: impl Iterator<Item = (&'n str, Counts)>) -> Value {
-    let entry = |(name, tally): (&str, Counts)| (name.to_owned(), json!([tally.entries, tally.bytes]));
-    Value::Object(tallies.map(entry).collect())
+fn listed(key: &Ranked) -> TopKey {
+    TopKey {
+        url: String::from_utf8_lossy(&key.url).into_owned(),
+        count: key.count,
+        error: key.error,
+    }
+}
+
+fn told<'n>(classes: impl Iterator<Item = (&'n str, Counts)>) -> Vec<StoredClass> {
+    let class = |(name, counts): (&str, Counts)| StoredClass {
+        name: name.to_owned(),
+        entries: counts.entries,
+        bytes: counts.bytes,
+    };
+    classes.map(class).collect()
 }

@@ -8,8 +8,7 @@ use crate::driver::host::ctx::Ctx;
 use crate::driver::vm::Vm;
 use crate::http::fields::Fields;
 use crate::store::{Cursor, Exported, KeyParts, PurgeGeneration, Verdict};
-use optimizer_proto::v1::{ExportCommand, ExportItem, ExportPage, ImportCommand};
-use serde_json::{Value, json};
+use optimizer_proto::v1::{ExportCommand, ExportItem, ExportPage, ImportCommand, Imported, SweepStep};
 use std::ops::RangeInclusive;
 
 /// Largest page, bytes: with its frame it stays below the limit of a message.
@@ -132,17 +131,20 @@ impl Vm {
 
     /// Takes stored responses back. Nothing in them is believed: their checksums, keys, fields and times are looked at. Answers
     /// what became of each; of a part which is not the last nothing.
-    pub(crate) fn import(&mut self, ctx: Ctx<'_, impl Host>, asked: &ImportCommand) -> Result<Value, String> {
+    pub(crate) fn import(&mut self, ctx: Ctx<'_, impl Host>, asked: &ImportCommand) -> Result<Imported, String> {
+        let told = |outcomes: &[&str]| Imported {
+            outcomes: outcomes.iter().map(|outcome| (*outcome).to_owned()).collect(),
+        };
         self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         if !asked.records.is_empty() {
             let restored = asked
                 .records
                 .iter()
                 .map(|record| self.restore(ctx, record.clone(), asked.dry_run));
-            return Ok(json!({ "outcomes": restored.collect::<Vec<_>>() }));
+            return Ok(told(&restored.collect::<Vec<_>>()));
         }
         if asked.total > MAX_IMPORT {
-            return Ok(json!({ "outcomes": ["too-large"] }));
+            return Ok(told(&["too-large"]));
         }
         let buffer = &mut self.control.importing;
         if asked.offset == 0 {
@@ -154,10 +156,10 @@ impl Vm {
         }
         buffer.extend_from_slice(&asked.part);
         if (buffer.len() as u64) < asked.total {
-            return Ok(json!({ "outcomes": [] }));
+            return Ok(Imported::default());
         }
         let value = std::mem::take(buffer);
-        Ok(json!({ "outcomes": [self.restore(ctx, value, asked.dry_run)] }))
+        Ok(told(&[self.restore(ctx, value, asked.dry_run)]))
     }
 
     /// `restored`, `kept` (the cache has a younger one), `expired`, or why it is refused.
@@ -217,7 +219,7 @@ impl Vm {
     }
 
     /// Removes what is expired, and step by step what is purged: of that only the responses themselves tell.
-    pub(crate) fn sweep(&mut self, ctx: Ctx<'_, impl Host>, cursor: u64) -> Value {
+    pub(crate) fn sweep(&mut self, ctx: Ctx<'_, impl Host>, cursor: u64) -> SweepStep {
         let before = self.store.usage(ctx.host, ctx.now_ms);
         self.invalidation_log.refresh(ctx.host, ctx.now_ms);
         if cursor == 0 {
@@ -234,13 +236,14 @@ impl Vm {
         cache.expirations += events.expirations;
         cache.corrupt_slots += events.corrupt;
         let after = self.store.usage(ctx.host, ctx.now_ms);
-        json!({
-            "expired_removed": events.expirations,
-            "purged_removed": events.purged + purged,
-            "evicted": events.evictions,
-            "bytes_freed": before.bytes.saturating_sub(after.bytes),
-            "next": next,
-        })
+        SweepStep {
+            expired_removed: events.expirations,
+            purged_removed: events.purged + purged,
+            evicted: events.evictions,
+            bytes_freed: before.bytes.saturating_sub(after.bytes),
+            done: next.is_none(),
+            next_cursor: next.unwrap_or_default(),
+        }
     }
 
     fn sweep_purged(&mut self, ctx: Ctx<'_, impl Host>, cursor: u64) -> (u64, Option<u64>) {

@@ -15,6 +15,7 @@ fn purge(envoy: &mut Envoy, soft: bool) {
     envoy.control(ToFilter::Command(Command {
         id: "1".to_owned(),
         body: Some(Body::Purge(purge)),
+        ..Command::default()
     }));
 }
 

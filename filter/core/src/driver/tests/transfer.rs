@@ -69,7 +69,7 @@ fn heads_tell_what_is_stored_and_where_its_content_is_the_next() {
 
 fn imported(envoy: &mut Envoy, record: &[u8]) -> String {
     let now_ms = envoy.host.now_ms.get();
-    let mut answer = serde_json::Value::Null;
+    let mut answer = optimizer_proto::v1::Imported::default();
     for (at, part) in record.chunks(100).enumerate() {
         let part = optimizer_proto::v1::ImportCommand {
             part: part.to_vec(),
@@ -79,7 +79,7 @@ fn imported(envoy: &mut Envoy, record: &[u8]) -> String {
         };
         answer = envoy.vm.import(Ctx::new(&envoy.host, now_ms), &part).unwrap();
     }
-    answer["outcomes"][0].as_str().unwrap().to_owned()
+    answer.outcomes.remove(0)
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn a_vm_that_starts_knows_what_was_purged_before_it() {
     envoy.control(ToFilter::Command(Command {
         id: "1".to_owned(),
         body: Some(Body::Purge(purge)),
+        ..Command::default()
     }));
     // As after a trap: the first thing that happens is a request.
     let mut next = another_vm(&envoy);
@@ -150,6 +151,7 @@ fn a_vm_that_others_may_take_for_gone_looks_before_it_serves() {
         leader.control(ToFilter::Command(Command {
             id: "1".to_owned(),
             body: Some(Body::Purge(purge)),
+            ..Command::default()
         }));
         leader.control(ToFilter::Settings(revision));
         leader.vm.on_tick(&leader.host, ROOT);

@@ -16,7 +16,6 @@ use optimizer_proto::v1::breaker_command::Action;
 use optimizer_proto::v1::{
     ActiveHealthCheck, BreakerCommand, BreakerEvent, BreakerEvidence, BreakerGauge, BreakerThresholds,
 };
-use serde_json::json;
 use std::rc::Rc;
 
 /// The breaker's state for the access log; not there while it is closed.
@@ -169,7 +168,7 @@ impl Vm {
         &mut self,
         ctx: Ctx<'_, impl Host>,
         apply_override: &BreakerCommand,
-    ) -> Result<serde_json::Value, String> {
+    ) -> Result<(), String> {
         let forced = match apply_override.action() {
             Action::ForceOpen => Forced::Open,
             Action::ForceClose => Forced::Closed,
@@ -194,7 +193,7 @@ impl Vm {
             breaker::apply_override(ctx.host, &apply_override.upstream, policy, forced, until_ms, ctx.now_ms)
                 .map_err(|error| format!("the breaker's record could not be written: {error}"))?;
         self.report_transition(ctx.host, transition);
-        Ok(json!({ "upstream": apply_override.upstream }))
+        Ok(())
     }
 }
 

@@ -7,8 +7,8 @@ use crate::driver::shared::settings_cell::fingerprint;
 use crate::driver::shared::wake::Wake;
 use crate::driver::state::link;
 use crate::driver::vm::Vm;
+use optimizer_proto::v1::SettingsAck;
 use optimizer_proto::v1::filter_message::Body as ToControl;
-use optimizer_proto::v1::{CommandResult, SettingsAck};
 
 /// A VM that has not taken a purge over by then is hung or dead; the purge is not acknowledged.
 const PURGE_PATIENCE_MS: u64 = 10_000;
@@ -61,15 +61,7 @@ impl Vm {
         let waiting = std::mem::take(&mut self.control.purges);
         for owed in waiting {
             if owed.stamp <= reached {
-                let result = CommandResult {
-                    id: owed.id,
-                    ok: true,
-                    detail: serde_json::json!({ "stamp": owed.stamp }).to_string(),
-                    page: None,
-                    count: owed.count,
-                    settings: None,
-                };
-                link::send_on(ctx.host, owed.stream, ToControl::CommandResult(result));
+                link::send_on(ctx.host, owed.stream, ToControl::CommandResult(owed.result));
             } else if ctx.now_ms.saturating_sub(owed.since_ms) < PURGE_PATIENCE_MS {
                 self.control.purges.push(owed);
             }
