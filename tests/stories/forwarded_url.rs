@@ -20,7 +20,7 @@ fn stack() -> Stack {
 }
 
 fn ask(stack: &Stack, path: &str, field: Option<(&str, &str)>) -> Response {
-    let request = Request::get(path);
+    let request = Request::get(path).header("host", "shop.example");
     let request = match field {
         Some((name, value)) => request.header(name, value),
         None => request,
@@ -39,7 +39,7 @@ fn nobody_gets_a_page_made_for_another_url() {
         ("x-rewrite-url", "/admin"),
         ("x-forwarded-prefix", "//evil.example"),
         ("x-forwarded-scheme", "nothttps"),
-        ("x-forwarded-port", "1"),
+        ("x-forwarded-port", "4443"),
         ("front-end-https", "on"),
         ("forwarded", "for=10.0.0.1;host=evil.example"),
         ("forwarded", "for=\"10.0.0.1;host=evil.example"),
@@ -49,14 +49,17 @@ fn nobody_gets_a_page_made_for_another_url() {
     {
         let path = format!("/page/{number}");
         for _ in 0..2 {
-            assert_eq!(ask(&stack, &path, Some((name, value))).status, 200, "{name}");
+            // The shipped configuration refuses names with an underscore.
+            let wanted = if name.contains('_') { 400 } else { 200 };
+            assert_eq!(ask(&stack, &path, Some((name, value))).status, wanted, "{name}");
         }
         let plain = ask(&stack, &path, None);
         let seen = String::from_utf8_lossy(&plain.body).into_owned();
         assert!(!plain.is_hit() && !seen.contains(value), "{name}: {value}: {seen}");
         assert!(ask(&stack, &path, None).is_hit(), "{name}");
         // Whoever sends the same, as a proxy in front does with each request, shares it.
-        assert!(ask(&stack, &path, Some((name, value))).is_hit(), "{name}: {value}");
+        let same = ask(&stack, &path, Some((name, value)));
+        assert!(same.is_hit() || same.status == 400, "{name}: {value}");
     }
     // The client's address tells no URL: with it in the key nobody would share.
     for (name, value) in [("forwarded", "for=10.0.0.1"), ("x-forwarded-for", "10.0.0.1")] {
@@ -74,7 +77,7 @@ fn a_purge_of_a_url_finds_its_pages_for_other_urls() {
         ask(&stack, "/purged", field);
         assert!(ask(&stack, "/purged", field).is_hit());
     }
-    let url = format!("http://{}/purged", stack.envoy.address());
+    let url = "http://shop.example/purged";
     let purge = Request::new("POST", "/cache/purge?wait=all&timeout=20s").body(json!({ "url": url }).to_string());
     let receipt = stack.rest().send(&purge).unwrap();
     assert_eq!(receipt.status, 200, "{}", receipt.text());
