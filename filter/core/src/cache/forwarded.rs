@@ -6,17 +6,44 @@ use super::key::push_text;
 use crate::http::fields::{Fields, trim};
 use std::borrow::Cow;
 
+/// `X-Forwarded-Proto` is the scheme of the key. Addresses, such as `X-Forwarded-For` or `X-Forwarded-Server`, differ from client to client
+/// or from proxy to proxy: an origin that answers by them says `Vary`, or is not to be cached.
+const NAMES: [&[u8]; 23] = [
+    b"front-end-https",
+    b"forwarded",
+    b"x-envoy-original-host",
+    b"x-envoy-original-path",
+    b"x-forwarded-host",
+    b"x-forwarded-method",
+    b"x-forwarded-path",
+    b"x-forwarded-port",
+    b"x-forwarded-prefix",
+    b"x-forwarded-protocol",
+    b"x-forwarded-scheme",
+    b"x-forwarded-ssl",
+    b"x-forwarded-uri",
+    b"x-host",
+    b"x-http-host-override",
+    b"x-original-host",
+    b"x-original-method",
+    b"x-original-uri",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-scheme",
+    b"x-script-name",
+    b"x-url-scheme",
+];
+
 /// Adds them to a key, each with its name. What only repeats the request's own path and query tells nothing: proxies send it with every
 /// request.
 pub(super) fn push(key: &mut Vec<u8>, path: &[u8], request: &Fields<'_>) {
     for (line, value) in request.iter() {
-        // Nearly all other fields end here.
-        if !matches!(line.first(), Some(b'x' | b'f')) {
+        if !may_tell(line) {
             continue;
         }
         match &*unaliased(line) {
             b"forwarded" => push_forwarded(key, line, value),
-            name if tells_url(name) && trim(value) != path => push_line(key, line, trim(value)),
+            name if NAMES.contains(&name) && trim(value) != path => push_line(key, line, trim(value)),
             _ => {}
         }
     }
@@ -25,7 +52,9 @@ pub(super) fn push(key: &mut Vec<u8>, path: &[u8], request: &Fields<'_>) {
 /// Whether the request asks for another method than its own.
 pub(super) fn overrides_method(request: &Fields<'_>) -> bool {
     request.iter().any(|(line, _)| {
-        line.first() == Some(&b'x')
+        // `x-http-method`, `x-method-override`, `x-http-method-override`.
+        matches!(line.len(), 13 | 17 | 22)
+            && line.first() == Some(&b'x')
             && matches!(
                 &*unaliased(line),
                 b"x-http-method-override" | b"x-http-method" | b"x-method-override"
@@ -42,34 +71,22 @@ fn unaliased(line: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(dashed.collect())
 }
 
-/// `X-Forwarded-Proto` is the scheme of the key. Addresses, such as `X-Forwarded-For` or `X-Forwarded-Server`, differ from client to client
-/// or from proxy to proxy: an origin that answers by them says `Vary`, or is not to be cached.
-fn tells_url(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"front-end-https"
-            | b"x-envoy-original-host"
-            | b"x-envoy-original-path"
-            | b"x-forwarded-host"
-            | b"x-forwarded-method"
-            | b"x-forwarded-path"
-            | b"x-forwarded-port"
-            | b"x-forwarded-prefix"
-            | b"x-forwarded-protocol"
-            | b"x-forwarded-scheme"
-            | b"x-forwarded-ssl"
-            | b"x-forwarded-uri"
-            | b"x-host"
-            | b"x-http-host-override"
-            | b"x-original-host"
-            | b"x-original-method"
-            | b"x-original-uri"
-            | b"x-original-url"
-            | b"x-rewrite-url"
-            | b"x-scheme"
-            | b"x-script-name"
-            | b"x-url-scheme"
-    )
+/// Nearly all other fields end here: by their first letter, and by their last for their length.
+fn may_tell(line: &[u8]) -> bool {
+    /// For each length, a bit for each letter that a name of it ends with.
+    const LAST: [u32; 32] = {
+        let (mut last, mut at) = ([0; 32], 0);
+        while at < NAMES.len() {
+            let name = NAMES[at];
+            last[name.len()] |= 1 << (name[name.len() - 1] - b'a');
+            at += 1;
+        }
+        last
+    };
+    let ([b'x' | b'f', .., last], Some(ends)) = (line, LAST.get(line.len())) else {
+        return false;
+    };
+    last.is_ascii_lowercase() && ends >> (last - b'a') & 1 == 1
 }
 
 fn push_line(key: &mut Vec<u8>, line: &[u8], value: &[u8]) {
@@ -148,6 +165,16 @@ mod tests {
             (&[("forwarded", "for=\"\\\";host=a")], "|forwarded=for=\"\\\";host=a"),
         ] {
             assert_eq!(key_of(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn each_name_is_found_and_each_beginning_is_known() {
+        for name in NAMES {
+            let name = std::str::from_utf8(name).unwrap();
+            assert_eq!(key_of(&[(name, "host=v")]), format!("|{name}=host=v"));
+            let alias = name.replace('-', "_");
+            assert_eq!(key_of(&[(&alias, "host=v")]), format!("|{alias}=host=v"));
         }
     }
 
