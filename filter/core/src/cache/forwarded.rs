@@ -2,7 +2,7 @@
 //! before it), and what frameworks choose a page by. Origins build pages, links and redirects from them and do not say so in `Vary`. Any
 //! client can send them. So they belong to the key.
 
-use super::key::push_text;
+use super::key_text::push_text;
 use crate::http::fields::{Fields, trim};
 use std::borrow::Cow;
 
@@ -74,6 +74,8 @@ fn unaliased(line: &[u8]) -> Cow<'_, [u8]> {
 /// Nearly all other fields end here: by their first letter, and by their last for their length.
 fn may_tell(line: &[u8]) -> bool {
     /// For each length, a bit for each letter that a name of it ends with.
+    // Indexed by the compiler alone.
+    #[allow(clippy::indexing_slicing)]
     const LAST: [u32; 32] = {
         let (mut last, mut at) = ([0; 32], 0);
         while at < NAMES.len() {

@@ -5,6 +5,7 @@
 use super::content::ContentKey;
 use super::forwarded;
 use super::key_secret::KeySecret;
+use super::key_text::push_text;
 use super::lenient;
 use super::policy::{KeyPolicy, QueryPolicy};
 use super::search::Variance;
@@ -259,25 +260,6 @@ fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
     let at = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
     let (path, query) = path.split_at(at);
     (path, query.get(1..).unwrap_or_default())
-}
-
-/// Bytes with a meaning of their own in a key; in a text they are written as two.
-const RESERVED: u8 = 4;
-
-pub(super) fn push_text(bytes: &mut Vec<u8>, text: &[u8]) {
-    // Without an early end, which compiles to vectors.
-    if text.iter().fold(true, |plain, byte| plain & (*byte >= RESERVED)) {
-        bytes.extend_from_slice(text);
-        return;
-    }
-    for byte in text {
-        if *byte < RESERVED {
-            bytes.push(3);
-            bytes.push(byte + b'0');
-        } else {
-            bytes.push(*byte);
-        }
-    }
 }
 
 /// All lines of a field. Those that a CGI application takes for the same field, as `x_tenant` for `x-tenant`, belong to it as well.

@@ -17,6 +17,7 @@ pub mod key;
 pub mod key_secret;
 #[cfg(test)]
 mod key_tests;
+mod key_text;
 pub mod language;
 pub mod lenient;
 pub mod not_stored;
