@@ -96,12 +96,15 @@ fn change(fields: &mut Vec<Field>, random: &mut Random) {
             change(inner, random);
         }
     }
-    // Few of them are repeated, some of those often: all together stay small enough to be taken.
+    // Few of them are repeated, some of those often: all together stay small enough to be taken. What is repeated may have been made of
+    // repetitions itself.
     if let Some(copy) = fields.get(random.below(fields.len().max(1))).cloned()
         && random.percent(15)
     {
         let copies = random.pick(&[1, 1, 10, 70, 300]);
-        fields.extend(std::iter::repeat_n(copy, copies));
+        if size(std::slice::from_ref(&copy)).saturating_mul(copies) <= LARGEST {
+            fields.extend(std::iter::repeat_n(copy, copies));
+        }
     }
     if random.percent(5) {
         fields.push(Field {
@@ -109,6 +112,16 @@ fn change(fields: &mut Vec<Field>, random: &mut Random) {
             value: Value::Text(b"of a later version".to_vec()),
         });
     }
+}
+
+/// About as many bytes as the fields take.
+fn size(fields: &[Field]) -> usize {
+    let of = |field: &Field| match &field.value {
+        Value::Number(_) | Value::Eight(_) | Value::Four(_) => 8,
+        Value::Text(bytes) | Value::Bytes(bytes) => bytes.len(),
+        Value::Message(fields) => size(fields),
+    };
+    fields.iter().map(|field| 4 + of(field)).sum()
 }
 
 fn changed(value: Value, random: &mut Random) -> Value {
