@@ -98,21 +98,30 @@ fn push_line(key: &mut Vec<u8>, line: &[u8], value: &[u8]) {
     push_text(key, value);
 }
 
-/// Of `Forwarded` what it says of host and scheme (RFC 7239 section 4): its addresses are the client's own. Where a quoted string is open
-/// at the end, readers do not agree, and all of it is taken.
+/// Of `Forwarded` all but addresses, which are the client's own (RFC 7239 sections 4 and 6). Readers do not agree on where a pair ends: what
+/// is not plainly an address is taken.
 fn push_forwarded(key: &mut Vec<u8>, line: &[u8], value: &[u8]) {
-    let quotes = value.iter().filter(|byte| **byte == b'"').count();
-    if quotes % 2 == 1 || value.contains(&b'\\') {
-        push_line(key, line, trim(value));
-        return;
-    }
     for pair in value.split(|byte| matches!(byte, b';' | b',')) {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        let name = name.trim_ascii();
-        if !name.eq_ignore_ascii_case(b"for") && !name.eq_ignore_ascii_case(b"by") {
+        if !is_address(pair.trim_ascii()) {
             push_line(key, line, pair.trim_ascii());
         }
     }
+}
+
+/// Whether a pair is `for` or `by` with a node: an IP address or an obfuscated name, perhaps with a port, whole or without quotes.
+fn is_address(pair: &[u8]) -> bool {
+    let Some((name, node)) = pair
+        .iter()
+        .position(|byte| *byte == b'=')
+        .and_then(|at| pair.split_at_checked(at))
+    else {
+        return false;
+    };
+    let node = node.strip_prefix(b"=").unwrap_or_default();
+    let quoted = node.strip_prefix(b"\"").and_then(|node| node.strip_suffix(b"\""));
+    let is_node = |byte: &u8| byte.is_ascii_alphanumeric() || b".:_-[]".contains(byte);
+    (name.eq_ignore_ascii_case(b"for") || name.eq_ignore_ascii_case(b"by"))
+        && quoted.unwrap_or(node).iter().all(is_node)
 }
 
 #[cfg(test)]
@@ -163,8 +172,19 @@ mod tests {
                 &[("forwarded", "for=1, host = \"a,b\"")],
                 "|forwarded=host = \"a|forwarded=b\"",
             ),
-            (&[("forwarded", "for=\"1;host=a")], "|forwarded=for=\"1;host=a"),
-            (&[("forwarded", "for=\"\\\";host=a")], "|forwarded=for=\"\\\";host=a"),
+            (
+                &[("forwarded", "for=\"1;host=a")],
+                "|forwarded=for=\"1|forwarded=host=a",
+            ),
+            (
+                &[("forwarded", "host=\"a,for=b\"")],
+                "|forwarded=host=\"a|forwarded=for=b\"",
+            ),
+            (&[("forwarded", "for=1 host=a")], "|forwarded=for=1 host=a"),
+            (
+                &[("forwarded", "for=\"\\\";host=a")],
+                "|forwarded=for=\"\\\"|forwarded=host=a",
+            ),
         ] {
             assert_eq!(key_of(lines), expected, "{lines:?}");
         }

@@ -21,8 +21,8 @@ pub(crate) struct Record {
     pub(super) by_destination: FxHashSet<Vec<u8>>,
 }
 
-/// A pair of which there is more to say stands in the record as a changed one whose name goes on, which no name of a cluster or route does: modules that do not
-/// know of them pass over it.
+/// A pair of which there is more to say stands in the record as a changed one whose name goes on, which no name of a cluster or route does:
+/// modules that do not know of it pass over it.
 impl Record {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![if self.rewritten { REWRITTEN } else { 0 }];
